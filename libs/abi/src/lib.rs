@@ -1,0 +1,13 @@
+//! Types, numbers and layouts of the Linux user interface, as a guest sees them. No behaviour and no host calls.
+//!
+//! One file per header: what Linux defines in `fcntl.h` is in [`fcntl`], and so on. Structures that cross the
+//! guest boundary are `repr(C)` and derive zerocopy's traits, so that reading one is a bounds check and a copy.
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod errno;
+pub mod regs_x86_64;
+
+pub use addr::{PAGE_SIZE, UserAddr, page_ceil, page_floor};
+pub use errno::{Errno, Result};
+pub use regs_x86_64::Regs;

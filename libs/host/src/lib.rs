@@ -1,0 +1,19 @@
+//! The host's system calls, as safe functions. The only crate beside platform and stub that uses `libc`.
+//!
+//! One file per subject. Errors are [`abi::Errno`]: what the host said. Every descriptor is an `OwnedFd` or a
+//! `BorrowedFd`; every `unsafe` block says why it holds.
+
+pub mod memory;
+mod memory_x86_64;
+
+use abi::{Errno, Result};
+
+/// The calling thread's `errno`.
+fn last_errno() -> Errno {
+    Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap_or(5))
+}
+
+/// A system call's return value as a result.
+fn check(value: i64) -> Result<usize> {
+    usize::try_from(value).map_err(|_| last_errno())
+}

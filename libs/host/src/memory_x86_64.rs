@@ -1,0 +1,146 @@
+//! Memory accesses that survive a fault, and the signal handler that makes them do so.
+//!
+//! Each routine has exactly one instruction that may fault. The handler compares the faulting `rip` with those
+//! addresses and continues behind the instruction, where the routine reports the failure. Any other SIGSEGV or SIGBUS
+//! is a bug of ours: the default action is restored and the instruction runs again, so that the process dies of it.
+
+use std::arch::naked_asm;
+use std::sync::Once;
+
+/// Copies `len` bytes; returns how many were *not* copied (0 = all).
+///
+/// # Safety
+/// Each side must be valid for `len` bytes or lie in a [`super::memory::Mapping`].
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, len: usize) -> usize {
+    naked_asm!(
+        "mov rcx, rdx",
+        ".globl host_fault_copy",
+        "host_fault_copy:",
+        "rep movsb",
+        ".globl host_fixup_copy",
+        "host_fixup_copy:",
+        "mov rax, rcx",
+        "ret"
+    )
+}
+
+/// Zeroes `len` bytes; returns how many were not.
+///
+/// # Safety
+/// As [`copy`].
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn zero(to: *mut u8, len: usize) -> usize {
+    naked_asm!(
+        "mov rcx, rsi",
+        "xor eax, eax",
+        ".globl host_fault_zero",
+        "host_fault_zero:",
+        "rep stosb",
+        ".globl host_fixup_zero",
+        "host_fixup_zero:",
+        "mov rax, rcx",
+        "ret"
+    )
+}
+
+/// The low half is the value, bit 32 tells of a fault.
+#[unsafe(naked)]
+unsafe extern "C" fn raw_load(from: *const u32) -> u64 {
+    naked_asm!(
+        ".globl host_fault_load",
+        "host_fault_load:",
+        "mov eax, [rdi]",
+        "ret",
+        ".globl host_fixup_load",
+        "host_fixup_load:",
+        "mov rax, 0x100000000",
+        "ret"
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn raw_compare_exchange(at: *mut u32, old: u32, new: u32) -> u64 {
+    naked_asm!(
+        "mov eax, esi",
+        ".globl host_fault_cas",
+        "host_fault_cas:",
+        "lock cmpxchg [rdi], edx",
+        "mov eax, eax",
+        "ret",
+        ".globl host_fixup_cas",
+        "host_fixup_cas:",
+        "mov rax, 0x100000000",
+        "ret"
+    )
+}
+
+/// Loads; the flag tells of a fault.
+///
+/// # Safety
+/// `from` must be aligned and in a mapping.
+pub(crate) unsafe fn load_u32(from: *const u32) -> (u32, bool) {
+    // SAFETY: forwarded.
+    let raw = unsafe { raw_load(from) };
+    (raw as u32, raw >> 32 != 0)
+}
+
+/// Compares and exchanges; the flag tells of a fault.
+///
+/// # Safety
+/// `at` must be aligned and in a mapping.
+pub(crate) unsafe fn compare_exchange_u32(at: *mut u32, old: u32, new: u32) -> (u32, bool) {
+    // SAFETY: forwarded.
+    let raw = unsafe { raw_compare_exchange(at, old, new) };
+    (raw as u32, raw >> 32 != 0)
+}
+
+unsafe extern "C" {
+    static host_fault_copy: u8;
+    static host_fixup_copy: u8;
+    static host_fault_zero: u8;
+    static host_fixup_zero: u8;
+    static host_fault_load: u8;
+    static host_fixup_load: u8;
+    static host_fault_cas: u8;
+    static host_fixup_cas: u8;
+}
+
+fn fixup(rip: usize) -> Option<usize> {
+    let table = [
+        (&raw const host_fault_copy, &raw const host_fixup_copy),
+        (&raw const host_fault_zero, &raw const host_fixup_zero),
+        (&raw const host_fault_load, &raw const host_fixup_load),
+        (&raw const host_fault_cas, &raw const host_fixup_cas),
+    ];
+    table.into_iter().find(|(at, _)| *at as usize == rip).map(|(_, to)| to as usize)
+}
+
+extern "C" fn on_fault(signal: i32, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel passes a valid `ucontext_t` to an SA_SIGINFO handler, and it is ours until we return.
+    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    let rip = &mut context.uc_mcontext.gregs[libc::REG_RIP as usize];
+    if let Some(to) = fixup(*rip as usize) {
+        *rip = to as i64;
+        return;
+    }
+    // SAFETY: resetting a signal to its default action is async-signal-safe; the instruction faults again and kills us.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Makes faults in shared memory into `EFAULT`. Once a process; later calls do nothing.
+pub fn install_fault_handler() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            // SAFETY: an all-zero sigaction is a valid value; the handler touches only its own arguments.
+            let result = unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = on_fault as *const () as usize;
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+                libc::sigaction(signal, &action, std::ptr::null_mut())
+            };
+            assert_eq!(result, 0, "sigaction on SIGSEGV and SIGBUS cannot fail");
+        }
+    });
+}

@@ -1,0 +1,3 @@
+//! The `runsc` binary.
+#![forbid(unsafe_code)]
+fn main() {}

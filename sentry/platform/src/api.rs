@@ -1,0 +1,188 @@
+//! The traits between the kernel and the place where guest code runs.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use abi::{Regs, UserAddr};
+
+/// The most bytes of extended state (an XSAVE image in standard format, AVX-512 included) a context can hold.
+pub const XSTATE_MAX: usize = 2816;
+
+/// What can go wrong below the kernel. None of these is the guest's `errno`.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// The host process that holds the address space is gone or no longer answers. The guest process dies of it.
+    #[error("the guest's host process is gone: {0}")]
+    Dead(String),
+    /// The host refused a mapping (its limit on mappings or memory).
+    #[error("the host refused a mapping: {0}")]
+    Mapping(abi::Errno),
+    /// A new host process or thread could not be made.
+    #[error("cannot make a host process or thread for guest code: {0}")]
+    Resources(String),
+    /// The host lacks something that the platform cannot do without.
+    #[error("this host cannot run the platform: {0}")]
+    Unsupported(String),
+}
+
+/// Makes address spaces; one per sandbox.
+pub trait Platform: Send + Sync {
+    /// An address space without any guest mapping.
+    ///
+    /// # Errors
+    /// `Resources` where the host has no process to give.
+    fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError>;
+
+    /// Guest mappings lie in `min..max` (page-aligned): what is above belongs to the platform.
+    fn user_range(&self) -> (UserAddr, UserAddr);
+
+    /// Bytes of extended state in use on this CPU (XSAVE area size for the enabled features, at most [`XSTATE_MAX`]),
+    /// and the feature mask (XCR0 as far as it is exposed to guests).
+    fn xstate_layout(&self) -> (usize, u64);
+}
+
+/// Access rights of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Protection {
+    /// Loads are allowed.
+    pub read: bool,
+    /// Stores are allowed.
+    pub write: bool,
+    /// Instruction fetches are allowed.
+    pub execute: bool,
+}
+
+/// What a mapping shows.
+#[derive(Clone, Copy, Debug)]
+pub enum MapSource<'a> {
+    /// The sandbox's memory file, from this byte on.
+    Memory(u64),
+    /// A host file donated by a gofer, from this byte on. The descriptor need only live for the call.
+    File(BorrowedFd<'a>, u64),
+}
+
+/// One change to an address space. Addresses and lengths are page multiples inside [`Platform::user_range`].
+#[derive(Clone, Copy, Debug)]
+pub enum MapOp<'a> {
+    /// Maps `source` shared at `addr`, replacing what is there. `populate` asks for page tables to be filled now.
+    Map {
+        /// Where.
+        addr: UserAddr,
+        /// Bytes.
+        len: u64,
+        /// With which rights.
+        prot: Protection,
+        /// What.
+        source: MapSource<'a>,
+        /// Whether to fill page tables at once.
+        populate: bool,
+    },
+    /// Removes whatever is mapped in the range.
+    Unmap {
+        /// From here.
+        addr: UserAddr,
+        /// Bytes.
+        len: u64,
+    },
+    /// Changes the rights of what is mapped in the range; holes in it are skipped.
+    Protect {
+        /// From here.
+        addr: UserAddr,
+        /// Bytes.
+        len: u64,
+        /// The new rights.
+        prot: Protection,
+    },
+}
+
+/// One guest address space.
+pub trait AddressSpace: Send + Sync {
+    /// Carries out `ops` in order, as one hand-off where possible. When it returns, no guest thread of this address
+    /// space can use a right that was taken away.
+    ///
+    /// # Errors
+    /// The first failure; earlier operations stay done.
+    fn apply(&self, ops: &[MapOp<'_>]) -> Result<(), PlatformError>;
+
+    /// A context for a new guest thread. Its extended state is a copy of `parent`'s, or the architecture's initial one.
+    ///
+    /// # Errors
+    /// `Resources` where no host thread can be had.
+    fn new_context(&self, parent: Option<&dyn Context>) -> Result<Box<dyn Context>, PlatformError>;
+}
+
+/// The kind of access that faulted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The address accessed. Zero for a general protection fault (non-canonical address).
+    pub addr: u64,
+    /// It was a store.
+    pub write: bool,
+    /// It was an instruction fetch.
+    pub execute: bool,
+    /// Linux's `si_signo` for it: `SIGSEGV` (11) or `SIGBUS` (7).
+    pub signal: i32,
+    /// The `si_code` that the host reported.
+    pub code: i32,
+    /// The hardware trap number and error code as Linux puts them in `sigcontext`.
+    pub trap: u64,
+    /// See `trap`.
+    pub error: u64,
+}
+
+/// A CPU exception other than a page fault, as the signal the host made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// `SIGFPE`, `SIGILL` or `SIGTRAP`.
+    pub signal: i32,
+    /// The host's `si_code` (for example `FPE_INTDIV`, `TRAP_TRACE`).
+    pub code: i32,
+    /// The host's `si_addr`.
+    pub addr: u64,
+    /// The hardware trap number and error code as Linux puts them in `sigcontext`.
+    pub trap: u64,
+    /// See `trap`.
+    pub error: u64,
+}
+
+/// Why a context stopped running guest code. The registers are current for each of them.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A 64-bit `syscall`. `rip` is behind the instruction, `orig_rax` holds the number.
+    Syscall,
+    /// A 32-bit entry (`int 0x80`, `sysenter`) with this number; unsupported on purpose, answered with `ENOSYS`.
+    CompatSyscall,
+    /// A memory access that the mappings do not allow.
+    Fault(Fault),
+    /// Another CPU exception.
+    Exception(Exception),
+    /// [`Interrupter::interrupt`] was called.
+    Interrupted,
+    /// The host process or thread is dead or broke the protocol. The guest process must be killed.
+    Died(String),
+}
+
+/// Makes a running context return; kept by whoever may want to stop a guest thread.
+pub trait Interrupter: Send + Sync {
+    /// Makes the current or next [`Context::run`] return [`Event::Interrupted`] soon. Cheap where the context is not
+    /// running. May be called from any thread, any number of times; several calls may count as one.
+    fn interrupt(&self);
+}
+
+/// One guest thread's processor state and the host thread it runs on.
+pub trait Context: Send {
+    /// Loads `regs`, runs guest code until something needs the kernel, and stores the registers back.
+    /// Segment selectors and reserved flag bits in `regs` are sanitized, not trusted.
+    fn run(&mut self, regs: &mut Regs) -> Event;
+
+    /// A handle to make `run` return.
+    fn interrupter(&self) -> Arc<dyn Interrupter>;
+
+    /// Copies the extended state, in the standard (non-compacted) XSAVE format, into `to`; returns its size.
+    /// `to` is at least [`Platform::xstate_layout`]'s size.
+    fn save_xstate(&self, to: &mut [u8]) -> usize;
+
+    /// Replaces the extended state with an XSAVE image, or with a bare 512-byte FXSAVE image. Bits that the CPU would
+    /// refuse are masked off, so that a hostile image harms only its own guest. `None` means the initial state.
+    fn load_xstate(&mut self, from: Option<&[u8]>);
+}

@@ -1,0 +1,15 @@
+//! Where guest code runs.
+//!
+//! The kernel sees three things: a [`Platform`] makes [`AddressSpace`]s; an address space executes mapping
+//! operations in batches and makes [`Context`]s; a context runs one guest thread until it needs the kernel.
+//! *systrap* is the first implementation; one on KVM must fit behind the same traits.
+//!
+//! The platform knows nothing of tasks, files or Linux semantics: it moves registers and mappings.
+
+mod api;
+pub mod systrap;
+
+pub use api::{
+    AddressSpace, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource, Platform, PlatformError,
+    Protection, XSTATE_MAX,
+};

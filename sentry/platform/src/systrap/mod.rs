@@ -1,0 +1,1 @@
+//! *systrap*: one stub process per address space, system calls caught by seccomp.
