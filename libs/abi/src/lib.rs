@@ -6,8 +6,14 @@
 
 pub mod addr;
 pub mod errno;
+pub mod fs;
 pub mod regs_x86_64;
+pub mod signal;
+pub mod time;
 
 pub use addr::{PAGE_SIZE, UserAddr, page_ceil, page_floor};
 pub use errno::{Errno, Result};
+pub use fs::{DeviceId, FileType, OpenFlags};
 pub use regs_x86_64::Regs;
+pub use signal::{SigInfo, SigSet, Signal};
+pub use time::Timespec;

@@ -85,6 +85,12 @@ unsafe impl Send for VolatileSlice<'_> {}
 unsafe impl Sync for VolatileSlice<'_> {}
 
 impl<'a> VolatileSlice<'a> {
+    /// Ordinary memory as a target of the same operations.
+    #[must_use]
+    pub fn from_mut(bytes: &'a mut [u8]) -> Self {
+        Self { len: bytes.len(), ptr: NonNull::from(bytes).cast(), owner: std::marker::PhantomData }
+    }
+
     /// Bytes.
     #[must_use]
     pub fn len(&self) -> usize {
