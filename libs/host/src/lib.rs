@@ -5,6 +5,7 @@
 
 pub mod memory;
 mod memory_x86_64;
+pub mod unix;
 
 use abi::{Errno, Result};
 
