@@ -1,1 +1,28 @@
+//! What the command line tool and a sandbox say to each other.
+//!
+//! * [`boot`]: what a sandbox is started with: one JSON document in a memfd, and descriptors in a fixed order.
+//! * [`start`]: the pipe on which a process that is being set up says what it is doing and why it failed.
+//! * [`request`], [`reply`]: the calls on a running sandbox's control socket.
+//! * [`client`], [`server`]: both ends of that socket; [`wire`] is the framing (length, JSON, descriptors).
+//!
+//! The socket is a stream socket in the container's state directory (mode 0700), so whoever may open it may also
+//! manage the container. Nothing here trusts lengths, counts or JSON from the other side.
 #![forbid(unsafe_code)]
+
+pub mod boot;
+pub mod client;
+pub mod failure;
+pub mod network;
+pub mod reply;
+pub mod request;
+pub mod server;
+pub mod start;
+pub mod stats;
+pub mod wire;
+
+pub use boot::{BootConfig, ContainerConfig, Launch, MountKind, MountPlan, Overlay, RootPlan, Settings};
+pub use client::Client;
+pub use failure::{Failure, FailureKind};
+pub use reply::{ProcessRow, Reply, WaitStatus};
+pub use request::{Exec, Request, Target};
+pub use server::{Handler, Server};

@@ -1,0 +1,243 @@
+//! The command line tool's end of a control socket: one method per call.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use serde_json::Value;
+
+use crate::boot::ContainerConfig;
+use crate::failure::{Failure, FailureKind};
+use crate::reply::{ContainerState, ProcessRow, Reply, WaitStatus};
+use crate::request::{Exec, Logging, Request, Target};
+use crate::stats::Stats;
+use crate::wire::{Channel, WireError};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The sandbox refused.
+    #[error(transparent)]
+    Refused(#[from] Failure),
+    /// The sandbox could not be asked: it is gone, or speaks another version.
+    #[error("the sandbox did not answer \"{call}\": {source}")]
+    Wire {
+        /// The call.
+        call: &'static str,
+        /// What happened.
+        source: WireError,
+    },
+    /// An answer to another question.
+    #[error("the sandbox answered \"{call}\" with something else: it is of another version of this program")]
+    Unexpected {
+        /// The call.
+        call: &'static str,
+    },
+}
+
+impl CallError {
+    /// Its sort; everything that is not a refusal counts as the host's.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Refused(failure) => failure.kind,
+            Self::Wire { .. } => FailureKind::Host,
+            Self::Unexpected { .. } => FailureKind::Internal,
+        }
+    }
+
+    /// Whether the sandbox is gone rather than unwilling.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Wire { .. })
+    }
+}
+
+/// A connection to a sandbox. Calls on it are answered one after the other.
+#[derive(Debug)]
+pub struct Client(Channel);
+
+impl Client {
+    /// Speaks on a connected socket.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
+        Self(Channel::new(socket))
+    }
+
+    /// Limits how long an answer may take.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn set_timeout(&self, limit: Option<std::time::Duration>) -> std::io::Result<()> {
+        self.0.set_receive_timeout(limit)
+    }
+
+    /// Makes any call.
+    ///
+    /// # Errors
+    /// The sandbox's refusal, or why there is no answer.
+    pub fn call(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Reply, CallError> {
+        let wire = |source| CallError::Wire { call: request.name(), source };
+        self.0.send(request, fds).map_err(wire)?;
+        match self.0.receive::<Reply>().map_err(wire)?.0 {
+            Reply::Failed(failure) => Err(failure.into()),
+            reply => Ok(reply),
+        }
+    }
+
+    fn done(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), CallError> {
+        match self.call(request, fds)? {
+            Reply::Done => Ok(()),
+            _ => Err(CallError::Unexpected { call: request.name() }),
+        }
+    }
+
+    fn started(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<i32, CallError> {
+        match self.call(request, fds)? {
+            Reply::Started { pid } => Ok(pid),
+            _ => Err(CallError::Unexpected { call: request.name() }),
+        }
+    }
+
+    /// [`Request::CreateContainer`].
+    ///
+    /// # Errors
+    /// As [`Self::call`]; so for all that follow.
+    pub fn create_container(&self, config: ContainerConfig, fds: &[BorrowedFd<'_>]) -> Result<(), CallError> {
+        self.done(&Request::CreateContainer(Box::new(config)), fds)
+    }
+
+    /// [`Request::Start`]; the guest pid.
+    ///
+    /// # Errors
+    /// Among others, `ProgramNotFound` and `ProgramNotExecutable`.
+    pub fn start(&self, container: &str) -> Result<i32, CallError> {
+        self.started(&Request::Start { container: container.into() }, &[])
+    }
+
+    /// [`Request::Exec`]; the guest pid.
+    ///
+    /// # Errors
+    /// Among others, `ProgramNotFound` and `ProgramNotExecutable`.
+    pub fn exec(&self, exec: Exec, fds: &[BorrowedFd<'_>]) -> Result<i32, CallError> {
+        self.started(&Request::Exec(Box::new(exec)), fds)
+    }
+
+    /// [`Request::Signal`].
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such process.
+    pub fn signal(&self, target: Target, signal: i32) -> Result<(), CallError> {
+        self.done(&Request::Signal { target, signal }, &[])
+    }
+
+    /// [`Request::Wait`]; returns when the process has ended.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such process.
+    pub fn wait(&self, container: &str, pid: Option<i32>) -> Result<WaitStatus, CallError> {
+        let request = Request::Wait { container: container.into(), pid };
+        match self.call(&request, &[])? {
+            Reply::Exited(status) => Ok(status),
+            _ => Err(CallError::Unexpected { call: request.name() }),
+        }
+    }
+
+    /// [`Request::Processes`].
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such container.
+    pub fn processes(&self, container: &str) -> Result<Vec<ProcessRow>, CallError> {
+        let request = Request::Processes { container: container.into() };
+        match self.call(&request, &[])? {
+            Reply::Processes(rows) => Ok(rows),
+            _ => Err(CallError::Unexpected { call: request.name() }),
+        }
+    }
+
+    /// [`Request::Pause`].
+    ///
+    /// # Errors
+    /// `WrongState` where it is paused already.
+    pub fn pause(&self) -> Result<(), CallError> {
+        self.done(&Request::Pause, &[])
+    }
+
+    /// [`Request::Resume`].
+    ///
+    /// # Errors
+    /// `WrongState` where it is not paused.
+    pub fn resume(&self) -> Result<(), CallError> {
+        self.done(&Request::Resume, &[])
+    }
+
+    /// [`Request::State`].
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such container.
+    pub fn state(&self, container: &str) -> Result<ContainerState, CallError> {
+        let request = Request::State { container: container.into() };
+        match self.call(&request, &[])? {
+            Reply::State(state) => Ok(state),
+            _ => Err(CallError::Unexpected { call: request.name() }),
+        }
+    }
+
+    /// [`Request::Stats`].
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such container.
+    pub fn stats(&self, container: &str) -> Result<Stats, CallError> {
+        let request = Request::Stats { container: container.into() };
+        match self.call(&request, &[])? {
+            Reply::Stats(stats) => Ok(*stats),
+            _ => Err(CallError::Unexpected { call: request.name() }),
+        }
+    }
+
+    /// [`Request::WindowSize`].
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such process or it has no terminal.
+    pub fn window_size(
+        &self,
+        container: &str,
+        pid: Option<i32>,
+        (rows, columns): (u16, u16),
+    ) -> Result<(), CallError> {
+        self.done(&Request::WindowSize { container: container.into(), pid, rows, columns }, &[])
+    }
+
+    /// [`Request::Destroy`].
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such container.
+    pub fn destroy(&self, container: &str) -> Result<(), CallError> {
+        self.done(&Request::Destroy { container: container.into() }, &[])
+    }
+
+    /// [`Request::Logging`].
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown level or system call.
+    pub fn logging(&self, logging: Logging) -> Result<(), CallError> {
+        self.done(&Request::Logging(logging), &[])
+    }
+
+    /// [`Request::Update`].
+    ///
+    /// # Errors
+    /// `Invalid` where the limits make no sense.
+    pub fn update(&self, container: &str, resources: Value) -> Result<(), CallError> {
+        self.done(&Request::Update { container: container.into(), resources }, &[])
+    }
+
+    /// [`Request::Stacks`].
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn stacks(&self) -> Result<String, CallError> {
+        match self.call(&Request::Stacks, &[])? {
+            Reply::Text(text) => Ok(text),
+            _ => Err(CallError::Unexpected { call: Request::Stacks.name() }),
+        }
+    }
+}
