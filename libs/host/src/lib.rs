@@ -3,6 +3,7 @@
 //! One file per subject. Errors are [`abi::Errno`]: what the host said. Every descriptor is an `OwnedFd` or a
 //! `BorrowedFd`; every `unsafe` block says why it holds.
 
+pub mod fs;
 pub mod memory;
 mod memory_x86_64;
 pub mod unix;
