@@ -1,0 +1,44 @@
+//! The [`Kernel`]: the one value that a sandbox's whole state hangs off.
+
+use std::sync::Arc;
+
+use platform::Platform;
+
+use crate::mm::MemoryFile;
+use crate::task::TaskSet;
+use crate::time::{Timekeeper, TimerService};
+
+/// A sandbox's kernel.
+pub struct Kernel {
+    /// Runs guest code.
+    pub platform: Arc<dyn Platform>,
+    /// The guest's physical memory.
+    pub memory: Arc<MemoryFile>,
+    /// All clocks.
+    pub timekeeper: Timekeeper,
+    /// Timers that fire whether or not a task waits for them.
+    pub timers: TimerService,
+    /// All tasks and process identifiers.
+    pub tasks: TaskSet,
+    /// What was fixed when the sandbox was made.
+    pub config: KernelConfig,
+}
+
+/// Facts about the sandbox that do not change.
+#[derive(Clone, Debug)]
+pub struct KernelConfig {
+    /// Processors shown to guests.
+    pub cpu_count: usize,
+    /// Memory shown to guests and granted to them, bytes.
+    pub total_memory: u64,
+    /// System calls to log: `None` none, an empty list all.
+    pub strace: Option<Vec<String>>,
+    /// Most bytes of one buffer argument in the strace log.
+    pub strace_log_size: usize,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! Program loading: ELF, `#!` scripts, the initial stack, the vDSO.

@@ -1,0 +1,1 @@
+//! Capabilities' arithmetic, guest seccomp filters, yama.

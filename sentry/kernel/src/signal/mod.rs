@@ -1,0 +1,1 @@
+//! Signals: pending queues, actions, delivery, the x86-64 signal frame.

@@ -1,0 +1,301 @@
+//! The [`Inode`]: a file as its file system knows it, whatever its names.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
+use bitflags::bitflags;
+
+use super::{FileOps, VfsPath};
+use crate::Task;
+use crate::task::Credentials;
+
+/// On whose behalf a file-system operation runs. There is no task while the sandbox's mounts are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Decides permissions and the owner of new files.
+    pub creds: &'a Credentials,
+    /// The calling task, for file systems whose content depends on it (proc, devpts).
+    pub task: Option<&'a Task>,
+}
+
+/// What stat(2) tells, without the device number (the file system's).
+#[derive(Clone, Copy, Debug)]
+pub struct Attr {
+    /// Inode number.
+    pub ino: u64,
+    /// Type and permission bits, as `st_mode`.
+    pub mode: u32,
+    /// Hard links.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The device that a device node names.
+    pub rdev: DeviceId,
+    /// Bytes.
+    pub size: u64,
+    /// 512-byte blocks in use.
+    pub blocks: u64,
+    /// Preferred I/O size.
+    pub blksize: u32,
+    /// Last access.
+    pub atime: Timespec,
+    /// Last change of content.
+    pub mtime: Timespec,
+    /// Last change of attributes.
+    pub ctime: Timespec,
+    /// Creation, where the file system keeps it.
+    pub btime: Option<Timespec>,
+}
+
+impl Attr {
+    /// The file type in `mode`.
+    #[must_use]
+    pub fn file_type(&self) -> FileType {
+        FileType::from_mode(self.mode).unwrap_or(FileType::Regular)
+    }
+}
+
+/// A new value for a timestamp.
+#[derive(Clone, Copy, Debug)]
+pub enum SetTime {
+    /// The current time (`UTIME_NOW`).
+    Now,
+    /// This time.
+    At(Timespec),
+}
+
+/// Attribute changes that the VFS has already permitted; `None` leaves an attribute alone. Changing anything updates
+/// `ctime`; changing `size` also `mtime`.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "as in Attr")]
+pub struct SetAttr {
+    /// Permission bits only (07777).
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub size: Option<u64>,
+    pub atime: Option<SetTime>,
+    pub mtime: Option<SetTime>,
+}
+
+/// What to create. `mode` has the umask applied already; owner and group are final.
+#[derive(Clone, Copy, Debug)]
+pub struct NewNode<'a> {
+    /// Kind of file.
+    pub file_type: FileType,
+    /// Permission bits (07777).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// For device nodes.
+    pub rdev: DeviceId,
+    /// For symbolic links: the target, not empty.
+    pub target: &'a [u8],
+}
+
+bitflags! {
+    /// Flags of renameat2(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct RenameFlags: u32 {
+        /// Fail with EEXIST where the target exists.
+        const NOREPLACE = 1;
+        /// Exchange the two.
+        const EXCHANGE = 2;
+        /// Leave a whiteout behind (overlay).
+        const WHITEOUT = 4;
+    }
+}
+
+/// Where a symbolic link leads.
+#[derive(Clone, Debug)]
+pub enum LinkTarget {
+    /// To this path, walked from the link's directory.
+    Path(Vec<u8>),
+    /// To this place, whatever its name (`/proc/[pid]/fd/N`, `cwd`, `exe`).
+    Place(VfsPath),
+}
+
+/// What the VFS keeps for every inode: file locks, inotify watches, the pipe of a FIFO, a bound socket.
+/// A file system embeds one in each of its inodes.
+#[derive(Debug, Default)]
+pub struct InodeCommon;
+
+/// A file as its file system knows it. There is one object per file, however many names and openers it has.
+///
+/// The VFS has checked permissions, name lengths and types before it calls; names are single components, never `.`
+/// or `..`. The defaults are those of a file that is not a directory.
+pub trait Inode: Send + Sync + Any {
+    /// The VFS's part.
+    fn common(&self) -> &InodeCommon;
+
+    /// Attributes as of now.
+    ///
+    /// # Errors
+    /// `EIO`, `ESTALE` where the file system has lost the file.
+    fn attr(&self) -> Result<Attr>;
+
+    /// Type and permission bits alone: cheaper than [`Self::attr`] on the path walk.
+    ///
+    /// # Errors
+    /// As [`Self::attr`].
+    fn mode(&self) -> Result<u32> {
+        self.attr().map(|attr| attr.mode)
+    }
+
+    /// Changes attributes.
+    ///
+    /// # Errors
+    /// `EPERM` where the file system does not allow it, `EROFS`, `ENOSPC`, `EFBIG`.
+    fn set_attr(&self, caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
+        let _ = (caller, change);
+        Err(Errno::EPERM)
+    }
+
+    /// Finds a name in this directory.
+    ///
+    /// # Errors
+    /// `ENOENT`; `ENOTDIR` where this is no directory.
+    fn lookup(&self, caller: &Caller<'_>, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        let _ = (caller, name);
+        Err(Errno::ENOTDIR)
+    }
+
+    /// Makes a file, directory, link or node in this directory.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOSPC`, `EROFS`; `EPERM` where the file system has no such kind.
+    fn create(&self, caller: &Caller<'_>, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let _ = (caller, name, node);
+        Err(Errno::EPERM)
+    }
+
+    /// Makes an unnamed regular file in this directory's file system (`O_TMPFILE`).
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where there is no such thing.
+    fn create_unnamed(&self, caller: &Caller<'_>, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let _ = (caller, node);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Gives `target`, of the same file system, another name here.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EMLINK`, `EPERM`.
+    fn link(&self, caller: &Caller<'_>, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
+        let _ = (caller, name, target);
+        Err(Errno::EPERM)
+    }
+
+    /// Removes a name that is not a directory's. `child` is what the VFS found there.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EISDIR`, `EPERM`.
+    fn unlink(&self, caller: &Caller<'_>, name: &[u8], child: &Arc<dyn Inode>) -> Result<()> {
+        let _ = (caller, name, child);
+        Err(Errno::EPERM)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOTEMPTY`, `ENOENT`, `ENOTDIR`.
+    fn rmdir(&self, caller: &Caller<'_>, name: &[u8], child: &Arc<dyn Inode>) -> Result<()> {
+        let _ = (caller, name, child);
+        Err(Errno::EPERM)
+    }
+
+    /// Moves `name` of this directory to `new_name` in `new_dir` of the same file system, replacing what is there
+    /// unless `flags` say otherwise. The VFS has ruled out moving a directory below itself.
+    ///
+    /// # Errors
+    /// `EXDEV`, `ENOTEMPTY`, `EEXIST`, `EINVAL` for flags the file system lacks.
+    fn rename(
+        &self,
+        caller: &Caller<'_>,
+        name: &[u8],
+        new_dir: &Arc<dyn Inode>,
+        new_name: &[u8],
+        flags: RenameFlags,
+    ) -> Result<()> {
+        let _ = (caller, name, new_dir, new_name, flags);
+        Err(Errno::EPERM)
+    }
+
+    /// The text of a symbolic link.
+    ///
+    /// # Errors
+    /// `EINVAL` where it is not one.
+    fn readlink(&self, caller: &Caller<'_>) -> Result<Vec<u8>> {
+        let _ = caller;
+        Err(Errno::EINVAL)
+    }
+
+    /// Where a symbolic link leads; the text of [`Self::readlink`] unless it is a magic link.
+    ///
+    /// # Errors
+    /// As [`Self::readlink`]; `ENOENT`, `EACCES` for magic links.
+    fn follow(&self, caller: &Caller<'_>) -> Result<LinkTarget> {
+        self.readlink(caller).map(LinkTarget::Path)
+    }
+
+    /// Opens it. FIFOs, sockets and device nodes never get here: the VFS opens those itself.
+    ///
+    /// # Errors
+    /// `EACCES`, `EIO`, `ENXIO`.
+    fn open(self: Arc<Self>, caller: &Caller<'_>, flags: OpenFlags) -> Result<Arc<dyn FileOps>>;
+
+    /// Checks access beyond mode bits and ACLs: `mask` is of `MAY_*` bits 4 (read), 2 (write), 1 (execute/search).
+    /// `None` leaves it to the VFS.
+    fn permission(&self, caller: &Caller<'_>, mask: u32) -> Option<Result<()>> {
+        let _ = (caller, mask);
+        None
+    }
+
+    /// Extended attributes, where the file system has them.
+    fn xattr(&self) -> Option<&dyn Xattr> {
+        None
+    }
+
+    /// Allocates, punches or zeroes a range: fallocate(2).
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `ENOSPC`, `EFBIG`.
+    fn fallocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
+        let _ = (mode, offset, len);
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+/// Extended attributes of an inode. The VFS has checked name space, permissions and sizes; POSIX ACLs come as the
+/// attributes `system.posix_acl_access` and `system.posix_acl_default` in their binary form (`man 5 acl`).
+pub trait Xattr {
+    /// The value of `name`.
+    ///
+    /// # Errors
+    /// `ENODATA`.
+    fn get(&self, name: &[u8]) -> Result<Vec<u8>>;
+
+    /// Sets a value; `create` fails with `EEXIST` where it exists, `replace` with `ENODATA` where it does not.
+    ///
+    /// # Errors
+    /// `ENOSPC`, `EOPNOTSUPP`, as above.
+    fn set(&self, name: &[u8], value: &[u8], create: bool, replace: bool) -> Result<()>;
+
+    /// Removes one.
+    ///
+    /// # Errors
+    /// `ENODATA`.
+    fn remove(&self, name: &[u8]) -> Result<()>;
+
+    /// All names.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`.
+    fn list(&self) -> Result<Vec<Vec<u8>>>;
+}

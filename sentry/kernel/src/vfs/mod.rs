@@ -1,0 +1,29 @@
+//! The virtual file system: names, mounts, open files, and the traits that file systems implement.
+//!
+//! As in Linux: a [`Dentry`] is a name in a tree and caches look-ups, present and absent; an [`Inode`] is a file as its
+//! file system knows it; a [`Mount`] makes a tree visible at a place; a [`VfsPath`] is a dentry seen through a mount;
+//! a [`File`] is an open file description with its position and flags, and its behaviour is a [`FileOps`].
+//!
+//! **Nothing in a [`FileOps`] or [`Inode`] blocks on a guest event.** What would block returns `EAGAIN` and announces
+//! readiness through its [`waiter::WaitQueue`]; the system-call layer waits and tries again (`Task::block_on`). So every
+//! wait can be interrupted and restarted. Host I/O on files that a gofer donated may take the time that the disk takes.
+
+mod dentry;
+mod device;
+mod fd_table;
+mod file;
+mod filesystem;
+mod fs_context;
+mod inode;
+mod mount;
+
+pub use dentry::{Dentry, VfsPath};
+pub use device::{DeviceDriver, DeviceKind};
+pub use fd_table::{Fd, FdTable};
+pub use file::{DirEntry, File, FileOps, Readdir, WriteAt};
+pub use filesystem::{Caching, FileSystem, FileSystemType};
+pub use fs_context::FsContext;
+pub use inode::{
+    Attr, Caller, Inode, InodeCommon, LinkTarget, NewNode, RenameFlags, SetAttr, SetTime, Xattr,
+};
+pub use mount::{Mount, MountNamespace};
