@@ -6,6 +6,7 @@
 pub mod fs;
 pub mod memory;
 mod memory_x86_64;
+pub mod seccomp;
 pub mod time;
 pub mod unix;
 

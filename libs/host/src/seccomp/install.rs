@@ -1,0 +1,101 @@
+//! Arming a filter on the calling thread or the whole process.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use bitflags::bitflags;
+
+use super::{Error, Listener};
+use crate::check;
+
+bitflags! {
+    /// How a filter is armed.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct InstallFlags: u64 {
+        /// On every thread of the process, not only the calling one.
+        const ALL_THREADS = libc::SECCOMP_FILTER_FLAG_TSYNC;
+        /// Log what is not allowed, as far as the host's audit settings say so.
+        const LOG = libc::SECCOMP_FILTER_FLAG_LOG;
+    }
+}
+
+/// A finished filter.
+#[derive(Clone, Debug)]
+pub struct Program {
+    code: Vec<libc::sock_filter>,
+}
+
+impl Program {
+    /// A program from finished instructions.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] where the kernel would not take it.
+    pub fn new(code: Vec<libc::sock_filter>) -> Result<Self, Error> {
+        if code.is_empty() || code.len() > 4096 {
+            return Err(Error::TooLong);
+        }
+        Ok(Self { code })
+    }
+
+    /// Its instructions.
+    #[must_use]
+    pub fn instructions(&self) -> &[libc::sock_filter] {
+        &self.code
+    }
+
+    /// Its instructions as the bytes of an array of `struct sock_filter`.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.code.len() * 8);
+        for insn in &self.code {
+            bytes.extend_from_slice(&insn.code.to_ne_bytes());
+            bytes.extend_from_slice(&[insn.jt, insn.jf]);
+            bytes.extend_from_slice(&insn.k.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// Arms the filter for good. `no_new_privs` is set first; what the filter forbids from then on it forbids for
+    /// every later program of this thread.
+    ///
+    /// # Errors
+    /// [`Error::Host`]: what `prctl(2)` or `seccomp(2)` says.
+    pub fn install(&self, flags: InstallFlags) -> Result<(), Error> {
+        no_new_privs()?;
+        self.seccomp(flags.bits()).map(|_| ())
+    }
+
+    /// Arms the filter on the calling thread and gives the descriptor on which [`super::Action::UserNotif`] calls
+    /// arrive.
+    ///
+    /// # Errors
+    /// [`Error::Host`]; `EBUSY` where the thread has a listener already.
+    pub fn install_with_listener(&self) -> Result<Listener, Error> {
+        no_new_privs()?;
+        let fd = self.seccomp(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+        // SAFETY: the call just made this descriptor, and nothing else owns it.
+        Ok(Listener::new(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+    }
+
+    fn seccomp(&self, flags: u64) -> Result<usize, Error> {
+        let program = libc::sock_fprog {
+            len: u16::try_from(self.code.len()).map_err(|_| Error::TooLong)?,
+            filter: self.code.as_ptr().cast_mut(),
+        };
+        // SAFETY: `program` names `len` live instructions, which the kernel only reads.
+        let result = check(unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+        })
+        .map_err(Error::Host)?;
+        if flags & libc::SECCOMP_FILTER_FLAG_TSYNC != 0 && result != 0 {
+            // The id of a thread that has a filter which is not an ancestor of ours.
+            return Err(Error::Host(abi::Errno::EBUSY));
+        }
+        Ok(result)
+    }
+}
+
+fn no_new_privs() -> Result<(), Error> {
+    // SAFETY: a plain system call without pointers.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    check(i64::from(result)).map(|_| ()).map_err(Error::Host)
+}
