@@ -1,10 +1,33 @@
 //! The [`Timekeeper`]: every reading of time in the kernel comes from here, so that it can be shifted as a whole.
+//!
+//! A guest's monotonic clock starts with the sandbox, its real-time clock is the host's. Both are the host's clock plus
+//! an offset; the vDSO adds the same offsets, so that the two agree. Clones share the offsets. See `man 2
+//! clock_gettime`, `man 7 time`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use abi::Timespec;
 
 /// Nanoseconds since the sandbox's clock started (CLOCK_MONOTONIC as guests see it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct MonotonicTime(pub i64);
+
+impl MonotonicTime {
+    /// This time plus `ns`, at most the end of time.
+    #[must_use]
+    pub const fn saturating_add(self, ns: i64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+
+    /// Nanoseconds from `earlier` to this time; 0 where that lies in the future.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> i64 {
+        let ns = self.0.saturating_sub(earlier.0);
+        if ns < 0 { 0 } else { ns }
+    }
+}
 
 /// The clocks that guests can name (`linux/time.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,30 +47,90 @@ pub enum ClockId {
     Tai = 11,
 }
 
-/// Reads the host's clocks and shifts them.
+impl ClockId {
+    /// The clock with number `raw`, if it is one of the fixed ones.
+    #[must_use]
+    pub const fn from_raw(raw: i32) -> Option<Self> {
+        Some(match raw {
+            0 => Self::Realtime,
+            1 => Self::Monotonic,
+            2 => Self::ProcessCpu,
+            3 => Self::ThreadCpu,
+            4 => Self::MonotonicRaw,
+            5 => Self::RealtimeCoarse,
+            6 => Self::MonotonicCoarse,
+            7 => Self::Boottime,
+            8 => Self::RealtimeAlarm,
+            9 => Self::BoottimeAlarm,
+            11 => Self::Tai,
+            _ => return None,
+        })
+    }
+
+    /// Whether it follows the time of day and so can be set.
+    #[must_use]
+    pub const fn is_wall(self) -> bool {
+        matches!(self, Self::Realtime | Self::RealtimeCoarse | Self::RealtimeAlarm | Self::Tai)
+    }
+}
+
 #[derive(Debug, Default)]
-pub struct Timekeeper {
+struct Offsets {
     /// Added to the host's monotonic clock.
-    monotonic_offset_ns: i64,
+    monotonic_ns: AtomicI64,
+    /// Added to the host's real-time clock.
+    realtime_ns: AtomicI64,
+}
+
+/// Reads the host's clocks and shifts them. A clone is another handle to the same clocks.
+#[derive(Clone, Debug)]
+pub struct Timekeeper {
+    offsets: Arc<Offsets>,
+}
+
+impl Default for Timekeeper {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Timekeeper {
-    /// Clocks that agree with the host's.
+    /// Clocks of a sandbox that starts now: the monotonic clock at zero, the time of day as on the host.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        let offsets = Offsets::default();
+        offsets.monotonic_ns.store(-host::time::monotonic_ns(), Ordering::Relaxed);
+        Self { offsets: Arc::new(offsets) }
+    }
+
+    /// What is added to the host's monotonic clock (the vDSO adds the same).
+    #[must_use]
+    pub fn monotonic_offset_ns(&self) -> i64 {
+        self.offsets.monotonic_ns.load(Ordering::Relaxed)
+    }
+
+    /// What is added to the host's real-time clock (the vDSO adds the same).
+    #[must_use]
+    pub fn realtime_offset_ns(&self) -> i64 {
+        self.offsets.realtime_ns.load(Ordering::Relaxed)
+    }
+
+    /// Continues a saved sandbox's clocks: its monotonic clock goes on from `at`.
+    pub fn resume_at(&self, at: MonotonicTime) {
+        let offset = at.0.saturating_sub(host::time::monotonic_ns());
+        self.offsets.monotonic_ns.store(offset, Ordering::Relaxed);
     }
 
     /// CLOCK_MONOTONIC.
     #[must_use]
     pub fn monotonic(&self) -> MonotonicTime {
-        MonotonicTime(host::time::monotonic_ns() + self.monotonic_offset_ns)
+        MonotonicTime(host::time::monotonic_ns().saturating_add(self.monotonic_offset_ns()))
     }
 
     /// CLOCK_REALTIME, nanoseconds since 1970.
     #[must_use]
     pub fn realtime_ns(&self) -> i64 {
-        host::time::realtime_ns()
+        host::time::realtime_ns().saturating_add(self.realtime_offset_ns())
     }
 
     /// CLOCK_REALTIME as file systems stamp it.
@@ -56,11 +139,46 @@ impl Timekeeper {
         Timespec::from_ns(self.realtime_ns())
     }
 
+    /// When the sandbox started, nanoseconds since 1970 (`btime` of `/proc/stat`).
+    #[must_use]
+    pub fn boot_realtime_ns(&self) -> i64 {
+        self.realtime_ns().saturating_sub(self.monotonic().0)
+    }
+
+    /// The monotonic time at which CLOCK_REALTIME will read `realtime_ns`, as things stand.
+    #[must_use]
+    pub fn monotonic_of_realtime(&self, realtime_ns: i64) -> MonotonicTime {
+        self.monotonic().saturating_add(realtime_ns.saturating_sub(self.realtime_ns()))
+    }
+
     /// The host instant at which [`Self::monotonic`] will read `at`, for sleeping.
     #[must_use]
-    pub fn instant_of(&self, at: MonotonicTime) -> std::time::Instant {
-        let now = std::time::Instant::now();
-        let left = at.0.saturating_sub(self.monotonic().0);
-        now + std::time::Duration::from_nanos(u64::try_from(left).unwrap_or(0))
+    pub fn instant_of(&self, at: MonotonicTime) -> Instant {
+        // A year ahead is as good as never, and cannot overflow the host's clock.
+        const LONGEST: u64 = 366 * 86_400 * 1_000_000_000;
+        let left = u64::try_from(at.0.saturating_sub(self.monotonic().0)).unwrap_or(0);
+        Instant::now() + Duration::from_nanos(left.min(LONGEST))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MonotonicTime, Timekeeper};
+
+    #[test]
+    fn monotonic_starts_with_the_sandbox_and_goes_on_after_a_resume() {
+        let clock = Timekeeper::new();
+        let first = clock.monotonic();
+        assert!(first.0 >= 0 && first.0 < 1_000_000_000);
+        let other = clock.clone();
+        clock.resume_at(MonotonicTime(1 << 50));
+        assert!(other.monotonic().0 >= 1 << 50);
+    }
+
+    #[test]
+    fn far_deadlines_do_not_overflow() {
+        let clock = Timekeeper::new();
+        assert!(clock.instant_of(MonotonicTime(i64::MAX)) > std::time::Instant::now());
+        assert!(clock.instant_of(MonotonicTime(i64::MIN)) <= std::time::Instant::now());
     }
 }
