@@ -3,10 +3,16 @@
 //! One file per subject. Errors are [`abi::Errno`]: what the host said. Every descriptor is an `OwnedFd` or a
 //! `BorrowedFd`; every `unsafe` block says why it holds.
 
+pub mod capability;
 pub mod fs;
 pub mod memory;
 mod memory_x86_64;
+pub mod mount;
+pub mod poll;
+pub mod process;
 pub mod seccomp;
+pub mod signal;
+pub mod terminal;
 pub mod time;
 pub mod unix;
 

@@ -1,0 +1,40 @@
+//! Waiting for descriptors (`man 2 ppoll`).
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use abi::{Errno, Result};
+
+use crate::check;
+
+/// Waits until `fd` is readable (or hung up), at most for `limit`; says whether it is. Signals do not end the wait.
+///
+/// # Errors
+/// What `ppoll(2)` says.
+pub fn readable(fd: BorrowedFd<'_>, limit: Option<Duration>) -> Result<bool> {
+    any_readable(&[fd], limit).map(|ready| ready[0])
+}
+
+/// Waits until one of `fds` is readable (or hung up), at most for `limit`; says which are.
+///
+/// # Errors
+/// What `ppoll(2)` says.
+pub fn any_readable(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> Result<Vec<bool>> {
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    loop {
+        let left = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            libc::timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+        });
+        let left = left.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: `polled` is a live list of the length given, `left` a live timespec or null, the mask is null.
+        let done = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as u64, left, std::ptr::null()) };
+        match check(i64::from(done)) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => return Ok(polled.iter().map(|fd| fd.revents != 0).collect()),
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Processes: made with name spaces of their own, waited for by descriptor, replaced by another program.
+//!
+//! `man 2 clone3`, `man 2 pidfd_open`, `man 2 execveat`. A process made here runs a copy of ours until it replaces
+//! itself, so [`clone_process`] insists that no other thread exists: nobody else can hold a lock in the copy.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use abi::{Errno, Result};
+
+use crate::{check, last_errno};
+
+bitflags::bitflags! {
+    /// Name spaces that a process gets of its own (`man 7 namespaces`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Namespaces: u64 {
+        /// Mounts.
+        const MOUNT = 0x0002_0000;
+        /// Control groups.
+        const CGROUP = 0x0200_0000;
+        /// Host name.
+        const UTS = 0x0400_0000;
+        /// System V IPC and message queues.
+        const IPC = 0x0800_0000;
+        /// Users and capabilities.
+        const USER = 0x1000_0000;
+        /// Processes.
+        const PID = 0x2000_0000;
+        /// Network.
+        const NET = 0x4000_0000;
+    }
+}
+
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `struct clone_args`, as of Linux 5.7.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+/// A process, named by a descriptor: the pid behind it cannot become another process.
+#[derive(Debug)]
+pub struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    /// The process that has `pid` now.
+    ///
+    /// # Errors
+    /// `ESRCH` where there is none.
+    pub fn open(pid: i32) -> Result<Self> {
+        if pid <= 0 {
+            return Err(Errno::ESRCH);
+        }
+        // SAFETY: a plain system call without pointers.
+        let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+        // SAFETY: the call just made this descriptor (closed on exec by definition), and nothing else owns it.
+        Ok(Self { pid, pidfd: unsafe { OwnedFd::from_raw_fd(fd as RawFd) } })
+    }
+
+    /// Its pid in our pid name space.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The descriptor; readable when the process has ended.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// `ESRCH` where it has ended and was waited for.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        let null = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a null siginfo is allowed and means what kill(2) sends.
+        let done =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal, null, 0) };
+        check(done).map(|_| ())
+    }
+
+    /// Waits until it has ended, at most for `limit`; says whether it has. Needs not be our child.
+    ///
+    /// # Errors
+    /// What `poll(2)` says.
+    pub fn wait_ended(&self, limit: Option<Duration>) -> Result<bool> {
+        crate::poll::readable(self.as_fd(), limit)
+    }
+
+    /// Waits for our child to end and reaps it.
+    ///
+    /// # Errors
+    /// `ECHILD` where it is not our child or was reaped.
+    pub fn reap(&self) -> Result<Ended> {
+        loop {
+            // SAFETY: all zeros is a valid `siginfo_t`.
+            let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+            let id = self.pidfd.as_raw_fd() as libc::id_t;
+            // SAFETY: `info` has room for what the kernel writes.
+            let done = unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED) };
+            match check(i64::from(done)) {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+                Ok(_) => {
+                    // SAFETY: waitid filled the fields of a SIGCHLD.
+                    let status = unsafe { info.si_status() };
+                    let exited = info.si_code == libc::CLD_EXITED;
+                    return Ok(if exited { Ended::Code(status) } else { Ended::Signal(status) });
+                }
+            }
+        }
+    }
+}
+
+/// Makes a child process that runs `child` in new name spaces, optionally born in a cgroup (a directory of the
+/// cgroup2 file system), and exits with what it returns.
+///
+/// # Errors
+/// `EBUSY` where this process has other threads; else what `clone3(2)` says.
+pub fn clone_process(
+    spaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> Result<Process> {
+    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+        return Err(Errno::EBUSY);
+    }
+    let mut pidfd: RawFd = -1;
+    let mut args = CloneArgs {
+        flags: spaces.bits() | CLONE_PIDFD,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: no memory is shared with the child and no stack is given, so this is fork(2); we are the only thread,
+    // so no lock is held by anyone in the copy.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        let status = child();
+        // SAFETY: ends the process without running what the parent registered for its own end.
+        unsafe { libc::_exit(status) }
+    }
+    // SAFETY: CLONE_PIDFD stored a new descriptor that nothing else owns.
+    Ok(Process { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// Replaces this process by the program in `file`. Returns only on failure.
+#[must_use]
+pub fn exec(file: BorrowedFd<'_>, argv: &[CString], env: &[CString]) -> Errno {
+    let pointers = |strings: &[CString]| {
+        let mut list: Vec<*const libc::c_char> = strings.iter().map(|string| string.as_ptr()).collect();
+        list.push(std::ptr::null());
+        list
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both lists are null-terminated lists of live C strings, the path is an empty C string.
+    unsafe {
+        let path = c"".as_ptr();
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            path,
+            argv.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    last_errno()
+}
+
+/// Makes `fds` the process's descriptors 0, 1, 2 …, inherited over an exec, and marks every other one as closed on
+/// exec.
+///
+/// # Errors
+/// What `dup3(2)`, `fcntl(2)` and `close_range(2)` say.
+pub fn arrange_fds(fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let count = RawFd::try_from(fds.len()).map_err(|_| Errno::EINVAL)?;
+    // First copies above the target range, so that placing one cannot overwrite another.
+    let mut copies = Vec::with_capacity(fds.len());
+    for fd in fds {
+        // SAFETY: a plain system call on a live descriptor.
+        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, count) };
+        copies.push(check(i64::from(copy))? as RawFd);
+    }
+    for (target, copy) in (0..count).zip(&copies) {
+        // SAFETY: replaces whatever has the number; callers exec next and use no descriptor but those placed. The
+        // copy differs from the target, being at least `count`.
+        check(i64::from(unsafe { libc::dup2(*copy, target) }))?;
+    }
+    let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
+    // SAFETY: only marks descriptors.
+    check(unsafe { libc::syscall(libc::SYS_close_range, count, libc::c_uint::MAX, flags) }).map(|_| ())
+}
+
+/// Takes ownership of the descriptors `from .. from + count` that this process was started with. Meant for the first
+/// lines of `main`, once; they are marked as closed on exec.
+///
+/// # Errors
+/// `EBADF` where one of them is not open, `EBUSY` where they were taken before.
+pub fn take_inherited(from: RawFd, count: u32) -> Result<Vec<OwnedFd>> {
+    use std::sync::atomic::{AtomicI32, Ordering};
+    /// Descriptors below this were handed out.
+    static TAKEN: AtomicI32 = AtomicI32::new(3);
+    let end = i32::try_from(count).ok().and_then(|count| from.checked_add(count)).ok_or(Errno::EINVAL)?;
+    if TAKEN.fetch_max(end, Ordering::Relaxed) > from {
+        return Err(Errno::EBUSY);
+    }
+    for fd in from..end {
+        // SAFETY: a plain system call; a number that is no descriptor is EBADF.
+        check(i64::from(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }))?;
+    }
+    // SAFETY: each is open, as just seen, was opened by whoever executed us, and is handed out once: `TAKEN`.
+    Ok((from..end).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
+}
+
+/// Enters the name spaces of kind `spaces` that `fd` names.
+///
+/// # Errors
+/// What `setns(2)` says.
+pub fn enter(fd: BorrowedFd<'_>, spaces: Namespaces) -> Result<()> {
+    let kind = i32::try_from(spaces.bits()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: a plain system call on a live descriptor.
+    check(i64::from(unsafe { libc::setns(fd.as_raw_fd(), kind) })).map(|_| ())
+}
+
+/// Moves this process into new name spaces.
+///
+/// # Errors
+/// What `unshare(2)` says.
+pub fn unshare(spaces: Namespaces) -> Result<()> {
+    let kind = i32::try_from(spaces.bits()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: a plain system call without pointers.
+    check(i64::from(unsafe { libc::unshare(kind) })).map(|_| ())
+}
+
+/// Becomes user `uid` and group `gid` in every sense, without supplementary groups where the kernel lets us drop
+/// them (in a user name space made without privilege it does not).
+///
+/// # Errors
+/// What `setresgid(2)` and `setresuid(2)` say.
+pub fn set_ids(uid: u32, gid: u32) -> Result<()> {
+    // SAFETY: plain system calls; a count of 0 reads no list. The raw calls change this thread alone, which is all
+    // there is.
+    unsafe {
+        libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>());
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
+    }
+    Ok(())
+}
+
+/// This process's effective user and group.
+#[must_use]
+pub fn effective_ids() -> (u32, u32) {
+    // SAFETY: plain system calls that cannot fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// Leads a new session; with a terminal, makes that the controlling one.
+///
+/// # Errors
+/// What `setsid(2)` and `ioctl(TIOCSCTTY)` say.
+pub fn new_session(terminal: Option<BorrowedFd<'_>>) -> Result<()> {
+    // SAFETY: a plain system call.
+    check(i64::from(unsafe { libc::setsid() }))?;
+    if let Some(terminal) = terminal {
+        // SAFETY: this request takes a number.
+        check(i64::from(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }))?;
+    }
+    Ok(())
+}
+
+/// Sets the file mode mask.
+pub fn set_umask(mask: u32) {
+    // SAFETY: a plain system call that cannot fail.
+    unsafe { libc::umask(mask) };
+}
+
+/// The name that `ps` shows for this thread; cut after 15 bytes.
+pub fn set_name(name: &CStr) {
+    // SAFETY: `name` is a C string; the kernel copies at most 16 bytes of it.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Becomes the one that adopts orphaned descendants, so that they can be waited for.
+///
+/// # Errors
+/// What `prctl(2)` says.
+pub fn adopt_orphans() -> Result<()> {
+    // SAFETY: a plain system call with numbers.
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })).map(|_| ())
+}
+
+/// Never gains a privilege from a file again (`man 2 prctl`, PR_SET_NO_NEW_PRIVS).
+///
+/// # Errors
+/// What `prctl(2)` says.
+pub fn no_new_privileges() -> Result<()> {
+    // SAFETY: a plain system call with numbers.
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })).map(|_| ())
+}
+
+/// A resource limit: (soft, hard).
+///
+/// # Errors
+/// `EINVAL` for an unknown resource.
+pub fn resource_limit(resource: u32) -> Result<(u64, u64)> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` has room for what the kernel writes.
+    check(i64::from(unsafe { libc::getrlimit(resource, &raw mut limit) }))?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets a resource limit.
+///
+/// # Errors
+/// `EPERM` where the hard limit would rise without CAP_SYS_RESOURCE.
+pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` is a whole `rlimit`.
+    check(i64::from(unsafe { libc::setrlimit(resource, &raw const limit) })).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use abi::Errno;
+
+    use super::{Process, take_inherited};
+
+    #[test]
+    fn processes_are_named_by_descriptors() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::open(child.id() as i32).unwrap();
+        assert_eq!(process.wait_ended(Some(Duration::ZERO)), Ok(false));
+        process.signal(libc::SIGKILL).unwrap();
+        assert_eq!(process.wait_ended(None), Ok(true));
+        child.wait().unwrap();
+        assert_eq!(process.signal(0), Err(Errno::ESRCH));
+        assert!(Process::open(0).is_err());
+    }
+
+    #[test]
+    fn absent_descriptors_are_not_taken() {
+        assert_eq!(take_inherited(900, 2).unwrap_err(), Errno::EBADF);
+        assert_eq!(take_inherited(901, 1).unwrap_err(), Errno::EBUSY);
+    }
+}

@@ -1,0 +1,82 @@
+//! Signals taken from a descriptor instead of by handlers (`man 2 signalfd`), for single-threaded programs.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use abi::{Errno, Result};
+
+use crate::check;
+
+/// The signals with these numbers, blocked for this process and readable here. They stay blocked for children: what
+/// is executed from here inherits that, see [`unblock_all`].
+#[derive(Debug)]
+pub struct SignalFd(File);
+
+/// One signal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its number.
+    pub signal: i32,
+    /// Whether the kernel sent it (a terminal, a timer), not a process.
+    pub by_kernel: bool,
+}
+
+fn set_of(signals: &[i32]) -> libc::sigset_t {
+    // SAFETY: all zeros is a valid set for `sigemptyset` to fill.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        set
+    }
+}
+
+impl SignalFd {
+    /// Blocks `signals` and makes them readable.
+    ///
+    /// # Errors
+    /// What `signalfd(2)` says.
+    pub fn new(signals: &[i32]) -> Result<Self> {
+        let set = set_of(signals);
+        // SAFETY: `set` is a valid set; the old one is not wanted.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        // SAFETY: `set` is a valid set.
+        let fd = check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC) }))?;
+        // SAFETY: the call just made this descriptor, and nothing else owns it.
+        Ok(Self(File::from(unsafe { OwnedFd::from_raw_fd(fd as i32) })))
+    }
+
+    /// Waits for the next one.
+    ///
+    /// # Errors
+    /// What `read(2)` says.
+    pub fn next(&self) -> Result<Arrived> {
+        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+        (&self.0)
+            .read_exact(&mut info)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(5)))?;
+        // ssi_signo and ssi_code are at offsets 0 and 8; SI_USER is 0 and negative codes are processes' too.
+        let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+        Ok(Arrived { signal: word(0), by_kernel: word(8) > 0 })
+    }
+
+    /// The descriptor; readable when a signal is there.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Unblocks every signal and gives those that Rust ignores (SIGPIPE) their default action: what a program expects
+/// that is executed from here.
+pub fn unblock_all() {
+    let set = set_of(&[]);
+    // SAFETY: `set` is a valid set; SIG_DFL is a valid action.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
