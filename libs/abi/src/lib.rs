@@ -9,6 +9,7 @@ pub mod errno;
 pub mod fs;
 pub mod regs_x86_64;
 pub mod signal;
+pub mod socket;
 pub mod time;
 
 pub use addr::{PAGE_SIZE, UserAddr, page_ceil, page_floor};

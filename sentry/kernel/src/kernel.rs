@@ -5,6 +5,7 @@ use std::sync::Arc;
 use platform::Platform;
 
 use crate::mm::MemoryFile;
+use crate::socket::SocketFamilies;
 use crate::task::TaskSet;
 use crate::time::{Timekeeper, TimerService};
 
@@ -20,6 +21,8 @@ pub struct Kernel {
     pub timers: TimerService,
     /// All tasks and process identifiers.
     pub tasks: TaskSet,
+    /// Socket families.
+    pub sockets: SocketFamilies,
     /// What was fixed when the sandbox was made.
     pub config: KernelConfig,
 }

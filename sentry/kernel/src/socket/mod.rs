@@ -1,4 +1,14 @@
-//! Sockets: the traits that families implement, options, addresses, control messages.
+//! Sockets: the traits that families implement, options common to all, control messages.
+//!
+//! A family (unix, inet, netlink) registers a [`SocketFamily`]; its sockets are [`crate::vfs::FileOps`] whose
+//! `socket()` gives the [`Socket`] side. As everywhere in the VFS nothing blocks here: `EAGAIN` and a wait queue.
 
-/// What every socket family implements; reached from an open file by [`crate::vfs::FileOps::socket`].
-pub trait Socket: Send + Sync {}
+mod control;
+mod family;
+mod options;
+mod traits;
+
+pub use control::{ControlMessage, control_len, parse_control, write_control};
+pub use family::{SocketFamilies, SocketFamily};
+pub use options::{Linger, SocketOptions};
+pub use traits::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket};
