@@ -11,25 +11,19 @@ mod inotify;
 mod open;
 mod xattr;
 
+pub use abi::fs::{NAME_MAX, OpenFlags, PATH_MAX};
 pub use change::{
     RenameFlags, SetTime, allocate, change_dir, link_at, make_dir_at, make_node_at, rename_at, set_mode,
     set_mode_path_only, set_owner, set_times, symlink_at, sync, truncate, unlink_at,
 };
 pub use dir::{DirEntries, DirEntry, read_dir, rewind_dir};
 pub use inotify::{Inotify, InotifyEvent, InotifyEvents, WatchMask};
-pub use open::{
-    FileSystemStat, OpenFlags, Stat, open, open_at, read_link_at, stat, stat_at, stat_file_system,
-};
+pub use open::{FileSystemStat, Stat, open, open_at, read_link_at, stat, stat_at, stat_file_system};
 pub use xattr::{get_xattr, list_xattr, remove_xattr, set_xattr};
 
 use std::ffi::CStr;
 
 use abi::{Errno, Result};
-
-/// The longest name in a directory, without the NUL.
-pub const NAME_MAX: usize = 255;
-/// The longest path, with the NUL.
-pub const PATH_MAX: usize = 4096;
 
 /// Runs `call` with `name` as a C string, without allocating for names of ordinary length.
 fn with_name<T>(name: &[u8], call: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {

@@ -4,41 +4,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use abi::fs::OpenFlags;
 use abi::{Errno, Result};
 
 use super::{PATH_MAX, retry, with_name};
 use crate::check;
-
-bitflags::bitflags! {
-    /// How to open a file (`O_*`). `O_CLOEXEC` and `O_NOCTTY` are always added.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct OpenFlags: i32 {
-        /// For writing alone; without this and `READ_WRITE`, for reading.
-        const WRITE_ONLY = libc::O_WRONLY;
-        /// For both.
-        const READ_WRITE = libc::O_RDWR;
-        /// Make it if it is not there.
-        const CREATE = libc::O_CREAT;
-        /// Fail if it is there.
-        const EXCLUSIVE = libc::O_EXCL;
-        /// Cut it to nothing.
-        const TRUNCATE = libc::O_TRUNC;
-        /// Never wait.
-        const NON_BLOCK = libc::O_NONBLOCK;
-        /// Writes reach the disk before they return.
-        const SYNC = libc::O_SYNC;
-        /// As `SYNC`, for the data alone.
-        const DATA_SYNC = libc::O_DSYNC;
-        /// Past the page cache.
-        const DIRECT = libc::O_DIRECT;
-        /// Only a directory.
-        const DIRECTORY = libc::O_DIRECTORY;
-        /// Not through a symbolic link as the last component.
-        const NO_FOLLOW = libc::O_NOFOLLOW;
-        /// A name for the file only: no permission needed, nothing can be read.
-        const PATH = libc::O_PATH;
-    }
-}
 
 /// What `statx(2)` says of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,7 +98,7 @@ pub fn open(path: &Path, flags: OpenFlags, mode: u32) -> Result<OwnedFd> {
     with_name(path.as_os_str().as_bytes(), |path| open_raw(libc::AT_FDCWD, path, flags, mode))
 }
 
-/// Opens `name` in `dir`.
+/// Opens `name` in `dir`, closed on exec and never as a controlling terminal.
 ///
 /// # Errors
 /// What `openat(2)` says.
@@ -137,7 +107,7 @@ pub fn open_at(dir: BorrowedFd<'_>, name: &[u8], flags: OpenFlags, mode: u32) ->
 }
 
 fn open_raw(dir: i32, name: &std::ffi::CStr, flags: OpenFlags, mode: u32) -> Result<OwnedFd> {
-    let flags = flags.bits() | libc::O_CLOEXEC | libc::O_NOCTTY;
+    let flags = flags.bits().cast_signed() | libc::O_CLOEXEC | libc::O_NOCTTY;
     // SAFETY: `name` is a C string that the kernel only reads.
     let fd = retry(|| i64::from(unsafe { libc::openat(dir, name.as_ptr(), flags, mode) }))?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;

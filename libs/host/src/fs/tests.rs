@@ -34,20 +34,19 @@ fn names_are_made_listed_and_removed() {
     let dir = dir.as_fd();
     make_dir_at(dir, b"d", 0o755).unwrap();
     symlink_at(b"to/where", dir, b"l").unwrap();
-    let file =
-        open_at(dir, b"f", OpenFlags::READ_WRITE | OpenFlags::CREATE | OpenFlags::EXCLUSIVE, 0o640).unwrap();
+    let file = open_at(dir, b"f", OpenFlags::RDWR | OpenFlags::CREAT | OpenFlags::EXCL, 0o640).unwrap();
     truncate(file.as_fd(), 5000).unwrap();
     set_mode(file.as_fd(), 0o4711).unwrap();
     sync(file.as_fd(), true).unwrap();
     link_at(dir, b"f", dir, b"f2").unwrap();
-    let path_only = open_at(dir, b"f2", OpenFlags::PATH | OpenFlags::NO_FOLLOW, 0).unwrap();
+    let path_only = open_at(dir, b"f2", OpenFlags::PATH | OpenFlags::NOFOLLOW, 0).unwrap();
     set_times(path_only.as_fd(), SetTime::To(7, 8), SetTime::Keep).unwrap();
     let seen = stat(path_only.as_fd()).unwrap();
     assert_eq!((seen.mode & 0o7777, seen.nlink, seen.size, seen.atime), (0o4711, 2, 5000, (7, 8)));
     assert_eq!(stat_at(dir, b"f").unwrap().ino, seen.ino);
     assert!(stat_at(dir, b"l").unwrap().is_symlink());
     assert_eq!(read_link_at(dir, b"l").unwrap(), b"to/where");
-    let link = open_at(dir, b"l", OpenFlags::PATH | OpenFlags::NO_FOLLOW, 0).unwrap();
+    let link = open_at(dir, b"l", OpenFlags::PATH | OpenFlags::NOFOLLOW, 0).unwrap();
     assert_eq!(read_link_at(link.as_fd(), b"").unwrap(), b"to/where");
     assert_eq!(read_link_at(dir, b"d"), Err(Errno::EINVAL));
     rename_at(dir, b"f2", dir, b"d/f3", RenameFlags::NO_REPLACE).unwrap();
