@@ -1,0 +1,139 @@
+//! A client whose server lies gets an error on every call, in finite time, and closes what it was sent.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
+
+use abi::Errno;
+use host::unix::{Kind, pair};
+
+use crate::*;
+
+fn server(
+    socket: OwnedFd,
+    mut answer: impl FnMut(&Transport, Frame) -> bool + Send + 'static,
+) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let transport = Transport::new(socket);
+        let mut buffer = Vec::new();
+        while let Ok(Some(frame)) = transport.receive(&mut buffer) {
+            if !answer(&transport, frame) {
+                break;
+            }
+        }
+    })
+}
+
+fn reply(transport: &Transport, frame: &Frame, body: &[u8]) -> bool {
+    let header = Header { kind: MessageKind::Reply, error: None, ..frame.header };
+    transport.send(&header, body, &[]).is_ok()
+}
+
+fn greet(transport: &Transport, frame: &Frame) -> bool {
+    reply(transport, frame, &encode(&HelloReply { version: VERSION, mounts: Vec::new() }))
+}
+
+/// Connects, then answers every other request with `lie`.
+fn client_of(lie: impl Fn(&Transport, &Frame) -> bool + Send + 'static) -> Client {
+    let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
+    server(theirs, move |transport, frame| {
+        if frame.header.op == Op::Hello as u16 { greet(transport, &frame) } else { lie(transport, &frame) }
+    });
+    Client::connect(ours).unwrap().0
+}
+
+const STAT_FS: StatFs = StatFs { node: NodeId(1) };
+
+#[test]
+fn many_threads_get_their_own_replies() {
+    let client = Arc::new(client_of(|transport, frame| {
+        let node = decode::<StatFs>(&frame.body).unwrap().node.0;
+        let body = StatFsReply {
+            kind: node,
+            block_size: 0,
+            blocks: 0,
+            blocks_free: 0,
+            blocks_available: 0,
+            files: 0,
+            files_free: 0,
+            name_max: 0,
+        };
+        reply(transport, frame, &encode(&body))
+    }));
+    let threads: Vec<_> = (0..8u64)
+        .map(|thread| {
+            let client = Arc::clone(&client);
+            thread::spawn(move || {
+                for round in 0..200 {
+                    let node = NodeId(thread * 1000 + round);
+                    assert_eq!(client.call(&StatFs { node }).unwrap().get().unwrap().kind, node.0);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert!(client.state_is_empty());
+}
+
+#[test]
+fn lies_end_in_errors() {
+    let wrong_id = client_of(|t, f| {
+        t.send(&Header { kind: MessageKind::Reply, id: f.header.id + 9, ..f.header }, &[], &[]).is_ok()
+    });
+    let wrong_op =
+        client_of(|t, f| t.send(&Header { kind: MessageKind::Reply, op: 2, ..f.header }, &[], &[]).is_ok());
+    let wrong_kind = client_of(|t, f| t.send(&f.header, &[], &[]).is_ok());
+    let no_message =
+        client_of(|t, _| host::unix::send(t.as_fd(), &[std::io::IoSlice::new(b"xyz")], &[]).is_ok());
+    let too_long = client_of(|t, _| {
+        host::unix::send(t.as_fd(), &[std::io::IoSlice::new(&vec![0; MAX_MESSAGE + 1])], &[]).is_ok()
+    });
+    let gone = client_of(|_, _| false);
+    for client in [wrong_id, wrong_op, wrong_kind, no_message, too_long, gone] {
+        assert_eq!(client.call(&STAT_FS).unwrap_err(), Errno::EIO);
+        assert!(client.is_closed());
+        assert_eq!(client.call(&STAT_FS).unwrap_err(), Errno::EIO);
+    }
+}
+
+#[test]
+fn nonsense_in_a_body_fails_that_call_alone() {
+    let client = client_of(|transport, frame| {
+        // Descriptors that nobody asked for are closed on arrival.
+        let fds = [transport.as_fd(), transport.as_fd()];
+        let header = Header { kind: MessageKind::Reply, ..frame.header };
+        transport.send(&header, b"nonsense", &fds).is_ok()
+    });
+    for _ in 0..3 {
+        assert_eq!(client.call(&STAT_FS).unwrap().get().unwrap_err(), Errno::EIO);
+    }
+    assert!(!client.is_closed());
+    let long = [0; MAX_MESSAGE];
+    let name = XattrName::new(b"user.x").unwrap();
+    let request =
+        SetXattr { target: Target::node(NodeId(1)), name, value: &long, flags: XattrFlags::empty() };
+    assert_eq!(client.call(&request).unwrap_err(), Errno::EMSGSIZE);
+}
+
+#[test]
+fn another_version_is_refused() {
+    let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
+    server(theirs, |t, f| reply(t, &f, &encode(&HelloReply { version: VERSION + 1, mounts: Vec::new() })));
+    assert_eq!(Client::connect(ours).unwrap_err(), Errno::EIO);
+}
+
+#[test]
+fn threads_that_wait_learn_of_the_end() {
+    let client = Arc::new(client_of(move |_, frame| frame.header.id < 5));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let client = Arc::clone(&client);
+            thread::spawn(move || client.call(&STAT_FS).unwrap_err())
+        })
+        .collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), Errno::EIO);
+    }
+}

@@ -1,0 +1,4 @@
+//! Round trips, truncation and noise for every message; the client against servers that lie.
+
+mod codec;
+mod lying_server;
