@@ -7,6 +7,7 @@
 pub mod addr;
 pub mod errno;
 pub mod fs;
+pub mod poll;
 pub mod regs_x86_64;
 pub mod signal;
 pub mod socket;

@@ -10,15 +10,20 @@
 
 mod dentry;
 mod device;
+mod epoll;
+mod eventfd;
 mod fd_table;
 mod file;
 mod filesystem;
 mod fs_context;
 mod inode;
 mod mount;
+pub mod pipe;
 
 pub use dentry::{Dentry, VfsPath};
 pub use device::{DeviceDriver, DeviceKind};
+pub use epoll::{Epoll, EpollNesting, as_epoll};
+pub use eventfd::EventFd;
 pub use fd_table::{Fd, FdTable};
 pub use file::{DirEntry, File, FileOps, Readdir, WriteAt};
 pub use filesystem::{Caching, FileSystem, FileSystemType};

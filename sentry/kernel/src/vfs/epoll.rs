@@ -1,0 +1,381 @@
+//! epoll instances (`man 7 epoll`).
+//!
+//! An [`Epoll`] keeps one [`Item`] per watched (descriptor, file). The item sits in the file's wait queue; an event puts
+//! it on the instance's ready list and wakes a waiter; epoll_wait(2) asks the files on that list what they are ready
+//! for, and forgets those that are not. A file is held weakly: closing it ends the watch.
+//!
+//! Locks: `interest`, then a watched file's queue, then `ready`, then the instance's own queue, then the same of the
+//! instance that watches this one. Instances never form a loop: see [`Epoll::check_nesting`].
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::poll::{EpollEvent, EpollFlags};
+use abi::{Errno, Result};
+use parking_lot::Mutex;
+use waiter::{Events, Notify, Registration, WaitQueue};
+
+use super::{Fd, File, FileOps};
+
+/// How deep instances may watch each other (`EP_MAX_NESTS` of Linux).
+const MAX_DEPTH: usize = 4;
+
+/// A watched file. Keyed by descriptor and identity: one file may be watched by several numbers.
+type Key = (Fd, usize);
+
+struct Item {
+    file: Weak<File>,
+    /// Events and flags asked for; no events after a one-shot has fired.
+    events: AtomicU32,
+    data: AtomicU64,
+    /// On the ready list, or about to be.
+    is_ready: AtomicBool,
+    owner: Weak<Shared>,
+    this: Weak<Item>,
+}
+
+impl Item {
+    fn flags(&self) -> EpollFlags {
+        EpollFlags::from_bits_truncate(self.events.load(Ordering::Acquire))
+    }
+
+    /// The events waited for; empty after a one-shot.
+    fn mask(&self) -> Events {
+        Events::from_bits_truncate(self.events.load(Ordering::Acquire))
+    }
+
+    /// What to report now.
+    fn poll(&self) -> Events {
+        let mask = self.mask();
+        match self.file.upgrade() {
+            Some(file) if !mask.is_empty() => file.ops().poll(&file) & mask,
+            _ => Events::empty(),
+        }
+    }
+
+    /// Puts it on the ready list and wakes a waiter.
+    fn make_ready(&self) {
+        let (Some(owner), Some(this)) = (self.owner.upgrade(), self.this.upgrade()) else { return };
+        if !self.is_ready.swap(true, Ordering::AcqRel) {
+            owner.ready.lock().push_back(this);
+        }
+        owner.queue.notify_one(Events::READABLE);
+    }
+}
+
+impl Notify for Item {
+    fn notify(&self, events: Events) -> bool {
+        if (self.mask() & events).is_empty() {
+            return false;
+        }
+        self.make_ready();
+        // Only an exclusive watcher keeps the event from the others.
+        self.flags().contains(EpollFlags::EXCLUSIVE)
+    }
+}
+
+struct Watch {
+    item: Arc<Item>,
+    /// Its place in the file's queue. Dropped before the item.
+    registration: Option<Registration>,
+}
+
+#[derive(Default)]
+struct Interest {
+    watches: HashMap<Key, Watch>,
+    /// At this size, watches of closed files are looked for.
+    prune_at: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    ready: Mutex<VecDeque<Arc<Item>>>,
+    queue: WaitQueue,
+}
+
+/// An epoll instance.
+pub struct Epoll {
+    interest: Mutex<Interest>,
+    shared: Arc<Shared>,
+    this: Weak<Epoll>,
+    /// The instances that watch this one. Changed only under [`EpollNesting`]'s lock, but for removals.
+    watchers: Mutex<Vec<Weak<Epoll>>>,
+}
+
+/// Serialises the checks that keep instances from forming a loop; one per kernel.
+#[derive(Debug, Default)]
+pub struct EpollNesting(Mutex<()>);
+
+fn key(fd: Fd, file: &Arc<File>) -> Key {
+    (fd, Arc::as_ptr(file).addr())
+}
+
+/// The epoll instance behind `file`, if it is one.
+#[must_use]
+pub fn as_epoll(file: &File) -> Option<&Epoll> {
+    let ops: &dyn Any = file.ops().as_ref();
+    ops.downcast_ref()
+}
+
+impl Epoll {
+    /// An instance that watches nothing.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            interest: Mutex::default(),
+            shared: Arc::default(),
+            this: this.clone(),
+            watchers: Mutex::default(),
+        })
+    }
+
+    /// Begins to watch `file`, known as `fd`.
+    ///
+    /// # Errors
+    /// `EEXIST`; `EPERM` for files that are always ready; `EINVAL` for a bad set of flags; `ELOOP`.
+    pub fn add(&self, nesting: &EpollNesting, fd: Fd, file: &Arc<File>, event: EpollEvent) -> Result<()> {
+        let Some(queue) = file.ops().wait_queue() else { return Err(Errno::EPERM) };
+        let nested = as_epoll(file);
+        let events = checked_events(event.events, nested.is_some())?;
+        let _nesting = nested.map(|_| nesting.0.lock());
+        if let Some(nested) = nested {
+            self.check_nesting(nested)?;
+        }
+        let mut interest = self.interest.lock();
+        if interest.watches.contains_key(&key(fd, file)) {
+            return Err(Errno::EEXIST);
+        }
+        let item = Arc::new_cyclic(|this| Item {
+            file: Arc::downgrade(file),
+            events: AtomicU32::new(events),
+            data: AtomicU64::new(event.data),
+            is_ready: AtomicBool::new(false),
+            owner: Arc::downgrade(&self.shared),
+            this: this.clone(),
+        });
+        let registration = Some(queue.register(item.mask(), item.clone()));
+        interest.prune();
+        interest.watches.insert(key(fd, file), Watch { item: item.clone(), registration });
+        drop(interest);
+        if let Some(nested) = nested {
+            nested.watchers.lock().push(self.this.clone());
+        }
+        if !item.poll().is_empty() {
+            item.make_ready();
+        }
+        Ok(())
+    }
+
+    /// Changes what is waited for.
+    ///
+    /// # Errors
+    /// `ENOENT`; `EINVAL` for a bad set of flags or an exclusive watch.
+    pub fn modify(&self, fd: Fd, file: &Arc<File>, event: EpollEvent) -> Result<()> {
+        let events = checked_events(event.events, as_epoll(file).is_some())?;
+        let mut interest = self.interest.lock();
+        let watch = interest.watches.get_mut(&key(fd, file)).ok_or(Errno::ENOENT)?;
+        if EpollFlags::from_bits_truncate(events).contains(EpollFlags::EXCLUSIVE)
+            || watch.item.flags().contains(EpollFlags::EXCLUSIVE)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let item = watch.item.clone();
+        item.data.store(event.data, Ordering::Release);
+        item.events.store(events, Ordering::Release);
+        if let Some(queue) = file.ops().wait_queue() {
+            watch.registration = Some(queue.register(item.mask(), item.clone()));
+        }
+        drop(interest);
+        if !item.poll().is_empty() {
+            item.make_ready();
+        }
+        Ok(())
+    }
+
+    /// Stops watching.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn remove(&self, fd: Fd, file: &Arc<File>) -> Result<()> {
+        let watch = self.interest.lock().watches.remove(&key(fd, file)).ok_or(Errno::ENOENT)?;
+        watch.retire();
+        if let Some(nested) = as_epoll(file) {
+            let mut watchers = nested.watchers.lock();
+            if let Some(at) = watchers.iter().position(|watcher| watcher.ptr_eq(&self.this)) {
+                watchers.swap_remove(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops watching `file` under any number: its last descriptor is gone.
+    pub fn forget(&self, file: &File) {
+        let address = std::ptr::from_ref(file).addr();
+        let mut interest = self.interest.lock();
+        let gone: Vec<Key> = interest.watches.keys().filter(|key| key.1 == address).copied().collect();
+        for key in gone {
+            if let Some(watch) = interest.watches.remove(&key) {
+                watch.retire();
+            }
+        }
+    }
+
+    /// Takes up to `max` events.
+    ///
+    /// # Errors
+    /// `EAGAIN` where there is none.
+    pub fn take(&self, max: usize) -> Result<Vec<EpollEvent>> {
+        let mut events = Vec::new();
+        let mut again = Vec::new();
+        // Each item is looked at once: those that stay ready go to the end.
+        let mut left = self.shared.ready.lock().len();
+        while left > 0 && events.len() < max {
+            left -= 1;
+            let Some(item) = self.shared.ready.lock().pop_front() else { break };
+            // Cleared before the file is asked: an event after the answer lists the item again.
+            item.is_ready.store(false, Ordering::Release);
+            let ready = item.poll();
+            if ready.is_empty() {
+                continue;
+            }
+            let flags = item.flags();
+            events.push(EpollEvent { events: ready.bits(), data: item.data.load(Ordering::Acquire) });
+            if flags.contains(EpollFlags::ONESHOT) {
+                item.events.store(flags.bits(), Ordering::Release);
+            } else if !flags.contains(EpollFlags::ET) {
+                again.push(item);
+            }
+        }
+        let mut ready = self.shared.ready.lock();
+        for item in again {
+            if !item.is_ready.swap(true, Ordering::AcqRel) {
+                ready.push_back(item);
+            }
+        }
+        let wakes_next = !ready.is_empty() && !events.is_empty();
+        drop(ready);
+        if wakes_next {
+            self.shared.queue.notify_one(Events::READABLE);
+        }
+        if events.is_empty() { Err(Errno::EAGAIN) } else { Ok(events) }
+    }
+
+    /// Puts events back that could not be delivered: everything watched is looked at again.
+    pub fn put_back(&self) {
+        let items: Vec<_> =
+            self.interest.lock().watches.values().map(|watch| watch.item.clone()).collect();
+        for item in items.iter().filter(|item| !item.poll().is_empty()) {
+            item.make_ready();
+        }
+    }
+
+    /// Where to wait for events, for `READABLE`.
+    #[must_use]
+    pub fn queue(&self) -> &WaitQueue {
+        &self.shared.queue
+    }
+
+    /// Refuses to watch `nested` where that would make a loop or too long a chain.
+    fn check_nesting(&self, nested: &Self) -> Result<()> {
+        if std::ptr::eq(self, nested) {
+            return Err(Errno::EINVAL);
+        }
+        let below = nested.depth_without(self, MAX_DEPTH)?;
+        let above = self.height(MAX_DEPTH);
+        if above + 1 + below > MAX_DEPTH { Err(Errno::ELOOP) } else { Ok(()) }
+    }
+
+    /// How many instances high the longest chain above this one is, at most `budget`.
+    fn height(&self, budget: usize) -> usize {
+        let mut watchers = self.watchers.lock();
+        watchers.retain(|watcher| watcher.strong_count() > 0);
+        let above: Vec<_> = watchers.iter().filter_map(Weak::upgrade).collect();
+        drop(watchers);
+        if budget == 0 {
+            return 0;
+        }
+        above.iter().map(|watcher| 1 + watcher.height(budget - 1)).max().unwrap_or(0)
+    }
+
+    /// How many instances deep the longest chain below this one is; fails where it meets `forbidden`.
+    fn depth_without(&self, forbidden: &Self, budget: usize) -> Result<usize> {
+        let files: Vec<Arc<File>> = {
+            let interest = self.interest.lock();
+            interest.watches.values().filter_map(|watch| watch.item.file.upgrade()).collect()
+        };
+        let mut deepest = 0;
+        for epoll in files.iter().filter_map(|file| as_epoll(file)) {
+            if std::ptr::eq(epoll, forbidden) || budget == 0 {
+                return Err(Errno::ELOOP);
+            }
+            deepest = deepest.max(1 + epoll.depth_without(forbidden, budget - 1)?);
+        }
+        Ok(deepest)
+    }
+}
+
+impl Interest {
+    /// Drops watches of files that are closed, now and then.
+    fn prune(&mut self) {
+        if self.watches.len() >= self.prune_at {
+            self.watches.retain(|_, watch| watch.item.file.strong_count() > 0);
+            self.prune_at = 2 * self.watches.len() + 16;
+        }
+    }
+}
+
+impl Watch {
+    /// Makes sure that nothing is reported any more.
+    fn retire(self) {
+        self.item.events.store(0, Ordering::Release);
+        drop(self.registration);
+    }
+}
+
+/// Checks the events of a new or changed watch; errors and hang-ups are always waited for.
+fn checked_events(raw: u32, is_epoll: bool) -> Result<u32> {
+    let flags = EpollFlags::from_bits_truncate(raw);
+    if flags.contains(EpollFlags::EXCLUSIVE) {
+        let allowed = Events::READABLE | Events::WRITABLE | Events::ALWAYS;
+        let allowed_flags = EpollFlags::EXCLUSIVE | EpollFlags::WAKEUP | EpollFlags::ET;
+        if is_epoll || raw & !(allowed.bits() | allowed_flags.bits()) != 0 {
+            return Err(Errno::EINVAL);
+        }
+    }
+    Ok(raw | Events::ALWAYS.bits())
+}
+
+impl FileOps for Epoll {
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn poll(&self, _file: &File) -> Events {
+        let items: Vec<_> = self.shared.ready.lock().iter().cloned().collect();
+        if items.iter().any(|item| !item.poll().is_empty()) { Events::READABLE } else { Events::empty() }
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.shared.queue)
+    }
+
+    fn fdinfo(&self) -> String {
+        use std::fmt::Write;
+        let mut text = String::new();
+        for ((fd, _), watch) in &self.interest.lock().watches {
+            let (events, data) =
+                (watch.item.events.load(Ordering::Acquire), watch.item.data.load(Ordering::Acquire));
+            let Some(file) = watch.item.file.upgrade() else { continue };
+            let ino = file.path().dentry.inode().attr().map_or(0, |attr| attr.ino);
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "tfd: {fd:8} events: {events:8x} data: {data:16x}  pos:0 ino:{ino:x} sdev:{:x}",
+                file.path().mount.fs().device().encode()
+            );
+        }
+        text
+    }
+}
