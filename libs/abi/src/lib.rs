@@ -7,6 +7,7 @@
 pub mod addr;
 pub mod errno;
 pub mod fs;
+pub mod mount;
 pub mod poll;
 pub mod regs_x86_64;
 pub mod signal;

@@ -8,6 +8,7 @@ use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
 use crate::task::TaskSet;
 use crate::time::{Timekeeper, TimerService};
+use crate::vfs::Vfs;
 
 /// A sandbox's kernel.
 pub struct Kernel {
@@ -16,13 +17,15 @@ pub struct Kernel {
     /// The guest's physical memory.
     pub memory: Arc<MemoryFile>,
     /// All clocks.
-    pub timekeeper: Timekeeper,
+    pub timekeeper: Arc<Timekeeper>,
     /// Timers that fire whether or not a task waits for them.
     pub timers: TimerService,
     /// All tasks and process identifiers.
     pub tasks: TaskSet,
     /// Socket families.
     pub sockets: SocketFamilies,
+    /// Files: types, drivers, mounts.
+    pub vfs: Arc<Vfs>,
     /// What was fixed when the sandbox was made.
     pub config: KernelConfig,
 }

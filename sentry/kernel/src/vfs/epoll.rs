@@ -264,8 +264,7 @@ impl Epoll {
 
     /// Puts events back that could not be delivered: everything watched is looked at again.
     pub fn put_back(&self) {
-        let items: Vec<_> =
-            self.interest.lock().watches.values().map(|watch| watch.item.clone()).collect();
+        let items: Vec<_> = self.interest.lock().watches.values().map(|watch| watch.item.clone()).collect();
         for item in items.iter().filter(|item| !item.poll().is_empty()) {
             item.make_ready();
         }

@@ -1,26 +1,73 @@
 //! The descriptor table.
+//!
+//! Locks: `slots` is a leaf; files are closed after it is released.
 
 use std::sync::Arc;
 
-use abi::Result;
+use abi::{Errno, Result};
+use parking_lot::RwLock;
 
 use super::File;
+use crate::Task;
 
 /// A descriptor number as a guest names it.
 pub type Fd = i32;
 
+/// No table grows beyond this, whatever the limit says (Linux's default of `fs.nr_open`).
+pub const MAX_FDS: u64 = 1 << 20;
+
 /// The descriptors of one or more tasks (`CLONE_FILES` shares a table).
+///
+/// The table's address is the owner of its POSIX locks, as in Linux.
 #[derive(Debug, Default)]
-pub struct FdTable;
+pub struct FdTable {
+    slots: RwLock<Slots>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Slots {
+    list: Vec<Option<Slot>>,
+    /// No slot below this is free.
+    first_free: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    file: Arc<File>,
+    close_on_exec: bool,
+}
+
+/// A descriptor as [`FdTable::entries`] lists it.
+#[derive(Clone, Debug)]
+pub struct FdEntry {
+    /// The number.
+    pub fd: Fd,
+    /// What it refers to.
+    pub file: Arc<File>,
+    /// `FD_CLOEXEC`.
+    pub close_on_exec: bool,
+}
 
 impl FdTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// A copy for a child that does not share it.
+    #[must_use]
+    pub fn duplicate(&self) -> Arc<Self> {
+        Arc::new(Self { slots: RwLock::new(self.slots.read().clone()) })
+    }
+
     /// The open file behind `fd`.
     ///
     /// # Errors
     /// `EBADF`.
     pub fn get(&self, fd: Fd) -> Result<Arc<File>> {
-        let _ = fd;
-        unimplemented!()
+        let slots = self.slots.read();
+        slots.at(fd).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)
     }
 
     /// Gives `file` the lowest free number from `min` on, below the task's `RLIMIT_NOFILE`.
@@ -28,7 +75,193 @@ impl FdTable {
     /// # Errors
     /// `EMFILE`.
     pub fn install(&self, file: Arc<File>, min: Fd, limit: u64, close_on_exec: bool) -> Result<Fd> {
-        let _ = (file, min, limit, close_on_exec);
-        unimplemented!()
+        let min = usize::try_from(min).map_err(|_| Errno::EINVAL)?;
+        let mut slots = self.slots.write();
+        let at = slots.lowest_free(min);
+        if at as u64 >= limit.min(MAX_FDS) {
+            return Err(Errno::EMFILE);
+        }
+        slots.put(at, Slot { file, close_on_exec });
+        Fd::try_from(at).map_err(|_| Errno::EMFILE)
+    }
+
+    /// Whether [`Self::install`] would find room: asked before an open(2) that creates something.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn check_room(&self, limit: u64) -> Result<()> {
+        let free = self.slots.read().lowest_free(0);
+        if free as u64 >= limit.min(MAX_FDS) { Err(Errno::EMFILE) } else { Ok(()) }
+    }
+
+    /// Gives `file` the number `fd`; returns what had it before, for the caller to close (dup2(2)).
+    ///
+    /// # Errors
+    /// `EBADF` for a number that is negative or beyond the limit.
+    pub fn install_at(
+        &self,
+        fd: Fd,
+        file: Arc<File>,
+        limit: u64,
+        close_on_exec: bool,
+    ) -> Result<Option<Arc<File>>> {
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        if at as u64 >= limit.min(MAX_FDS) {
+            return Err(Errno::EBADF);
+        }
+        let old = self.slots.write().put(at, Slot { file, close_on_exec });
+        if let Some(old) = &old {
+            self.release_locks(old);
+        }
+        Ok(old)
+    }
+
+    /// Takes `fd` out of the table, with the POSIX locks that the table's tasks hold on the file.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn take(&self, fd: Fd) -> Result<Arc<File>> {
+        let file = self.slots.write().take(fd).ok_or(Errno::EBADF)?;
+        self.release_locks(&file);
+        Ok(file)
+    }
+
+    /// close(2).
+    ///
+    /// # Errors
+    /// `EBADF`, or what the file has to say at its end.
+    pub fn close(&self, task: &Task, fd: Fd) -> Result<()> {
+        self.take(fd)?.ops().flush(task)
+    }
+
+    /// Closes all of `first..=last`.
+    pub fn close_range(&self, task: &Task, first: u32, last: u32) {
+        self.close_where(task, &|fd, _| (first..=last).contains(&fd));
+    }
+
+    /// Closes what execve(2) closes.
+    pub fn close_on_exec(&self, task: &Task) {
+        self.close_where(task, &|_, close_on_exec| close_on_exec);
+    }
+
+    /// Closes everything: the last task of the table exits.
+    pub fn close_all(&self, task: &Task) {
+        self.close_where(task, &|_, _| true);
+    }
+
+    fn close_where(&self, task: &Task, which: &dyn Fn(u32, bool) -> bool) {
+        let closed: Vec<Arc<File>> = {
+            let mut slots = self.slots.write();
+            let fds: Vec<Fd> = slots
+                .iter()
+                .filter(|(fd, slot)| which(fd.unsigned_abs(), slot.close_on_exec))
+                .map(|(fd, _)| fd)
+                .collect();
+            fds.into_iter().filter_map(|fd| slots.take(fd)).collect()
+        };
+        for file in closed {
+            self.release_locks(&file);
+            // Nobody is left to hear of an error.
+            let _ = file.ops().flush(task);
+        }
+    }
+
+    /// Whether `fd` is closed by execve(2).
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn is_close_on_exec(&self, fd: Fd) -> Result<bool> {
+        self.slots.read().at(fd).map(|slot| slot.close_on_exec).ok_or(Errno::EBADF)
+    }
+
+    /// Sets `FD_CLOEXEC`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn set_close_on_exec(&self, fd: Fd, on: bool) -> Result<()> {
+        let mut slots = self.slots.write();
+        slots.at_mut(fd).map(|slot| slot.close_on_exec = on).ok_or(Errno::EBADF)
+    }
+
+    /// Sets `FD_CLOEXEC` on all of `first..=last` (`CLOSE_RANGE_CLOEXEC`).
+    pub fn set_close_on_exec_range(&self, first: u32, last: u32) {
+        let mut slots = self.slots.write();
+        let from = (first as usize).min(slots.list.len());
+        for slot in slots.list[from..].iter_mut().take((last - first) as usize + 1).flatten() {
+            slot.close_on_exec = true;
+        }
+    }
+
+    /// All descriptors in order, as of now: `/proc/[pid]/fd`.
+    #[must_use]
+    pub fn entries(&self) -> Vec<FdEntry> {
+        let slots = self.slots.read();
+        slots
+            .iter()
+            .map(|(fd, slot)| FdEntry { fd, file: slot.file.clone(), close_on_exec: slot.close_on_exec })
+            .collect()
+    }
+
+    /// Slots in use or not: `FDSize` of `/proc/[pid]/status`.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.slots.read().list.len().next_power_of_two().max(64)
+    }
+
+    /// Who holds the POSIX locks made through this table.
+    pub(crate) fn lock_owner(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn release_locks(&self, file: &File) {
+        file.inode().common().release_posix_locks(self.lock_owner());
+    }
+}
+
+impl Drop for FdTable {
+    fn drop(&mut self) {
+        for slot in std::mem::take(&mut self.slots.get_mut().list).into_iter().flatten() {
+            slot.file.inode().common().release_posix_locks(std::ptr::from_ref(self).addr());
+        }
+    }
+}
+
+impl Slots {
+    fn at(&self, fd: Fd) -> Option<&Slot> {
+        self.list.get(usize::try_from(fd).ok()?)?.as_ref()
+    }
+
+    fn at_mut(&mut self, fd: Fd) -> Option<&mut Slot> {
+        self.list.get_mut(usize::try_from(fd).ok()?)?.as_mut()
+    }
+
+    fn lowest_free(&self, min: usize) -> usize {
+        let from = min.max(self.first_free);
+        let tail = self.list.get(from..).unwrap_or_default();
+        tail.iter().position(Option::is_none).map_or_else(|| from.max(self.list.len()), |found| from + found)
+    }
+
+    fn put(&mut self, at: usize, slot: Slot) -> Option<Arc<File>> {
+        if at >= self.list.len() {
+            self.list.resize(at + 1, None);
+        }
+        if at == self.first_free {
+            self.first_free = at + 1;
+        }
+        self.list[at].replace(slot).map(|old| old.file)
+    }
+
+    fn take(&mut self, fd: Fd) -> Option<Arc<File>> {
+        let at = usize::try_from(fd).ok()?;
+        let old = self.list.get_mut(at)?.take()?;
+        self.first_free = self.first_free.min(at);
+        while let Some(None) = self.list.last() {
+            self.list.pop();
+        }
+        Some(old.file)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Fd, &Slot)> {
+        (0..).zip(&self.list).filter_map(|(fd, slot)| Some((fd, slot.as_ref()?)))
     }
 }

@@ -1,184 +1,213 @@
-//! The open file description, and what a kind of file must be able to do.
+//! The [`File`]: an open file description.
+//!
+//! Locks: `position` is held over a read or write that uses it, so it comes before everything in a file system; `owner`
+//! is a leaf.
 
-use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use abi::{Errno, FileType, OpenFlags, Result, UserAddr};
-use waiter::{Events, WaitQueue};
+use abi::{Errno, OpenFlags, Result};
+use parking_lot::{Mutex, MutexGuard};
 
-use super::VfsPath;
+use super::{FileOps, Inode, VfsPath, inotify};
 use crate::Task;
-use crate::mm::{IoDst, IoSrc, Mappable};
-use crate::socket::Socket;
+use crate::mm::{IoDst, IoSrc};
+use crate::task::Credentials;
+use crate::vfs::WriteAt;
 
-/// Where a write goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteAt {
-    /// At this byte. Streams ignore it.
-    Offset(u64),
-    /// At the end of the file, atomically.
-    Append,
-}
-
-/// An entry of a directory.
-#[derive(Clone, Copy, Debug)]
-pub struct DirEntry<'a> {
-    /// The name.
-    pub name: &'a [u8],
-    /// Inode number.
-    pub ino: u64,
-    /// Type.
-    pub file_type: FileType,
-    /// Position to continue at behind this entry: an opaque cookie, never 0.
-    pub next: u64,
-}
-
-/// Takes the entries of a directory; says `false` where it is full (the entry given was not taken).
-pub type Readdir<'a> = &'a mut dyn FnMut(&DirEntry<'_>) -> bool;
-
-/// The behaviour of an open file. Calls come from any thread, several at once.
-///
-/// Nothing here waits for another guest task: see the module's header. The defaults are those of a stream that can do
-/// nothing.
-pub trait FileOps: Send + Sync + Any {
-    /// Reads from `offset` on (streams ignore it) until `dst` is full or the data ends; 0 is the end of the file.
-    ///
-    /// # Errors
-    /// `EAGAIN` where a stream has nothing now; `EISDIR`, `EINVAL`, `EIO`, `EFAULT`.
-    fn read(&self, task: &Task, file: &File, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
-        let _ = (task, file, offset, dst);
-        Err(Errno::EINVAL)
-    }
-
-    /// Writes; returns the bytes taken and, for files with a position, the position behind them.
-    ///
-    /// # Errors
-    /// `EAGAIN` where a stream has no room now; `EPIPE`, `ENOSPC`, `EFBIG`, `EIO`, `EFAULT`.
-    fn write(&self, task: &Task, file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
-        let _ = (task, file, at, src);
-        Err(Errno::EINVAL)
-    }
-
-    /// Whether it has positions (pread(2) and lseek(2) work). Streams say `false`: `ESPIPE`.
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    /// The size that `SEEK_END` counts from.
-    ///
-    /// # Errors
-    /// `EINVAL` where there is none.
-    fn size(&self) -> Result<u64> {
-        Err(Errno::EINVAL)
-    }
-
-    /// Finds data or a hole at or behind `offset` (`SEEK_DATA`, `SEEK_HOLE`).
-    ///
-    /// # Errors
-    /// `ENXIO` where there is none.
-    fn seek_extent(&self, offset: u64, data: bool) -> Result<u64> {
-        let size = self.size()?;
-        if offset >= size { Err(Errno::ENXIO) } else { Ok(if data { offset } else { size }) }
-    }
-
-    /// Lists a directory from position `from` (0 is the start, `.` and `..` included); returns where to go on.
-    ///
-    /// # Errors
-    /// `ENOTDIR`.
-    fn readdir(&self, task: &Task, file: &File, from: u64, take: Readdir<'_>) -> Result<u64> {
-        let _ = (task, file, from, take);
-        Err(Errno::ENOTDIR)
-    }
-
-    /// What it is ready for now.
-    fn poll(&self, file: &File) -> Events {
-        let _ = file;
-        Events::READABLE | Events::WRITABLE
-    }
-
-    /// Announces changes of [`Self::poll`]; `None` for files that are always ready (epoll refuses those: `EPERM`).
-    fn wait_queue(&self) -> Option<&WaitQueue> {
-        None
-    }
-
-    /// ioctl(2) beyond those that the VFS answers for all files.
-    ///
-    /// # Errors
-    /// `ENOTTY` for a command it does not know.
-    fn ioctl(&self, task: &Task, file: &File, command: u32, arg: u64) -> Result<u64> {
-        let _ = (task, file, command, arg);
-        Err(Errno::ENOTTY)
-    }
-
-    /// For mmap(2).
-    ///
-    /// # Errors
-    /// `ENODEV` where it cannot be mapped.
-    fn mappable(&self, file: &File) -> Result<Arc<dyn Mappable>> {
-        let _ = file;
-        Err(Errno::ENODEV)
-    }
-
-    /// Writes content (and attributes, unless `data_only`) back.
-    ///
-    /// # Errors
-    /// `EINVAL` where there is nothing to write back to; `EIO`.
-    fn sync(&self, data_only: bool) -> Result<()> {
-        let _ = data_only;
-        Err(Errno::EINVAL)
-    }
-
-    /// A descriptor was closed; the file may live on.
-    ///
-    /// # Errors
-    /// Returned by close(2), which closes all the same.
-    fn flush(&self, task: &Task) -> Result<()> {
-        let _ = task;
-        Ok(())
-    }
-
-    /// The socket behind it.
-    fn socket(&self) -> Option<&dyn Socket> {
-        None
-    }
-
-    /// A text for `/proc/[pid]/fdinfo` beyond pos, flags and mnt_id, in whole lines.
-    fn fdinfo(&self) -> String {
-        String::new()
-    }
-}
+/// The flags that `fcntl(F_SETFL)` may change.
+pub const SETTABLE_FLAGS: OpenFlags = OpenFlags::APPEND
+    .union(OpenFlags::NONBLOCK)
+    .union(OpenFlags::DIRECT)
+    .union(OpenFlags::NOATIME)
+    .union(OpenFlags::ASYNC);
 
 /// An open file description: what descriptors refer to, shared by dup(2) and fork(2).
-#[derive(Debug)]
 pub struct File {
     path: VfsPath,
+    ops: Arc<dyn FileOps>,
+    flags: AtomicU32,
+    position: Mutex<u64>,
+    creds: Arc<Credentials>,
+    /// Counted in its inode as a writer.
+    is_counted: bool,
+    owner: Mutex<Option<SignalOwner>>,
+}
+
+/// Who is told of `O_ASYNC` readiness (`fcntl(F_SETOWN)`, `F_SETSIG`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SignalOwner {
+    /// `F_OWNER_TID`, `F_OWNER_PID` or `F_OWNER_PGRP`.
+    pub kind: i32,
+    /// The number, 0 for nobody.
+    pub id: i32,
+    /// The signal; 0 means SIGIO.
+    pub signal: i32,
 }
 
 impl File {
+    /// An open file on `path` with behaviour `ops`. It counts as a writer of the inode where its flags say so and the
+    /// caller has made that claim with [`super::InodeCommon::begin_write`]; for anonymous files that does not matter.
+    #[must_use]
+    pub fn new(path: VfsPath, ops: Arc<dyn FileOps>, flags: OpenFlags, creds: Arc<Credentials>) -> Arc<Self> {
+        Arc::new(Self::make(path, ops, flags, creds, false))
+    }
+
+    /// As [`Self::new`], for a file that has been counted as a writer.
+    pub(super) fn new_writer(
+        path: VfsPath,
+        ops: Arc<dyn FileOps>,
+        flags: OpenFlags,
+        creds: Arc<Credentials>,
+    ) -> Arc<Self> {
+        Arc::new(Self::make(path, ops, flags, creds, true))
+    }
+
+    fn make(
+        path: VfsPath,
+        ops: Arc<dyn FileOps>,
+        flags: OpenFlags,
+        creds: Arc<Credentials>,
+        is_counted: bool,
+    ) -> Self {
+        // These steer the open itself and are not kept (Linux: `f_flags &= ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC)`).
+        let once =
+            OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC;
+        Self {
+            path,
+            ops,
+            flags: AtomicU32::new(flags.bits() & !once.bits()),
+            position: Mutex::new(0),
+            creds,
+            is_counted,
+            owner: Mutex::new(None),
+        }
+    }
+
     /// What was opened, and through which mount. Pipes and sockets have a path in a hidden mount of their own.
     #[must_use]
     pub fn path(&self) -> &VfsPath {
         &self.path
     }
 
+    /// The file that was opened.
+    #[must_use]
+    pub fn inode(&self) -> &Arc<dyn Inode> {
+        self.path.dentry.inode()
+    }
+
     /// The behaviour.
     #[must_use]
     pub fn ops(&self) -> &Arc<dyn FileOps> {
-        unimplemented!()
+        &self.ops
+    }
+
+    /// Who opened it.
+    #[must_use]
+    pub fn creds(&self) -> &Arc<Credentials> {
+        &self.creds
     }
 
     /// Access mode and status flags as of now.
     #[must_use]
     pub fn flags(&self) -> OpenFlags {
-        unimplemented!()
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
-    /// Reads all of the file into memory of ours, at most `max` bytes (the loader, sendfile).
+    /// Whether it was opened with `O_PATH`: nothing but its place can be used.
+    #[must_use]
+    pub fn is_path_only(&self) -> bool {
+        self.flags().contains(OpenFlags::PATH)
+    }
+
+    /// Whether calls return `EAGAIN` rather than wait.
+    #[must_use]
+    pub fn is_nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// Whether it may be read.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn check_readable(&self) -> Result<()> {
+        if self.flags().is_readable() { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// Whether it may be written.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn check_writable(&self) -> Result<()> {
+        if self.flags().is_writable() { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// Replaces the flags in `mask` by those in `flags` (`F_SETFL`, `FIONBIO`).
+    pub fn set_flags(&self, mask: OpenFlags, flags: OpenFlags) {
+        let (clear, set) = (!mask.bits(), (flags & mask).bits());
+        let _ =
+            self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some((now & clear) | set));
+    }
+
+    /// The position, locked for a call that moves it.
+    pub fn position(&self) -> MutexGuard<'_, u64> {
+        self.position.lock()
+    }
+
+    /// Who is told of readiness.
+    #[must_use]
+    pub fn signal_owner(&self) -> SignalOwner {
+        self.owner.lock().unwrap_or_default()
+    }
+
+    /// Sets who is told of readiness.
+    pub fn set_signal_owner(&self, owner: SignalOwner) {
+        *self.owner.lock() = Some(owner);
+    }
+
+    /// Reads into memory of ours from `offset` on, as much as there is and fits (the loader, sendfile).
     ///
     /// # Errors
     /// What [`FileOps::read`] says.
     pub fn read_kernel(&self, task: &Task, offset: u64, to: &mut [u8]) -> Result<usize> {
-        let _ = (task, offset, to, UserAddr::NULL);
-        unimplemented!()
+        let mut done = 0;
+        while done < to.len() {
+            let mut dst = IoDst::kernel(&mut to[done..]);
+            match self.ops.read(task, self, offset + done as u64, &mut dst) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes memory of ours at `offset`; returns the bytes taken.
+    ///
+    /// # Errors
+    /// What [`FileOps::write`] says.
+    pub fn write_kernel(&self, task: &Task, offset: u64, from: &[u8]) -> Result<usize> {
+        let mut src = IoSrc::kernel(from);
+        self.ops.write(task, self, WriteAt::Offset(offset), &mut src).map(|(count, _)| count)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let address = std::ptr::from_ref(self).addr();
+        let common = self.inode().common();
+        common.release_file_locks(address);
+        if self.is_counted {
+            common.end_write();
+        }
+        inotify::on_close(self);
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("path", &self.path).field("flags", &self.flags()).finish_non_exhaustive()
     }
 }

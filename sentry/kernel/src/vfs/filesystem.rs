@@ -7,6 +7,7 @@ use abi::fs::Statfs;
 use abi::{DeviceId, Errno, Result};
 
 use super::{Caller, Inode};
+use crate::Kernel;
 
 /// How long the VFS may believe what it has cached of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,13 @@ pub trait FileSystemType: Send + Sync {
     ///
     /// # Errors
     /// `EINVAL` for an option it does not know, `ENODEV`, `ENOMEM`.
-    fn mount(&self, caller: &Caller<'_>, source: &[u8], options: &[u8]) -> Result<Arc<dyn FileSystem>>;
+    fn mount(
+        &self,
+        kernel: &Arc<Kernel>,
+        caller: &Caller<'_>,
+        source: &[u8],
+        options: &[u8],
+    ) -> Result<Arc<dyn FileSystem>>;
 
     /// Whether an unprivileged user name space may mount it.
     fn allowed_in_user_ns(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
 use bitflags::bitflags;
 
-use super::{FileOps, VfsPath};
+use super::{FileOps, InodeCommon, VfsPath};
 use crate::Task;
 use crate::task::Credentials;
 
@@ -14,7 +14,7 @@ use crate::task::Credentials;
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     /// Decides permissions and the owner of new files.
-    pub creds: &'a Credentials,
+    pub creds: &'a Arc<Credentials>,
     /// The calling task, for file systems whose content depends on it (proc, devpts).
     pub task: Option<&'a Task>,
 }
@@ -119,11 +119,6 @@ pub enum LinkTarget {
     /// To this place, whatever its name (`/proc/[pid]/fd/N`, `cwd`, `exe`).
     Place(VfsPath),
 }
-
-/// What the VFS keeps for every inode: file locks, inotify watches, the pipe of a FIFO, a bound socket.
-/// A file system embeds one in each of its inodes.
-#[derive(Debug, Default)]
-pub struct InodeCommon;
 
 /// A file as its file system knows it. There is one object per file, however many names and openers it has.
 ///
@@ -255,6 +250,19 @@ pub trait Inode: Send + Sync + Any {
     fn permission(&self, caller: &Caller<'_>, mask: u32) -> Option<Result<()>> {
         let _ = (caller, mask);
         None
+    }
+
+    /// The access ACL in the binary form of `system.posix_acl_access`, `None` where mode bits say it all. Asked on
+    /// every path walk: file systems with extended attributes keep it at hand.
+    ///
+    /// # Errors
+    /// As [`Self::attr`].
+    fn access_acl(&self) -> Result<Option<Arc<[u8]>>> {
+        match self.xattr().map(|xattr| xattr.get(b"system.posix_acl_access")) {
+            None | Some(Err(Errno::ENODATA | Errno::EOPNOTSUPP)) => Ok(None),
+            Some(Ok(acl)) => Ok(Some(acl.into())),
+            Some(Err(errno)) => Err(errno),
+        }
     }
 
     /// Extended attributes, where the file system has them.

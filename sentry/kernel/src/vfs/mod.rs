@@ -1,34 +1,49 @@
 //! The virtual file system: names, mounts, open files, and the traits that file systems implement.
 //!
 //! As in Linux: a [`Dentry`] is a name in a tree and caches look-ups, present and absent; an [`Inode`] is a file as its
-//! file system knows it; a [`Mount`] makes a tree visible at a place; a [`VfsPath`] is a dentry seen through a mount;
-//! a [`File`] is an open file description with its position and flags, and its behaviour is a [`FileOps`].
+//! file system knows it; a [`Superblock`] is a file system in use; a [`Mount`] makes a tree visible at a place; a
+//! [`VfsPath`] is a dentry seen through a mount; a [`File`] is an open file description with its position and flags, and
+//! its behaviour is a [`FileOps`]. [`Vfs`] is what there is one of per sandbox.
 //!
 //! **Nothing in a [`FileOps`] or [`Inode`] blocks on a guest event.** What would block returns `EAGAIN` and announces
 //! readiness through its [`waiter::WaitQueue`]; the system-call layer waits and tries again (`Task::block_on`). So every
 //! wait can be interrupted and restarted. Host I/O on files that a gofer donated may take the time that the disk takes.
 
+mod anon;
+mod dcache;
 mod dentry;
 mod device;
 mod epoll;
 mod eventfd;
 mod fd_table;
 mod file;
+mod file_locks;
+mod file_ops;
 mod filesystem;
 mod fs_context;
 mod inode;
+mod inode_common;
+mod inotify;
 mod mount;
+mod mount_ns;
 pub mod pipe;
+mod superblock;
+#[expect(clippy::module_inception, reason = "the type that the folder is named for")]
+mod vfs;
 
+pub use anon::AnonKind;
 pub use dentry::{Dentry, VfsPath};
 pub use device::{DeviceDriver, DeviceKind};
 pub use epoll::{Epoll, EpollNesting, as_epoll};
 pub use eventfd::EventFd;
-pub use fd_table::{Fd, FdTable};
-pub use file::{DirEntry, File, FileOps, Readdir, WriteAt};
+pub use fd_table::{Fd, FdEntry, FdTable, MAX_FDS};
+pub use file::{File, SETTABLE_FLAGS, SignalOwner};
+pub use file_ops::{DirEntry, FileOps, Readdir, WriteAt};
 pub use filesystem::{Caching, FileSystem, FileSystemType};
 pub use fs_context::FsContext;
-pub use inode::{
-    Attr, Caller, Inode, InodeCommon, LinkTarget, NewNode, RenameFlags, SetAttr, SetTime, Xattr,
-};
-pub use mount::{Mount, MountNamespace};
+pub use inode::{Attr, Caller, Inode, LinkTarget, NewNode, RenameFlags, SetAttr, SetTime, Xattr};
+pub use inode_common::InodeCommon;
+pub use mount::{Mount, Propagation};
+pub use mount_ns::MountNamespace;
+pub use superblock::Superblock;
+pub use vfs::Vfs;

@@ -1,0 +1,58 @@
+//! Mounting (`linux/mount.h`; `man 2 mount`, `man 2 umount`, `man 2 mount_setattr`).
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// Flags of mount(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    #[allow(missing_docs, reason = "Linux's names; man 2 mount")]
+    pub struct MountFlags: u64 {
+        const RDONLY = 1;
+        const NOSUID = 2;
+        const NODEV = 4;
+        const NOEXEC = 8;
+        const SYNCHRONOUS = 16;
+        const REMOUNT = 32;
+        const MANDLOCK = 64;
+        const DIRSYNC = 128;
+        const NOSYMFOLLOW = 256;
+        const NOATIME = 1024;
+        const NODIRATIME = 2048;
+        const BIND = 4096;
+        const MOVE = 8192;
+        const REC = 16384;
+        const SILENT = 32768;
+        const POSIXACL = 1 << 16;
+        const UNBINDABLE = 1 << 17;
+        const PRIVATE = 1 << 18;
+        const SLAVE = 1 << 19;
+        const SHARED = 1 << 20;
+        const RELATIME = 1 << 21;
+        const KERNMOUNT = 1 << 22;
+        const I_VERSION = 1 << 23;
+        const STRICTATIME = 1 << 24;
+        const LAZYTIME = 1 << 25;
+        /// What a mount has by itself, beyond its file system.
+        const PER_MOUNT = Self::RDONLY.bits() | Self::NOSUID.bits() | Self::NODEV.bits() | Self::NOEXEC.bits()
+            | Self::NOSYMFOLLOW.bits() | Self::NOATIME.bits() | Self::NODIRATIME.bits() | Self::RELATIME.bits();
+        /// Changes of propagation.
+        const PROPAGATION = Self::UNBINDABLE.bits() | Self::PRIVATE.bits() | Self::SLAVE.bits() | Self::SHARED.bits();
+    }
+}
+
+bitflags! {
+    /// Flags of umount2(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    #[allow(missing_docs, reason = "Linux's names; man 2 umount")]
+    pub struct UmountFlags: u32 {
+        const FORCE = 1;
+        const DETACH = 2;
+        const EXPIRE = 4;
+        const NOFOLLOW = 8;
+    }
+}
+
+/// `MS_MGC_VAL`, which old programs put into the flags' upper half.
+pub const MS_MGC_VAL: u64 = 0xC0ED_0000;
+/// Covers [`MS_MGC_VAL`].
+pub const MS_MGC_MSK: u64 = 0xffff_0000;

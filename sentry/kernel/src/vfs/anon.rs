@@ -1,0 +1,172 @@
+//! Files without a name in any directory: pipes, sockets, eventfds and their kin, in hidden mounts of their own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::fs::Statfs;
+use abi::mount::MountFlags;
+use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
+use parking_lot::Mutex;
+
+use super::{
+    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, Mount, SetAttr, SetTime, Superblock,
+    VfsPath,
+};
+use crate::task::Credentials;
+use crate::time::Timekeeper;
+
+/// What an anonymous file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnonKind {
+    /// Shown as `pipe:[N]`.
+    Pipe,
+    /// Shown as `socket:[N]`.
+    Socket,
+    /// Shown as `anon_inode:` and this name, brackets included: `[eventfd]`.
+    Named(&'static str),
+}
+
+/// The hidden mounts.
+#[derive(Debug)]
+pub(super) struct AnonMounts {
+    pipes: Arc<Mount>,
+    sockets: Arc<Mount>,
+    others: Arc<Mount>,
+    next_ino: AtomicU64,
+    timekeeper: Arc<Timekeeper>,
+}
+
+impl AnonMounts {
+    pub(super) fn new(
+        timekeeper: Arc<Timekeeper>,
+        mut mount: impl FnMut(Arc<dyn FileSystem>) -> Arc<Superblock>,
+    ) -> Self {
+        let mut make = |name: &'static str, magic: i64, minor: u32| {
+            let device = DeviceId { major: 0, minor };
+            let root = AnonInode::new(1, FileType::Directory as u32 | 0o555, None, &timekeeper);
+            let sb = mount(Arc::new(AnonFs { name, magic, device, root }));
+            Mount::new(u64::from(minor), sb.root(), name.as_bytes(), MountFlags::NOSUID | MountFlags::NOEXEC)
+        };
+        Self {
+            pipes: make("pipefs", 0x5049_5045, 1),
+            sockets: make("sockfs", 0x534F_434B, 2),
+            others: make("anon_inodefs", 0x0904_1934, 3),
+            next_ino: AtomicU64::new(2),
+            timekeeper,
+        }
+    }
+
+    /// The mount and device numbers below this one are taken by the hidden mounts.
+    pub(super) const FIRST_FREE: u32 = 4;
+
+    /// A place for a new anonymous file.
+    pub(super) fn place(&self, kind: AnonKind, creds: &Credentials) -> VfsPath {
+        let ino = self.next_ino.fetch_add(1, Ordering::Relaxed);
+        let (mount, mode, name) = match kind {
+            AnonKind::Pipe => (&self.pipes, FileType::Fifo as u32 | 0o600, format!("pipe:[{ino}]")),
+            AnonKind::Socket => (&self.sockets, FileType::Socket as u32 | 0o777, format!("socket:[{ino}]")),
+            AnonKind::Named(name) => (&self.others, 0o600, format!("anon_inode:{name}")),
+        };
+        let inode = AnonInode::new(ino, mode, Some(creds), &self.timekeeper);
+        let dentry = Dentry::unattached(mount.superblock().clone(), inode, name.as_bytes());
+        VfsPath { mount: mount.clone(), dentry }
+    }
+}
+
+struct AnonFs {
+    name: &'static str,
+    magic: i64,
+    device: DeviceId,
+    root: Arc<AnonInode>,
+}
+
+impl FileSystem for AnonFs {
+    fn type_name(&self) -> &'static str {
+        self.name
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.root.clone()
+    }
+
+    fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    fn statfs(&self) -> Result<Statfs> {
+        Ok(Statfs { f_type: self.magic, f_bsize: 4096, f_frsize: 4096, f_namelen: 255, ..Statfs::default() })
+    }
+}
+
+/// The inode of an anonymous file.
+struct AnonInode {
+    common: InodeCommon,
+    attr: Mutex<Attr>,
+    timekeeper: Arc<Timekeeper>,
+}
+
+impl AnonInode {
+    fn new(ino: u64, mode: u32, creds: Option<&Credentials>, timekeeper: &Arc<Timekeeper>) -> Arc<Self> {
+        let now: Timespec = timekeeper.now();
+        let attr = Attr {
+            ino,
+            mode,
+            nlink: 1,
+            uid: creds.map_or(0, |creds| creds.fsuid),
+            gid: creds.map_or(0, |creds| creds.fsgid),
+            rdev: DeviceId::default(),
+            size: 0,
+            blocks: 0,
+            blksize: 4096,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: None,
+        };
+        Arc::new(Self {
+            common: InodeCommon::default(),
+            attr: Mutex::new(attr),
+            timekeeper: timekeeper.clone(),
+        })
+    }
+}
+
+impl Inode for AnonInode {
+    fn common(&self) -> &InodeCommon {
+        &self.common
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        Ok(*self.attr.lock())
+    }
+
+    fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
+        if change.size.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let now = self.timekeeper.now();
+        let time = |value: SetTime| match value {
+            SetTime::Now => now,
+            SetTime::At(at) => at,
+        };
+        let mut attr = self.attr.lock();
+        attr.mode = change.mode.map_or(attr.mode, |mode| attr.mode & !0o7777 | mode & 0o7777);
+        attr.uid = change.uid.unwrap_or(attr.uid);
+        attr.gid = change.gid.unwrap_or(attr.gid);
+        attr.atime = change.atime.map_or(attr.atime, time);
+        attr.mtime = change.mtime.map_or(attr.mtime, time);
+        attr.ctime = now;
+        Ok(())
+    }
+
+    fn open(self: Arc<Self>, _caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        Err(Errno::ENXIO)
+    }
+}
+
+impl fmt::Debug for AnonInode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnonInode({})", self.attr.lock().ino)
+    }
+}

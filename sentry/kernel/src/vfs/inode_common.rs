@@ -1,0 +1,109 @@
+//! What the VFS keeps for every inode, whatever its file system: writers, locks, watches, the pipe of a FIFO, the
+//! socket bound to a name.
+//!
+//! Most inodes never need more than the writer count: the rest is made when it is first asked for.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use abi::{Errno, Result};
+use parking_lot::Mutex;
+
+type Anything = dyn Any + Send + Sync;
+
+/// The VFS's part of an inode. A file system embeds one in each of its inodes.
+#[derive(Debug, Default)]
+pub struct InodeCommon {
+    /// Above zero: open for writing so many times. Below: running so many times (`ETXTBSY`).
+    writers: AtomicI32,
+    rare: OnceLock<Box<Rare>>,
+}
+
+/// What few inodes have. Locks: all leaves.
+#[derive(Debug, Default)]
+struct Rare {
+    fifo: Mutex<Option<Weak<Anything>>>,
+    socket: Mutex<Option<Weak<Anything>>>,
+}
+
+impl InodeCommon {
+    /// Notes one more writer.
+    ///
+    /// # Errors
+    /// `ETXTBSY` while a program runs from it.
+    pub fn begin_write(&self) -> Result<()> {
+        self.step(1, Errno::ETXTBSY)
+    }
+
+    /// A writer has gone.
+    pub fn end_write(&self) {
+        self.writers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Keeps writers away, for a program that is about to run from it.
+    ///
+    /// # Errors
+    /// `ETXTBSY` while it is open for writing.
+    pub fn deny_write(&self) -> Result<()> {
+        self.step(-1, Errno::ETXTBSY)
+    }
+
+    /// Undoes one [`Self::deny_write`].
+    pub fn allow_write(&self) {
+        self.writers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether anybody has it open for writing.
+    #[must_use]
+    pub fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::Acquire) > 0
+    }
+
+    fn step(&self, by: i32, refusal: Errno) -> Result<()> {
+        self.writers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+                if now.signum() * by < 0 { None } else { now.checked_add(by) }
+            })
+            .map(|_| ())
+            .map_err(|_| refusal)
+    }
+
+    /// Gives up the POSIX locks made through the descriptor table `owner`.
+    pub(crate) fn release_posix_locks(&self, owner: usize) {
+        let _ = owner;
+    }
+
+    /// Gives up the flock(2) and OFD locks of the open file `owner`.
+    pub(crate) fn release_file_locks(&self, owner: usize) {
+        let _ = owner;
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    /// The pipe behind a FIFO: the one that its openers share, or a new one where there is no opener.
+    pub fn fifo<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
+        let mut slot = self.rare().fifo.lock();
+        let found = slot.as_ref().and_then(Weak::upgrade).and_then(|pipe| pipe.downcast::<T>().ok());
+        found.unwrap_or_else(|| {
+            let pipe = make();
+            let weak: Weak<T> = Arc::downgrade(&pipe);
+            *slot = Some(weak);
+            pipe
+        })
+    }
+
+    /// Binds a socket to this inode (of type socket); connect(2) finds it by [`Self::bound_socket`].
+    pub fn bind_socket<T: Any + Send + Sync>(&self, socket: &Arc<T>) {
+        let weak: Weak<T> = Arc::downgrade(socket);
+        *self.rare().socket.lock() = Some(weak);
+    }
+
+    /// The socket bound here, `None` where there is none or it has been closed (`ECONNREFUSED`).
+    #[must_use]
+    pub fn bound_socket<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.rare.get()?.socket.lock().as_ref()?.upgrade()?.downcast().ok()
+    }
+}

@@ -1,0 +1,78 @@
+//! The [`Superblock`]: a file system with the state that the VFS keeps for it while it is in use.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::dcache::DentryCache;
+use super::inotify::WatchCounter;
+use super::{Caching, Dentry, FileSystem};
+
+/// A file system in use, shared by all mounts of it.
+pub struct Superblock {
+    fs: Arc<dyn FileSystem>,
+    pub(super) caching: Caching,
+    pub(super) dcache: Arc<DentryCache>,
+    pub(super) watches: Arc<WatchCounter>,
+    /// Held while directories move, so that nobody can make a loop. Taken before any directory's lock.
+    pub(super) rename_lock: Mutex<()>,
+    mounts: AtomicUsize,
+    /// The one root dentry, while anything uses it. A leaf lock.
+    root: Mutex<Weak<Dentry>>,
+}
+
+impl Superblock {
+    pub(super) fn new(
+        fs: Arc<dyn FileSystem>,
+        dcache: Arc<DentryCache>,
+        watches: Arc<WatchCounter>,
+    ) -> Arc<Self> {
+        let caching = fs.caching();
+        Arc::new(Self {
+            fs,
+            caching,
+            dcache,
+            watches,
+            rename_lock: Mutex::new(()),
+            mounts: AtomicUsize::new(0),
+            root: Mutex::new(Weak::new()),
+        })
+    }
+
+    /// The file system.
+    #[must_use]
+    pub fn fs(&self) -> &Arc<dyn FileSystem> {
+        &self.fs
+    }
+
+    /// The root directory.
+    pub(super) fn root(self: &Arc<Self>) -> Arc<Dentry> {
+        let mut root = self.root.lock();
+        root.upgrade().unwrap_or_else(|| {
+            let dentry = Dentry::root(self.clone(), self.fs.root());
+            *root = Arc::downgrade(&dentry);
+            dentry
+        })
+    }
+
+    pub(super) fn add_mount(&self) {
+        self.mounts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The last mount lets go of everything cached, so that the file system ends when its last user does.
+    pub(super) fn drop_mount(self: &Arc<Self>) {
+        if self.mounts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.dcache.forget_superblock(self);
+            // Errors have no one to go to, as in Linux's umount.
+            let _ = self.fs.sync();
+        }
+    }
+}
+
+impl fmt::Debug for Superblock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Superblock({})", self.fs.type_name())
+    }
+}
