@@ -12,6 +12,7 @@ pub mod poll;
 pub mod regs_x86_64;
 pub mod signal;
 pub mod socket;
+pub mod termios;
 pub mod time;
 
 pub use addr::{PAGE_SIZE, UserAddr, page_ceil, page_floor};
