@@ -10,9 +10,10 @@ pub mod fs;
 pub mod mount;
 pub mod poll;
 pub mod regs_x86_64;
+pub mod resource;
+pub mod sched;
 pub mod signal;
 pub mod socket;
-pub mod termios;
 pub mod time;
 
 pub use addr::{PAGE_SIZE, UserAddr, page_ceil, page_floor};

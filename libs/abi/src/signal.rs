@@ -166,3 +166,67 @@ impl SigInfo {
         Signal::new(self.signo)
     }
 }
+
+/// The default action, as a handler address.
+pub const SIG_DFL: u64 = 0;
+/// To be ignored, as a handler address.
+pub const SIG_IGN: u64 = 1;
+
+bitflags::bitflags! {
+    /// `SA_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    #[allow(missing_docs, reason = "Linux's names; man 2 sigaction")]
+    pub struct SaFlags: u64 {
+        const NOCLDSTOP = 0x0000_0001;
+        const NOCLDWAIT = 0x0000_0002;
+        const SIGINFO = 0x0000_0004;
+        const EXPOSE_TAGBITS = 0x0000_0800;
+        const RESTORER = 0x0400_0000;
+        const ONSTACK = 0x0800_0000;
+        const RESTART = 0x1000_0000;
+        const NODEFER = 0x4000_0000;
+        const RESETHAND = 0x8000_0000;
+    }
+}
+
+/// `struct sigaction` as rt_sigaction(2) takes it on x86-64.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs, reason = "Linux's names")]
+#[repr(C)]
+pub struct KernelSigaction {
+    pub sa_handler: u64,
+    pub sa_flags: u64,
+    pub sa_restorer: u64,
+    pub sa_mask: SigSet,
+}
+
+/// `stack_t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs, reason = "Linux's names; man 2 sigaltstack")]
+#[repr(C)]
+pub struct StackT {
+    pub ss_sp: u64,
+    pub ss_flags: i32,
+    pub pad: u32,
+    pub ss_size: u64,
+}
+
+/// `SS_ONSTACK`: the thread runs on the alternate stack.
+pub const SS_ONSTACK: i32 = 1;
+/// `SS_DISABLE`: there is no alternate stack.
+pub const SS_DISABLE: i32 = 2;
+/// `SS_AUTODISARM`: the alternate stack is forgotten while a handler runs.
+pub const SS_AUTODISARM: i32 = i32::MIN;
+/// The smallest alternate stack that sigaltstack(2) takes.
+pub const MINSIGSTKSZ: u64 = 2048;
+
+/// `CLD_*`: `si_code` of `SIGCHLD`.
+#[allow(missing_docs, reason = "Linux's names; man 2 sigaction")]
+pub mod cld {
+    pub const EXITED: i32 = 1;
+    pub const KILLED: i32 = 2;
+    pub const DUMPED: i32 = 3;
+    pub const TRAPPED: i32 = 4;
+    pub const STOPPED: i32 = 5;
+    pub const CONTINUED: i32 = 6;
+}

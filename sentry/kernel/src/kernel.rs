@@ -6,7 +6,7 @@ use platform::Platform;
 
 use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
-use crate::task::TaskSet;
+use crate::task::{TaskSet, UserNamespace};
 use crate::time::{Timekeeper, TimerService};
 use crate::vfs::Vfs;
 
@@ -22,6 +22,8 @@ pub struct Kernel {
     pub timers: TimerService,
     /// All tasks and process identifiers.
     pub tasks: TaskSet,
+    /// The user name space that kernel ids are of.
+    pub user_ns: Arc<UserNamespace>,
     /// Socket families.
     pub sockets: SocketFamilies,
     /// Files: types, drivers, mounts.
@@ -41,6 +43,26 @@ pub struct KernelConfig {
     pub strace: Option<Vec<String>>,
     /// Most bytes of one buffer argument in the strace log.
     pub strace_log_size: usize,
+}
+
+impl Kernel {
+    /// A kernel without containers, file systems or socket families.
+    #[must_use]
+    pub fn new(platform: Arc<dyn Platform>, memory: Arc<MemoryFile>, config: KernelConfig) -> Arc<Self> {
+        let timekeeper = Arc::new(Timekeeper::new());
+        let tasks = TaskSet::default();
+        Arc::new(Self {
+            platform,
+            memory,
+            timers: TimerService::new(&timekeeper),
+            vfs: Vfs::new(timekeeper.clone()),
+            timekeeper,
+            user_ns: UserNamespace::initial(tasks.new_namespace_id()),
+            tasks,
+            sockets: SocketFamilies::default(),
+            config,
+        })
+    }
 }
 
 impl std::fmt::Debug for Kernel {

@@ -1,10 +1,13 @@
 //! Waiting: the only places where a system call sleeps.
 
-use abi::Result;
-use waiter::{Events, WaitQueue};
+use std::sync::Arc;
+
+use abi::{Errno, Result};
+use waiter::{Events, Notify, WaitQueue, WaitResult};
 
 use super::Task;
-use crate::error::SysResult;
+use super::cpu_time::Activity;
+use crate::error::{Restart, SysError, SysResult};
 use crate::time::MonotonicTime;
 
 impl Task {
@@ -19,7 +22,63 @@ impl Task {
         deadline: Option<MonotonicTime>,
         attempt: &mut dyn FnMut() -> Result<T>,
     ) -> SysResult<T> {
-        let _ = (queue, mask, deadline, attempt);
-        unimplemented!()
+        match attempt() {
+            Err(Errno::EAGAIN) => {}
+            other => return other.map_err(SysError::from),
+        }
+        let _registration = queue.register(mask, self.notifier());
+        self.block_until(deadline, attempt)
+    }
+
+    /// As [`Self::block_on`] for a caller that has registered [`Self::notifier`] wherever it needs to.
+    ///
+    /// # Errors
+    /// As [`Self::block_on`].
+    pub fn block_until<T>(
+        &self,
+        deadline: Option<MonotonicTime>,
+        attempt: &mut dyn FnMut() -> Result<T>,
+    ) -> SysResult<T> {
+        loop {
+            match attempt() {
+                Err(Errno::EAGAIN) => {}
+                other => return other.map_err(SysError::from),
+            }
+            self.sleep(deadline)?;
+        }
+    }
+
+    /// Sleeps until somebody notifies [`Self::notifier`], perhaps for no reason.
+    ///
+    /// # Errors
+    /// `Restart::Sys` where a signal comes first; `ETIMEDOUT` at the deadline.
+    pub fn sleep(&self, deadline: Option<MonotonicTime>) -> SysResult<()> {
+        if self.wake().is_interrupted() {
+            return Err(SysError::Restart(Restart::Sys));
+        }
+        let instant = deadline.map(|deadline| self.kernel().timekeeper.instant_of(deadline));
+        self.clock().switch(Activity::Asleep);
+        let result = self.wake().parker().park(instant);
+        self.clock().switch(Activity::Kernel);
+        if self.wake().is_interrupted() {
+            return Err(SysError::Restart(Restart::Sys));
+        }
+        match result {
+            WaitResult::Woken => Ok(()),
+            WaitResult::TimedOut => Err(Errno::ETIMEDOUT.into()),
+        }
+    }
+
+    /// Sleeps until notified, whatever signals come (for states that only a kill or the kernel itself ends).
+    pub(crate) fn park(&self) {
+        self.clock().switch(Activity::Asleep);
+        self.wake().parker().park(None);
+        self.clock().switch(Activity::Kernel);
+    }
+
+    /// What to register with a [`WaitQueue`] to be woken in [`Self::sleep`].
+    #[must_use]
+    pub fn notifier(&self) -> Arc<dyn Notify> {
+        self.wake().parker().clone()
     }
 }

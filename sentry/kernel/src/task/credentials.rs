@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::UserNamespace;
+
 /// A capability's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "Linux's names; man 7 capabilities")]
@@ -65,11 +67,43 @@ impl CapabilitySet {
     pub const fn contains(self, capability: Capability) -> bool {
         self.0 & (1 << capability as u8) != 0
     }
-}
 
-/// A user name space; ids in [`Credentials`] are those of the sandbox's first one.
-#[derive(Debug)]
-pub struct UserNamespace;
+    /// Whether all of `other` is in it.
+    #[must_use]
+    pub const fn is_superset(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Those that are in either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Without those of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The set of one.
+    #[must_use]
+    pub const fn of(capability: Capability) -> Self {
+        Self(1 << capability as u8)
+    }
+
+    /// Whether it is empty.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
 
 /// Who a task is. Immutable: a change makes a new value (Linux's `struct cred`).
 #[derive(Clone, Debug)]
@@ -94,6 +128,35 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// User 0 with all capabilities in `user_ns`, the initial name space: the kernel's own.
+    #[must_use]
+    pub fn root(user_ns: Arc<UserNamespace>) -> Self {
+        Self::user(user_ns, 0, 0, CapabilitySet::FULL)
+    }
+
+    /// A user with one group and these capabilities, none of them inheritable.
+    #[must_use]
+    pub fn user(user_ns: Arc<UserNamespace>, uid: u32, gid: u32, capabilities: CapabilitySet) -> Self {
+        Self {
+            uid,
+            euid: uid,
+            suid: uid,
+            fsuid: uid,
+            gid,
+            egid: gid,
+            sgid: gid,
+            fsgid: gid,
+            groups: Arc::from([]),
+            permitted: capabilities,
+            effective: capabilities,
+            inheritable: CapabilitySet::EMPTY,
+            bounding: capabilities,
+            ambient: CapabilitySet::EMPTY,
+            securebits: 0,
+            user_ns,
+        }
+    }
+
     /// Whether `capability` is effective in the task's own user name space.
     #[must_use]
     pub fn has(&self, capability: Capability) -> bool {
@@ -104,5 +167,22 @@ impl Credentials {
     #[must_use]
     pub fn in_group(&self, gid: u32) -> bool {
         self.fsgid == gid || self.groups.contains(&gid)
+    }
+
+    /// Whether `capability` is held towards things that belong to `ns`: it is effective in `ns` or in a name space
+    /// above, or the user made `ns` (or one between) from the name space it is in.
+    #[must_use]
+    pub fn has_in(&self, ns: &Arc<UserNamespace>, capability: Capability) -> bool {
+        let mut at = ns;
+        loop {
+            if Arc::ptr_eq(at, &self.user_ns) {
+                return self.has(capability);
+            }
+            let Some(parent) = at.parent() else { return false };
+            if Arc::ptr_eq(parent, &self.user_ns) && at.owner() == self.euid {
+                return true;
+            }
+            at = parent;
+        }
     }
 }

@@ -2,17 +2,43 @@
 //!
 //! A [`Task`] is what Linux calls a `task_struct`, a [`ThreadGroup`] is a process. Each task has one sentry thread that
 //! runs it; that thread alone holds the [`CurrentTask`], which adds the registers and the platform context.
+//!
+//! Lock order: the tree ([`TaskSet::tree`]), a process's family, its threads, its signal lock, a task's signals. All
+//! other locks in here are leaves. None is held while guest memory is copied or a file is touched.
 
 mod block;
+mod container;
+mod cpu_time;
 mod credentials;
 mod current;
+mod details;
+mod exit_status;
+mod limits;
+mod namespaces;
+mod notify;
+mod pid;
+mod session;
 #[expect(clippy::module_inception, reason = "the type that the folder is named for")]
 mod task;
 mod task_set;
 mod thread_group;
+mod user_ns;
+mod vfork;
+mod wake;
 
-pub use credentials::{Capability, CapabilitySet, Credentials, UserNamespace};
+pub use container::Container;
+pub use cpu_time::{CpuClock, CpuTimes};
+pub use credentials::{Capability, CapabilitySet, Credentials};
 pub use current::CurrentTask;
+pub use details::{DEFAULT_TIMER_SLACK_NS, RestartBlock, RseqArea, Scheduling, TaskDetails};
+pub use exit_status::ExitStatus;
+pub use limits::Limits;
+pub use namespaces::{NamespaceId, Namespaces, OtherNamespace, UtsNamespace};
+pub use pid::{PID_MAX, Pid, PidNamespace, Tid};
+pub use session::{ControllingTerminal, ProcessGroup, Session};
 pub use task::Task;
-pub use task_set::{PidNamespace, TaskSet, Tid};
+pub use task_set::{TaskSet, Tree, TreeGuard};
 pub use thread_group::ThreadGroup;
+pub use user_ns::{IdMap, IdRange, MAX_RANGES, OVERFLOW_ID, UserNamespace};
+pub use vfork::VforkDone;
+pub use wake::{Wake, Work};

@@ -1,39 +1,147 @@
 //! The [`Task`]: one guest thread, as everybody but its own sentry thread sees it.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Weak};
 
-use super::{Credentials, ThreadGroup, Tid};
+use abi::{SigInfo, Signal, UserAddr};
+use parking_lot::{Mutex, RwLock};
+
+use super::details::TaskDetails;
+use super::{
+    Container, CpuClock, Credentials, ExitStatus, Namespaces, Pid, PidNamespace, ThreadGroup, Tid, Wake,
+};
 use crate::Kernel;
 use crate::mm::MemoryManager;
+use crate::signal::{AccountCharge, TaskSignals};
 use crate::vfs::{FdTable, FsContext};
 
 /// A guest thread.
-#[derive(Debug)]
-pub struct Task;
+///
+/// What it refers to (memory, descriptors, credentials...) is replaced as a whole: each in a lock of its own that is
+/// held only to take or change the reference.
+pub struct Task {
+    id: u64,
+    kernel: Arc<Kernel>,
+    group: Arc<ThreadGroup>,
+    pid: RwLock<Arc<Pid>>,
+    /// Its number in its own name space, for speed.
+    tid: AtomicI32,
+    mm: RwLock<Option<Arc<MemoryManager>>>,
+    creds: RwLock<Arc<Credentials>>,
+    fds: RwLock<Arc<FdTable>>,
+    fs: RwLock<Arc<FsContext>>,
+    namespaces: RwLock<Arc<Namespaces>>,
+    wake: Wake,
+    clock: CpuClock,
+    /// Under the thread group's signal lock.
+    pub(crate) signals: Mutex<TaskSignals>,
+    pub(crate) details: Mutex<TaskDetails>,
+    exit: Mutex<Option<ExitStatus>>,
+    /// It runs no guest code any more.
+    has_exited: AtomicBool,
+    is_traced: AtomicBool,
+    is_trace_stopped: AtomicBool,
+    _charge: RwLock<Option<AccountCharge>>,
+}
+
+/// What a new task starts with.
+pub(super) struct NewTask {
+    pub(super) kernel: Arc<Kernel>,
+    pub(super) group: Arc<ThreadGroup>,
+    pub(super) pid: Arc<Pid>,
+    pub(super) mm: Arc<MemoryManager>,
+    pub(super) creds: Arc<Credentials>,
+    pub(super) fds: Arc<FdTable>,
+    pub(super) fs: Arc<FsContext>,
+    pub(super) namespaces: Arc<Namespaces>,
+    pub(super) signals: TaskSignals,
+    pub(super) details: TaskDetails,
+    pub(super) charge: Option<AccountCharge>,
+}
 
 impl Task {
+    pub(super) fn new(new: NewTask) -> Arc<Self> {
+        Arc::new(Self {
+            id: new.kernel.tasks.new_id(),
+            tid: AtomicI32::new(new.pid.number()),
+            kernel: new.kernel,
+            group: new.group,
+            pid: RwLock::new(new.pid),
+            mm: RwLock::new(Some(new.mm)),
+            creds: RwLock::new(new.creds),
+            fds: RwLock::new(new.fds),
+            fs: RwLock::new(new.fs),
+            namespaces: RwLock::new(new.namespaces),
+            wake: Wake::new(),
+            clock: CpuClock::new(),
+            signals: Mutex::new(new.signals),
+            details: Mutex::new(new.details),
+            exit: Mutex::new(None),
+            has_exited: AtomicBool::new(false),
+            is_traced: AtomicBool::new(false),
+            is_trace_stopped: AtomicBool::new(false),
+            _charge: RwLock::new(new.charge),
+        })
+    }
+
+    /// A number that no other task of this sandbox has or had.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The kernel it belongs to.
     #[must_use]
     pub fn kernel(&self) -> &Arc<Kernel> {
-        unimplemented!()
+        &self.kernel
     }
 
     /// Its number in its own pid name space.
     #[must_use]
     pub fn tid(&self) -> Tid {
-        unimplemented!()
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// Its identifier.
+    #[must_use]
+    pub fn pid(&self) -> Arc<Pid> {
+        self.pid.read().clone()
+    }
+
+    /// Its number in `ns`, 0 where it is not visible.
+    #[must_use]
+    pub fn tid_in(&self, ns: &Arc<PidNamespace>) -> Tid {
+        self.pid.read().number_in(ns).unwrap_or(0)
+    }
+
+    /// The name space that its own number is of.
+    #[must_use]
+    pub fn pid_ns(&self) -> Arc<PidNamespace> {
+        self.pid.read().namespace().clone()
     }
 
     /// Its process.
     #[must_use]
     pub fn thread_group(&self) -> &Arc<ThreadGroup> {
-        unimplemented!()
+        &self.group
+    }
+
+    /// Whether its number is that of its process.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.group.leader_id() == self.id
+    }
+
+    /// Its container.
+    #[must_use]
+    pub fn container(&self) -> &Arc<Container> {
+        self.group.container()
     }
 
     /// Its address space; `None` once it has exited.
     #[must_use]
     pub fn try_mm(&self) -> Option<Arc<MemoryManager>> {
-        unimplemented!()
+        self.mm.read().clone()
     }
 
     /// The address space of a task that is running, as the caller's own is.
@@ -45,18 +153,144 @@ impl Task {
     /// Its credentials as of now.
     #[must_use]
     pub fn creds(&self) -> Arc<Credentials> {
-        unimplemented!()
+        self.creds.read().clone()
     }
 
     /// Its descriptors. Empty once it has exited.
     #[must_use]
     pub fn fd_table(&self) -> Arc<FdTable> {
-        unimplemented!()
+        self.fds.read().clone()
     }
 
     /// Its root, working directory and umask.
     #[must_use]
     pub fn fs(&self) -> Arc<FsContext> {
-        unimplemented!()
+        self.fs.read().clone()
     }
+
+    /// Its name spaces other than pid and user.
+    #[must_use]
+    pub fn namespaces(&self) -> Arc<Namespaces> {
+        self.namespaces.read().clone()
+    }
+
+    /// Where it hears of work.
+    #[must_use]
+    pub fn wake(&self) -> &Wake {
+        &self.wake
+    }
+
+    /// Its processor time.
+    #[must_use]
+    pub fn clock(&self) -> &CpuClock {
+        &self.clock
+    }
+
+    /// Its name: `comm`, at most 15 bytes.
+    #[must_use]
+    pub fn comm(&self) -> Vec<u8> {
+        self.details.lock().comm.clone()
+    }
+
+    /// Renames it; the name ends at the first NUL or after 15 bytes.
+    pub fn set_comm(&self, name: &[u8]) {
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len()).min(15);
+        self.details.lock().comm = name[..end].to_vec();
+    }
+
+    /// A soft resource limit of its process.
+    #[must_use]
+    pub fn limit(&self, resource: abi::resource::Resource) -> u64 {
+        self.group.limits().soft(resource)
+    }
+
+    /// Whether it runs no guest code any more.
+    #[must_use]
+    pub fn has_exited(&self) -> bool {
+        self.has_exited.load(Ordering::SeqCst)
+    }
+
+    /// How it ended, once it has begun to.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        *self.exit.lock()
+    }
+
+    /// Begins its end, unless that has begun.
+    pub(crate) fn begin_exit(&self, status: ExitStatus) {
+        self.exit.lock().get_or_insert(status);
+        self.wake.add(super::Work::SIGNAL);
+    }
+
+    /// Whether a tracer is attached.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.is_traced.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is stopped for its tracer.
+    #[must_use]
+    pub fn is_trace_stopped(&self) -> bool {
+        self.is_trace_stopped.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_exited(&self) {
+        self.has_exited.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_mm(&self, mm: Option<Arc<MemoryManager>>) -> Option<Arc<MemoryManager>> {
+        std::mem::replace(&mut self.mm.write(), mm)
+    }
+
+    pub(crate) fn set_creds(&self, creds: Credentials) {
+        *self.creds.write() = Arc::new(creds);
+    }
+
+    pub(super) fn set_fd_table(&self, fds: Arc<FdTable>) -> Arc<FdTable> {
+        std::mem::replace(&mut self.fds.write(), fds)
+    }
+
+    pub(super) fn set_fs(&self, fs: Arc<FsContext>) {
+        *self.fs.write() = fs;
+    }
+
+    pub(crate) fn set_namespaces(&self, namespaces: Namespaces) {
+        *self.namespaces.write() = Arc::new(namespaces);
+    }
+
+    pub(super) fn set_pid(&self, pid: Arc<Pid>) {
+        self.tid.store(pid.number(), Ordering::Relaxed);
+        *self.pid.write() = pid;
+    }
+
+    /// Sends it a signal of the kernel's making.
+    pub fn send_signal(&self, info: SigInfo) {
+        if let Some(signal) = info.signal() {
+            // The kernel's signals never fail for want of space.
+            let _ = self.group.queue_signal(Some(self), signal, info, crate::signal::Sender::Kernel);
+        }
+    }
+
+    /// Makes it take `signal` even if it blocks or ignores it (a fault): those then mean death.
+    pub fn force_signal(&self, info: SigInfo) {
+        self.group.force_signal(self, info);
+    }
+
+    /// Sends `SIGSEGV` for an address that the kernel itself could not use on its behalf.
+    pub fn force_segv(&self, addr: UserAddr) {
+        self.force_signal(SigInfo::from_fault(Signal::SEGV, abi::signal::SI_KERNEL, addr.0));
+    }
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Task({}, {})", self.tid(), String::from_utf8_lossy(&self.comm()))
+    }
+}
+
+/// A parent as a child remembers it: the process, and the thread that made the child.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parent {
+    pub(super) group: Weak<ThreadGroup>,
+    pub(super) task: Weak<Task>,
 }

@@ -1,12 +1,124 @@
-//! All tasks, and the pid name spaces that number them.
+//! All tasks of a sandbox.
 
-/// A thread or process number.
-pub type Tid = i32;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use waiter::{Events, WaitQueue};
+
+use super::{NamespaceId, Task, ThreadGroup};
+use crate::signal::UserAccounts;
+
+/// Proof that the tree of processes is locked: parents, children, process groups, who is a zombie.
+pub type TreeGuard<'a> = MutexGuard<'a, Tree>;
+
+/// What the tree lock protects besides the links in the thread groups themselves.
+#[derive(Debug)]
+pub struct Tree(());
 
 /// Everything that runs in the sandbox.
-#[derive(Debug, Default)]
-pub struct TaskSet;
-
-/// A pid name space.
+///
+/// Lock order: `tree`, then a thread group's family, then its threads, then its signal lock.
 #[derive(Debug)]
-pub struct PidNamespace;
+pub struct TaskSet {
+    tree: Mutex<Tree>,
+    groups: Mutex<BTreeMap<u64, Arc<ThreadGroup>>>,
+    next_id: AtomicU64,
+    next_namespace: AtomicU64,
+    forks: AtomicU64,
+    live_tasks: AtomicU64,
+    /// Per-user counts.
+    pub accounts: UserAccounts,
+    /// Told whenever a process has gone.
+    gone: WaitQueue,
+}
+
+/// The number Linux gives to the first name space that is not built in.
+const FIRST_NAMESPACE: u64 = 0xf000_0000;
+
+impl Default for TaskSet {
+    fn default() -> Self {
+        Self {
+            tree: Mutex::new(Tree(())),
+            groups: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            next_namespace: AtomicU64::new(FIRST_NAMESPACE),
+            forks: AtomicU64::new(0),
+            live_tasks: AtomicU64::new(0),
+            accounts: UserAccounts::default(),
+            gone: WaitQueue::new(),
+        }
+    }
+}
+
+impl TaskSet {
+    /// Locks the tree of processes.
+    pub fn tree(&self) -> TreeGuard<'_> {
+        self.tree.lock()
+    }
+
+    /// An identity for a new name space.
+    pub fn new_namespace_id(&self) -> NamespaceId {
+        NamespaceId(self.next_namespace.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// All processes of all containers, oldest first, zombies included.
+    #[must_use]
+    pub fn thread_groups(&self) -> Vec<Arc<ThreadGroup>> {
+        self.groups.lock().values().cloned().collect()
+    }
+
+    /// All tasks of all containers.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        self.thread_groups().iter().flat_map(|group| group.tasks()).collect()
+    }
+
+    /// How many tasks were ever made (`processes` in `/proc/stat`).
+    #[must_use]
+    pub fn forks(&self) -> u64 {
+        self.forks.load(Ordering::Relaxed)
+    }
+
+    /// How many tasks exist.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.live_tasks.load(Ordering::Relaxed)
+    }
+
+    /// Whether no task exists.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Told whenever a process has been reaped.
+    #[must_use]
+    pub fn gone(&self) -> &WaitQueue {
+        &self.gone
+    }
+
+    pub(super) fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn count_task(&self) {
+        self.forks.fetch_add(1, Ordering::Relaxed);
+        self.live_tasks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn uncount_task(&self) {
+        self.live_tasks.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn insert(&self, group: &Arc<ThreadGroup>) {
+        self.groups.lock().insert(group.id(), group.clone());
+    }
+
+    pub(super) fn remove(&self, group: &ThreadGroup) {
+        let removed = self.groups.lock().remove(&group.id());
+        drop(removed);
+        self.gone.notify(Events::IN);
+    }
+}

@@ -1,5 +1,372 @@
 //! The [`ThreadGroup`]: a process.
 
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::Signal;
+use abi::resource::Resource;
+use abi::resource::Rlimit;
+use parking_lot::{Mutex, RwLock};
+use waiter::WaitQueue;
+
+use super::task::Parent;
+use super::{
+    Container, CpuTimes, ExitStatus, Limits, PidNamespace, ProcessGroup, Session, Task, Tid, TreeGuard,
+};
+use crate::Kernel;
+use crate::signal::{GroupStop, SignalActions, SignalState};
+use crate::vfs::File;
+
 /// A process: tasks that share signals, limits, timers and a parent.
+pub struct ThreadGroup {
+    id: u64,
+    kernel: Weak<Kernel>,
+    container: Arc<Container>,
+    this: Weak<Self>,
+    /// Changed under [`super::TaskSet::tree`].
+    pub(super) family: Mutex<Family>,
+    pub(super) threads: Mutex<Threads>,
+    leader_id: AtomicU64,
+    /// The signal lock (Linux's siglock).
+    pub(crate) signal: Mutex<SignalState>,
+    actions: RwLock<Arc<SignalActions>>,
+    limits: Mutex<Limits>,
+    usage: Mutex<Usage>,
+    /// Told when a child changes state: where wait4(2) sleeps.
+    child_events: WaitQueue,
+    /// Told when this process has ended (pidfds, and whoever started it from outside).
+    exit_events: WaitQueue,
+    /// Told when a signal for it or one of its threads is queued (signalfd).
+    signal_events: WaitQueue,
+    exe: RwLock<Option<Arc<File>>>,
+    flags: Flags,
+    oom_score_adj: AtomicI32,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    is_zombie: AtomicBool,
+    is_subreaper: AtomicBool,
+    has_executed: AtomicBool,
+    /// The first process of a pid name space, which its own children cannot kill.
+    is_init: AtomicBool,
+}
+
+/// Where a process stands in the tree.
 #[derive(Debug)]
-pub struct ThreadGroup;
+pub(super) struct Family {
+    pub(super) parent: Parent,
+    pub(super) children: Vec<Arc<ThreadGroup>>,
+    pub(super) process_group: Arc<ProcessGroup>,
+    /// How it ended, once all threads have.
+    pub(super) exit: Option<ExitStatus>,
+}
+
+/// The threads of a process.
+#[derive(Debug, Default)]
+pub(super) struct Threads {
+    /// Those that have not been released; the leader stays until the process is reaped.
+    pub(super) list: Vec<Arc<Task>>,
+    /// How many of them still run.
+    pub(super) live: usize,
+}
+
+/// What is summed up over dead threads and children.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    pub(super) dead_threads: CpuTimes,
+    pub(super) children: CpuTimes,
+    pub(super) switches: (u64, u64),
+    pub(super) children_switches: (u64, u64),
+    /// Largest resident set, KiB: own and children's.
+    pub(super) max_rss_kb: u64,
+    pub(super) children_max_rss_kb: u64,
+}
+
+/// What a new process starts with.
+pub(super) struct NewThreadGroup {
+    pub(super) container: Arc<Container>,
+    pub(super) parent: Parent,
+    pub(super) process_group: Arc<ProcessGroup>,
+    pub(super) actions: Arc<SignalActions>,
+    pub(super) limits: Limits,
+    pub(super) exe: Option<Arc<File>>,
+    pub(super) oom_score_adj: i32,
+}
+
+impl ThreadGroup {
+    pub(super) fn new(kernel: &Arc<Kernel>, this: &Weak<Self>, new: NewThreadGroup) -> Self {
+        Self {
+            id: kernel.tasks.new_id(),
+            kernel: Arc::downgrade(kernel),
+            container: new.container,
+            this: this.clone(),
+            family: Mutex::new(Family {
+                parent: new.parent,
+                children: Vec::new(),
+                process_group: new.process_group,
+                exit: None,
+            }),
+            threads: Mutex::default(),
+            leader_id: AtomicU64::new(0),
+            signal: Mutex::default(),
+            actions: RwLock::new(new.actions),
+            limits: Mutex::new(new.limits),
+            usage: Mutex::default(),
+            child_events: WaitQueue::new(),
+            exit_events: WaitQueue::new(),
+            signal_events: WaitQueue::new(),
+            exe: RwLock::new(new.exe),
+            flags: Flags::default(),
+            oom_score_adj: AtomicI32::new(new.oom_score_adj),
+        }
+    }
+
+    /// A number that no other task or process of this sandbox has or had.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The kernel, while the sandbox lives.
+    #[must_use]
+    pub fn kernel(&self) -> Option<Arc<Kernel>> {
+        self.kernel.upgrade()
+    }
+
+    /// Its container.
+    #[must_use]
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
+    }
+
+    /// The task whose number is the process's; `None` before the first and after the last moment of its life.
+    #[must_use]
+    pub fn leader(&self) -> Option<Arc<Task>> {
+        let leader = self.leader_id();
+        self.threads.lock().list.iter().find(|task| task.id() == leader).cloned()
+    }
+
+    pub(super) fn leader_id(&self) -> u64 {
+        self.leader_id.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_leader(&self, task: &Task) {
+        self.leader_id.store(task.id(), Ordering::Relaxed);
+    }
+
+    /// All its tasks that have not been released, in the order of their making.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        self.threads.lock().list.clone()
+    }
+
+    /// How many tasks it has.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.threads.lock().list.len()
+    }
+
+    /// Its number in its own pid name space.
+    #[must_use]
+    pub fn tgid(&self) -> Tid {
+        self.leader().map_or(0, |leader| leader.tid())
+    }
+
+    /// Its number in `ns`, 0 where it is not visible.
+    #[must_use]
+    pub fn tgid_in(&self, ns: &Arc<PidNamespace>) -> Tid {
+        self.leader().map_or(0, |leader| leader.tid_in(ns))
+    }
+
+    /// The process it is a child of; `None` for a container's first process and for those started from outside.
+    #[must_use]
+    pub fn parent(&self) -> Option<Arc<ThreadGroup>> {
+        self.family.lock().parent.group.upgrade()
+    }
+
+    /// Its children, zombies included.
+    #[must_use]
+    pub fn children(&self) -> Vec<Arc<ThreadGroup>> {
+        self.family.lock().children.clone()
+    }
+
+    /// Its process group.
+    #[must_use]
+    pub fn process_group(&self) -> Arc<ProcessGroup> {
+        self.family.lock().process_group.clone()
+    }
+
+    /// Its session.
+    #[must_use]
+    pub fn session(&self) -> Arc<Session> {
+        self.family.lock().process_group.session().clone()
+    }
+
+    /// Whether it made its session.
+    #[must_use]
+    pub fn is_session_leader(&self) -> bool {
+        let leader = self.session().leader();
+        leader.is_some_and(|leader| leader.id == self.id)
+    }
+
+    pub(super) fn set_process_group(&self, _tree: &TreeGuard<'_>, group: Arc<ProcessGroup>) {
+        let old = std::mem::replace(&mut self.family.lock().process_group, group.clone());
+        old.remove(self);
+        group.add(&self.this);
+    }
+
+    /// What it does about signals.
+    #[must_use]
+    pub fn actions(&self) -> Arc<SignalActions> {
+        self.actions.read().clone()
+    }
+
+    pub(super) fn set_actions(&self, actions: SignalActions) {
+        *self.actions.write() = Arc::new(actions);
+    }
+
+    /// Its limits as of now.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        *self.limits.lock()
+    }
+
+    /// Reads and perhaps changes its limits, as one step.
+    pub fn update_limits<T>(&self, change: impl FnOnce(&mut Limits) -> T) -> T {
+        change(&mut self.limits.lock())
+    }
+
+    /// Changes one limit.
+    pub fn set_limit(&self, resource: Resource, limit: Rlimit) {
+        self.limits.lock().set(resource, limit);
+    }
+
+    /// Processor time of its threads, dead ones included.
+    #[must_use]
+    pub fn cpu_times(&self) -> CpuTimes {
+        let dead = self.usage.lock().dead_threads;
+        dead + self.tasks().iter().filter(|task| !task.has_exited()).map(|task| task.clock().times()).sum()
+    }
+
+    /// Processor time of its children that have been waited for.
+    #[must_use]
+    pub fn children_cpu_times(&self) -> CpuTimes {
+        self.usage.lock().children
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        *self.usage.lock()
+    }
+
+    pub(super) fn update_usage(&self, change: impl FnOnce(&mut Usage)) {
+        change(&mut self.usage.lock());
+    }
+
+    /// Told when a child changes state.
+    #[must_use]
+    pub fn child_events(&self) -> &WaitQueue {
+        &self.child_events
+    }
+
+    /// Told when this process has ended.
+    #[must_use]
+    pub fn exit_events(&self) -> &WaitQueue {
+        &self.exit_events
+    }
+
+    /// Told when a signal is queued for it or one of its threads.
+    #[must_use]
+    pub fn signal_events(&self) -> &WaitQueue {
+        &self.signal_events
+    }
+
+    /// How it ended, once all its threads have.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.family.lock().exit
+    }
+
+    /// Whether it has ended (and may not have been waited for yet).
+    #[must_use]
+    pub fn is_zombie(&self) -> bool {
+        self.flags.is_zombie.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_zombie(&self, status: ExitStatus) {
+        self.family.lock().exit = Some(status);
+        self.flags.is_zombie.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether all its threads are stopped by job control.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.signal.lock().stop, GroupStop::Stopped(_))
+    }
+
+    /// The program it runs (`/proc/[pid]/exe`).
+    #[must_use]
+    pub fn exe(&self) -> Option<Arc<File>> {
+        self.exe.read().clone()
+    }
+
+    /// Replaces [`Self::exe`].
+    pub fn set_exe(&self, exe: Option<Arc<File>>) {
+        let old = std::mem::replace(&mut *self.exe.write(), exe);
+        drop(old);
+    }
+
+    /// Whether orphans below it become its children.
+    #[must_use]
+    pub fn is_subreaper(&self) -> bool {
+        self.flags.is_subreaper.load(Ordering::Relaxed)
+    }
+
+    /// `PR_SET_CHILD_SUBREAPER`.
+    pub fn set_subreaper(&self, is_subreaper: bool) {
+        self.flags.is_subreaper.store(is_subreaper, Ordering::Relaxed);
+    }
+
+    /// Whether it has executed a program since it was forked (its parent may then not move it to another group).
+    #[must_use]
+    pub fn has_executed(&self) -> bool {
+        self.flags.has_executed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_executed(&self) {
+        self.flags.has_executed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is the first process of a pid name space: signals from inside kill it only by its own handlers.
+    #[must_use]
+    pub fn is_init(&self) -> bool {
+        self.flags.is_init.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_init(&self) {
+        self.flags.is_init.store(true, Ordering::Relaxed);
+    }
+
+    /// `/proc/[pid]/oom_score_adj`: kept and shown.
+    #[must_use]
+    pub fn oom_score_adj(&self) -> i32 {
+        self.oom_score_adj.load(Ordering::Relaxed)
+    }
+
+    /// See [`Self::oom_score_adj`].
+    pub fn set_oom_score_adj(&self, value: i32) {
+        self.oom_score_adj.store(value, Ordering::Relaxed);
+    }
+
+    /// The signal its parent is sent when it ends.
+    #[must_use]
+    pub fn exit_signal(&self) -> Option<Signal> {
+        self.leader().and_then(|leader| leader.details.lock().exit_signal)
+    }
+}
+
+impl std::fmt::Debug for ThreadGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ThreadGroup({})", self.tgid())
+    }
+}

@@ -1,0 +1,130 @@
+//! What a process does about each signal (`man 2 sigaction`).
+
+use abi::signal::{SIG_DFL, SIG_IGN, SaFlags};
+use abi::{SigSet, Signal, UserAddr};
+use parking_lot::Mutex;
+
+/// One signal's action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SigAction {
+    /// Handler address, [`SIG_DFL`] or [`SIG_IGN`].
+    pub handler: u64,
+    /// `SA_*`.
+    pub flags: SaFlags,
+    /// Where the handler returns to.
+    pub restorer: UserAddr,
+    /// Blocked while the handler runs.
+    pub mask: SigSet,
+}
+
+impl SigAction {
+    /// Whether the guest's code is to run.
+    #[must_use]
+    pub fn is_handler(&self) -> bool {
+        self.handler != SIG_DFL && self.handler != SIG_IGN
+    }
+
+    /// Whether `signal` does nothing under this action.
+    #[must_use]
+    pub fn ignores(&self, signal: Signal) -> bool {
+        self.handler == SIG_IGN
+            || (self.handler == SIG_DFL && default_action(signal) == DefaultAction::Ignore)
+    }
+}
+
+/// What a signal does by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultAction {
+    /// Ends the process.
+    Terminate,
+    /// Ends the process with the core-dump bit.
+    Core,
+    /// Nothing.
+    Ignore,
+    /// Stops all threads.
+    Stop,
+    /// Lets a stopped process continue (done when it is sent), then nothing.
+    Continue,
+}
+
+/// The default action of `signal` (`man 7 signal`).
+#[must_use]
+pub fn default_action(signal: Signal) -> DefaultAction {
+    match signal {
+        Signal::CHLD | Signal::URG | Signal::WINCH => DefaultAction::Ignore,
+        Signal::CONT => DefaultAction::Continue,
+        Signal::STOP | Signal::TSTP | Signal::TTIN | Signal::TTOU => DefaultAction::Stop,
+        Signal::QUIT
+        | Signal::ILL
+        | Signal::TRAP
+        | Signal::ABRT
+        | Signal::BUS
+        | Signal::FPE
+        | Signal::SEGV
+        | Signal::XCPU
+        | Signal::XFSZ
+        | Signal::SYS => DefaultAction::Core,
+        _ => DefaultAction::Terminate,
+    }
+}
+
+/// The signals that stop a process by default.
+pub const STOP_SIGNALS: SigSet =
+    SigSet::of(Signal::STOP).with(Signal::TSTP).with(Signal::TTIN).with(Signal::TTOU);
+
+/// The actions of all signals, shared by the threads of a process and by `CLONE_SIGHAND`. Lock: a leaf.
+#[derive(Debug)]
+pub struct SignalActions(Mutex<[SigAction; 64]>);
+
+impl Default for SignalActions {
+    fn default() -> Self {
+        Self(Mutex::new([SigAction::default(); 64]))
+    }
+}
+
+fn index(signal: Signal) -> usize {
+    signal.number() as usize - 1
+}
+
+impl SignalActions {
+    /// The action of `signal`.
+    #[must_use]
+    pub fn get(&self, signal: Signal) -> SigAction {
+        self.0.lock()[index(signal)]
+    }
+
+    /// Replaces the action of `signal`; returns the old one.
+    pub fn set(&self, signal: Signal, action: SigAction) -> SigAction {
+        std::mem::replace(&mut self.0.lock()[index(signal)], action)
+    }
+
+    /// A copy for a new process.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Mutex::new(*self.0.lock()))
+    }
+
+    /// Handlers become the default; ignored signals stay ignored (execve(2)). With `even_ignored`, everything becomes
+    /// the default (`CLONE_CLEAR_SIGHAND` keeps ignored ones as well).
+    pub fn reset_handlers(&self) {
+        for action in self.0.lock().iter_mut() {
+            let handler = if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };
+            *action = SigAction { handler, ..SigAction::default() };
+        }
+    }
+
+    /// The sets of ignored and of caught signals, as `/proc/[pid]/status` shows them.
+    #[must_use]
+    pub fn summary(&self) -> (SigSet, SigSet) {
+        let mut sets = (SigSet::EMPTY, SigSet::EMPTY);
+        for (action, number) in self.0.lock().iter().zip(1..) {
+            let Some(signal) = Signal::new(number) else { continue };
+            if action.handler == SIG_IGN {
+                sets.0 = sets.0.with(signal);
+            } else if action.is_handler() {
+                sets.1 = sets.1.with(signal);
+            }
+        }
+        sets
+    }
+}

@@ -1,0 +1,82 @@
+//! The signal state of a process and of a thread.
+
+use abi::{SigSet, Signal, UserAddr};
+
+use super::PendingSignals;
+use crate::task::ExitStatus;
+
+/// Job-control state of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum GroupStop {
+    /// Not stopped.
+    #[default]
+    Running,
+    /// This signal told it to stop; threads are still on their way.
+    Stopping(Signal),
+    /// All threads have stopped.
+    Stopped(Signal),
+}
+
+/// What a parent may still learn of with `WUNTRACED` or `WCONTINUED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobReport {
+    /// It stopped by this signal.
+    Stopped(Signal),
+    /// It continued.
+    Continued,
+}
+
+/// What the signal lock of a process protects.
+#[derive(Debug, Default)]
+pub struct SignalState {
+    /// Signals sent to the process.
+    pub shared: PendingSignals,
+    /// Job control.
+    pub stop: GroupStop,
+    /// News for the parent.
+    pub report: Option<JobReport>,
+    /// Set when the whole process ends; every thread then does.
+    pub group_exit: Option<ExitStatus>,
+    /// The first process of a pid name space: signals from inside it do nothing by default.
+    pub is_unkillable: bool,
+    /// A thread is executing a new program and waits for all others to be gone.
+    pub exec_in_progress: bool,
+}
+
+/// sigaltstack(2)'s stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AltStack {
+    /// Lowest address.
+    pub base: UserAddr,
+    /// Bytes; 0 where there is none.
+    pub size: u64,
+    /// `SS_AUTODISARM`: forgotten while a handler runs.
+    pub autodisarm: bool,
+}
+
+impl AltStack {
+    /// Whether `sp` is on it, as Linux decides that.
+    #[must_use]
+    pub fn holds(&self, sp: u64) -> bool {
+        !self.autodisarm && sp > self.base.0 && sp - self.base.0 <= self.size
+    }
+}
+
+/// The signal state of one thread.
+#[derive(Debug, Default)]
+pub struct TaskSignals {
+    /// Signals sent to this thread.
+    pub pending: PendingSignals,
+    /// Blocked signals.
+    pub blocked: SigSet,
+    /// The mask to restore once a handler has been set up, after sigsuspend(2), ppoll(2) and the like.
+    pub saved_mask: Option<SigSet>,
+    /// Signals that sigtimedwait(2) is waiting for: they wake the thread though blocked.
+    pub waiting_for: SigSet,
+    /// The alternate stack.
+    pub alt_stack: AltStack,
+    /// A group stop awaits this thread.
+    pub must_stop: bool,
+    /// This thread is counted as stopped.
+    pub is_stopped: bool,
+}

@@ -1,0 +1,85 @@
+//! What is counted for each user across the sandbox (Linux's `struct user_struct`): queued signals, processes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+/// A user's counts.
+#[derive(Debug, Default)]
+pub struct UserAccount {
+    pending_signals: AtomicU64,
+    processes: AtomicU64,
+}
+
+/// Which count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counter {
+    PendingSignals,
+    Processes,
+}
+
+impl UserAccount {
+    fn counter(&self, which: Counter) -> &AtomicU64 {
+        match which {
+            Counter::PendingSignals => &self.pending_signals,
+            Counter::Processes => &self.processes,
+        }
+    }
+
+    fn charge(self: &Arc<Self>, counter: Counter, limit: u64) -> Option<AccountCharge> {
+        let fits = |value: u64| (value < limit).then_some(value + 1);
+        let taken = self.counter(counter).fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        taken.then(|| AccountCharge { account: self.clone(), counter })
+    }
+
+    /// Counts a queued signal, if there are fewer than `limit`.
+    #[must_use]
+    pub fn charge_signal(self: &Arc<Self>, limit: u64) -> Option<AccountCharge> {
+        self.charge(Counter::PendingSignals, limit)
+    }
+
+    /// Counts a task, if there are fewer than `limit`.
+    #[must_use]
+    pub fn charge_process(self: &Arc<Self>, limit: u64) -> Option<AccountCharge> {
+        self.charge(Counter::Processes, limit)
+    }
+
+    /// Queued signals (`SigQ` in `/proc/[pid]/status`).
+    #[must_use]
+    pub fn pending_signals(&self) -> u64 {
+        self.pending_signals.load(Ordering::Relaxed)
+    }
+
+    /// Tasks.
+    #[must_use]
+    pub fn processes(&self) -> u64 {
+        self.processes.load(Ordering::Relaxed)
+    }
+}
+
+/// One counted thing; dropping it counts down.
+#[derive(Debug)]
+pub struct AccountCharge {
+    account: Arc<UserAccount>,
+    counter: Counter,
+}
+
+impl Drop for AccountCharge {
+    fn drop(&mut self) {
+        self.account.counter(self.counter).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The accounts of all users, by kernel user id. Lock: a leaf.
+#[derive(Debug, Default)]
+pub struct UserAccounts(Mutex<HashMap<u32, Arc<UserAccount>>>);
+
+impl UserAccounts {
+    /// The account of `uid`.
+    #[must_use]
+    pub fn get(&self, uid: u32) -> Arc<UserAccount> {
+        self.0.lock().entry(uid).or_default().clone()
+    }
+}

@@ -1,0 +1,90 @@
+//! A container: what was started together from one OCI bundle, and can be frozen and killed together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use abi::{SigInfo, Signal};
+use waiter::{Events, WaitQueue};
+
+use super::{PidNamespace, TaskSet, ThreadGroup, Work};
+
+/// A container of the sandbox.
+#[derive(Debug)]
+pub struct Container {
+    id: String,
+    pid_ns: Arc<PidNamespace>,
+    is_frozen: AtomicBool,
+    /// Told when the container thaws.
+    thawed: WaitQueue,
+}
+
+impl Container {
+    /// A container named `id`, whose first process will be numbered in `pid_ns`.
+    #[must_use]
+    pub fn new(id: &str, pid_ns: Arc<PidNamespace>) -> Arc<Self> {
+        let (is_frozen, thawed) = (AtomicBool::new(false), WaitQueue::new());
+        Arc::new(Self { id: id.to_owned(), pid_ns, is_frozen, thawed })
+    }
+
+    /// The name that the container manager knows it by.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The pid name space of its processes.
+    #[must_use]
+    pub fn pid_ns(&self) -> &Arc<PidNamespace> {
+        &self.pid_ns
+    }
+
+    /// Its processes.
+    #[must_use]
+    pub fn thread_groups(self: &Arc<Self>, tasks: &TaskSet) -> Vec<Arc<ThreadGroup>> {
+        let mut groups = tasks.thread_groups();
+        groups.retain(|group| Arc::ptr_eq(group.container(), self));
+        groups
+    }
+
+    /// Sends a signal to each process of it, as the container manager does.
+    pub fn signal_all(self: &Arc<Self>, tasks: &TaskSet, signal: Signal) {
+        for group in self.thread_groups(tasks) {
+            group.send_signal_from_outside(SigInfo::new(signal, abi::signal::SI_USER));
+        }
+    }
+
+    /// Whether its tasks are not to run.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.is_frozen.load(Ordering::SeqCst)
+    }
+
+    /// Stops all guest code of it: when this returns, none runs until [`Self::thaw`]. Calls in progress may finish,
+    /// but do not return to the guest.
+    pub fn freeze(self: &Arc<Self>, tasks: &TaskSet) {
+        self.is_frozen.store(true, Ordering::SeqCst);
+        loop {
+            // Tasks made meanwhile see the flag before they first run; those that still run are told again.
+            let mut running = false;
+            for task in self.thread_groups(tasks).iter().flat_map(|group| group.tasks()) {
+                task.wake().add(Work::FREEZE);
+                running |= task.wake().is_in_guest();
+            }
+            if !running || !self.is_frozen() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    /// Lets it run again.
+    pub fn thaw(&self) {
+        self.is_frozen.store(false, Ordering::SeqCst);
+        self.thawed.notify(Events::IN);
+    }
+
+    /// Where frozen tasks wait.
+    pub(super) fn thawed(&self) -> &WaitQueue {
+        &self.thawed
+    }
+}

@@ -1,0 +1,126 @@
+//! How much processor time a thread has used.
+//!
+//! The time between entering guest code and leaving it counts as user time, all other time that the thread is not
+//! asleep as system time. It is read from the monotonic clock: while the host lets another thread run, ours is charged.
+
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+/// What the thread is doing, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Activity {
+    Asleep = 0,
+    Kernel = 1,
+    Guest = 2,
+}
+
+/// User and system time, nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTimes {
+    /// In guest code.
+    pub user_ns: u64,
+    /// In the kernel.
+    pub system_ns: u64,
+}
+
+impl CpuTimes {
+    /// Both together.
+    #[must_use]
+    pub fn total_ns(self) -> u64 {
+        self.user_ns.saturating_add(self.system_ns)
+    }
+}
+
+impl std::ops::Add for CpuTimes {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            user_ns: self.user_ns.saturating_add(other.user_ns),
+            system_ns: self.system_ns.saturating_add(other.system_ns),
+        }
+    }
+}
+
+impl std::iter::Sum for CpuTimes {
+    fn sum<I: Iterator<Item = Self>>(times: I) -> Self {
+        times.fold(Self::default(), |sum, at| sum + at)
+    }
+}
+
+/// A thread's clock. Only the thread itself writes; others may read a value that is a moment old.
+#[derive(Debug)]
+pub struct CpuClock {
+    user_ns: AtomicU64,
+    system_ns: AtomicU64,
+    since_ns: AtomicI64,
+    activity: AtomicU8,
+    sleeps: AtomicU64,
+    interruptions: AtomicU64,
+}
+
+impl CpuClock {
+    pub(super) fn new() -> Self {
+        Self {
+            user_ns: AtomicU64::new(0),
+            system_ns: AtomicU64::new(0),
+            since_ns: AtomicI64::new(host::time::monotonic_ns()),
+            activity: AtomicU8::new(Activity::Asleep as u8),
+            sleeps: AtomicU64::new(0),
+            interruptions: AtomicU64::new(0),
+        }
+    }
+
+    /// The thread now does something else.
+    pub(super) fn switch(&self, to: Activity) {
+        let now = host::time::monotonic_ns();
+        let elapsed = u64::try_from(now - self.since_ns.load(Ordering::Relaxed)).unwrap_or(0);
+        let counter = match self.activity.load(Ordering::Relaxed) {
+            2 => Some(&self.user_ns),
+            1 => Some(&self.system_ns),
+            _ => None,
+        };
+        if let Some(counter) = counter {
+            counter.store(counter.load(Ordering::Relaxed).saturating_add(elapsed), Ordering::Relaxed);
+        }
+        if to == Activity::Asleep {
+            self.sleeps.fetch_add(1, Ordering::Relaxed);
+        }
+        self.since_ns.store(now, Ordering::Relaxed);
+        self.activity.store(to as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_interruption(&self) {
+        self.interruptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What has been used up to now.
+    #[must_use]
+    pub fn times(&self) -> CpuTimes {
+        let mut times = CpuTimes {
+            user_ns: self.user_ns.load(Ordering::Relaxed),
+            system_ns: self.system_ns.load(Ordering::Relaxed),
+        };
+        let activity = self.activity.load(Ordering::Relaxed);
+        if activity != Activity::Asleep as u8 {
+            let since = self.since_ns.load(Ordering::Relaxed);
+            let elapsed = u64::try_from(host::time::monotonic_ns() - since).unwrap_or(0);
+            let running =
+                if activity == Activity::Guest as u8 { &mut times.user_ns } else { &mut times.system_ns };
+            *running = running.saturating_add(elapsed);
+        }
+        times
+    }
+
+    /// Voluntary and involuntary context switches.
+    #[must_use]
+    pub fn switches(&self) -> (u64, u64) {
+        (self.sleeps.load(Ordering::Relaxed), self.interruptions.load(Ordering::Relaxed))
+    }
+
+    /// Whether the thread is asleep in a call.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.activity.load(Ordering::Relaxed) == Activity::Asleep as u8
+    }
+}

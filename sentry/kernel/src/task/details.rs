@@ -1,0 +1,145 @@
+//! The small things that a task remembers, most of them set by prctl(2) and the like.
+
+use std::sync::Arc;
+
+use abi::{SigSet, Signal, UserAddr};
+
+use super::VforkDone;
+use crate::syscalls::table::{Args, Handler};
+
+/// Scheduling attributes. They are kept and shown; the host schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduling {
+    /// `SCHED_*` without flags.
+    pub policy: u32,
+    /// Real-time priority, 0 for the ordinary policies.
+    pub priority: u32,
+    /// -20 to 19.
+    pub nice: i32,
+    /// `SCHED_RESET_ON_FORK`.
+    pub reset_on_fork: bool,
+    /// ioprio_set(2)'s class and level, 0 where never set.
+    pub io_priority: u16,
+}
+
+impl Default for Scheduling {
+    fn default() -> Self {
+        Self {
+            policy: abi::sched::policy::NORMAL,
+            priority: 0,
+            nice: 0,
+            reset_on_fork: false,
+            io_priority: 0,
+        }
+    }
+}
+
+/// How a call that was interrupted is taken up again by restart_syscall(2).
+#[derive(Clone, Copy, Debug)]
+pub struct RestartBlock {
+    /// What runs: usually the call's own handler for restarts.
+    pub handler: Handler,
+    /// Its arguments, with deadlines in place of durations.
+    pub args: Args,
+}
+
+/// A registered rseq(2) area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RseqArea {
+    /// Where.
+    pub addr: UserAddr,
+    /// How long.
+    pub len: u32,
+    /// What must stand before an abort handler.
+    pub signature: u32,
+}
+
+/// The default timer slack, nanoseconds.
+pub const DEFAULT_TIMER_SLACK_NS: u64 = 50_000;
+
+/// What a task remembers.
+#[derive(Clone, Debug)]
+pub struct TaskDetails {
+    /// Name.
+    pub comm: Vec<u8>,
+    /// Zeroed and woken when the task exits (set_tid_address(2)).
+    pub clear_child_tid: UserAddr,
+    /// Head of the robust futex list.
+    pub robust_list: UserAddr,
+    /// Sent to the task when its parent thread dies.
+    pub parent_death_signal: Option<Signal>,
+    /// Scheduling attributes.
+    pub scheduling: Scheduling,
+    /// Processors it may run on, bit by bit.
+    pub affinity: Vec<u64>,
+    /// `PR_SET_TIMERSLACK`, and what 0 resets it to.
+    pub timer_slack_ns: u64,
+    /// See `timer_slack_ns`.
+    pub default_timer_slack_ns: u64,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privs: bool,
+    /// Signals that the parent is sent when the (leader) task exits; `None` for none.
+    pub exit_signal: Option<Signal>,
+    /// Told when a vfork(2) child lets its parent go on.
+    pub vfork_done: Option<Arc<VforkDone>>,
+    /// What restart_syscall(2) does.
+    pub restart: Option<RestartBlock>,
+    /// rseq(2).
+    pub rseq: Option<RseqArea>,
+    /// `PR_SET_TSC` forbids rdtsc; kept only.
+    pub tsc_forbidden: bool,
+    /// Since when it exists: monotonic and boot time agree.
+    pub start_time_ns: i64,
+    /// Blocked signals as they were before a temporary mask, for `/proc` alone.
+    pub shown_mask: Option<SigSet>,
+}
+
+impl TaskDetails {
+    /// Those of a container's first task.
+    #[must_use]
+    pub fn initial(cpu_count: usize, now_ns: i64) -> Self {
+        let mut affinity = vec![u64::MAX; cpu_count.div_ceil(64)];
+        if let Some(last) = affinity.last_mut()
+            && cpu_count % 64 != 0
+        {
+            *last = (1 << (cpu_count % 64)) - 1;
+        }
+        Self {
+            comm: Vec::new(),
+            clear_child_tid: UserAddr::NULL,
+            robust_list: UserAddr::NULL,
+            parent_death_signal: None,
+            scheduling: Scheduling::default(),
+            affinity,
+            timer_slack_ns: DEFAULT_TIMER_SLACK_NS,
+            default_timer_slack_ns: DEFAULT_TIMER_SLACK_NS,
+            no_new_privs: false,
+            exit_signal: Some(Signal::CHLD),
+            vfork_done: None,
+            restart: None,
+            rseq: None,
+            tsc_forbidden: false,
+            start_time_ns: now_ns,
+            shown_mask: None,
+        }
+    }
+
+    /// Those of a child.
+    #[must_use]
+    pub fn for_child(&self, now_ns: i64) -> Self {
+        let mut child = self.clone();
+        child.clear_child_tid = UserAddr::NULL;
+        child.robust_list = UserAddr::NULL;
+        child.parent_death_signal = None;
+        child.vfork_done = None;
+        child.restart = None;
+        child.start_time_ns = now_ns;
+        child.default_timer_slack_ns = self.timer_slack_ns;
+        child.shown_mask = None;
+        if child.scheduling.reset_on_fork {
+            let nice = child.scheduling.nice.max(0);
+            child.scheduling = Scheduling { nice, io_priority: 0, ..Scheduling::default() };
+        }
+        child
+    }
+}

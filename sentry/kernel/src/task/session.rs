@@ -1,0 +1,170 @@
+//! Sessions and process groups: job control's units (`man 2 setsid`, `man 2 setpgid`).
+//!
+//! Locks: a group's member list is a leaf below [`super::TaskSet::tree`], under which membership changes.
+
+use std::any::Any;
+use std::sync::{Arc, Weak};
+
+use abi::{DeviceId, SigInfo};
+use parking_lot::Mutex;
+
+use super::{Pid, PidNamespace, ThreadGroup, Tid};
+
+/// The terminal that controls a session. Implemented by the terminals' file system.
+pub trait ControllingTerminal: Send + Sync + Any {
+    /// Its device number (`tty_nr` in `/proc/[pid]/stat`).
+    fn device(&self) -> DeviceId;
+
+    /// The process group in the foreground.
+    fn foreground(&self) -> Option<Arc<ProcessGroup>>;
+
+    /// The session's leader exits: hang up the foreground group and give the terminal back.
+    fn disassociate(&self, session: &Arc<Session>);
+}
+
+/// A session: process groups that share a controlling terminal.
+pub struct Session {
+    pid: Arc<Pid>,
+    leader: Weak<ThreadGroup>,
+    terminal: Mutex<Option<Arc<dyn ControllingTerminal>>>,
+}
+
+impl Session {
+    pub(super) fn new(pid: &Arc<Pid>, leader: &Weak<ThreadGroup>) -> Arc<Self> {
+        let session = Self { pid: pid.clone(), leader: leader.clone(), terminal: Mutex::default() };
+        let session = Arc::new(session);
+        pid.set_session(Arc::downgrade(&session));
+        session
+    }
+
+    /// Its identifier, once its leader's.
+    #[must_use]
+    pub fn pid(&self) -> &Arc<Pid> {
+        &self.pid
+    }
+
+    /// Its number in `ns`, 0 where it is not visible.
+    #[must_use]
+    pub fn number_in(&self, ns: &Arc<PidNamespace>) -> Tid {
+        self.pid.number_in(ns).unwrap_or(0)
+    }
+
+    /// The process that made it, while that exists.
+    #[must_use]
+    pub fn leader(&self) -> Option<Arc<ThreadGroup>> {
+        self.leader.upgrade()
+    }
+
+    /// Its controlling terminal.
+    #[must_use]
+    pub fn terminal(&self) -> Option<Arc<dyn ControllingTerminal>> {
+        self.terminal.lock().clone()
+    }
+
+    /// Sets or takes away the controlling terminal; returns the former one.
+    pub fn set_terminal(
+        &self,
+        terminal: Option<Arc<dyn ControllingTerminal>>,
+    ) -> Option<Arc<dyn ControllingTerminal>> {
+        std::mem::replace(&mut self.terminal.lock(), terminal)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.pid.set_session(Weak::new());
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({})", self.pid.number())
+    }
+}
+
+/// A process group: what a terminal and kill(2) with a negative number address.
+pub struct ProcessGroup {
+    pid: Arc<Pid>,
+    session: Arc<Session>,
+    members: Mutex<Vec<Weak<ThreadGroup>>>,
+}
+
+impl ProcessGroup {
+    pub(super) fn new(pid: &Arc<Pid>, session: &Arc<Session>) -> Arc<Self> {
+        let group = Self { pid: pid.clone(), session: session.clone(), members: Mutex::default() };
+        let group = Arc::new(group);
+        pid.set_process_group(Arc::downgrade(&group));
+        group
+    }
+
+    /// Its identifier, once its leader's.
+    #[must_use]
+    pub fn pid(&self) -> &Arc<Pid> {
+        &self.pid
+    }
+
+    /// Its number in `ns`, 0 where it is not visible.
+    #[must_use]
+    pub fn number_in(&self, ns: &Arc<PidNamespace>) -> Tid {
+        self.pid.number_in(ns).unwrap_or(0)
+    }
+
+    /// Its session.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Its processes.
+    #[must_use]
+    pub fn members(&self) -> Vec<Arc<ThreadGroup>> {
+        self.members.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn add(&self, member: &Weak<ThreadGroup>) {
+        self.members.lock().push(member.clone());
+    }
+
+    pub(super) fn remove(&self, member: &ThreadGroup) {
+        self.members.lock().retain(|at| !std::ptr::eq(at.as_ptr(), member));
+    }
+
+    /// Sends a signal of the kernel's making (a terminal's) to each member.
+    pub fn signal(&self, info: SigInfo) {
+        for member in self.members() {
+            member.send_signal(info);
+        }
+    }
+
+    /// Whether no member has a parent in another group of the same session (POSIX: orphaned). `without` counts as
+    /// gone already.
+    #[must_use]
+    pub fn is_orphaned(self: &Arc<Self>, without: Option<&ThreadGroup>) -> bool {
+        !self.members().iter().any(|member| {
+            if without.is_some_and(|gone| std::ptr::eq(gone, &raw const **member)) || member.is_zombie() {
+                return false;
+            }
+            let Some(parent) = member.parent() else { return false };
+            let group = parent.process_group();
+            !Arc::ptr_eq(&group, self) && Arc::ptr_eq(group.session(), &self.session)
+        })
+    }
+
+    /// Whether a member is stopped by job control.
+    #[must_use]
+    pub fn has_stopped_members(&self) -> bool {
+        self.members().iter().any(|member| member.is_stopped())
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        self.pid.set_process_group(Weak::new());
+    }
+}
+
+impl std::fmt::Debug for ProcessGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ProcessGroup({})", self.pid.number())
+    }
+}

@@ -1,0 +1,118 @@
+//! How a thread is told that there is work for it, wherever it is: in guest code, asleep in a call, or in between.
+//!
+//! Work is a word of bits. Whoever adds a bit then looks at where the thread is: in guest code it is interrupted,
+//! else its parker is notified. The thread announces guest code first and looks at the word second, so one of the two
+//! always sees the other (both sides are sequentially consistent).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use bitflags::bitflags;
+use parking_lot::Mutex;
+use platform::Interrupter;
+use waiter::Parker;
+
+bitflags! {
+    /// What a thread has to see to before it runs guest code again.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Work: u32 {
+        /// A signal may be deliverable (or it is killed, or stops).
+        const SIGNAL = 1;
+        /// Its container may be frozen.
+        const FREEZE = 2;
+        /// A tracer wants it to stop.
+        const TRACE = 4;
+        /// Its rseq area must be brought up to date.
+        const RSEQ = 8;
+    }
+}
+
+impl Work {
+    /// What ends a sleep in a system call.
+    const INTERRUPTS: Self = Self::SIGNAL.union(Self::TRACE);
+}
+
+/// The place where a thread hears of work.
+pub struct Wake {
+    work: AtomicU32,
+    in_guest: AtomicBool,
+    parker: Arc<Parker>,
+    interrupter: Mutex<Option<Arc<dyn Interrupter>>>,
+}
+
+impl Wake {
+    pub(super) fn new() -> Self {
+        Self {
+            work: AtomicU32::new(0),
+            in_guest: AtomicBool::new(false),
+            parker: Arc::new(Parker::new()),
+            interrupter: Mutex::new(None),
+        }
+    }
+
+    /// What there is to do now.
+    pub fn work(&self) -> Work {
+        Work::from_bits_truncate(self.work.load(Ordering::SeqCst))
+    }
+
+    /// Adds work and makes the thread look at it.
+    pub fn add(&self, work: Work) {
+        self.work.fetch_or(work.bits(), Ordering::SeqCst);
+        if self.in_guest.load(Ordering::SeqCst) {
+            if let Some(interrupter) = self.interrupter.lock().as_ref() {
+                interrupter.interrupt();
+            }
+        } else {
+            self.parker.unpark();
+        }
+    }
+
+    /// The thread begins to do this work.
+    pub(crate) fn clear(&self, work: Work) {
+        self.work.fetch_and(!work.bits(), Ordering::SeqCst);
+    }
+
+    /// Whether a sleep in a system call must end.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.work().intersects(Work::INTERRUPTS)
+    }
+
+    /// Where the thread sleeps.
+    #[must_use]
+    pub fn parker(&self) -> &Arc<Parker> {
+        &self.parker
+    }
+
+    /// Whether guest code is running.
+    #[must_use]
+    pub fn is_in_guest(&self) -> bool {
+        self.in_guest.load(Ordering::Relaxed)
+    }
+
+    /// Announces guest code; says whether there is no work, so that it may run.
+    pub(super) fn enter_guest(&self) -> bool {
+        self.in_guest.store(true, Ordering::SeqCst);
+        let idle = self.work.load(Ordering::SeqCst) == 0;
+        if !idle {
+            self.leave_guest();
+        }
+        idle
+    }
+
+    /// Announces the kernel. Sequentially consistent for the same reason: who adds work either sees this and notifies
+    /// the parker, or added it before the thread looks at the word on its way to sleep.
+    pub(super) fn leave_guest(&self) {
+        self.in_guest.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_interrupter(&self, interrupter: Option<Arc<dyn Interrupter>>) {
+        *self.interrupter.lock() = interrupter;
+    }
+}
+
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wake").field("work", &self.work()).field("in_guest", &self.is_in_guest()).finish()
+    }
+}
