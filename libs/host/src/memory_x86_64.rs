@@ -75,6 +75,30 @@ unsafe extern "C" fn raw_compare_exchange(at: *mut u32, old: u32, new: u32) -> u
     )
 }
 
+#[unsafe(naked)]
+unsafe extern "C" fn raw_store(at: *mut u32, value: u32) -> u64 {
+    naked_asm!(
+        "xor eax, eax",
+        ".globl host_fault_store",
+        "host_fault_store:",
+        "mov [rdi], esi",
+        "ret",
+        ".globl host_fixup_store",
+        "host_fixup_store:",
+        "mov eax, 1",
+        "ret"
+    )
+}
+
+/// Stores; says whether that faulted.
+///
+/// # Safety
+/// `at` must be aligned and in a mapping.
+pub(crate) unsafe fn store_u32(at: *mut u32, value: u32) -> bool {
+    // SAFETY: forwarded.
+    unsafe { raw_store(at, value) != 0 }
+}
+
 /// Loads; the flag tells of a fault.
 ///
 /// # Safety
@@ -102,6 +126,8 @@ unsafe extern "C" {
     static host_fixup_zero: u8;
     static host_fault_load: u8;
     static host_fixup_load: u8;
+    static host_fault_store: u8;
+    static host_fixup_store: u8;
     static host_fault_cas: u8;
     static host_fixup_cas: u8;
 }
@@ -111,6 +137,7 @@ fn fixup(rip: usize) -> Option<usize> {
         (&raw const host_fault_copy, &raw const host_fixup_copy),
         (&raw const host_fault_zero, &raw const host_fixup_zero),
         (&raw const host_fault_load, &raw const host_fixup_load),
+        (&raw const host_fault_store, &raw const host_fixup_store),
         (&raw const host_fault_cas, &raw const host_fixup_cas),
     ];
     table.into_iter().find(|(at, _)| *at as usize == rip).map(|(_, to)| to as usize)
