@@ -79,7 +79,11 @@ global_asm!(
     "wrfsbase rax",
     "wrgsbase rax",
     "xor esp, esp",
-    "mov rax, {image} + (stub_operator - stub_image_start)",
+    "lea rcx, [rip + stub_operator]",   // to the operator of the new copy
+    "lea rdx, [rip + stub_image_start]",
+    "sub rcx, rdx",
+    "mov rax, {image}",
+    "add rax, rcx",
     "jmp rax",
     "9: ud2",
 
@@ -205,9 +209,7 @@ global_asm!(
     ".globl stub_image_end",
     ".hidden stub_image_end",
     "stub_image_end:",
-    ".if stub_image_end - stub_image_start > {image_size}",
-    ".error \"the stub's image outgrew IMAGE_SIZE\"",
-    ".endif",
+    ".org stub_image_start + {image_size}, 0xcc", // an error where the code outgrew it
     ".popsection",
     image = const IMAGE,
     image_size = const IMAGE_SIZE,
