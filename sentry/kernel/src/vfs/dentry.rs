@@ -29,6 +29,7 @@ pub struct Dentry {
     link: RwLock<Link>,
     /// For directories: what is known of the names in it.
     dir: Option<Box<Directory>>,
+    is_symlink: bool,
     /// Mounts on this dentry, in any name space: the path walk looks for one only where this is not zero.
     mounts: AtomicU32,
     /// Place in the dentry cache.
@@ -84,12 +85,14 @@ impl Dentry {
     }
 
     fn make(sb: Arc<Superblock>, inode: Arc<dyn Inode>, link: Link) -> Self {
-        let is_dir = inode.mode().ok().and_then(FileType::from_mode) == Some(FileType::Directory);
+        let file_type = inode.mode().ok().and_then(FileType::from_mode);
+        let is_dir = file_type == Some(FileType::Directory);
         Self {
             sb,
             inode,
             link: RwLock::new(link),
             dir: is_dir.then(Box::default),
+            is_symlink: file_type == Some(FileType::Symlink),
             mounts: AtomicU32::new(0),
             slot: AtomicU32::new(NO_SLOT),
             referenced: AtomicBool::new(false),
@@ -132,6 +135,12 @@ impl Dentry {
     #[must_use]
     pub fn is_dir(&self) -> bool {
         self.dir.is_some()
+    }
+
+    /// Whether it is a symbolic link.
+    #[must_use]
+    pub fn is_symlink(&self) -> bool {
+        self.is_symlink
     }
 
     /// Whether its name was removed (or it never had one).

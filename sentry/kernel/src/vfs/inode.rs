@@ -265,6 +265,18 @@ pub trait Inode: Send + Sync + Any {
         }
     }
 
+    /// The default ACL of a directory, as [`Self::access_acl`]. Asked for each file made in it.
+    ///
+    /// # Errors
+    /// As [`Self::attr`].
+    fn default_acl(&self) -> Result<Option<Arc<[u8]>>> {
+        match self.xattr().map(|xattr| xattr.get(b"system.posix_acl_default")) {
+            None | Some(Err(Errno::ENODATA | Errno::EOPNOTSUPP)) => Ok(None),
+            Some(Ok(acl)) => Ok(Some(acl.into())),
+            Some(Err(errno)) => Err(errno),
+        }
+    }
+
     /// Extended attributes, where the file system has them.
     fn xattr(&self) -> Option<&dyn Xattr> {
         None

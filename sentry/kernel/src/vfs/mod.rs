@@ -9,7 +9,10 @@
 //! readiness through its [`waiter::WaitQueue`]; the system-call layer waits and tries again (`Task::block_on`). So every
 //! wait can be interrupted and restarted. Host I/O on files that a gofer donated may take the time that the disk takes.
 
+pub(crate) mod acl;
 mod anon;
+mod attr;
+mod create;
 mod dcache;
 mod dentry;
 mod device;
@@ -26,12 +29,18 @@ mod inode_common;
 mod inotify;
 mod mount;
 mod mount_ns;
+mod open;
+mod path_walk;
+pub mod permission;
 pub mod pipe;
+mod rename;
 mod superblock;
 #[expect(clippy::module_inception, reason = "the type that the folder is named for")]
 mod vfs;
 
 pub use anon::AnonKind;
+pub use attr::{NewTimes, drop_privileges_on_write};
+pub use create::NodeSpec;
 pub use dentry::{Dentry, VfsPath};
 pub use device::{DeviceDriver, DeviceKind};
 pub use epoll::{Epoll, EpollNesting, as_epoll};
@@ -45,5 +54,7 @@ pub use inode::{Attr, Caller, Inode, LinkTarget, NewNode, RenameFlags, SetAttr, 
 pub use inode_common::InodeCommon;
 pub use mount::{Mount, Propagation};
 pub use mount_ns::MountNamespace;
+pub use open::{OpenHow, Opened};
+pub use path_walk::{Origin, WalkFlags};
 pub use superblock::Superblock;
 pub use vfs::Vfs;

@@ -1,7 +1,7 @@
 //! The [`Superblock`]: a file system with the state that the VFS keeps for it while it is in use.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ pub struct Superblock {
     /// Held while directories move, so that nobody can make a loop. Taken before any directory's lock.
     pub(super) rename_lock: Mutex<()>,
     mounts: AtomicUsize,
+    is_read_only: AtomicBool,
     /// The one root dentry, while anything uses it. A leaf lock.
     root: Mutex<Weak<Dentry>>,
 }
@@ -37,6 +38,7 @@ impl Superblock {
             watches,
             rename_lock: Mutex::new(()),
             mounts: AtomicUsize::new(0),
+            is_read_only: AtomicBool::new(false),
             root: Mutex::new(Weak::new()),
         })
     }
@@ -45,6 +47,17 @@ impl Superblock {
     #[must_use]
     pub fn fs(&self) -> &Arc<dyn FileSystem> {
         &self.fs
+    }
+
+    /// Whether nothing in the file system may be changed, through any mount.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only.load(Ordering::Relaxed)
+    }
+
+    /// Changes that (mount(2) with `MS_RDONLY`, or remounting).
+    pub fn set_read_only(&self, is_read_only: bool) {
+        self.is_read_only.store(is_read_only, Ordering::Relaxed);
     }
 
     /// The root directory.

@@ -12,9 +12,10 @@ use parking_lot::{Mutex, RwLock};
 use super::anon::AnonMounts;
 use super::dcache::DentryCache;
 use super::inotify::WatchCounter;
+use super::path_walk::Walk;
 use super::{
-    AnonKind, Dentry, DeviceDriver, DeviceKind, File, FileOps, FileSystem, FileSystemType, Inode, Mount,
-    MountNamespace, Superblock, VfsPath,
+    AnonKind, Caller, Dentry, DeviceDriver, DeviceKind, File, FileOps, FileSystem, FileSystemType, Inode,
+    Mount, MountNamespace, Origin, Superblock, VfsPath, WalkFlags,
 };
 use crate::task::Credentials;
 use crate::time::Timekeeper;
@@ -181,6 +182,20 @@ impl Vfs {
         if let Some(namespace) = namespace.upgrade() {
             namespace.note_change();
         }
+    }
+
+    /// Finds what `path` names, following links as `flags` say.
+    ///
+    /// # Errors
+    /// As path_resolution(7).
+    pub fn lookup(
+        &self,
+        caller: &Caller<'_>,
+        origin: &Origin,
+        path: &[u8],
+        flags: WalkFlags,
+    ) -> Result<VfsPath> {
+        Walk::new(*caller, origin, path, flags)?.finish()
     }
 
     /// An unnamed file on `inode` of the file system that `mount` shows: `O_TMPFILE`, memfd_create(2).
