@@ -182,24 +182,18 @@ impl<'a> VolatileSlice<'a> {
         if faulted { Err(Errno::EFAULT) } else { Ok(value) }
     }
 
-    /// Atomically writes the naturally aligned `u32` at `offset`; what was written before it is visible before it.
+    /// Atomically stores the naturally aligned `u64` at `offset`.
     ///
     /// # Errors
     /// As [`Self::load_u32`].
-    pub fn store_u32(&self, offset: usize, value: u32) -> Result<()> {
-        let ptr = self.aligned_u32(offset)?;
+    pub fn store_u64(&self, offset: usize, value: u64) -> Result<()> {
+        let ptr = self.sub(offset, 8)?.ptr.as_ptr().cast::<u64>();
+        if !ptr.is_aligned() {
+            return Err(Errno::EINVAL);
+        }
         // SAFETY: `ptr` is aligned and inside a live mapping; faults are caught.
-        if unsafe { arch::store_u32(ptr, value) } { Err(Errno::EFAULT) } else { Ok(()) }
-    }
-
-    /// Wakes up to `count` sleepers of the shared futex at `offset`, in whichever process; returns how many.
-    ///
-    /// # Errors
-    /// As [`Self::load_u32`].
-    pub fn futex_wake(&self, offset: usize, count: u32) -> Result<usize> {
-        let ptr = self.aligned_u32(offset)?;
-        // SAFETY: the kernel looks the address up and touches no memory of ours.
-        check(unsafe { libc::syscall(libc::SYS_futex, ptr, libc::FUTEX_WAKE, count) })
+        let faulted = unsafe { arch::store_u64(ptr, value) };
+        if faulted { Err(Errno::EFAULT) } else { Ok(()) }
     }
 
     fn aligned_u32(&self, offset: usize) -> Result<*mut u32> {
@@ -311,5 +305,8 @@ mod tests {
         punch_hole(fd.as_fd(), 0, 4096).unwrap();
         assert_eq!(map.slice(0, 4).unwrap().load_u32(0), Ok(0));
         assert_eq!(map.slice(4096, 4).unwrap().compare_exchange_u32(0, 7, 1).map(|v| v == 7), Ok(false));
+        assert_eq!(map.slice(8, 8).unwrap().store_u64(0, 9), Ok(()));
+        assert_eq!(map.slice(8, 8).unwrap().load_u32(0), Ok(9));
+        assert_eq!(map.slice(8192, 8).unwrap().store_u64(0, 9), Err(Errno::EFAULT));
     }
 }

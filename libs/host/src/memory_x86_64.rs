@@ -75,13 +75,14 @@ unsafe extern "C" fn raw_compare_exchange(at: *mut u32, old: u32, new: u32) -> u
     )
 }
 
+/// Stores; returns 1 on a fault.
 #[unsafe(naked)]
-unsafe extern "C" fn raw_store(at: *mut u32, value: u32) -> u64 {
+unsafe extern "C" fn raw_store(at: *mut u64, value: u64) -> u64 {
     naked_asm!(
         "xor eax, eax",
         ".globl host_fault_store",
         "host_fault_store:",
-        "mov [rdi], esi",
+        "mov [rdi], rsi",
         "ret",
         ".globl host_fixup_store",
         "host_fixup_store:",
@@ -90,11 +91,11 @@ unsafe extern "C" fn raw_store(at: *mut u32, value: u32) -> u64 {
     )
 }
 
-/// Stores; says whether that faulted.
+/// Stores; returns whether it faulted.
 ///
 /// # Safety
 /// `at` must be aligned and in a mapping.
-pub(crate) unsafe fn store_u32(at: *mut u32, value: u32) -> bool {
+pub(crate) unsafe fn store_u64(at: *mut u64, value: u64) -> bool {
     // SAFETY: forwarded.
     unsafe { raw_store(at, value) != 0 }
 }
@@ -126,10 +127,10 @@ unsafe extern "C" {
     static host_fixup_zero: u8;
     static host_fault_load: u8;
     static host_fixup_load: u8;
-    static host_fault_store: u8;
-    static host_fixup_store: u8;
     static host_fault_cas: u8;
     static host_fixup_cas: u8;
+    static host_fault_store: u8;
+    static host_fixup_store: u8;
 }
 
 fn fixup(rip: usize) -> Option<usize> {
@@ -137,8 +138,8 @@ fn fixup(rip: usize) -> Option<usize> {
         (&raw const host_fault_copy, &raw const host_fixup_copy),
         (&raw const host_fault_zero, &raw const host_fixup_zero),
         (&raw const host_fault_load, &raw const host_fixup_load),
-        (&raw const host_fault_store, &raw const host_fixup_store),
         (&raw const host_fault_cas, &raw const host_fixup_cas),
+        (&raw const host_fault_store, &raw const host_fixup_store),
     ];
     table.into_iter().find(|(at, _)| *at as usize == rip).map(|(_, to)| to as usize)
 }

@@ -1,1 +1,4 @@
+//! Assembles a sandbox: kernel, mounts, first process, control socket.
 #![forbid(unsafe_code)]
+
+mod process;

@@ -5,11 +5,13 @@
 //! What is mapped in the stub is always a subset of the PMAs.
 
 mod io;
+mod iovec;
 mod manager;
 mod mappable;
 mod memory_file;
 
 pub use io::{IoDst, IoSrc};
+pub use iovec::{IOV_MAX, MAX_RW_COUNT};
 pub use manager::{FaultSignal, MemoryManager, MmapArgs, MmapFlags};
 pub use mappable::{Backing, HostFile, Mappable, MappingSet};
 pub use memory_file::MemoryFile;

@@ -13,6 +13,7 @@ mod credentials;
 mod current;
 mod details;
 mod exit_status;
+mod files;
 mod limits;
 mod namespaces;
 mod notify;

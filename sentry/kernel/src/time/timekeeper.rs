@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use abi::Timespec;
+use parking_lot::Mutex;
+
+use super::tsc_clock::{self, TscClock};
+use crate::mm::MemoryFile;
 
 /// Nanoseconds since the sandbox's clock started (CLOCK_MONOTONIC as guests see it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -74,18 +78,30 @@ impl ClockId {
     }
 }
 
-#[derive(Debug, Default)]
-struct Offsets {
+#[derive(Debug)]
+struct Clocks {
+    host: TscClock,
     /// Added to the host's monotonic clock.
     monotonic_ns: AtomicI64,
     /// Added to the host's real-time clock.
     realtime_ns: AtomicI64,
+    /// Where the vDSO reads the clocks, once a guest has one. A leaf.
+    page: Mutex<Option<SharedPage>>,
+}
+
+/// The vDSO's clock page in the guest's memory.
+#[derive(Debug)]
+struct SharedPage {
+    memory: Arc<MemoryFile>,
+    offset: u64,
+    cpu_count: usize,
+    sequence: u64,
 }
 
 /// Reads the host's clocks and shifts them. A clone is another handle to the same clocks.
 #[derive(Clone, Debug)]
 pub struct Timekeeper {
-    offsets: Arc<Offsets>,
+    clocks: Arc<Clocks>,
 }
 
 impl Default for Timekeeper {
@@ -98,39 +114,69 @@ impl Timekeeper {
     /// Clocks of a sandbox that starts now: the monotonic clock at zero, the time of day as on the host.
     #[must_use]
     pub fn new() -> Self {
-        let offsets = Offsets::default();
-        offsets.monotonic_ns.store(-host::time::monotonic_ns(), Ordering::Relaxed);
-        Self { offsets: Arc::new(offsets) }
+        let host = TscClock::new();
+        let monotonic_ns = AtomicI64::new(-host.read().monotonic_ns);
+        let clocks = Clocks { host, monotonic_ns, realtime_ns: AtomicI64::new(0), page: Mutex::default() };
+        Self { clocks: Arc::new(clocks) }
     }
 
     /// What is added to the host's monotonic clock (the vDSO adds the same).
     #[must_use]
     pub fn monotonic_offset_ns(&self) -> i64 {
-        self.offsets.monotonic_ns.load(Ordering::Relaxed)
+        self.clocks.monotonic_ns.load(Ordering::Relaxed)
     }
 
     /// What is added to the host's real-time clock (the vDSO adds the same).
     #[must_use]
     pub fn realtime_offset_ns(&self) -> i64 {
-        self.offsets.realtime_ns.load(Ordering::Relaxed)
+        self.clocks.realtime_ns.load(Ordering::Relaxed)
     }
 
     /// Continues a saved sandbox's clocks: its monotonic clock goes on from `at`.
     pub fn resume_at(&self, at: MonotonicTime) {
-        let offset = at.0.saturating_sub(host::time::monotonic_ns());
-        self.offsets.monotonic_ns.store(offset, Ordering::Relaxed);
+        let offset = at.0.saturating_sub(self.read_host().monotonic_ns);
+        self.clocks.monotonic_ns.store(offset, Ordering::Relaxed);
+        self.publish();
+    }
+
+    /// Keeps the vDSO's clock page up to date from now on: the page at `offset` of the memory file.
+    pub fn share_with_vdso(&self, memory: &Arc<MemoryFile>, offset: u64, cpu_count: usize) {
+        *self.clocks.page.lock() =
+            Some(SharedPage { memory: Arc::clone(memory), offset, cpu_count, sequence: 0 });
+        self.publish();
+    }
+
+    fn read_host(&self) -> tsc_clock::Reading {
+        let reading = self.clocks.host.read();
+        if reading.is_new_line {
+            self.publish();
+        }
+        reading
+    }
+
+    fn publish(&self) {
+        let mut shared = self.clocks.page.lock();
+        let Some(page) = shared.as_mut() else { return };
+        let content =
+            self.clocks.host.page(self.monotonic_offset_ns(), self.realtime_offset_ns(), page.cpu_count);
+        page.sequence += 2;
+        if let Ok(slice) = page.memory.slice(page.offset, vdso::CLOCK_PAGE_SIZE) {
+            // A page that cannot be written stays as it is: its line runs out and guests ask us instead.
+            let _ = tsc_clock::publish(&slice, &content, page.sequence);
+        }
     }
 
     /// CLOCK_MONOTONIC.
     #[must_use]
     pub fn monotonic(&self) -> MonotonicTime {
-        MonotonicTime(host::time::monotonic_ns().saturating_add(self.monotonic_offset_ns()))
+        MonotonicTime(self.read_host().monotonic_ns.saturating_add(self.monotonic_offset_ns()))
     }
 
     /// CLOCK_REALTIME, nanoseconds since 1970.
     #[must_use]
     pub fn realtime_ns(&self) -> i64 {
-        host::time::realtime_ns().saturating_add(self.realtime_offset_ns())
+        let host = self.read_host();
+        host.monotonic_ns.saturating_add(host.realtime_offset_ns).saturating_add(self.realtime_offset_ns())
     }
 
     /// CLOCK_REALTIME as file systems stamp it.

@@ -1,0 +1,72 @@
+//! setsockopt(2) and getsockopt(2).
+
+use abi::socket::{SOL_SOCKET, so};
+use abi::{Errno, Result, UserAddr};
+
+use super::{socket_file, socket_of};
+use crate::error::SysResult;
+use crate::socket::Socket;
+use crate::syscalls::table::Args;
+use crate::{CurrentTask, Task};
+
+/// The longest option value that is looked at, bytes: room for the largest legacy packet-filter tables.
+const MAX_VALUE: usize = 1 << 20;
+
+/// setsockopt(2).
+pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, len, _]): Args) -> SysResult {
+    let file = socket_file(task, fd)?;
+    let len = usize::try_from(len as i32).map_err(|_| Errno::EINVAL)?;
+    if len > MAX_VALUE {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut value = vec![0; len];
+    task.mm().read(UserAddr(addr), &mut value)?;
+    let (socket, level, name) = (socket_of(&file)?, level as i32, name as i32);
+    if level == SOL_SOCKET
+        && let Some(result) = socket.options().set(&task.creds(), name, &value)
+    {
+        result?;
+        if let Some(reaction) = socket.set_option(task, level, name, &value) {
+            reaction?;
+        }
+        return Ok(0);
+    }
+    socket.set_option(task, level, name, &value).unwrap_or(Err(unknown(level)))?;
+    Ok(0)
+}
+
+/// getsockopt(2).
+pub(super) fn getsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, len, _]): Args) -> SysResult {
+    let file = socket_file(task, fd)?;
+    let mm = task.mm();
+    let room: i32 = mm.read_object(UserAddr(len))?;
+    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let value = get(task, socket_of(&file)?, level as i32, name as i32)?;
+    let value = &value[..value.len().min(room)];
+    mm.write(UserAddr(addr), value)?;
+    mm.write_object(UserAddr(len), &(value.len() as u32))?;
+    Ok(0)
+}
+
+fn get(task: &Task, socket: &dyn Socket, level: i32, name: i32) -> Result<Vec<u8>> {
+    if level == SOL_SOCKET {
+        let int = |value: i32| Ok(value.to_ne_bytes().to_vec());
+        match name {
+            so::TYPE => return int(socket.socket_type() as i32),
+            so::DOMAIN => return int(i32::from(socket.family())),
+            so::PROTOCOL => return int(socket.protocol()),
+            so::ERROR => return int(socket.take_error().map_or(0, Errno::raw)),
+            so::ACCEPTCONN => return int(i32::from(socket.is_listening())),
+            _ => {}
+        }
+        if let Some(value) = socket.options().get(name) {
+            return Ok(value);
+        }
+    }
+    socket.get_option(task, level, name).unwrap_or(Err(unknown(level)))
+}
+
+/// What an option that nobody knows gets.
+fn unknown(level: i32) -> Errno {
+    if level == SOL_SOCKET { Errno::ENOPROTOOPT } else { Errno::EOPNOTSUPP }
+}

@@ -1,0 +1,195 @@
+//! Names and connections: bind, connect, listen, accept, shutdown.
+
+use std::sync::Arc;
+
+use abi::socket::{SOMAXCONN, SocketType};
+use abi::{Errno, Result};
+use kernel::Task;
+use kernel::socket::{Accepted, ShutdownHow};
+use waiter::Events;
+
+use super::address::UnixAddress;
+use super::socket::{Link, UnixSocket, credentials_of};
+
+/// Connects two new sockets to each other.
+pub(super) fn pair(task: &Task, a: &Arc<UnixSocket>, b: &Arc<UnixSocket>) {
+    let creds = credentials_of(task);
+    for (from, to) in [(a, b), (b, a)] {
+        from.state.lock().link =
+            Link::Connected { peer: Arc::downgrade(to), creds, address: UnixAddress::Unnamed };
+    }
+}
+
+impl UnixSocket {
+    pub(super) fn bind_to(&self, task: &Task, address: &UnixAddress) -> Result<()> {
+        let this = self.this.upgrade().ok_or(Errno::EINVAL)?;
+        if self.state.lock().local != UnixAddress::Unnamed {
+            return Err(Errno::EINVAL);
+        }
+        match address {
+            UnixAddress::Unnamed => {
+                let name = self.names.bind_auto(&this)?;
+                self.state.lock().local = UnixAddress::Abstract(name);
+            }
+            UnixAddress::Abstract(name) => {
+                self.names.bind(name, &this)?;
+                self.state.lock().local = address.clone();
+            }
+            UnixAddress::Path(path) => {
+                let bound = task.bind_socket_node(path, this)?;
+                let mut state = self.state.lock();
+                state.bound = Some(bound);
+                state.local = address.clone();
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is bound to `address`.
+    ///
+    /// # Errors
+    /// `ECONNREFUSED` where nobody is, and what the path walk says.
+    pub(super) fn find(&self, task: &Task, address: &UnixAddress) -> Result<Arc<UnixSocket>> {
+        match address {
+            UnixAddress::Unnamed => Err(Errno::EINVAL),
+            UnixAddress::Abstract(name) => self.names.find(name).ok_or(Errno::ECONNREFUSED),
+            UnixAddress::Path(path) => task.find_socket_node::<UnixSocket>(path)?.ok_or(Errno::ECONNREFUSED),
+        }
+    }
+
+    /// Makes `address` the default destination of a datagram socket; the unspecified family takes it away.
+    pub(super) fn connect_datagram(&self, task: &Task, address: Option<&UnixAddress>) -> Result<()> {
+        let link = match address {
+            None => Link::None,
+            Some(address) => {
+                let peer = self.find(task, address)?;
+                if peer.kind != self.kind {
+                    return Err(Errno::EPROTOTYPE);
+                }
+                let creds = credentials_of(task);
+                Link::Connected { peer: Arc::downgrade(&peer), creds, address: address.clone() }
+            }
+        };
+        let old = std::mem::replace(&mut self.state.lock().link, link);
+        drop(old);
+        Ok(())
+    }
+
+    /// Connects to a listener.
+    pub(super) fn connect_stream(&self, task: &Task, address: &UnixAddress) -> Result<()> {
+        match self.state.lock().link {
+            Link::Connected { .. } => return Err(Errno::EISCONN),
+            Link::Listening { .. } => return Err(Errno::EINVAL),
+            Link::None => {}
+        }
+        let listener = self.find(task, address)?;
+        if listener.kind != self.kind {
+            return Err(Errno::EPROTOTYPE);
+        }
+        let server = UnixSocket::new(self.kind, Arc::clone(&self.names));
+        let (client_address, creds) = (self.state.lock().local.clone(), credentials_of(task));
+        let server_address = listener.state.lock().local.clone();
+        {
+            let mut state = server.state.lock();
+            state.local = server_address.clone();
+            state.link = Link::Connected { peer: self.this.clone(), creds, address: client_address };
+        }
+        let listener_creds = listener.offer(Arc::clone(&server))?;
+        {
+            let mut state = self.state.lock();
+            if !matches!(state.link, Link::None) {
+                return Err(Errno::EISCONN);
+            }
+            state.link = Link::Connected {
+                peer: Arc::downgrade(&server),
+                creds: listener_creds,
+                address: server_address,
+            };
+        }
+        listener.queue.notify(Events::READABLE);
+        self.queue.notify(Events::WRITABLE);
+        Ok(())
+    }
+
+    /// Puts the server's end of a connection into the backlog; returns the listener's credentials.
+    fn offer(&self, server: Arc<UnixSocket>) -> Result<abi::socket::Ucred> {
+        let mut state = self.state.lock();
+        if state.read_shut {
+            return Err(Errno::ECONNREFUSED);
+        }
+        let Link::Listening { backlog, limit, creds } = &mut state.link else {
+            return Err(Errno::ECONNREFUSED);
+        };
+        if backlog.len() > *limit {
+            return Err(Errno::EAGAIN);
+        }
+        backlog.push_back(server);
+        Ok(*creds)
+    }
+
+    pub(super) fn start_listening(&self, task: &Task, backlog: i32) -> Result<()> {
+        if self.kind == SocketType::Datagram {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let mut state = self.state.lock();
+        if state.local == UnixAddress::Unnamed {
+            return Err(Errno::EINVAL);
+        }
+        let new_limit = usize::try_from(backlog.clamp(0, SOMAXCONN)).unwrap_or(0);
+        match &mut state.link {
+            Link::Listening { limit, creds, .. } => (*limit, *creds) = (new_limit, credentials_of(task)),
+            Link::Connected { .. } => return Err(Errno::EINVAL),
+            link @ Link::None => {
+                *link = Link::Listening {
+                    backlog: Default::default(),
+                    limit: new_limit,
+                    creds: credentials_of(task),
+                };
+            }
+        }
+        drop(state);
+        self.queue.notify(Events::WRITABLE);
+        Ok(())
+    }
+
+    pub(super) fn take_connection(&self) -> Result<Accepted> {
+        let mut state = self.state.lock();
+        let shut = state.read_shut;
+        let Link::Listening { backlog, .. } = &mut state.link else {
+            return Err(if self.is_connection() { Errno::EINVAL } else { Errno::EOPNOTSUPP });
+        };
+        let server = backlog.pop_front().ok_or(if shut { Errno::EINVAL } else { Errno::EAGAIN })?;
+        drop(state);
+        self.queue.notify(Events::WRITABLE);
+        let peer = match &server.state.lock().link {
+            Link::Connected { address, .. } => address.encode(),
+            _ => UnixAddress::Unnamed.encode(),
+        };
+        Ok(Accepted { ops: server, peer })
+    }
+
+    pub(super) fn shut_down(&self, how: ShutdownHow) -> Result<()> {
+        let peer = {
+            let mut state = self.state.lock();
+            state.write_shut |= how.write;
+            state.read_shut |= how.read;
+            match &state.link {
+                Link::Connected { peer, .. } => peer.upgrade(),
+                Link::None if self.is_connection() => return Err(Errno::ENOTCONN),
+                _ => None,
+            }
+        };
+        if how.read {
+            let mut inbox = self.inbox.lock();
+            (inbox.ended, inbox.refused) = (true, true);
+        }
+        self.queue.notify(Events::all());
+        if let Some(peer) = peer.filter(|_| self.is_connection()) {
+            if how.write {
+                peer.end_input(None);
+            }
+            peer.queue.notify(Events::all());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! The socket as a file and as a [`Socket`]: thin, the work is in the other modules.
+
+use abi::socket::{AF_UNIX, MsgFlags, SocketType, so};
+use abi::{Errno, Result};
+use kernel::Task;
+use kernel::mm::{IoDst, IoSrc};
+use kernel::socket::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions};
+use kernel::vfs::{File, FileOps, WriteAt};
+use waiter::{Events, WaitQueue};
+use zerocopy::IntoBytes;
+
+use super::address::UnixAddress;
+use super::socket::{Link, UnixSocket};
+
+const FIONREAD: u32 = 0x541b;
+const SIOCOUTQ: u32 = 0x5411;
+
+impl FileOps for UnixSocket {
+    fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        let mut request = RecvRequest { data: dst, flags: MsgFlags::empty() };
+        self.receive_message(&mut request).map(|received| received.len)
+    }
+
+    fn write(&self, task: &Task, _file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+        let mut request =
+            SendRequest { data: src, address: None, control: Vec::new(), flags: MsgFlags::empty() };
+        self.send_message(task, &mut request).map(|count| (count, 0))
+    }
+
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn poll(&self, _file: &File) -> Events {
+        let mut events = Events::empty();
+        let (has_data, ended, refused) = {
+            let inbox = self.inbox.lock();
+            (!inbox.is_empty(), inbox.ended, inbox.refused)
+        };
+        let peer = {
+            let state = self.state.lock();
+            events.set(Events::ERR, state.error.is_some());
+            match &state.link {
+                Link::Listening { backlog, .. } => {
+                    events.set(Events::READABLE, !backlog.is_empty());
+                    return events;
+                }
+                Link::None if self.is_connection() => {
+                    return events | Events::WRITABLE | Events::HUP;
+                }
+                Link::None => None,
+                Link::Connected { peer, .. } => Some((peer.upgrade(), state.write_shut)),
+            }
+        };
+        events.set(Events::READABLE, has_data || ended);
+        events.set(Events::RDHUP, ended);
+        let writable = match peer {
+            None => true,
+            Some((None, _)) => {
+                events.set(Events::HUP, self.is_connection());
+                true
+            }
+            Some((Some(peer), write_shut)) => {
+                events
+                    .set(Events::HUP, ended && (write_shut || refused) && self.is_connection() && write_shut);
+                peer.inbox.lock().room(self.options.send_buffer()) > self.options.send_buffer() / 4
+            }
+        };
+        events.set(Events::WRITABLE, writable);
+        events
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.queue)
+    }
+
+    fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
+        let count = match command {
+            FIONREAD => {
+                let inbox = self.inbox.lock();
+                if self.kind == SocketType::Stream {
+                    inbox.bytes()
+                } else {
+                    inbox.get(0).map_or(0, |message| message.rest().len())
+                }
+            }
+            SIOCOUTQ => self.peer().map_or(0, |peer| peer.inbox.lock().bytes()),
+            _ => return Err(Errno::ENOTTY),
+        };
+        task.mm().write_object(abi::UserAddr(arg), &i32::try_from(count).unwrap_or(i32::MAX))?;
+        Ok(0)
+    }
+
+    fn socket(&self) -> Option<&dyn Socket> {
+        Some(self)
+    }
+}
+
+impl Socket for UnixSocket {
+    fn family(&self) -> u16 {
+        AF_UNIX
+    }
+
+    fn socket_type(&self) -> SocketType {
+        self.kind
+    }
+
+    fn protocol(&self) -> i32 {
+        0
+    }
+
+    fn options(&self) -> &SocketOptions {
+        &self.options
+    }
+
+    fn bind(&self, task: &Task, address: &[u8]) -> Result<()> {
+        self.bind_to(task, &UnixAddress::parse(address)?)
+    }
+
+    fn connect(&self, task: &Task, address: &[u8]) -> Result<()> {
+        if self.kind == SocketType::Datagram {
+            // AF_UNSPEC dissolves the association.
+            let unspecified = address.len() >= 2 && address[..2] == [0, 0];
+            let parsed = if unspecified { None } else { Some(UnixAddress::parse(address)?) };
+            return self.connect_datagram(task, parsed.as_ref());
+        }
+        self.connect_stream(task, &UnixAddress::parse(address)?)
+    }
+
+    fn listen(&self, task: &Task, backlog: i32) -> Result<()> {
+        self.start_listening(task, backlog)
+    }
+
+    fn accept(&self, _task: &Task) -> Result<Accepted> {
+        self.take_connection()
+    }
+
+    fn send(&self, task: &Task, request: &mut SendRequest<'_, '_>) -> Result<usize> {
+        self.send_message(task, request)
+    }
+
+    fn receive(&self, _task: &Task, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
+        self.receive_message(request)
+    }
+
+    fn shutdown(&self, how: ShutdownHow) -> Result<()> {
+        self.shut_down(how)
+    }
+
+    fn local_address(&self) -> Result<Vec<u8>> {
+        Ok(self.state.lock().local.encode())
+    }
+
+    fn peer_address(&self) -> Result<Vec<u8>> {
+        match &self.state.lock().link {
+            Link::Connected { address, .. } => Ok(address.encode()),
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    fn take_error(&self) -> Option<Errno> {
+        self.state.lock().error.take()
+    }
+
+    fn is_listening(&self) -> bool {
+        matches!(self.state.lock().link, Link::Listening { .. })
+    }
+
+    fn get_option(&self, _task: &Task, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
+        if (level, name) != (abi::socket::SOL_SOCKET, so::PEERCRED) {
+            return None;
+        }
+        let creds = match &self.state.lock().link {
+            Link::Connected { creds, .. } | Link::Listening { creds, .. } => *creds,
+            Link::None => abi::socket::Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX },
+        };
+        Some(Ok(creds.as_bytes().to_vec()))
+    }
+
+    fn send_queue(&self, task: &Task, address: Option<&[u8]>) -> Option<WaitQueue> {
+        let target = match address {
+            Some(address) => self.find(task, &UnixAddress::parse(address).ok()?).ok()?,
+            None if self.kind == SocketType::Datagram => self.peer()?,
+            None => return None,
+        };
+        Some(target.queue.clone())
+    }
+}

@@ -1,0 +1,64 @@
+//! Unix domain sockets (`man 7 unix`).
+//!
+//! A [`UnixSocket`](socket::UnixSocket) owns an [`Inbox`](inbox::Inbox), the queue of what was sent to it; peers push
+//! into each other's. Names are either *abstract* ([`names`]) or inodes of type socket, whose VFS part remembers who is
+//! bound there.
+
+mod address;
+mod connect;
+mod file;
+mod inbox;
+mod names;
+mod socket;
+mod transfer;
+
+use std::sync::Arc;
+
+use abi::socket::{AF_UNIX, SocketType};
+use abi::{Errno, Result};
+use kernel::Task;
+use kernel::socket::SocketFamily;
+use kernel::vfs::FileOps;
+
+use names::AbstractNames;
+use socket::UnixSocket;
+
+/// The family `AF_UNIX`.
+#[derive(Debug, Default)]
+pub struct UnixFamily {
+    names: Arc<AbstractNames>,
+}
+
+impl UnixFamily {
+    /// The family, with an empty abstract name space.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl SocketFamily for UnixFamily {
+    fn family(&self) -> u16 {
+        AF_UNIX
+    }
+
+    fn create(&self, _task: &Task, kind: SocketType, protocol: i32) -> Result<Arc<dyn FileOps>> {
+        Ok(UnixSocket::new(check_kind(kind, protocol)?, Arc::clone(&self.names)))
+    }
+
+    fn create_pair(&self, task: &Task, kind: SocketType, protocol: i32) -> Result<[Arc<dyn FileOps>; 2]> {
+        let kind = check_kind(kind, protocol)?;
+        let new = || UnixSocket::new(kind, Arc::clone(&self.names));
+        let (a, b) = (new(), new());
+        connect::pair(task, &a, &b);
+        Ok([a, b])
+    }
+}
+
+/// Linux makes a datagram socket where a raw one is asked for.
+fn check_kind(kind: SocketType, protocol: i32) -> Result<SocketType> {
+    if protocol != 0 && protocol != i32::from(AF_UNIX) {
+        return Err(Errno::EPROTONOSUPPORT);
+    }
+    Ok(if kind == SocketType::Raw { SocketType::Datagram } else { kind })
+}

@@ -1,0 +1,138 @@
+//! The socket's state: its name, its peer, what was sent to it.
+//!
+//! Locks: `state` and `inbox` are never held together, and never those of two sockets. User memory is copied with an
+//! inbox locked (receiving), never with a state locked.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use abi::Errno;
+use abi::socket::{SocketType, Ucred};
+use kernel::Task;
+use kernel::socket::SocketOptions;
+use kernel::vfs::VfsPath;
+use parking_lot::Mutex;
+use waiter::{Events, WaitQueue};
+
+use super::address::UnixAddress;
+use super::inbox::Inbox;
+use super::names::AbstractNames;
+
+/// Whom a socket talks to.
+#[derive(Debug, Default)]
+pub(super) enum Link {
+    /// Nobody yet.
+    #[default]
+    None,
+    /// Whoever connects.
+    Listening {
+        /// Connections not yet accepted: the server's ends.
+        backlog: VecDeque<Arc<UnixSocket>>,
+        /// How many may wait.
+        limit: usize,
+        /// Who called listen(2): the peer credentials that clients see.
+        creds: Ucred,
+    },
+    /// One peer. Datagram sockets may have one too: their default destination.
+    Connected {
+        /// It; gone where it has been closed.
+        peer: Weak<UnixSocket>,
+        /// `SO_PEERCRED`.
+        creds: Ucred,
+        /// Its name when the connection was made.
+        address: UnixAddress,
+    },
+}
+
+/// What changes rarely.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The name.
+    pub(super) local: UnixAddress,
+    /// The bound inode, kept alive.
+    pub(super) bound: Option<VfsPath>,
+    /// The other side.
+    pub(super) link: Link,
+    /// No more sending.
+    pub(super) write_shut: bool,
+    /// No more receiving.
+    pub(super) read_shut: bool,
+    /// `SO_ERROR`.
+    pub(super) error: Option<Errno>,
+}
+
+/// A unix socket.
+#[derive(Debug)]
+pub(super) struct UnixSocket {
+    pub(super) this: Weak<UnixSocket>,
+    pub(super) kind: SocketType,
+    pub(super) names: Arc<AbstractNames>,
+    pub(super) options: SocketOptions,
+    /// Readiness of this socket; senders that found it full wait here for OUT.
+    pub(super) queue: WaitQueue,
+    pub(super) inbox: Mutex<Inbox>,
+    pub(super) state: Mutex<State>,
+}
+
+impl UnixSocket {
+    pub(super) fn new(kind: SocketType, names: Arc<AbstractNames>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            kind,
+            names,
+            options: SocketOptions::default(),
+            queue: WaitQueue::new(),
+            inbox: Mutex::default(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Whether it keeps a connection (stream, seqpacket).
+    pub(super) fn is_connection(&self) -> bool {
+        self.kind != SocketType::Datagram
+    }
+
+    /// The connected peer, if it is still there.
+    pub(super) fn peer(&self) -> Option<Arc<UnixSocket>> {
+        match &self.state.lock().link {
+            Link::Connected { peer, .. } => peer.upgrade(),
+            _ => None,
+        }
+    }
+
+    /// Nothing more will arrive here.
+    pub(super) fn end_input(&self, error: Option<Errno>) {
+        self.inbox.lock().ended = true;
+        if error.is_some() {
+            self.state.lock().error = error;
+        }
+        self.queue.notify(Events::READABLE | Events::WRITABLE | Events::RDHUP | Events::HUP | Events::ERR);
+    }
+}
+
+/// Who `task` is, for `SO_PEERCRED` and `SCM_CREDENTIALS`.
+pub(super) fn credentials_of(task: &Task) -> Ucred {
+    let creds = task.creds();
+    Ucred { pid: task.thread_group().tgid(), uid: creds.euid, gid: creds.egid }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        let unread = !self.inbox.get_mut().is_empty();
+        let state = self.state.get_mut();
+        if let UnixAddress::Abstract(name) = &state.local {
+            self.names.release(name);
+        }
+        match std::mem::take(&mut state.link) {
+            Link::Connected { peer, .. } if self.kind != SocketType::Datagram => {
+                if let Some(peer) = peer.upgrade() {
+                    peer.end_input(unread.then_some(Errno::ECONNRESET));
+                }
+            }
+            // Dropping the backlog closes the server's ends, which resets their clients.
+            Link::Listening { .. } | Link::Connected { .. } | Link::None => {}
+        }
+        // Senders that wait for room will find nobody.
+        self.queue.notify(Events::all());
+    }
+}
