@@ -126,6 +126,20 @@ pub fn connect(path: &Path, kind: Kind) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// [`connect`], but `EAGAIN` where it would have to wait. The socket stays one that does not wait.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_at_once(path: &Path, kind: Kind) -> Result<OwnedFd> {
+    // SAFETY: a plain system call without pointers.
+    let fd = unsafe { libc::socket(libc::AF_UNIX, kind.raw() | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+    let fd = own(check(i64::from(fd))?)?;
+    let (addr, len) = address(path)?;
+    // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
+    retry(|| i64::from(unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) }))?;
+    Ok(fd)
+}
+
 /// Waits for a connection.
 ///
 /// # Errors

@@ -198,6 +198,16 @@ pub fn change_dir(dir: BorrowedFd<'_>) -> Result<()> {
     unit(unsafe { libc::fchdir(dir.as_raw_fd()) })
 }
 
+/// Gives the calling thread a working directory and a file mode mask of its own: [`change_dir`] and `umask(2)` no
+/// longer concern the threads that there are.
+///
+/// # Errors
+/// What `unshare(2)` says.
+pub fn own_working_dir() -> Result<()> {
+    // SAFETY: a plain system call without pointers.
+    unit(unsafe { libc::unshare(libc::CLONE_FS) })
+}
+
 fn unit(value: i32) -> Result<()> {
     check(i64::from(value)).map(|_| ())
 }

@@ -8,6 +8,7 @@
 mod bpf;
 mod install;
 mod notify;
+pub mod nr;
 mod rules;
 #[cfg(test)]
 mod tests;

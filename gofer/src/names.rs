@@ -1,0 +1,186 @@
+//! Making, removing and renaming names.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use abi::fs::{FileType, OpenFlags};
+use abi::{Errno, Result};
+use gofer_protocol::{
+    EntryReply, Link, Mkdir, Mknod, Name, NodeId, Readlink, Rename, RenameFlags, Symlink, Target, Unlink,
+};
+use host::fs::{self, Stat};
+
+use crate::nodes::PATH_ONLY;
+use crate::server::{Answer, Server, attr_of};
+
+/// Who a new file belongs to and what may be done with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ownership {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// `None` for symbolic links, which have no mode.
+    pub(crate) mode: Option<u32>,
+}
+
+impl Server {
+    pub(crate) fn make_dir(&mut self, request: &Mkdir<'_>) -> Result<Answer> {
+        self.require_writable(request.dir)?;
+        let dir = self.nodes.fd(request.dir)?;
+        fs::make_dir_at(dir.as_fd(), request.name.as_bytes(), request.mode & 0o777)?;
+        let owner = Ownership { uid: request.uid, gid: request.gid, mode: Some(request.mode) };
+        self.own_new(request.dir, request.name, owner)
+    }
+
+    pub(crate) fn symlink(&mut self, request: &Symlink<'_>) -> Result<Answer> {
+        self.require_writable(request.dir)?;
+        let dir = self.nodes.fd(request.dir)?;
+        fs::symlink_at(request.link, dir.as_fd(), request.name.as_bytes())?;
+        let owner = Ownership { uid: request.uid, gid: request.gid, mode: None };
+        self.own_new(request.dir, request.name, owner)
+    }
+
+    pub(crate) fn make_node(&mut self, request: &Mknod<'_>) -> Result<Answer> {
+        self.require_writable(request.dir)?;
+        match FileType::from_mode(request.mode) {
+            Some(FileType::Fifo | FileType::Socket) => {}
+            // An overlay's whiteout is no device.
+            Some(FileType::Char) if request.rdev == 0 => {}
+            Some(FileType::Char | FileType::Block) => return Err(Errno::EPERM),
+            _ => return Err(Errno::EINVAL),
+        }
+        let dir = self.nodes.fd(request.dir)?;
+        fs::make_node_at(dir.as_fd(), request.name.as_bytes(), request.mode & !0o7000, request.rdev)?;
+        // Where the host cannot change the mode of such a file later, the one given above stands.
+        let mode = Some(request.mode).filter(|mode| mode & 0o7000 != 0);
+        let owner = Ownership { uid: request.uid, gid: request.gid, mode };
+        self.own_new(request.dir, request.name, owner)
+    }
+
+    pub(crate) fn link(&mut self, request: &Link<'_>) -> Result<Answer> {
+        self.require_writable(request.dir)?;
+        if self.nodes.get(request.dir)?.mount != self.nodes.get(request.target.node)?.mount {
+            return Err(Errno::EXDEV);
+        }
+        let (from, old, seen) = match self.locate(&request.target) {
+            // As linkat(2) says of a file that has lost its last name.
+            Err(Errno::ESTALE) => return Err(Errno::ENOENT),
+            other => other?,
+        };
+        if seen.is_dir() {
+            return Err(Errno::EPERM);
+        }
+        let dir = self.nodes.fd(request.dir)?;
+        let name = request.name.as_bytes();
+        fs::link_at(from.as_fd(), &old, dir.as_fd(), name)?;
+        let stat = fs::stat_at(dir.as_fd(), name)?;
+        let node = self.nodes.enter(request.dir, name, &stat, None)?;
+        Ok(Answer::new(&EntryReply { node, attr: attr_of(&stat) }))
+    }
+
+    pub(crate) fn unlink(&mut self, request: &Unlink<'_>) -> Result<Answer> {
+        self.require_writable(request.dir)?;
+        let dir = self.nodes.fd(request.dir)?;
+        let name = request.name.as_bytes();
+        let victim = self.nodes.pin(request.dir, name);
+        fs::unlink_at(dir.as_fd(), name, request.is_dir)?;
+        if let Some(victim) = victim {
+            self.nodes.detach(victim);
+        }
+        Ok(Answer::default())
+    }
+
+    pub(crate) fn rename(&mut self, request: &Rename<'_>) -> Result<Answer> {
+        self.require_writable(request.old_dir)?;
+        self.require_writable(request.new_dir)?;
+        if self.nodes.get(request.old_dir)?.mount != self.nodes.get(request.new_dir)?.mount {
+            return Err(Errno::EXDEV);
+        }
+        let (from, to) = (self.nodes.fd(request.old_dir)?, self.nodes.fd(request.new_dir)?);
+        let (old, new) = (request.old_name.as_bytes(), request.new_name.as_bytes());
+        let is_same_file = match (fs::stat_at(from.as_fd(), old), fs::stat_at(to.as_fd(), new)) {
+            (Ok(a), Ok(b)) => (a.dev, a.ino) == (b.dev, b.ino),
+            _ => false,
+        };
+        self.nodes.pin(request.new_dir, new);
+        let flags = fs::RenameFlags::from_bits_truncate(request.flags.bits());
+        fs::rename_at(from.as_fd(), old, to.as_fd(), new, flags)?;
+        // Two names of one file stay both, says rename(2).
+        if request.flags.contains(RenameFlags::EXCHANGE) {
+            self.nodes.exchanged(request.old_dir, old, request.new_dir, new);
+        } else if !is_same_file {
+            self.nodes.moved(request.old_dir, old, request.new_dir, new);
+        }
+        Ok(Answer::default())
+    }
+
+    pub(crate) fn read_link(&mut self, request: &Readlink<'_>) -> Result<Answer> {
+        let link = self.read_link_of(&request.target)?;
+        Ok(Answer::new(&link.as_slice()))
+    }
+
+    pub(crate) fn read_link_of(&mut self, target: &Target<'_>) -> Result<Vec<u8>> {
+        let fd = self.nodes.fd(target.node)?;
+        fs::read_link_at(fd.as_fd(), target.name.map_or(b"", |name| name.as_bytes()))
+    }
+
+    /// Gives a file that was just made its owner and mode, and enters it.
+    pub(crate) fn own_new(&mut self, parent: NodeId, name: Name<'_>, owner: Ownership) -> Result<Answer> {
+        let dir = self.nodes.fd(parent)?;
+        let name = name.as_bytes();
+        let fd = fs::open_at(dir.as_fd(), name, PATH_ONLY, 0)?;
+        let is_dir = fs::stat(fd.as_fd())?.is_dir();
+        let stat = self.finish_new(dir.as_fd(), name, is_dir, || {
+            fs::set_owner(fd.as_fd(), Some(owner.uid), Some(owner.gid))?;
+            let seen = fs::stat(fd.as_fd())?;
+            match owner.mode {
+                Some(mode) if seen.mode & 0o7777 != mode & 0o7777 => {
+                    set_mode_of(fd.as_fd(), &seen, dir.as_fd(), name, mode)?;
+                    fs::stat(fd.as_fd())
+                }
+                _ => Ok(seen),
+            }
+        })?;
+        let node = self.nodes.enter(parent, name, &stat, None)?;
+        Ok(Answer::new(&EntryReply { node, attr: attr_of(&stat) }))
+    }
+
+    /// Runs the second half of making a file; where it fails, the file is removed again.
+    pub(crate) fn finish_new<T>(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        is_dir: bool,
+        rest: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        rest().inspect_err(|_| {
+            let _ = fs::unlink_at(dir, name, is_dir);
+        })
+    }
+}
+
+/// Changes the mode of a file of any kind but a symbolic link.
+pub(crate) fn set_mode_of(
+    file: BorrowedFd<'_>,
+    seen: &Stat,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    mode: u32,
+) -> Result<()> {
+    if seen.is_symlink() {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    match fs::set_mode_path_only(file, mode) {
+        Err(Errno::ENOSYS | Errno::EINVAL) => {}
+        other => return other,
+    }
+    // Before Linux 6.6, a mode is changed through a descriptor that is really open.
+    if !seen.is_dir() && !seen.is_file() {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let (dir, name) = if seen.is_dir() { (file, &b"."[..]) } else { (dir, name) };
+    let open = fs::open_at(dir, name, OpenFlags::NOFOLLOW | OpenFlags::NONBLOCK, 0)?;
+    let stat = fs::stat(open.as_fd())?;
+    if (stat.dev, stat.ino) != (seen.dev, seen.ino) {
+        return Err(Errno::ESTALE);
+    }
+    fs::set_mode(open.as_fd(), mode)
+}

@@ -1,0 +1,44 @@
+//! `Open` and `Create`: the requests that donate a descriptor.
+
+use std::os::fd::AsFd;
+
+use abi::fs::OpenFlags;
+use abi::{Errno, Result};
+use gofer_protocol::{Create, EntryReply, Open, OpenReply};
+use host::fs;
+
+use crate::server::{Answer, Server, attr_of};
+
+impl Server {
+    pub(crate) fn open(&mut self, request: &Open<'_>) -> Result<Answer> {
+        let (fd, stat) = self.open_for_client(&request.target, request.flags)?;
+        let node = self.node_of(&request.target, &stat)?;
+        Ok(Answer::with_fd(&OpenReply { node, attr: attr_of(&stat) }, fd))
+    }
+
+    pub(crate) fn create(&mut self, request: &Create<'_>) -> Result<Answer> {
+        self.require_writable(request.dir)?;
+        if !request.flags.is_valid() {
+            return Err(Errno::EINVAL);
+        }
+        let dir = self.nodes.fd(request.dir)?;
+        let name = request.name.as_bytes();
+        let flags = OpenFlags::from_bits_truncate(request.flags.bits())
+            | OpenFlags::CREAT
+            | OpenFlags::EXCL
+            | OpenFlags::NOFOLLOW;
+        let mode = request.mode & 0o7777;
+        let fd = fs::open_at(dir.as_fd(), name, flags, mode & 0o777)?;
+        let made = self.finish_new(dir.as_fd(), name, false, || {
+            fs::set_owner(fd.as_fd(), Some(request.uid), Some(request.gid))?;
+            // Changing the owner takes the set-id bits away, and the directory's ACL may have changed the rest.
+            if fs::stat(fd.as_fd())?.mode & 0o7777 != mode {
+                fs::set_mode(fd.as_fd(), mode)?;
+            }
+            fs::stat(fd.as_fd())
+        });
+        let stat = made?;
+        let node = self.nodes.enter(request.dir, name, &stat, None)?;
+        Ok(Answer::with_fd(&EntryReply { node, attr: attr_of(&stat) }, fd))
+    }
+}
