@@ -68,18 +68,67 @@ struct RlimitSpec {
 
 /// The names of the capabilities, by number, without `CAP_`.
 const CAPABILITIES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
 /// The names of the limits, by number, without `RLIMIT_`.
 const RLIMITS: [&str; 16] = [
-    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
-    "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NPROC",
+    "NOFILE",
+    "MEMLOCK",
+    "AS",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
 ];
 
 impl ProcessSpec {
@@ -119,7 +168,8 @@ impl ProcessSpec {
     pub(crate) fn credentials(&self, user_ns: &Arc<UserNamespace>, drop: CapabilitySet) -> Credentials {
         let absent = CapabilitiesSpec::default();
         let named = self.capabilities.as_ref().unwrap_or(&absent);
-        let set = |names: &Option<Vec<String>>| capability_set(names.as_deref().unwrap_or_default()).without(drop);
+        let set =
+            |names: &Option<Vec<String>>| capability_set(names.as_deref().unwrap_or_default()).without(drop);
         let (permitted, effective) = (set(&named.permitted), set(&named.effective));
         let mut groups = self.user.additional_gids.clone();
         groups.sort_unstable();
@@ -171,7 +221,10 @@ mod tests {
     #[test]
     fn capability_and_limit_names() {
         let set = capability_set(&["CAP_CHOWN".into(), "CAP_CHECKPOINT_RESTORE".into(), "CAP_NEW".into()]);
-        assert_eq!(set, CapabilitySet::of(Capability::Chown).or(CapabilitySet::of(Capability::CheckpointRestore)));
+        assert_eq!(
+            set,
+            CapabilitySet::of(Capability::Chown).or(CapabilitySet::of(Capability::CheckpointRestore))
+        );
         assert_eq!(resource("RLIMIT_RTTIME"), Some(Resource::Rttime));
         assert_eq!(resource("NOFILE"), None);
     }
@@ -181,7 +234,10 @@ mod tests {
         let value = json!({"args": ["sh"], "env": ["PATH=/bin", "A="], "cwd": "", "user": {"uid": 101, "umask": 18},
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 10, "soft": 20}]});
         let spec = ProcessSpec::parse(&value).unwrap();
-        assert_eq!((spec.cwd(), spec.variable("PATH"), spec.variable("A")), (&b"/"[..], Some("/bin"), Some("")));
+        assert_eq!(
+            (spec.cwd(), spec.variable("PATH"), spec.variable("A")),
+            (&b"/"[..], Some("/bin"), Some(""))
+        );
         assert_eq!(spec.limits(Limits::default()).soft(Resource::Nofile), 10);
         assert!(ProcessSpec::parse(&json!({"args": []})).is_err());
         assert!(ProcessSpec::parse(&json!({"args": "sh"})).is_err());

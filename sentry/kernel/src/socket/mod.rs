@@ -5,10 +5,12 @@
 
 mod control;
 mod family;
+mod node;
 mod options;
 mod traits;
 
 pub use control::{ControlMessage, control_len, parse_control, write_control};
 pub use family::{SocketFamilies, SocketFamily};
+pub use node::{bind_at_path, find_at_path};
 pub use options::{Linger, SocketOptions};
 pub use traits::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket};

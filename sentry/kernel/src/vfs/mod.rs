@@ -56,5 +56,6 @@ pub use mount::{Mount, Propagation};
 pub use mount_ns::MountNamespace;
 pub use open::{OpenHow, Opened};
 pub use path_walk::{Origin, WalkFlags};
+pub use permission::check_access;
 pub use superblock::Superblock;
 pub use vfs::Vfs;

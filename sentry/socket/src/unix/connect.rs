@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::socket::{SOMAXCONN, SocketType};
 use abi::{Errno, Result};
 use kernel::Task;
-use kernel::socket::{Accepted, ShutdownHow};
+use kernel::socket::{Accepted, ShutdownHow, bind_at_path, find_at_path};
 use waiter::Events;
 
 use super::address::UnixAddress;
@@ -36,7 +36,7 @@ impl UnixSocket {
                 self.state.lock().local = address.clone();
             }
             UnixAddress::Path(path) => {
-                let bound = task.bind_socket_node(path, this)?;
+                let bound = bind_at_path(task, path, &this)?;
                 let mut state = self.state.lock();
                 state.bound = Some(bound);
                 state.local = address.clone();
@@ -53,7 +53,7 @@ impl UnixSocket {
         match address {
             UnixAddress::Unnamed => Err(Errno::EINVAL),
             UnixAddress::Abstract(name) => self.names.find(name).ok_or(Errno::ECONNREFUSED),
-            UnixAddress::Path(path) => task.find_socket_node::<UnixSocket>(path)?.ok_or(Errno::ECONNREFUSED),
+            UnixAddress::Path(path) => find_at_path::<UnixSocket>(task, path)?.ok_or(Errno::ECONNREFUSED),
         }
     }
 
