@@ -1,0 +1,58 @@
+//! What an interface needs of the device that carries its frames.
+
+/// What a device does itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Offloads {
+    /// It completes the TCP and UDP checksums of sent frames.
+    pub tx_checksum: bool,
+    /// It cuts TCP segments of up to 64 KiB into packets.
+    pub segmentation: bool,
+}
+
+/// What goes with a sent frame; the fields are those of the virtio-net header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TxMeta {
+    /// Where the checksum is still to be completed: from `start` on, stored at `start + offset`. The field holds
+    /// the pseudo header's sum.
+    pub checksum: Option<(u16, u16)>,
+    /// Cut the segment into packets with this much payload; 0 for no cutting.
+    pub gso_size: u16,
+    /// Length of all headers, where `gso_size` is set.
+    pub header_len: u16,
+    /// The segment is TCP over IPv6 (else IPv4), where `gso_size` is set.
+    pub is_v6: bool,
+    /// The first packet carries CWR, the others must not.
+    pub has_ecn: bool,
+}
+
+/// A frame to send: complete, from the link header on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxFrame {
+    /// The bytes.
+    pub data: Vec<u8>,
+    /// What the device is to do with them.
+    pub meta: TxMeta,
+}
+
+/// What is known of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RxMeta {
+    /// The transport checksum needs no check: the device did it, or the frame never left the host.
+    pub checksum_ok: bool,
+    /// Size of the packets that the frame was put together from; 0 where it is one packet.
+    pub gso_size: u16,
+    /// Wall-clock time of arrival in ns since 1970; 0 where the device does not say.
+    pub stamp_ns: u64,
+}
+
+/// Carries frames.
+pub trait Device: Send + Sync {
+    /// Sends frames in order; returns how many it took, the others are dropped and counted. Called without locks
+    /// of the stack held.
+    fn transmit(&self, frames: &mut Vec<TxFrame>) -> usize;
+
+    /// What it does itself.
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
+    }
+}

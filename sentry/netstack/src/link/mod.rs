@@ -1,0 +1,4 @@
+//! Interfaces and the devices under them.
+
+pub mod device;
+pub mod nic;

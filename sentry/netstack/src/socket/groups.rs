@@ -1,0 +1,72 @@
+//! Multicast memberships of sockets, counted for each interface (man 7 ip, RFC 3376, RFC 3810).
+
+use super::options::Membership;
+use crate::base::addr::Family;
+use crate::base::error::{Error, Result};
+use crate::core::{Core, Via};
+use std::net::IpAddr;
+
+/// Most sources in one filter (`igmp_max_msf`).
+const MAX_SOURCES: usize = 64;
+
+impl Core {
+    /// Adds a membership to those of a socket.
+    pub(crate) fn join(&self, own: &mut Vec<Membership>, mut membership: Membership) -> Result<()> {
+        if !membership.group.is_multicast() {
+            return Err(Error::Invalid);
+        }
+        if membership.sources.len() > MAX_SOURCES {
+            return Err(Error::NoBuffers);
+        }
+        if membership.interface == 0 {
+            let path = self.path(membership.group, &Via::default());
+            membership.interface = path.map_err(|_| Error::NoDevice)?.nic.index;
+        } else if self.nic(membership.interface).is_none() {
+            return Err(Error::NoDevice);
+        }
+        let same = |m: &Membership| m.group == membership.group && m.interface == membership.interface;
+        if own.iter().any(same) {
+            return Err(Error::AddrInUse);
+        }
+        let config = self.config();
+        let of_family = own.iter().filter(|m| Family::of(m.group) == Family::of(membership.group)).count();
+        if membership.group.is_ipv4() && of_family >= config.igmp_max_memberships as usize {
+            return Err(Error::NoBuffers);
+        }
+        let (interface, group) = (membership.interface, membership.group);
+        own.push(membership);
+        self.group_joined(interface, group);
+        Ok(())
+    }
+
+    /// Drops a membership.
+    pub(crate) fn leave(&self, own: &mut Vec<Membership>, group: IpAddr, interface: u32) -> Result<()> {
+        let fits = |m: &Membership| m.group == group && (interface == 0 || m.interface == interface);
+        let at = own.iter().position(fits).ok_or(Error::AddrNotAvailable)?;
+        let membership = own.swap_remove(at);
+        self.group_left(membership.interface, group);
+        Ok(())
+    }
+
+    /// Drops every membership of a socket that goes away.
+    pub(crate) fn leave_all(&self, own: &mut Vec<Membership>) {
+        for membership in own.drain(..) {
+            self.group_left(membership.interface, membership.group);
+        }
+    }
+
+    fn group_joined(&self, interface: u32, group: IpAddr) {
+        let mut groups = self.groups.lock();
+        *groups.entry((interface, group)).or_insert(0) += 1;
+    }
+
+    fn group_left(&self, interface: u32, group: IpAddr) {
+        let mut groups = self.groups.lock();
+        if let Some(count) = groups.get_mut(&(interface, group)) {
+            *count -= 1;
+            if *count == 0 {
+                groups.remove(&(interface, group));
+            }
+        }
+    }
+}

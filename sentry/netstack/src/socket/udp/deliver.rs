@@ -1,0 +1,128 @@
+//! Datagrams that arrive, from this stack or from a link.
+
+use super::{UdpCore, UdpSocket};
+use crate::base::addr::{Endpoint, Family};
+use crate::base::error::Error;
+use crate::base::ready::Readiness;
+use crate::core::Core;
+use crate::socket::message::ExtendedError;
+use crate::socket::ports::{Arrival, Wanted};
+use crate::socket::queue::{Datagram, ErrorEntry};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where a datagram's destination lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cast {
+    Unicast,
+    Broadcast,
+    Multicast,
+}
+
+impl Core {
+    /// Hands a datagram to the sockets that it is for; false where there is none.
+    pub(crate) fn udp_deliver(&self, arrival: &Arrival, cast: Cast, datagram: Datagram) -> bool {
+        let counters = self.counters.udp_of(Family::of(arrival.to.ip));
+        if cast == Cast::Unicast {
+            let Some(socket) = self.udp_ports.lookup(arrival, Wanted::All) else {
+                counters.no_ports.inc();
+                return false;
+            };
+            socket.deliver(datagram, counters);
+            return true;
+        }
+        let sockets = self.udp_ports.lookup_all(arrival);
+        let mut taken = false;
+        for socket in sockets {
+            if cast == Cast::Broadcast || socket.wants_group(arrival) {
+                socket.deliver(datagram.clone(), counters);
+                taken = true;
+            }
+        }
+        if !taken {
+            counters.ignored_multi.inc();
+        }
+        taken
+    }
+
+    /// An ICMP error concerns a datagram that was sent from `local` to `remote`.
+    pub(crate) fn udp_error(
+        &self,
+        local: Endpoint,
+        remote: Endpoint,
+        device: u32,
+        error: ExtendedError,
+        is_hard: bool,
+        quoted: &[u8],
+    ) {
+        let arrival = Arrival { to: local, from: remote, device };
+        if let Some(socket) = self.udp_ports.lookup(&arrival, Wanted::All) {
+            socket.fail(remote, error, is_hard, quoted);
+        }
+    }
+}
+
+impl UdpCore {
+    fn deliver(&self, datagram: Datagram, counters: &crate::base::counters::Udp) {
+        let inner = self.inner.lock();
+        let limit = inner.options.base.rcv_buf();
+        let min_ttl = match self.family {
+            Family::V4 => inner.options.ip4.min_ttl,
+            Family::V6 => inner.options.ip6.min_hop_count,
+        };
+        drop(inner);
+        if datagram.info.ttl < min_ttl {
+            return;
+        }
+        if self.queue.lock().push(&self.stack.pool, limit, datagram) {
+            counters.in_datagrams.inc();
+            self.events.notify(Readiness::IN);
+        } else {
+            counters.rcvbuf_errors.inc();
+            counters.in_errors.inc();
+        }
+    }
+
+    /// Whether a multicast packet passes the socket's memberships and source filters.
+    fn wants_group(&self, arrival: &Arrival) -> bool {
+        let inner = self.inner.lock();
+        let all = match arrival.to.ip {
+            IpAddr::V4(_) => inner.options.ip4.multicast_all,
+            IpAddr::V6(_) => inner.options.ip6.multicast_all,
+        };
+        let joined = inner
+            .memberships
+            .iter()
+            .find(|m| m.group == arrival.to.ip && m.interface == arrival.device);
+        joined.map_or(all, |membership| membership.accepts(arrival.from.ip))
+    }
+
+    /// Takes note of an error that a datagram to `to` met.
+    pub(super) fn fail(&self, to: Endpoint, error: ExtendedError, is_hard: bool, quoted: &[u8]) {
+        let mut inner = self.inner.lock();
+        let wants_queue = inner.options.recv_err(Family::of(to.ip));
+        let is_connected = inner.peer.is_some();
+        if !wants_queue && !(is_connected && is_hard) {
+            return;
+        }
+        inner.error = Some(error.error);
+        drop(inner);
+        if wants_queue {
+            self.queue.lock().push_error(ErrorEntry { error, to, data: quoted.to_vec() });
+        }
+        self.events.notify(Readiness::ERR | Readiness::IN | Readiness::OUT);
+    }
+}
+
+impl UdpSocket {
+    /// `SOCK_DESTROY` of sock_diag: the socket's calls fail with `ECONNABORTED`.
+    pub fn abort(&self) {
+        self.core.inner.lock().error = Some(Error::ConnAborted);
+        self.disconnect();
+        self.core.events.notify(Readiness::all());
+    }
+
+    pub(crate) fn core(&self) -> &Arc<UdpCore> {
+        &self.core
+    }
+}

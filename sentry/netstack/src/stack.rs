@@ -1,0 +1,272 @@
+//! The stack as its owner holds it: interfaces, routes, sockets, packets in, time.
+
+use crate::base::addr::Family;
+use crate::base::config::Config;
+use crate::base::counters::Counters;
+use crate::base::error::{Error, Result};
+use crate::base::time::{Clock, Instant};
+use crate::core::{Core, Timer, TimerWaker};
+use crate::ip::route::Route;
+use crate::link::nic::{IfAddr, Nic, NicConfig, NicKind};
+use crate::socket::SocketSummary;
+use crate::socket::udp::UdpSocket;
+use crate::tcp::socket::TcpSocket;
+use crate::tcp::state::TcpState;
+use crate::tcp::table::Conn;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A network stack: one network name space.
+#[derive(Debug)]
+pub struct Stack {
+    core: Arc<Core>,
+}
+
+impl Stack {
+    /// A stack without interfaces. `seed` is secret randomness: sequence numbers, ports and hash keys come from it;
+    /// the same seed, clock and input give the same output.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, seed: [u8; 16], config: Config) -> Self {
+        Self { core: Arc::new(Core::new(clock, seed, config)) }
+    }
+
+    /// Sets who hears that [`Stack::next_deadline`] has moved forward; the first call counts.
+    pub fn set_timer_waker(&self, waker: Arc<dyn TimerWaker>) {
+        self.core.set_waker(waker);
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.core.config()
+    }
+
+    /// Changes settings; existing sockets keep what they took over when they were made.
+    pub fn update_config(&self, f: impl FnOnce(&mut Config)) {
+        let mut config = (*self.core.config()).clone();
+        f(&mut config);
+        self.core.set_config(config);
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// Bytes that buffers hold, of `Config::memory_budget`.
+    #[must_use]
+    pub fn memory_used(&self) -> usize {
+        self.core.pool.used()
+    }
+
+    /// When [`Stack::advance`] should be called next; `None` while nothing is pending.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.core.next_deadline()
+    }
+
+    /// Does what is due by now.
+    pub fn advance(&self) {
+        let now = self.core.now();
+        for timer in self.core.due_timers(now) {
+            match timer {
+                Timer::Tcp(socket) => {
+                    if let Some(socket) = socket.upgrade() {
+                        socket.on_timer();
+                    }
+                }
+                Timer::TimeWait => self.core.expire_time_wait(now),
+            }
+        }
+    }
+
+    /// Adds an interface, down and without addresses; loopback gets its addresses at once. Names are unique.
+    pub fn add_nic(&self, config: NicConfig) -> Result<Arc<Nic>> {
+        let index = self.core.nics.read().iter().map(|nic| nic.index).max().unwrap_or(0) + 1;
+        self.add_nic_at(index, config)
+    }
+
+    /// As [`Stack::add_nic`], with a given index.
+    pub fn add_nic_at(&self, index: u32, config: NicConfig) -> Result<Arc<Nic>> {
+        if config.name.is_empty() || config.name.len() > 15 || index == 0 {
+            return Err(Error::Invalid);
+        }
+        let mut nics = self.core.nics.write();
+        if nics.iter().any(|nic| nic.index == index || nic.name() == config.name) {
+            return Err(Error::Exists);
+        }
+        let nic = Arc::new(Nic::new(index, config));
+        nics.push(Arc::clone(&nic));
+        drop(nics);
+        Ok(nic)
+    }
+
+    /// Adds `lo`, up, with 127.0.0.1/8 and ::1/128.
+    pub fn add_loopback(&self) -> Result<Arc<Nic>> {
+        let nic = self.add_nic(NicConfig {
+            name: "lo".into(),
+            kind: NicKind::Loopback,
+            mac: crate::link::nic::Mac::default(),
+            mtu: 65_536,
+            device: None,
+        })?;
+        for (family, len) in [(Family::V4, 8), (Family::V6, 128)] {
+            self.add_addr(&nic, IfAddr::new(crate::base::addr::Prefix { addr: family.loopback(), len }))?;
+        }
+        self.set_up(&nic, true);
+        Ok(nic)
+    }
+
+    /// Takes an interface away, with its addresses and routes.
+    pub fn remove_nic(&self, nic: &Arc<Nic>) {
+        self.set_up(nic, false);
+        for addr in nic.addrs() {
+            let _gone_already = self.remove_addr(nic, addr.ip());
+        }
+        self.core.nics.write().retain(|other| other.index != nic.index);
+    }
+
+    /// Renames an interface.
+    pub fn rename_nic(&self, nic: &Nic, name: String) -> Result<()> {
+        if name.is_empty() || name.len() > 15 {
+            return Err(Error::Invalid);
+        }
+        let nics = self.core.nics.read();
+        if nics.iter().any(|other| other.index != nic.index && other.name() == name) {
+            return Err(Error::Exists);
+        }
+        nic.rename(name);
+        Ok(())
+    }
+
+    /// Switches an interface on or off. Off, its routes go.
+    pub fn set_up(&self, nic: &Nic, up: bool) {
+        nic.set_up(up);
+        if !up {
+            self.core.routes.write().remove_all(|route| route.interface == nic.index);
+        }
+    }
+
+    /// The interfaces, by index.
+    #[must_use]
+    pub fn nics(&self) -> Vec<Arc<Nic>> {
+        let mut nics = self.core.nics.read().clone();
+        nics.sort_by_key(|nic| nic.index);
+        nics
+    }
+
+    /// The interface with this index.
+    #[must_use]
+    pub fn nic(&self, index: u32) -> Option<Arc<Nic>> {
+        self.core.nic(index)
+    }
+
+    /// The interface of this name.
+    #[must_use]
+    pub fn nic_by_name(&self, name: &str) -> Option<Arc<Nic>> {
+        self.core.nics.read().iter().find(|nic| nic.name() == name).cloned()
+    }
+
+    /// Gives an interface an address.
+    pub fn add_addr(&self, nic: &Nic, addr: IfAddr) -> Result<()> {
+        if addr.ip().is_unspecified() || addr.ip().is_multicast() {
+            return Err(Error::Invalid);
+        }
+        nic.with_addrs_mut(|addrs| {
+            if addrs.iter().any(|old| old.ip() == addr.ip() && old.prefix.len == addr.prefix.len) {
+                return Err(Error::Exists);
+            }
+            addrs.push(addr);
+            Ok(())
+        })?;
+        self.core.locals.write().insert(addr.ip(), nic.index);
+        Ok(())
+    }
+
+    /// Takes an address from an interface.
+    pub fn remove_addr(&self, nic: &Nic, ip: IpAddr) -> Result<()> {
+        let left = nic.with_addrs_mut(|addrs| {
+            let at = addrs.iter().position(|addr| addr.ip() == ip).ok_or(Error::AddrNotAvailable)?;
+            addrs.remove(at);
+            Ok(addrs.iter().any(|addr| addr.ip() == ip))
+        })?;
+        if !left {
+            self.core.locals.write().remove(&ip);
+        }
+        self.core.routes.write().remove_all(|route| route.source == Some(ip) && route.interface == nic.index);
+        Ok(())
+    }
+
+    /// Adds a route. Own networks need none: they follow from the addresses.
+    pub fn add_route(&self, route: Route) -> Result<()> {
+        if route.kind == crate::ip::route::RouteKind::Unicast && self.core.nic(route.interface).is_none() {
+            return Err(Error::NoDevice);
+        }
+        self.core.routes.write().add(route)
+    }
+
+    /// Removes the first route that `matches`.
+    pub fn remove_route(&self, matches: impl Fn(&Route) -> bool) -> Result<Route> {
+        self.core.routes.write().remove(matches).ok_or(Error::NoEntry)
+    }
+
+    /// The routes that were added, best first.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        self.core.routes.read().all().to_vec()
+    }
+
+    /// Whether `ip` is an own address.
+    #[must_use]
+    pub fn is_local(&self, ip: IpAddr) -> bool {
+        self.core.is_local(ip)
+    }
+
+    /// A TCP socket.
+    #[must_use]
+    pub fn tcp_socket(&self, family: Family) -> TcpSocket {
+        TcpSocket::new(&self.core, family)
+    }
+
+    /// A UDP socket.
+    #[must_use]
+    pub fn udp_socket(&self, family: Family) -> UdpSocket {
+        UdpSocket::new(&self.core, family)
+    }
+
+    /// Every TCP socket that is connected or listens, and every TIME-WAIT, for `/proc/net/tcp` and sock_diag.
+    #[must_use]
+    pub fn tcp_sockets(&self) -> Vec<SocketSummary> {
+        let mut list: Vec<_> = self.core.tcp_ports.listening().iter().map(|socket| socket.summary()).collect();
+        list.extend(self.core.tcp.all().iter().map(|(tuple, conn)| match conn {
+            Conn::Socket(socket) => socket.summary(),
+            Conn::TimeWait(wait) => SocketSummary {
+                id: 0,
+                family: Family::of(tuple.local.ip),
+                local: (tuple.local.ip, tuple.local.port).into(),
+                peer: Some((tuple.remote.ip, tuple.remote.port).into()),
+                state: TcpState::TimeWait as u8,
+                send_queue: 0,
+                recv_queue: 0,
+                uid: wait.uid,
+            },
+        }));
+        list
+    }
+
+    /// Every bound UDP socket.
+    #[must_use]
+    pub fn udp_sockets(&self) -> Vec<SocketSummary> {
+        self.core.udp_ports.all().iter().map(|socket| socket.summary()).collect()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // Sockets hold the core and the core's tables hold sockets.
+        self.core.tcp.clear();
+        self.core.tcp_ports.clear();
+        self.core.udp_ports.clear();
+    }
+}
