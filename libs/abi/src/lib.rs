@@ -14,6 +14,7 @@ pub mod resource;
 pub mod sched;
 pub mod signal;
 pub mod socket;
+pub mod termios;
 pub mod time;
 
 pub use addr::{PAGE_SIZE, UserAddr, page_ceil, page_floor};

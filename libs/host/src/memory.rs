@@ -182,6 +182,26 @@ impl<'a> VolatileSlice<'a> {
         if faulted { Err(Errno::EFAULT) } else { Ok(value) }
     }
 
+    /// Atomically writes the naturally aligned `u32` at `offset`; what was written before it is visible before it.
+    ///
+    /// # Errors
+    /// As [`Self::load_u32`].
+    pub fn store_u32(&self, offset: usize, value: u32) -> Result<()> {
+        let ptr = self.aligned_u32(offset)?;
+        // SAFETY: `ptr` is aligned and inside a live mapping; faults are caught.
+        if unsafe { arch::store_u32(ptr, value) } { Err(Errno::EFAULT) } else { Ok(()) }
+    }
+
+    /// Wakes up to `count` sleepers of the shared futex at `offset`, in whichever process; returns how many.
+    ///
+    /// # Errors
+    /// As [`Self::load_u32`].
+    pub fn futex_wake(&self, offset: usize, count: u32) -> Result<usize> {
+        let ptr = self.aligned_u32(offset)?;
+        // SAFETY: the kernel looks the address up and touches no memory of ours.
+        check(unsafe { libc::syscall(libc::SYS_futex, ptr, libc::FUTEX_WAKE, count) })
+    }
+
     /// Atomically stores the naturally aligned `u64` at `offset`.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Memory accesses that survive a fault, and the signal handler that makes them do so.
 //!
-//! Each routine has exactly one instruction that may fault. The handler compares the faulting `rip` with those
+//! Each routine has exactly one instruction that may fault, and is exported so that it is there for the table below. The handler compares the faulting `rip` with those
 //! addresses and continues behind the instruction, where the routine reports the failure. Any other SIGSEGV or SIGBUS
 //! is a bug of ours: the default action is restored and the instruction runs again, so that the process dies of it.
 
@@ -12,6 +12,7 @@ use std::sync::Once;
 /// # Safety
 /// Each side must be valid for `len` bytes or lie in a [`super::memory::Mapping`].
 #[unsafe(naked)]
+#[unsafe(export_name = "host_copy")]
 pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, len: usize) -> usize {
     naked_asm!(
         "mov rcx, rdx",
@@ -30,6 +31,7 @@ pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, len: usize) -
 /// # Safety
 /// As [`copy`].
 #[unsafe(naked)]
+#[unsafe(export_name = "host_zero")]
 pub(crate) unsafe extern "C" fn zero(to: *mut u8, len: usize) -> usize {
     naked_asm!(
         "mov rcx, rsi",
@@ -46,6 +48,7 @@ pub(crate) unsafe extern "C" fn zero(to: *mut u8, len: usize) -> usize {
 
 /// The low half is the value, bit 32 tells of a fault.
 #[unsafe(naked)]
+#[unsafe(export_name = "host_raw_load")]
 unsafe extern "C" fn raw_load(from: *const u32) -> u64 {
     naked_asm!(
         ".globl host_fault_load",
@@ -60,6 +63,7 @@ unsafe extern "C" fn raw_load(from: *const u32) -> u64 {
 }
 
 #[unsafe(naked)]
+#[unsafe(export_name = "host_raw_compare_exchange")]
 unsafe extern "C" fn raw_compare_exchange(at: *mut u32, old: u32, new: u32) -> u64 {
     naked_asm!(
         "mov eax, esi",
@@ -75,17 +79,43 @@ unsafe extern "C" fn raw_compare_exchange(at: *mut u32, old: u32, new: u32) -> u
     )
 }
 
-/// Stores; returns 1 on a fault.
 #[unsafe(naked)]
-unsafe extern "C" fn raw_store(at: *mut u64, value: u64) -> u64 {
+#[unsafe(export_name = "host_raw_store")]
+unsafe extern "C" fn raw_store(at: *mut u32, value: u32) -> u64 {
     naked_asm!(
         "xor eax, eax",
         ".globl host_fault_store",
         "host_fault_store:",
-        "mov [rdi], rsi",
+        "mov [rdi], esi",
         "ret",
         ".globl host_fixup_store",
         "host_fixup_store:",
+        "mov eax, 1",
+        "ret"
+    )
+}
+
+/// Stores; says whether that faulted.
+///
+/// # Safety
+/// `at` must be aligned and in a mapping.
+pub(crate) unsafe fn store_u32(at: *mut u32, value: u32) -> bool {
+    // SAFETY: forwarded.
+    unsafe { raw_store(at, value) != 0 }
+}
+
+/// Stores; returns 1 on a fault.
+#[unsafe(naked)]
+#[unsafe(export_name = "host_raw_store64")]
+unsafe extern "C" fn raw_store64(at: *mut u64, value: u64) -> u64 {
+    naked_asm!(
+        "xor eax, eax",
+        ".globl host_fault_store64",
+        "host_fault_store64:",
+        "mov [rdi], rsi",
+        "ret",
+        ".globl host_fixup_store64",
+        "host_fixup_store64:",
         "mov eax, 1",
         "ret"
     )
@@ -97,7 +127,7 @@ unsafe extern "C" fn raw_store(at: *mut u64, value: u64) -> u64 {
 /// `at` must be aligned and in a mapping.
 pub(crate) unsafe fn store_u64(at: *mut u64, value: u64) -> bool {
     // SAFETY: forwarded.
-    unsafe { raw_store(at, value) != 0 }
+    unsafe { raw_store64(at, value) != 0 }
 }
 
 /// Loads; the flag tells of a fault.
@@ -127,10 +157,12 @@ unsafe extern "C" {
     static host_fixup_zero: u8;
     static host_fault_load: u8;
     static host_fixup_load: u8;
-    static host_fault_cas: u8;
-    static host_fixup_cas: u8;
     static host_fault_store: u8;
     static host_fixup_store: u8;
+    static host_fault_cas: u8;
+    static host_fixup_cas: u8;
+    static host_fault_store64: u8;
+    static host_fixup_store64: u8;
 }
 
 fn fixup(rip: usize) -> Option<usize> {
@@ -138,8 +170,9 @@ fn fixup(rip: usize) -> Option<usize> {
         (&raw const host_fault_copy, &raw const host_fixup_copy),
         (&raw const host_fault_zero, &raw const host_fixup_zero),
         (&raw const host_fault_load, &raw const host_fixup_load),
-        (&raw const host_fault_cas, &raw const host_fixup_cas),
         (&raw const host_fault_store, &raw const host_fixup_store),
+        (&raw const host_fault_cas, &raw const host_fixup_cas),
+        (&raw const host_fault_store64, &raw const host_fixup_store64),
     ];
     table.into_iter().find(|(at, _)| *at as usize == rip).map(|(_, to)| to as usize)
 }

@@ -1,1 +1,5 @@
+//! The file systems a guest can see that need no host: proc, sysfs, devices, terminals, tmpfs, overlay.
 #![forbid(unsafe_code)]
+
+pub mod synth;
+pub mod tty;

@@ -76,6 +76,15 @@ impl Listener {
         check(i64::from(result)).map(|_| ())
     }
 
+    /// Whether no thread is left that could call.
+    #[must_use]
+    pub fn has_hung_up(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
+        // SAFETY: one pollfd, and the call does not wait.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        ready == 1 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    }
+
     /// Whether the call with this id still waits.
     #[must_use]
     pub fn is_waiting(&self, id: u64) -> bool {

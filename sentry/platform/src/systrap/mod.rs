@@ -1,1 +1,92 @@
 //! *systrap*: one stub process per address space, system calls caught by seccomp.
+//!
+//! `docs/platform.md` tells how it works and why it is safe. In short: a [`zygote`] is forked from the sentry early on;
+//! a stub [`process`] is cloned from it for each address space; its helper thread carries out [`command`]s that change
+//! mappings; its guest threads run guest code, and come to the [`door`] with their registers in a signal [`frame`].
+
+mod command;
+mod constants;
+mod context;
+mod control;
+mod door;
+mod filter;
+mod frame;
+mod host_calls;
+mod life;
+mod mapped;
+mod process;
+mod space;
+mod xstate;
+mod zygote;
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use abi::UserAddr;
+use stub::layout::GUEST_END;
+
+pub use host_calls::HOST_CALLS;
+
+use self::constants::Constants;
+use self::control::ControlFile;
+use self::life::Registry;
+use self::process::Stub;
+use self::space::{GUEST_START, StubSpace};
+use self::xstate::Layout;
+use self::zygote::Zygote;
+use crate::{AddressSpace, Platform, PlatformError};
+
+/// The systrap platform.
+#[derive(Debug)]
+pub struct Systrap {
+    layout: Layout,
+    registry: Arc<Registry>,
+    zygote: Zygote,
+}
+
+impl Systrap {
+    /// Starts the platform for a sandbox whose guests' memory is `memory`. To be called before the sentry restricts
+    /// itself, and early: the first stub is a copy of the calling process.
+    ///
+    /// # Errors
+    /// `Unsupported` where the host lacks something (the message says what), `Resources` where it gives no process.
+    pub fn new(memory: BorrowedFd<'_>) -> Result<Self, PlatformError> {
+        require_fsgsbase()?;
+        let layout = Layout::detect()?;
+        host::memory::install_fault_handler();
+        life::install_kick_handler()
+            .map_err(|errno| PlatformError::Unsupported(format!("signal handler: {errno}")))?;
+        let failed = |errno| PlatformError::Resources(format!("control file: {errno}"));
+        let control = Arc::new(ControlFile::new().map_err(failed)?);
+        let constants = Constants::write(&control.platform_slot()).map_err(failed)?;
+        let registry = Arc::new(Registry::default());
+        let zygote = Zygote::start(memory, control, constants, &registry)?;
+        Ok(Self { layout, registry, zygote })
+    }
+}
+
+impl Platform for Systrap {
+    fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
+        let stub = Stub::new(&self.zygote, &self.registry)?;
+        Ok(Arc::new(StubSpace::new(stub, self.layout, self.zygote.constants().receive)))
+    }
+
+    fn user_range(&self) -> (UserAddr, UserAddr) {
+        (UserAddr(GUEST_START), UserAddr(GUEST_END))
+    }
+
+    fn xstate_layout(&self) -> (usize, u64) {
+        (self.layout.size, self.layout.features)
+    }
+}
+
+/// The stub reads and writes segment bases without the kernel.
+fn require_fsgsbase() -> Result<(), PlatformError> {
+    const HWCAP2_FSGSBASE: u64 = 1 << 1;
+    // SAFETY: a look-up in the auxiliary vector.
+    if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
+        let what = "no FSGSBASE (Linux 5.9 and a CPU of 2012 or later have it)";
+        return Err(PlatformError::Unsupported(what.into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The host system calls that the sentry may make: at most 60, arguments checked, on every thread.
+//!
+//! Nothing here opens a path, makes a process, gives memory the right to execute, or touches another process than the
+//! stubs, which share the sandbox's pid name space. A call outside the table ends the sandbox.
+
+use host::seccomp::{ArgCheck, Rule, nr};
+
+/// `PROT_EXEC` is not among the protections.
+const NOT_EXECUTABLE: ArgCheck = ArgCheck::Masked { arg: 2, mask: 4, value: 0 };
+/// `FUTEX_WAIT`, `WAKE`, `WAIT_BITSET`, `WAKE_BITSET`, `REQUEUE`, `CMP_REQUEUE`, private and shared, with and without
+/// `FUTEX_CLOCK_REALTIME`.
+const FUTEX_OPERATIONS: &[u32] =
+    &[0, 1, 3, 4, 9, 10, 128, 129, 131, 132, 137, 138, 256, 265, 384, 393];
+/// What glibc makes a thread with.
+const THREAD_FLAGS: u64 = 0x003d_0f00;
+/// `SECCOMP_IOCTL_NOTIF_RECV`, `_SEND`, `_ID_VALID`, `_SET_FLAGS`; `TCGETS`, `TCSETS*`, `TIOCGWINSZ`, `TIOCSWINSZ`,
+/// `FIONREAD`, `FIONBIO`.
+const IOCTLS: &[u32] = &[
+    0xc050_2100, 0xc018_2101, 0x4008_2102, 0x4008_2104, 0x5401, 0x5402, 0x5403, 0x5404, 0x5413, 0x5414, 0x541b, 0x5421,
+];
+/// `F_DUPFD_CLOEXEC`, `F_GETFD`, `F_SETFD`, `F_GETFL`, `F_SETFL`, `F_GET_SEALS`.
+const FCNTLS: &[u32] = &[1030, 1, 2, 3, 4, 1034];
+/// `FALLOC_FL_KEEP_SIZE | PUNCH_HOLE`, `ZERO_RANGE`, `KEEP_SIZE`, 0, and their sums.
+const FALLOCATE_MODES: &[u32] = &[0, 1, 3, 16, 17];
+
+/// The allow-list, the platform's calls included.
+pub const RULES: &[Rule] = &[
+    // Files that a gofer has donated, standard input and output, logs.
+    Rule::any(nr::SYS_read, "read"),
+    Rule::any(nr::SYS_write, "write"),
+    Rule::any(nr::SYS_readv, "readv"),
+    Rule::any(nr::SYS_writev, "writev"),
+    Rule::any(nr::SYS_pread64, "pread64"),
+    Rule::any(nr::SYS_pwrite64, "pwrite64"),
+    Rule::any(nr::SYS_preadv, "preadv"),
+    Rule::any(nr::SYS_pwritev, "pwritev"),
+    Rule::any(nr::SYS_lseek, "lseek"),
+    Rule::any(nr::SYS_fstat, "fstat"),
+    Rule::when(nr::SYS_statx, "statx", &[ArgCheck::Eq32(2, 0x1000)]),
+    Rule::when(nr::SYS_newfstatat, "newfstatat", &[ArgCheck::Eq32(3, 0x1000)]),
+    Rule::any(nr::SYS_fstatfs, "fstatfs"),
+    Rule::any(nr::SYS_ftruncate, "ftruncate"),
+    Rule::when(nr::SYS_fallocate, "fallocate", &[ArgCheck::OneOf32(1, FALLOCATE_MODES)]),
+    Rule::any(nr::SYS_fsync, "fsync"),
+    Rule::any(nr::SYS_fdatasync, "fdatasync"),
+    Rule::any(nr::SYS_fadvise64, "fadvise64"),
+    Rule::when(nr::SYS_fcntl, "fcntl", &[ArgCheck::OneOf32(1, FCNTLS)]),
+    Rule::when(nr::SYS_ioctl, "ioctl", &[ArgCheck::OneOf32(1, IOCTLS)]),
+    Rule::any(nr::SYS_close, "close"),
+    // Gofers, the control socket, stubs.
+    Rule::any(nr::SYS_sendmsg, "sendmsg"),
+    Rule::any(nr::SYS_recvmsg, "recvmsg"),
+    Rule::any(nr::SYS_accept4, "accept4"),
+    Rule::any(nr::SYS_shutdown, "shutdown"),
+    Rule::when(nr::SYS_getsockopt, "getsockopt", &[ArgCheck::Eq32(1, 1)]),
+    Rule::when(
+        nr::SYS_socketpair,
+        "socketpair",
+        &[ArgCheck::Eq32(0, 1), ArgCheck::OneOf32(1, &[0o2000001, 0o2000005]), ArgCheck::Eq32(2, 0)],
+    ),
+    Rule::any(nr::SYS_poll, "poll"),
+    Rule::any(nr::SYS_ppoll, "ppoll"),
+    Rule::any(nr::SYS_epoll_create1, "epoll_create1"),
+    Rule::any(nr::SYS_epoll_ctl, "epoll_ctl"),
+    Rule::any(nr::SYS_epoll_wait, "epoll_wait"),
+    Rule::any(nr::SYS_eventfd2, "eventfd2"),
+    // Memory.
+    Rule::when(nr::SYS_mmap, "mmap", &[NOT_EXECUTABLE]),
+    Rule::when(nr::SYS_mprotect, "mprotect", &[NOT_EXECUTABLE]),
+    Rule::any(nr::SYS_munmap, "munmap"),
+    Rule::any(nr::SYS_mremap, "mremap"),
+    Rule::any(nr::SYS_madvise, "madvise"),
+    Rule::any(nr::SYS_brk, "brk"),
+    // Threads and their signals.
+    Rule::when(nr::SYS_clone, "clone", &[ArgCheck::Eq(0, THREAD_FLAGS)]),
+    Rule::any(nr::SYS_exit, "exit"),
+    Rule::any(nr::SYS_exit_group, "exit_group"),
+    Rule::when(nr::SYS_futex, "futex", &[ArgCheck::OneOf32(1, FUTEX_OPERATIONS)]),
+    Rule::any(nr::SYS_set_robust_list, "set_robust_list"),
+    Rule::any(nr::SYS_rseq, "rseq"),
+    Rule::any(nr::SYS_sigaltstack, "sigaltstack"),
+    Rule::any(nr::SYS_rt_sigprocmask, "rt_sigprocmask"),
+    Rule::any(nr::SYS_rt_sigreturn, "rt_sigreturn"),
+    // The fault handler gives way to the default action where a fault is our own.
+    Rule::when(nr::SYS_rt_sigaction, "rt_sigaction", &[ArgCheck::OneOf32(0, &[7, 11])]),
+    Rule::any(nr::SYS_sched_yield, "sched_yield"),
+    Rule::any(nr::SYS_gettid, "gettid"),
+    Rule::any(nr::SYS_getpid, "getpid"),
+    Rule::when(nr::SYS_prctl, "prctl", &[ArgCheck::Eq32(0, 15)]),
+    // Stubs: signals to their threads, and their ends.
+    Rule::any(nr::SYS_tgkill, "tgkill"),
+    Rule::any(nr::SYS_kill, "kill"),
+    Rule::any(nr::SYS_wait4, "wait4"),
+    // Time and chance.
+    Rule::any(nr::SYS_clock_gettime, "clock_gettime"),
+    Rule::any(nr::SYS_clock_nanosleep, "clock_nanosleep"),
+    Rule::any(nr::SYS_getrandom, "getrandom"),
+    Rule::any(nr::SYS_restart_syscall, "restart_syscall"),
+];
+
+/// Calls that glibc tries and that we answer instead of dying of them: it falls back on older ones.
+pub const REFUSED: &[Rule] = &[Rule::any(nr::SYS_clone3, "clone3")];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn at_most_sixty_calls() {
+        let calls: BTreeSet<i64> = super::RULES.iter().map(|rule| rule.nr).collect();
+        assert!(calls.len() <= 60, "{} calls", calls.len());
+    }
+}

@@ -1,0 +1,136 @@
+//! Files that print themselves.
+
+use std::sync::Arc;
+
+use abi::{Errno, OpenFlags, Result};
+use kernel::Task;
+use kernel::mm::{IoDst, IoSrc};
+use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, WriteAt};
+use parking_lot::Mutex;
+
+/// Longest text that is taken in one write.
+const MAX_WRITE: usize = 64 << 10;
+
+/// What a file says, and what writing to it does.
+pub trait Content: Send + Sync + 'static {
+    /// Appends the file's text.
+    ///
+    /// # Errors
+    /// Whatever read(2) shall say: `ESRCH`, `EACCES`, `EIO`.
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Takes what one write(2) wrote.
+    ///
+    /// # Errors
+    /// `EINVAL` for a text it does not understand; `EPERM`, `EACCES`.
+    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
+        let _ = (task, text);
+        Err(Errno::EIO)
+    }
+
+    /// Checks an open(2) beyond mode bits.
+    ///
+    /// # Errors
+    /// `EACCES`, `EPERM`, `ESRCH`.
+    fn open(&self, caller: &Caller<'_>, flags: OpenFlags) -> Result<()> {
+        let _ = (caller, flags);
+        Ok(())
+    }
+}
+
+/// A content that is one function of the reading task.
+#[derive(Clone, Copy, Debug)]
+pub struct Show(pub fn(&Task, &mut Vec<u8>) -> Result<()>);
+
+impl Content for Show {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        (self.0)(task, out)
+    }
+}
+
+impl Content for &'static str {
+    fn read(&self, _task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(self.as_bytes());
+        Ok(())
+    }
+
+    /// Knobs that are accepted and do nothing have mode bits that allow writing.
+    fn write(&self, _task: &Task, _text: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Content for String {
+    fn read(&self, _task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(self.as_bytes());
+        Ok(())
+    }
+}
+
+/// A file with made-up content.
+pub struct TextFile<C> {
+    common: InodeCommon,
+    attr: Attr,
+    content: C,
+}
+
+impl<C: Content> TextFile<C> {
+    /// A file with these attributes and content.
+    pub fn new(attr: Attr, content: C) -> Arc<Self> {
+        Arc::new(Self { common: InodeCommon::default(), attr, content })
+    }
+}
+
+impl<C: Content> Inode for TextFile<C> {
+    fn common(&self) -> &InodeCommon {
+        &self.common
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        Ok(self.attr)
+    }
+
+    /// Truncation is accepted, since shells do it on every `>`; nothing else can be changed.
+    fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
+        let is_truncation = change.mode.or(change.uid).or(change.gid).is_none();
+        if is_truncation { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    fn open(self: Arc<Self>, caller: &Caller<'_>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        self.content.open(caller, flags)?;
+        Ok(Arc::new(OpenText { inode: self, snapshot: Mutex::default() }))
+    }
+}
+
+/// An open text file. A read at its start makes the text anew; later reads go on in the same text.
+struct OpenText<C> {
+    inode: Arc<TextFile<C>>,
+    snapshot: Mutex<Option<Vec<u8>>>,
+}
+
+impl<C: Content> FileOps for OpenText<C> {
+    fn read(&self, task: &Task, _file: &File, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        let mut snapshot = self.snapshot.lock();
+        if offset == 0 || snapshot.is_none() {
+            let mut text = Vec::new();
+            self.inode.content.read(task, &mut text)?;
+            *snapshot = Some(text);
+        }
+        let text = snapshot.as_deref().unwrap_or_default();
+        let rest = usize::try_from(offset).ok().and_then(|at| text.get(at..)).unwrap_or_default();
+        if rest.is_empty() { Ok(0) } else { dst.put(rest) }
+    }
+
+    fn write(&self, task: &Task, _file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+        let mut text = vec![0; src.remaining().min(MAX_WRITE)];
+        let count = src.take(&mut text)?;
+        text.truncate(count);
+        self.inode.content.write(task, &text)?;
+        let from = if let WriteAt::Offset(offset) = at { offset } else { 0 };
+        Ok((count, from.saturating_add(count as u64)))
+    }
+
+    fn size(&self) -> Result<u64> {
+        Ok(0)
+    }
+}

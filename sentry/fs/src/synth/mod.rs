@@ -1,0 +1,107 @@
+//! A small framework for file systems whose files are made up when they are read: proc, sysfs, devpts.
+//!
+//! A directory is a [`Dir`] around something that can look names up and list them ([`DirContent`]); a file is a
+//! [`TextFile`] around something that can print itself ([`Content`]); trees that do not change are put together with
+//! [`Builder`]. Inodes are cheap and made anew whenever a name is looked up; nothing here is cached.
+//!
+//! Locks: a text file's snapshot is held while its content is made, so contents must not read other such files.
+
+mod builder;
+mod dir;
+mod file;
+mod link;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::fs::Statfs;
+use abi::{DeviceId, FileType, Result, Timespec};
+use kernel::vfs::{Attr, Caching, FileSystem, Inode};
+
+pub use builder::Builder;
+pub use dir::{Dir, DirContent, Entry, StaticEntries};
+pub use file::{Content, Show, TextFile};
+pub use link::{Link, Target};
+
+/// Counts inode numbers and knows when the file system was made.
+#[derive(Clone, Debug)]
+pub struct Inodes {
+    next: Arc<AtomicU64>,
+    made_at: Timespec,
+}
+
+impl Inodes {
+    /// Numbers from `first` on, for files dated `made_at`.
+    #[must_use]
+    pub fn new(first: u64, made_at: Timespec) -> Self {
+        Self { next: Arc::new(AtomicU64::new(first)), made_at }
+    }
+
+    /// Attributes of a new file of root's.
+    #[must_use]
+    pub fn attr(&self, file_type: FileType, mode: u32) -> Attr {
+        self.attr_numbered(self.next.fetch_add(1, Ordering::Relaxed), file_type, mode)
+    }
+
+    /// Attributes of a file of root's with a number of its own.
+    #[must_use]
+    pub fn attr_numbered(&self, ino: u64, file_type: FileType, mode: u32) -> Attr {
+        Attr {
+            ino,
+            mode: file_type as u32 | mode,
+            nlink: if file_type == FileType::Directory { 2 } else { 1 },
+            uid: 0,
+            gid: 0,
+            rdev: DeviceId::default(),
+            size: 0,
+            blocks: 0,
+            blksize: 1024,
+            atime: self.made_at,
+            mtime: self.made_at,
+            ctime: self.made_at,
+            btime: None,
+        }
+    }
+}
+
+/// A made-up file system.
+pub struct SynthFs {
+    /// Its type's name.
+    pub name: &'static str,
+    /// `f_type` of statfs(2).
+    pub magic: i64,
+    /// `st_dev` of its files.
+    pub device: DeviceId,
+    /// The root directory.
+    pub root: Arc<dyn Inode>,
+    /// Whether names come and go by themselves.
+    pub caching: Caching,
+    /// Options as `/proc/mounts` shows them.
+    pub options: String,
+}
+
+impl FileSystem for SynthFs {
+    fn type_name(&self) -> &'static str {
+        self.name
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.root.clone()
+    }
+
+    fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    fn statfs(&self) -> Result<Statfs> {
+        Ok(Statfs { f_type: self.magic, f_bsize: 4096, f_frsize: 4096, f_namelen: 255, ..Statfs::default() })
+    }
+
+    fn caching(&self) -> Caching {
+        self.caching
+    }
+
+    fn options(&self) -> String {
+        self.options.clone()
+    }
+}

@@ -1,0 +1,196 @@
+//! One guest thread: its registers in the signal frame, its stops, its interruption.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use abi::Regs;
+use stub::layout::{AREA_FS, AREA_GS, AREA_STACK};
+
+use super::door::Gone;
+use super::frame;
+use super::life::Life;
+use super::process::{GuestThread, Stub};
+use super::xstate::Layout;
+use super::zygote::INTERRUPT;
+use crate::{Context, Event, Interrupter};
+
+/// Guest code may be running.
+const RUNNING: u32 = 1;
+/// An interrupt was asked for and not reported yet.
+const PENDING: u32 = 2;
+
+/// What a context and its interrupters share.
+#[derive(Debug)]
+struct Signalling {
+    state: AtomicU32,
+    life: Arc<Life>,
+    tid: i32,
+}
+
+impl Signalling {
+    /// Enters guest code, unless an interrupt is pending, which is then taken.
+    fn enter(&self) -> bool {
+        if self.state.fetch_or(RUNNING, Ordering::SeqCst) & PENDING == 0 {
+            return true;
+        }
+        self.state.store(0, Ordering::SeqCst);
+        false
+    }
+
+    /// Leaves guest code. An interrupt that is being reported is no longer pending.
+    fn leave(&self, is_interrupt: bool) {
+        let taken = if is_interrupt { RUNNING | PENDING } else { RUNNING };
+        self.state.fetch_and(!taken, Ordering::SeqCst);
+    }
+}
+
+impl Interrupter for Signalling {
+    fn interrupt(&self) {
+        // The first to ask while guest code runs sends the signal. The thread takes it as soon as it is in guest code,
+        // or right after it returns there: then it is one interrupt too many, which is allowed.
+        if self.state.fetch_or(PENDING, Ordering::SeqCst) == RUNNING {
+            self.life.signal_thread(self.tid, INTERRUPT);
+        }
+    }
+}
+
+/// A guest thread of a stub process.
+pub(super) struct StubContext {
+    stub: Arc<Stub>,
+    /// Taken out only by drop.
+    thread: Option<GuestThread>,
+    signalling: Arc<Signalling>,
+    layout: Layout,
+    /// Where the current frame and its extended state lie in the area.
+    frame: usize,
+    xstate: Option<usize>,
+    /// What the area's header holds, as far as we last saw it: frame, fs base, gs base.
+    header: Header,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Header {
+    frame: usize,
+    fs_base: u64,
+    gs_base: u64,
+}
+
+impl StubContext {
+    /// A context on `thread`, with an image of extended state that [`Layout`] made or checked.
+    pub(super) fn new(
+        stub: Arc<Stub>,
+        thread: GuestThread,
+        layout: Layout,
+        image: Vec<u8>,
+    ) -> Result<Self, abi::Errno> {
+        let (frame, xstate) = frame::write_first(&thread.area(), thread.area_address, &layout, image)?;
+        let header = Header { frame, fs_base: 0, gs_base: 0 };
+        let signalling =
+            Arc::new(Signalling { state: AtomicU32::new(0), life: Arc::clone(stub.life()), tid: thread.tid });
+        let context =
+            Self { stub, thread: Some(thread), signalling, layout, frame, xstate: Some(xstate), header };
+        context.write_header(header)?;
+        Ok(context)
+    }
+
+    fn thread(&self) -> &GuestThread {
+        self.thread.as_ref().expect("only drop takes the thread")
+    }
+
+    fn write_header(&self, header: Header) -> Result<(), abi::Errno> {
+        let thread = self.thread();
+        let area = thread.area();
+        // The stub calls `rt_sigreturn` with the stack pointer behind the frame's return address.
+        let stack = thread.area_address + header.frame as u64 + 8;
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&header.fs_base.to_le_bytes());
+        bytes[8..16].copy_from_slice(&header.gs_base.to_le_bytes());
+        bytes[16..].copy_from_slice(&stack.to_le_bytes());
+        area.sub(AREA_FS as usize, bytes.len())?.write(&bytes).map(|_| ())
+    }
+
+    /// Puts `regs` where the thread will load them from.
+    fn load(&mut self, regs: &Regs) -> Result<(), Gone> {
+        frame::write_registers(&self.thread().area(), self.frame, regs).map_err(|_| Gone)?;
+        let header =
+            Header { frame: self.frame, fs_base: canonical(regs.fs_base), gs_base: canonical(regs.gs_base) };
+        self.write_header(header).map_err(|_| Gone)?;
+        self.header = header;
+        Ok(())
+    }
+
+    /// Lets the thread run until it is at the door again, and takes its registers.
+    fn run_to_door(&mut self, regs: &mut Regs) -> Result<Event, Gone> {
+        self.load(regs)?;
+        let thread = self.thread();
+        thread.door.open(thread.parked)?;
+        let at_door = thread.door.wait()?;
+        let Some(thread) = &mut self.thread else { return Err(Gone) };
+        thread.parked = at_door.id;
+        let [address, fs_base, gs_base, ..] = at_door.args;
+        let area_address = thread.area_address;
+        let offset = frame::locate(address, area_address).ok_or(Gone)?;
+        let stop = frame::read(&thread.area(), area_address, offset, &self.layout).map_err(|_| Gone)?;
+        self.frame = offset;
+        self.xstate = stop.xstate;
+        let old = *regs;
+        *regs = Regs { fs_base, gs_base, ds: old.ds, es: old.es, fs: old.fs, gs: old.gs, ..stop.regs };
+        Ok(stop.event)
+    }
+}
+
+impl Context for StubContext {
+    fn run(&mut self, regs: &mut Regs) -> Event {
+        if !self.signalling.enter() {
+            return Event::Interrupted;
+        }
+        let event = self.run_to_door(regs);
+        self.signalling.leave(matches!(event, Ok(Event::Interrupted)));
+        event.unwrap_or_else(|Gone| {
+            // Dead already, or it broke the rules.
+            self.stub.life().kill();
+            Event::Died("the guest's host process ended or misbehaved".into())
+        })
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupter> {
+        Arc::clone(&self.signalling) as Arc<dyn Interrupter>
+    }
+
+    fn save_xstate(&self, to: &mut [u8]) -> usize {
+        let size = self.layout.size.min(to.len());
+        let mut image = vec![0; self.layout.size];
+        let area = self.thread().area();
+        let source = self.xstate.and_then(|at| area.sub(at, self.layout.size).ok());
+        let is_read = source.is_some_and(|source| source.read(&mut image).is_ok());
+        let image = if is_read { self.layout.sanitize(&image) } else { self.layout.initial() };
+        to[..size].copy_from_slice(&image[..size]);
+        size
+    }
+
+    fn load_xstate(&mut self, from: Option<&[u8]>) {
+        let image = from.map_or_else(|| self.layout.initial(), |from| self.layout.sanitize(from));
+        let area = self.thread().area();
+        let bytes = self.layout.to_frame(image);
+        // A thread that hid its frame's extended state from us has itself to blame.
+        if let Some(target) = self.xstate.and_then(|at| area.sub(at, bytes.len()).ok()) {
+            let _ = target.write(&bytes);
+        }
+    }
+}
+
+impl Drop for StubContext {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.stub.release(thread);
+        }
+    }
+}
+
+/// An address that the CPU takes as a segment base, or 0.
+const fn canonical(address: u64) -> u64 {
+    let top = (address as i64) >> 47;
+    if top == 0 || top == -1 { address } else { 0 }
+}
+
+const _: () = assert!(AREA_GS == AREA_FS + 8 && AREA_STACK == AREA_FS + 16);

@@ -1,0 +1,69 @@
+//! The door: how a stub's thread hands over to the sentry and sleeps until it is answered.
+//!
+//! A call with a number of its own at one place of the image, which the thread's filter turns into a user
+//! notification. Both directions switch on the caller's core where the host can do that.
+
+use std::sync::Arc;
+
+use abi::Errno;
+use host::seccomp::{Listener, Notification};
+
+use super::life::{Life, Sleeper};
+
+/// The thread at the other side is gone for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// The sentry's side of one thread's door.
+#[derive(Debug)]
+pub(super) struct Door {
+    listener: Listener,
+    life: Arc<Life>,
+    sleeper: Arc<Sleeper>,
+}
+
+impl Door {
+    /// The door of a thread of the process `life`.
+    pub(super) fn new(listener: Listener, life: Arc<Life>) -> Self {
+        // Before Linux 6.6 a hand-over wakes the other side wherever the host likes: slower, not wrong.
+        let _ = listener.set_sync_wake_up();
+        let sleeper = Arc::new(Sleeper::default());
+        life.add_sleeper(&sleeper);
+        Self { listener, life, sleeper }
+    }
+
+    /// Waits until the thread stands at the door.
+    pub(super) fn wait(&self) -> Result<Notification, Gone> {
+        self.sleeper.set_waiting(true);
+        let result = self.receive();
+        self.sleeper.set_waiting(false);
+        result
+    }
+
+    fn receive(&self) -> Result<Notification, Gone> {
+        while !self.life.is_dead() {
+            match self.listener.receive() {
+                Ok(notification) => return Ok(notification),
+                // A signal for us; the call was withdrawn (a freezer or debugger touched the thread), and comes again.
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOENT) if !self.listener.has_hung_up() => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+        Err(Gone)
+    }
+
+    /// Lets the thread go on that has stood at the door since `id`.
+    pub(super) fn open(&self, id: u64) -> Result<(), Gone> {
+        let mut id = id;
+        loop {
+            match self.listener.answer(id, 0) {
+                Ok(()) => return Ok(()),
+                // The host made the thread call again (see `receive`): its new call has the same meaning.
+                Err(Errno::ENOENT) => id = self.wait()?.id,
+                Err(Errno::EINTR) => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The filters on a stub's threads.
+//!
+//! A guest thread has two, because a chain of filters can have one listener only and the thread must still be able
+//! to send that listener away before it is shut in: first *notify*, then *trap*. Of two filters the stricter verdict
+//! counts. What a guest thread can execute itself is then:
+//!
+//! - the door call at the door's site: hands over to the sentry, which takes every argument as hostile;
+//! - `rt_sigreturn` at its site: loads registers, a signal mask and a signal stack, all of the thread's own.
+//!
+//! Everything else, from wherever and in whichever ABI, raises `SIGSYS`.
+
+use host::seccomp::{Action, Assembler, Cond, Field, Label, Program, Rule, compile};
+use stub::layout::{DOOR_NR, IMAGE};
+use stub::{Entry, address_of};
+
+/// `AUDIT_ARCH_X86_64`.
+const ARCH: u32 = 0xc000_003e;
+
+/// The door is handed over; everything else is left to the next filter.
+pub(super) fn notify() -> Program {
+    let mut asm = Assembler::new();
+    let other = asm.label();
+    asm.load(Field::Nr);
+    asm.require(Cond::Eq, DOOR_NR, other);
+    asm.ret(Action::UserNotif);
+    asm.place(other);
+    asm.ret(Action::Allow);
+    finish(asm)
+}
+
+/// All calls trap except the two sites of the image.
+pub(super) fn trap() -> Program {
+    let mut asm = Assembler::new();
+    let (trap, not_door) = (asm.label(), asm.label());
+    asm.load(Field::IpHigh);
+    asm.require(Cond::Eq, (IMAGE >> 32) as u32, trap);
+    asm.load(Field::Arch);
+    asm.require(Cond::Eq, ARCH, trap);
+    asm.load(Field::IpLow);
+    asm.require(Cond::Eq, address_of(Entry::Door, IMAGE) as u32, not_door);
+    allow_number(&mut asm, DOOR_NR, trap);
+    asm.place(not_door);
+    asm.require(Cond::Eq, address_of(Entry::SigReturn, IMAGE) as u32, trap);
+    allow_number(&mut asm, libc::SYS_rt_sigreturn as u32, trap);
+    asm.place(trap);
+    asm.ret(Action::Trap);
+    finish(asm)
+}
+
+fn allow_number(asm: &mut Assembler, nr: u32, otherwise: Label) {
+    asm.load(Field::Nr);
+    asm.require(Cond::Eq, nr, otherwise);
+    asm.ret(Action::Allow);
+}
+
+/// What the helper is ever told to do. Its commands are the sentry's; the filter is a second wall.
+const HELPER_CALLS: &[Rule] = &[
+    Rule::any(libc::SYS_mmap, "mmap"),
+    Rule::any(libc::SYS_munmap, "munmap"),
+    Rule::any(libc::SYS_mprotect, "mprotect"),
+    Rule::any(libc::SYS_madvise, "madvise"),
+    Rule::any(libc::SYS_recvmsg, "recvmsg"),
+    Rule::any(libc::SYS_sendmsg, "sendmsg"),
+    Rule::any(libc::SYS_close, "close"),
+    Rule::any(libc::SYS_getpid, "getpid"),
+    Rule::any(libc::SYS_futex, "futex"),
+];
+
+/// The helper's door is handed over, its calls are allowed, all else ends the process.
+pub(super) fn helper() -> Program {
+    let table = compile(HELPER_CALLS, Action::KillProcess).expect("a short table compiles");
+    let mut asm = Assembler::new();
+    let other = asm.label();
+    asm.load(Field::Nr);
+    asm.require(Cond::Eq, DOOR_NR, other);
+    asm.ret(Action::UserNotif);
+    asm.place(other);
+    let mut code = asm.finish().expect("one jump is near");
+    code.extend_from_slice(table.instructions());
+    Program::new(code).expect("a short program is accepted")
+}
+
+fn finish(asm: Assembler) -> Program {
+    asm.finish().and_then(Program::new).expect("a short program assembles")
+}

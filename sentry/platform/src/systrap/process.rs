@@ -1,0 +1,276 @@
+//! One stub process: a guest address space's host side, its helper, and its guest threads.
+//!
+//! Life of a stub: the zygote clones it; its first thread, the *spawner*, prepares the process and clones the
+//! *helper*, which sends the sentry its listener and waits at its door. From then on the spawner clones guest threads
+//! and the helper changes mappings, both on command. The process ends when the last [`Stub`] handle is dropped.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use abi::Errno;
+use host::memory::VolatileSlice;
+use host::seccomp::Listener;
+use host::unix::{Wait, receive, send};
+use parking_lot::Mutex;
+use stub::layout::{
+    AREA_SIGNAL_STACK, AREAS, COMMANDS, FD_CONTROL, FD_SOCKET, FD_TRANSIENT, HELPER_RING,
+    HELPER_RING_ENTRIES, MAX_AREAS, PAGE, SLOT_SIZE, SMALL_RING, SPAWNER_RING, STARTER_DATA, STARTER_RING,
+    ZYGOTE_RING,
+};
+
+use super::command::{Command, Ring};
+use super::constants::Constants;
+use super::control::{ControlFile, Slot};
+use super::door::{Door, Gone};
+use super::life::{Life, Registry};
+use super::zygote::Zygote;
+use crate::PlatformError;
+
+/// How threads of a stub are made.
+const THREAD_FLAGS: i32 = libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM;
+
+/// A stub process. Killed when dropped; the reaper does the rest.
+#[derive(Debug)]
+pub(super) struct Stub {
+    constants: Constants,
+    control: Arc<ControlFile>,
+    life: Arc<Life>,
+    slots: Arc<Slots>,
+    operations: Mutex<Operations>,
+}
+
+/// The memory a stub has mapped; given back when it has been reaped.
+#[derive(Debug)]
+struct Slots {
+    commands: Slot,
+    areas: Mutex<Vec<Arc<Slot>>>,
+}
+
+/// What the trusted threads do, one thing at a time: they share a descriptor table whose numbers we predict.
+#[derive(Debug)]
+struct Operations {
+    socket: OwnedFd,
+    spawner: Ring,
+    helper: Ring,
+    door: Door,
+    /// Since when the helper has stood at its door.
+    parked: u64,
+    /// Guest threads that nobody uses, standing at their doors.
+    idle: Vec<GuestThread>,
+    next_area: u64,
+}
+
+/// A thread of a stub that runs guest code.
+#[derive(Debug)]
+pub(super) struct GuestThread {
+    /// Where it hands over to the sentry.
+    pub(super) door: Door,
+    /// Its id in our pid name space, for signals; harmless if wrong, since they are sent within its process.
+    pub(super) tid: i32,
+    /// Its area's address in the stub.
+    pub(super) area_address: u64,
+    /// Since when it has stood at its door.
+    pub(super) parked: u64,
+    area: Arc<Slot>,
+}
+
+impl GuestThread {
+    /// Its area's bytes, which the guest can write at any time.
+    pub(super) fn area(&self) -> VolatileSlice<'_> {
+        self.area.memory()
+    }
+}
+
+impl Stub {
+    /// Has the zygote clone a process and waits until its helper stands at the door.
+    pub(super) fn new(zygote: &Zygote, registry: &Registry) -> Result<Self, PlatformError> {
+        let failed = |errno: Errno| PlatformError::Resources(format!("new stub process: {errno}"));
+        let constants = *zygote.constants();
+        let control = Arc::clone(zygote.control());
+        let commands = control.allocate().map_err(failed)?;
+        let (spawner, helper) = first_commands(&commands.memory(), &constants).map_err(failed)?;
+        let socket = zygote.clone_stub(&commands)?;
+        let listener = receive_listener(socket.as_fd())?;
+        // The pid is what the helper, which runs no guest code, says at its door; until then nobody can be told of a
+        // death, but the end of the process is the end of its listener.
+        let slots = Arc::new(Slots { commands, areas: Mutex::new(Vec::new()) });
+        let hello = first_notification(&listener)?;
+        let pid = i32::try_from(hello.args[2]).map_err(|_| failed(Errno::ESRCH))?;
+        let life = registry.register(pid, Box::new(Arc::clone(&slots)));
+        let door = Door::new(listener, Arc::clone(&life));
+        let operations = Mutex::new(Operations {
+            socket,
+            spawner,
+            helper,
+            door,
+            parked: hello.id,
+            idle: Vec::new(),
+            next_area: 0,
+        });
+        Ok(Self { constants, control, life, slots, operations })
+    }
+
+    /// Whether it lives, and how to signal it.
+    pub(super) fn life(&self) -> &Arc<Life> {
+        &self.life
+    }
+
+    /// Has the helper carry out `commands`, sending `files` before: each is received by one of them, in order.
+    /// Says which error stopped it, if one did.
+    pub(super) fn execute(
+        &self,
+        commands: &[Command],
+        files: &[BorrowedFd<'_>],
+    ) -> Result<Result<(), Errno>, Gone> {
+        let mut operations = self.operations.lock();
+        let operations = &mut *operations;
+        for file in files {
+            let byte = [std::io::IoSlice::new(b"!")];
+            if let Err(errno) = send(operations.socket.as_fd(), &byte, &[*file]) {
+                // What was sent already would be taken for another file later.
+                self.life.kill();
+                return Ok(Err(errno));
+            }
+        }
+        let memory = self.slots.commands.memory();
+        operations.helper.publish(&memory, commands).map_err(|_| Gone)?;
+        operations.door.open(operations.parked)?;
+        let report = operations.door.wait()?;
+        operations.parked = report.id;
+        let error = report.args[0] as i64;
+        Ok(if error == 0 { Ok(()) } else { Err(Errno::from_raw((-error) as i32)) })
+    }
+
+    /// How many commands [`Self::execute`] takes at once.
+    pub(super) const fn batch_size() -> usize {
+        HELPER_RING_ENTRIES as usize
+    }
+
+    /// A guest thread that stands at its door.
+    pub(super) fn guest_thread(&self) -> Result<GuestThread, PlatformError> {
+        let mut operations = self.operations.lock();
+        if let Some(thread) = operations.idle.pop() {
+            return Ok(thread);
+        }
+        self.spawn(&mut operations)
+    }
+
+    /// Takes back a thread that stands at its door.
+    pub(super) fn release(&self, thread: GuestThread) {
+        if !self.life.is_dead() {
+            self.operations.lock().idle.push(thread);
+        }
+    }
+
+    fn spawn(&self, operations: &mut Operations) -> Result<GuestThread, PlatformError> {
+        let failed = |errno: Errno| PlatformError::Resources(format!("new guest thread: {errno}"));
+        if operations.next_area == MAX_AREAS {
+            return Err(failed(Errno::EAGAIN));
+        }
+        let area = Arc::new(self.control.allocate().map_err(failed)?);
+        let area_address = AREAS + operations.next_area * SLOT_SIZE;
+        operations.next_area += 1;
+        self.slots.areas.lock().push(Arc::clone(&area));
+        let memory = self.slots.commands.memory();
+        let start = start_commands(&memory, &self.constants, area_address, &area).map_err(failed)?;
+        let spawn = [Command::call(libc::SYS_clone, [THREAD_FLAGS as u64]).child(COMMANDS + STARTER_RING)];
+        let mut starter = Ring::new(&memory, STARTER_RING, SMALL_RING).map_err(failed)?;
+        starter.publish(&memory, &start).map_err(failed)?;
+        operations.spawner.publish(&memory, &spawn).map_err(failed)?;
+        operations.spawner.wake(&memory).map_err(failed)?;
+        let door = Door::new(receive_listener(operations.socket.as_fd())?, Arc::clone(&self.life));
+        let hello =
+            door.wait().map_err(|Gone| PlatformError::Dead("its first thread did not start".into()))?;
+        Ok(GuestThread { door, tid: hello.tid, area_address, parked: hello.id, area })
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.life.kill();
+    }
+}
+
+/// Fills the rings that a new process goes through by itself.
+fn first_commands(memory: &VolatileSlice<'_>, constants: &Constants) -> Result<(Ring, Ring), Errno> {
+    let transient = FD_TRANSIENT as u64;
+    let socket = FD_SOCKET as u64;
+    let mut spawner = Ring::new(memory, SPAWNER_RING, SMALL_RING)?;
+    let mut helper = Ring::new(memory, HELPER_RING, HELPER_RING_ENTRIES)?;
+    let parent = u64::from(std::process::id());
+    let first = [
+        Command::call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64]).expect(0),
+        Command::call(libc::SYS_getppid, []).expect(parent),
+        Command::call(libc::SYS_dup2, [transient, socket]).expect(socket),
+        Command::call(libc::SYS_close, [transient]).expect(0),
+        Command::call(libc::SYS_munmap, [ZYGOTE_RING, PAGE]).expect(0),
+        Command::call(libc::SYS_clone, [THREAD_FLAGS as u64]).child(COMMANDS + HELPER_RING),
+    ];
+    spawner.publish(memory, &first)?;
+    let first = [
+        install_filter(constants.helper_filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER).expect(transient),
+        Command::call(libc::SYS_sendmsg, [socket, constants.send_transient, 0]).expect(1),
+        Command::call(libc::SYS_close, [transient]).expect(0),
+        Command::call(libc::SYS_getpid, []).keep(),
+        Command::door(),
+    ];
+    helper.publish(memory, &first)?;
+    Ok((spawner, helper))
+}
+
+/// What a new guest thread does before it stands at its door for the first time.
+fn start_commands(
+    memory: &VolatileSlice<'_>,
+    constants: &Constants,
+    area_address: u64,
+    area: &Slot,
+) -> Result<[Command; 7], Errno> {
+    let transient = FD_TRANSIENT as u64;
+    let socket = FD_SOCKET as u64;
+    // struct sigaltstack { ss_sp, ss_flags, ss_size }
+    let stack = [area_address + AREA_SIGNAL_STACK, 0, SLOT_SIZE - AREA_SIGNAL_STACK];
+    let bytes: Vec<u8> = stack.iter().flat_map(|word| word.to_le_bytes()).collect();
+    memory.sub(STARTER_DATA as usize, bytes.len())?.write(&bytes)?;
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+    let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+    let map = [area_address, SLOT_SIZE, prot, flags, FD_CONTROL as u64, area.offset()];
+    Ok([
+        Command::call(libc::SYS_mmap, map).expect(area_address),
+        Command::call(libc::SYS_sigaltstack, [COMMANDS + STARTER_DATA, 0]).expect(0),
+        install_filter(constants.notify_filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER).expect(transient),
+        Command::call(libc::SYS_sendmsg, [socket, constants.send_transient, 0]).expect(1),
+        Command::call(libc::SYS_close, [transient]).expect(0),
+        install_filter(constants.trap_filter, 0).expect(0),
+        Command::enter(area_address + SLOT_SIZE - PAGE),
+    ])
+}
+
+fn install_filter(program: u64, flags: u64) -> Command {
+    Command::call(libc::SYS_seccomp, [u64::from(libc::SECCOMP_SET_MODE_FILTER), flags, program])
+}
+
+/// A listener sent by a thread that runs no guest code.
+fn receive_listener(socket: BorrowedFd<'_>) -> Result<Listener, PlatformError> {
+    let mut message = receive(socket, &mut [0; 1], Wait::Block)
+        .map_err(|errno| PlatformError::Resources(format!("stub process: {errno}")))?;
+    match message.fds.pop() {
+        Some(fd) => Ok(Listener::new(fd)),
+        None => Err(PlatformError::Resources("a stub process or thread ended while it started".into())),
+    }
+}
+
+/// The first notification of a process that is not registered yet.
+fn first_notification(listener: &Listener) -> Result<host::seccomp::Notification, PlatformError> {
+    loop {
+        match listener.receive() {
+            Ok(notification) => return Ok(notification),
+            Err(Errno::EINTR | Errno::ENOENT) if !listener.has_hung_up() => {}
+            Err(errno) => return Err(PlatformError::Resources(format!("new stub process: {errno}"))),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One guest address space: mapping operations turned into commands for the helper.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use abi::Errno;
+use parking_lot::Mutex;
+use stub::layout::{FD_MEMORY, FD_SOCKET, FD_TRANSIENT, GUEST_END};
+
+use super::command::Command;
+use super::context::StubContext;
+use super::door::Gone;
+use super::mapped::Mapped;
+use super::process::Stub;
+use super::xstate::Layout;
+use crate::{AddressSpace, Context, MapOp, MapSource, PlatformError, Protection};
+
+/// The lowest address that hosts let anybody map (`vm.mmap_min_addr`).
+pub(super) const GUEST_START: u64 = 0x1_0000;
+
+/// An address space in a stub process.
+pub(super) struct StubSpace {
+    stub: Arc<Stub>,
+    layout: Layout,
+    /// Where constants lie in the stub.
+    receive: u64,
+    mapped: Mutex<Mapped>,
+}
+
+impl StubSpace {
+    /// An empty address space in `stub`. `receive` is where the header for receiving a descriptor lies in stubs.
+    pub(super) fn new(stub: Stub, layout: Layout, receive: u64) -> Self {
+        Self { stub: Arc::new(stub), layout, receive, mapped: Mutex::new(Mapped::default()) }
+    }
+}
+
+impl AddressSpace for StubSpace {
+    fn apply(&self, ops: &[MapOp<'_>]) -> Result<(), PlatformError> {
+        for op in ops {
+            check_range(op)?;
+        }
+        let mut mapped = self.mapped.lock();
+        let mut batch =
+            Batch { stub: &self.stub, receive: self.receive, commands: Vec::new(), files: Vec::new() };
+        for op in merged(ops) {
+            batch.add(&op, &mut mapped)?;
+        }
+        batch.flush()
+    }
+
+    fn new_context(&self, parent: Option<&dyn Context>) -> Result<Box<dyn Context>, PlatformError> {
+        let image = parent.map_or_else(
+            || self.layout.initial(),
+            |parent| {
+                let mut image = vec![0; self.layout.size];
+                parent.save_xstate(&mut image);
+                self.layout.sanitize(&image)
+            },
+        );
+        let thread = self.stub.guest_thread()?;
+        let context = StubContext::new(Arc::clone(&self.stub), thread, self.layout, image)
+            .map_err(|errno| PlatformError::Resources(format!("new guest thread: {errno}")))?;
+        Ok(Box::new(context))
+    }
+}
+
+/// Commands that go to the helper together.
+struct Batch<'a> {
+    stub: &'a Stub,
+    receive: u64,
+    commands: Vec<Command>,
+    files: Vec<BorrowedFd<'a>>,
+}
+
+impl<'a> Batch<'a> {
+    fn add(&mut self, op: &MapOp<'a>, mapped: &mut Mapped) -> Result<(), PlatformError> {
+        match *op {
+            MapOp::Map { addr, len, prot, source, populate } => {
+                mapped.insert(addr.0..addr.0 + len);
+                self.map(addr.0, len, prot, source, populate)
+            }
+            MapOp::Unmap { addr, len } => {
+                mapped.remove(addr.0..addr.0 + len);
+                self.push(&[Command::call(libc::SYS_munmap, [addr.0, len])])
+            }
+            MapOp::Protect { addr, len, prot } => {
+                for part in mapped.within(addr.0..addr.0 + len) {
+                    let args = [part.start, part.end - part.start, prot_bits(prot)];
+                    self.push(&[Command::call(libc::SYS_mprotect, args)])?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn map(
+        &mut self,
+        addr: u64,
+        len: u64,
+        prot: Protection,
+        source: MapSource<'a>,
+        populate: bool,
+    ) -> Result<(), PlatformError> {
+        let fill = if populate { libc::MAP_POPULATE } else { 0 };
+        let flags = (libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE | fill) as u64;
+        let map = |fd: i32, from| {
+            Command::call(libc::SYS_mmap, [addr, len, prot_bits(prot), flags, fd as u64, from])
+        };
+        match source {
+            MapSource::Memory(from) => self.push(&[map(FD_MEMORY, from)]),
+            MapSource::File(file, from) => {
+                let dont_wait = libc::MSG_DONTWAIT as u64;
+                let receive = [FD_SOCKET as u64, self.receive, dont_wait];
+                let commands = [
+                    // Carried out even after a failure, so that no descriptor is left for a later batch.
+                    Command::call(libc::SYS_recvmsg, receive).always(),
+                    map(FD_TRANSIENT, from),
+                    Command::call(libc::SYS_close, [FD_TRANSIENT as u64]).always(),
+                ];
+                self.push(&commands)?;
+                self.files.push(file);
+                Ok(())
+            }
+        }
+    }
+
+    fn push(&mut self, commands: &[Command]) -> Result<(), PlatformError> {
+        // One entry stays for the door. Unix sockets hold ten messages by default (`net.unix.max_dgram_qlen`).
+        if self.commands.len() + commands.len() >= Stub::batch_size() || self.files.len() == 8 {
+            self.flush()?;
+        }
+        self.commands.extend_from_slice(commands);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PlatformError> {
+        if self.commands.is_empty() {
+            return Ok(());
+        }
+        self.commands.push(Command::door());
+        let result = self.stub.execute(&self.commands, &self.files);
+        self.commands.clear();
+        self.files.clear();
+        match result {
+            Ok(done) => done.map_err(PlatformError::Mapping),
+            Err(Gone) => Err(PlatformError::Dead("it ended while its mappings were changed".into())),
+        }
+    }
+}
+
+/// Neighbouring operations of one kind as one.
+fn merged<'a>(ops: &[MapOp<'a>]) -> Vec<MapOp<'a>> {
+    let mut out: Vec<MapOp<'a>> = Vec::with_capacity(ops.len());
+    for op in ops {
+        if let Some(last) = out.last_mut()
+            && let Some(both) = joined(last, op)
+        {
+            *last = both;
+            continue;
+        }
+        out.push(*op);
+    }
+    out
+}
+
+fn joined<'a>(a: &MapOp<'a>, b: &MapOp<'a>) -> Option<MapOp<'a>> {
+    match (*a, *b) {
+        (MapOp::Unmap { addr, len }, MapOp::Unmap { addr: next, len: more }) if addr.0 + len == next.0 => {
+            Some(MapOp::Unmap { addr, len: len + more })
+        }
+        (MapOp::Protect { addr, len, prot }, MapOp::Protect { addr: next, len: more, prot: other })
+            if addr.0 + len == next.0 && prot == other =>
+        {
+            Some(MapOp::Protect { addr, len: len + more, prot })
+        }
+        (
+            MapOp::Map { addr, len, prot, source: MapSource::Memory(from), populate },
+            MapOp::Map {
+                addr: next,
+                len: more,
+                prot: other,
+                source: MapSource::Memory(then),
+                populate: fill,
+            },
+        ) if addr.0 + len == next.0
+            && from.checked_add(len) == Some(then)
+            && prot == other
+            && populate == fill =>
+        {
+            let source = MapSource::Memory(from);
+            Some(MapOp::Map { addr, len: len + more, prot, source, populate })
+        }
+        _ => None,
+    }
+}
+
+/// Refuses whatever could touch the stub's own region.
+fn check_range(op: &MapOp<'_>) -> Result<(), PlatformError> {
+    let (MapOp::Map { addr, len, .. } | MapOp::Unmap { addr, len } | MapOp::Protect { addr, len, .. }) = *op;
+    let end = addr.0.checked_add(len).filter(|end| *end <= GUEST_END);
+    let is_aligned = addr.is_page_aligned() && len.is_multiple_of(abi::PAGE_SIZE);
+    if end.is_none() || addr.0 < GUEST_START || len == 0 || !is_aligned {
+        return Err(PlatformError::Mapping(Errno::EINVAL));
+    }
+    Ok(())
+}
+
+const fn prot_bits(prot: Protection) -> u64 {
+    let read = if prot.read { libc::PROT_READ } else { 0 };
+    let write = if prot.write { libc::PROT_WRITE } else { 0 };
+    let execute = if prot.execute { libc::PROT_EXEC } else { 0 };
+    (read | write | execute) as u64
+}

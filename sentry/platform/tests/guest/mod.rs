@@ -1,0 +1,134 @@
+//! A kernel for tests: loads machine code into a memory file, maps it into address spaces and runs contexts.
+#![allow(dead_code, reason = "every test file uses a part")]
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::{Regs, UserAddr};
+use host::memory::{Mapping, memfd};
+use platform::systrap::Systrap;
+use platform::{AddressSpace, Context, Event, MapOp, MapSource, Platform, Protection};
+
+pub(crate) const RX: Protection = Protection { read: true, write: false, execute: true };
+pub(crate) const RW: Protection = Protection { read: true, write: true, execute: false };
+pub(crate) const RO: Protection = Protection { read: true, write: false, execute: false };
+pub(crate) const NONE: Protection = Protection { read: false, write: false, execute: false };
+
+/// Where [`Machine::process`] puts code, data and stack.
+pub(crate) const CODE: u64 = 0x40_0000;
+pub(crate) const DATA: u64 = 0x50_0000;
+pub(crate) const STACK_TOP: u64 = 0x60_0000;
+const PAGES: u64 = 16;
+const LEN: u64 = PAGES * 4096;
+const FILE_SIZE: u64 = 256 << 20;
+
+/// Declares a piece of guest code: `guest!(name, "instruction", ...)` makes `fn name() -> &'static [u8]`.
+#[macro_export]
+macro_rules! guest {
+    ($name:ident, $($line:literal),+ $(,)?) => {
+        std::arch::global_asm!(
+            ".pushsection .rodata.guest,\"a\",@progbits",
+            concat!("guest_start_", stringify!($name), ":"),
+            $($line,)+
+            concat!("guest_end_", stringify!($name), ":"),
+            ".popsection",
+        );
+
+        fn $name() -> &'static [u8] {
+            unsafe extern "C" {
+                #[link_name = concat!("guest_start_", stringify!($name))]
+                static START: u8;
+                #[link_name = concat!("guest_end_", stringify!($name))]
+                static END: u8;
+            }
+            // SAFETY: the symbols delimit the bytes assembled above.
+            unsafe {
+                let start = &raw const START;
+                std::slice::from_raw_parts(start, (&raw const END) as usize - start as usize)
+            }
+        }
+    };
+}
+
+/// A platform with its memory file.
+pub(crate) struct Machine {
+    pub(crate) platform: Systrap,
+    pub(crate) memory: OwnedFd,
+    pub(crate) direct: Mapping,
+    next: AtomicU64,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Self {
+        let memory = memfd(c"guest-memory", FILE_SIZE).unwrap();
+        let direct = Mapping::shared(memory.as_fd(), 0, FILE_SIZE as usize, true).unwrap();
+        let platform = Systrap::new(memory.as_fd()).unwrap();
+        Self { platform, memory, direct, next: AtomicU64::new(0) }
+    }
+
+    /// Fresh bytes of the memory file.
+    pub(crate) fn allocate(&self, len: u64) -> u64 {
+        let at = self.next.fetch_add(len, Ordering::SeqCst);
+        assert!(at + len <= FILE_SIZE, "the test's memory file is full");
+        at
+    }
+
+    /// An address space with code, a page run of data, and a stack.
+    pub(crate) fn process(&self, code: &[u8]) -> Process {
+        let space = self.platform.new_address_space().unwrap();
+        let memory = self.allocate(3 * LEN);
+        self.direct.slice(memory, code.len()).unwrap().write(code).unwrap();
+        let map = |addr, prot, from| MapOp::Map {
+            addr: UserAddr(addr),
+            len: LEN,
+            prot,
+            source: MapSource::Memory(from),
+            populate: true,
+        };
+        let ops =
+            [map(CODE, RX, memory), map(DATA, RW, memory + LEN), map(STACK_TOP - LEN, RW, memory + 2 * LEN)];
+        space.apply(&ops).unwrap();
+        Process { space, data: memory + LEN }
+    }
+}
+
+/// An address space made by [`Machine::process`].
+pub(crate) struct Process {
+    pub(crate) space: Arc<dyn AddressSpace>,
+    /// Where its data lies in the memory file.
+    pub(crate) data: u64,
+}
+
+impl Process {
+    pub(crate) fn thread(&self) -> Thread {
+        let regs = Regs { rip: CODE, rsp: STACK_TOP - 64, rflags: 0x202, ..Regs::default() };
+        Thread { context: self.space.new_context(None).unwrap(), regs }
+    }
+}
+
+/// A context with its registers.
+pub(crate) struct Thread {
+    pub(crate) context: Box<dyn Context>,
+    pub(crate) regs: Regs,
+}
+
+impl Thread {
+    pub(crate) fn run(&mut self) -> Event {
+        self.context.run(&mut self.regs)
+    }
+
+    /// Runs to the next system call and gives its number and arguments.
+    pub(crate) fn syscall(&mut self) -> (u64, [u64; 6]) {
+        match self.run() {
+            Event::Syscall => (self.regs.orig_rax, self.regs.syscall_args()),
+            other => panic!("expected a system call, got {other:?} at {:#x}", self.regs.rip),
+        }
+    }
+
+    /// Answers the current system call and runs to the next.
+    pub(crate) fn answer(&mut self, value: u64) -> (u64, [u64; 6]) {
+        self.regs.rax = value;
+        self.syscall()
+    }
+}

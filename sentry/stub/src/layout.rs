@@ -1,0 +1,113 @@
+//! Where things lie in a stub process and in the control file, and the format of commands.
+//!
+//! The control file is a memfd of *slots*. Slot 0 belongs to the platform (constants, the zygote's commands); every
+//! stub has one slot of commands, and every guest thread one slot that is its *area*.
+
+/// Bytes in a page.
+pub const PAGE: u64 = 4096;
+
+/// The end of guest addresses; everything from here to [`TASK_END`] is the stub's.
+pub const GUEST_END: u64 = 0x7ff0_0000_0000;
+/// The end of user space with four-level page tables.
+pub const TASK_END: u64 = 0x7fff_ffff_f000;
+
+/// The code, read and execute only.
+pub const IMAGE: u64 = GUEST_END;
+/// Bytes of address space that the code takes.
+pub const IMAGE_SIZE: u64 = 4 * PAGE;
+/// Filters, message headers: read-only, the same in every stub.
+pub const CONSTANTS: u64 = IMAGE + 0x10_0000;
+/// The zygote's commands; unmapped in stubs.
+pub const ZYGOTE_RING: u64 = IMAGE + 0x20_0000;
+/// This stub's commands: read-only.
+pub const COMMANDS: u64 = IMAGE + 0x30_0000;
+/// A page that the kernel may write to on the helper's behalf and nobody reads.
+pub const SCRATCH: u64 = IMAGE + 0x40_0000;
+/// The first area of a guest thread; each lies at a multiple of its size. Readable and writable.
+pub const AREAS: u64 = IMAGE + 0x1_0000_0000;
+/// How many areas fit.
+pub const MAX_AREAS: u64 = (TASK_END - AREAS) / SLOT_SIZE;
+
+/// Bytes in a slot of the control file.
+pub const SLOT_SIZE: u64 = 8 * PAGE;
+/// Slots that the control file can have.
+pub const MAX_SLOTS: u64 = 1 << 17;
+
+/// In slot 0: the page of constants.
+pub const SLOT0_CONSTANTS: u64 = 0;
+/// In slot 0: the zygote's command ring.
+pub const SLOT0_RING: u64 = PAGE;
+
+/// In a stub's slot: the spawner's ring, one page.
+pub const SPAWNER_RING: u64 = 0;
+/// In a stub's slot: the ring of the thread that is starting, one page.
+pub const STARTER_RING: u64 = PAGE;
+/// In the starter's page: room for what its commands point to.
+pub const STARTER_DATA: u64 = STARTER_RING + 0xc00;
+/// In a stub's slot: the helper's ring, five pages.
+pub const HELPER_RING: u64 = 2 * PAGE;
+/// Bytes of a stub's slot that it may only read.
+pub const COMMANDS_SIZE: u64 = 7 * PAGE;
+/// In a stub's slot: the scratch page.
+pub const SLOT_SCRATCH: u64 = 7 * PAGE;
+
+/// Entries in a ring of one page.
+pub const SMALL_RING: u32 = 32;
+/// Entries in the helper's ring.
+pub const HELPER_RING_ENTRIES: u32 = 256;
+
+/// In a ring: how many commands have ever been put in (`u32`, a futex).
+pub const RING_TAIL: u64 = 0;
+/// In a ring: its number of entries minus one (`u32`); a power of two minus one.
+pub const RING_MASK: u64 = 4;
+/// In a ring: its first entry.
+pub const RING_ENTRIES: u64 = 64;
+
+/// Bytes in a command.
+pub const ENTRY_SIZE: u64 = 64;
+/// In a command: the call's number (`u32`).
+pub const ENTRY_NR: u64 = 0;
+/// In a command: its flags (`u32`).
+pub const ENTRY_FLAGS: u64 = 4;
+/// In a command: six arguments.
+pub const ENTRY_ARGS: u64 = 8;
+/// In a command: a value that flags give a meaning to.
+pub const ENTRY_EXTRA: u64 = 56;
+
+/// The call makes a child: there, go on with the ring at `extra`.
+pub const FLAG_CHILD: u32 = 1;
+/// The result must be `extra`; otherwise the process ends.
+pub const FLAG_EXPECT: u32 = 2;
+/// Carry out also after a failure, and a failure of this one counts for nothing.
+pub const FLAG_ALWAYS: u32 = 4;
+/// Report the result at the door.
+pub const FLAG_KEEP: u32 = 8;
+/// Not a call: report at the door and wait there.
+pub const FLAG_DOOR: u32 = 16;
+/// Not a call: become a guest thread whose stack lies at the first argument.
+pub const FLAG_ENTER: u32 = 32;
+
+/// The number of the call that is the door. No such call exists.
+pub const DOOR_NR: u32 = 0x0d00;
+
+/// In an area: a word for hand-over by spinning.
+pub const AREA_STATE: u64 = 0x08;
+/// In an area: the guest's `fs` base.
+pub const AREA_FS: u64 = 0x10;
+/// In an area: the guest's `gs` base.
+pub const AREA_GS: u64 = 0x18;
+/// In an area: the stack pointer with which to call `rt_sigreturn`.
+pub const AREA_STACK: u64 = 0x20;
+/// In an area: the lowest byte of the signal stack. Below it, from the second page on, is spare room.
+pub const AREA_SIGNAL_STACK: u64 = 4 * PAGE;
+/// In an area: where the sentry builds a frame for a thread that has none. It ends at the area's end.
+pub const AREA_FIRST_FRAME: u64 = SLOT_SIZE - PAGE;
+
+/// Descriptors of a stub: the sandbox's memory.
+pub const FD_MEMORY: i32 = 0;
+/// Descriptors of a stub: the control file.
+pub const FD_CONTROL: i32 = 1;
+/// Descriptors of a stub: the socket to the sentry.
+pub const FD_SOCKET: i32 = 2;
+/// Descriptors of a stub: the lowest free one, where whatever it is sent arrives.
+pub const FD_TRANSIENT: i32 = 3;
