@@ -27,6 +27,8 @@ pub const RULES: &[Rule] = &[
     // The last words on standard error.
     Rule::when(nr::SYS_write, "write", &[ArgCheck::Eq32(0, 2)]),
     Rule::any(nr::SYS_close, "close"),
+    // `F_GETFD`: Rust's library looks before it closes, in builds with debug assertions.
+    Rule::when(nr::SYS_fcntl, "fcntl", &[ArgCheck::Eq32(1, 1)]),
     // Looking.
     Rule::when(nr::SYS_openat, "openat", &[NO_FOLLOW]),
     Rule::when(nr::SYS_statx, "statx", &[ArgCheck::Masked { arg: 2, mask: 0x100, value: 0x100 }]),

@@ -8,15 +8,14 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use abi::{Errno, Result};
 use gofer_protocol::{Event, EventBatch, Header, MessageKind, Name, NodeId, Transport, encode};
 use host::fs::{self, Inotify, InotifyEvents, WatchMask};
 use host::unix;
-use parking_lot::Mutex;
 
 use crate::server::Server;
 
@@ -68,14 +67,19 @@ impl Watches {
         });
         let of_thread = Arc::clone(&shared);
         let transport = Transport::new(ours);
+        // A thread's first calls are not in the allow-list that is armed next.
+        let has_started = Arc::new(Barrier::new(2));
+        let of_both = Arc::clone(&has_started);
         std::thread::Builder::new()
             .name("gofer-events".into())
             .stack_size(128 << 10)
             .spawn(move || {
+                of_both.wait();
                 of_thread.forward(&transport);
                 of_thread.is_alive.store(false, Ordering::Relaxed);
             })
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EAGAIN.raw())))?;
+        has_started.wait();
         Ok((Self { shared, limit }, theirs))
     }
 
@@ -85,7 +89,7 @@ impl Watches {
 
     /// Watches a path relative to the working directory for `node`.
     fn add(&self, node: NodeId, path: &[u8], is_dir: bool) -> Result<i32> {
-        let mut known = self.shared.known.lock();
+        let mut known = self.shared.known();
         if known.len() >= self.limit {
             return Err(Errno::ENOSPC);
         }
@@ -100,7 +104,7 @@ impl Watches {
 
     /// `node` no longer needs its watch.
     pub(crate) fn remove(&self, node: NodeId, watch: i32) {
-        let mut known = self.shared.known.lock();
+        let mut known = self.shared.known();
         let Some(nodes) = known.get_mut(&watch) else { return };
         nodes.retain(|other| *other != node);
         if nodes.is_empty() {
@@ -112,7 +116,7 @@ impl Watches {
 
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.shared.known.lock().len()
+        self.shared.known().len()
     }
 }
 
@@ -127,6 +131,11 @@ impl Drop for Watches {
 }
 
 impl Shared {
+    /// A lock of the standard library's: it needs no call but `futex`.
+    fn known(&self) -> MutexGuard<'_, HashMap<i32, Vec<NodeId>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forward(&self, transport: &Transport) {
         let mut buffer = vec![0; BUFFER];
         let mut id = 0;
@@ -150,7 +159,7 @@ impl Shared {
     }
 
     fn translate<'a>(&self, events: InotifyEvents<'a>) -> EventBatch<'a> {
-        let mut known = self.known.lock();
+        let mut known = self.known();
         let mut batch = EventBatch { events: Vec::new() };
         for event in events {
             if event.mask.contains(WatchMask::OVERFLOW) {
