@@ -44,3 +44,44 @@ pub struct Timeval {
     pub tv_sec: i64,
     pub tv_usec: i64,
 }
+
+impl Timeval {
+    /// From nanoseconds.
+    #[must_use]
+    pub fn from_ns(ns: i64) -> Self {
+        Self { tv_sec: ns.div_euclid(NSEC_PER_SEC), tv_usec: ns.rem_euclid(NSEC_PER_SEC) / 1000 }
+    }
+
+    /// In nanoseconds, saturating.
+    #[must_use]
+    pub fn to_ns(self) -> i64 {
+        self.tv_sec.saturating_mul(NSEC_PER_SEC).saturating_add(self.tv_usec.saturating_mul(1000))
+    }
+
+    /// Whether it is not negative and its microseconds are below a second.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        self.tv_sec >= 0 && (0..1_000_000).contains(&self.tv_usec)
+    }
+}
+
+/// `struct itimerspec`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs, reason = "Linux's names")]
+#[repr(C)]
+pub struct Itimerspec {
+    pub it_interval: Timespec,
+    pub it_value: Timespec,
+}
+
+/// `struct itimerval`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs, reason = "Linux's names")]
+#[repr(C)]
+pub struct Itimerval {
+    pub it_interval: Timeval,
+    pub it_value: Timeval,
+}
+
+/// `TIMER_ABSTIME`.
+pub const TIMER_ABSTIME: u64 = 1;

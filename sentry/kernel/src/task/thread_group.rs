@@ -15,6 +15,7 @@ use super::{
 };
 use crate::Kernel;
 use crate::signal::{GroupStop, SignalActions, SignalState};
+use crate::time::ProcessTimers;
 use crate::vfs::File;
 
 /// A process: tasks that share signals, limits, timers and a parent.
@@ -41,6 +42,7 @@ pub struct ThreadGroup {
     exe: RwLock<Option<Arc<File>>>,
     flags: Flags,
     oom_score_adj: AtomicI32,
+    timers: ProcessTimers,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +121,7 @@ impl ThreadGroup {
             exe: RwLock::new(new.exe),
             flags: Flags::default(),
             oom_score_adj: AtomicI32::new(new.oom_score_adj),
+            timers: ProcessTimers::default(),
         }
     }
 
@@ -302,6 +305,12 @@ impl ThreadGroup {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         matches!(self.signal.lock().stop, GroupStop::Stopped(_))
+    }
+
+    /// Its timers.
+    #[must_use]
+    pub fn timers(&self) -> &ProcessTimers {
+        &self.timers
     }
 
     /// The program it runs (`/proc/[pid]/exe`).
