@@ -1,0 +1,152 @@
+//! Several threads in one address space, several address spaces, interrupts.
+
+mod guest;
+
+use std::time::{Duration, Instant};
+
+use abi::Regs;
+use platform::Event;
+
+use self::guest::{CODE, DATA, Machine, STACK_TOP, Thread};
+
+guest!(count, "2: lock inc dword ptr [rdi]", "mov eax, 24", "syscall", "jmp 2b");
+guest!(spin, "2: pause", "jmp 2b");
+
+#[test]
+fn threads_share_memory_and_keep_their_registers() {
+    const THREADS: u32 = 8;
+    const ROUNDS: u32 = 2000;
+    let machine = Machine::new();
+    let process = machine.process(count());
+    std::thread::scope(|scope| {
+        for n in 0..u64::from(THREADS) {
+            let mut thread = process.thread();
+            scope.spawn(move || {
+                (thread.regs.rdi, thread.regs.r15, thread.regs.fs_base) = (DATA, n, n << 12);
+                for _ in 0..ROUNDS {
+                    assert_eq!(thread.syscall().0, 24);
+                    assert_eq!((thread.regs.r15, thread.regs.fs_base), (n, n << 12));
+                }
+            });
+        }
+    });
+    assert_eq!(machine.direct.slice(process.data, 4).unwrap().load_u32(0), Ok(THREADS * ROUNDS));
+}
+
+#[test]
+fn a_dropped_context_leaves_a_clean_thread_to_the_next() {
+    let machine = Machine::new();
+    let process = machine.process(count());
+    for n in 0..50_u64 {
+        let mut thread = process.thread();
+        assert_eq!(thread.regs, Regs { rip: CODE, rsp: STACK_TOP - 64, rflags: 0x202, ..Regs::default() });
+        (thread.regs.rdi, thread.regs.rbx) = (DATA, n);
+        thread.syscall();
+        let other = process.thread();
+        drop(thread);
+        drop(other);
+    }
+    assert_eq!(machine.direct.slice(process.data, 4).unwrap().load_u32(0), Ok(50));
+}
+
+#[test]
+fn address_spaces_are_separate() {
+    let machine = Machine::new();
+    let processes: Vec<_> = (0..6).map(|_| machine.process(count())).collect();
+    for (n, process) in (1..).zip(&processes) {
+        let mut thread = process.thread();
+        thread.regs.rdi = DATA;
+        for _ in 0..n {
+            thread.syscall();
+        }
+    }
+    for (n, process) in (1..).zip(&processes) {
+        assert_eq!(machine.direct.slice(process.data, 4).unwrap().load_u32(0), Ok(n));
+    }
+}
+
+#[test]
+fn address_spaces_can_be_made_by_several_threads_at_once() {
+    let machine = Machine::new();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let mut thread = machine.process(count()).thread();
+                    thread.regs.rdi = DATA;
+                    thread.syscall();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_context_outlives_its_address_space_handle() {
+    let machine = Machine::new();
+    let mut thread = machine.process(count()).thread();
+    thread.regs.rdi = DATA;
+    thread.syscall();
+    thread.syscall();
+}
+
+#[test]
+fn an_interrupt_stops_a_spinning_guest() {
+    let machine = Machine::new();
+    let process = machine.process(spin());
+    let mut thread = process.thread();
+    let interrupter = thread.context.interrupter();
+    let helper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        interrupter.interrupt();
+        Instant::now()
+    });
+    assert!(matches!(thread.run(), Event::Interrupted));
+    assert!(helper.join().unwrap().elapsed() < Duration::from_millis(200));
+}
+
+#[test]
+fn an_interrupt_before_running_is_not_lost_and_counts_once() {
+    let machine = Machine::new();
+    let process = machine.process(count());
+    let Thread { mut context, mut regs } = process.thread();
+    regs.rdi = DATA;
+    let interrupter = context.interrupter();
+    for _ in 0..3 {
+        interrupter.interrupt();
+        interrupter.interrupt();
+        assert!(matches!(context.run(&mut regs), Event::Interrupted));
+        assert_eq!(regs.rip, CODE, "no guest code ran");
+        assert!(matches!(context.run(&mut regs), Event::Syscall));
+        regs.rip = CODE;
+    }
+}
+
+#[test]
+fn interrupts_race_with_calls() {
+    let machine = Machine::new();
+    let process = machine.process(count());
+    let Thread { mut context, mut regs } = process.thread();
+    regs.rdi = DATA;
+    let interrupter = context.interrupter();
+    let (mut calls, mut interrupts) = (0_u32, 0_u32);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            for _ in 0..2000 {
+                interrupter.interrupt();
+                std::thread::sleep(Duration::from_micros(20));
+            }
+        });
+        while !sender.is_finished() {
+            match context.run(&mut regs) {
+                Event::Syscall => calls += 1,
+                Event::Interrupted => interrupts += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    while matches!(context.run(&mut regs), Event::Interrupted) {}
+    let counted = machine.direct.slice(process.data, 4).unwrap().load_u32(0).unwrap();
+    assert!(interrupts > 0);
+    assert_eq!(counted, calls + 1);
+}
