@@ -40,7 +40,6 @@ use crate::{AddressSpace, Platform, PlatformError};
 #[derive(Debug)]
 pub struct Systrap {
     layout: Layout,
-    registry: Arc<Registry>,
     zygote: Zygote,
 }
 
@@ -61,13 +60,13 @@ impl Systrap {
         let constants = Constants::write(&control.platform_slot()).map_err(failed)?;
         let registry = Arc::new(Registry::default());
         let zygote = Zygote::start(memory, control, constants, &registry)?;
-        Ok(Self { layout, registry, zygote })
+        Ok(Self { layout, zygote })
     }
 }
 
 impl Platform for Systrap {
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        let stub = Stub::new(&self.zygote, &self.registry)?;
+        let stub = Stub::new(&self.zygote)?;
         Ok(Arc::new(StubSpace::new(stub, self.layout, self.zygote.constants().receive)))
     }
 

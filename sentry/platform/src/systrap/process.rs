@@ -22,7 +22,7 @@ use super::command::{Command, Ring};
 use super::constants::Constants;
 use super::control::{ControlFile, Slot};
 use super::door::{Door, Gone};
-use super::life::{Life, Registry};
+use super::life::Life;
 use super::zygote::Zygote;
 use crate::PlatformError;
 
@@ -88,21 +88,23 @@ impl GuestThread {
 
 impl Stub {
     /// Has the zygote clone a process and waits until its helper stands at the door.
-    pub(super) fn new(zygote: &Zygote, registry: &Registry) -> Result<Self, PlatformError> {
+    pub(super) fn new(zygote: &Zygote) -> Result<Self, PlatformError> {
         let failed = |errno: Errno| PlatformError::Resources(format!("new stub process: {errno}"));
         let constants = *zygote.constants();
         let control = Arc::clone(zygote.control());
         let commands = control.allocate().map_err(failed)?;
         let (spawner, helper) = first_commands(&commands.memory(), &constants).map_err(failed)?;
-        let socket = zygote.clone_stub(&commands)?;
-        let listener = receive_listener(socket.as_fd())?;
-        // The pid is what the helper, which runs no guest code, says at its door; until then nobody can be told of a
-        // death, but the end of the process is the end of its listener.
         let slots = Arc::new(Slots { commands, areas: Mutex::new(Vec::new()) });
-        let hello = first_notification(&listener)?;
-        let pid = i32::try_from(hello.args[2]).map_err(|_| failed(Errno::ESRCH))?;
-        let life = registry.register(pid, Box::new(Arc::clone(&slots)));
-        let door = Door::new(listener, Arc::clone(&life));
+        let greet = |socket: &OwnedFd| {
+            let listener = receive_listener(socket.as_fd())?;
+            // The pid is what the helper, which runs no guest code, says at its door; until then nobody can be told
+            // of a death, but the end of the process is the end of its listener.
+            let hello = first_notification(&listener)?;
+            let pid = i32::try_from(hello.args[2]).map_err(|_| failed(Errno::ESRCH))?;
+            let life = zygote.registry().register(pid, Box::new(Arc::clone(&slots)));
+            Ok((Door::new(listener, Arc::clone(&life)), hello, life))
+        };
+        let (socket, (door, hello, life)) = zygote.clone_stub(&slots.commands, greet)?;
         let operations = Mutex::new(Operations {
             socket,
             spawner,

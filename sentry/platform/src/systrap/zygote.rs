@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
 use abi::Errno;
-use host::memory::memfd;
+use host::memory::{VolatileSlice, memfd};
 use host::unix::{Kind, Wait, pair, receive, send};
 use parking_lot::Mutex;
 use stub::layout::{
@@ -36,6 +36,7 @@ const HANDLED: [i32; 7] =
 pub(super) struct Zygote {
     control: Arc<ControlFile>,
     constants: Constants,
+    registry: Arc<Registry>,
     life: Arc<Life>,
     /// One stub is made at a time.
     channel: Mutex<Channel>,
@@ -79,7 +80,8 @@ impl Zygote {
             let why = "a stub process cannot be set up (are system mappings sealed on this host?)";
             return Err(PlatformError::Unsupported(why.into()));
         }
-        Ok(Self { control, constants, life, channel: Mutex::new(Channel { ring, socket }) })
+        let registry = Arc::clone(registry);
+        Ok(Self { control, constants, registry, life, channel: Mutex::new(Channel { ring, socket }) })
     }
 
     /// The control file.
@@ -87,13 +89,24 @@ impl Zygote {
         &self.control
     }
 
+    /// Who lives.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Where constants lie in stubs.
     pub(super) fn constants(&self) -> &Constants {
         &self.constants
     }
 
-    /// Clones a process that carries out the spawner's ring in `slot`, with the other end of the socket returned.
-    pub(super) fn clone_stub(&self, slot: &Slot) -> Result<OwnedFd, PlatformError> {
+    /// Clones a process that carries out the spawner's ring in `slot`, and waits for its sign of life: `greet` gets
+    /// our end of its socket. Only then may the zygote's ring go on, since the child still reads the command that
+    /// made it.
+    pub(super) fn clone_stub<T>(
+        &self,
+        slot: &Slot,
+        greet: impl FnOnce(&OwnedFd) -> Result<T, PlatformError>,
+    ) -> Result<(OwnedFd, T), PlatformError> {
         let mut channel = self.channel.lock();
         if self.life.is_dead() {
             return Err(PlatformError::Resources("the zygote process is gone".into()));
@@ -113,16 +126,23 @@ impl Zygote {
                 .always(),
             Command::call(libc::SYS_close, [FD_TRANSIENT as u64]).always(),
         ];
-        let give = || {
-            let (ours, theirs) = pair(Kind::SeqPacket)?;
-            send(channel.socket.as_fd(), &[IoSlice::new(b"!")], &[theirs.as_fd()])?;
-            let slot0 = self.control.platform_slot();
-            channel.ring.publish(&slot0, &commands)?;
-            channel.ring.wake(&slot0)?;
-            Ok(ours)
-        };
-        let mut give = give;
-        give().map_err(|errno: Errno| PlatformError::Resources(format!("new stub process: {errno}")))
+        self.registry.prepare();
+        let socket = channel
+            .order(&self.control.platform_slot(), &commands)
+            .map_err(|errno| PlatformError::Resources(format!("new stub process: {errno}")))?;
+        let greeting = greet(&socket)?;
+        Ok((socket, greeting))
+    }
+}
+
+impl Channel {
+    /// Gives the zygote one end of a new socket pair and commands that use it; returns the other end.
+    fn order(&mut self, slot0: &VolatileSlice<'_>, commands: &[Command]) -> Result<OwnedFd, Errno> {
+        let (ours, theirs) = pair(Kind::SeqPacket)?;
+        send(self.socket.as_fd(), &[IoSlice::new(b"!")], &[theirs.as_fd()])?;
+        self.ring.publish(slot0, commands)?;
+        self.ring.wake(slot0)?;
+        Ok(ours)
     }
 }
 
