@@ -6,6 +6,7 @@
 
 pub mod addr;
 pub mod errno;
+pub mod fcntl;
 pub mod fs;
 pub mod mount;
 pub mod poll;

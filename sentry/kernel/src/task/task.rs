@@ -246,7 +246,7 @@ impl Task {
         *self.creds.write() = Arc::new(creds);
     }
 
-    pub(super) fn set_fd_table(&self, fds: Arc<FdTable>) -> Arc<FdTable> {
+    pub(crate) fn set_fd_table(&self, fds: Arc<FdTable>) -> Arc<FdTable> {
         std::mem::replace(&mut self.fds.write(), fds)
     }
 

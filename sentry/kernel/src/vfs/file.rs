@@ -155,6 +155,11 @@ impl File {
         self.position.lock()
     }
 
+    /// Who holds the flock(2) and OFD locks made through this description.
+    pub(crate) fn lock_owner(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// Who is told of readiness.
     #[must_use]
     pub fn signal_owner(&self) -> SignalOwner {
@@ -196,9 +201,8 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        let address = std::ptr::from_ref(self).addr();
         let common = self.inode().common();
-        common.release_file_locks(address);
+        common.release_file_locks(self.lock_owner());
         if self.is_counted {
             common.end_write();
         }

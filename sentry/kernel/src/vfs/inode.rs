@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use abi::fcntl::Seals;
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
 use bitflags::bitflags;
 
@@ -280,6 +281,24 @@ pub trait Inode: Send + Sync + Any {
     /// Extended attributes, where the file system has them.
     fn xattr(&self) -> Option<&dyn Xattr> {
         None
+    }
+
+    /// The seals on a memfd.
+    ///
+    /// # Errors
+    /// `EINVAL` where the file cannot be sealed.
+    fn seals(&self) -> Result<Seals> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Adds seals.
+    ///
+    /// # Errors
+    /// `EINVAL` where the file cannot be sealed, `EPERM` where it is sealed against it, `EBUSY` while it is mapped
+    /// writable and shared.
+    fn add_seals(&self, seals: Seals) -> Result<()> {
+        let _ = seals;
+        Err(Errno::EINVAL)
     }
 
     /// Allocates, punches or zeroes a range: fallocate(2).

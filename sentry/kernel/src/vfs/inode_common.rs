@@ -10,6 +10,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use abi::{Errno, Result};
 use parking_lot::Mutex;
 
+use super::locks::{FileLocks, LockOwner, RangeLock};
+
 type Anything = dyn Any + Send + Sync;
 
 /// The VFS's part of an inode. A file system embeds one in each of its inodes.
@@ -23,6 +25,7 @@ pub struct InodeCommon {
 /// What few inodes have. Locks: all leaves.
 #[derive(Debug, Default)]
 struct Rare {
+    locks: FileLocks,
     fifo: Mutex<Option<Weak<Anything>>>,
     socket: Mutex<Option<Weak<Anything>>>,
 }
@@ -71,12 +74,23 @@ impl InodeCommon {
 
     /// Gives up the POSIX locks made through the descriptor table `owner`.
     pub(crate) fn release_posix_locks(&self, owner: usize) {
-        let _ = owner;
+        if let Some(rare) = self.rare.get() {
+            rare.locks.unlock(LockOwner::Table(owner), 0, RangeLock::TO_END);
+        }
     }
 
     /// Gives up the flock(2) and OFD locks of the open file `owner`.
     pub(crate) fn release_file_locks(&self, owner: usize) {
-        let _ = owner;
+        if let Some(rare) = self.rare.get() {
+            rare.locks.unlock_whole(owner);
+            rare.locks.unlock(LockOwner::File(owner), 0, RangeLock::TO_END);
+        }
+    }
+
+    /// The advisory locks on the file.
+    #[must_use]
+    pub fn locks(&self) -> &FileLocks {
+        &self.rare().locks
     }
 
     fn rare(&self) -> &Rare {

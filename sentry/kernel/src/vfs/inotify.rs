@@ -54,3 +54,13 @@ pub(super) fn on_move(
 pub(super) fn on_replaced(victim: &Arc<Dentry>) {
     let _ = victim;
 }
+
+/// Tells watchers that an open file was read.
+pub(crate) fn note_access(file: &File) {
+    let _ = file;
+}
+
+/// Tells watchers that an open file was written.
+pub(crate) fn note_modify(file: &File) {
+    on_modify(&file.path().dentry);
+}

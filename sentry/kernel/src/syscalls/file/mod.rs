@@ -1,6 +1,133 @@
 //! System calls on files and directories.
 
-use super::table::Row;
+mod access;
+mod args;
+mod attributes;
+mod cwd;
+mod dup;
+mod fcntl;
+mod getdents;
+mod ioctl;
+mod lock;
+mod names;
+mod open;
+mod read_write;
+mod seek;
+mod stat;
+mod sync;
+
+use abi::OpenFlags;
+
+use super::table::{Arg, Row};
+
+/// `O_*` as `--strace` names them.
+const OPEN_FLAGS: &[(u64, &str)] = &[
+    (OpenFlags::WRONLY.bits() as u64, "O_WRONLY"),
+    (OpenFlags::RDWR.bits() as u64, "O_RDWR"),
+    (OpenFlags::CREAT.bits() as u64, "O_CREAT"),
+    (OpenFlags::EXCL.bits() as u64, "O_EXCL"),
+    (OpenFlags::NOCTTY.bits() as u64, "O_NOCTTY"),
+    (OpenFlags::TRUNC.bits() as u64, "O_TRUNC"),
+    (OpenFlags::APPEND.bits() as u64, "O_APPEND"),
+    (OpenFlags::NONBLOCK.bits() as u64, "O_NONBLOCK"),
+    (OpenFlags::DSYNC.bits() as u64, "O_DSYNC"),
+    (OpenFlags::ASYNC.bits() as u64, "O_ASYNC"),
+    (OpenFlags::DIRECT.bits() as u64, "O_DIRECT"),
+    (OpenFlags::DIRECTORY.bits() as u64, "O_DIRECTORY"),
+    (OpenFlags::NOFOLLOW.bits() as u64, "O_NOFOLLOW"),
+    (OpenFlags::NOATIME.bits() as u64, "O_NOATIME"),
+    (OpenFlags::CLOEXEC.bits() as u64, "O_CLOEXEC"),
+    (OpenFlags::PATH.bits() as u64, "O_PATH"),
+];
 
 /// The rows of this family.
-pub(crate) const TABLE: &[Row] = &[];
+pub(crate) const TABLE: &[Row] = &[
+    Row::full(0, "read", &[Arg::Fd, Arg::OutBuf, Arg::Size], read_write::read),
+    Row::full(1, "write", &[Arg::Fd, Arg::InBuf(2), Arg::Size], read_write::write),
+    Row::full(2, "open", &[Arg::Path, Arg::Flags(OPEN_FLAGS), Arg::Mode], open::open),
+    Row::full(3, "close", &[Arg::Fd], open::close),
+    Row::full(4, "stat", &[Arg::Path, Arg::Hex], stat::stat),
+    Row::full(5, "fstat", &[Arg::Fd, Arg::Hex], stat::fstat),
+    Row::full(6, "lstat", &[Arg::Path, Arg::Hex], stat::lstat),
+    Row::full(8, "lseek", &[Arg::Fd, Arg::Int, Arg::Int], seek::lseek),
+    Row::full(16, "ioctl", &[Arg::Fd, Arg::Hex, Arg::Hex], ioctl::ioctl),
+    Row::full(17, "pread64", &[Arg::Fd, Arg::OutBuf, Arg::Size, Arg::Int], read_write::pread64),
+    Row::full(18, "pwrite64", &[Arg::Fd, Arg::InBuf(2), Arg::Size, Arg::Int], read_write::pwrite64),
+    Row::full(19, "readv", &[Arg::Fd, Arg::Hex, Arg::Size], read_write::readv),
+    Row::full(20, "writev", &[Arg::Fd, Arg::Hex, Arg::Size], read_write::writev),
+    Row::full(21, "access", &[Arg::Path, Arg::Int], access::access),
+    Row::full(32, "dup", &[Arg::Fd], dup::dup),
+    Row::full(33, "dup2", &[Arg::Fd, Arg::Fd], dup::dup2),
+    Row::full(72, "fcntl", &[Arg::Fd, Arg::Int, Arg::Hex], fcntl::fcntl),
+    Row::full(73, "flock", &[Arg::Fd, Arg::Int], lock::flock),
+    Row::full(74, "fsync", &[Arg::Fd], sync::fsync),
+    Row::full(75, "fdatasync", &[Arg::Fd], sync::fdatasync),
+    Row::full(76, "truncate", &[Arg::Path, Arg::Int], attributes::truncate),
+    Row::full(77, "ftruncate", &[Arg::Fd, Arg::Int], attributes::ftruncate),
+    Row::full(78, "getdents", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents),
+    Row::full(79, "getcwd", &[Arg::Hex, Arg::Size], cwd::getcwd),
+    Row::full(80, "chdir", &[Arg::Path], cwd::chdir),
+    Row::full(81, "fchdir", &[Arg::Fd], cwd::fchdir),
+    Row::full(82, "rename", &[Arg::Path, Arg::Path], names::rename),
+    Row::full(83, "mkdir", &[Arg::Path, Arg::Mode], names::mkdir),
+    Row::full(84, "rmdir", &[Arg::Path], names::rmdir),
+    Row::full(85, "creat", &[Arg::Path, Arg::Mode], open::creat),
+    Row::full(86, "link", &[Arg::Path, Arg::Path], names::link),
+    Row::full(87, "unlink", &[Arg::Path], names::unlink),
+    Row::full(88, "symlink", &[Arg::Str, Arg::Path], names::symlink),
+    Row::full(89, "readlink", &[Arg::Path, Arg::Hex, Arg::Size], names::readlink),
+    Row::full(90, "chmod", &[Arg::Path, Arg::Mode], attributes::chmod),
+    Row::full(91, "fchmod", &[Arg::Fd, Arg::Mode], attributes::fchmod),
+    Row::full(92, "chown", &[Arg::Path, Arg::Int, Arg::Int], attributes::chown),
+    Row::full(93, "fchown", &[Arg::Fd, Arg::Int, Arg::Int], attributes::fchown),
+    Row::full(94, "lchown", &[Arg::Path, Arg::Int, Arg::Int], attributes::lchown),
+    Row::full(95, "umask", &[Arg::Mode], cwd::umask),
+    Row::full(132, "utime", &[Arg::Path, Arg::Hex], attributes::utime),
+    Row::full(133, "mknod", &[Arg::Path, Arg::Mode, Arg::Hex], names::mknod),
+    Row::full(137, "statfs", &[Arg::Path, Arg::Hex], sync::statfs),
+    Row::full(138, "fstatfs", &[Arg::Fd, Arg::Hex], sync::fstatfs),
+    Row::full(161, "chroot", &[Arg::Path], cwd::chroot),
+    Row::full(162, "sync", &[], sync::sync),
+    Row::full(187, "readahead", &[Arg::Fd, Arg::Int, Arg::Size], sync::readahead),
+    Row::full(217, "getdents64", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents64),
+    Row::full(221, "fadvise64", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Int], sync::fadvise64),
+    Row::full(235, "utimes", &[Arg::Path, Arg::Hex], attributes::utimes),
+    Row::full(257, "openat", &[Arg::DirFd, Arg::Path, Arg::Flags(OPEN_FLAGS), Arg::Mode], open::openat),
+    Row::full(258, "mkdirat", &[Arg::DirFd, Arg::Path, Arg::Mode], names::mkdirat),
+    Row::full(259, "mknodat", &[Arg::DirFd, Arg::Path, Arg::Mode, Arg::Hex], names::mknodat),
+    Row::full(260, "fchownat", &[Arg::DirFd, Arg::Path, Arg::Int, Arg::Int, Arg::Hex], attributes::fchownat),
+    Row::full(261, "futimesat", &[Arg::DirFd, Arg::Path, Arg::Hex], attributes::futimesat),
+    Row::full(262, "newfstatat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Hex], stat::newfstatat),
+    Row::full(263, "unlinkat", &[Arg::DirFd, Arg::Path, Arg::Hex], names::unlinkat),
+    Row::full(264, "renameat", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path], names::renameat),
+    Row::full(265, "linkat", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path, Arg::Hex], names::linkat),
+    Row::full(266, "symlinkat", &[Arg::Str, Arg::DirFd, Arg::Path], names::symlinkat),
+    Row::full(267, "readlinkat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Size], names::readlinkat),
+    Row::full(268, "fchmodat", &[Arg::DirFd, Arg::Path, Arg::Mode], attributes::fchmodat),
+    Row::full(269, "faccessat", &[Arg::DirFd, Arg::Path, Arg::Int], access::faccessat),
+    Row::full(277, "sync_file_range", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Hex], sync::sync_file_range),
+    Row::full(280, "utimensat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Hex], attributes::utimensat),
+    Row::full(285, "fallocate", &[Arg::Fd, Arg::Hex, Arg::Int, Arg::Int], attributes::fallocate),
+    Row::full(292, "dup3", &[Arg::Fd, Arg::Fd, Arg::Hex], dup::dup3),
+    Row::full(295, "preadv", &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Int], read_write::preadv),
+    Row::full(296, "pwritev", &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Int], read_write::pwritev),
+    Row::full(306, "syncfs", &[Arg::Fd], sync::syncfs),
+    Row::full(316, "renameat2", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path, Arg::Hex], names::renameat2),
+    Row::full(
+        327,
+        "preadv2",
+        &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Int, Arg::Int, Arg::Hex],
+        read_write::preadv2,
+    ),
+    Row::full(
+        328,
+        "pwritev2",
+        &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Int, Arg::Int, Arg::Hex],
+        read_write::pwritev2,
+    ),
+    Row::full(332, "statx", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Hex, Arg::Hex], stat::statx),
+    Row::full(436, "close_range", &[Arg::Size, Arg::Size, Arg::Hex], open::close_range),
+    Row::full(437, "openat2", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Size], open::openat2),
+    Row::full(439, "faccessat2", &[Arg::DirFd, Arg::Path, Arg::Int, Arg::Hex], access::faccessat2),
+    Row::full(452, "fchmodat2", &[Arg::DirFd, Arg::Path, Arg::Mode, Arg::Hex], attributes::fchmodat2),
+];

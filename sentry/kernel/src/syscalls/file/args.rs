@@ -1,0 +1,153 @@
+//! Arguments that the calls on files share: paths, the directories they start from, vectors of buffers.
+
+use std::sync::Arc;
+
+use abi::fs::{AT_FDCWD, PATH_MAX};
+use abi::{Errno, Result, UserAddr};
+use smallvec::SmallVec;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::mm::MemoryManager;
+use crate::task::Credentials;
+use crate::vfs::{Caller, Fd, File, Origin, VfsPath, WalkFlags};
+use crate::{Task, vfs::Vfs};
+
+/// The most bytes that one read or write moves (Linux's `MAX_RW_COUNT`).
+pub(crate) const MAX_RW_COUNT: usize = 0x7fff_f000;
+/// The most buffers in a vector.
+const IOV_MAX: usize = 1024;
+
+/// A register as a signed 32-bit number: descriptors and most ints.
+pub(crate) fn int(arg: u64) -> i32 {
+    arg as i32
+}
+
+/// A register as an unsigned 32-bit number: flags and modes.
+pub(crate) fn uint(arg: u64) -> u32 {
+    arg as u32
+}
+
+/// Reads a path.
+///
+/// # Errors
+/// `EFAULT`, `ENAMETOOLONG`.
+pub(crate) fn path(task: &Task, addr: u64) -> Result<Vec<u8>> {
+    task.mm().read_cstring(UserAddr(addr), PATH_MAX)
+}
+
+/// Who a task is, held for the length of a call.
+pub(crate) struct Identity<'a> {
+    task: &'a Task,
+    creds: Arc<Credentials>,
+}
+
+impl<'a> Identity<'a> {
+    /// The task with its credentials as of now.
+    pub(crate) fn of(task: &'a Task) -> Self {
+        Self { task, creds: task.creds() }
+    }
+
+    /// The task with other credentials: access(2) asks for the real user.
+    pub(crate) fn with(task: &'a Task, creds: Arc<Credentials>) -> Self {
+        Self { task, creds }
+    }
+
+    /// As file systems want it.
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        Caller { creds: &self.creds, task: Some(self.task) }
+    }
+}
+
+/// The task's virtual file system.
+pub(crate) fn vfs(task: &Task) -> &Arc<Vfs> {
+    &task.kernel().vfs
+}
+
+/// Where `path` starts for a call with `dirfd`. An absolute path does not look at `dirfd`.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn origin(task: &Task, dirfd: Fd, path: &[u8]) -> Result<Origin> {
+    let (root, cwd) = task.fs().root_and_cwd();
+    if path.first() == Some(&b'/') {
+        return Ok(Origin { start: root.clone(), root });
+    }
+    let start = if dirfd == AT_FDCWD { cwd } else { task.fd_table().get(dirfd)?.path().clone() };
+    Ok(Origin { root, start })
+}
+
+/// Finds what a path argument names.
+///
+/// # Errors
+/// As path_resolution(7).
+pub(crate) fn find(task: &Task, dirfd: Fd, path_addr: u64, flags: WalkFlags) -> Result<VfsPath> {
+    let path = path(task, path_addr)?;
+    find_bytes(task, dirfd, &path, flags)
+}
+
+/// As [`find`], for a path that has been read.
+pub(crate) fn find_bytes(task: &Task, dirfd: Fd, path: &[u8], flags: WalkFlags) -> Result<VfsPath> {
+    let identity = Identity::of(task);
+    vfs(task).lookup(&identity.caller(), &origin(task, dirfd, path)?, path, flags)
+}
+
+/// The open file behind `fd`, which `O_PATH` ones are not.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn file(task: &Task, fd: u64) -> Result<Arc<File>> {
+    let file = task.fd_table().get(int(fd))?;
+    if file.is_path_only() { Err(Errno::EBADF) } else { Ok(file) }
+}
+
+/// The open file behind `fd`, `O_PATH` or not.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn any_file(task: &Task, fd: u64) -> Result<Arc<File>> {
+    task.fd_table().get(int(fd))
+}
+
+/// `struct iovec`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct IoVec {
+    base: u64,
+    len: u64,
+}
+
+/// Ranges of guest memory.
+pub(crate) type Ranges = SmallVec<[(UserAddr, usize); 8]>;
+
+/// Reads a vector of buffers; together they are cut to what one call moves.
+///
+/// # Errors
+/// `EINVAL` for too many or absurd lengths, `EFAULT`.
+pub(crate) fn iovec(mm: &MemoryManager, addr: u64, count: u64) -> Result<Ranges> {
+    let count = usize::try_from(count).ok().filter(|&count| count <= IOV_MAX).ok_or(Errno::EINVAL)?;
+    let mut raw = vec![IoVec { base: 0, len: 0 }; count];
+    mm.read(UserAddr(addr), raw.as_mut_bytes())?;
+    let mut left = MAX_RW_COUNT;
+    let mut ranges = Ranges::new();
+    for IoVec { base, len } in raw {
+        if i64::try_from(len).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?.min(left);
+        left -= len;
+        ranges.push((UserAddr(base), len));
+    }
+    Ok(ranges)
+}
+
+/// Whether a buffer lies in what a guest can address (`access_ok`).
+///
+/// # Errors
+/// `EFAULT`.
+pub(crate) fn check_user_range(addr: u64, len: u64) -> Result<()> {
+    const USER_END: u64 = 0x7fff_ffff_f000;
+    match addr.checked_add(len) {
+        Some(end) if end <= USER_END => Ok(()),
+        _ => Err(Errno::EFAULT),
+    }
+}

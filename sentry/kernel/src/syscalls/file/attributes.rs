@@ -1,0 +1,216 @@
+//! chmod(2), chown(2), utimensat(2), truncate(2), fallocate(2) and their relatives.
+
+use abi::fcntl::{AtFlags, UTIME_NOW, UTIME_OMIT, falloc};
+use abi::fs::AT_FDCWD;
+use abi::resource::Resource;
+use abi::time::Timeval;
+use abi::{Errno, FileType, Result, SigInfo, Signal, Timespec, UserAddr};
+
+use super::args::{Identity, any_file, file, find, find_bytes, int, path, uint, vfs};
+use crate::syscalls::table::Args;
+use crate::vfs::{Fd, NewTimes, SetTime, VfsPath, WalkFlags, drop_privileges_on_write, note_modify};
+use crate::{CurrentTask, SysResult, Task};
+
+pub(super) fn chmod(task: &mut CurrentTask, args: Args) -> SysResult {
+    change_mode(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?, uint(args.0[1]))
+}
+
+pub(super) fn fchmod(task: &mut CurrentTask, args: Args) -> SysResult {
+    let file = file(task, args.0[0])?;
+    change_mode(task, file.path(), uint(args.0[1]))
+}
+
+pub(super) fn fchmodat(task: &mut CurrentTask, args: Args) -> SysResult {
+    change_mode(task, &find(task, int(args.0[0]), args.0[1], WalkFlags::FOLLOW)?, uint(args.0[2]))
+}
+
+pub(super) fn fchmodat2(task: &mut CurrentTask, args: Args) -> SysResult {
+    let place = place_at(task, int(args.0[0]), args.0[1], uint(args.0[3]))?;
+    change_mode(task, &place, uint(args.0[2]))
+}
+
+fn change_mode(task: &Task, place: &VfsPath, mode: u32) -> SysResult {
+    vfs(task).chmod(&Identity::of(task).caller(), place, mode)?;
+    Ok(0)
+}
+
+pub(super) fn chown(task: &mut CurrentTask, args: Args) -> SysResult {
+    change_owner(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?, args.0[1], args.0[2])
+}
+
+pub(super) fn lchown(task: &mut CurrentTask, args: Args) -> SysResult {
+    change_owner(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::empty())?, args.0[1], args.0[2])
+}
+
+pub(super) fn fchown(task: &mut CurrentTask, args: Args) -> SysResult {
+    let file = file(task, args.0[0])?;
+    change_owner(task, file.path(), args.0[1], args.0[2])
+}
+
+pub(super) fn fchownat(task: &mut CurrentTask, args: Args) -> SysResult {
+    let place = place_at(task, int(args.0[0]), args.0[1], uint(args.0[4]))?;
+    change_owner(task, &place, args.0[2], args.0[3])
+}
+
+/// Ids are those of the caller's user name space; `-1` leaves one alone.
+fn change_owner(task: &Task, place: &VfsPath, uid: u64, gid: u64) -> SysResult {
+    let identity = Identity::of(task);
+    let caller = identity.caller();
+    let ns = &caller.creds.user_ns;
+    let id = |id: u32, map: &dyn Fn(u32) -> Option<u32>| match id {
+        u32::MAX => Ok(None),
+        id => map(id).map(Some).ok_or(Errno::EINVAL),
+    };
+    let uid = id(uint(uid), &|id| ns.to_kernel_uid(id))?;
+    let gid = id(uint(gid), &|id| ns.to_kernel_gid(id))?;
+    vfs(task).chown(&caller, place, uid, gid)?;
+    Ok(0)
+}
+
+/// A place named by a path with `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH`.
+fn place_at(task: &Task, dirfd: Fd, path_addr: u64, flags: u32) -> Result<VfsPath> {
+    let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    let flags = AtFlags::from_bits(flags).filter(|flags| known.contains(*flags)).ok_or(Errno::EINVAL)?;
+    let path = path(task, path_addr)?;
+    let mut walk = WalkFlags::empty();
+    walk.set(WalkFlags::FOLLOW, !flags.contains(AtFlags::SYMLINK_NOFOLLOW));
+    walk.set(WalkFlags::EMPTY, flags.contains(AtFlags::EMPTY_PATH));
+    find_bytes(task, dirfd, &path, walk)
+}
+
+pub(super) fn utimensat(task: &mut CurrentTask, args: Args) -> SysResult {
+    let times = read_timespecs(task, args.0[2])?;
+    if args.0[1] == 0 {
+        if args.0[3] != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        if int(args.0[0]) == AT_FDCWD {
+            return Err(Errno::EFAULT.into());
+        }
+        let file = file(task, args.0[0])?;
+        return change_times(task, file.path(), times);
+    }
+    if times.atime.is_none() && times.mtime.is_none() {
+        return Ok(0);
+    }
+    let place = place_at(task, int(args.0[0]), args.0[1], uint(args.0[3]))?;
+    change_times(task, &place, times)
+}
+
+pub(super) fn utimes(task: &mut CurrentTask, args: Args) -> SysResult {
+    let times = read_timevals(task, args.0[1])?;
+    change_times(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?, times)
+}
+
+pub(super) fn futimesat(task: &mut CurrentTask, args: Args) -> SysResult {
+    let times = read_timevals(task, args.0[2])?;
+    if args.0[1] == 0 {
+        let file = any_file(task, args.0[0])?;
+        return change_times(task, file.path(), times);
+    }
+    change_times(task, &find(task, int(args.0[0]), args.0[1], WalkFlags::FOLLOW)?, times)
+}
+
+pub(super) fn utime(task: &mut CurrentTask, args: Args) -> SysResult {
+    let times = if args.0[1] == 0 {
+        NewTimes { atime: Some(SetTime::Now), mtime: Some(SetTime::Now) }
+    } else {
+        let [atime, mtime] = task.mm().read_object::<[i64; 2]>(UserAddr(args.0[1]))?;
+        let at = |tv_sec| Some(SetTime::At(Timespec { tv_sec, tv_nsec: 0 }));
+        NewTimes { atime: at(atime), mtime: at(mtime) }
+    };
+    change_times(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?, times)
+}
+
+fn change_times(task: &Task, place: &VfsPath, times: NewTimes) -> SysResult {
+    vfs(task).set_times(&Identity::of(task).caller(), place, times)?;
+    Ok(0)
+}
+
+fn read_timespecs(task: &Task, addr: u64) -> Result<NewTimes> {
+    if addr == 0 {
+        return Ok(NewTimes { atime: Some(SetTime::Now), mtime: Some(SetTime::Now) });
+    }
+    let [atime, mtime] = task.mm().read_object::<[Timespec; 2]>(UserAddr(addr))?;
+    let decode = |time: Timespec| match time.tv_nsec {
+        UTIME_NOW => Ok(Some(SetTime::Now)),
+        UTIME_OMIT => Ok(None),
+        0..=999_999_999 => Ok(Some(SetTime::At(time))),
+        _ => Err(Errno::EINVAL),
+    };
+    Ok(NewTimes { atime: decode(atime)?, mtime: decode(mtime)? })
+}
+
+fn read_timevals(task: &Task, addr: u64) -> Result<NewTimes> {
+    if addr == 0 {
+        return Ok(NewTimes { atime: Some(SetTime::Now), mtime: Some(SetTime::Now) });
+    }
+    let [atime, mtime] = task.mm().read_object::<[Timeval; 2]>(UserAddr(addr))?;
+    let decode = |time: Timeval| match time.tv_usec {
+        0..=999_999 => Ok(Some(SetTime::At(Timespec { tv_sec: time.tv_sec, tv_nsec: time.tv_usec * 1000 }))),
+        _ => Err(Errno::EINVAL),
+    };
+    Ok(NewTimes { atime: decode(atime)?, mtime: decode(mtime)? })
+}
+
+pub(super) fn truncate(task: &mut CurrentTask, args: Args) -> SysResult {
+    let size = new_size(args.0[1])?;
+    let place = find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?;
+    check_size_limit(task, size)?;
+    vfs(task).truncate(&Identity::of(task).caller(), &place, size)?;
+    Ok(0)
+}
+
+pub(super) fn ftruncate(task: &mut CurrentTask, args: Args) -> SysResult {
+    let size = new_size(args.0[1])?;
+    let file = file(task, args.0[0])?;
+    check_size_limit(task, size)?;
+    vfs(task).truncate_file(&Identity::of(task).caller(), &file, size)?;
+    Ok(0)
+}
+
+fn new_size(arg: u64) -> Result<u64> {
+    if i64::try_from(arg).is_err() { Err(Errno::EINVAL) } else { Ok(arg) }
+}
+
+/// RLIMIT_FSIZE: a signal, and `EFBIG`.
+fn check_size_limit(task: &Task, size: u64) -> Result<()> {
+    if size <= task.limit(Resource::Fsize) {
+        return Ok(());
+    }
+    task.send_signal(SigInfo::new(Signal::XFSZ, abi::signal::SI_KERNEL));
+    Err(Errno::EFBIG)
+}
+
+pub(super) fn fallocate(task: &mut CurrentTask, args: Args) -> SysResult {
+    let (mode, offset, len) = (uint(args.0[1]), args.0[2], args.0[3]);
+    let file = file(task, args.0[0])?;
+    let end = i64::try_from(offset).ok().zip(i64::try_from(len).ok()).filter(|&(_, len)| len > 0);
+    let (offset_i, len_i) = end.ok_or(Errno::EINVAL)?;
+    check_fallocate_mode(mode)?;
+    file.check_writable()?;
+    match FileType::from_mode(file.inode().mode()?) {
+        Some(FileType::Regular) => {}
+        Some(FileType::Fifo) => return Err(Errno::ESPIPE.into()),
+        Some(FileType::Directory) => return Err(Errno::EISDIR.into()),
+        _ => return Err(Errno::ENODEV.into()),
+    }
+    let end = offset_i.checked_add(len_i).ok_or(Errno::EFBIG)? as u64;
+    if mode & falloc::KEEP_SIZE == 0 {
+        check_size_limit(task, end)?;
+    }
+    drop_privileges_on_write(&Identity::of(task).caller(), &**file.inode())?;
+    file.inode().fallocate(mode, offset, len)?;
+    note_modify(&file);
+    Ok(0)
+}
+
+fn check_fallocate_mode(mode: u32) -> Result<()> {
+    use falloc::{COLLAPSE_RANGE, INSERT_RANGE, KEEP_SIZE, PUNCH_HOLE, UNSHARE_RANGE, ZERO_RANGE};
+    match mode & !KEEP_SIZE {
+        0 | ZERO_RANGE | UNSHARE_RANGE => Ok(()),
+        PUNCH_HOLE if mode & KEEP_SIZE != 0 => Ok(()),
+        COLLAPSE_RANGE | INSERT_RANGE if mode & KEEP_SIZE == 0 => Ok(()),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}

@@ -1,0 +1,142 @@
+//! fcntl(2). Locks are in [`super::lock`].
+
+use abi::fcntl::cmd::{
+    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLEASE, F_GETLK,
+    F_GETOWN, F_GETOWN_EX, F_GETOWNER_UIDS, F_GETPIPE_SZ, F_GETSIG, F_NOTIFY, F_OFD_GETLK, F_OFD_SETLK,
+    F_OFD_SETLKW, F_SETFD, F_SETFL, F_SETLEASE, F_SETLK, F_SETLKW, F_SETOWN, F_SETOWN_EX, F_SETPIPE_SZ,
+    F_SETSIG,
+};
+use abi::fcntl::{F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, FOwnerEx, Seals};
+use abi::resource::Resource;
+use abi::{Errno, OpenFlags, Result, Signal, UserAddr};
+
+use super::args::{any_file, int, uint};
+use super::lock;
+use crate::syscalls::table::Args;
+use crate::task::Capability;
+use crate::vfs::permission::is_owner_or_capable;
+use crate::vfs::pipe::PipeEnd;
+use crate::vfs::{File, SETTABLE_FLAGS, SignalOwner};
+use crate::{CurrentTask, SysResult, Task};
+
+const FD_CLOEXEC: u64 = 1;
+
+pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
+    let (fd, command, arg) = (int(args.0[0]), uint(args.0[1]), args.0[2]);
+    let file = any_file(task, args.0[0])?;
+    let fds = task.fd_table();
+    let works_on_path =
+        matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_DUPFD_QUERY | F_GETFD | F_SETFD | F_GETFL);
+    if file.is_path_only() && !works_on_path {
+        return Err(Errno::EBADF.into());
+    }
+    match command {
+        F_DUPFD | F_DUPFD_CLOEXEC => {
+            let limit = task.limit(Resource::Nofile);
+            let min = i32::try_from(arg).ok().filter(|&min| (min as u64) < limit).ok_or(Errno::EINVAL)?;
+            Ok(fds.install(file, min, limit, command == F_DUPFD_CLOEXEC)? as u64)
+        }
+        F_DUPFD_QUERY => {
+            let other = fds.get(int(arg))?;
+            Ok(u64::from(std::sync::Arc::ptr_eq(&file, &other)))
+        }
+        F_GETFD => Ok(if fds.is_close_on_exec(fd)? { FD_CLOEXEC } else { 0 }),
+        F_SETFD => {
+            fds.set_close_on_exec(fd, arg & FD_CLOEXEC != 0)?;
+            Ok(0)
+        }
+        F_GETFL => Ok(u64::from(file.flags().bits())),
+        F_SETFL => set_flags(task, &file, OpenFlags::from_bits_retain(uint(arg))),
+        F_GETLK | F_OFD_GETLK => lock::get(task, &file, arg, command == F_OFD_GETLK),
+        F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => lock::set(task, fd, &file, arg, command),
+        F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX | F_GETOWNER_UIDS | F_SETSIG | F_GETSIG => {
+            signal_owner(task, &file, command, arg)
+        }
+        F_SETPIPE_SZ | F_GETPIPE_SZ => pipe_size(task, &file, command, arg),
+        F_ADD_SEALS => {
+            let seals = Seals::from_bits(uint(arg)).ok_or(Errno::EINVAL)?;
+            file.check_writable().map_err(|_| Errno::EPERM)?;
+            file.inode().add_seals(seals)?;
+            Ok(0)
+        }
+        F_GET_SEALS => Ok(u64::from(file.inode().seals()?.bits())),
+        F_GETLEASE => Ok(u64::from(abi::fcntl::F_UNLCK.unsigned_abs())),
+        // Leases and dnotify: refused as by a file system that has none.
+        F_SETLEASE if int(arg) == i32::from(abi::fcntl::F_UNLCK) => Err(Errno::EAGAIN.into()),
+        F_SETLEASE | F_NOTIFY => Err(Errno::EINVAL.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn set_flags(task: &Task, file: &File, flags: OpenFlags) -> SysResult {
+    if flags.contains(OpenFlags::NOATIME) && !file.flags().contains(OpenFlags::NOATIME) {
+        let attr = file.inode().attr()?;
+        if !is_owner_or_capable(&task.creds(), &attr) {
+            return Err(Errno::EPERM.into());
+        }
+    }
+    file.set_flags(SETTABLE_FLAGS, flags);
+    Ok(0)
+}
+
+fn signal_owner(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
+    let owner = file.signal_owner();
+    match command {
+        F_GETOWN => {
+            // A group is told by its negative number.
+            let id = if owner.kind == F_OWNER_PGRP { -owner.id } else { owner.id };
+            Ok(i64::from(id) as u64)
+        }
+        F_SETOWN => {
+            let who = int(arg);
+            let id = who.checked_abs().ok_or(Errno::EINVAL)?;
+            let kind = if who < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
+            file.set_signal_owner(SignalOwner { kind, id, ..owner });
+            Ok(0)
+        }
+        F_GETOWN_EX => {
+            let value = FOwnerEx { kind: owner.kind, pid: owner.id };
+            task.mm().write_object(UserAddr(arg), &value)?;
+            Ok(0)
+        }
+        F_SETOWN_EX => {
+            let value: FOwnerEx = task.mm().read_object(UserAddr(arg))?;
+            if !(F_OWNER_TID..=F_OWNER_PGRP).contains(&value.kind) {
+                return Err(Errno::EINVAL.into());
+            }
+            file.set_signal_owner(SignalOwner { kind: value.kind, id: value.pid, ..owner });
+            Ok(0)
+        }
+        F_GETOWNER_UIDS => {
+            let creds = file.creds();
+            task.mm().write_object(UserAddr(arg), &[creds.uid, creds.euid])?;
+            Ok(0)
+        }
+        F_GETSIG => Ok(owner.signal as u64),
+        _ => {
+            let signal = int(arg);
+            if signal != 0 && Signal::new(signal).is_none() {
+                return Err(Errno::EINVAL.into());
+            }
+            file.set_signal_owner(SignalOwner { signal, ..owner });
+            Ok(0)
+        }
+    }
+}
+
+/// The pipe that a file is an end of.
+pub(super) fn pipe_end(file: &File) -> Option<&PipeEnd> {
+    let any: &dyn std::any::Any = &**file.ops();
+    any.downcast_ref()
+}
+
+fn pipe_size(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
+    let size = || -> Result<usize> {
+        let pipe = pipe_end(file).ok_or(Errno::EBADF)?.pipe();
+        if command == F_GETPIPE_SZ {
+            return Ok(pipe.capacity());
+        }
+        pipe.set_capacity(u64::from(uint(arg)), task.creds().has(Capability::SysResource))
+    };
+    Ok(size()? as u64)
+}

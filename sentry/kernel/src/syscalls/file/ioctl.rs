@@ -1,0 +1,61 @@
+//! ioctl(2): what the VFS answers for all files; the rest goes to the file.
+
+use abi::fcntl::ioctl::{
+    FIBMAP, FICLONE, FICLONERANGE, FIDEDUPERANGE, FIGETBSZ, FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD,
+    FIOQSIZE, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS,
+};
+use abi::{Errno, FileType, OpenFlags, UserAddr};
+
+use super::args::{file, int, uint};
+use crate::syscalls::table::Args;
+use crate::vfs::File;
+use crate::{CurrentTask, SysResult, Task};
+
+pub(super) fn ioctl(task: &mut CurrentTask, args: Args) -> SysResult {
+    let (fd, command, arg) = (int(args.0[0]), uint(args.0[1]), args.0[2]);
+    let file = file(task, args.0[0])?;
+    match command {
+        FIOCLEX | FIONCLEX => {
+            task.fd_table().set_close_on_exec(fd, command == FIOCLEX)?;
+            Ok(0)
+        }
+        FIONBIO => set_flag(task, &file, OpenFlags::NONBLOCK, arg),
+        FIOASYNC => set_flag(task, &file, OpenFlags::ASYNC, arg),
+        FIOQSIZE | FIGETBSZ | FIONREAD | FIBMAP | FICLONE | FICLONERANGE | FIDEDUPERANGE
+        | FS_IOC_GETFLAGS | FS_IOC_SETFLAGS => on_disk_file(task, &file, command, arg),
+        _ => Ok(file.ops().ioctl(task, &file, command, arg)?),
+    }
+}
+
+fn set_flag(task: &Task, file: &File, flag: OpenFlags, arg: u64) -> SysResult {
+    let on: i32 = task.mm().read_object(UserAddr(arg))?;
+    file.set_flags(flag, if on != 0 { flag } else { OpenFlags::empty() });
+    Ok(0)
+}
+
+/// Commands that files and directories know, and other files take for themselves.
+fn on_disk_file(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
+    let file_type = FileType::from_mode(file.inode().mode()?);
+    if !matches!(file_type, Some(FileType::Regular | FileType::Directory)) {
+        return Ok(file.ops().ioctl(task, file, command, arg)?);
+    }
+    let mm = task.mm();
+    match (command, file_type) {
+        (FIGETBSZ, _) => {
+            let attr = file.inode().attr()?;
+            mm.write_object(UserAddr(arg), &attr.blksize)?;
+            Ok(0)
+        }
+        (FIONREAD, Some(FileType::Regular)) => {
+            let left = file.ops().size()?.saturating_sub(*file.position());
+            mm.write_object(UserAddr(arg), &i32::try_from(left).unwrap_or(i32::MAX))?;
+            Ok(0)
+        }
+        (FIOQSIZE, _) => {
+            mm.write_object(UserAddr(arg), &file.inode().attr()?.size)?;
+            Ok(0)
+        }
+        (FICLONE | FICLONERANGE | FIDEDUPERANGE, Some(FileType::Regular)) => Err(Errno::EOPNOTSUPP.into()),
+        _ => Ok(file.ops().ioctl(task, file, command, arg)?),
+    }
+}

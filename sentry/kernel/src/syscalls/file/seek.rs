@@ -1,0 +1,45 @@
+//! lseek(2).
+
+use abi::{Errno, FileType, Result};
+
+use super::args::file;
+use crate::syscalls::table::Args;
+use crate::vfs::File;
+use crate::{CurrentTask, SysResult};
+
+const SEEK_SET: u64 = 0;
+const SEEK_CUR: u64 = 1;
+const SEEK_END: u64 = 2;
+const SEEK_DATA: u64 = 3;
+const SEEK_HOLE: u64 = 4;
+
+pub(super) fn lseek(task: &mut CurrentTask, args: Args) -> SysResult {
+    let file = file(task, args.0[0])?;
+    let (offset, whence) = (args.0[1] as i64, args.0[2] & 0xffff_ffff);
+    if whence > SEEK_HOLE {
+        return Err(Errno::EINVAL.into());
+    }
+    if !file.ops().is_seekable() {
+        return Err(Errno::ESPIPE.into());
+    }
+    let mut position = file.position();
+    let new = target(&file, *position, offset, whence)?;
+    *position = new;
+    Ok(new)
+}
+
+fn target(file: &File, position: u64, offset: i64, whence: u64) -> Result<u64> {
+    let base = match whence {
+        SEEK_SET => 0,
+        SEEK_CUR => position,
+        // A directory's end is the highest cookie there is; only its start is of use to anybody.
+        SEEK_END if FileType::from_mode(file.inode().mode()?) == Some(FileType::Directory) => i64::MAX as u64,
+        SEEK_END => file.ops().size()?,
+        _ => {
+            let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+            return file.ops().seek_extent(offset, whence == SEEK_DATA);
+        }
+    };
+    let new = i64::try_from(base).ok().and_then(|base| base.checked_add(offset)).ok_or(Errno::EINVAL)?;
+    u64::try_from(new).map_err(|_| Errno::EINVAL)
+}
