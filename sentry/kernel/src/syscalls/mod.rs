@@ -4,6 +4,7 @@
 //! Unknown flag bits are `EINVAL`. User memory is read once. Each family's `mod.rs` exports its rows as `TABLE`;
 //! [`table`] joins them, and dispatch, `--strace`, `help syscalls` and the statistics all read the same rows.
 
+pub mod events;
 pub mod file;
 pub mod memory;
 pub mod misc;

@@ -111,6 +111,7 @@ const FAMILIES: &[&[Row]] = &[
     super::socket::TABLE,
     super::time::TABLE,
     super::misc::TABLE,
+    super::events::TABLE,
 ];
 
 /// The row of call `number`.

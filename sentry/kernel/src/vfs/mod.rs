@@ -34,8 +34,10 @@ mod path_text;
 mod path_walk;
 pub mod permission;
 pub mod pipe;
+mod signalfd;
 mod rename;
 mod superblock;
+mod timerfd;
 #[expect(clippy::module_inception, reason = "the type that the folder is named for")]
 mod vfs;
 
@@ -60,5 +62,7 @@ pub use open::{OpenHow, Opened};
 pub use path_text::Reach;
 pub use path_walk::{Origin, WalkFlags};
 pub use permission::check_access;
+pub use signalfd::SignalFd;
 pub use superblock::Superblock;
+pub use timerfd::TimerFd;
 pub use vfs::Vfs;

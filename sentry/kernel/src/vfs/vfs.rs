@@ -14,7 +14,7 @@ use super::dcache::DentryCache;
 use super::inotify::WatchCounter;
 use super::path_walk::Walk;
 use super::{
-    AnonKind, Caller, Dentry, DeviceDriver, DeviceKind, File, FileOps, FileSystem, FileSystemType, Inode,
+    AnonKind, Caller, Dentry, DeviceDriver, DeviceKind, EpollNesting, File, FileOps, FileSystem, FileSystemType, Inode,
     Mount, MountNamespace, Origin, Superblock, VfsPath, WalkFlags,
 };
 use crate::task::Credentials;
@@ -36,6 +36,8 @@ pub struct Vfs {
     next_mount_id: AtomicU64,
     next_namespace_id: AtomicU64,
     next_device: AtomicU32,
+    /// Serialises checks of who watches whom.
+    pub epoll_nesting: EpollNesting,
 }
 
 impl Vfs {
@@ -58,6 +60,7 @@ impl Vfs {
             next_mount_id: AtomicU64::new(u64::from(AnonMounts::FIRST_FREE)),
             next_namespace_id: AtomicU64::new(0xF000_0000),
             next_device: AtomicU32::new(AnonMounts::FIRST_FREE),
+            epoll_nesting: EpollNesting::default(),
         })
     }
 

@@ -5,6 +5,9 @@ mod interval_timers;
 mod posix_timers;
 mod sleep;
 
+pub(crate) use clocks::check_alarm_clock;
+pub(crate) use posix_timers::{read_setting, write_setting};
+
 use abi::time::Timespec;
 use abi::{Errno, Result, UserAddr};
 

@@ -7,7 +7,8 @@ mod ring;
 
 use std::sync::Arc;
 
-use abi::{Errno, OpenFlags, PAGE_SIZE, Result};
+use abi::signal::SI_USER;
+use abi::{Errno, OpenFlags, PAGE_SIZE, Result, SigInfo, Signal};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -355,13 +356,20 @@ impl FileOps for PipeEnd {
         self.pipe.read_with(dst.remaining(), &mut |from| dst.put(from))
     }
 
-    fn write(&self, _task: &Task, file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+    fn write(&self, task: &Task, file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
         if !self.access.writes() {
             return Err(Errno::EBADF);
         }
         let is_packet = file.flags().contains(OpenFlags::DIRECT);
-        let count = self.pipe.write_with(src.remaining(), is_packet, &mut |to| src.take(to))?;
-        Ok((count, 0))
+        match self.pipe.write_with(src.remaining(), is_packet, &mut |to| src.take(to)) {
+            Ok(count) => Ok((count, 0)),
+            Err(errno) => {
+                if errno == Errno::EPIPE {
+                    task.send_signal(SigInfo::from_user(Signal::PIPE, SI_USER, task.tid(), task.creds().uid));
+                }
+                Err(errno)
+            }
+        }
     }
 
     fn is_seekable(&self) -> bool {

@@ -1,0 +1,39 @@
+//! `man 2 pipe`.
+
+use abi::{Errno, OpenFlags, UserAddr};
+
+use super::fd_flags;
+use crate::syscalls::table::Args;
+use crate::vfs::pipe::Pipe;
+use crate::vfs::{AnonKind, File};
+use crate::{CurrentTask, SysResult};
+
+pub(super) fn pipe(task: &mut CurrentTask, args: Args) -> SysResult {
+    make_pipe(task, UserAddr(args.0[0]), 0)
+}
+
+pub(super) fn pipe2(task: &mut CurrentTask, args: Args) -> SysResult {
+    make_pipe(task, UserAddr(args.0[0]), args.0[1])
+}
+
+fn make_pipe(task: &CurrentTask, addr: UserAddr, flags: u64) -> SysResult {
+    let (flags, close_on_exec) =
+        fd_flags(flags, OpenFlags::NONBLOCK | OpenFlags::DIRECT).ok_or(Errno::EINVAL)?;
+    let creds = task.creds();
+    let path = task.kernel().vfs.anon_path(AnonKind::Pipe, &creds);
+    let (reader, writer) = Pipe::pair();
+    let reader = File::new(path.clone(), reader, flags, creds.clone());
+    let writer = File::new(path, writer, flags | OpenFlags::WRONLY, creds);
+    let first = task.install_fd(reader, close_on_exec)?;
+    let table = task.fd_table();
+    let result = task.install_fd(writer, close_on_exec).and_then(|second| {
+        task.mm().write_object(addr, &[first, second]).inspect_err(|_| drop(table.take(second)))
+    });
+    match result {
+        Ok(()) => Ok(0),
+        Err(errno) => {
+            drop(table.take(first));
+            Err(errno.into())
+        }
+    }
+}
