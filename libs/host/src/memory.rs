@@ -297,6 +297,65 @@ pub fn punch_hole(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<()> {
     check(i64::from(unsafe { libc::fallocate(fd.as_raw_fd(), mode, offset, len) })).map(|_| ())
 }
 
+/// The next range of a file from `offset` on, below `end`, that has data (is not a hole).
+///
+/// # Errors
+/// What `lseek(2)` says.
+pub fn next_data(fd: BorrowedFd<'_>, offset: u64, end: u64) -> Result<Option<std::ops::Range<u64>>> {
+    let seek = |at: u64, whence: i32| -> Result<u64> {
+        let at = i64::try_from(at).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: a plain system call on a live descriptor.
+        check(unsafe { libc::lseek(fd.as_raw_fd(), at, whence) }).map(|at| at as u64)
+    };
+    if offset >= end {
+        return Ok(None);
+    }
+    let start = match seek(offset, libc::SEEK_DATA) {
+        Ok(start) if start < end => start,
+        Ok(_) | Err(Errno::ENXIO) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(start..seek(start, libc::SEEK_HOLE)?.min(end)))
+}
+
+fn fstat(fd: BorrowedFd<'_>) -> Result<libc::stat> {
+    // SAFETY: all zeros is a valid `stat`, and the kernel fills it.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` is a live `struct stat`.
+    check(i64::from(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) }))?;
+    Ok(stat)
+}
+
+/// Bytes of memory or disk that a file takes.
+///
+/// # Errors
+/// What `fstat(2)` says.
+pub fn occupied(fd: BorrowedFd<'_>) -> Result<u64> {
+    Ok(u64::try_from(fstat(fd)?.st_blocks).unwrap_or(0) * 512)
+}
+
+/// The size of a file.
+///
+/// # Errors
+/// What `fstat(2)` says.
+pub fn file_size(fd: BorrowedFd<'_>) -> Result<u64> {
+    Ok(u64::try_from(fstat(fd)?.st_size).unwrap_or(0))
+}
+
+/// Fills `to` from the host's random number generator.
+///
+/// # Errors
+/// What `getrandom(2)` says.
+pub fn random(to: &mut [u8]) -> Result<()> {
+    let mut done = 0;
+    while done < to.len() {
+        let left = &mut to[done..];
+        // SAFETY: `left` is a live exclusive slice.
+        done += check(unsafe { libc::getrandom(left.as_mut_ptr().cast(), left.len(), 0) } as i64)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;

@@ -1,69 +1,60 @@
 //! The [`MemoryManager`]: one guest address space.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
 
-use abi::{Result, SigInfo, UserAddr};
-use bitflags::bitflags;
-use host::memory::VolatileSlice;
-use platform::{AddressSpace, Platform, Protection};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use abi::{Errno, Result, SigInfo, UserAddr};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use platform::{AddressSpace, Platform, PlatformError};
+use segment::SegmentMap;
 
-use super::{Mappable, MemoryFile};
-use crate::vfs::File;
-
-bitflags! {
-    /// What kind of mapping is asked for, beyond its protection.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct MmapFlags: u32 {
-        /// Stores are visible to other mappings of the file and written back to it.
-        const SHARED = 1;
-        /// At the given address, replacing what is there.
-        const FIXED = 2;
-        /// At the given address, failing with EEXIST where something is there.
-        const FIXED_NOREPLACE = 4;
-        /// Grows downwards on faults below it (a stack).
-        const GROWSDOWN = 8;
-        /// Do not account for the memory.
-        const NORESERVE = 16;
-        /// Fill all pages now.
-        const POPULATE = 32;
-        /// Lock pages (accounted against RLIMIT_MEMLOCK).
-        const LOCKED = 64;
-        /// In the low 2 GiB.
-        const LOW = 128;
-    }
-}
-
-/// Arguments of [`MemoryManager::mmap`].
-pub struct MmapArgs {
-    /// Hint, or the exact address with a FIXED flag.
-    pub addr: UserAddr,
-    /// Bytes; rounded up to pages.
-    pub len: u64,
-    /// Initial rights.
-    pub prot: Protection,
-    /// The kind of mapping.
-    pub flags: MmapFlags,
-    /// The object mapped with the byte offset in it; anonymous memory where `None`.
-    pub mappable: Option<(Arc<dyn Mappable>, u64)>,
-    /// The open file it came from: for names in `/proc/[pid]/maps`, and to keep it open.
-    pub file: Option<Arc<File>>,
-    /// Whether mprotect(2) may later add write access (a shared mapping of a read-only file may not).
-    pub may_write: bool,
-    /// Name shown in maps for special areas: `[heap]`, `[stack]`, `[vdso]`.
-    pub name: Option<&'static str>,
-}
+use super::MemoryFile;
+use super::image::ProgramImage;
+use super::layout::Layout;
+use super::limits::Limits;
+use super::pma::{PageSource, Pages};
+use super::vma::{Vma, VmaFlags};
 
 /// The signal that an unresolvable fault deserves.
 pub type FaultSignal = SigInfo;
 
+/// Most mappings of an address space (`vm.max_map_count`).
+pub(crate) const MAX_MAPPINGS: usize = 65530;
+
 /// One guest address space.
 ///
-/// Locks: `mappings` (the VMAs), then `pages` (the PMAs), then the memory file's. Copies to and from guest memory hold
-/// `pages` for reading, so that no page is freed under them; they may run with file-system locks held, never with a
-/// spin lock held.
-#[derive(Debug)]
-pub struct MemoryManager;
+/// Locks, in this order: `io`, `mappings`, (a mapped file's own locks), `pages`, the memory file's.
+/// * `io` is held for reading while the host does I/O on guest pages, and for writing by fork(2), which must not mark
+///   pages copy-on-write under a transfer.
+/// * `mappings` is taken for reading recursively: whoever holds a file's lock may copy to guest memory and so fault,
+///   while a fault of another thread holds `mappings` and waits for that file's lock. So no file's lock is ever
+///   wanted with `mappings` held for writing, and nothing that may close a file is dropped then.
+/// * `pages` is held during every copy to or from guest memory, for reading; no other lock but the memory file's is
+///   taken under it, and no file is asked for anything.
+pub struct MemoryManager {
+    pub(super) this: Weak<Self>,
+    pub(super) platform: Arc<dyn Platform>,
+    pub(super) memory: Arc<MemoryFile>,
+    pub(super) space: Arc<dyn AddressSpace>,
+    /// Where guest mappings may lie.
+    pub(super) bounds: Range<u64>,
+    pub(super) io: RwLock<()>,
+    pub(super) mappings: RwLock<Mappings>,
+    pub(super) pages: RwLock<Pages>,
+    pub(super) limits: Limits,
+}
+
+/// What the guest asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Mappings {
+    pub(super) vmas: SegmentMap<Vma>,
+    pub(super) layout: Layout,
+    /// Start and current end of the heap that brk(2) moves.
+    pub(super) brk: Range<u64>,
+    /// What mlockall(MCL_FUTURE) adds to new mappings.
+    pub(super) lock_future: VmaFlags,
+    pub(super) image: ProgramImage,
+}
 
 impl MemoryManager {
     /// An empty address space.
@@ -71,114 +62,110 @@ impl MemoryManager {
     /// # Errors
     /// `ENOMEM` or `EAGAIN` where the platform has none to give.
     pub fn new(platform: &Arc<dyn Platform>, memory: &Arc<MemoryFile>) -> Result<Arc<Self>> {
-        let _ = (platform, memory);
-        unimplemented!()
+        let (min, max) = platform.user_range();
+        let mappings = Mappings {
+            vmas: SegmentMap::new(),
+            layout: Layout::new(min.0..max.0),
+            brk: 0..0,
+            lock_future: VmaFlags::empty(),
+            image: ProgramImage::default(),
+        };
+        Self::assemble(platform, memory, mappings, Limits::default())
     }
 
-    /// A copy-on-write copy for fork(2).
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn fork(&self) -> Result<Arc<Self>> {
-        unimplemented!()
+    /// A manager of a new platform address space in which nothing is mapped yet.
+    pub(super) fn assemble(
+        platform: &Arc<dyn Platform>,
+        memory: &Arc<MemoryFile>,
+        mappings: Mappings,
+        limits: Limits,
+    ) -> Result<Arc<Self>> {
+        let space = platform.new_address_space().map_err(|error| match error {
+            PlatformError::Resources(_) => Errno::EAGAIN,
+            _ => Errno::ENOMEM,
+        })?;
+        let (min, max) = platform.user_range();
+        Ok(Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            platform: platform.clone(),
+            memory: memory.clone(),
+            space,
+            bounds: min.0..max.0,
+            io: RwLock::new(()),
+            mappings: RwLock::new(mappings),
+            pages: RwLock::default(),
+            limits,
+        }))
     }
 
     /// The platform's side.
     #[must_use]
     pub fn address_space(&self) -> &Arc<dyn AddressSpace> {
-        unimplemented!()
+        &self.space
     }
 
-    /// mmap(2) after argument checks that need files.
-    ///
-    /// # Errors
-    /// As mmap(2).
-    pub fn mmap(&self, args: MmapArgs) -> Result<UserAddr> {
-        let _ = args;
-        unimplemented!()
+    /// The memory file behind it.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<MemoryFile> {
+        &self.memory
     }
 
-    /// munmap(2).
-    ///
-    /// # Errors
-    /// `EINVAL`, `ENOMEM`.
-    pub fn munmap(&self, addr: UserAddr, len: u64) -> Result<()> {
-        let _ = (addr, len);
-        unimplemented!()
+    /// The resource limits that apply to it.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
-    /// Resolves a page fault: brings the page in, copies it, or grows the stack.
-    ///
-    /// # Errors
-    /// The signal to send, with `si_code` and address, where the access is not allowed.
-    pub fn handle_fault(
-        &self,
-        addr: UserAddr,
-        write: bool,
-        execute: bool,
-    ) -> core::result::Result<(), FaultSignal> {
-        let _ = (addr, write, execute);
-        unimplemented!()
+    /// Where guest mappings may lie.
+    #[must_use]
+    pub fn bounds(&self) -> (UserAddr, UserAddr) {
+        (UserAddr(self.bounds.start), UserAddr(self.bounds.end))
     }
 
-    /// Copies guest memory into `to`.
-    ///
-    /// # Errors
-    /// `EFAULT` unless all of it could be copied.
-    pub fn read(&self, addr: UserAddr, to: &mut [u8]) -> Result<()> {
-        let _ = (addr, to);
-        unimplemented!()
+    pub(super) fn read_mappings(&self) -> RwLockReadGuard<'_, Mappings> {
+        self.mappings.read_recursive()
     }
 
-    /// Copies `from` to guest memory.
-    ///
-    /// # Errors
-    /// `EFAULT` unless all of it could be copied.
-    pub fn write(&self, addr: UserAddr, from: &[u8]) -> Result<()> {
-        let _ = (addr, from);
-        unimplemented!()
+    pub(super) fn write_mappings(&self) -> RwLockWriteGuard<'_, Mappings> {
+        self.mappings.write()
     }
 
-    /// Reads a structure.
+    /// The page range that a system call names: `addr` aligned, `len` rounded up.
     ///
     /// # Errors
-    /// `EFAULT`.
-    pub fn read_object<T: FromBytes + IntoBytes>(&self, addr: UserAddr) -> Result<T> {
-        let mut value = T::new_zeroed();
-        self.read(addr, value.as_mut_bytes())?;
-        Ok(value)
+    /// `EINVAL` where `addr` is not aligned or the range wraps.
+    pub(super) fn page_range(addr: UserAddr, len: u64) -> Result<Range<u64>> {
+        if !addr.is_page_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        let len = abi::page_ceil(len).ok_or(Errno::EINVAL)?;
+        let end = addr.checked_add(len).ok_or(Errno::EINVAL)?;
+        Ok(addr.0..end.0)
     }
 
-    /// Writes a structure.
-    ///
-    /// # Errors
-    /// `EFAULT`.
-    pub fn write_object<T: IntoBytes + Immutable>(&self, addr: UserAddr, value: &T) -> Result<()> {
-        self.write(addr, value.as_bytes())
+    /// Gives frames back. To be called after the stub has lost its mappings of them.
+    pub(super) fn release_all(&self, sources: Vec<(PageSource, u64)>) {
+        for (source, len) in sources {
+            if let PageSource::Memory(offset) = source {
+                self.memory.release(offset, len);
+            }
+        }
     }
+}
 
-    /// Reads a NUL-terminated string of at most `max` bytes with its NUL, which is not returned.
-    ///
-    /// # Errors
-    /// `EFAULT`; `ENAMETOOLONG` where no NUL comes in time.
-    pub fn read_cstring(&self, addr: UserAddr, max: usize) -> Result<Vec<u8>> {
-        let _ = (addr, max);
-        unimplemented!()
+impl Drop for MemoryManager {
+    fn drop(&mut self) {
+        // No guest thread of this address space runs any more, so the stub's mappings are of no use to anybody.
+        for (range, pma) in self.pages.get_mut().map.iter() {
+            if let PageSource::Memory(offset) = pma.source {
+                self.memory.release(offset, range.end - range.start);
+            }
+        }
     }
+}
 
-    /// Hands the bytes behind `addr..addr + len` to `f` as ranges of the sentry's memory, faulting pages in first.
-    /// Stops early at a page that cannot be reached; fails where that is the first.
-    ///
-    /// # Errors
-    /// `EFAULT`, or what `f` says.
-    pub fn with_slices<T>(
-        &self,
-        addr: UserAddr,
-        len: usize,
-        write: bool,
-        f: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<T>,
-    ) -> Result<T> {
-        let _ = (addr, len, write, f);
-        unimplemented!()
+impl std::fmt::Debug for MemoryManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryManager").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }

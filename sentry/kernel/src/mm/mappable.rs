@@ -1,9 +1,13 @@
 //! What can be mapped: the seam between memory and files.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use abi::Result;
+use parking_lot::Mutex;
+
+use super::{HostFile, MemoryManager};
 
 /// Where the bytes of a mapped file are. The range starts at the offset asked for and may be shorter than asked.
 #[derive(Clone, Debug)]
@@ -26,30 +30,14 @@ pub enum Backing {
     },
 }
 
-/// A host file that can be mapped into stubs, with the sentry's own view of it for copies.
-#[derive(Debug)]
-pub struct HostFile {
-    fd: OwnedFd,
-}
-
-impl HostFile {
-    /// Wraps a descriptor donated by a gofer.
-    #[must_use]
-    pub fn new(fd: OwnedFd) -> Self {
-        Self { fd }
-    }
-
-    /// The descriptor.
-    #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
 /// A file (or shared anonymous object) that can be mapped.
+///
+/// A file has one [`MappingSet`], whatever number of `Mappable` values are made for it: the set's address is the file's
+/// identity (for futexes, and for telling whether two mappings show the same file).
 pub trait Mappable: Send + Sync {
     /// Finds the bytes of `offset..offset + len` (page multiples), allocating holes in memory-backed files.
-    /// `write` tells whether the mapping may store through it.
+    /// `write` tells whether the mapping may store through it. Called without any lock on the pages of an address
+    /// space, so it may take the file's locks; it must not copy to or from guest memory.
     ///
     /// # Errors
     /// `ENXIO` where `offset` lies beyond the page that holds the last byte (the guest gets SIGBUS); `ENOMEM`, `ENOSPC`.
@@ -59,9 +47,16 @@ pub trait Mappable: Send + Sync {
     fn mappings(&self) -> &MappingSet;
 }
 
-/// The address ranges, in any number of address spaces, that map one file.
+/// The address spaces that map one file.
+///
+/// Locks: the list is a leaf and is not held while address spaces are changed.
 #[derive(Debug, Default)]
-pub struct MappingSet;
+pub struct MappingSet {
+    /// Counts invalidations, so that whoever asked for backing before one does not map it after.
+    generation: AtomicU64,
+    /// By the address of the manager.
+    spaces: Mutex<HashMap<usize, Weak<MemoryManager>>>,
+}
 
 impl MappingSet {
     /// Nobody maps the file.
@@ -72,8 +67,43 @@ impl MappingSet {
 
     /// Takes away all pages of file range `offset..end` from every address space (truncate, hole punching):
     /// the next access asks [`Mappable::backing`] again. Private copies survive unless `even_private` (truncation).
+    ///
+    /// The file's new state must be in place, so that a fault during this call already sees it. The file's own locks
+    /// may be held.
     pub fn invalidate(&self, offset: u64, end: u64, even_private: bool) {
-        let _ = (offset, end, even_private);
-        unimplemented!()
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        let spaces: Vec<Arc<MemoryManager>> = {
+            let mut spaces = self.spaces.lock();
+            spaces.retain(|_, space| space.strong_count() > 0);
+            spaces.values().filter_map(Weak::upgrade).collect()
+        };
+        for space in spaces {
+            space.invalidate(self, offset..end, even_private);
+        }
+    }
+
+    /// Whether any address space maps the file, or did.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spaces.lock().values().all(|space| space.strong_count() == 0)
+    }
+
+    /// Changes with every invalidation.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Records that `space` maps the file.
+    pub(crate) fn add(&self, space: &Weak<MemoryManager>) {
+        let mut spaces = self.spaces.lock();
+        if spaces.len() >= 64 && spaces.len().is_power_of_two() {
+            spaces.retain(|_, space| space.strong_count() > 0);
+        }
+        spaces.insert(space.as_ptr().addr(), space.clone());
+    }
+
+    /// What tells this file from others while it is mapped.
+    pub(crate) fn identity(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 }

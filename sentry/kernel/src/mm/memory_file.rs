@@ -1,17 +1,55 @@
 //! The guest's physical memory: one sparse memfd, mapped once in the sentry (the direct map).
+//!
+//! Locks: `free` is a leaf; it is not held while memory is zeroed or returned to the host.
 
-use std::os::fd::BorrowedFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use abi::Result;
-use host::memory::VolatileSlice;
+use abi::{Errno, PAGE_SIZE, Result, page_ceil};
+use host::memory::{Mapping, VolatileSlice};
+use parking_lot::Mutex;
+
+use super::frames::Frames;
+use super::free_space::FreeSpace;
+
+/// Allocations of at most this size are expected to be touched at once: they are served from memory that was freed
+/// lately, and kept when freed. Larger ones are mostly holes, and are returned to the host.
+pub(crate) const SMALL: u64 = 128 << 10;
+/// Freed memory kept for reuse, bytes.
+const KEEP: u64 = 4 << 20;
+/// The file is larger than the limit by this factor: reserved but untouched frames (stacks, arenas) cost nothing.
+const OVERCOMMIT: u64 = 16;
+const MIN_CAPACITY: u64 = 64 << 30;
+const MAX_CAPACITY: u64 = 4 << 40;
 
 /// Allocates pages of the memory file and counts who refers to them.
 ///
-/// Frames are named by their byte offset in the file. Every page handed out reads as zeros. A page is freed when its
-/// last reference goes; its memory then returns to the host, or is zeroed and kept for the next allocation.
+/// Frames are named by their byte offset in the file. Every page handed out by [`Self::allocate`] reads as zeros. A
+/// page is freed when its last reference goes; its memory then returns to the host, or is kept for the next small
+/// allocation and zeroed there.
+///
+/// The limit is on memory in use, as a machine's is: frames may be reserved beyond it as long as they are not touched.
 #[derive(Debug)]
-pub struct MemoryFile;
+pub struct MemoryFile {
+    fd: OwnedFd,
+    map: Mapping,
+    limit: u64,
+    frames: Frames,
+    free: Mutex<FreeLists>,
+    /// Bytes in frames with a reference.
+    reserved: AtomicU64,
+}
+
+/// Every byte of the file is in use or in one of these.
+#[derive(Debug)]
+struct FreeLists {
+    /// Holes of the file.
+    cold: FreeSpace,
+    /// Memory with unknown content.
+    warm: FreeSpace,
+}
 
 impl MemoryFile {
     /// A memory file that can hold `limit` bytes of guest pages.
@@ -19,14 +57,29 @@ impl MemoryFile {
     /// # Errors
     /// What the host says to `memfd_create`, `ftruncate` or `mmap`.
     pub fn new(limit: u64) -> Result<Arc<Self>> {
-        let _ = limit;
-        unimplemented!()
+        let limit = page_ceil(limit).ok_or(Errno::ENOMEM)?;
+        let capacity = limit.saturating_mul(OVERCOMMIT).clamp(MIN_CAPACITY, MAX_CAPACITY).max(limit);
+        let fd = host::memory::memfd(c"guest-memory", capacity)?;
+        let len = usize::try_from(capacity).map_err(|_| Errno::ENOMEM)?;
+        let map = Mapping::shared(fd.as_fd(), 0, len, true)?;
+        let mut cold = FreeSpace::default();
+        cold.insert(0..capacity);
+        let free = Mutex::new(FreeLists { cold, warm: FreeSpace::default() });
+        let frames = Frames::new(capacity);
+        let reserved = AtomicU64::new(0);
+        Ok(Arc::new(Self { fd, map, limit, frames, free, reserved }))
     }
 
     /// The file, for the platform to map.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        unimplemented!()
+        self.fd.as_fd()
+    }
+
+    /// The limit given to [`Self::new`], in whole pages.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// `len` bytes (a page multiple) of contiguous zeroed frames, each with one reference.
@@ -34,20 +87,57 @@ impl MemoryFile {
     /// # Errors
     /// `ENOMEM` above the limit.
     pub fn allocate(&self, len: u64) -> Result<u64> {
-        let _ = len;
-        unimplemented!()
+        self.allocate_near(len, None)
     }
 
-    /// Adds a reference to each page of the range.
+    /// As [`Self::allocate`], preferably at offset `near`, so that neighbouring mappings are neighbours in the file.
+    ///
+    /// # Errors
+    /// As [`Self::allocate`].
+    pub fn allocate_near(&self, len: u64, near: Option<u64>) -> Result<u64> {
+        let (at, dirty) = self.allocate_any(len, near)?;
+        if dirty && self.zero(at, len).is_err() {
+            self.release(at, len);
+            return Err(Errno::ENOMEM);
+        }
+        Ok(at)
+    }
+
+    /// As [`Self::allocate_near`], but where the second value is true the frames hold arbitrary old data of any guest
+    /// process: the caller must overwrite every byte before anybody sees it.
+    ///
+    /// # Errors
+    /// As [`Self::allocate`].
+    pub(crate) fn allocate_any(&self, len: u64, near: Option<u64>) -> Result<(u64, bool)> {
+        if len == 0 || len % PAGE_SIZE != 0 {
+            return Err(Errno::ENOMEM);
+        }
+        self.charge(len)?;
+        let small = len <= SMALL;
+        let mut free = self.free.lock();
+        let found = if small { take_from(&mut free.warm, len, near).map(|at| (at, true)) } else { None };
+        let found = found.or_else(|| take_from(&mut free.cold, len, near).map(|at| (at, false)));
+        drop(free);
+        let found = found.or_else(|| {
+            self.trim();
+            self.free.lock().cold.take(len).map(|at| (at, false))
+        });
+        let Some((at, dirty)) = found else {
+            self.reserved.fetch_sub(len, Ordering::Relaxed);
+            return Err(Errno::ENOMEM);
+        };
+        self.frames.start(at..at + len, small);
+        Ok((at, dirty))
+    }
+
+    /// Adds a reference to each page of the range. The caller holds one already.
     pub fn retain(&self, offset: u64, len: u64) {
-        let _ = (offset, len);
-        unimplemented!()
+        self.frames.retain(offset..offset + len);
     }
 
     /// Drops a reference from each page of the range.
     pub fn release(&self, offset: u64, len: u64) {
-        let _ = (offset, len);
-        unimplemented!()
+        self.frames.release(offset..offset + len, &mut |range, warm| self.recycle(range, warm));
     }
 
     /// The bytes themselves, through the direct map.
@@ -55,13 +145,193 @@ impl MemoryFile {
     /// # Errors
     /// `EFAULT` outside the file.
     pub fn slice(&self, offset: u64, len: usize) -> Result<VolatileSlice<'_>> {
-        let _ = (offset, len);
-        unimplemented!()
+        self.map.slice(offset, len)
     }
 
-    /// Bytes in frames that are referred to.
+    /// Bytes in frames that are referred to, touched or not.
     #[must_use]
     pub fn allocated(&self) -> u64 {
-        unimplemented!()
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of host memory that guests use: what `/proc/meminfo` calls used.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let kept = self.free.lock().warm.total();
+        host::memory::occupied(self.fd()).unwrap_or(0).saturating_sub(kept)
+    }
+
+    /// Bytes of a range that are present in memory.
+    #[must_use]
+    pub fn resident(&self, offset: u64, len: u64) -> u64 {
+        let mut sum = 0;
+        let mut at = offset;
+        while let Some(run) = self.next_present(at, offset + len) {
+            sum += run.end - run.start;
+            at = run.end;
+        }
+        sum
+    }
+
+    /// The next run of pages in `at..end` that are present; the rest reads as zeros without taking memory.
+    pub(crate) fn next_present(&self, at: u64, end: u64) -> Option<Range<u64>> {
+        // An error cannot happen on a memfd; taking everything for present is always right.
+        host::memory::next_data(self.fd(), at, end).unwrap_or(Some(at..end)).filter(|run| run.start < run.end)
+    }
+
+    /// Makes a range read as zeros, returning its memory to the host where that is worth a system call.
+    ///
+    /// # Errors
+    /// `ENOMEM` where the host could not.
+    pub(crate) fn clear(&self, offset: u64, len: u64) -> Result<()> {
+        host::memory::punch_hole(self.fd(), offset, len).or_else(|_| self.zero(offset, len))
+    }
+
+    /// Whether the page at `offset` has a single reference.
+    pub(crate) fn is_exclusive(&self, offset: u64) -> bool {
+        self.frames.is_exclusive(offset)
+    }
+
+    /// Copies `len` bytes of frames to new ones with one reference each; holes stay holes where possible.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn duplicate(&self, offset: u64, len: u64, near: Option<u64>) -> Result<u64> {
+        let (to, dirty) = self.allocate_any(len, near)?;
+        let copied = self.copy_present(offset, to, len, dirty);
+        if copied.is_err() {
+            self.release(to, len);
+        }
+        copied.map(|()| to).map_err(|_| Errno::ENOMEM)
+    }
+
+    fn copy_present(&self, from: u64, to: u64, len: u64, dirty: bool) -> Result<()> {
+        let mut at = from;
+        while at < from + len {
+            let run = self.next_present(at, from + len).unwrap_or(from + len..from + len);
+            if dirty && run.start > at {
+                self.zero(to + (at - from), run.start - at)?;
+            }
+            let bytes = (run.end - run.start) as usize;
+            self.slice(run.start, bytes)?.copy_to(&self.slice(to + (run.start - from), bytes)?)?;
+            at = run.end;
+        }
+        Ok(())
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> Result<()> {
+        self.slice(offset, len as usize)?.zero()
+    }
+
+    /// Counts `len` bytes as reserved, unless guests already use all the memory they may.
+    fn charge(&self, len: u64) -> Result<()> {
+        let reserved = self.reserved.fetch_add(len, Ordering::Relaxed).saturating_add(len);
+        if reserved > self.limit && self.used().saturating_add(len.min(SMALL)) > self.limit {
+            self.reserved.fetch_sub(len, Ordering::Relaxed);
+            return Err(Errno::ENOMEM);
+        }
+        Ok(())
+    }
+
+    fn recycle(&self, range: Range<u64>, warm: bool) {
+        let len = range.end - range.start;
+        self.reserved.fetch_sub(len, Ordering::Relaxed);
+        if warm {
+            let mut free = self.free.lock();
+            if free.warm.total() + len <= KEEP {
+                free.warm.insert(range);
+                return;
+            }
+        }
+        self.return_to_host(range);
+    }
+
+    fn return_to_host(&self, range: Range<u64>) {
+        let cleared = self.clear(range.start, range.end - range.start);
+        let mut free = self.free.lock();
+        match cleared {
+            Ok(()) => free.cold.insert(range),
+            Err(_) => free.warm.insert(range),
+        }
+    }
+
+    /// Returns everything that is kept to the host.
+    pub fn trim(&self) {
+        let kept = self.free.lock().warm.take_all();
+        for range in kept {
+            self.return_to_host(range);
+        }
+    }
+}
+
+fn take_from(space: &mut FreeSpace, len: u64, near: Option<u64>) -> Option<u64> {
+    near.filter(|&at| at.checked_add(len).is_some_and(|end| space.take_at(at..end))).or_else(|| space.take(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::Errno;
+
+    use super::MemoryFile;
+
+    fn file(limit: u64) -> std::sync::Arc<MemoryFile> {
+        host::memory::install_fault_handler();
+        MemoryFile::new(limit).unwrap()
+    }
+
+    #[test]
+    fn frames_are_zero_counted_and_reused() {
+        let memory = file(1 << 20);
+        let a = memory.allocate(8192).unwrap();
+        memory.slice(a, 8192).unwrap().write(&[7; 8192]).unwrap();
+        memory.retain(a, 4096);
+        assert!(!memory.is_exclusive(a) && memory.is_exclusive(a + 4096));
+        memory.release(a, 8192);
+        assert_eq!(memory.allocated(), 4096);
+        let b = memory.allocate(4096).unwrap();
+        assert_eq!(b, a + 4096, "warm memory is reused");
+        let mut bytes = [1; 4096];
+        memory.slice(b, 4096).unwrap().read(&mut bytes).unwrap();
+        assert_eq!(bytes, [0; 4096]);
+        memory.slice(a, 4096).unwrap().read(&mut bytes).unwrap();
+        assert_eq!(bytes, [7; 4096], "the page with another reference survived");
+        memory.release(a, 4096);
+        memory.release(b, 4096);
+        memory.trim();
+        assert_eq!((memory.allocated(), memory.used()), (0, 0));
+    }
+
+    #[test]
+    fn the_limit_is_on_memory_in_use() {
+        let memory = file(1 << 20);
+        let reserved = memory.allocate(64 << 20).unwrap();
+        let used = memory.allocate(1 << 20).unwrap();
+        memory.slice(used, 1 << 20).unwrap().write(&vec![1; 1 << 20]).unwrap();
+        assert_eq!(memory.allocate(4096), Err(Errno::ENOMEM));
+        memory.release(used, 1 << 20);
+        assert!(memory.allocate(4096).is_ok());
+        memory.release(reserved, 64 << 20);
+        assert_eq!(memory.allocate(u64::MAX & !4095), Err(Errno::ENOMEM));
+    }
+
+    #[test]
+    fn duplicates_keep_holes() {
+        let memory = file(1 << 30);
+        let a = memory.allocate(1 << 20).unwrap();
+        memory.slice(a + 8192, 2).unwrap().write(b"hi").unwrap();
+        let b = memory.duplicate(a, 1 << 20, None).unwrap();
+        let mut bytes = [0; 2];
+        memory.slice(b + 8192, 2).unwrap().read(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"hi");
+        assert_eq!((memory.resident(a, 1 << 20), memory.resident(b, 1 << 20)), (4096, 4096));
+    }
+
+    #[test]
+    fn neighbours_stay_neighbours() {
+        let memory = file(1 << 30);
+        let a = memory.allocate(1 << 20).unwrap();
+        assert_eq!(memory.allocate_near(1 << 20, Some(a - (1 << 20))), Ok(a - (1 << 20)));
+        let b = memory.allocate_near(1 << 20, Some(a)).unwrap();
+        assert_ne!(b, a, "a taken place is not given twice");
     }
 }

@@ -3,15 +3,51 @@
 //! A [`MemoryManager`] is what Linux calls an `mm_struct`. It holds two interval maps over guest addresses: *VMAs*,
 //! what the guest asked for, and *PMAs*, which bytes of the [`MemoryFile`] (or of a host file) stand behind them now.
 //! What is mapped in the stub is always a subset of the PMAs.
+//!
+//! One file per operation, each an `impl` of the manager; the locks and their order stand at the type.
 
+mod advise;
+mod batch;
+mod brk;
+mod copy;
+mod cow;
+mod fault;
+mod fork;
+mod frames;
+mod free_space;
+mod futex;
+mod host_file;
+mod image;
+mod info;
 mod io;
 mod iovec;
+mod layout;
+mod limits;
 mod manager;
 mod mappable;
 mod memory_file;
+mod mmap;
+mod pma;
+mod protect;
+mod remap;
+mod shared_anon;
+mod stack;
+mod vma;
 
+pub use advise::FileRange;
+pub use futex::FutexKey;
+pub use host_file::HostFile;
+pub use image::ProgramImage;
+pub use info::{Totals, Usage, VmaInfo};
 pub use io::{IoDst, IoSrc};
 pub use iovec::{IOV_MAX, MAX_RW_COUNT};
-pub use manager::{FaultSignal, MemoryManager, MmapArgs, MmapFlags};
-pub use mappable::{Backing, HostFile, Mappable, MappingSet};
+pub use layout::Layout;
+pub use limits::Limits;
+pub use manager::{FaultSignal, MemoryManager};
+pub use mappable::{Backing, Mappable, MappingSet};
 pub use memory_file::MemoryFile;
+pub use mmap::{MmapArgs, MmapFlags};
+pub use protect::ProtectRange;
+pub use remap::RemapFlags;
+pub use shared_anon::SharedAnon;
+pub use vma::VmaFlags;

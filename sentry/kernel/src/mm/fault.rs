@@ -1,0 +1,321 @@
+//! Page faults: bringing pages in, in chunks, and telling which signal a bad access deserves.
+//!
+//! Most first touches never come here: mmap(2) puts frames behind small mappings at once, and the host's kernel
+//! fills them in. Faults come from huge mappings, growing stacks, mapped files, and copy-on-write.
+
+use std::ops::Range;
+
+use abi::{Errno, SigInfo, Signal, UserAddr, page_floor};
+use parking_lot::RwLockReadGuard;
+
+use super::batch::Batch;
+use super::manager::{FaultSignal, Mappings, MemoryManager};
+use super::memory_file::SMALL;
+use super::pma::{PageSource, Pages, Pma};
+use super::vma::{Vma, VmaObject};
+use super::{Backing, VmaFlags};
+
+/// Frames are put behind untouched anonymous memory in aligned pieces of this size. They are holes until touched.
+const ANON_CHUNK: u64 = 2 << 20;
+/// Most bytes of a memory-backed file that one fault asks for.
+const FILE_CHUNK: u64 = 256 << 10;
+
+const SEGV_MAPERR: i32 = 1;
+const SEGV_ACCERR: i32 = 2;
+const BUS_ADRERR: i32 = 2;
+
+/// What an access wants.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) write: bool,
+    pub(crate) execute: bool,
+    /// As a debugger: without regard to the mapping's present rights.
+    pub(crate) force: bool,
+}
+
+impl Access {
+    pub(crate) const READ: Self = Self { write: false, execute: false, force: false };
+    pub(crate) const WRITE: Self = Self { write: true, execute: false, force: false };
+
+    /// A load or a store.
+    pub(crate) fn of(write: bool) -> Self {
+        if write { Self::WRITE } else { Self::READ }
+    }
+
+    /// Whether a mapping allows it.
+    fn is_allowed(self, vma: &Vma) -> bool {
+        let prot = vma.prot;
+        if self.force {
+            return !self.write || prot.write || (!vma.is_shared() && !vma.flags.contains(VmaFlags::SPECIAL));
+        }
+        match (self.write, self.execute) {
+            (true, _) => prot.write,
+            (_, true) => prot.execute,
+            _ => prot.read || prot.write || prot.execute,
+        }
+    }
+}
+
+/// Why an access cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultError {
+    /// Nothing is mapped there.
+    Unmapped,
+    /// The mapping does not allow it.
+    Denied,
+    /// The file has no such page.
+    Bus,
+    /// There is no memory for it.
+    NoMemory,
+}
+
+impl FaultError {
+    fn signal(self, addr: u64) -> SigInfo {
+        match self {
+            Self::Unmapped => SigInfo::from_fault(Signal::SEGV, SEGV_MAPERR, addr),
+            Self::Denied => SigInfo::from_fault(Signal::SEGV, SEGV_ACCERR, addr),
+            Self::Bus => SigInfo::from_fault(Signal::BUS, BUS_ADRERR, addr),
+            Self::NoMemory => SigInfo::new(Signal::KILL, abi::signal::SI_KERNEL),
+        }
+    }
+}
+
+impl From<Errno> for FaultError {
+    fn from(errno: Errno) -> Self {
+        if errno == Errno::ENOMEM { Self::NoMemory } else { Self::Bus }
+    }
+}
+
+impl MemoryManager {
+    /// Resolves a page fault: brings the page in, copies it, or grows the stack.
+    ///
+    /// # Errors
+    /// The signal to send, with `si_code` and address, where the access is not allowed.
+    pub fn handle_fault(&self, addr: UserAddr, write: bool, execute: bool) -> Result<(), FaultSignal> {
+        self.fault_in(addr.0, Access { write, execute, force: false }).map_err(|error| error.signal(addr.0))
+    }
+
+    /// Resolves a fault as the platform reports it. A bus error on a page that we believe to be there means that
+    /// somebody shortened a host file behind our back: the page is asked for again, once.
+    ///
+    /// # Errors
+    /// As [`Self::handle_fault`].
+    pub fn resolve(&self, fault: &platform::Fault) -> Result<(), FaultSignal> {
+        let access = Access { write: fault.write, execute: fault.execute, force: false };
+        if fault.signal == Signal::SEGV.number() && fault.addr == 0 && fault.code == abi::signal::SI_KERNEL {
+            return Err(SigInfo::from_fault(Signal::SEGV, fault.code, 0));
+        }
+        if fault.signal == Signal::BUS.number() {
+            self.forget_page(page_floor(fault.addr));
+            // The new look-up sees the file's present size; where the page is gone, that is the answer.
+            if self.fault_in(fault.addr, access).is_ok() && self.is_backed(fault.addr) {
+                return Ok(());
+            }
+            return Err(FaultError::Bus.signal(fault.addr));
+        }
+        self.fault_in(fault.addr, access).map_err(|error| error.signal(fault.addr))
+    }
+
+    /// Makes `access` to `addr` possible, in the stub and for copies.
+    pub(super) fn fault_in(&self, addr: u64, access: Access) -> Result<(), FaultError> {
+        loop {
+            let mappings = self.read_mappings();
+            let Some((range, vma)) = mappings.vmas.get(addr) else {
+                drop(mappings);
+                self.grow_stack(addr)?;
+                continue;
+            };
+            if !access.is_allowed(vma) {
+                return Err(FaultError::Denied);
+            }
+            let mut pages = self.pages.write();
+            if pages.is_broken {
+                return Err(FaultError::NoMemory);
+            }
+            match (pages.map.get(addr), &vma.object) {
+                (Some((_, pma)), _) if access.write && pma.cow => return self.break_cow(&mut pages, addr),
+                (Some((present, _)), _) => return self.refresh(&mut pages, present, false),
+                (None, None) => {
+                    let chunk = anon_chunk(&pages, &range, addr);
+                    return self.fill_anon(&mut pages, chunk, vma).map_err(FaultError::from);
+                }
+                (None, Some(object)) => {
+                    let gap = gap_around(&pages, &range, addr);
+                    drop(pages);
+                    self.fill_from_object(mappings, object.clone(), range.start, gap, addr)?;
+                }
+            }
+        }
+    }
+
+    /// Brings the stub's view of `range` up to date.
+    pub(super) fn refresh(&self, pages: &mut Pages, range: Range<u64>, populate: bool) -> Result<(), FaultError> {
+        let mut batch = Batch::default();
+        pages.map.update(range, |piece, pma| batch.refresh(piece, pma, populate));
+        Ok(batch.commit(pages, &*self.space)?)
+    }
+
+    /// Puts zeroed frames behind `range`, which has none, and maps them. Small ranges are filled at once.
+    pub(super) fn fill_anon(&self, pages: &mut Pages, range: Range<u64>, vma: &Vma) -> abi::Result<()> {
+        let mut batch = Batch::default();
+        self.add_anon(pages, range, vma, &mut batch)?;
+        batch.commit(pages, &*self.space)
+    }
+
+    /// As [`Self::fill_anon`], but leaves the mapping to `batch`.
+    pub(super) fn add_anon(
+        &self,
+        pages: &mut Pages,
+        range: Range<u64>,
+        vma: &Vma,
+        batch: &mut Batch,
+    ) -> abi::Result<()> {
+        let len = range.end - range.start;
+        let offset = self.memory.allocate_near(len, frames_near(pages, &range))?;
+        let source = PageSource::Memory(offset);
+        let mut pma = Pma { source, cow: false, anon: true, prot: vma.prot, mapped: None };
+        batch.refresh(range.clone(), &mut pma, len <= SMALL);
+        pages.map.insert(range, pma);
+        Ok(())
+    }
+
+    /// Asks the mapped file for the page at `addr` and as many others of `gap` as it gives.
+    fn fill_from_object(
+        &self,
+        mappings: RwLockReadGuard<'_, Mappings>,
+        object: VmaObject,
+        vma_start: u64,
+        gap: Range<u64>,
+        addr: u64,
+    ) -> Result<(), FaultError> {
+        let Some((_, vma)) = mappings.vmas.get(addr) else { return Ok(()) };
+        let (prot, write) = (vma.prot, vma.is_shared() && vma.flags.contains(VmaFlags::MAY_WRITE));
+        let (private, generation) = (!vma.is_shared(), object.mappable.mappings().generation());
+        let ask = |start: u64, end: u64| {
+            let offset = object.offset + (start - vma_start);
+            object.mappable.backing(offset, end - start, write).map(|backing| (start, backing))
+        };
+        let chunk = addr / FILE_CHUNK * FILE_CHUNK;
+        let window = gap.start.max(chunk)..gap.end.min(chunk.saturating_add(FILE_CHUNK));
+        let mut answer = ask(window.start, window.end);
+        let reaches = |answer: &abi::Result<(u64, Backing)>| {
+            answer.as_ref().is_ok_and(|(start, backing)| start + backing_len(backing) > addr)
+        };
+        if !reaches(&answer) {
+            if let Ok((_, backing)) = answer {
+                self.forget_backing(backing);
+            }
+            answer = ask(page_floor(addr), window.end);
+        } else if matches!(answer, Ok((_, Backing::Host { .. }))) && gap != window {
+            // A host file costs nothing to map as a whole.
+            answer = ask(gap.start, gap.end).or(answer);
+        }
+        let (start, backing) = answer?;
+        let mut pages = self.pages.write();
+        if object.mappable.mappings().generation() == generation {
+            self.install(&mut pages, start..gap.end, backing, prot, private);
+        } else {
+            drop(pages);
+            self.forget_backing(backing);
+        }
+        Ok(())
+    }
+
+    /// Enters what a file gave for the addresses from `range.start` on, as far as nothing else is there.
+    pub(super) fn install(
+        &self,
+        pages: &mut Pages,
+        range: Range<u64>,
+        backing: Backing,
+        prot: platform::Protection,
+        private: bool,
+    ) {
+        let (source, len) = match backing {
+            Backing::Memory { offset, len } => (PageSource::Memory(offset), len),
+            Backing::Host { file, offset, len } => (PageSource::Host(file, offset), len),
+        };
+        let given = range.start..range.start.saturating_add(len);
+        let wanted = given.start..given.end.min(range.end);
+        let gaps: Vec<Range<u64>> = pages.map.gaps(wanted).collect();
+        let mut unused = given.start;
+        for gap in gaps {
+            self.release_source(&source.advanced(unused - given.start), gap.start - unused);
+            unused = gap.end;
+            let source = source.advanced(gap.start - given.start);
+            pages.map.insert(gap, Pma { source, cow: private, anon: false, prot, mapped: None });
+        }
+        self.release_source(&source.advanced(unused - given.start), given.end - unused);
+    }
+
+    pub(super) fn forget_backing(&self, backing: Backing) {
+        if let Backing::Memory { offset, len } = backing {
+            self.memory.release(offset, len);
+        }
+    }
+
+    pub(super) fn release_source(&self, source: &PageSource, len: u64) {
+        if let PageSource::Memory(offset) = source
+            && len > 0
+        {
+            self.memory.release(*offset, len);
+        }
+    }
+
+    /// Drops the view of one page of a host file, so that the next access asks the file.
+    fn forget_page(&self, page: u64) {
+        let mut pages = self.pages.write();
+        let is_host = |pma: &Pma| matches!(pma.source, PageSource::Host(..));
+        if pages.map.get(page).is_some_and(|(_, pma)| is_host(pma)) {
+            let mut batch = Batch::default();
+            pages.map.remove(page..page + abi::PAGE_SIZE);
+            batch.unmap(page..page + abi::PAGE_SIZE);
+            // A failure marks the address space as broken, which the next fault reports.
+            let _ = batch.commit(&mut pages, &*self.space);
+        }
+    }
+
+    /// Whether the byte at `addr` can be loaded by us, that is: the host file has the page.
+    fn is_backed(&self, addr: u64) -> bool {
+        let pages = self.pages.read();
+        match pages.map.get(addr) {
+            Some((range, pma)) => match pma.source.advanced(addr - range.start) {
+                PageSource::Memory(offset) => self.memory.slice(offset, 1).is_ok_and(|byte| byte.read(&mut [0]).is_ok()),
+                PageSource::Host(file, offset) => {
+                    file.view(offset, 1, false).is_ok_and(|view| view.slice().is_ok_and(|s| s.read(&mut [0]).is_ok()))
+                }
+            },
+            None => false,
+        }
+    }
+}
+
+fn backing_len(backing: &Backing) -> u64 {
+    match backing {
+        Backing::Memory { len, .. } | Backing::Host { len, .. } => *len,
+    }
+}
+
+/// The part of mapping `range` around `addr` that has no pages.
+fn gap_around(pages: &Pages, range: &Range<u64>, addr: u64) -> Range<u64> {
+    let start = pages.map.below(addr).map_or(range.start, |(below, _)| below.end.max(range.start));
+    let end = pages.map.at_or_above(addr).map_or(range.end, |(above, _)| above.start.min(range.end));
+    start..end
+}
+
+fn anon_chunk(pages: &Pages, range: &Range<u64>, addr: u64) -> Range<u64> {
+    let gap = gap_around(pages, range, addr);
+    let start = addr / ANON_CHUNK * ANON_CHUNK;
+    gap.start.max(start)..gap.end.min(start.saturating_add(ANON_CHUNK))
+}
+
+/// Where in the memory file frames for `range` would continue its neighbours'.
+pub(super) fn frames_near(pages: &Pages, range: &Range<u64>) -> Option<u64> {
+    let above = pages.map.get(range.end).filter(|(_, pma)| pma.anon);
+    if let Some((_, Pma { source: PageSource::Memory(offset), .. })) = above {
+        return offset.checked_sub(range.end - range.start);
+    }
+    match pages.map.below(range.start).filter(|(below, pma)| below.end == range.start && pma.anon) {
+        Some((below, Pma { source: PageSource::Memory(offset), .. })) => Some(offset + (below.end - below.start)),
+        _ => None,
+    }
+}

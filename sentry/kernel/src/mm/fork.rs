@@ -1,0 +1,75 @@
+//! fork(2): a second address space with the same content, copied only where somebody writes.
+
+use std::sync::Arc;
+
+use abi::Result;
+
+use super::batch::Batch;
+use super::manager::MemoryManager;
+use super::pma::{PageSource, Pages};
+use super::vma::{Vma, VmaFlags};
+
+impl MemoryManager {
+    /// A copy-on-write copy for fork(2).
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn fork(&self) -> Result<Arc<Self>> {
+        let _no_transfer = self.io.write();
+        let mappings = self.read_mappings();
+        let mut copy = mappings.clone();
+        copy.lock_future = VmaFlags::empty();
+        copy.vmas = segment::SegmentMap::new();
+        for (range, vma) in mappings.vmas.iter() {
+            if !vma.flags.contains(VmaFlags::DONTFORK) {
+                let mut vma = vma.clone();
+                vma.flags.remove(VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT);
+                copy.vmas.insert(range, vma);
+            }
+        }
+        let child = Self::assemble(&self.platform, &self.memory, copy, self.limits.clone())?;
+        for (_, vma) in mappings.vmas.iter() {
+            if let Some(object) = &vma.object {
+                object.mappable.mappings().add(&child.this);
+            }
+        }
+        let mut ours = self.pages.write();
+        let mut theirs = child.pages.write();
+        let (mut protect, mut show) = (Batch::default(), Batch::default());
+        for (range, vma) in mappings.vmas.iter() {
+            if !vma.flags.intersects(VmaFlags::DONTFORK | VmaFlags::WIPEONFORK) {
+                self.share(&mut ours, &mut theirs, range, vma, &mut protect, &mut show);
+            }
+        }
+        protect.commit(&mut ours, &*self.space)?;
+        show.commit(&mut theirs, &*child.space)?;
+        drop(theirs);
+        Ok(child)
+    }
+
+    /// Shares the pages of one mapping with the child.
+    fn share(
+        &self,
+        ours: &mut Pages,
+        theirs: &mut Pages,
+        range: std::ops::Range<u64>,
+        vma: &Vma,
+        protect: &mut Batch,
+        show: &mut Batch,
+    ) {
+        let private = !vma.is_shared();
+        ours.map.update(range, |piece, pma| {
+            if private {
+                pma.cow = true;
+                protect.refresh(piece.clone(), pma, false);
+            }
+            if let PageSource::Memory(offset) = pma.source {
+                self.memory.retain(offset, piece.end - piece.start);
+            }
+            let mut copy = pma.clone();
+            copy.mapped = None;
+            show.refresh(piece.clone(), &mut copy, false);
+            theirs.map.insert(piece, copy);
+        });
+    }
+}

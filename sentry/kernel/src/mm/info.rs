@@ -1,0 +1,155 @@
+//! What `/proc/[pid]` tells about an address space.
+
+use std::sync::Arc;
+
+use platform::Protection;
+
+use super::manager::MemoryManager;
+use super::pma::PageSource;
+use super::vma::VmaFlags;
+use crate::vfs::File;
+
+/// One line of `/proc/[pid]/maps`, with what `smaps` adds.
+#[derive(Clone)]
+pub struct VmaInfo {
+    /// First address.
+    pub start: u64,
+    /// Behind the last address.
+    pub end: u64,
+    /// Rights.
+    pub prot: Protection,
+    /// Properties.
+    pub flags: VmaFlags,
+    /// Byte offset in the file, 0 for anonymous memory.
+    pub offset: u64,
+    /// The mapped file: its path, device and inode.
+    pub file: Option<Arc<File>>,
+    /// `[heap]`, `[stack]`, `[vdso]`, or `/dev/zero (deleted)` for shared anonymous memory.
+    pub name: Option<&'static str>,
+    /// Set by the program (`[anon:…]`).
+    pub anon_name: Option<Arc<str>>,
+    /// What is in memory.
+    pub usage: Usage,
+}
+
+/// Memory in use, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Own anonymous pages.
+    pub anon: u64,
+    /// Pages of files.
+    pub file: u64,
+    /// Pages of tmpfs files and shared anonymous memory.
+    pub shmem: u64,
+}
+
+impl Usage {
+    /// The resident set.
+    #[must_use]
+    pub fn rss(&self) -> u64 {
+        self.anon + self.file + self.shmem
+    }
+
+    fn add(&mut self, other: Self) {
+        self.anon += other.anon;
+        self.file += other.file;
+        self.shmem += other.shmem;
+    }
+}
+
+/// Sums over an address space, bytes: `/proc/[pid]/{statm,status}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Mapped.
+    pub size: u64,
+    /// Private and writable, without stacks.
+    pub data: u64,
+    /// Stacks.
+    pub stack: u64,
+    /// Executable file mappings.
+    pub text: u64,
+    /// Executable mappings of libraries (not the program's own code).
+    pub lib: u64,
+    /// Locked.
+    pub locked: u64,
+    /// In memory.
+    pub usage: Usage,
+}
+
+impl MemoryManager {
+    /// All mappings, in ascending order.
+    #[must_use]
+    pub fn vmas(&self) -> Vec<VmaInfo> {
+        let mappings = self.read_mappings();
+        let describe = |(range, vma): (std::ops::Range<u64>, &super::vma::Vma)| {
+            let object = vma.object.as_ref();
+            let file = object.and_then(|object| object.file.clone());
+            let is_anon_shared = object.is_some() && file.is_none() && vma.name.is_none();
+            VmaInfo {
+                start: range.start,
+                end: range.end,
+                prot: vma.prot,
+                flags: vma.flags,
+                offset: object.map_or(0, |object| object.offset),
+                file,
+                name: vma.name.or(is_anon_shared.then_some("/dev/zero (deleted)")),
+                anon_name: vma.anon_name.clone(),
+                usage: self.usage_of(range.start, range.end),
+            }
+        };
+        mappings.vmas.iter().map(describe).collect()
+    }
+
+    /// Sums over all mappings.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        let mappings = self.read_mappings();
+        let code = mappings.image.start_code..mappings.image.end_code;
+        for (range, vma) in mappings.vmas.iter() {
+            let len = range.end - range.start;
+            totals.size += len;
+            if vma.is_data() {
+                totals.data += len;
+            }
+            if vma.flags.contains(VmaFlags::GROWSDOWN) {
+                totals.stack += len;
+            }
+            if vma.flags.contains(VmaFlags::LOCKED) {
+                totals.locked += len;
+            }
+            if vma.prot.execute && !vma.prot.write && vma.object.is_some() {
+                if range.start < code.end && range.end > code.start {
+                    totals.text += len;
+                } else {
+                    totals.lib += len;
+                }
+            }
+            totals.usage.add(self.usage_of(range.start, range.end));
+        }
+        totals
+    }
+
+    fn usage_of(&self, start: u64, end: u64) -> Usage {
+        let mut usage = Usage::default();
+        let pages = self.pages.read();
+        for (whole, pma) in pages.map.overlapping(start..end) {
+            let at = whole.start.max(start);
+            let len = whole.end.min(end) - at;
+            let runs = self.present_runs(&pma.source.advanced(at - whole.start), len);
+            let present: u64 = runs.iter().map(|run| run.end - run.start).sum();
+            match (&pma.source, pma.anon) {
+                (PageSource::Host(..), _) => usage.file += present,
+                (PageSource::Memory(_), true) => usage.anon += present,
+                (PageSource::Memory(_), false) => usage.shmem += present,
+            }
+        }
+        usage
+    }
+}
+
+impl std::fmt::Debug for VmaInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}-{:x} {:?} {:?}", self.start, self.end, self.prot, self.flags)
+    }
+}

@@ -1,0 +1,387 @@
+//! mmap(2) and munmap(2).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use abi::{Errno, Result, UserAddr, page_ceil};
+use bitflags::bitflags;
+use platform::Protection;
+
+use super::batch::Batch;
+use super::layout::MIN_ADDR;
+use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
+use super::memory_file::SMALL;
+use super::pma::{PageSource, Pages, Pma};
+use super::vma::{Vma, VmaObject};
+use super::{Backing, Mappable, SharedAnon, VmaFlags};
+use crate::vfs::File;
+
+/// Anonymous mappings up to this size get frames at once (holes of the memory file, which cost nothing), so that
+/// their page faults are the host's business. Larger ones get them in chunks as they are touched.
+pub(super) const EAGER: u64 = 64 << 20;
+/// Most bytes of a file that mmap(2) asks for ahead, until it is known to be a host file.
+const FILE_AHEAD: u64 = 256 << 10;
+/// Writable segments of programs and libraries up to this size are copied when they are mapped.
+const COPY_AHEAD: u64 = 256 << 10;
+
+bitflags! {
+    /// What kind of mapping is asked for, beyond its protection.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct MmapFlags: u32 {
+        /// Stores are visible to other mappings of the file and written back to it.
+        const SHARED = 1;
+        /// At the given address, replacing what is there.
+        const FIXED = 2;
+        /// At the given address, failing with EEXIST where something is there.
+        const FIXED_NOREPLACE = 4;
+        /// Grows downwards on faults below it (a stack).
+        const GROWSDOWN = 8;
+        /// Do not account for the memory.
+        const NORESERVE = 16;
+        /// Fill all pages now.
+        const POPULATE = 32;
+        /// Lock pages (the caller has checked RLIMIT_MEMLOCK).
+        const LOCKED = 64;
+        /// In the low 2 GiB.
+        const LOW = 128;
+        /// A segment of a program: if small and writable, it is copied now instead of page by page.
+        const SEGMENT = 256;
+        /// Of fixed kind: `[vdso]`, `[vvar]`.
+        const SPECIAL = 512;
+    }
+}
+
+/// Arguments of [`MemoryManager::mmap`].
+pub struct MmapArgs {
+    /// Hint, or the exact address with a FIXED flag.
+    pub addr: UserAddr,
+    /// Bytes; rounded up to pages.
+    pub len: u64,
+    /// Initial rights.
+    pub prot: Protection,
+    /// The kind of mapping.
+    pub flags: MmapFlags,
+    /// The object mapped with the byte offset in it; anonymous memory where `None`.
+    pub mappable: Option<(Arc<dyn Mappable>, u64)>,
+    /// The open file it came from: for names in `/proc/[pid]/maps`, and to keep it open.
+    pub file: Option<Arc<File>>,
+    /// Whether mprotect(2) may later add write access (a shared mapping of a read-only file may not).
+    pub may_write: bool,
+    /// Name shown in maps for special areas: `[heap]`, `[stack]`, `[vdso]`.
+    pub name: Option<&'static str>,
+}
+
+impl MmapArgs {
+    /// Private anonymous memory, readable and writable.
+    #[must_use]
+    pub fn anonymous(addr: UserAddr, len: u64, flags: MmapFlags) -> Self {
+        let prot = Protection { read: true, write: true, execute: false };
+        Self { addr, len, prot, flags, mappable: None, file: None, may_write: true, name: None }
+    }
+
+    fn vma(&self, memory: &Arc<super::MemoryFile>, len: u64, future: VmaFlags) -> Vma {
+        let mut flags = future;
+        for (flag, vma_flag) in [
+            (MmapFlags::SHARED, VmaFlags::SHARED),
+            (MmapFlags::GROWSDOWN, VmaFlags::GROWSDOWN),
+            (MmapFlags::NORESERVE, VmaFlags::NORESERVE),
+            (MmapFlags::LOCKED, VmaFlags::LOCKED),
+            (MmapFlags::SPECIAL, VmaFlags::SPECIAL),
+        ] {
+            flags.set(vma_flag, flags.contains(vma_flag) || self.flags.contains(flag));
+        }
+        flags.set(VmaFlags::MAY_WRITE, self.may_write || !self.flags.contains(MmapFlags::SHARED));
+        let object = match &self.mappable {
+            Some((mappable, offset)) => {
+                Some(VmaObject { mappable: mappable.clone(), offset: *offset, file: self.file.clone() })
+            }
+            None if self.flags.contains(MmapFlags::SHARED) => {
+                Some(VmaObject { mappable: SharedAnon::new(memory, len), offset: 0, file: None })
+            }
+            None => None,
+        };
+        Vma { prot: self.prot, flags, object, name: self.name, anon_name: None }
+    }
+}
+
+/// What a file gave before any lock was taken.
+struct Ahead {
+    generation: u64,
+    backing: Backing,
+    /// The backing holds a copy of the file's bytes, and is not the file itself.
+    is_copy: bool,
+}
+
+impl MemoryManager {
+    /// mmap(2) after argument checks that need files.
+    ///
+    /// # Errors
+    /// As mmap(2).
+    pub fn mmap(&self, args: MmapArgs) -> Result<UserAddr> {
+        let len = page_ceil(args.len).ok_or(Errno::ENOMEM)?;
+        if len == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if let Some((_, offset)) = &args.mappable {
+            offset.checked_add(len).filter(|&end| end <= 1 << 63).ok_or(Errno::EOVERFLOW)?;
+        }
+        let vma = args.vma(&self.memory, len, VmaFlags::empty());
+        let ahead = self.ask_ahead(&args, &vma, len);
+        if let Some(object) = &vma.object {
+            object.mappable.mappings().add(&self.this);
+        }
+        let (range, replaced) = self.map_vma(&args, len, vma, ahead)?;
+        drop(replaced);
+        if args.flags.intersects(MmapFlags::POPULATE | MmapFlags::LOCKED) && args.prot != Protection::default() {
+            // As in Linux, failing to fill the pages is no failure to map them.
+            let _ = self.populate(range.clone(), args.prot.write && !args.flags.contains(MmapFlags::SHARED));
+        }
+        Ok(UserAddr(range.start))
+    }
+
+    /// The part of mmap(2) under the locks. What is replaced comes back, to be dropped without them.
+    fn map_vma(
+        &self,
+        args: &MmapArgs,
+        len: u64,
+        mut vma: Vma,
+        ahead: Option<Ahead>,
+    ) -> Result<(Range<u64>, Vec<(Range<u64>, Vma)>)> {
+        let mut mappings = self.write_mappings();
+        let placed = self.place(&mappings, args, len).and_then(|start| {
+            vma.flags |= mappings.lock_future;
+            self.check_new(&mappings, start..start + len, &vma)?;
+            Ok(start..start + len)
+        });
+        let range = match placed {
+            Ok(range) => range,
+            Err(error) => {
+                drop(mappings);
+                ahead.into_iter().for_each(|ahead| self.forget_backing(ahead.backing));
+                return Err(error);
+            }
+        };
+        let replaced = mappings.vmas.remove(range.clone());
+        mappings.vmas.insert(range.clone(), vma.clone());
+        let mut pages = self.pages.write();
+        let mut batch = Batch::default();
+        let freed = take_pages(&mut pages, range.clone(), &mut batch);
+        let result = self.back_new(&mut pages, &range, &vma, ahead, &mut batch);
+        let result = result.and(batch.commit(&mut pages, &*self.space));
+        drop(pages);
+        let undone = if result.is_err() { self.unmap_locked(&mut mappings, range.clone()) } else { Vec::new() };
+        drop(mappings);
+        self.release_all(freed);
+        drop(undone);
+        result.map(|()| (range, replaced))
+    }
+
+    /// Puts pages behind a new mapping, as far as that is worth doing now.
+    fn back_new(
+        &self,
+        pages: &mut Pages,
+        range: &Range<u64>,
+        vma: &Vma,
+        ahead: Option<Ahead>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let len = range.end - range.start;
+        let Some(object) = &vma.object else {
+            if len <= EAGER && vma.is_accessible() && !pages.is_broken {
+                self.add_anon(pages, range.clone(), vma, batch)?;
+            }
+            return Ok(());
+        };
+        let Some(Ahead { generation, backing, is_copy }) = ahead else { return Ok(()) };
+        if object.mappable.mappings().generation() != generation {
+            self.forget_backing(backing);
+            return Ok(());
+        }
+        if let (true, Backing::Memory { offset, len }) = (is_copy, &backing) {
+            let source = PageSource::Memory(*offset);
+            let pma = Pma { source, cow: false, anon: true, prot: vma.prot, mapped: None };
+            pages.map.insert(range.start..range.start + len, pma);
+        } else {
+            self.install(pages, range.clone(), backing, vma.prot, !vma.is_shared());
+        }
+        let populate = is_copy || (len <= SMALL && vma.is_shared());
+        pages.map.update(range.clone(), |piece, pma| batch.refresh(piece, pma, populate));
+        Ok(())
+    }
+
+    /// Asks the file for what is to be mapped, before any lock is taken. A failure now means a fault later.
+    fn ask_ahead(&self, args: &MmapArgs, vma: &Vma, len: u64) -> Option<Ahead> {
+        let object = vma.object.as_ref().filter(|_| vma.is_accessible())?;
+        let generation = object.mappable.mappings().generation();
+        let write = vma.is_shared() && vma.flags.contains(VmaFlags::MAY_WRITE);
+        let ask = |len| object.mappable.backing(object.offset, len, write).ok();
+        let mut backing = ask(len.min(FILE_AHEAD))?;
+        if len > FILE_AHEAD && matches!(backing, Backing::Host { .. }) {
+            backing = ask(len).unwrap_or(backing);
+        }
+        let is_segment = args.flags.contains(MmapFlags::SEGMENT) || self.continues_program(args, object);
+        if is_segment && vma.prot.write && !vma.is_shared() {
+            match self.copy_ahead(&backing) {
+                Some(copy) => {
+                    self.forget_backing(backing);
+                    return Some(Ahead { generation, backing: copy, is_copy: true });
+                }
+                None => return Some(Ahead { generation, backing, is_copy: false }),
+            }
+        }
+        Some(Ahead { generation, backing, is_copy: false })
+    }
+
+    /// Whether this looks like a dynamic linker that places a segment inside the library it has just mapped.
+    fn continues_program(&self, args: &MmapArgs, object: &VmaObject) -> bool {
+        args.flags.contains(MmapFlags::FIXED)
+            && self.read_mappings().vmas.get(args.addr.0).is_some_and(|(_, vma)| {
+                !vma.is_shared() && vma.object.as_ref().is_some_and(|old| old.identity() == object.identity())
+            })
+    }
+
+    fn copy_ahead(&self, backing: &Backing) -> Option<Backing> {
+        match backing {
+            Backing::Memory { offset, len } if *len <= COPY_AHEAD => {
+                let copy = self.memory.duplicate(*offset, *len, None).ok()?;
+                Some(Backing::Memory { offset: copy, len: *len })
+            }
+            Backing::Host { file, offset, len } if *len <= COPY_AHEAD => {
+                let copy = self.memory.allocate(*len).ok()?;
+                let read =
+                    self.memory.slice(copy, *len as usize).and_then(|slice| file.read_into(*offset, &slice));
+                if read.is_err() {
+                    self.memory.release(copy, *len);
+                    return None;
+                }
+                Some(Backing::Memory { offset: copy, len: *len })
+            }
+            _ => None,
+        }
+    }
+
+    /// The address of a new mapping.
+    fn place(&self, mappings: &Mappings, args: &MmapArgs, len: u64) -> Result<u64> {
+        let fixed = args.flags.intersects(MmapFlags::FIXED | MmapFlags::FIXED_NOREPLACE);
+        if !fixed {
+            return mappings.layout.find(&mappings.vmas, args.addr.0, len, args.flags.contains(MmapFlags::LOW));
+        }
+        if !args.addr.is_page_aligned() {
+            return Err(Errno::EINVAL);
+        }
+        let end = args.addr.checked_add(len).filter(|end| end.0 <= self.bounds.end).ok_or(Errno::ENOMEM)?;
+        if args.addr.0 < MIN_ADDR.max(self.bounds.start) {
+            return Err(Errno::EPERM);
+        }
+        if args.flags.contains(MmapFlags::FIXED_NOREPLACE) && !mappings.vmas.is_vacant(args.addr.0..end.0) {
+            return Err(Errno::EEXIST);
+        }
+        Ok(args.addr.0)
+    }
+
+    /// Limits on mappings.
+    pub(super) fn check_new(&self, mappings: &Mappings, range: Range<u64>, vma: &Vma) -> Result<()> {
+        let len = range.end - range.start;
+        if mappings.vmas.len() >= MAX_MAPPINGS {
+            return Err(Errno::ENOMEM);
+        }
+        let replaced: u64 = mappings.vmas.overlapping(range.clone()).map(|(old, _)| overlap(&old, &range)).sum();
+        self.check_address_space(mappings, len - replaced)?;
+        if vma.is_data() {
+            let replaced = mappings
+                .vmas
+                .overlapping(range.clone())
+                .filter(|(_, old)| old.is_data())
+                .map(|(old, _)| overlap(&old, &range))
+                .sum::<u64>();
+            self.check_data(mappings, len - replaced)?;
+            // Linux's heuristic overcommit refuses only what could never be had.
+            if !vma.flags.contains(VmaFlags::NORESERVE) && len > self.memory.limit() {
+                return Err(Errno::ENOMEM);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `RLIMIT_AS` leaves room for `more` bytes.
+    pub(super) fn check_address_space(&self, mappings: &Mappings, more: u64) -> Result<()> {
+        let limit = self.limits.address_space();
+        if limit == u64::MAX {
+            return Ok(());
+        }
+        let total: u64 = mappings.vmas.iter().map(|(range, _)| range.end - range.start).sum();
+        if total.saturating_add(more) > limit { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Whether `RLIMIT_DATA` leaves room for `more` bytes.
+    pub(super) fn check_data(&self, mappings: &Mappings, more: u64) -> Result<()> {
+        let limit = self.limits.data();
+        if limit == u64::MAX {
+            return Ok(());
+        }
+        let data = mappings.vmas.iter().filter(|(_, vma)| vma.is_data());
+        let total: u64 = data.map(|(range, _)| range.end - range.start).sum();
+        if total.saturating_add(more) > limit { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// munmap(2).
+    ///
+    /// # Errors
+    /// `EINVAL`; `ENOMEM` where a mapping would be split and there are too many already.
+    pub fn munmap(&self, addr: UserAddr, len: u64) -> Result<()> {
+        let range = Self::page_range(addr, len)?;
+        if range.is_empty() || range.end > self.bounds.end {
+            return Err(Errno::EINVAL);
+        }
+        let mut mappings = self.write_mappings();
+        let splits = mappings
+            .vmas
+            .get(range.start)
+            .is_some_and(|(whole, _)| whole.start < range.start && whole.end > range.end);
+        if splits && mappings.vmas.len() >= MAX_MAPPINGS {
+            return Err(Errno::ENOMEM);
+        }
+        let removed = self.unmap_locked(&mut mappings, range);
+        drop(mappings);
+        drop(removed);
+        Ok(())
+    }
+
+    /// Removes everything in `range`. The mappings come back, to be dropped once `mappings` is unlocked.
+    pub(super) fn unmap_locked(&self, mappings: &mut Mappings, range: Range<u64>) -> Vec<(Range<u64>, Vma)> {
+        let removed = mappings.vmas.remove(range.clone());
+        self.drop_pages(range);
+        removed
+    }
+
+    /// Takes the pages of `range` away from the guest and frees them.
+    pub(super) fn drop_pages(&self, range: Range<u64>) {
+        let mut pages = self.pages.write();
+        let mut batch = Batch::default();
+        let freed = take_pages(&mut pages, range, &mut batch);
+        // A refusal marks the address space as broken: the guest process dies of it at its next fault.
+        let committed = batch.commit(&mut pages, &*self.space);
+        if committed.is_err() {
+            pages.is_broken = true;
+        }
+        drop(pages);
+        self.release_all(freed);
+    }
+}
+
+/// Takes pages out of the map and has the stub lose them; they are the caller's to release after the commit.
+pub(super) fn take_pages(pages: &mut Pages, range: Range<u64>, batch: &mut Batch) -> Vec<(PageSource, u64)> {
+    let removed = pages.map.remove(range);
+    let mapped = |(_, pma): &&(Range<u64>, Pma)| pma.mapped.is_some();
+    let first = removed.iter().find(mapped).map(|(piece, _)| piece.start);
+    let last = removed.iter().rev().find(mapped).map(|(piece, _)| piece.end);
+    if let (Some(first), Some(last)) = (first, last) {
+        // One operation: what lies between is not mapped any more either.
+        batch.unmap(first..last);
+    }
+    removed.into_iter().map(|(piece, pma)| (pma.source, piece.end - piece.start)).collect()
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> u64 {
+    a.end.min(b.end).saturating_sub(a.start.max(b.start))
+}

@@ -1,0 +1,84 @@
+//! What stands behind guest addresses now: frames or a piece of a host file, and how the stub has them mapped.
+
+use std::sync::Arc;
+
+use platform::Protection;
+use segment::{Segment, SegmentMap};
+
+use super::HostFile;
+
+/// Where bytes are.
+#[derive(Clone, Debug)]
+pub(crate) enum PageSource {
+    /// At this offset of the memory file; the holder has a reference to each page.
+    Memory(u64),
+    /// At this offset of a host file.
+    Host(Arc<HostFile>, u64),
+}
+
+impl PageSource {
+    /// The source of what lies `at` bytes further on.
+    pub(crate) fn advanced(&self, at: u64) -> Self {
+        match self {
+            Self::Memory(offset) => Self::Memory(offset + at),
+            Self::Host(file, offset) => Self::Host(file.clone(), offset + at),
+        }
+    }
+
+    /// Whether `next` is `len` bytes behind `self`.
+    pub(crate) fn continues(&self, len: u64, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Memory(a), Self::Memory(b)) => a + len == *b,
+            (Self::Host(a, a_offset), Self::Host(b, b_offset)) => Arc::ptr_eq(a, b) && a_offset + len == *b_offset,
+            _ => false,
+        }
+    }
+}
+
+/// Pages present in an address space. Never spans mappings with different rights.
+#[derive(Clone, Debug)]
+pub(crate) struct Pma {
+    pub(crate) source: PageSource,
+    /// A store must first make sure that nobody else sees these pages.
+    pub(crate) cow: bool,
+    /// Memory of this address space's own, not a view of the mapped file.
+    pub(crate) anon: bool,
+    /// The rights of the mapping, kept here so that copies need one look-up.
+    pub(crate) prot: Protection,
+    /// How the stub has it mapped.
+    pub(crate) mapped: Option<Protection>,
+}
+
+impl Pma {
+    /// The rights that the stub may have.
+    pub(crate) fn effective(&self) -> Protection {
+        Protection { write: self.prot.write && !self.cow, ..self.prot }
+    }
+
+    /// Whether the guest may read (x86 knows no pages that can be written or executed and not read).
+    pub(crate) fn is_readable(&self) -> bool {
+        self.prot.read || self.prot.write || self.prot.execute
+    }
+}
+
+impl Segment for Pma {
+    fn split_off(&mut self, at: u64) -> Self {
+        Self { source: self.source.advanced(at), ..self.clone() }
+    }
+
+    fn continues(&self, len: u64, next: &Self) -> bool {
+        self.cow == next.cow
+            && self.anon == next.anon
+            && self.prot == next.prot
+            && self.mapped == next.mapped
+            && self.source.continues(len, &next.source)
+    }
+}
+
+/// All pages of an address space.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    pub(crate) map: SegmentMap<Pma>,
+    /// The stub's state is no longer known: nothing can be mapped any more, the guest process must die.
+    pub(crate) is_broken: bool,
+}

@@ -1,0 +1,102 @@
+//! mprotect(2).
+
+use std::ops::Range;
+
+use abi::{Errno, Result, UserAddr};
+use platform::Protection;
+
+use super::batch::Batch;
+use super::manager::{MAX_MAPPINGS, MemoryManager};
+use super::mmap::EAGER;
+use super::vma::{Vma, VmaFlags};
+
+/// How the range of mprotect(2) is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ProtectRange {
+    /// As given.
+    #[default]
+    Exact,
+    /// Down to the start of the mapping (`PROT_GROWSDOWN`).
+    ToStart,
+}
+
+impl MemoryManager {
+    /// mprotect(2).
+    ///
+    /// # Errors
+    /// `EINVAL`; `ENOMEM` where part of the range is not mapped (what lies before that is changed); `EACCES`.
+    pub fn mprotect(&self, addr: UserAddr, len: u64, prot: Protection, reach: ProtectRange) -> Result<()> {
+        let mut range = Self::page_range(addr, len).map_err(|error| {
+            if addr.is_page_aligned() { Errno::ENOMEM } else { error }
+        })?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut mappings = self.write_mappings();
+        if reach == ProtectRange::ToStart {
+            let (whole, vma) = mappings.vmas.get(range.start).ok_or(Errno::ENOMEM)?;
+            if !vma.flags.contains(VmaFlags::GROWSDOWN) {
+                return Err(Errno::EINVAL);
+            }
+            range.start = whole.start;
+        }
+        let outcome = self.protectable(&mappings.vmas, &range, prot);
+        let changed = outcome.1;
+        if changed.is_empty() {
+            return outcome.0;
+        }
+        if mappings.vmas.len() + 2 > MAX_MAPPINGS {
+            return Err(Errno::ENOMEM);
+        }
+        if prot.write {
+            let more = mappings
+                .vmas
+                .overlapping(changed.clone())
+                .filter(|(_, vma)| !vma.is_data() && !vma.is_shared())
+                .map(|(whole, _)| whole.end.min(changed.end) - whole.start.max(changed.start))
+                .sum();
+            self.check_data(&mappings, more)?;
+        }
+        mappings.vmas.update(changed.clone(), |_, vma| vma.prot = prot);
+        let done = self.protect_pages(&mappings.vmas, changed, prot);
+        outcome.0.and(done)
+    }
+
+    /// How far from the start of `range` the change may go, and why not further.
+    fn protectable(
+        &self,
+        vmas: &segment::SegmentMap<Vma>,
+        range: &Range<u64>,
+        prot: Protection,
+    ) -> (Result<()>, Range<u64>) {
+        let mut at = range.start;
+        while at < range.end {
+            let Some((whole, vma)) = vmas.get(at) else { return (Err(Errno::ENOMEM), range.start..at) };
+            if prot.write && !vma.flags.contains(VmaFlags::MAY_WRITE) {
+                return (Err(Errno::EACCES), range.start..at);
+            }
+            at = whole.end;
+        }
+        (Ok(()), range.clone())
+    }
+
+    fn protect_pages(&self, vmas: &segment::SegmentMap<Vma>, range: Range<u64>, prot: Protection) -> Result<()> {
+        let mut pages = self.pages.write();
+        let mut batch = Batch::default();
+        pages.map.update(range.clone(), |piece, pma| {
+            pma.prot = prot;
+            batch.refresh(piece, pma, false);
+        });
+        if prot != Protection::default() && !pages.is_broken {
+            // Memory that was reserved without rights (a thread's stack, an arena) is about to be used.
+            let gaps: Vec<Range<u64>> = pages.map.gaps(range).filter(|gap| gap.end - gap.start <= EAGER).collect();
+            for gap in gaps {
+                let whole = vmas.get(gap.start).filter(|(whole, vma)| vma.is_private_anon() && whole.end >= gap.end);
+                if let Some((_, vma)) = whole {
+                    self.add_anon(&mut pages, gap, vma, &mut batch)?;
+                }
+            }
+        }
+        batch.commit(&mut pages, &*self.space)
+    }
+}
