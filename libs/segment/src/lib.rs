@@ -83,7 +83,8 @@ impl<V> SegmentMap<V> {
     /// The first segment that ends behind `at`: the one covering it, or the next above.
     #[must_use]
     pub fn at_or_above(&self, at: u64) -> Option<(Range<u64>, &V)> {
-        self.get(at).or_else(|| self.map.range(at..).next().map(|(&start, (end, value))| (start..*end, value)))
+        self.get(at)
+            .or_else(|| self.map.range(at..).next().map(|(&start, (end, value))| (start..*end, value)))
     }
 
     /// The last segment that begins below `at`.

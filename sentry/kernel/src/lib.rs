@@ -18,6 +18,8 @@ pub mod signal;
 pub mod socket;
 pub mod syscalls;
 pub mod task;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod vfs;
 

@@ -46,7 +46,9 @@ impl MemoryManager {
     /// `EINVAL` for locked or special mappings, and with `anon_only` (`MADV_FREE`) for mappings of files; `ENOMEM`.
     pub fn discard(&self, range: Range<u64>, anon_only: bool) -> Result<()> {
         self.visit(&range, &mut |piece, vma| {
-            if vma.flags.intersects(VmaFlags::LOCKED | VmaFlags::SPECIAL) || (anon_only && !vma.is_private_anon()) {
+            if vma.flags.intersects(VmaFlags::LOCKED | VmaFlags::SPECIAL)
+                || (anon_only && !vma.is_private_anon())
+            {
                 return Err(Errno::EINVAL);
             }
             if !vma.is_shared() {
@@ -86,7 +88,8 @@ impl MemoryManager {
     fn clear_in_place(&self, piece: &Range<u64>, pma: &Pma) -> bool {
         let PageSource::Memory(offset) = pma.source else { return false };
         let len = piece.end - piece.start;
-        let exclusive = || (offset..offset + len).step_by(PAGE_SIZE as usize).all(|at| self.memory.is_exclusive(at));
+        let exclusive =
+            || (offset..offset + len).step_by(PAGE_SIZE as usize).all(|at| self.memory.is_exclusive(at));
         !pma.cow && exclusive() && self.memory.clear(offset, len).is_ok()
     }
 
@@ -167,7 +170,11 @@ impl MemoryManager {
         let range = Self::page_range(addr, len)?;
         let name: Option<Arc<str>> = name.map(Arc::from);
         let mut mappings = self.write_mappings();
-        if mappings.vmas.overlapping(range.clone()).any(|(_, vma)| vma.object.as_ref().is_some_and(|o| o.file.is_some())) {
+        if mappings
+            .vmas
+            .overlapping(range.clone())
+            .any(|(_, vma)| vma.object.as_ref().is_some_and(|o| o.file.is_some()))
+        {
             return Err(Errno::EBADF);
         }
         mappings.vmas.update(range.clone(), |_, vma| vma.anon_name.clone_from(&name));
@@ -202,7 +209,9 @@ impl MemoryManager {
         let mut vector = vec![0; ((range.end - range.start) / PAGE_SIZE) as usize];
         for (whole, pma) in pages.map.overlapping(range.clone()) {
             let piece = whole.start.max(range.start)..whole.end.min(range.end);
-            for run in self.present_runs(&pma.source.advanced(piece.start - whole.start), piece.end - piece.start) {
+            for run in
+                self.present_runs(&pma.source.advanced(piece.start - whole.start), piece.end - piece.start)
+            {
                 let first = ((piece.start - range.start + run.start) / PAGE_SIZE) as usize;
                 let last = ((piece.start - range.start + run.end) / PAGE_SIZE) as usize;
                 vector[first..last].fill(1);
@@ -270,7 +279,8 @@ impl MemoryManager {
         let mappings = self.read_mappings();
         let mut ranges = Vec::new();
         for (range, vma) in mappings.vmas.iter() {
-            let Some(object) = vma.object.as_ref().filter(|object| object.identity() == set.identity()) else {
+            let Some(object) = vma.object.as_ref().filter(|object| object.identity() == set.identity())
+            else {
                 continue;
             };
             let start = file.start.max(object.offset);

@@ -16,7 +16,9 @@ impl MemoryManager {
         if addr.0 < start || start == 0 {
             return UserAddr(old);
         }
-        let (Some(old_end), Some(new_end)) = (page_ceil(old), page_ceil(addr.0)) else { return UserAddr(old) };
+        let (Some(old_end), Some(new_end)) = (page_ceil(old), page_ceil(addr.0)) else {
+            return UserAddr(old);
+        };
         if new_end < old_end {
             let mut mappings = self.write_mappings();
             let removed = self.unmap_locked(&mut mappings, new_end..old_end);

@@ -31,9 +31,7 @@ impl MemoryManager {
 
     /// Copies guest memory into `to` as far as it can be read; returns the bytes copied.
     pub fn read_some(&self, addr: UserAddr, to: &mut [u8]) -> usize {
-        self.access(addr, to.len(), Access::READ, &mut |piece, done| {
-            piece.read(&mut to[done..]).map(|_| ())
-        })
+        self.access(addr, to.len(), Access::READ, &mut |piece, done| piece.read(&mut to[done..]).map(|_| ()))
     }
 
     /// Copies `from` to guest memory.
@@ -46,7 +44,9 @@ impl MemoryManager {
 
     /// Copies `from` to guest memory as far as that can be written; returns the bytes copied.
     pub fn write_some(&self, addr: UserAddr, from: &[u8]) -> usize {
-        self.access(addr, from.len(), Access::WRITE, &mut |piece, done| piece.write(&from[done..]).map(|_| ()))
+        self.access(addr, from.len(), Access::WRITE, &mut |piece, done| {
+            piece.write(&from[done..]).map(|_| ())
+        })
     }
 
     /// As [`Self::read_some`], whatever the mappings' rights: ptrace(2), `/proc/[pid]/mem`.
@@ -62,14 +62,26 @@ impl MemoryManager {
     }
 
     /// Copies `len` bytes of `from`, from `skip` on, to guest memory; returns how many it could.
-    pub(super) fn copy_in_from(&self, addr: UserAddr, from: &VolatileSlice<'_>, skip: usize, len: usize) -> usize {
+    pub(super) fn copy_in_from(
+        &self,
+        addr: UserAddr,
+        from: &VolatileSlice<'_>,
+        skip: usize,
+        len: usize,
+    ) -> usize {
         self.access(addr, len, Access::WRITE, &mut |piece, done| {
             from.sub(skip + done, piece.len())?.copy_to(&piece).map(|_| ())
         })
     }
 
     /// Copies guest memory over `len` bytes of `to`, from `skip` on; returns how many it could.
-    pub(super) fn copy_out_to(&self, addr: UserAddr, to: &VolatileSlice<'_>, skip: usize, len: usize) -> usize {
+    pub(super) fn copy_out_to(
+        &self,
+        addr: UserAddr,
+        to: &VolatileSlice<'_>,
+        skip: usize,
+        len: usize,
+    ) -> usize {
         self.access(addr, len, Access::READ, &mut |piece, done| {
             piece.copy_to(&to.sub(skip + done, piece.len())?).map(|_| ())
         })
@@ -145,7 +157,12 @@ impl MemoryManager {
         Ok(value)
     }
 
-    fn atomic(&self, addr: UserAddr, access: Access, f: &mut dyn FnMut(VolatileSlice<'_>) -> Result<()>) -> Result<()> {
+    fn atomic(
+        &self,
+        addr: UserAddr,
+        access: Access,
+        f: &mut dyn FnMut(VolatileSlice<'_>) -> Result<()>,
+    ) -> Result<()> {
         if addr.0 % 4 != 0 {
             return Err(Errno::EINVAL);
         }

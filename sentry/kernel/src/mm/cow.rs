@@ -37,7 +37,9 @@ impl MemoryManager {
                 let run = grow(page, &range, COPY_CHUNK, |_| true);
                 let len = run.end - run.start;
                 let to = self.memory.allocate_near(len, frames_near(pages, &run))?;
-                let read = self.memory.slice(to, len as usize)
+                let read = self
+                    .memory
+                    .slice(to, len as usize)
                     .and_then(|slice| file.read_into(base + (run.start - range.start), &slice));
                 if read.is_err() {
                     self.memory.release(to, len);

@@ -141,15 +141,21 @@ impl MemoryManager {
                 }
                 (None, Some(object)) => {
                     let gap = gap_around(&pages, &range, addr);
+                    let object = object.clone();
                     drop(pages);
-                    self.fill_from_object(mappings, object.clone(), range.start, gap, addr)?;
+                    self.fill_from_object(mappings, object, range.start, gap, addr)?;
                 }
             }
         }
     }
 
     /// Brings the stub's view of `range` up to date.
-    pub(super) fn refresh(&self, pages: &mut Pages, range: Range<u64>, populate: bool) -> Result<(), FaultError> {
+    pub(super) fn refresh(
+        &self,
+        pages: &mut Pages,
+        range: Range<u64>,
+        populate: bool,
+    ) -> Result<(), FaultError> {
         let mut batch = Batch::default();
         pages.map.update(range, |piece, pma| batch.refresh(piece, pma, populate));
         Ok(batch.commit(pages, &*self.space)?)
@@ -279,10 +285,12 @@ impl MemoryManager {
         let pages = self.pages.read();
         match pages.map.get(addr) {
             Some((range, pma)) => match pma.source.advanced(addr - range.start) {
-                PageSource::Memory(offset) => self.memory.slice(offset, 1).is_ok_and(|byte| byte.read(&mut [0]).is_ok()),
-                PageSource::Host(file, offset) => {
-                    file.view(offset, 1, false).is_ok_and(|view| view.slice().is_ok_and(|s| s.read(&mut [0]).is_ok()))
+                PageSource::Memory(offset) => {
+                    self.memory.slice(offset, 1).is_ok_and(|byte| byte.read(&mut [0]).is_ok())
                 }
+                PageSource::Host(file, offset) => file
+                    .view(offset, 1, false)
+                    .is_ok_and(|view| view.slice().is_ok_and(|s| s.read(&mut [0]).is_ok())),
             },
             None => false,
         }
@@ -315,7 +323,9 @@ pub(super) fn frames_near(pages: &Pages, range: &Range<u64>) -> Option<u64> {
         return offset.checked_sub(range.end - range.start);
     }
     match pages.map.below(range.start).filter(|(below, pma)| below.end == range.start && pma.anon) {
-        Some((below, Pma { source: PageSource::Memory(offset), .. })) => Some(offset + (below.end - below.start)),
+        Some((below, Pma { source: PageSource::Memory(offset), .. })) => {
+            Some(offset + (below.end - below.start))
+        }
         _ => None,
     }
 }

@@ -79,8 +79,8 @@ impl Frames {
         let mut at = range.start;
         while at < range.end {
             let page = (at / PAGE_SIZE) as usize;
-            let chunk = self.chunks[page / CHUNK]
-                .get_or_init(|| (0..CHUNK).map(|_| AtomicU32::new(0)).collect());
+            let chunk =
+                self.chunks[page / CHUNK].get_or_init(|| (0..CHUNK).map(|_| AtomicU32::new(0)).collect());
             let first = page % CHUNK;
             let last = (first + ((range.end - at) / PAGE_SIZE) as usize).min(CHUNK);
             for word in &chunk[first..last] {

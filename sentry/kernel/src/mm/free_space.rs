@@ -22,7 +22,9 @@ impl FreeSpace {
 
     /// Adds a range that is not in the set.
     pub(crate) fn insert(&mut self, range: Range<u64>) {
-        if let Some((before, ())) = self.by_place.below(range.start).filter(|(before, ())| before.end == range.start) {
+        if let Some((before, ())) =
+            self.by_place.below(range.start).filter(|(before, ())| before.end == range.start)
+        {
             self.by_size.remove(&(before.end - before.start, before.start));
         }
         if let Some((after, ())) = self.by_place.get(range.end) {
@@ -87,8 +89,8 @@ mod tests {
         assert!(free.take_at(40..60));
         assert!(!free.take_at(50..70));
         assert_eq!(free.take(41), None);
-        assert_eq!(free.take(40), Some(60), "ties go to the higher range or the lower, either fits");
-        assert_eq!(free.take_all(), vec![0..40]);
+        assert_eq!(free.take(40), Some(0), "of equal ranges the lower");
+        assert_eq!(free.take_all(), vec![60..100]);
         assert_eq!(free.total(), 0);
     }
 }

@@ -42,9 +42,10 @@ impl MemoryManager {
         let mappings = self.read_mappings();
         let (range, vma) = mappings.vmas.get(addr.0).ok_or(Errno::EFAULT)?;
         match &vma.object {
-            Some(object) if vma.is_shared() => {
-                Ok(FutexKey::Shared { object: object.identity(), offset: object.offset + (addr.0 - range.start) })
-            }
+            Some(object) if vma.is_shared() => Ok(FutexKey::Shared {
+                object: object.identity(),
+                offset: object.offset + (addr.0 - range.start),
+            }),
             _ => Ok(private),
         }
     }

@@ -47,7 +47,11 @@ impl HostFile {
     pub fn backing(self: &Arc<Self>, offset: u64, len: u64) -> Result<super::Backing> {
         let end = page_ceil(host::memory::file_size(self.fd())?).ok_or(Errno::EFBIG)?;
         let len = len.min(end.saturating_sub(offset));
-        if len == 0 { Err(Errno::ENXIO) } else { Ok(super::Backing::Host { file: self.clone(), offset, len }) }
+        if len == 0 {
+            Err(Errno::ENXIO)
+        } else {
+            Ok(super::Backing::Host { file: self.clone(), offset, len })
+        }
     }
 
     /// The part of the sentry's view that begins at `offset` and has at most `len` bytes (it ends with the window).

@@ -43,7 +43,11 @@ impl<'a> UserRanges<'a> {
 
     /// Moves up to `max` bytes with `copy`, which gets an address, a length, and how many bytes came before; it returns
     /// how many it moved. Stops at the first short count.
-    fn transfer(&mut self, max: usize, copy: &mut dyn FnMut(UserAddr, usize, usize) -> usize) -> Result<usize> {
+    fn transfer(
+        &mut self,
+        max: usize,
+        copy: &mut dyn FnMut(UserAddr, usize, usize) -> usize,
+    ) -> Result<usize> {
         let max = max.min(self.left);
         let mut done = 0;
         while done < max {
@@ -144,7 +148,9 @@ impl<'a> IoDst<'a> {
         match &mut self.0 {
             Dst::User(ranges) => {
                 let mm = ranges.mm;
-                ranges.transfer(bytes.len(), &mut |addr, len, done| mm.write_some(addr, &bytes[done..done + len]))
+                ranges.transfer(bytes.len(), &mut |addr, len, done| {
+                    mm.write_some(addr, &bytes[done..done + len])
+                })
             }
             Dst::Kernel(target, filled) => {
                 let count = bytes.len().min(target.len() - *filled);
@@ -163,9 +169,7 @@ impl<'a> IoDst<'a> {
         match &mut self.0 {
             Dst::User(ranges) => {
                 let mm = ranges.mm;
-                ranges.transfer(from.len(), &mut |addr, len, done| {
-                    mm.copy_in_from(addr, &from, done, len)
-                })
+                ranges.transfer(from.len(), &mut |addr, len, done| mm.copy_in_from(addr, &from, done, len))
             }
             Dst::Kernel(target, filled) => {
                 let count = from.read(&mut target[*filled..])?;
@@ -209,7 +213,8 @@ impl<'a> IoDst<'a> {
             Dst::User(ranges) => ranges.all_slices(max, true, fill),
             Dst::Kernel(target, filled) => {
                 let limit = max.min(target.len() - *filled);
-                let count = fill(&[VolatileSlice::from_mut(&mut target[*filled..*filled + limit])])?.min(limit);
+                let count =
+                    fill(&[VolatileSlice::from_mut(&mut target[*filled..*filled + limit])])?.min(limit);
                 *filled += count;
                 Ok(count)
             }
@@ -263,7 +268,9 @@ impl<'a> IoSrc<'a> {
         match &mut self.0 {
             Src::User(ranges) => {
                 let mm = ranges.mm;
-                ranges.transfer(bytes.len(), &mut |addr, len, done| mm.read_some(addr, &mut bytes[done..done + len]))
+                ranges.transfer(bytes.len(), &mut |addr, len, done| {
+                    mm.read_some(addr, &mut bytes[done..done + len])
+                })
             }
             Src::Kernel(source) => {
                 let count = bytes.len().min(source.len());

@@ -48,7 +48,8 @@ impl Layout {
         let most = size / 6 * 5;
         let gap = stack_limit.saturating_add(STACK_GUARD).clamp(MIN_STACK_GAP.min(most), most);
         let mmap_base = page_floor(stack_top - gap) - pages(random[1], 28u32.saturating_sub(shrink));
-        let pie_base = page_floor(bounds.start + size / 3 * 2) + pages(random[2], 28u32.saturating_sub(shrink));
+        let pie_base =
+            page_floor(bounds.start + size / 3 * 2) + pages(random[2], 28u32.saturating_sub(shrink));
         let pie_base = pie_base.min(mmap_base.saturating_sub(GIB)).max(bounds.start);
         let brk_gap = pages(random[3], 13);
         Self { bounds, mmap_base, stack_top, pie_base: page_floor(pie_base), brk_gap }
@@ -72,7 +73,10 @@ impl Layout {
         let clear = |at: &u64| is_clear(vmas, *at, len);
         let bottom = self.bounds.start.max(MIN_ADDR);
         if low {
-            return vmas.lowest_gap(len, PAGE_SIZE, GIB.max(bottom)..2 * GIB).filter(clear).ok_or(Errno::ENOMEM);
+            return vmas
+                .lowest_gap(len, PAGE_SIZE, GIB.max(bottom)..2 * GIB)
+                .filter(clear)
+                .ok_or(Errno::ENOMEM);
         }
         let top_down = vmas.highest_gap(len, PAGE_SIZE, bottom..self.mmap_base).filter(clear);
         // Where a growing stack is in the way, try once more below it.

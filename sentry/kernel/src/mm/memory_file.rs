@@ -265,7 +265,8 @@ impl MemoryFile {
 }
 
 fn take_from(space: &mut FreeSpace, len: u64, near: Option<u64>) -> Option<u64> {
-    near.filter(|&at| at.checked_add(len).is_some_and(|end| space.take_at(at..end))).or_else(|| space.take(len))
+    near.filter(|&at| at.checked_add(len).is_some_and(|end| space.take_at(at..end)))
+        .or_else(|| space.take(len))
 }
 
 #[cfg(test)]

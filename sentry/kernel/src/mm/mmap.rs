@@ -132,7 +132,9 @@ impl MemoryManager {
         }
         let (range, replaced) = self.map_vma(&args, len, vma, ahead)?;
         drop(replaced);
-        if args.flags.intersects(MmapFlags::POPULATE | MmapFlags::LOCKED) && args.prot != Protection::default() {
+        if args.flags.intersects(MmapFlags::POPULATE | MmapFlags::LOCKED)
+            && args.prot != Protection::default()
+        {
             // As in Linux, failing to fill the pages is no failure to map them.
             let _ = self.populate(range.clone(), args.prot.write && !args.flags.contains(MmapFlags::SHARED));
         }
@@ -169,7 +171,8 @@ impl MemoryManager {
         let result = self.back_new(&mut pages, &range, &vma, ahead, &mut batch);
         let result = result.and(batch.commit(&mut pages, &*self.space));
         drop(pages);
-        let undone = if result.is_err() { self.unmap_locked(&mut mappings, range.clone()) } else { Vec::new() };
+        let undone =
+            if result.is_err() { self.unmap_locked(&mut mappings, range.clone()) } else { Vec::new() };
         drop(mappings);
         self.release_all(freed);
         drop(undone);
@@ -264,7 +267,12 @@ impl MemoryManager {
     fn place(&self, mappings: &Mappings, args: &MmapArgs, len: u64) -> Result<u64> {
         let fixed = args.flags.intersects(MmapFlags::FIXED | MmapFlags::FIXED_NOREPLACE);
         if !fixed {
-            return mappings.layout.find(&mappings.vmas, args.addr.0, len, args.flags.contains(MmapFlags::LOW));
+            return mappings.layout.find(
+                &mappings.vmas,
+                args.addr.0,
+                len,
+                args.flags.contains(MmapFlags::LOW),
+            );
         }
         if !args.addr.is_page_aligned() {
             return Err(Errno::EINVAL);
@@ -285,7 +293,8 @@ impl MemoryManager {
         if mappings.vmas.len() >= MAX_MAPPINGS {
             return Err(Errno::ENOMEM);
         }
-        let replaced: u64 = mappings.vmas.overlapping(range.clone()).map(|(old, _)| overlap(&old, &range)).sum();
+        let replaced: u64 =
+            mappings.vmas.overlapping(range.clone()).map(|(old, _)| overlap(&old, &range)).sum();
         self.check_address_space(mappings, len - replaced)?;
         if vma.is_data() {
             let replaced = mappings

@@ -32,6 +32,8 @@ mod protect;
 mod remap;
 mod shared_anon;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod vma;
 
 pub use advise::FileRange;

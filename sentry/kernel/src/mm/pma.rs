@@ -29,7 +29,9 @@ impl PageSource {
     pub(crate) fn continues(&self, len: u64, next: &Self) -> bool {
         match (self, next) {
             (Self::Memory(a), Self::Memory(b)) => a + len == *b,
-            (Self::Host(a, a_offset), Self::Host(b, b_offset)) => Arc::ptr_eq(a, b) && a_offset + len == *b_offset,
+            (Self::Host(a, a_offset), Self::Host(b, b_offset)) => {
+                Arc::ptr_eq(a, b) && a_offset + len == *b_offset
+            }
             _ => false,
         }
     }

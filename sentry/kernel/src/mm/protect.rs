@@ -26,9 +26,8 @@ impl MemoryManager {
     /// # Errors
     /// `EINVAL`; `ENOMEM` where part of the range is not mapped (what lies before that is changed); `EACCES`.
     pub fn mprotect(&self, addr: UserAddr, len: u64, prot: Protection, reach: ProtectRange) -> Result<()> {
-        let mut range = Self::page_range(addr, len).map_err(|error| {
-            if addr.is_page_aligned() { Errno::ENOMEM } else { error }
-        })?;
+        let mut range = Self::page_range(addr, len)
+            .map_err(|error| if addr.is_page_aligned() { Errno::ENOMEM } else { error })?;
         if range.is_empty() {
             return Ok(());
         }
@@ -80,7 +79,12 @@ impl MemoryManager {
         (Ok(()), range.clone())
     }
 
-    fn protect_pages(&self, vmas: &segment::SegmentMap<Vma>, range: Range<u64>, prot: Protection) -> Result<()> {
+    fn protect_pages(
+        &self,
+        vmas: &segment::SegmentMap<Vma>,
+        range: Range<u64>,
+        prot: Protection,
+    ) -> Result<()> {
         let mut pages = self.pages.write();
         let mut batch = Batch::default();
         pages.map.update(range.clone(), |piece, pma| {
@@ -89,9 +93,11 @@ impl MemoryManager {
         });
         if prot != Protection::default() && !pages.is_broken {
             // Memory that was reserved without rights (a thread's stack, an arena) is about to be used.
-            let gaps: Vec<Range<u64>> = pages.map.gaps(range).filter(|gap| gap.end - gap.start <= EAGER).collect();
+            let gaps: Vec<Range<u64>> =
+                pages.map.gaps(range).filter(|gap| gap.end - gap.start <= EAGER).collect();
             for gap in gaps {
-                let whole = vmas.get(gap.start).filter(|(whole, vma)| vma.is_private_anon() && whole.end >= gap.end);
+                let whole =
+                    vmas.get(gap.start).filter(|(whole, vma)| vma.is_private_anon() && whole.end >= gap.end);
                 if let Some((_, vma)) = whole {
                     self.add_anon(&mut pages, gap, vma, &mut batch)?;
                 }

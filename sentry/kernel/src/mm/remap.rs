@@ -101,7 +101,9 @@ impl MemoryManager {
         if old_len == 0 && (!vma.is_shared() || !flags.contains(RemapFlags::MAYMOVE)) {
             return Err(Errno::EINVAL);
         }
-        if vma.flags.contains(VmaFlags::SPECIAL) && (*new_len > old_len || flags.contains(RemapFlags::DONTUNMAP)) {
+        if vma.flags.contains(VmaFlags::SPECIAL)
+            && (*new_len > old_len || flags.contains(RemapFlags::DONTUNMAP))
+        {
             return Err(Errno::EINVAL);
         }
         let whole_end = whole.end;
@@ -126,7 +128,10 @@ impl MemoryManager {
                 }
             }
         }
-        if !to_address && old_len > 0 && *new_len > old_len && old.end == whole_end
+        if !to_address
+            && old_len > 0
+            && *new_len > old_len
+            && old.end == whole_end
             && let Some(addr) = self.extend(mappings, old, *new_len, &vma)?
         {
             return Ok(addr);
@@ -148,7 +153,13 @@ impl MemoryManager {
     }
 
     /// Grows a mapping where it is, if there is room.
-    fn extend(&self, mappings: &mut Mappings, old: &Range<u64>, new_len: u64, vma: &Vma) -> Result<Option<u64>> {
+    fn extend(
+        &self,
+        mappings: &mut Mappings,
+        old: &Range<u64>,
+        new_len: u64,
+        vma: &Vma,
+    ) -> Result<Option<u64>> {
         let more = old.end..old.start + new_len;
         if more.end > self.bounds.end || !mappings.vmas.is_vacant(more.clone()) {
             return Ok(None);
@@ -161,7 +172,11 @@ impl MemoryManager {
 
     /// Frames for the part of an anonymous mapping that is new.
     fn back_growth(&self, range: Range<u64>, vma: &Vma) -> Result<()> {
-        if !vma.is_private_anon() || !vma.is_accessible() || range.is_empty() || range.end - range.start > EAGER {
+        if !vma.is_private_anon()
+            || !vma.is_accessible()
+            || range.is_empty()
+            || range.end - range.start > EAGER
+        {
             return Ok(());
         }
         let mut pages = self.pages.write();
