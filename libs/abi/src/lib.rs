@@ -8,6 +8,7 @@ pub mod addr;
 pub mod errno;
 pub mod fcntl;
 pub mod fs;
+pub mod futex;
 pub mod mount;
 pub mod poll;
 pub mod regs_x86_64;
@@ -17,6 +18,7 @@ pub mod signal;
 pub mod socket;
 pub mod termios;
 pub mod time;
+pub mod ucontext_x86_64;
 
 pub use addr::{PAGE_SIZE, UserAddr, page_ceil, page_floor};
 pub use errno::{Errno, Result};

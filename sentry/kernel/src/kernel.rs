@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use platform::Platform;
 
+use crate::log::DebugLog;
 use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
-use crate::task::{TaskSet, UserNamespace};
+use crate::task::{FutexTable, Strace, TaskSet, UserNamespace};
 use crate::time::{Timekeeper, TimerService};
 use crate::vfs::Vfs;
 
@@ -28,6 +29,12 @@ pub struct Kernel {
     pub sockets: SocketFamilies,
     /// Files: types, drivers, mounts.
     pub vfs: Arc<Vfs>,
+    /// Lines for whoever looks after the sandbox.
+    pub log: DebugLog,
+    /// Who sleeps on which futex.
+    pub futexes: FutexTable,
+    /// Which system calls the log shows.
+    pub strace: Strace,
     /// What was fixed when the sandbox was made.
     pub config: KernelConfig,
 }
@@ -43,12 +50,16 @@ pub struct KernelConfig {
     pub strace: Option<Vec<String>>,
     /// Most bytes of one buffer argument in the strace log.
     pub strace_log_size: usize,
+    /// Where the debug log goes.
+    pub log: DebugLog,
 }
 
 impl Kernel {
     /// A kernel without containers, file systems or socket families.
     #[must_use]
     pub fn new(platform: Arc<dyn Platform>, memory: Arc<MemoryFile>, config: KernelConfig) -> Arc<Self> {
+        let strace = Strace::default();
+        strace.set(config.strace.as_deref());
         let timekeeper = Arc::new(Timekeeper::new());
         let tasks = TaskSet::default();
         Arc::new(Self {
@@ -59,6 +70,9 @@ impl Kernel {
             timekeeper,
             user_ns: UserNamespace::initial(tasks.new_namespace_id()),
             tasks,
+            log: config.log.clone(),
+            futexes: FutexTable::default(),
+            strace,
             sockets: SocketFamilies::default(),
             config,
         })

@@ -12,6 +12,7 @@ pub mod error;
 pub mod ipc;
 pub mod kernel;
 pub mod loader;
+pub mod log;
 pub mod mm;
 pub mod security;
 pub mod signal;
@@ -25,4 +26,5 @@ pub mod vfs;
 
 pub use error::{Restart, SysError, SysResult};
 pub use kernel::Kernel;
+pub use log::DebugLog;
 pub use task::{CurrentTask, Task};

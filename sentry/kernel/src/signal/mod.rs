@@ -8,12 +8,17 @@
 //! everything else: no user copy, no file and no tree lock is taken under them.
 
 mod action;
+mod alt_stack;
+mod deliver;
+mod frame_x86_64;
 mod queue;
 mod send;
 mod state;
+mod stop;
 mod user_account;
 
 pub use action::{DefaultAction, SigAction, SignalActions, default_action};
+pub use frame_x86_64::TrapInfo;
 pub use queue::PendingSignals;
 pub use send::Sender;
 pub use state::{AltStack, GroupStop, JobReport, SignalState, TaskSignals};

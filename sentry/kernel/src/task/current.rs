@@ -7,6 +7,7 @@ use abi::Regs;
 use platform::Context;
 
 use super::Task;
+use crate::signal::TrapInfo;
 
 /// The running task with its registers. Exactly one exists per live task, on the stack of its sentry thread.
 pub struct CurrentTask {
@@ -15,13 +16,28 @@ pub struct CurrentTask {
     pub regs: Regs,
     /// The processor context, with the extended state.
     pub context: Box<dyn Context>,
+    /// The last fault, as signal frames show it.
+    pub(crate) trap: TrapInfo,
+    /// A tracer single-steps it.
+    pub(crate) is_stepped: bool,
 }
 
 impl CurrentTask {
+    pub(super) fn new(task: Arc<Task>, regs: Regs, context: Box<dyn Context>) -> Self {
+        task.wake().set_interrupter(Some(context.interrupter()));
+        Self { task, regs, context, trap: TrapInfo::default(), is_stepped: false }
+    }
+
     /// The task itself, to be kept.
     #[must_use]
     pub fn task(&self) -> &Arc<Task> {
         &self.task
+    }
+
+    /// Goes on with a fresh context (of a new address space); the old one ends.
+    pub(super) fn replace_context(&mut self, context: Box<dyn Context>) {
+        self.task.wake().set_interrupter(Some(context.interrupter()));
+        self.context = context;
     }
 }
 

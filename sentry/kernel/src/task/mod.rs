@@ -3,40 +3,64 @@
 //! A [`Task`] is what Linux calls a `task_struct`, a [`ThreadGroup`] is a process. Each task has one sentry thread that
 //! runs it; that thread alone holds the [`CurrentTask`], which adds the registers and the platform context.
 //!
-//! Lock order: the tree ([`TaskSet::tree`]), a process's family, its threads, its signal lock, a task's signals. All
+//! Lock order: the tree ([`TaskSet::tree`]), a process's family, its signal lock, its threads, a task's signals. All
 //! other locks in here are leaves. None is held while guest memory is copied or a file is touched.
 
 mod block;
+mod clone;
 mod container;
 mod cpu_time;
+mod crash;
 mod credentials;
 mod current;
 mod details;
+pub(crate) mod exec;
+mod exec_creds;
+mod exit;
 mod exit_status;
 mod files;
+mod futex;
 mod limits;
 mod namespaces;
 mod notify;
 mod pid;
+mod pidfd;
+mod ptrace;
+mod rseq;
+mod run;
+pub mod securebits;
 mod session;
+mod start;
+mod strace;
+mod system_call;
 #[expect(clippy::module_inception, reason = "the type that the folder is named for")]
 mod task;
 mod task_set;
 mod thread_group;
+mod unshare;
 mod user_ns;
 mod vfork;
+mod vsyscall_x86_64;
 mod wake;
 
+pub use clone::CloneRequest;
 pub use container::Container;
 pub use cpu_time::{CpuClock, CpuTimes};
 pub use credentials::{Capability, CapabilitySet, Credentials};
 pub use current::CurrentTask;
 pub use details::{DEFAULT_TIMER_SLACK_NS, RestartBlock, RseqArea, Scheduling, TaskDetails};
+pub use exec::ExecRequest;
 pub use exit_status::ExitStatus;
+pub use futex::{FutexTable, FutexWait, WaitTarget};
 pub use limits::Limits;
 pub use namespaces::{NamespaceId, Namespaces, OtherNamespace, UtsNamespace};
 pub use pid::{PID_MAX, Pid, PidNamespace, Tid};
+pub use pidfd::PidFd;
+pub use rseq::RSEQ_MIN_LEN;
+pub use run::install_panic_report;
 pub use session::{ControllingTerminal, ProcessGroup, Session};
+pub use start::NewProcess;
+pub use strace::Strace;
 pub use task::Task;
 pub use task_set::{TaskSet, Tree, TreeGuard};
 pub use thread_group::ThreadGroup;

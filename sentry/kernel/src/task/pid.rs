@@ -136,6 +136,12 @@ impl PidNamespace {
         Arc::new(Self { id, level: 0, parent: None, user_ns, table: Mutex::default() })
     }
 
+    /// As [`Self::new`], with an identity from `tasks`.
+    #[must_use]
+    pub fn new_root(tasks: &super::TaskSet, user_ns: &Arc<UserNamespace>) -> Arc<Self> {
+        Self::new(tasks.new_namespace_id(), user_ns.clone())
+    }
+
     /// A name space inside this one, owned by `user_ns`.
     ///
     /// # Errors

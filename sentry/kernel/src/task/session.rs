@@ -18,6 +18,9 @@ pub trait ControllingTerminal: Send + Sync + Any {
     /// The process group in the foreground.
     fn foreground(&self) -> Option<Arc<ProcessGroup>>;
 
+    /// Becomes the controlling terminal of a new session with this group in the foreground.
+    fn associate(&self, session: &Arc<Session>, foreground: &Arc<ProcessGroup>);
+
     /// The session's leader exits: hang up the foreground group and give the terminal back.
     fn disassociate(&self, session: &Arc<Session>);
 }

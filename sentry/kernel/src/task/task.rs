@@ -41,7 +41,7 @@ pub struct Task {
     has_exited: AtomicBool,
     is_traced: AtomicBool,
     is_trace_stopped: AtomicBool,
-    _charge: RwLock<Option<AccountCharge>>,
+    charge: RwLock<Option<AccountCharge>>,
 }
 
 /// What a new task starts with.
@@ -80,7 +80,7 @@ impl Task {
             has_exited: AtomicBool::new(false),
             is_traced: AtomicBool::new(false),
             is_trace_stopped: AtomicBool::new(false),
-            _charge: RwLock::new(new.charge),
+            charge: RwLock::new(new.charge),
         })
     }
 
@@ -232,6 +232,12 @@ impl Task {
     #[must_use]
     pub fn is_trace_stopped(&self) -> bool {
         self.is_trace_stopped.load(Ordering::SeqCst)
+    }
+
+    /// Its owner's count of processes goes down.
+    pub(super) fn release_charge(&self) {
+        let charge = self.charge.write().take();
+        drop(charge);
     }
 
     pub(super) fn set_exited(&self) {

@@ -14,6 +14,7 @@ use super::{
     Container, CpuTimes, ExitStatus, Limits, PidNamespace, ProcessGroup, Session, Task, Tid, TreeGuard,
 };
 use crate::Kernel;
+use crate::mm::MemoryManager;
 use crate::signal::{GroupStop, SignalActions, SignalState};
 use crate::time::ProcessTimers;
 use crate::vfs::File;
@@ -39,7 +40,6 @@ pub struct ThreadGroup {
     exit_events: WaitQueue,
     /// Told when a signal for it or one of its threads is queued (signalfd).
     signal_events: WaitQueue,
-    exe: RwLock<Option<Arc<File>>>,
     flags: Flags,
     oom_score_adj: AtomicI32,
     timers: ProcessTimers,
@@ -50,6 +50,8 @@ struct Flags {
     is_zombie: AtomicBool,
     is_subreaper: AtomicBool,
     has_executed: AtomicBool,
+    /// May be inspected by its equals (`PR_SET_DUMPABLE`).
+    is_dumpable: AtomicBool,
     /// The first process of a pid name space, which its own children cannot kill.
     is_init: AtomicBool,
 }
@@ -92,7 +94,6 @@ pub(super) struct NewThreadGroup {
     pub(super) process_group: Arc<ProcessGroup>,
     pub(super) actions: Arc<SignalActions>,
     pub(super) limits: Limits,
-    pub(super) exe: Option<Arc<File>>,
     pub(super) oom_score_adj: i32,
 }
 
@@ -118,8 +119,7 @@ impl ThreadGroup {
             child_events: WaitQueue::new(),
             exit_events: WaitQueue::new(),
             signal_events: WaitQueue::new(),
-            exe: RwLock::new(new.exe),
-            flags: Flags::default(),
+            flags: Flags { is_dumpable: AtomicBool::new(true), ..Flags::default() },
             oom_score_adj: AtomicI32::new(new.oom_score_adj),
             timers: ProcessTimers::default(),
         }
@@ -316,13 +316,7 @@ impl ThreadGroup {
     /// The program it runs (`/proc/[pid]/exe`).
     #[must_use]
     pub fn exe(&self) -> Option<Arc<File>> {
-        self.exe.read().clone()
-    }
-
-    /// Replaces [`Self::exe`].
-    pub fn set_exe(&self, exe: Option<Arc<File>>) {
-        let old = std::mem::replace(&mut *self.exe.write(), exe);
-        drop(old);
+        self.tasks().iter().find_map(|task| task.try_mm()).and_then(|mm| mm.image().exe)
     }
 
     /// Whether orphans below it become its children.
@@ -344,6 +338,25 @@ impl ThreadGroup {
 
     pub(super) fn set_executed(&self) {
         self.flags.has_executed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its equals may inspect it (`PR_GET_DUMPABLE`).
+    #[must_use]
+    pub fn is_dumpable(&self) -> bool {
+        self.flags.is_dumpable.load(Ordering::Relaxed)
+    }
+
+    /// See [`Self::is_dumpable`].
+    pub fn set_dumpable(&self, is_dumpable: bool) {
+        self.flags.is_dumpable.store(is_dumpable, Ordering::Relaxed);
+    }
+
+    /// Tells an address space the limits that it enforces.
+    pub(crate) fn apply_memory_limits(&self, mm: &MemoryManager) {
+        let limits = self.limits();
+        mm.limits().set_address_space(limits.soft(Resource::As));
+        mm.limits().set_data(limits.soft(Resource::Data));
+        mm.limits().set_stack(limits.soft(Resource::Stack));
     }
 
     /// Whether it is the first process of a pid name space: signals from inside kill it only by its own handlers.

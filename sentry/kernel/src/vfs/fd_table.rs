@@ -3,6 +3,7 @@
 //! Locks: `slots` is a leaf; files are closed after it is released.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{Errno, Result};
 use parking_lot::RwLock;
@@ -22,6 +23,8 @@ pub const MAX_FDS: u64 = 1 << 20;
 #[derive(Debug, Default)]
 pub struct FdTable {
     slots: RwLock<Slots>,
+    /// Tasks that use the table beyond the first.
+    sharers: AtomicUsize,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -58,7 +61,25 @@ impl FdTable {
     /// A copy for a child that does not share it.
     #[must_use]
     pub fn duplicate(&self) -> Arc<Self> {
-        Arc::new(Self { slots: RwLock::new(self.slots.read().clone()) })
+        Arc::new(Self { slots: RwLock::new(self.slots.read().clone()), sharers: AtomicUsize::new(0) })
+    }
+
+    /// Another task uses the table (`CLONE_FILES`).
+    pub fn share(&self) {
+        self.sharers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A task no longer uses the table; says whether it was the last, which is to close everything.
+    pub fn release(&self) -> bool {
+        self.sharers
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |sharers| sharers.checked_sub(1))
+            .is_err()
+    }
+
+    /// Whether more than one task uses it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.sharers.load(Ordering::SeqCst) != 0
     }
 
     /// The open file behind `fd`.

@@ -34,8 +34,8 @@ mod path_text;
 mod path_walk;
 pub mod permission;
 pub mod pipe;
-mod signalfd;
 mod rename;
+mod signalfd;
 mod superblock;
 mod timerfd;
 #[expect(clippy::module_inception, reason = "the type that the folder is named for")]
@@ -61,7 +61,7 @@ pub use mount_ns::MountNamespace;
 pub use open::{OpenHow, Opened};
 pub use path_text::Reach;
 pub use path_walk::{Origin, WalkFlags};
-pub use permission::check_access;
+pub use permission::{MAY_EXEC, MAY_READ, MAY_WRITE, check_access};
 pub use signalfd::SignalFd;
 pub use superblock::Superblock;
 pub use timerfd::TimerFd;

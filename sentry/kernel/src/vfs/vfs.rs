@@ -14,8 +14,8 @@ use super::dcache::DentryCache;
 use super::inotify::WatchCounter;
 use super::path_walk::Walk;
 use super::{
-    AnonKind, Caller, Dentry, DeviceDriver, DeviceKind, EpollNesting, File, FileOps, FileSystem, FileSystemType, Inode,
-    Mount, MountNamespace, Origin, Superblock, VfsPath, WalkFlags,
+    AnonKind, Caller, Dentry, DeviceDriver, DeviceKind, EpollNesting, File, FileOps, FileSystem,
+    FileSystemType, Inode, Mount, MountNamespace, Origin, Superblock, VfsPath, WalkFlags,
 };
 use crate::task::Credentials;
 use crate::time::Timekeeper;

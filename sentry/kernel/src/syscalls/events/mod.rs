@@ -2,8 +2,8 @@
 
 mod epoll;
 mod mask;
-mod poll;
 mod pipe;
+mod poll;
 mod queues;
 mod select;
 
@@ -13,8 +13,10 @@ use super::table::{Arg, Row};
 use crate::Task;
 use crate::time::MonotonicTime;
 
-const FD_FLAGS: Arg = Arg::Flags(&[(0o2_000_000, "O_CLOEXEC"), (0o4000, "O_NONBLOCK"), (0o40000, "O_DIRECT")]);
-const EVENTFD_FLAGS: Arg = Arg::Flags(&[(1, "EFD_SEMAPHORE"), (0o2_000_000, "EFD_CLOEXEC"), (0o4000, "EFD_NONBLOCK")]);
+const FD_FLAGS: Arg =
+    Arg::Flags(&[(0o2_000_000, "O_CLOEXEC"), (0o4000, "O_NONBLOCK"), (0o40000, "O_DIRECT")]);
+const EVENTFD_FLAGS: Arg =
+    Arg::Flags(&[(1, "EFD_SEMAPHORE"), (0o2_000_000, "EFD_CLOEXEC"), (0o4000, "EFD_NONBLOCK")]);
 const CTL_OPS: Arg = Arg::Enum(&[(1, "EPOLL_CTL_ADD"), (2, "EPOLL_CTL_DEL"), (3, "EPOLL_CTL_MOD")]);
 
 /// The rows of this family.
@@ -25,9 +27,19 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(213, "epoll_create", &[Arg::Int], epoll::epoll_create),
     Row::full(232, "epoll_wait", &[Arg::Fd, Arg::Hex, Arg::Int, Arg::Int], epoll::epoll_wait),
     Row::full(233, "epoll_ctl", &[Arg::Fd, CTL_OPS, Arg::Fd, Arg::Hex], epoll::epoll_ctl),
-    Row::full(270, "pselect6", &[Arg::Int, Arg::Hex, Arg::Hex, Arg::Hex, Arg::Timespec, Arg::Hex], select::pselect6),
+    Row::full(
+        270,
+        "pselect6",
+        &[Arg::Int, Arg::Hex, Arg::Hex, Arg::Hex, Arg::Timespec, Arg::Hex],
+        select::pselect6,
+    ),
     Row::full(271, "ppoll", &[Arg::Hex, Arg::Size, Arg::Timespec, Arg::Hex, Arg::Size], poll::ppoll),
-    Row::full(281, "epoll_pwait", &[Arg::Fd, Arg::Hex, Arg::Int, Arg::Int, Arg::Hex, Arg::Size], epoll::epoll_pwait),
+    Row::full(
+        281,
+        "epoll_pwait",
+        &[Arg::Fd, Arg::Hex, Arg::Int, Arg::Int, Arg::Hex, Arg::Size],
+        epoll::epoll_pwait,
+    ),
     Row::full(282, "signalfd", &[Arg::Fd, Arg::Hex, Arg::Size], queues::signalfd),
     Row::full(283, "timerfd_create", &[Arg::Int, FD_FLAGS], queues::timerfd_create),
     Row::full(284, "eventfd", &[Arg::Size], queues::eventfd),

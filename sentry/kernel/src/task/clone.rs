@@ -1,0 +1,349 @@
+//! Making tasks: fork(2), vfork(2), clone(2), clone3(2).
+
+use std::sync::Arc;
+
+use abi::resource::Resource;
+use abi::sched::CloneFlags;
+use abi::{Errno, Signal, UserAddr};
+use waiter::Events;
+
+use super::task::{NewTask, Parent};
+use super::thread_group::NewThreadGroup;
+use super::{Capability, Credentials, CurrentTask, Namespaces, Pid, Task, ThreadGroup, Tid, VforkDone, run};
+use crate::error::{Restart, SysError, SysResult};
+use crate::mm::MemoryManager;
+use crate::signal::{AccountCharge, AltStack, GroupStop, SignalActions, TaskSignals};
+use crate::vfs::{Fd, FdTable, FsContext};
+
+/// What clone3(2) asks for, in the terms of all its forms.
+#[derive(Clone, Debug, Default)]
+pub struct CloneRequest {
+    /// What is shared and what is new.
+    pub flags: CloneFlags,
+    /// What the parent is sent when the child ends.
+    pub exit_signal: Option<Signal>,
+    /// The child's stack pointer; 0 keeps the parent's.
+    pub stack: u64,
+    /// The child's `fs` base with `SETTLS`.
+    pub tls: u64,
+    /// Where the parent finds the child's number with `PARENT_SETTID`.
+    pub parent_tid: UserAddr,
+    /// Where the child finds it with `CHILD_SETTID`, and what is cleared with `CHILD_CLEARTID`.
+    pub child_tid: UserAddr,
+    /// Where the descriptor goes with `PIDFD`.
+    pub pidfd: UserAddr,
+    /// Wanted numbers, from the innermost pid name space outwards.
+    pub set_tid: Vec<Tid>,
+}
+
+/// What a child shares with its parent or has copies of.
+struct Inherited {
+    mm: Arc<MemoryManager>,
+    fds: Arc<FdTable>,
+    fs: Arc<FsContext>,
+    creds: Arc<Credentials>,
+    namespaces: Arc<Namespaces>,
+}
+
+impl CloneRequest {
+    /// Refuses combinations that make no sense.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    fn check(&self) -> Result<(), Errno> {
+        let flags = self.flags;
+        let together = |a: CloneFlags, b: CloneFlags| flags.contains(a) && flags.intersects(b);
+        let needs = |a: CloneFlags, b: CloneFlags| flags.contains(a) && !flags.contains(b);
+        let is_bad = together(CloneFlags::FS, CloneFlags::NEWNS | CloneFlags::NEWUSER)
+            || needs(CloneFlags::THREAD, CloneFlags::SIGHAND)
+            || needs(CloneFlags::SIGHAND, CloneFlags::VM)
+            || together(CloneFlags::SIGHAND, CloneFlags::CLEAR_SIGHAND)
+            || together(CloneFlags::THREAD, CloneFlags::NEWPID | CloneFlags::NEWUSER)
+            || together(CloneFlags::NEWIPC, CloneFlags::SYSVSEM)
+            || together(CloneFlags::VM, CloneFlags::NEWTIME)
+            || flags.contains(CloneFlags::NEWTIME)
+            || flags.contains(CloneFlags::INTO_CGROUP);
+        if is_bad { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+}
+
+impl CurrentTask {
+    /// Makes a child and starts it; returns its number. With `VFORK`, returns when the child has let go of the memory.
+    ///
+    /// # Errors
+    /// As clone(2).
+    pub fn clone_task(&mut self, request: &CloneRequest) -> SysResult<Tid> {
+        request.check()?;
+        if self.wake().is_interrupted() {
+            // A signal to the group reaches either the parent alone or both, never the parent after the fork.
+            return Err(SysError::Restart(Restart::NoIntr));
+        }
+        let flags = request.flags;
+        let inherited = self.inherit(flags)?;
+        let charge = self.charge_child(&inherited.creds)?;
+        let pid_ns = if flags.contains(CloneFlags::THREAD) {
+            self.pid_ns()
+        } else {
+            inherited.namespaces.pid_for_children.clone()
+        };
+        if flags.contains(CloneFlags::THREAD) && !Arc::ptr_eq(&pid_ns, &inherited.namespaces.pid_for_children)
+        {
+            return Err(Errno::EINVAL.into());
+        }
+        let context =
+            inherited.mm.address_space().new_context(Some(&*self.context)).map_err(|_| Errno::EAGAIN)?;
+        let pid = pid_ns.allocate(&request.set_tid)?;
+        let mut regs = self.regs;
+        regs.rax = 0;
+        regs.orig_rax = u64::MAX;
+        if request.stack != 0 {
+            regs.rsp = request.stack;
+        }
+        if flags.contains(CloneFlags::SETTLS) {
+            regs.fs_base = request.tls;
+        }
+        let vfork_done = flags.contains(CloneFlags::VFORK).then(|| Arc::new(VforkDone::default()));
+        let child = self.new_child(request, inherited, pid.clone(), charge, vfork_done.clone());
+        let pidfd = match self.announce(request, &child, &pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) => return Err(self.undo_clone(&child, error)),
+        };
+        if let Err(error) = self.link(&child, flags) {
+            self.close_pidfd(pidfd);
+            return Err(self.undo_clone(&child, error));
+        }
+        let tid = child.tid_in(&self.pid_ns());
+        let traced = self.trace_new_child(request, &child);
+        let mut current = CurrentTask::new(child.clone(), regs, context);
+        current.is_stepped = traced && self.is_stepped;
+        if run::start_thread(current).is_err() {
+            self.close_pidfd(pidfd);
+            child.abandon();
+            return Err(Errno::EAGAIN.into());
+        }
+        if traced {
+            self.trace_clone_event(request, &child);
+        }
+        if let Some(done) = vfork_done {
+            self.wait_for_vfork(&done);
+            self.trace_vfork_done(&child);
+        }
+        Ok(tid)
+    }
+
+    fn inherit(&self, flags: CloneFlags) -> Result<Inherited, Errno> {
+        let creds = self.creds();
+        let creds = if flags.contains(CloneFlags::NEWUSER) {
+            Arc::new(self.creds_in_new_user_ns(&creds)?)
+        } else {
+            creds
+        };
+        let is_moved = flags.intersects(CloneFlags::NAMESPACES.difference(CloneFlags::NEWUSER));
+        if is_moved && !creds.has(Capability::SysAdmin) {
+            return Err(Errno::EPERM);
+        }
+        let fs = if flags.contains(CloneFlags::FS) { self.fs() } else { self.fs().duplicate() };
+        let namespaces =
+            if is_moved { Arc::new(self.new_namespaces(flags, &creds, &fs)?) } else { self.namespaces() };
+        let mm = if flags.contains(CloneFlags::VM) { self.mm() } else { self.mm().fork()? };
+        let fds = if flags.contains(CloneFlags::FILES) {
+            let fds = self.fd_table();
+            fds.share();
+            fds
+        } else {
+            self.fd_table().duplicate()
+        };
+        Ok(Inherited { mm, fds, fs, creds, namespaces })
+    }
+
+    fn charge_child(&self, creds: &Credentials) -> Result<Option<AccountCharge>, Errno> {
+        let account = self.kernel().tasks.accounts.get(creds.uid);
+        let is_exempt =
+            creds.uid == 0 || creds.has(Capability::SysResource) || creds.has(Capability::SysAdmin);
+        let limit = if is_exempt { u64::MAX } else { self.limit(Resource::Nproc) };
+        account.charge_process(limit).map(Some).ok_or(Errno::EAGAIN)
+    }
+
+    fn new_child(
+        &self,
+        request: &CloneRequest,
+        inherited: Inherited,
+        pid: Arc<Pid>,
+        charge: Option<AccountCharge>,
+        vfork_done: Option<Arc<VforkDone>>,
+    ) -> Arc<Task> {
+        let flags = request.flags;
+        let is_thread = flags.contains(CloneFlags::THREAD);
+        let group = if is_thread { self.thread_group().clone() } else { self.new_process(flags) };
+        let mut details = self.details.lock().for_child(self.kernel().timekeeper.monotonic().0);
+        details.vfork_done = vfork_done;
+        details.exit_signal = if is_thread {
+            None
+        } else if flags.contains(CloneFlags::PARENT) {
+            self.thread_group().exit_signal()
+        } else {
+            request.exit_signal
+        };
+        if flags.contains(CloneFlags::CHILD_CLEARTID) {
+            details.clear_child_tid = request.child_tid;
+        }
+        if flags.contains(CloneFlags::VM) && !flags.contains(CloneFlags::VFORK) {
+            details.rseq = None;
+        }
+        let signals = {
+            let own = self.signals.lock();
+            let keeps_stack = !flags.contains(CloneFlags::VM) || flags.contains(CloneFlags::VFORK);
+            let alt_stack = if keeps_stack { own.alt_stack } else { AltStack::default() };
+            TaskSignals { blocked: own.blocked, alt_stack, ..TaskSignals::default() }
+        };
+        let Inherited { mm, fds, fs, creds, namespaces } = inherited;
+        let kernel = self.kernel().clone();
+        let new = NewTask { kernel, group, pid, mm, creds, fds, fs, namespaces, signals, details, charge };
+        let child = Task::new(new);
+        child.inherit_call_filter(self);
+        if child.details.lock().rseq.is_some() {
+            child.wake().add(super::Work::RSEQ);
+        }
+        if !is_thread {
+            child.thread_group().set_leader(&child);
+        }
+        child
+    }
+
+    fn new_process(&self, flags: CloneFlags) -> Arc<ThreadGroup> {
+        let own = self.thread_group();
+        let actions = if flags.contains(CloneFlags::SIGHAND) {
+            own.actions()
+        } else {
+            let copy = own.actions().copy();
+            if flags.contains(CloneFlags::CLEAR_SIGHAND) {
+                copy.reset_handlers();
+            }
+            Arc::new(copy)
+        };
+        let parent = if flags.contains(CloneFlags::PARENT) {
+            own.family.lock().parent.clone()
+        } else {
+            Parent { group: Arc::downgrade(own), task: Arc::downgrade(self.task()) }
+        };
+        let new = NewThreadGroup {
+            container: own.container().clone(),
+            parent,
+            process_group: own.process_group(),
+            actions,
+            limits: own.limits(),
+            oom_score_adj: own.oom_score_adj(),
+        };
+        Arc::new_cyclic(|this| ThreadGroup::new(self.kernel(), this, new))
+    }
+
+    /// Stores the child's number where it was asked for, and makes the pidfd.
+    fn announce(
+        &self,
+        request: &CloneRequest,
+        child: &Arc<Task>,
+        pid: &Arc<Pid>,
+    ) -> Result<Option<Fd>, Errno> {
+        let flags = request.flags;
+        let mut pidfd = None;
+        if flags.contains(CloneFlags::PIDFD) {
+            let is_thread = flags.contains(CloneFlags::THREAD);
+            let fd = self.install_pidfd(pid, child, is_thread, false)?;
+            if let Err(error) = self.mm().write_object(request.pidfd, &fd) {
+                self.close_pidfd(Some(fd));
+                return Err(error);
+            }
+            pidfd = Some(fd);
+        }
+        if flags.contains(CloneFlags::PARENT_SETTID) {
+            // As Linux: a bad address here is not an error.
+            let _ = self.mm().write_object(request.parent_tid, &child.tid_in(&self.pid_ns()));
+        }
+        if flags.contains(CloneFlags::CHILD_SETTID)
+            && let Some(mm) = child.try_mm()
+        {
+            let _ = mm.write_object(request.child_tid, &child.tid());
+        }
+        Ok(pidfd)
+    }
+
+    fn close_pidfd(&self, pidfd: Option<Fd>) {
+        if let Some(fd) = pidfd {
+            // It was just installed; another thread may have closed it already.
+            let _ = self.fd_table().close(self, fd);
+        }
+    }
+
+    /// Makes the child visible: in its process, among its parent's children, in the pid tables.
+    fn link(&self, child: &Arc<Task>, flags: CloneFlags) -> Result<(), SysError> {
+        let kernel = self.kernel();
+        let _tree = kernel.tasks.tree();
+        let group = child.thread_group();
+        if flags.contains(CloneFlags::THREAD) {
+            let state = group.signal.lock();
+            if state.group_exit.is_some() || state.exec_in_progress || state.stop != GroupStop::Running {
+                return Err(SysError::Restart(Restart::NoIntr));
+            }
+            let mut threads = group.threads.lock();
+            threads.list.push(child.clone());
+            threads.live += 1;
+        } else {
+            if self.thread_group().signal.lock().group_exit.is_some() {
+                return Err(SysError::Restart(Restart::NoIntr));
+            }
+            {
+                let mut threads = group.threads.lock();
+                threads.list.push(child.clone());
+                threads.live = 1;
+            }
+            let ns = child.pid_ns();
+            if child.tid() == 1 && ns.init().is_none() {
+                ns.set_init(group);
+                group.set_init();
+                group.signal.lock().is_unkillable = true;
+            }
+            // The parent may have changed its group since the copy was taken.
+            let pgrp = self.thread_group().process_group();
+            group.family.lock().process_group = pgrp.clone();
+            pgrp.add(&Arc::downgrade(group));
+            if let Some(parent) = group.parent() {
+                parent.family.lock().children.push(group.clone());
+            }
+            kernel.tasks.insert(group);
+        }
+        kernel.tasks.count_task();
+        child.pid().set_task(Some(child.clone()));
+        Ok(())
+    }
+
+    /// Gives back what a child that was never linked holds.
+    fn undo_clone(&self, child: &Arc<Task>, error: impl Into<SysError>) -> SysError {
+        child.set_mm(None);
+        child.leave_fd_table(FdTable::new());
+        // Nothing goes by these numbers: they are free again.
+        child.pid().set_task(None);
+        child.release_charge();
+        error.into()
+    }
+
+    /// Waits until a vfork(2) child has let go; only a kill ends it early.
+    fn wait_for_vfork(&self, done: &VforkDone) {
+        let _registration = done.queue().register(Events::IN, self.notifier());
+        while !done.is_done() && !self.is_killed() {
+            self.park();
+        }
+    }
+}
+
+impl Task {
+    /// Whether it has been told to end.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.exit_status().is_some() || self.thread_group().signal.lock().group_exit.is_some()
+    }
+}
+
+/// A fresh set of signal actions for a container's first process.
+pub(super) fn default_actions() -> Arc<SignalActions> {
+    Arc::new(SignalActions::default())
+}

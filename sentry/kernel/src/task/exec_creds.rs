@@ -1,0 +1,192 @@
+//! What credentials a program runs with: set-user-ID bits and file capabilities (`man 7 capabilities`,
+//! "Transformation of capabilities during execve()"; `cap_bprm_creds_from_file` in Linux's tree).
+
+use abi::fs::{S_ISGID, S_ISUID};
+use abi::mount::MountFlags;
+use abi::{Errno, Result};
+
+use super::{Capability, CapabilitySet, Credentials, Task, securebits};
+use crate::vfs::{Attr, Caller, File, MAY_READ, check_access};
+
+const S_IXGRP: u32 = 0o010;
+const XATTR_NAME: &[u8] = b"security.capability";
+const REVISION_MASK: u32 = 0xff00_0000;
+const REVISION_1: u32 = 0x0100_0000;
+const REVISION_2: u32 = 0x0200_0000;
+const REVISION_3: u32 = 0x0300_0000;
+const FLAG_EFFECTIVE: u32 = 1;
+
+/// The credentials of a program about to run.
+#[derive(Debug)]
+pub(super) struct ExecCreds {
+    /// What they will be.
+    pub(super) new: Credentials,
+    /// `AT_SECURE`: the dynamic linker is to distrust the environment.
+    pub(super) is_secure: bool,
+    /// Identity or privileges change: the process cannot be inspected by its former equals.
+    pub(super) is_changed: bool,
+    /// Whether it may be dumped and inspected.
+    pub(super) is_dumpable: bool,
+}
+
+/// The content of `security.capability`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct FileCapabilities {
+    permitted: CapabilitySet,
+    inheritable: CapabilitySet,
+    is_effective: bool,
+    root_id: u32,
+}
+
+impl FileCapabilities {
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let word = |index: usize| {
+            let at = bytes.get(index * 4..index * 4 + 4).ok_or(Errno::EINVAL)?;
+            Ok(u32::from_le_bytes(at.try_into().map_err(|_| Errno::EINVAL)?))
+        };
+        let magic = word(0)?;
+        let (words, len) = match magic & REVISION_MASK {
+            REVISION_1 => (1, 12),
+            REVISION_2 => (2, 20),
+            REVISION_3 => (2, 24),
+            _ => return Err(Errno::EINVAL),
+        };
+        if bytes.len() != len {
+            return Err(Errno::EINVAL);
+        }
+        let (mut permitted, mut inheritable) = (0, 0);
+        for index in 0..words {
+            permitted |= u64::from(word(1 + index * 2)?) << (32 * index);
+            inheritable |= u64::from(word(2 + index * 2)?) << (32 * index);
+        }
+        Ok(Self {
+            permitted: CapabilitySet(permitted).and(CapabilitySet::FULL),
+            inheritable: CapabilitySet(inheritable).and(CapabilitySet::FULL),
+            is_effective: magic & FLAG_EFFECTIVE != 0,
+            root_id: if len == 24 { word(5)? } else { 0 },
+        })
+    }
+}
+
+impl Task {
+    /// What the credentials become when this task executes `file`.
+    ///
+    /// # Errors
+    /// `EPERM` where the file's capabilities are all or nothing and the bounding set withholds some.
+    pub(super) fn creds_for_program(&self, file: &File) -> Result<ExecCreds> {
+        let old = self.creds();
+        let attr = file.path().inode().attr()?;
+        let no_new_privs = self.details.lock().no_new_privs;
+        let honours_bits = !file.path().mount.flags().contains(MountFlags::NOSUID) && !no_new_privs;
+        let mut new = (*old).clone();
+        if honours_bits {
+            apply_set_id_bits(&mut new, &attr);
+        }
+        let file_caps = if honours_bits { read_file_capabilities(&old, file)? } else { None };
+        let is_set_id = new.euid != old.uid || new.egid != old.gid;
+        let is_effective = permitted_by(&mut new, &old, file_caps)?;
+        let gains = !old.permitted.is_superset(new.permitted);
+        if (is_set_id || gains) && self.is_held_back_by_tracer() {
+            if !new.has(Capability::Setuid) || no_new_privs {
+                (new.euid, new.egid) = (new.uid, new.gid);
+            }
+            new.permitted = new.permitted.and(old.permitted);
+        }
+        (new.suid, new.fsuid) = (new.euid, new.euid);
+        (new.sgid, new.fsgid) = (new.egid, new.egid);
+        if file_caps.is_some() || is_set_id {
+            new.ambient = CapabilitySet::EMPTY;
+        }
+        new.permitted = new.permitted.or(new.ambient);
+        new.effective = if is_effective { new.permitted } else { new.ambient };
+        new.securebits &= !securebits::KEEP_CAPS;
+        let root = new.user_ns.to_kernel_uid(0);
+        let grew = !new.ambient.is_superset(new.permitted);
+        let is_secure = is_set_id || (Some(new.uid) != root && (is_effective || grew));
+        let caller = Caller { creds: &old, task: Some(self) };
+        let is_readable = check_access(&caller, file.path().inode(), MAY_READ).is_ok();
+        let is_changed = new.euid != old.euid
+            || new.egid != old.egid
+            || new.fsuid != old.fsuid
+            || new.fsgid != old.fsgid
+            || !old.permitted.is_superset(new.permitted);
+        let is_dumpable = is_readable && !is_changed && new.euid == new.uid && new.egid == new.gid;
+        Ok(ExecCreds { new, is_secure, is_changed, is_dumpable })
+    }
+
+    /// Whether a tracer without privilege keeps the task from gaining any.
+    fn is_held_back_by_tracer(&self) -> bool {
+        self.is_traced() && !self.tracer_may_privilege()
+    }
+}
+
+fn apply_set_id_bits(new: &mut Credentials, attr: &Attr) {
+    if !new.user_ns.maps_uid(attr.uid) || !new.user_ns.maps_gid(attr.gid) {
+        return;
+    }
+    if attr.mode & S_ISUID != 0 {
+        new.euid = attr.uid;
+    }
+    if attr.mode & S_ISGID != 0 && attr.mode & S_IXGRP != 0 {
+        new.egid = attr.gid;
+    }
+}
+
+fn read_file_capabilities(old: &Credentials, file: &File) -> Result<Option<FileCapabilities>> {
+    let Some(xattr) = file.path().inode().xattr() else { return Ok(None) };
+    match xattr.get(XATTR_NAME) {
+        Ok(value) => {
+            let caps = FileCapabilities::parse(&value)?;
+            // Those set by another name space's root do not count here.
+            let root = old.user_ns.to_kernel_uid(0);
+            Ok((Some(caps.root_id) == root || caps.root_id == 0).then_some(caps))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// Computes the permitted set; says whether it becomes effective.
+fn permitted_by(new: &mut Credentials, old: &Credentials, caps: Option<FileCapabilities>) -> Result<bool> {
+    let mut is_effective = false;
+    new.permitted = CapabilitySet::EMPTY;
+    if let Some(caps) = caps {
+        new.permitted = caps.permitted.and(old.bounding).or(caps.inheritable.and(old.inheritable));
+        is_effective = caps.is_effective;
+        if is_effective && !new.permitted.is_superset(caps.permitted) {
+            return Err(Errno::EPERM);
+        }
+    }
+    let root = new.user_ns.to_kernel_uid(0);
+    let is_set_user_root = Some(new.euid) == root && Some(new.uid) != root;
+    let root_is_special = new.securebits & securebits::NOROOT == 0;
+    if root_is_special && !(caps.is_some() && is_set_user_root) {
+        if Some(new.euid) == root || Some(new.uid) == root {
+            new.permitted = old.bounding.or(old.inheritable);
+        }
+        if Some(new.euid) == root {
+            is_effective = true;
+        }
+    }
+    Ok(is_effective)
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::Errno;
+
+    use super::{CapabilitySet, FileCapabilities};
+
+    #[test]
+    fn parses_all_revisions_and_refuses_wrong_sizes() {
+        let mut version2 = vec![1, 0, 0, 2];
+        version2.extend([0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        let caps = FileCapabilities::parse(&version2).unwrap();
+        assert_eq!(caps.permitted, CapabilitySet(0x400 | 1 << 40));
+        assert!(caps.is_effective);
+        assert_eq!(FileCapabilities::parse(&version2[..19]), Err(Errno::EINVAL));
+        assert_eq!(FileCapabilities::parse(&[]), Err(Errno::EINVAL));
+        version2[3] = 3;
+        version2.extend([7, 0, 0, 0]);
+        assert_eq!(FileCapabilities::parse(&version2).unwrap().root_id, 7);
+    }
+}

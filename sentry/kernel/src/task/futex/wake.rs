@@ -1,0 +1,147 @@
+//! FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_WAKE_OP.
+
+use abi::futex::FUTEX_BITSET_MATCH_ANY;
+use abi::{Errno, Result, UserAddr};
+
+use super::FutexTable;
+use crate::mm::MemoryManager;
+
+impl FutexTable {
+    /// Wakes up to `count` waiters whose bits match; returns how many.
+    ///
+    /// # Errors
+    /// `EINVAL` for a misaligned address, `EFAULT`.
+    pub fn wake(
+        &self,
+        mm: &MemoryManager,
+        addr: UserAddr,
+        is_shared: bool,
+        count: usize,
+        bitset: u32,
+    ) -> Result<usize> {
+        let key = mm.futex_key(addr, is_shared)?;
+        if !self.has_interest(&key) {
+            return Ok(0);
+        }
+        let mut bucket = self.bucket(&key);
+        if bucket.waiters.iter().any(|(at, waiter)| *at == key && waiter.task.is_some()) {
+            // Waiters for a priority-inheriting lock are not woken this way.
+            return Err(Errno::EINVAL);
+        }
+        let taken = bucket.take(&key, count, bitset);
+        drop(bucket);
+        for waiter in &taken {
+            waiter.wake();
+        }
+        Ok(taken.len())
+    }
+
+    /// Wakes up to `wake` waiters of `from` and moves up to `moved` others to `to`. With `expected`, only if `from`
+    /// holds that. Returns how many were woken, and how many moved.
+    ///
+    /// # Errors
+    /// `EAGAIN` where the word differs, `EINVAL`, `EFAULT`.
+    pub fn requeue(
+        &self,
+        mm: &MemoryManager,
+        (from, to): (UserAddr, UserAddr),
+        is_shared: bool,
+        (wake, moved): (usize, usize),
+        expected: Option<u32>,
+    ) -> Result<(usize, usize)> {
+        let (from_key, to_key) = (mm.futex_key(from, is_shared)?, mm.futex_key(to, is_shared)?);
+        let (woken, moved) = self.with_both(&from_key, &to_key, |source, target| {
+            if let Some(expected) = expected
+                && mm.load_u32(from)? != expected
+            {
+                return Err(Errno::EAGAIN);
+            }
+            if source.waiters.iter().any(|(at, waiter)| *at == from_key && waiter.is_requeue_pi) {
+                return Err(Errno::EINVAL);
+            }
+            let woken = source.take(&from_key, wake, FUTEX_BITSET_MATCH_ANY);
+            if from_key == to_key {
+                let rest = source.waiters.iter().filter(|(at, _)| *at == from_key).count();
+                return Ok((woken, rest.min(moved)));
+            }
+            let movers = source.take(&from_key, moved, FUTEX_BITSET_MATCH_ANY);
+            let count = movers.len();
+            let target = target.unwrap_or(source);
+            for waiter in movers {
+                *waiter.key.lock() = to_key;
+                self.move_interest(&from_key, &to_key);
+                target.push(to_key, waiter);
+            }
+            Ok((woken, count))
+        })?;
+        for waiter in &woken {
+            waiter.wake();
+        }
+        Ok((woken.len(), moved))
+    }
+
+    /// FUTEX_WAKE_OP: changes the word at `second`, wakes waiters of `first`, and of `second` if its old value
+    /// compares as asked. Returns how many were woken.
+    ///
+    /// # Errors
+    /// `ENOSYS` for an unknown operation, `EINVAL`, `EFAULT`.
+    pub fn wake_op(
+        &self,
+        mm: &MemoryManager,
+        (first, second): (UserAddr, UserAddr),
+        is_shared: bool,
+        (wake_first, wake_second): (usize, usize),
+        encoded: u32,
+    ) -> Result<usize> {
+        let (first_key, second_key) = (mm.futex_key(first, is_shared)?, mm.futex_key(second, is_shared)?);
+        let woken = self.with_both(&first_key, &second_key, |bucket, other| {
+            let matches = apply(mm, second, encoded)?;
+            let mut woken = bucket.take(&first_key, wake_first, FUTEX_BITSET_MATCH_ANY);
+            if matches {
+                let other = other.unwrap_or(bucket);
+                woken.extend(other.take(&second_key, wake_second, FUTEX_BITSET_MATCH_ANY));
+            }
+            Ok::<_, Errno>(woken)
+        })?;
+        for waiter in &woken {
+            waiter.wake();
+        }
+        Ok(woken.len())
+    }
+}
+
+/// Carries out the operation that FUTEX_WAKE_OP encodes; says whether the old value compares as asked.
+fn apply(mm: &MemoryManager, addr: UserAddr, encoded: u32) -> Result<bool> {
+    let (op, compare) = (encoded >> 28 & 0xf, encoded >> 24 & 0xf);
+    let sign_extend = |value: u32| ((value << 20) as i32 >> 20) as u32;
+    let (mut operand, against) = (sign_extend(encoded >> 12 & 0xfff), sign_extend(encoded & 0xfff));
+    if op & 8 != 0 {
+        operand = 1_u32.wrapping_shl(operand);
+    }
+    let mut old = mm.load_u32(addr)?;
+    loop {
+        let new = match op & 7 {
+            0 => operand,
+            1 => old.wrapping_add(operand),
+            2 => old | operand,
+            3 => old & !operand,
+            4 => old ^ operand,
+            _ => return Err(Errno::ENOSYS),
+        };
+        let seen = mm.compare_exchange_u32(addr, old, new)?;
+        if seen == old {
+            break;
+        }
+        old = seen;
+    }
+    let (old, against) = (old as i32, against as i32);
+    match compare {
+        0 => Ok(old == against),
+        1 => Ok(old != against),
+        2 => Ok(old < against),
+        3 => Ok(old <= against),
+        4 => Ok(old > against),
+        5 => Ok(old >= against),
+        _ => Err(Errno::ENOSYS),
+    }
+}

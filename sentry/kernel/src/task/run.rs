@@ -1,0 +1,163 @@
+//! The run loop: one sentry thread per guest thread, from its first instruction to its exit.
+//!
+//! Guest code runs until something needs the kernel ([`Event`]); the event is dealt with; whatever work has come up
+//! (signals, stops, freezing) is done; guest code goes on. Straight-line code: a call that blocks sleeps right here.
+
+use std::cell::RefCell;
+
+use abi::{SigInfo, Signal};
+use platform::{Event, Exception, Fault};
+use waiter::Events;
+
+use super::cpu_time::Activity;
+use super::{CurrentTask, ExitStatus, Work};
+use crate::signal::TrapInfo;
+use abi::UserAddr;
+
+/// Stack of a sentry thread. Calls do not recurse on guest input, and large buffers live on the heap.
+const THREAD_STACK: usize = 256 << 10;
+
+/// `int 0x80` and `sysenter` are answered with ENOSYS.
+const COMPAT_RESULT: u64 = abi::Errno::ENOSYS.to_return();
+
+/// The trap number of a general protection fault.
+const TRAP_GENERAL_PROTECTION: u64 = 13;
+
+thread_local! {
+    /// What this thread was doing, for the report of a panic alone.
+    static DOING: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Makes a panic in a sentry thread name the guest task and what it was doing. Once a process.
+pub fn install_panic_report(log: impl Fn(&str) + Send + Sync + 'static) {
+    std::panic::set_hook(Box::new(move |info| {
+        let doing = DOING.with(|doing| doing.try_borrow().map(|text| text.clone()).unwrap_or_default());
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("unnamed");
+        log(&format!("sentry panic in thread {name} {doing}: {info}"));
+    }));
+}
+
+/// Starts the thread that runs a task; `current` is what it starts with.
+///
+/// # Errors
+/// What the host says where it has no thread to give. The task is gone then.
+pub(super) fn start_thread(current: CurrentTask) -> std::io::Result<()> {
+    let name = format!("task-{}", current.tid());
+    std::thread::Builder::new().name(name).stack_size(THREAD_STACK).spawn(move || current.run()).map(drop)
+}
+
+impl CurrentTask {
+    /// Runs the task until it has exited.
+    fn run(mut self) {
+        self.clock().switch(Activity::Kernel);
+        DOING.with(|doing| *doing.borrow_mut() = format!("(guest task {:?})", self.task()));
+        while self.do_work() {
+            if !self.wake().enter_guest() {
+                continue;
+            }
+            self.clock().switch(Activity::Guest);
+            let event = self.context.run(&mut self.regs);
+            self.clock().switch(Activity::Kernel);
+            self.wake().leave_guest();
+            self.handle(event);
+        }
+        self.exit();
+    }
+
+    /// Names what the thread does next in a panic's report.
+    pub(super) fn note_call(&self, name: &str) {
+        DOING.with(|doing| {
+            let mut doing = doing.borrow_mut();
+            doing.clear();
+            doing.push_str("(guest task ");
+            let _ = std::fmt::Write::write_fmt(&mut *doing, format_args!("{} in {name})", self.tid()));
+        });
+    }
+
+    /// Does what must be done before guest code runs; says `false` where the task is to exit.
+    fn do_work(&mut self) -> bool {
+        loop {
+            if self.exit_status().is_some() {
+                return false;
+            }
+            let work = self.wake().work();
+            if work.is_empty() && !self.must_resolve_restart() {
+                return true;
+            }
+            if work.contains(Work::FREEZE) {
+                self.stay_frozen();
+            }
+            if work.contains(Work::TRACE) {
+                self.wake().clear(Work::TRACE);
+                self.trace_stop_if_asked();
+            }
+            if work.contains(Work::RSEQ) {
+                self.wake().clear(Work::RSEQ);
+                self.update_rseq();
+            }
+            self.take_signals();
+        }
+    }
+
+    /// Waits until the container thaws, or the task is killed.
+    fn stay_frozen(&self) {
+        self.wake().clear(Work::FREEZE);
+        let container = self.container().clone();
+        let _registration = container.thawed().register(Events::IN, self.notifier());
+        while container.is_frozen() && self.thread_group().signal.lock().group_exit.is_none() {
+            self.park();
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Syscall => self.do_system_call(),
+            Event::CompatSyscall => {
+                self.regs.rax = COMPAT_RESULT;
+                self.regs.orig_rax = u64::MAX;
+            }
+            Event::Fault(fault) => {
+                self.regs.orig_rax = u64::MAX;
+                self.handle_fault(fault);
+            }
+            Event::Exception(exception) => {
+                self.regs.orig_rax = u64::MAX;
+                self.handle_exception(exception);
+            }
+            Event::Interrupted => {
+                self.regs.orig_rax = u64::MAX;
+                self.clock().count_interruption();
+            }
+            Event::Died(reason) => {
+                let text = format!("task {:?}: its address space is gone: {reason}", self.task());
+                self.kernel().log.line(&text);
+                self.thread_group().kill(ExitStatus::Killed { signal: Signal::KILL, core: false });
+            }
+        }
+    }
+
+    fn handle_fault(&mut self, fault: Fault) {
+        if fault.execute && self.emulate_vsyscall(fault.addr) {
+            return;
+        }
+        self.trap = TrapInfo { trap: fault.trap, error: fault.error, addr: fault.addr };
+        if fault.trap == TRAP_GENERAL_PROTECTION {
+            self.force_signal(SigInfo::from_fault(Signal::SEGV, abi::signal::SI_KERNEL, 0));
+            return;
+        }
+        if let Err(info) = self.mm().handle_fault(UserAddr(fault.addr), fault.write, fault.execute) {
+            self.force_signal(info);
+        }
+    }
+
+    fn handle_exception(&mut self, exception: Exception) {
+        self.trap = TrapInfo { trap: exception.trap, error: exception.error, addr: self.trap.addr };
+        let Some(signal) = Signal::new(exception.signal) else { return };
+        if signal == Signal::TRAP && self.trace_trap(exception) {
+            return;
+        }
+        let info = SigInfo::from_fault(signal, exception.code, exception.addr);
+        self.force_signal(info);
+    }
+}

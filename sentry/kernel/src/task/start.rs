@@ -1,0 +1,174 @@
+//! Processes that are started from outside: a container's first one, and those of `runsc exec`.
+
+use std::sync::{Arc, Weak};
+
+use abi::{Errno, Result};
+
+use super::clone::default_actions;
+use super::exec::{self, ExecRequest, Prepared};
+use super::task::{NewTask, Parent};
+use super::thread_group::NewThreadGroup;
+use super::{
+    Container, ControllingTerminal, Credentials, CurrentTask, Limits, Namespaces, ProcessGroup, Session,
+    Task, TaskDetails, ThreadGroup, run,
+};
+use crate::Kernel;
+use crate::mm::MemoryManager;
+use crate::signal::TaskSignals;
+use crate::vfs::{FdTable, File, FsContext, Origin, WalkFlags};
+
+/// What a process starts with.
+pub struct NewProcess {
+    /// The container it belongs to.
+    pub container: Arc<Container>,
+    /// Name spaces other than pid and user.
+    pub namespaces: Namespaces,
+    /// Who it is.
+    pub creds: Arc<Credentials>,
+    /// Root, working directory, umask.
+    pub fs: Arc<FsContext>,
+    /// Open files.
+    pub fds: Arc<FdTable>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Arguments. The first names the program: a path if it has a slash, else looked for in `search_path`.
+    pub argv: Vec<Vec<u8>>,
+    /// Environment.
+    pub envp: Vec<Vec<u8>>,
+    /// Directories, separated by colons.
+    pub search_path: Vec<u8>,
+    /// `no_new_privs`.
+    pub no_new_privs: bool,
+    /// `oom_score_adj`.
+    pub oom_score_adj: i32,
+    /// The terminal that is to control its session.
+    pub terminal: Option<Arc<dyn ControllingTerminal>>,
+}
+
+impl Kernel {
+    /// Makes a process in a session of its own and starts it. Its end shows in [`ThreadGroup::exit_events`]; nobody
+    /// needs to wait for it.
+    ///
+    /// # Errors
+    /// What execve(2) says of the program (`ENOENT`, `EACCES`, `ENOEXEC`...), `EAGAIN`, `ENOMEM`.
+    pub fn start_process(self: &Arc<Self>, new: NewProcess) -> Result<Arc<ThreadGroup>> {
+        let (argv, envp, search_path) = (new.argv.clone(), new.envp.clone(), new.search_path.clone());
+        let terminal = new.terminal.clone();
+        let task = self.new_first_task(new)?;
+        let prepared = find_program(&task, &search_path, &argv)
+            .and_then(|(file, path)| {
+                exec::prepare(&task, ExecRequest { file, path, argv, envp, path_vanishes: false })
+            })
+            .inspect_err(|_| {
+                task.leave_fd_table(FdTable::new());
+                task.pid().set_task(None);
+            })?;
+        self.launch(&task, prepared, terminal)
+    }
+
+    fn new_first_task(self: &Arc<Self>, new: NewProcess) -> Result<Arc<Task>> {
+        let pid = new.container.pid_ns().allocate(&[])?;
+        let group = Arc::new_cyclic(|this: &Weak<ThreadGroup>| {
+            let session = Session::new(&pid, this);
+            let process_group = ProcessGroup::new(&pid, &session);
+            process_group.add(this);
+            let args = NewThreadGroup {
+                container: new.container,
+                parent: Parent::default(),
+                process_group,
+                actions: default_actions(),
+                limits: new.limits,
+                oom_score_adj: new.oom_score_adj,
+            };
+            ThreadGroup::new(self, this, args)
+        });
+        let now = self.timekeeper.monotonic().0;
+        let mut details = TaskDetails::initial(self.config.cpu_count, now);
+        details.no_new_privs = new.no_new_privs;
+        details.exit_signal = None;
+        let charge = self.tasks.accounts.get(new.creds.uid).charge_process(u64::MAX);
+        let task = Task::new(NewTask {
+            kernel: self.clone(),
+            group,
+            pid,
+            mm: MemoryManager::new(&self.platform, &self.memory)?,
+            creds: new.creds,
+            fds: new.fds,
+            fs: new.fs,
+            namespaces: Arc::new(new.namespaces),
+            signals: TaskSignals::default(),
+            details,
+            charge,
+        });
+        task.thread_group().set_leader(&task);
+        Ok(task)
+    }
+
+    fn launch(
+        self: &Arc<Self>,
+        task: &Arc<Task>,
+        prepared: Prepared,
+        terminal: Option<Arc<dyn ControllingTerminal>>,
+    ) -> Result<Arc<ThreadGroup>> {
+        let group = task.thread_group().clone();
+        let regs = prepared.regs();
+        let context = prepared.install(task);
+        group.set_executed();
+        task.fd_table().close_on_exec(task);
+        {
+            let _tree = self.tasks.tree();
+            {
+                let mut threads = group.threads.lock();
+                threads.list.push(task.clone());
+                threads.live = 1;
+            }
+            let ns = task.pid_ns();
+            if ns.init().is_none() {
+                ns.set_init(&group);
+                group.set_init();
+                group.signal.lock().is_unkillable = true;
+            }
+            self.tasks.insert(&group);
+            self.tasks.count_task();
+            task.pid().set_task(Some(task.clone()));
+        }
+        if let Some(terminal) = terminal {
+            let session = group.session();
+            terminal.associate(&session, &group.process_group());
+            session.set_terminal(Some(terminal));
+        }
+        if task.container().is_frozen() {
+            task.wake().add(super::Work::FREEZE);
+        }
+        if run::start_thread(CurrentTask::new(task.clone(), regs, context)).is_err() {
+            task.abandon();
+            return Err(Errno::EAGAIN);
+        }
+        Ok(group)
+    }
+}
+
+/// Opens the program that `argv[0]` names, as a shell would find it.
+fn find_program(task: &Task, search_path: &[u8], argv: &[Vec<u8>]) -> Result<(Arc<File>, Vec<u8>)> {
+    let name = argv.first().filter(|name| !name.is_empty()).ok_or(Errno::ENOENT)?;
+    if name.contains(&b'/') {
+        return open_program(task, name).map(|file| (file, name.clone()));
+    }
+    let mut failure = Errno::ENOENT;
+    for directory in search_path.split(|byte| *byte == b':') {
+        let mut path = if directory.is_empty() { b".".to_vec() } else { directory.to_vec() };
+        path.push(b'/');
+        path.extend_from_slice(name);
+        match open_program(task, &path) {
+            Ok(file) => return Ok((file, path)),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn open_program(task: &Task, path: &[u8]) -> Result<Arc<File>> {
+    let (root, start) = task.fs().root_and_cwd();
+    exec::open_executable(task, &Origin { root, start }, path, WalkFlags::default())
+}
