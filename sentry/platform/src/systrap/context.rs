@@ -1,13 +1,14 @@
 //! One guest thread: its registers in the signal frame, its stops, its interruption.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use abi::Regs;
 use stub::layout::{AREA_FS, AREA_GS, AREA_STACK};
 
 use super::door::Gone;
 use super::frame;
+use super::keeper::{self, Overdue};
 use super::life::Life;
 use super::process::{GuestThread, Stub};
 use super::xstate::Layout;
@@ -20,14 +21,32 @@ const RUNNING: u32 = 1;
 const PENDING: u32 = 2;
 
 /// What a context and its interrupters share.
-#[derive(Debug)]
 struct Signalling {
     state: AtomicU32,
+    /// How often guest code was left; and what that was when an interrupt was last sent.
+    runs: AtomicU32,
+    sent_in: AtomicU32,
+    is_watched: AtomicBool,
     life: Arc<Life>,
     tid: i32,
+    keeper: Arc<keeper::Shared>,
+    this: Weak<Self>,
 }
 
 impl Signalling {
+    fn new(life: Arc<Life>, tid: i32, keeper: Arc<keeper::Shared>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            state: AtomicU32::new(0),
+            runs: AtomicU32::new(0),
+            sent_in: AtomicU32::new(0),
+            is_watched: AtomicBool::new(false),
+            life,
+            tid,
+            keeper,
+            this: this.clone(),
+        })
+    }
+
     /// Enters guest code, unless an interrupt is pending, which is then taken.
     fn enter(&self) -> bool {
         if self.state.fetch_or(RUNNING, Ordering::SeqCst) & PENDING == 0 {
@@ -39,6 +58,7 @@ impl Signalling {
 
     /// Leaves guest code. An interrupt that is being reported is no longer pending.
     fn leave(&self, is_interrupt: bool) {
+        self.runs.fetch_add(1, Ordering::SeqCst);
         let taken = if is_interrupt { RUNNING | PENDING } else { RUNNING };
         self.state.fetch_and(!taken, Ordering::SeqCst);
     }
@@ -48,9 +68,30 @@ impl Interrupter for Signalling {
     fn interrupt(&self) {
         // The first to ask while guest code runs sends the signal. The thread takes it as soon as it is in guest code,
         // or right after it returns there: then it is one interrupt too many, which is allowed.
-        if self.state.fetch_or(PENDING, Ordering::SeqCst) == RUNNING {
-            self.life.signal_thread(self.tid, INTERRUPT);
+        if self.state.fetch_or(PENDING, Ordering::SeqCst) != RUNNING {
+            return;
         }
+        self.sent_in.store(self.runs.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.life.signal_thread(self.tid, INTERRUPT);
+        if !self.is_watched.swap(true, Ordering::SeqCst) {
+            let this: Weak<Self> = Weak::clone(&self.this);
+            self.keeper.watch(this);
+        }
+    }
+}
+
+impl Overdue for Signalling {
+    fn has_answered(&self) -> bool {
+        let is_waiting = self.state.load(Ordering::SeqCst) == RUNNING | PENDING;
+        !is_waiting || self.runs.load(Ordering::SeqCst) != self.sent_in.load(Ordering::SeqCst)
+    }
+
+    fn unwatch(&self) {
+        self.is_watched.store(false, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.life.kill();
     }
 }
 
@@ -82,11 +123,11 @@ impl StubContext {
         thread: GuestThread,
         layout: Layout,
         image: Vec<u8>,
+        keeper: Arc<keeper::Shared>,
     ) -> Result<Self, abi::Errno> {
         let (frame, xstate) = frame::write_first(&thread.area(), thread.area_address, &layout, image)?;
         let header = Header { frame, fs_base: 0, gs_base: 0 };
-        let signalling =
-            Arc::new(Signalling { state: AtomicU32::new(0), life: Arc::clone(stub.life()), tid: thread.tid });
+        let signalling = Signalling::new(Arc::clone(stub.life()), thread.tid, keeper);
         let context =
             Self { stub, thread: Some(thread), signalling, layout, frame, xstate: Some(xstate), header };
         context.write_header(header)?;

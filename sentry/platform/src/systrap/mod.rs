@@ -12,6 +12,7 @@ mod door;
 mod filter;
 mod frame;
 mod host_calls;
+mod keeper;
 mod life;
 mod mapped;
 mod process;
@@ -29,6 +30,7 @@ pub use host_calls::HOST_CALLS;
 
 use self::constants::Constants;
 use self::control::ControlFile;
+use self::keeper::Keeper;
 use self::life::Registry;
 use self::process::Stub;
 use self::space::{GUEST_START, StubSpace};
@@ -40,7 +42,9 @@ use crate::{AddressSpace, Platform, PlatformError};
 #[derive(Debug)]
 pub struct Systrap {
     layout: Layout,
-    zygote: Zygote,
+    // The keeper goes first: it holds stubs and makes new ones.
+    keeper: Keeper,
+    zygote: Arc<Zygote>,
 }
 
 impl Systrap {
@@ -59,15 +63,17 @@ impl Systrap {
         let control = Arc::new(ControlFile::new().map_err(failed)?);
         let constants = Constants::write(&control.platform_slot()).map_err(failed)?;
         let registry = Arc::new(Registry::default());
-        let zygote = Zygote::start(memory, control, constants, &registry)?;
-        Ok(Self { layout, zygote })
+        let zygote = Arc::new(Zygote::start(memory, control, constants, &registry)?);
+        let keeper = Keeper::start(Arc::clone(&zygote))?;
+        Ok(Self { layout, keeper, zygote })
     }
 }
 
 impl Platform for Systrap {
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        let stub = Stub::new(&self.zygote)?;
-        Ok(Arc::new(StubSpace::new(stub, self.layout, self.zygote.constants().receive)))
+        let stub = self.keeper.take().map_or_else(|| Stub::new(&self.zygote), Ok)?;
+        let receive = self.zygote.constants().receive;
+        Ok(Arc::new(StubSpace::new(stub, self.layout, receive, Arc::clone(self.keeper.shared()))))
     }
 
     fn user_range(&self) -> (UserAddr, UserAddr) {

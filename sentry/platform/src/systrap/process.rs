@@ -162,6 +162,13 @@ impl Stub {
         self.spawn(&mut operations)
     }
 
+    /// Makes a guest thread before it is needed.
+    pub(super) fn prepare(&self) -> Result<(), PlatformError> {
+        let thread = self.guest_thread()?;
+        self.release(thread);
+        Ok(())
+    }
+
     /// Takes back a thread that stands at its door.
     pub(super) fn release(&self, thread: GuestThread) {
         if !self.life.is_dead() {

@@ -10,6 +10,7 @@ use stub::layout::{FD_MEMORY, FD_SOCKET, FD_TRANSIENT, GUEST_END};
 use super::command::Command;
 use super::context::StubContext;
 use super::door::Gone;
+use super::keeper;
 use super::mapped::Mapped;
 use super::process::Stub;
 use super::xstate::Layout;
@@ -24,13 +25,14 @@ pub(super) struct StubSpace {
     layout: Layout,
     /// Where constants lie in the stub.
     receive: u64,
+    keeper: Arc<keeper::Shared>,
     mapped: Mutex<Mapped>,
 }
 
 impl StubSpace {
     /// An empty address space in `stub`. `receive` is where the header for receiving a descriptor lies in stubs.
-    pub(super) fn new(stub: Stub, layout: Layout, receive: u64) -> Self {
-        Self { stub: Arc::new(stub), layout, receive, mapped: Mutex::new(Mapped::default()) }
+    pub(super) fn new(stub: Stub, layout: Layout, receive: u64, keeper: Arc<keeper::Shared>) -> Self {
+        Self { stub: Arc::new(stub), layout, receive, keeper, mapped: Mutex::new(Mapped::default()) }
     }
 }
 
@@ -58,8 +60,9 @@ impl AddressSpace for StubSpace {
             },
         );
         let thread = self.stub.guest_thread()?;
-        let context = StubContext::new(Arc::clone(&self.stub), thread, self.layout, image)
-            .map_err(|errno| PlatformError::Resources(format!("new guest thread: {errno}")))?;
+        let context =
+            StubContext::new(Arc::clone(&self.stub), thread, self.layout, image, Arc::clone(&self.keeper))
+                .map_err(|errno| PlatformError::Resources(format!("new guest thread: {errno}")))?;
         Ok(Box::new(context))
     }
 }
