@@ -3,7 +3,9 @@
 //! Nothing here opens a path, makes a process, gives memory the right to execute, or touches another process than the
 //! stubs, which share the sandbox's pid name space. A call outside the table ends the sandbox.
 
-use host::seccomp::{ArgCheck, Rule, nr};
+use abi::Errno;
+use control::Failure;
+use host::seccomp::{Action, ArgCheck, InstallFlags, Rule, compile, compile_with, nr};
 
 /// `PROT_EXEC` is not among the protections.
 const NOT_EXECUTABLE: ArgCheck = ArgCheck::Masked { arg: 2, mask: 4, value: 0 };
@@ -100,6 +102,21 @@ pub const RULES: &[Rule] = &[
 
 /// Calls that glibc tries and that we answer instead of dying of them: it falls back on older ones.
 pub const REFUSED: &[Rule] = &[Rule::any(nr::SYS_clone3, "clone3")];
+
+/// Arms the filter on every thread. From here on the process can do what [`RULES`] say, and nothing else.
+///
+/// # Errors
+/// A host without seccomp, or a table that cannot be compiled.
+pub(crate) fn close_jail() -> Result<(), Failure> {
+    let failed = |error| Failure::host(format!("cannot install the seccomp filter of the sandbox: {error}"));
+    // Of two filters the stricter answer counts, and ENOSYS is milder than the end of the process: so the calls that
+    // are to be refused must pass the table first.
+    let rules: Vec<Rule> = RULES.iter().chain(REFUSED).copied().collect();
+    let refuse = compile_with(REFUSED, Action::Errno(Errno::ENOSYS), Action::Allow).map_err(failed)?;
+    let allow = compile(&rules, Action::KillProcess).map_err(failed)?;
+    refuse.install(InstallFlags::ALL_THREADS).map_err(failed)?;
+    allow.install(InstallFlags::ALL_THREADS).map_err(failed)
+}
 
 #[cfg(test)]
 mod tests {

@@ -116,7 +116,8 @@ impl Mount {
         MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_flags(&self, flags: MountFlags) {
+    /// Changes `MS_RDONLY` and the other per-mount flags.
+    pub fn set_flags(&self, flags: MountFlags) {
         self.flags.store((flags & MountFlags::PER_MOUNT).bits(), Ordering::Relaxed);
     }
 

@@ -1,0 +1,271 @@
+//! A container of the sandbox: made from its configuration, started once, waited for.
+//!
+//! Locks: `phase` is held while the container changes from one phase to the next.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::Signal;
+use abi::resource::{Resource, Rlimit};
+use control::reply::ContainerState;
+use control::{ContainerConfig, Exec, Failure, WaitStatus};
+use kernel::Kernel;
+use kernel::task::{
+    CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace, PidNamespace,
+    ThreadGroup, UtsNamespace,
+};
+use kernel::vfs::{FsContext, MountNamespace, Origin};
+use parking_lot::Mutex;
+use waiter::{Events, Parker};
+
+use crate::filesystems::Sources;
+use crate::mounts::Mounter;
+use crate::process::ProcessSpec;
+use crate::sandbox::{Donated, Sandbox, program_failure, wait_status};
+use crate::stdio::Streams;
+
+/// Where a container is in its life.
+enum Phase {
+    /// Created: what its first process will get.
+    Created(Box<Prepared>),
+    /// Started: its first process.
+    Started(Arc<ThreadGroup>),
+}
+
+struct Prepared {
+    process: ProcessSpec,
+    streams: Streams,
+}
+
+/// A container.
+pub(crate) struct GuestContainer {
+    id: String,
+    kernel: Arc<Kernel>,
+    container: Arc<Container>,
+    mounts: Arc<MountNamespace>,
+    namespaces: Namespaces,
+    base_limits: Limits,
+    dropped: CapabilitySet,
+    phase: Mutex<Phase>,
+    started: parking_lot::Condvar,
+    /// Processes made by exec, until somebody has waited for them.
+    executed: Mutex<HashMap<i32, Arc<ThreadGroup>>>,
+}
+
+impl GuestContainer {
+    /// Makes a container's mounts and name spaces; nothing runs yet.
+    pub(crate) fn create(
+        sandbox: &Sandbox,
+        mut config: ContainerConfig,
+        donated: &mut Donated,
+    ) -> Result<Arc<Self>, Failure> {
+        let kernel = sandbox.kernel();
+        let root_creds = Credentials::root(Arc::clone(&kernel.user_ns));
+        let gofer = config.gofer_fd.map(|index| donated.take(index)).transpose()?;
+        let gofer = gofer.map(|fd| connect_gofer(kernel, fd)).transpose()?;
+        let sources = Sources { gofer, shared: Arc::clone(sandbox.shared_mounts()) };
+        let mounts = Mounter { kernel, creds: &root_creds, config: &config, sources: &sources }.make()?;
+        let process = ProcessSpec::parse(&config.spec["process"])?;
+        let streams = Streams::of_container(&config, donated)?;
+        let pid_ns = match &config.join_pid_namespace {
+            Some(other) => Arc::clone(sandbox.container(other)?.container.pid_ns()),
+            None => PidNamespace::new_root(&kernel.tasks, &kernel.user_ns),
+        };
+        let host_name = config.spec["hostname"].as_str().unwrap_or("runsc").to_owned();
+        let namespaces = namespaces(kernel, &host_name, &mounts, &pid_ns);
+        config.mounts.clear();
+        Ok(Arc::new(Self {
+            container: Container::new(&config.id, pid_ns),
+            id: config.id,
+            kernel: Arc::clone(kernel),
+            mounts,
+            namespaces,
+            base_limits: base_limits(&sandbox.host().rlimits),
+            dropped: dropped_capabilities(sandbox.settings()),
+            phase: Mutex::new(Phase::Created(Box::new(Prepared { process, streams }))),
+            started: parking_lot::Condvar::new(),
+            executed: Mutex::default(),
+        }))
+    }
+
+    /// Starts the first process; returns its pid in the sandbox's first name space.
+    pub(crate) fn start(&self) -> Result<i32, Failure> {
+        let mut phase = self.phase.lock();
+        let Phase::Created(prepared) = &mut *phase else {
+            return Err(Failure::wrong_state(format!("container {:?} has been started already", self.id)));
+        };
+        let group = self.spawn(&prepared.process, &mut prepared.streams)?;
+        let pid = group.tgid();
+        *phase = Phase::Started(group);
+        self.started.notify_all();
+        Ok(pid)
+    }
+
+    /// Runs a further process.
+    pub(crate) fn exec(&self, exec: &Exec, donated: &mut Donated) -> Result<i32, Failure> {
+        if self.state() != ContainerState::Running {
+            return Err(Failure::wrong_state(format!("container {:?} is not running", self.id)));
+        }
+        let process = ProcessSpec::parse(&exec.process)?;
+        let mut streams = Streams::of_exec(exec, process.terminal, donated)?;
+        let group = self.spawn(&process, &mut streams)?;
+        let pid = group.tgid();
+        self.executed.lock().insert(pid, group);
+        Ok(pid)
+    }
+
+    fn spawn(&self, process: &ProcessSpec, streams: &mut Streams) -> Result<Arc<ThreadGroup>, Failure> {
+        let creds = Arc::new(process.credentials(&self.kernel.user_ns, self.dropped));
+        let root = self.mounts.root_path();
+        let origin = Origin::at_root(root.clone());
+        let cwd = crate::mounts::working_directory(&self.kernel, &origin, process.cwd())
+            .map_err(|errno| Failure::invalid(format!("process.cwd {:?}: {errno}", process.cwd)))?;
+        let fs = FsContext::new(root, cwd, process.user.umask.unwrap_or(0o022));
+        let limits = process.limits(self.base_limits);
+        let fds = streams.open(&self.kernel, &creds, limits.soft(Resource::Nofile))?;
+        let program = &process.args[0];
+        let new = NewProcess {
+            container: Arc::clone(&self.container),
+            namespaces: self.namespaces.clone(),
+            creds,
+            fs,
+            fds,
+            limits,
+            argv: process.argv(),
+            envp: process.envp(),
+            search_path: process.variable("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").as_bytes().to_vec(),
+            no_new_privs: process.no_new_privileges,
+            oom_score_adj: process.oom_score_adj.unwrap_or(0),
+            terminal: streams.terminal(),
+        };
+        self.kernel.start_process(new).map_err(|errno| program_failure(program, errno))
+    }
+
+    /// What the container is doing.
+    pub(crate) fn state(&self) -> ContainerState {
+        match &*self.phase.lock() {
+            Phase::Created(_) => ContainerState::Created,
+            Phase::Started(group) if group.is_zombie() => ContainerState::Stopped,
+            Phase::Started(_) if self.container.is_frozen() => ContainerState::Paused,
+            Phase::Started(_) => ContainerState::Running,
+        }
+    }
+
+    /// The kernel's view of it.
+    pub(crate) fn container(&self) -> &Arc<Container> {
+        &self.container
+    }
+
+    /// The first process, where it has been started.
+    pub(crate) fn init(&self) -> Result<Arc<ThreadGroup>, Failure> {
+        match &*self.phase.lock() {
+            Phase::Started(group) => Ok(Arc::clone(group)),
+            Phase::Created(_) => {
+                Err(Failure::wrong_state(format!("container {:?} has not been started", self.id)))
+            }
+        }
+    }
+
+    /// The process with this pid in the sandbox's first name space; the first process where none is named.
+    pub(crate) fn process(&self, pid: Option<i32>) -> Result<Arc<ThreadGroup>, Failure> {
+        let Some(pid) = pid else { return self.init() };
+        if let Some(group) = self.executed.lock().get(&pid) {
+            return Ok(Arc::clone(group));
+        }
+        let groups = self.container.thread_groups(&self.kernel.tasks);
+        let found = groups.into_iter().find(|group| group.tgid() == pid);
+        found.ok_or_else(|| Failure::not_found(format!("container {:?} has no process {pid}", self.id)))
+    }
+
+    /// Waits for the end of a process; one made by exec is forgotten then.
+    pub(crate) fn wait(&self, pid: Option<i32>) -> Result<WaitStatus, Failure> {
+        let group = match pid {
+            None => self.wait_for_start(),
+            Some(_) => self.process(pid)?,
+        };
+        let status = wait_for_exit(&group);
+        if let Some(pid) = pid {
+            self.executed.lock().remove(&pid);
+        }
+        Ok(wait_status(status))
+    }
+
+    /// Waits for the end of the first process, started or not yet.
+    pub(crate) fn wait_for_exit(&self) -> WaitStatus {
+        wait_status(wait_for_exit(&self.wait_for_start()))
+    }
+
+    fn wait_for_start(&self) -> Arc<ThreadGroup> {
+        let mut phase = self.phase.lock();
+        loop {
+            if let Phase::Started(group) = &*phase {
+                return Arc::clone(group);
+            }
+            self.started.wait(&mut phase);
+        }
+    }
+
+    /// Kills every process of it.
+    pub(crate) fn kill_all(&self) {
+        self.container.thaw();
+        self.container.signal_all(&self.kernel.tasks, Signal::KILL);
+    }
+}
+
+/// Waits until a process is a zombie.
+fn wait_for_exit(group: &ThreadGroup) -> ExitStatus {
+    let parker = Arc::new(Parker::new());
+    let _registration = group.exit_events().register(Events::all(), parker.clone());
+    loop {
+        if let Some(status) = group.exit_status().filter(|_| group.is_zombie()) {
+            return status;
+        }
+        parker.park(None);
+    }
+}
+
+fn connect_gofer(kernel: &Arc<Kernel>, fd: OwnedFd) -> Result<Arc<fs::gofer::Client>, Failure> {
+    fs::gofer::connect(kernel, fd)
+        .map_err(|error| Failure::host(format!("the gofer does not answer as it should: {error}")))
+}
+
+fn namespaces(
+    kernel: &Arc<Kernel>,
+    host_name: &str,
+    mounts: &Arc<MountNamespace>,
+    pid_ns: &Arc<PidNamespace>,
+) -> Namespaces {
+    let id = || kernel.tasks.new_namespace_id();
+    let user_ns = &kernel.user_ns;
+    let other = || OtherNamespace::new(id(), Arc::clone(user_ns));
+    Namespaces {
+        uts: UtsNamespace::new(id(), Arc::clone(user_ns), host_name, "(none)"),
+        ipc: other(),
+        mnt: Arc::clone(mounts),
+        net: other(),
+        cgroup: other(),
+        time: other(),
+        pid_for_children: Arc::clone(pid_ns),
+    }
+}
+
+/// The limits of the host's user, under what the specification says.
+fn base_limits(rlimits: &[(u32, u64, u64)]) -> Limits {
+    let mut limits = Limits::default();
+    for (number, soft, hard) in rlimits {
+        if let Some(resource) = Resource::new(u64::from(*number)) {
+            limits.set(resource, Rlimit { cur: *soft, max: *hard });
+        }
+    }
+    limits
+}
+
+/// `CAP_NET_RAW` is dropped unless `--net-raw` is given.
+fn dropped_capabilities(settings: &control::Settings) -> CapabilitySet {
+    if settings.net_raw {
+        CapabilitySet::EMPTY
+    } else {
+        CapabilitySet::of(kernel::task::Capability::NetRaw)
+    }
+}

@@ -1,0 +1,173 @@
+//! The calls on the control socket.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::signal::SI_USER;
+use abi::{SigInfo, Signal};
+use control::reply::ProcessRow;
+use control::stats::Stats;
+use control::{Failure, Handler, Reply, Request, Target};
+use kernel::task::ThreadGroup;
+
+use crate::sandbox::{Donated, Sandbox};
+
+/// The handler that [`control::Server`] calls.
+#[derive(Clone)]
+pub(crate) struct Controller(pub(crate) Arc<Sandbox>);
+
+impl Handler for Controller {
+    fn handle(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, Failure> {
+        self.0.begin_call();
+        answer(&self.0, request, &mut Donated::new(fds))
+    }
+
+    fn answered(&self) {
+        self.0.end_call();
+    }
+}
+
+fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Result<Reply, Failure> {
+    match request {
+        Request::CreateContainer(config) => sandbox.add_container(*config, donated).map(|()| Reply::Done),
+        Request::Start { container } => {
+            let pid = sandbox.container(&container)?.start()?;
+            Ok(Reply::Started { pid })
+        }
+        Request::Exec(exec) => {
+            let pid = sandbox.container(&exec.container)?.exec(&exec, donated)?;
+            Ok(Reply::Started { pid })
+        }
+        Request::Signal { target, signal } => send_signal(sandbox, &target, signal).map(|()| Reply::Done),
+        Request::Wait { container, pid } => sandbox.container(&container)?.wait(pid).map(Reply::Exited),
+        Request::Processes { container } => processes(sandbox, &container).map(Reply::Processes),
+        Request::Pause => {
+            for container in sandbox.containers() {
+                container.container().freeze(&sandbox.kernel().tasks);
+            }
+            Ok(Reply::Done)
+        }
+        Request::Resume => {
+            for container in sandbox.containers() {
+                container.container().thaw();
+            }
+            Ok(Reply::Done)
+        }
+        Request::State { container } => sandbox.container(&container).map(|found| Reply::State(found.state())),
+        Request::Stats { container } => stats(sandbox, &container).map(|stats| Reply::Stats(Box::new(stats))),
+        Request::WindowSize { container, pid, rows, columns } => {
+            let group = sandbox.container(&container)?.process(pid)?;
+            let terminal = group.session().terminal();
+            let terminal = terminal.ok_or_else(|| Failure::wrong_state("the process has no terminal"))?;
+            terminal.set_window_size(rows, columns);
+            Ok(Reply::Done)
+        }
+        Request::Destroy { container } => {
+            sandbox.container(&container)?.kill_all();
+            if !sandbox.is_root(&container) {
+                sandbox.remove_container(&container);
+            }
+            Ok(Reply::Done)
+        }
+        Request::Logging(change) => {
+            if let Some(on) = change.strace {
+                sandbox.kernel().set_strace(on.then(|| change.strace_syscalls.clone().unwrap_or_default()));
+            }
+            Ok(Reply::Done)
+        }
+        // The limits that the sentry itself enforces are all derived from the host's cgroup.
+        Request::Update { container, .. } => sandbox.container(&container).map(|_| Reply::Done),
+        Request::Stacks => Ok(Reply::Text(stacks(sandbox))),
+    }
+}
+
+fn send_signal(sandbox: &Sandbox, target: &Target, number: i32) -> Result<(), Failure> {
+    let container = sandbox.container(target.container())?;
+    // Signal 0 asks whether there is somebody, as kill(2) does.
+    let signal = match number {
+        0 => None,
+        _ => Some(Signal::new(number).ok_or_else(|| Failure::invalid(format!("there is no signal {number}")))?),
+    };
+    let send = |group: &ThreadGroup| {
+        if let Some(signal) = signal {
+            group.send_signal_from_outside(SigInfo::new(signal, SI_USER));
+        }
+    };
+    match target {
+        Target::Init { .. } => match container.init() {
+            Ok(group) => send(&group),
+            Err(failure) => return Err(failure),
+        },
+        Target::Process { pid, .. } => send(&*container.process(Some(*pid))?),
+        Target::Group { pgid, .. } => {
+            let groups = container.container().thread_groups(&sandbox.kernel().tasks);
+            let mut members = groups.iter().filter(|group| group.process_group().id() == *pgid).peekable();
+            if members.peek().is_none() {
+                return Err(Failure::not_found(format!("there is no process group {pgid}")));
+            }
+            members.for_each(|group| send(group));
+        }
+        Target::Foreground { pid, .. } => {
+            let terminal = container.process(*pid)?.session().terminal();
+            let foreground = terminal.and_then(|terminal| terminal.foreground());
+            let foreground =
+                foreground.ok_or_else(|| Failure::wrong_state("the process has no terminal in use"))?;
+            for group in foreground.members() {
+                send(&group);
+            }
+        }
+        Target::All { .. } => {
+            for group in container.container().thread_groups(&sandbox.kernel().tasks) {
+                send(&group);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn processes(sandbox: &Sandbox, id: &str) -> Result<Vec<ProcessRow>, Failure> {
+    let kernel = sandbox.kernel();
+    let now = kernel.timekeeper.monotonic().0;
+    let groups = sandbox.container(id)?.container().thread_groups(&kernel.tasks);
+    let rows = groups.iter().filter(|group| !group.is_zombie()).filter_map(|group| {
+        let leader = group.leader()?;
+        let times = group.cpu_times();
+        let cpu_ns = u64::try_from(times.user_ns + times.system_ns).unwrap_or(0);
+        let age_ns = u64::try_from(now - group.start_time().0).unwrap_or(0).max(1);
+        Some(ProcessRow {
+            uid: leader.creds().euid,
+            pid: group.tgid(),
+            ppid: group.parent().map_or(0, |parent| parent.tgid()),
+            threads: group.tasks().iter().map(|task| task.tid()).collect(),
+            cpu_percent: u32::try_from(cpu_ns.saturating_mul(100) / age_ns).unwrap_or(u32::MAX),
+            start_time: (kernel.timekeeper.boot_realtime_ns() + group.start_time().0) / 1_000_000_000,
+            cpu_time_ns: cpu_ns,
+            tty: group.session().terminal().map_or_else(|| "?".into(), |terminal| terminal.name()),
+            command: String::from_utf8_lossy(&leader.comm()).into_owned(),
+        })
+    });
+    Ok(rows.collect())
+}
+
+fn stats(sandbox: &Sandbox, id: &str) -> Result<Stats, Failure> {
+    let kernel = sandbox.kernel();
+    let groups = sandbox.container(id)?.container().thread_groups(&kernel.tasks);
+    let mut stats = Stats::default();
+    for group in &groups {
+        let times = group.cpu_times();
+        stats.cpu.usage.user += u64::try_from(times.user_ns).unwrap_or(0);
+        stats.cpu.usage.kernel += u64::try_from(times.system_ns).unwrap_or(0);
+    }
+    stats.cpu.usage.total = stats.cpu.usage.user + stats.cpu.usage.kernel;
+    stats.memory.usage.usage = kernel.memory.allocated();
+    stats.memory.usage.limit = sandbox.host().total_memory;
+    stats.pids.current = groups.iter().map(|group| group.thread_count() as u64).sum();
+    stats.pids.limit = sandbox.host().pids_limit.unwrap_or(0);
+    Ok(stats)
+}
+
+/// What each task is doing.
+fn stacks(sandbox: &Sandbox) -> String {
+    let tasks = sandbox.kernel().tasks.tasks();
+    tasks.iter().map(|task| format!("{task:?}\n")).collect()
+}

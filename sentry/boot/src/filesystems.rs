@@ -1,0 +1,146 @@
+//! Where a container's file systems come from: its gofer, and those that live in the sentry.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use abi::Errno;
+use control::{Failure, MountKind, MountPlan, Overlay, RootPlan};
+use kernel::Kernel;
+use kernel::task::Credentials;
+use kernel::vfs::{Caller, FileSystem};
+use parking_lot::Mutex;
+
+/// File systems of a pod that several containers mount, by their shared name.
+pub(crate) type SharedMounts = Mutex<HashMap<String, Arc<dyn FileSystem>>>;
+
+/// What a container's mounts are made from.
+pub(crate) struct Sources {
+    /// The connection to its gofer, where it has one.
+    pub(crate) gofer: Option<Arc<fs::gofer::Client>>,
+    /// Those of its sandbox.
+    pub(crate) shared: Arc<SharedMounts>,
+}
+
+impl Sources {
+    /// The root, with a private writable layer above it. A read-only root gets one too: the mount points that the
+    /// image lacks are made there.
+    pub(crate) fn root(
+        &self,
+        kernel: &Arc<Kernel>,
+        creds: &Credentials,
+        plan: &RootPlan,
+    ) -> Result<Arc<dyn FileSystem>, Failure> {
+        let lower = self.gofer_mount(kernel, 0, plan.exclusive)?;
+        match &plan.overlay {
+            Some(overlay) => self.lay_over(kernel, creds, &lower, overlay),
+            None if plan.readonly => self.lay_over(kernel, creds, &lower, &Overlay::default()),
+            None => Ok(lower),
+        }
+    }
+
+    /// The file system of one mount.
+    pub(crate) fn mount(
+        &self,
+        kernel: &Arc<Kernel>,
+        creds: &Credentials,
+        plan: &MountPlan,
+    ) -> Result<Arc<dyn FileSystem>, Failure> {
+        let options = fs_options(&plan.options);
+        let named = |name: &str, options: &str| self.named(kernel, creds, name, options, &plan.destination);
+        let fs = match &plan.kind {
+            MountKind::Gofer { mount, exclusive, .. } => self.gofer_mount(kernel, *mount, *exclusive)?,
+            MountKind::Tmpfs { size, mode, uid, gid, shared_name } => {
+                let options = tmpfs_options(*size, *mode, *uid, *gid);
+                return match shared_name {
+                    None => named("tmpfs", &options),
+                    Some(name) => {
+                        let mut shared = self.shared.lock();
+                        if let Some(fs) = shared.get(name) {
+                            return Ok(Arc::clone(fs));
+                        }
+                        let fs = named("tmpfs", &options)?;
+                        shared.insert(name.clone(), Arc::clone(&fs));
+                        Ok(fs)
+                    }
+                };
+            }
+            MountKind::Proc => named("proc", "")?,
+            MountKind::Sysfs => named("sysfs", "")?,
+            MountKind::Devtmpfs => named("devtmpfs", "")?,
+            MountKind::Devpts => named("devpts", &options)?,
+            MountKind::Mqueue => named("mqueue", "")?,
+            MountKind::Cgroup { unified } => named(if *unified { "cgroup2" } else { "cgroup" }, &options)?,
+            MountKind::Erofs { .. } => {
+                return Err(Failure::new(
+                    control::FailureKind::Unsupported,
+                    format!("{}: EROFS images are not supported yet", plan.destination),
+                ));
+            }
+        };
+        match &plan.overlay {
+            Some(overlay) => self.lay_over(kernel, creds, &fs, overlay),
+            None => Ok(fs),
+        }
+    }
+
+    fn gofer_mount(
+        &self,
+        kernel: &Arc<Kernel>,
+        index: u32,
+        exclusive: bool,
+    ) -> Result<Arc<dyn FileSystem>, Failure> {
+        let client = self.gofer.as_ref().ok_or_else(|| {
+            Failure::invalid(format!("mount {index} is the gofer's, but the container has none"))
+        })?;
+        fs::gofer::mount(kernel, client, index, exclusive)
+            .map_err(|errno| Failure::host(format!("the gofer does not serve mount {index}: {errno}")))
+    }
+
+    /// Lays a writable tmpfs over `lower`.
+    fn lay_over(
+        &self,
+        kernel: &Arc<Kernel>,
+        creds: &Credentials,
+        lower: &Arc<dyn FileSystem>,
+        overlay: &Overlay,
+    ) -> Result<Arc<dyn FileSystem>, Failure> {
+        let upper = self.named(kernel, creds, "tmpfs", &tmpfs_options(overlay.size, None, None, None), "overlay")?;
+        fs::overlay::over(kernel, lower, &upper)
+            .map_err(|errno| Failure::host(format!("cannot lay the overlay over the root: {errno}")))
+    }
+
+    fn named(
+        &self,
+        kernel: &Arc<Kernel>,
+        creds: &Credentials,
+        name: &str,
+        options: &str,
+        destination: &str,
+    ) -> Result<Arc<dyn FileSystem>, Failure> {
+        let caller = Caller { creds, task: None };
+        let made = kernel
+            .vfs
+            .fs_type(name.as_bytes())
+            .and_then(|fs_type| fs_type.mount(&caller, name.as_bytes(), options.as_bytes()));
+        made.map_err(|errno| match errno {
+            Errno::EINVAL => Failure::invalid(format!("{destination}: {name} does not take the options {options:?}")),
+            Errno::ENODEV => Failure::invalid(format!("{destination}: there is no file system {name:?}")),
+            other => Failure::host(format!("{destination}: cannot make a {name}: {other}")),
+        })
+    }
+}
+
+fn tmpfs_options(size: Option<u64>, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> String {
+    let parts = [
+        size.map(|size| format!("size={size}")),
+        mode.map(|mode| format!("mode={mode:o}")),
+        uid.map(|uid| format!("uid={uid}")),
+        gid.map(|gid| format!("gid={gid}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(",")
+}
+
+/// The options that are the file system's own business (`newinstance`, `ptmxmode=0666`).
+fn fs_options(options: &[String]) -> String {
+    options.iter().filter(|option| option.contains('=')).cloned().collect::<Vec<_>>().join(",")
+}

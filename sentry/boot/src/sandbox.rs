@@ -1,0 +1,206 @@
+//! The [`Sandbox`]: the kernel with its containers, from start to end.
+//!
+//! Locks: `containers` is held only to look up or change the table, never while a container works.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use abi::Errno;
+use control::{BootConfig, ContainerConfig, Failure, WaitStatus};
+use host::memory;
+use kernel::kernel::KernelConfig;
+use kernel::mm::MemoryFile;
+use kernel::{Kernel, log::LogSink as _};
+use parking_lot::{Condvar, Mutex};
+use platform::Platform;
+use platform::systrap::Systrap;
+
+use crate::container::GuestContainer;
+use crate::filesystems::SharedMounts;
+
+/// How long the end waits for replies that are under way.
+const LAST_REPLIES: Duration = Duration::from_secs(2);
+
+/// A running sandbox.
+pub(crate) struct Sandbox {
+    kernel: Arc<Kernel>,
+    root_id: String,
+    settings: control::Settings,
+    host: control::boot::HostPlan,
+    shared_mounts: Arc<SharedMounts>,
+    containers: Mutex<BTreeMap<String, Arc<GuestContainer>>>,
+    /// Calls that have not been answered yet.
+    calls: Mutex<usize>,
+    answered: Condvar,
+}
+
+/// Descriptors that came with a configuration or request, each taken once.
+pub(crate) struct Donated(Vec<Option<OwnedFd>>);
+
+impl Donated {
+    pub(crate) fn new(fds: Vec<OwnedFd>) -> Self {
+        Self(fds.into_iter().map(Some).collect())
+    }
+
+    /// Takes descriptor `index`. The same index may be named several times (one terminal as three streams): later
+    /// takers get a duplicate.
+    pub(crate) fn take(&mut self, index: u32) -> Result<OwnedFd, Failure> {
+        let missing = || Failure::invalid(format!("descriptor {index} is named but was not sent"));
+        let slot = self.0.get_mut(index as usize).ok_or_else(missing)?;
+        let fd = slot.as_ref().ok_or_else(missing)?;
+        fd.try_clone().map_err(|error| Failure::host(format!("cannot duplicate a descriptor: {error}")))
+    }
+}
+
+impl Sandbox {
+    /// Makes the kernel and the first container, created but not started.
+    pub(crate) fn new(config: BootConfig, fds: Vec<OwnedFd>) -> Result<Arc<Self>, Failure> {
+        memory::install_fault_handler();
+        let mut donated = Donated::new(fds);
+        let log_fd = config.debug_log_fd.map(|index| donated.take(index)).transpose()?;
+        let log = crate::log::open(log_fd);
+        let limit = config.host.total_memory.max(64 << 20);
+        let memory = MemoryFile::new(limit)
+            .map_err(|errno| Failure::host(format!("cannot make the guest's memory ({limit} bytes): {errno}")))?;
+        let platform: Arc<dyn Platform> = match config.settings.platform.as_str() {
+            "systrap" => Arc::new(Systrap::new(memory.fd()).map_err(|error| Failure::host(error.to_string()))?),
+            other => {
+                return Err(Failure::invalid(format!("there is no platform {other:?}: use --platform=systrap")));
+            }
+        };
+        let strace = config.settings.strace.then(|| config.settings.strace_syscalls.clone());
+        let kernel = Kernel::new(
+            platform,
+            memory,
+            KernelConfig {
+                cpu_count: config.host.cpu_count.max(1) as usize,
+                total_memory: config.host.total_memory,
+                strace,
+                strace_log_size: config.settings.strace_log_size as usize,
+                log,
+            },
+        );
+        fs::register(&kernel);
+        kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
+        let sandbox = Arc::new(Self {
+            kernel,
+            root_id: config.root.id.clone(),
+            settings: config.settings,
+            host: config.host,
+            shared_mounts: Arc::default(),
+            containers: Mutex::default(),
+            calls: Mutex::new(0),
+            answered: Condvar::new(),
+        });
+        sandbox.add_container(config.root, &mut donated)?;
+        Ok(sandbox)
+    }
+
+    pub(crate) fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
+    pub(crate) fn settings(&self) -> &control::Settings {
+        &self.settings
+    }
+
+    pub(crate) fn host(&self) -> &control::boot::HostPlan {
+        &self.host
+    }
+
+    pub(crate) fn shared_mounts(&self) -> &Arc<SharedMounts> {
+        &self.shared_mounts
+    }
+
+    /// Creates a container.
+    pub(crate) fn add_container(
+        self: &Arc<Self>,
+        config: ContainerConfig,
+        donated: &mut Donated,
+    ) -> Result<(), Failure> {
+        let id = config.id.clone();
+        if self.containers.lock().contains_key(&id) {
+            return Err(Failure::wrong_state(format!("there is a container {id:?} in this sandbox already")));
+        }
+        let container = GuestContainer::create(self, config, donated)?;
+        self.containers.lock().insert(id, container);
+        Ok(())
+    }
+
+    /// The container named `id`.
+    pub(crate) fn container(&self, id: &str) -> Result<Arc<GuestContainer>, Failure> {
+        let found = self.containers.lock().get(id).cloned();
+        found.ok_or_else(|| Failure::not_found(format!("there is no container {id:?} in this sandbox")))
+    }
+
+    /// All containers.
+    pub(crate) fn containers(&self) -> Vec<Arc<GuestContainer>> {
+        self.containers.lock().values().cloned().collect()
+    }
+
+    /// Forgets a container whose processes are gone.
+    pub(crate) fn remove_container(&self, id: &str) {
+        self.containers.lock().remove(id);
+    }
+
+    /// Whether `id` is the container with which the sandbox ends.
+    pub(crate) fn is_root(&self, id: &str) -> bool {
+        self.root_id == id
+    }
+
+    /// A call has come in; [`Self::end_call`] when its reply is out.
+    pub(crate) fn begin_call(&self) {
+        *self.calls.lock() += 1;
+    }
+
+    pub(crate) fn end_call(&self) {
+        let mut calls = self.calls.lock();
+        *calls = calls.saturating_sub(1);
+        self.answered.notify_all();
+    }
+
+    /// Waits until the first container's first process has ended and its waiters know; returns the exit status.
+    pub(crate) fn wait_for_end(&self) -> u8 {
+        let root = match self.container(&self.root_id) {
+            Ok(root) => root,
+            Err(_) => return 128,
+        };
+        let status = root.wait_for_exit();
+        for container in self.containers() {
+            container.kill_all();
+        }
+        let deadline = Instant::now() + LAST_REPLIES;
+        let mut calls = self.calls.lock();
+        while *calls > 0 && !self.answered.wait_until(&mut calls, deadline).timed_out() {}
+        status.exit_status()
+    }
+}
+
+/// How a wait ended, as the control protocol says it.
+pub(crate) fn wait_status(status: kernel::task::ExitStatus) -> WaitStatus {
+    match status {
+        kernel::task::ExitStatus::Exited(code) => WaitStatus::Code(code),
+        kernel::task::ExitStatus::Killed { signal, .. } => WaitStatus::Signal(signal.number() as u8),
+    }
+}
+
+/// A failure to start a program, in the words of the shell, with the kind that the exit status follows from.
+pub(crate) fn program_failure(program: &str, errno: Errno) -> Failure {
+    use control::FailureKind::{Host, ProgramNotExecutable, ProgramNotFound};
+    let (kind, why) = match errno {
+        Errno::ENOENT | Errno::ENOTDIR => {
+            (ProgramNotFound, "no such file or directory: check the path and PATH in the container".to_owned())
+        }
+        Errno::EACCES | Errno::EPERM | Errno::EISDIR => {
+            (ProgramNotExecutable, "permission denied: the file must be executable for the container's user".into())
+        }
+        Errno::ENOEXEC => (ProgramNotExecutable, "exec format error: not an x86-64 ELF file or a #! script".into()),
+        Errno::ELOOP | Errno::ENAMETOOLONG | Errno::E2BIG | Errno::ETXTBSY | Errno::EINVAL => {
+            (ProgramNotExecutable, errno.to_string())
+        }
+        other => (Host, other.to_string()),
+    };
+    Failure::new(kind, format!("cannot run {program:?}: {why}"))
+}
