@@ -10,6 +10,7 @@ mod memory_x86_64;
 pub mod mount;
 pub mod poll;
 pub mod process;
+pub mod random;
 pub mod seccomp;
 pub mod signal;
 pub mod terminal;

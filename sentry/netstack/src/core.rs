@@ -270,7 +270,9 @@ impl Core {
         };
         let any_v6 = || {
             let nics = self.nics.read();
-            nics.iter().find(|n| to.is_ipv6() && n.is_up() && !n.is_loopback() && n.link_local().is_some()).cloned()
+            nics.iter()
+                .find(|n| to.is_ipv6() && n.is_up() && !n.is_loopback() && n.link_local().is_some())
+                .cloned()
         };
         let nic = by_device()
             .or_else(by_source)
@@ -290,7 +292,9 @@ impl Core {
                 && (via.device == 0 || via.device == nic.index)
                 && nic.with_addrs(|addrs| {
                     addrs.iter().any(|a| a.peer == Some(to) || a.prefix.contains(to))
-                        || ll && (via.device != 0 || via.source.is_some_and(|s| addrs.iter().any(|a| a.ip() == s)))
+                        || ll
+                            && (via.device != 0
+                                || via.source.is_some_and(|s| addrs.iter().any(|a| a.ip() == s)))
                 })
         };
         let longest = |nic: &Arc<Nic>| {

@@ -30,9 +30,7 @@ pub use ip::route::{Route, RouteKind};
 pub use link::device::{Device, Offloads, RxMeta, TxFrame, TxMeta};
 pub use link::nic::{AddrState, IfAddr, Mac, Nic, NicConfig, NicKind, NicStats};
 pub use socket::SocketSummary;
-pub use socket::message::{
-    ErrorOrigin, ExtendedError, PacketInfo, Received, RecvFlags, SendFlags, SendMeta,
-};
+pub use socket::message::{ErrorOrigin, ExtendedError, PacketInfo, Received, RecvFlags, SendFlags, SendMeta};
 pub use socket::options::{
     BaseOptions, Ip4Options, Ip6Options, Membership, MtuDiscover, Options, TcpOptions, Timestamps,
 };

@@ -238,7 +238,8 @@ impl Stack {
     /// Every TCP socket that is connected or listens, and every TIME-WAIT, for `/proc/net/tcp` and sock_diag.
     #[must_use]
     pub fn tcp_sockets(&self) -> Vec<SocketSummary> {
-        let mut list: Vec<_> = self.core.tcp_ports.listening().iter().map(|socket| socket.summary()).collect();
+        let mut list: Vec<_> =
+            self.core.tcp_ports.listening().iter().map(|socket| socket.summary()).collect();
         list.extend(self.core.tcp.all().iter().map(|(tuple, conn)| match conn {
             Conn::Socket(socket) => socket.summary(),
             Conn::TimeWait(wait) => SocketSummary {

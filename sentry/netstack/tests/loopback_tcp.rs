@@ -286,7 +286,11 @@ fn many_short_connections_reuse_their_ports_after_a_second() {
             drop(listener.accept().unwrap());
         }
         let more = host.tcp();
-        assert_eq!(more.connect("127.0.0.1:80".parse().unwrap()), Err(Error::AddrNotAvailable), "round {round}");
+        assert_eq!(
+            more.connect("127.0.0.1:80".parse().unwrap()),
+            Err(Error::AddrNotAvailable),
+            "round {round}"
+        );
         host.advance(2);
     }
     assert!(host.stack.counters().tcp_ext.tw_recycled.get() >= 80);

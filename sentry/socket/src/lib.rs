@@ -3,4 +3,5 @@
 //! Each family implements the traits of [`kernel::socket`] and is registered by `boot`.
 #![forbid(unsafe_code)]
 
+pub mod inet;
 pub mod unix;

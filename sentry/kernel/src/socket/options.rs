@@ -41,6 +41,8 @@ struct Values {
     low_water: i32,
     /// `SO_RCVBUF` was set by the guest: no autotuning.
     receive_buffer_locked: bool,
+    /// `SO_SNDBUF` was.
+    send_buffer_locked: bool,
 }
 
 /// The common options of one socket.
@@ -62,6 +64,7 @@ impl Default for SocketOptions {
             mark: 0,
             low_water: 1,
             receive_buffer_locked: false,
+            send_buffer_locked: false,
         };
         Self { values: Mutex::new(values) }
     }
@@ -119,6 +122,12 @@ impl SocketOptions {
     #[must_use]
     pub fn is_receive_buffer_locked(&self) -> bool {
         self.values.lock().receive_buffer_locked
+    }
+
+    /// Whether the guest has fixed the send buffer.
+    #[must_use]
+    pub fn is_send_buffer_locked(&self) -> bool {
+        self.values.lock().send_buffer_locked
     }
 
     /// `SO_RCVLOWAT`, bytes.
@@ -190,8 +199,11 @@ impl SocketOptions {
         let doubled = |max: u32, min: u32| (number.max(0) as u32).min(max).saturating_mul(2).max(min);
         let mut values = self.values.lock();
         match name {
-            so::SNDBUF => values.send_buffer = doubled(MAX_BUFFER, MIN_SNDBUF),
-            so::SNDBUFFORCE => values.send_buffer = doubled(u32::MAX / 4, MIN_SNDBUF),
+            so::SNDBUF | so::SNDBUFFORCE => {
+                let max = if name == so::SNDBUF { MAX_BUFFER } else { u32::MAX / 4 };
+                values.send_buffer = doubled(max, MIN_SNDBUF);
+                values.send_buffer_locked = true;
+            }
             so::RCVBUF | so::RCVBUFFORCE => {
                 let max = if name == so::RCVBUF { MAX_BUFFER } else { u32::MAX / 4 };
                 values.receive_buffer = doubled(max, MIN_RCVBUF);

@@ -198,7 +198,9 @@ pub(crate) fn to_user(family: Family, at: Endpoint, scope: u32) -> SocketAddr {
 pub(crate) fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => false,
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || (ip.is_multicast() && matches!(ip.octets()[1] & 0xf, 1 | 2)),
+        IpAddr::V6(ip) => {
+            ip.is_unicast_link_local() || (ip.is_multicast() && matches!(ip.octets()[1] & 0xf, 1 | 2))
+        }
     }
 }
 

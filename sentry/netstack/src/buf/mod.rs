@@ -3,5 +3,5 @@
 mod pool;
 mod stream;
 
-pub(crate) use pool::{Pool, LARGE};
+pub(crate) use pool::{LARGE, Pool};
 pub(crate) use stream::{Appended, Loose, StreamBuf};

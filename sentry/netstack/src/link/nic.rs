@@ -168,7 +168,10 @@ pub struct Nic {
 
 impl fmt::Debug for Nic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nic").field("index", &self.index).field("name", &*self.name.read()).finish_non_exhaustive()
+        f.debug_struct("Nic")
+            .field("index", &self.index)
+            .field("name", &*self.name.read())
+            .finish_non_exhaustive()
     }
 }
 

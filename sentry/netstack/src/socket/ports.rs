@@ -52,7 +52,9 @@ impl Binding {
             return false;
         }
         match (self.ip.is_unspecified(), other.ip.is_unspecified()) {
-            (true, true) => [Family::V4, Family::V6].into_iter().any(|f| self.covers_family(f) && other.covers_family(f)),
+            (true, true) => {
+                [Family::V4, Family::V6].into_iter().any(|f| self.covers_family(f) && other.covers_family(f))
+            }
             (true, false) => self.covers(other.ip),
             (false, true) => other.covers(self.ip),
             (false, false) => self.ip == other.ip,
@@ -109,9 +111,8 @@ impl<T> Bucket<T> {
     fn conflicts(&self, id: u64, new: &Binding, sharing: Sharing) -> bool {
         let by_entry = self.entries.iter().any(|entry| {
             let old = &entry.binding;
-            let may_reuse = new.reuse_addr
-                && old.reuse_addr
-                && (sharing == Sharing::Datagram || !entry.is_listening);
+            let may_reuse =
+                new.reuse_addr && old.reuse_addr && (sharing == Sharing::Datagram || !entry.is_listening);
             let may_share = new.reuse_port && old.reuse_port && new.uid == old.uid;
             entry.id != id && new.overlaps(old) && !may_reuse && !may_share
         });
@@ -272,7 +273,9 @@ impl<T> Ports<T> {
             let Some(score) = entry.score(arrival, wanted) else { continue };
             match best {
                 Some((top, _)) if score < top => {}
-                Some((top, first)) if score == top && first.binding.reuse_port && entry.binding.reuse_port => {
+                Some((top, first))
+                    if score == top && first.binding.reuse_port && entry.binding.reuse_port =>
+                {
                     ties += 1;
                 }
                 // Of equals without SO_REUSEPORT the latest bind wins.
@@ -450,8 +453,10 @@ mod tests {
             assert!((RANGE.0..=RANGE.1).contains(&port));
         }
         assert_eq!(bind(&table, 11, binding("0.0.0.0"), 0), Err(Error::AddrInUse));
-        assert_eq!(table.0.connect_from("127.0.0.1".parse().unwrap(), false, (&table.1, RANGE), |_| true),
-            Err(Error::AddrNotAvailable));
+        assert_eq!(
+            table.0.connect_from("127.0.0.1".parse().unwrap(), false, (&table.1, RANGE), |_| true),
+            Err(Error::AddrNotAvailable)
+        );
         table.0.unbind(4, 40_000);
         table.0.all().iter().for_each(|id| (RANGE.0..=RANGE.1).for_each(|port| table.0.unbind(**id, port)));
         let local = "127.0.0.1".parse().unwrap();

@@ -121,11 +121,9 @@ impl TcpInfo {
         let empty = Self::empty(inner.state());
         match &inner.role {
             // For a listener Linux gives the queue's length and limit.
-            Role::Listening(listener) => Self {
-                unacked: listener.ready.len() as u32,
-                sacked: listener.backlog,
-                ..empty
-            },
+            Role::Listening(listener) => {
+                Self { unacked: listener.ready.len() as u32, sacked: listener.backlog, ..empty }
+            }
             Role::Local(end) => {
                 let (received, sent) = end.totals();
                 let mss = core.stack.loopback().map_or(65_483, |nic| nic.mtu().saturating_sub(52));

@@ -289,7 +289,11 @@ impl LocalEnd {
         }
         if unread || lingers_not {
             drop(state);
-            let counter = if unread { &core.counters.tcp_ext.abort_on_close } else { &core.counters.tcp_ext.abort_on_data };
+            let counter = if unread {
+                &core.counters.tcp_ext.abort_on_close
+            } else {
+                &core.counters.tcp_ext.abort_on_data
+            };
             counter.inc();
             return self.reset(core);
         }

@@ -106,7 +106,13 @@ impl LocalEnd {
     }
 
     /// Receives what there is.
-    pub(crate) fn recv(&self, core: &Core, sink: &mut dyn Sink, flags: RecvFlags, inline: bool) -> Result<Received> {
+    pub(crate) fn recv(
+        &self,
+        core: &Core,
+        sink: &mut dyn Sink,
+        flags: RecvFlags,
+        inline: bool,
+    ) -> Result<Received> {
         let _in_order = self.pair.readers[self.side].lock();
         if flags.contains(RecvFlags::OOB) {
             return self.recv_urgent(sink, flags, inline);

@@ -69,7 +69,10 @@ pub(crate) enum Role {
     Idle,
     Listening(Listener),
     /// Waits for room in the queue of a listener of this stack.
-    Waiting { tuple: Tuple, until: Instant },
+    Waiting {
+        tuple: Tuple,
+        until: Instant,
+    },
     /// Connected to a socket of this stack.
     Local(LocalEnd),
 }
@@ -264,7 +267,11 @@ impl TcpSocket {
                 ready
             }
             Role::Listening(listener) => {
-                if listener.ready.is_empty() { Readiness::empty() } else { Readiness::IN }
+                if listener.ready.is_empty() {
+                    Readiness::empty()
+                } else {
+                    Readiness::IN
+                }
             }
             Role::Waiting { .. } => Readiness::empty(),
             Role::Local(end) => end.readiness(&inner.options),

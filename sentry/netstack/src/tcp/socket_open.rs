@@ -102,7 +102,9 @@ impl TcpSocket {
             Phase::Connected => return Err(Error::IsConnected),
             Phase::Connecting => {
                 drop(inner);
-                return self.finish_connect().map_err(|e| if e == Error::InProgress { Error::Already } else { e });
+                return self
+                    .finish_connect()
+                    .map_err(|e| if e == Error::InProgress { Error::Already } else { e });
             }
             Phase::Unconnected if matches!(inner.role, Role::Listening(_)) => return Err(Error::IsConnected),
             Phase::Unconnected => {}
@@ -117,7 +119,9 @@ impl TcpSocket {
             return Err(Error::NetUnreachable);
         }
         let device = if user.scope != 0 { user.scope } else { inner.options.base.device };
-        let path = core.stack.path(remote.ip, &Via { source, device, on_link_only: inner.options.base.dont_route })?;
+        let path = core
+            .stack
+            .path(remote.ip, &Via { source, device, on_link_only: inner.options.base.dont_route })?;
         match path.kind {
             PathKind::Multicast => return Err(Error::NetUnreachable),
             PathKind::Broadcast => return Err(Error::Access),
@@ -172,7 +176,8 @@ impl TcpCore {
             uid: base.uid,
         };
         let range = self.stack.config().ip_local_port_range;
-        let port = self.stack.tcp_ports.bind(self.id, self, binding, local.port, (&self.stack.random, range))?;
+        let port =
+            self.stack.tcp_ports.bind(self.id, self, binding, local.port, (&self.stack.random, range))?;
         inner.local = Endpoint { ip: local.ip, port };
         inner.is_port_bound = true;
         Ok(())

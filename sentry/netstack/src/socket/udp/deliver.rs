@@ -90,10 +90,8 @@ impl UdpCore {
             IpAddr::V4(_) => inner.options.ip4.multicast_all,
             IpAddr::V6(_) => inner.options.ip6.multicast_all,
         };
-        let joined = inner
-            .memberships
-            .iter()
-            .find(|m| m.group == arrival.to.ip && m.interface == arrival.device);
+        let joined =
+            inner.memberships.iter().find(|m| m.group == arrival.to.ip && m.interface == arrival.device);
         joined.map_or(all, |membership| membership.accepts(arrival.from.ip))
     }
 

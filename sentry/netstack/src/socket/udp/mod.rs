@@ -144,7 +144,8 @@ impl UdpSocket {
         if !foreign && !stack.may_bind(at.at.ip) {
             return Err(Error::AddrNotAvailable);
         }
-        let local = if at.at.ip.is_unspecified() { Endpoint { ip: self.core.family.any(), ..at.at } } else { at.at };
+        let local =
+            if at.at.ip.is_unspecified() { Endpoint { ip: self.core.family.any(), ..at.at } } else { at.at };
         self.core.claim(&mut inner, local)?;
         inner.is_ip_bound = !local.ip.is_unspecified();
         inner.is_port_bound = local.port != 0;
@@ -160,7 +161,8 @@ impl UdpSocket {
         if peer.ip.is_unspecified() {
             peer.ip = Family::of(peer.ip).loopback();
         }
-        let source = inner.is_ip_bound.then_some(inner.local.ip).filter(|ip| ip.is_ipv4() == peer.ip.is_ipv4());
+        let source =
+            inner.is_ip_bound.then_some(inner.local.ip).filter(|ip| ip.is_ipv4() == peer.ip.is_ipv4());
         let device = if user.scope != 0 { user.scope } else { inner.options.base.device };
         let path = core.stack.path(peer.ip, &Via { source, device, on_link_only: false })?;
         if path.kind == crate::core::PathKind::Broadcast && !inner.options.base.broadcast {
@@ -379,7 +381,8 @@ impl UdpCore {
             uid: base.uid,
         };
         let range = self.stack.config().ip_local_port_range;
-        let port = self.stack.udp_ports.bind(self.id, self, binding, local.port, (&self.stack.random, range))?;
+        let port =
+            self.stack.udp_ports.bind(self.id, self, binding, local.port, (&self.stack.random, range))?;
         inner.local = Endpoint { ip: local.ip, port };
         Ok(())
     }

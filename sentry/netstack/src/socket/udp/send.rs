@@ -125,8 +125,11 @@ impl UdpCore {
         if path.kind == PathKind::Broadcast && !options.base.broadcast {
             return Err(Error::Access);
         }
-        let default_ttl =
-            if is_multicast { options.multicast_ttl(family) } else { options.ttl(family, &self.stack.config()) };
+        let default_ttl = if is_multicast {
+            options.multicast_ttl(family)
+        } else {
+            options.ttl(family, &self.stack.config())
+        };
         Ok(Outgoing {
             from: Endpoint { ip: path.source, port: inner.local.port },
             to,
@@ -146,7 +149,9 @@ impl UdpCore {
         match out.path.kind {
             PathKind::Local if !self.stack.is_loopback_observed() => {
                 counters.out_datagrams.inc();
-                let Some(interface) = self.stack.owner_of(out.to.ip) else { return Err(Error::NetUnreachable) };
+                let Some(interface) = self.stack.owner_of(out.to.ip) else {
+                    return Err(Error::NetUnreachable);
+                };
                 let interface = if out.to.ip.is_loopback() { out.path.nic.index } else { interface.index };
                 let datagram = self.stack.local_datagram(out, data, interface);
                 let arrival = Arrival { to: out.to, from: out.from, device: interface };

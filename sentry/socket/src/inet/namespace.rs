@@ -1,0 +1,85 @@
+//! A network name space: one [`Stack`], its timer, its clock.
+
+use std::sync::{Arc, Weak};
+
+use abi::{Errno, Result};
+use kernel::time::{MonotonicTime, Timekeeper, Timer, TimerHandler};
+use kernel::{Kernel, Task};
+use netstack::{Clock, Config, Instant, Stack, TimerWaker};
+
+/// The content of a network name space.
+#[derive(Debug)]
+pub struct NetNamespace {
+    stack: Stack,
+    timer: Arc<Timer>,
+}
+
+struct KernelClock(Arc<Timekeeper>);
+
+impl Clock for KernelClock {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.0.monotonic().0).unwrap_or(0))
+    }
+
+    fn wall_ns(&self) -> u64 {
+        u64::try_from(self.0.realtime_ns()).unwrap_or(0)
+    }
+}
+
+/// Moves the kernel timer forward when the stack needs it sooner.
+struct Waker(Weak<NetNamespace>);
+
+impl TimerWaker for Waker {
+    fn wake_at(&self, deadline: Instant) {
+        if let Some(net) = self.0.upgrade() {
+            net.timer.set(Some(monotonic(deadline)));
+        }
+    }
+}
+
+fn monotonic(instant: Instant) -> MonotonicTime {
+    MonotonicTime(i64::try_from(instant.nanos()).unwrap_or(i64::MAX))
+}
+
+impl NetNamespace {
+    /// A name space with a loopback interface, up where `is_first` (a guest's own come with it down, as on Linux).
+    #[must_use]
+    pub fn new(kernel: &Kernel, is_first: bool) -> Arc<Self> {
+        let mut seed = [0; 16];
+        host::random::fill(&mut seed);
+        let clock = Arc::new(KernelClock(Arc::clone(&kernel.timekeeper)));
+        let net = Arc::new_cyclic(|this: &Weak<Self>| Self {
+            stack: Stack::new(clock, seed, Config::default()),
+            timer: kernel.timers.timer(this.clone()),
+        });
+        net.stack.set_timer_waker(Arc::new(Waker(Arc::downgrade(&net))));
+        match net.stack.add_loopback() {
+            Ok(loopback) if !is_first => net.stack.set_up(&loopback, false),
+            // A fresh stack has room for its first interface.
+            Ok(_) | Err(_) => {}
+        }
+        net
+    }
+
+    /// The name space of a task; made where it is the first to ask.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT` where it belongs to something else.
+    pub fn of(task: &Task) -> Result<Arc<Self>> {
+        let kernel = task.kernel();
+        task.namespaces().net.content(|| Self::new(kernel, false)).ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    /// The TCP/IP stack.
+    #[must_use]
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+}
+
+impl TimerHandler for NetNamespace {
+    fn fire(&self, _due: MonotonicTime) -> Option<MonotonicTime> {
+        self.stack.advance();
+        self.stack.next_deadline().map(monotonic)
+    }
+}
