@@ -71,7 +71,8 @@ fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Re
         }
         Request::Logging(change) => {
             if let Some(on) = change.strace {
-                sandbox.kernel().set_strace(on.then(|| change.strace_syscalls.clone().unwrap_or_default()));
+                let names = on.then(|| change.strace_syscalls.clone().unwrap_or_default());
+                sandbox.kernel().strace.set(names.as_deref());
             }
             Ok(Reply::Done)
         }

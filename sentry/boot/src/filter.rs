@@ -45,7 +45,6 @@ pub const RULES: &[Rule] = &[
     Rule::when(nr::SYS_fallocate, "fallocate", &[ArgCheck::OneOf32(1, FALLOCATE_MODES)]),
     Rule::any(nr::SYS_fsync, "fsync"),
     Rule::any(nr::SYS_fdatasync, "fdatasync"),
-    Rule::any(nr::SYS_fadvise64, "fadvise64"),
     Rule::when(nr::SYS_fcntl, "fcntl", &[ArgCheck::OneOf32(1, FCNTLS)]),
     Rule::when(nr::SYS_ioctl, "ioctl", &[ArgCheck::OneOf32(1, IOCTLS)]),
     Rule::any(nr::SYS_close, "close"),
