@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod synth;
+pub mod tmpfs;
 pub mod tty;

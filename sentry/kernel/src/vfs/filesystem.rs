@@ -55,6 +55,14 @@ pub trait FileSystem: Send + Sync + Any {
         String::new()
     }
 
+    /// Changes its options (`MS_REMOUNT`).
+    ///
+    /// # Errors
+    /// `EINVAL` for an option that it does not know or cannot change.
+    fn remount(&self, options: &[u8]) -> Result<()> {
+        if options.is_empty() { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
     /// Writes everything back.
     ///
     /// # Errors

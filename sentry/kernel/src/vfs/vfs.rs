@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use abi::mount::MountFlags;
 use abi::{DeviceId, Errno, OpenFlags, Result};
@@ -31,6 +31,8 @@ pub struct Vfs {
     dcache: Arc<DentryCache>,
     pub(super) watches: Arc<WatchCounter>,
     anon: AnonMounts,
+    /// Where memfd_create(2) makes its files.
+    memfds: OnceLock<Arc<Mount>>,
     /// Held while the mount tree changes.
     pub(super) mount_lock: Mutex<()>,
     next_mount_id: AtomicU64,
@@ -56,6 +58,7 @@ impl Vfs {
             dcache,
             watches,
             anon,
+            memfds: OnceLock::new(),
             mount_lock: Mutex::default(),
             next_mount_id: AtomicU64::new(u64::from(AnonMounts::FIRST_FREE)),
             next_namespace_id: AtomicU64::new(0xF000_0000),
@@ -140,6 +143,21 @@ impl Vfs {
         let sb = Superblock::new(fs.clone(), self.dcache.clone(), self.watches.clone());
         list.push(Arc::downgrade(&sb));
         sb
+    }
+
+    /// Sets the file system that memfd_create(2) makes its files in: one whose unnamed files can be sealed.
+    pub fn set_memfd_fs(&self, fs: &Arc<dyn FileSystem>) {
+        let mount = self.new_mount(fs, b"tmpfs", MountFlags::NOSUID);
+        // Set once, while the sandbox is assembled; a second one is not used.
+        let _ = self.memfds.set(mount);
+    }
+
+    /// Where memfd_create(2) makes its files.
+    ///
+    /// # Errors
+    /// `ENOSYS` where there is no such file system.
+    pub fn memfd_mount(&self) -> Result<&Arc<Mount>> {
+        self.memfds.get().ok_or(Errno::ENOSYS)
     }
 
     /// All file systems in use: sync(2).

@@ -1,0 +1,92 @@
+//! A tmpfs directory: names in the order of their making, so that a listing can go on after any change.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use abi::{Errno, Result};
+
+use super::inode::TmpInode;
+
+/// `.` and `..` have the first two positions.
+const FIRST_COOKIE: u64 = 3;
+
+#[derive(Debug)]
+struct Entry {
+    inode: Arc<TmpInode>,
+    cookie: u64,
+}
+
+/// The names in a directory.
+#[derive(Debug)]
+pub(super) struct Names {
+    map: HashMap<Arc<[u8]>, Entry>,
+    order: BTreeMap<u64, Arc<[u8]>>,
+    next_cookie: u64,
+    /// Nothing may be added any more.
+    is_dead: bool,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { map: HashMap::new(), order: BTreeMap::new(), next_cookie: FIRST_COOKIE, is_dead: false }
+    }
+}
+
+impl Names {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<TmpInode>> {
+        self.map.get(name).map(|entry| &entry.inode)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Whether a name may be added.
+    pub(super) fn check_alive(&self) -> Result<()> {
+        if self.is_dead { Err(Errno::ENOENT) } else { Ok(()) }
+    }
+
+    /// Ends the directory: it must be empty.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        if !self.is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.is_dead = true;
+        Ok(())
+    }
+
+    /// Adds a name, or gives it another inode, which is returned.
+    pub(super) fn put(&mut self, name: &[u8], inode: Arc<TmpInode>) -> Option<Arc<TmpInode>> {
+        if let Some(entry) = self.map.get_mut(name) {
+            return Some(std::mem::replace(&mut entry.inode, inode));
+        }
+        let (name, cookie): (Arc<[u8]>, u64) = (Arc::from(name), self.next_cookie);
+        self.next_cookie += 1;
+        self.order.insert(cookie, name.clone());
+        self.map.insert(name, Entry { inode, cookie });
+        None
+    }
+
+    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Arc<TmpInode>> {
+        let entry = self.map.remove(name)?;
+        self.order.remove(&entry.cookie);
+        Some(entry.inode)
+    }
+
+    /// The names from position `from` on.
+    pub(super) fn from(&self, from: u64) -> impl Iterator<Item = (u64, &[u8], &Arc<TmpInode>)> {
+        self.order
+            .range(from..)
+            .filter_map(|(cookie, name)| Some((*cookie, &name[..], &self.map.get(name)?.inode)))
+    }
+
+    /// Takes all inodes out, for an end without recursion.
+    pub(super) fn drain(&mut self) -> Vec<Arc<TmpInode>> {
+        self.order.clear();
+        self.map.drain().map(|(_, entry)| entry.inode).collect()
+    }
+}
