@@ -37,8 +37,5 @@ pub const HOST_CALLS: &[Rule] = &[
     Rule::any(libc::SYS_rt_sigreturn, "rt_sigreturn"),
 ];
 
-const SECCOMP_REQUESTS: [u64; 3] = [
-    libc::SECCOMP_IOCTL_NOTIF_RECV as u64,
-    libc::SECCOMP_IOCTL_NOTIF_SEND as u64,
-    libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as u64,
-];
+const SECCOMP_REQUESTS: [u64; 3] =
+    [libc::SECCOMP_IOCTL_NOTIF_RECV, libc::SECCOMP_IOCTL_NOTIF_SEND, libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS];
