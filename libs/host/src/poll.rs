@@ -15,6 +15,19 @@ pub fn readable(fd: BorrowedFd<'_>, limit: Option<Duration>) -> Result<bool> {
     any_readable(&[fd], limit).map(|ready| ready[0])
 }
 
+/// What `fd` is ready for at this moment, as poll(2) numbers events.
+///
+/// # Errors
+/// What `ppoll(2)` says.
+pub fn events_now(fd: BorrowedFd<'_>) -> Result<u32> {
+    let events = libc::POLLIN | libc::POLLOUT | libc::POLLPRI | libc::POLLRDHUP;
+    let mut polled = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one live pollfd, a live timespec, no mask.
+    check(i64::from(unsafe { libc::ppoll(&raw mut polled, 1, &raw const now, std::ptr::null()) }))?;
+    Ok(u32::from(polled.revents.unsigned_abs()))
+}
+
 /// Waits until one of `fds` is readable (or hung up), at most for `limit`; says which are.
 ///
 /// # Errors

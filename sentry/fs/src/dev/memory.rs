@@ -1,0 +1,94 @@
+//! The memory devices: null, zero, full, random, urandom (`man 4 null`, `man 4 random`).
+
+use std::sync::Arc;
+
+use abi::{DeviceId, Errno, OpenFlags, Result};
+use kernel::Task;
+use kernel::mm::{IoDst, IoSrc};
+use kernel::vfs::{DeviceDriver, File, FileOps, WriteAt};
+
+use super::kmsg;
+
+/// Major number 1.
+#[derive(Debug)]
+pub struct MemoryDevices;
+
+/// The major number of the memory devices.
+pub const MAJOR: u32 = 1;
+
+impl DeviceDriver for MemoryDevices {
+    fn open(&self, task: &Task, id: DeviceId, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        Ok(match id.minor {
+            3 => Arc::new(Device::Null),
+            5 => Arc::new(Device::Zero),
+            7 => Arc::new(Device::Full),
+            8 | 9 => Arc::new(Device::Random),
+            11 => return kmsg::open(task, flags),
+            _ => return Err(Errno::ENXIO),
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Device {
+    Null,
+    Zero,
+    Full,
+    Random,
+}
+
+fn read_random(dst: &mut IoDst<'_>) -> Result<usize> {
+    let mut buffer = [0; 4096];
+    let mut done = 0;
+    while dst.remaining() > 0 {
+        let want = dst.remaining().min(buffer.len());
+        host::random::fill(&mut buffer[..want])?;
+        match dst.put(&buffer[..want]) {
+            Ok(count) => done += count,
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
+const RNDGETENTCNT: u32 = 0x8004_5200;
+const RNDADDENTROPY: u32 = 0x4008_5203;
+const RNDRESEEDCRNG: u32 = 0x5207;
+
+impl FileOps for Device {
+    fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        match self {
+            Self::Null => Ok(0),
+            Self::Zero | Self::Full => dst.put_zeros(dst.remaining()),
+            Self::Random => read_random(dst),
+        }
+    }
+
+    fn write(&self, _task: &Task, _file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+        if *self == Self::Full {
+            return Err(Errno::ENOSPC);
+        }
+        let count = src.remaining();
+        let from = if let WriteAt::Offset(offset) = at { offset } else { 0 };
+        Ok((count, from.saturating_add(count as u64)))
+    }
+
+    /// Positions exist and mean nothing.
+    fn size(&self) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
+        match command {
+            RNDGETENTCNT if *self == Self::Random => {
+                task.mm().write_object(abi::UserAddr(arg), &256_i32)?;
+                Ok(0)
+            }
+            RNDADDENTROPY | RNDRESEEDCRNG if *self == Self::Random => {
+                if task.creds().has(kernel::task::Capability::SysAdmin) { Ok(0) } else { Err(Errno::EPERM) }
+            }
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+}
