@@ -54,10 +54,11 @@ impl Epoll {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; ROOM];
         loop {
             // SAFETY: `events` has room for as many entries as are asked for.
-            let done =
-                unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), ROOM as i32, -1) };
+            let done = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), ROOM as i32, -1) };
             match check(i64::from(done)) {
-                Ok(count) => return Ok(events[..count].iter().map(|event| (event.u64, event.events)).collect()),
+                Ok(count) => {
+                    return Ok(events[..count].iter().map(|event| (event.u64, event.events)).collect());
+                }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
             }

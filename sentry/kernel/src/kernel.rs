@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use platform::Platform;
 
+use crate::dmesg::Dmesg;
 use crate::log::DebugLog;
 use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
@@ -35,6 +36,8 @@ pub struct Kernel {
     pub futexes: FutexTable,
     /// Which system calls the log shows.
     pub strace: Strace,
+    /// The guest's kernel log.
+    pub dmesg: Dmesg,
     /// What was fixed when the sandbox was made.
     pub config: KernelConfig,
 }
@@ -62,11 +65,12 @@ impl Kernel {
         strace.set(config.strace.as_deref());
         let timekeeper = Arc::new(Timekeeper::new());
         let tasks = TaskSet::default();
-        Arc::new(Self {
+        let kernel = Arc::new(Self {
             platform,
             memory,
             timers: TimerService::new(&timekeeper),
             vfs: Vfs::new(timekeeper.clone()),
+            dmesg: Dmesg::new(timekeeper.clone()),
             timekeeper,
             user_ns: UserNamespace::initial(tasks.new_namespace_id()),
             tasks,
@@ -75,7 +79,9 @@ impl Kernel {
             strace,
             sockets: SocketFamilies::default(),
             config,
-        })
+        });
+        crate::version::log_boot(&kernel);
+        kernel
     }
 }
 

@@ -8,6 +8,7 @@
 //! public types; [`time`] and [`signal`] use neither files nor sockets.
 #![forbid(unsafe_code)]
 
+pub mod dmesg;
 pub mod error;
 pub mod ipc;
 pub mod kernel;
@@ -22,6 +23,7 @@ pub mod task;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;
+pub mod version;
 pub mod vfs;
 
 pub use error::{Restart, SysError, SysResult};

@@ -42,7 +42,7 @@ fn read_random(dst: &mut IoDst<'_>) -> Result<usize> {
     let mut done = 0;
     while dst.remaining() > 0 {
         let want = dst.remaining().min(buffer.len());
-        host::random::fill(&mut buffer[..want])?;
+        host::memory::random(&mut buffer[..want])?;
         match dst.put(&buffer[..want]) {
             Ok(count) => done += count,
             Err(_) if done > 0 => break,

@@ -23,6 +23,9 @@ pub trait ControllingTerminal: Send + Sync + Any {
 
     /// The session's leader exits: hang up the foreground group and give the terminal back.
     fn disassociate(&self, session: &Arc<Session>);
+
+    /// Cuts it off from everyone who has it open (vhangup(2)).
+    fn hang_up(&self);
 }
 
 /// A session: process groups that share a controlling terminal.
