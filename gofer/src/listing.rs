@@ -61,7 +61,7 @@ impl Server {
             }
             self.streams.take(request.stream, request.target.node)?
         };
-        let mut reply = DirReplyWriter::new(stream.node);
+        let mut reply = DirReplyWriter::new(stream.node, has_xattrs(stream.dir.as_fd()));
         let is_end = match fill(stream.dir.as_fd(), request.with_attributes, &mut reply) {
             Ok(is_end) => is_end,
             Err(error) => {
@@ -89,6 +89,11 @@ impl Server {
         let is_cacheable = self.watch(node);
         Ok(Stream { id: self.streams.new_id(), node, dir, is_cacheable })
     }
+}
+
+/// Where that cannot be told, the client has to ask.
+fn has_xattrs(dir: BorrowedFd<'_>) -> bool {
+    !matches!(fs::list_xattr(dir, &mut []), Ok(0) | Err(Errno::EOPNOTSUPP))
 }
 
 /// Adds entries until the reply is full (false) or the directory ends (true).

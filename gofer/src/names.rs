@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use abi::fs::{FileType, OpenFlags};
 use abi::{Errno, Result};
 use gofer_protocol::{
-    EntryReply, Link, Mkdir, Mknod, Name, NodeId, Readlink, Rename, RenameFlags, Symlink, Target, Unlink,
+    EntryReply, Link, Mkdir, Mknod, Name, NodeId, Readlink, Rename, RenameFlags, RenameReply, Symlink,
+    Target, Unlink,
 };
 use host::fs::{self, Stat};
 
@@ -73,7 +74,7 @@ impl Server {
         fs::link_at(from.as_fd(), &old, dir.as_fd(), name)?;
         let stat = fs::stat_at(dir.as_fd(), name)?;
         let node = self.nodes.enter(request.dir, name, &stat, None)?;
-        Ok(Answer::new(&EntryReply { node, attr: attr_of(&stat) }))
+        Ok(Answer::new(&EntryReply { node, attr: attr_of(&stat), dir: attr_of(&fs::stat(dir.as_fd())?) }))
     }
 
     pub(crate) fn unlink(&mut self, request: &Unlink<'_>) -> Result<Answer> {
@@ -85,7 +86,7 @@ impl Server {
         if let Some(victim) = victim {
             self.nodes.detach(victim);
         }
-        Ok(Answer::default())
+        Ok(Answer::new(&attr_of(&fs::stat(dir.as_fd())?)))
     }
 
     pub(crate) fn rename(&mut self, request: &Rename<'_>) -> Result<Answer> {
@@ -109,7 +110,8 @@ impl Server {
         } else if !is_same_file {
             self.nodes.moved(request.old_dir, old, request.new_dir, new);
         }
-        Ok(Answer::default())
+        let (old_dir, new_dir) = (attr_of(&fs::stat(from.as_fd())?), attr_of(&fs::stat(to.as_fd())?));
+        Ok(Answer::new(&RenameReply { old_dir, new_dir }))
     }
 
     pub(crate) fn read_link(&mut self, request: &Readlink<'_>) -> Result<Answer> {
@@ -140,7 +142,7 @@ impl Server {
             }
         })?;
         let node = self.nodes.enter(parent, name, &stat, None)?;
-        Ok(Answer::new(&EntryReply { node, attr: attr_of(&stat) }))
+        Ok(Answer::new(&EntryReply { node, attr: attr_of(&stat), dir: attr_of(&fs::stat(dir.as_fd())?) }))
     }
 
     /// Runs the second half of making a file; where it fails, the file is removed again.

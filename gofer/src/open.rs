@@ -39,6 +39,9 @@ impl Server {
         });
         let stat = made?;
         let node = self.nodes.enter(request.dir, name, &stat, None)?;
-        Ok(Answer::with_fd(&EntryReply { node, attr: attr_of(&stat) }, fd))
+        Ok(Answer::with_fd(
+            &EntryReply { node, attr: attr_of(&stat), dir: attr_of(&fs::stat(dir.as_fd())?) },
+            fd,
+        ))
     }
 }

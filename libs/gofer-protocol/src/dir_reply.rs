@@ -5,10 +5,10 @@ use crate::types::NodeId;
 use crate::wire::Writer;
 use crate::{Header, MAX_MESSAGE};
 
-/// Where the three fields that are known last stand.
+/// Where the fields that are known last stand.
 const STREAM_AT: usize = 8;
 const CACHEABLE_AT: usize = STREAM_AT + 8;
-const COUNT_AT: usize = CACHEABLE_AT + 1;
+const COUNT_AT: usize = CACHEABLE_AT + 2;
 
 /// The body of a reply under construction.
 #[derive(Debug)]
@@ -20,11 +20,12 @@ pub struct DirReplyWriter {
 impl DirReplyWriter {
     /// Without entries.
     #[must_use]
-    pub fn new(dir: NodeId) -> Self {
+    pub fn new(dir: NodeId, has_xattrs: bool) -> Self {
         let mut body = Writer::default();
         body.put(&dir);
         body.put(&0u64);
         body.put(&false);
+        body.put(&has_xattrs);
         body.put(&0u32);
         Self { body, count: 0 }
     }

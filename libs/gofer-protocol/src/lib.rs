@@ -30,8 +30,8 @@ pub use dir_reply::DirReplyWriter;
 pub use event::{Event, EventBatch};
 pub use frame::{Header, MessageKind};
 pub use reply::{
-    DirEntry, EntryReply, HelloReply, MountInfo, NodeAttr, OpenReply, ReadDirReply, StatFsReply, WalkEnd,
-    WalkReply,
+    DirEntry, EntryReply, HelloReply, MountInfo, NodeAttr, OpenReply, ReadDirReply, RenameReply, StatFsReply,
+    WalkEnd, WalkReply,
 };
 pub use request::{
     Bind, Call, Close, Connect, Create, Forget, GetAttr, GetXattr, Hello, Link, ListXattr, Mkdir, Mknod, Op,

@@ -43,6 +43,17 @@ wire_struct! {
         node: NodeId,
         /// Its attributes.
         attr: Attr,
+        /// Those of the directory, which has changed.
+        dir: Attr,
+    }
+
+    /// Answer to [`crate::Rename`].
+    #[derive(Copy)]
+    RenameReply {
+        /// Attributes of the old directory.
+        old_dir: Attr,
+        /// Those of the new one.
+        new_dir: Attr,
     }
 
     /// Answer to [`crate::Open`]. Counts one look-up where the target had a name.
@@ -90,6 +101,8 @@ wire_struct! {
         stream: u64,
         /// As in [`WalkReply`]: until an event, the entries (of all parts) are all there are.
         is_cacheable: bool,
+        /// Whether the directory itself has extended attributes (an ACL, for example).
+        has_xattrs: bool,
         /// The next entries, without `.` and `..`.
         entries: Vec<DirEntry<'a>>,
     }

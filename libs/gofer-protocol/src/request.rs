@@ -1,6 +1,8 @@
 //! What a client asks.
 
-use crate::reply::{EntryReply, HelloReply, NodeAttr, OpenReply, ReadDirReply, StatFsReply, WalkReply};
+use crate::reply::{
+    EntryReply, HelloReply, NodeAttr, OpenReply, ReadDirReply, RenameReply, StatFsReply, WalkReply,
+};
 use crate::types::{Attr, Name, NodeId, NodeOpenFlags, RenameFlags, SetTime, Target, XattrFlags, XattrName};
 use crate::wire::{DecodeError, Reader, Wire, Writer, wire_struct};
 
@@ -86,10 +88,10 @@ requests! {
     Mknod<'a> = 8 => EntryReply;
     /// Makes another name.
     Link<'a> = 9 => EntryReply;
-    /// Removes a name.
-    Unlink<'a> = 10 => ();
+    /// Removes a name; the reply is the directory's attributes.
+    Unlink<'a> = 10 => Attr;
     /// Renames.
-    Rename<'a> = 11 => ();
+    Rename<'a> = 11 => RenameReply;
     /// Reads a symbolic link.
     Readlink<'a> = 12 => &'r [u8];
     /// Reads attributes.

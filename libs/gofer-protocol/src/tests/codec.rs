@@ -188,11 +188,11 @@ proptest! {
         assert_total(&walk, leak(encode(&walk)));
         let batch = EventBatch { events };
         assert_total(&batch, leak(encode(&batch)));
-        let mut writer = DirReplyWriter::new(NodeId(7));
+        let mut writer = DirReplyWriter::new(NodeId(7), true);
         for entry in &entries {
             prop_assert!(writer.push(entry));
         }
-        let whole = ReadDirReply { dir: NodeId(7), stream: 9, is_cacheable: true, entries };
+        let whole = ReadDirReply { dir: NodeId(7), stream: 9, is_cacheable: true, has_xattrs: true, entries };
         let bytes = writer.finish(9, true);
         prop_assert_eq!(&encode(&whole), &bytes);
         assert_total(&whole, leak(bytes));
@@ -257,7 +257,7 @@ fn a_count_that_lies_reserves_nothing() {
 
 #[test]
 fn a_full_directory_reply_stays_within_a_message() {
-    let mut writer = DirReplyWriter::new(NodeId(1));
+    let mut writer = DirReplyWriter::new(NodeId(1), false);
     let name = [b'n'; 255];
     let attr = Attr::default();
     let entry = DirEntry { name: named(leak(name.to_vec())), ino: 1, kind: 8, attr: Some(attr), link: None };
