@@ -62,7 +62,7 @@ fn a_walk_opens_at_its_end_and_stops_at_links() {
     // A directory is walked to, but no descriptor of one is ever given.
     let mut response = walk(&["a", "b"], Some(NodeOpenFlags::empty()));
     assert_eq!(response.get().unwrap().open_error, None);
-    assert_eq!(response.take_fd().unwrap_err(), Errno::EIO);
+    assert_eq!(response.take_fd().unwrap_err(), Errno::ENFILE);
     let open = Open { target: at(f.root(), "a"), flags: NodeOpenFlags::empty() };
     assert_eq!(f.client.call(&open).unwrap_err(), Errno::EISDIR);
 }

@@ -65,9 +65,9 @@ impl<'a, C: Call<'a>> Response<C> {
     /// The descriptor that came with it.
     ///
     /// # Errors
-    /// `EIO` where none did.
+    /// `ENFILE` where none did: this process has too many, or the server lies.
     pub fn take_fd(&mut self) -> Result<OwnedFd, Errno> {
-        self.fd.take().ok_or(Errno::EIO)
+        self.fd.take().ok_or(Errno::ENFILE)
     }
 }
 
@@ -119,6 +119,11 @@ impl Client {
     /// Gives look-ups back. Nobody waits for the server to have done it; a lost connection loses nothing.
     pub fn forget(&self, close: &Close) {
         let _ = self.send(Op::Close, 0, close);
+    }
+
+    /// Calls made so far, the greeting included.
+    pub fn call_count(&self) -> u64 {
+        self.next_id.load(Ordering::Relaxed) - 1
     }
 
     /// Whether calls can no longer work.

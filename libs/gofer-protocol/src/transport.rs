@@ -71,7 +71,9 @@ impl Transport {
             Err(Errno::ECONNRESET) => return Ok(None),
             other => other.map_err(TransportError::Socket)?,
         };
-        if got.is_truncated {
+        // Where only a descriptor was lost, because we have too many, the call fails and not the connection. A
+        // message cut short as well does not have the length that its header says.
+        if got.is_truncated && !got.has_lost_fds {
             return Err(TransportError::Oversized);
         }
         if got.len == 0 {

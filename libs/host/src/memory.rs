@@ -249,6 +249,17 @@ pub fn pwritev(fd: BorrowedFd<'_>, from: &[VolatileSlice<'_>], offset: u64) -> R
     check(unsafe { libc::pwritev(fd.as_raw_fd(), iov.as_ptr(), iov.len() as i32, offset) } as i64)
 }
 
+/// Writes shared memory at the end of a file, wherever that is by then; returns the bytes written.
+///
+/// # Errors
+/// What `pwritev2(2)` with `RWF_APPEND` says.
+pub fn append(fd: BorrowedFd<'_>, from: &[VolatileSlice<'_>]) -> Result<usize> {
+    let iov: Vec<libc::iovec> = from.iter().take(1024).map(VolatileSlice::iovec).collect();
+    // SAFETY: the vector names live mappings; the kernel checks every page.
+    let len = unsafe { libc::pwritev2(fd.as_raw_fd(), iov.as_ptr(), iov.len() as i32, 0, libc::RWF_APPEND) };
+    check(len as i64)
+}
+
 /// Reads from a stream (a pipe, a terminal, a socket) into shared memory.
 ///
 /// # Errors

@@ -57,6 +57,8 @@ pub struct Received {
     pub fds: Vec<OwnedFd>,
     /// The message was longer than the buffer, or carried more descriptors than were asked for.
     pub is_truncated: bool,
+    /// Some descriptors did not arrive: more than [`MAX_FDS`], or this process has too many.
+    pub has_lost_fds: bool,
 }
 
 /// A new unconnected socket.
@@ -261,7 +263,8 @@ pub fn receive_vectored(
     let len = retry(|| unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) } as i64)?;
     let fds = take_fds(&header);
     let is_truncated = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
-    Ok(Received { len, fds, is_truncated })
+    let has_lost_fds = header.msg_flags & libc::MSG_CTRUNC != 0;
+    Ok(Received { len, fds, is_truncated, has_lost_fds })
 }
 
 /// Owns every descriptor in the control data that the kernel just wrote.

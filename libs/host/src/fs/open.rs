@@ -123,6 +123,46 @@ pub fn stat(file: BorrowedFd<'_>) -> Result<Stat> {
     stat_raw(file, c"", libc::AT_EMPTY_PATH)
 }
 
+/// Attributes of a really open file, by the one call that takes no path (`fstat(2)`): for processes whose filter lets
+/// no other through. There is no time of birth.
+///
+/// # Errors
+/// What `fstat(2)` says.
+pub fn stat_open(file: BorrowedFd<'_>) -> Result<Stat> {
+    // SAFETY: all zeros is a valid `stat`.
+    let mut raw: libc::stat = unsafe { std::mem::zeroed() };
+    // The library's `fstat` makes another call. SAFETY: `raw` has room for what the kernel writes.
+    check(unsafe { libc::syscall(libc::SYS_fstat, file.as_raw_fd(), &raw mut raw) })?;
+    let time = |seconds, nanoseconds| (seconds, u32::try_from(nanoseconds).unwrap_or(0));
+    Ok(Stat {
+        dev: raw.st_dev,
+        ino: raw.st_ino,
+        mode: raw.st_mode,
+        nlink: u32::try_from(raw.st_nlink).unwrap_or(u32::MAX),
+        uid: raw.st_uid,
+        gid: raw.st_gid,
+        rdev: raw.st_rdev,
+        size: raw.st_size.cast_unsigned(),
+        blocks: raw.st_blocks.cast_unsigned(),
+        block_size: u32::try_from(raw.st_blksize).unwrap_or(4096),
+        atime: time(raw.st_atime, raw.st_atime_nsec),
+        mtime: time(raw.st_mtime, raw.st_mtime_nsec),
+        ctime: time(raw.st_ctime, raw.st_ctime_nsec),
+        btime: None,
+    })
+}
+
+/// Where the next data (or hole) at or behind `offset` begins.
+///
+/// # Errors
+/// What `lseek(2)` says: `ENXIO` behind the end.
+pub fn seek_extent(file: BorrowedFd<'_>, offset: u64, data: bool) -> Result<u64> {
+    let offset = i64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+    let whence = if data { libc::SEEK_DATA } else { libc::SEEK_HOLE };
+    // SAFETY: a plain system call on a live descriptor.
+    check(unsafe { libc::lseek(file.as_raw_fd(), offset, whence) }).map(|at| at as u64)
+}
+
 /// Attributes of `name` in `dir`, of the link itself where it is a symbolic link.
 ///
 /// # Errors

@@ -1,0 +1,152 @@
+//! Making, linking, removing and renaming names.
+//!
+//! The VFS holds the directories' locks meanwhile, so that in an exclusive mount what is cached stays true: it is
+//! changed along with the host.
+
+use std::sync::Arc;
+
+use abi::{Errno, FileType, Result};
+use gofer_protocol as wire;
+use gofer_protocol::{EntryReply, Link, Mkdir, Mknod, Name, NodeOpenFlags, Rename, Symlink, Unlink};
+use kernel::mm::HostFile;
+use kernel::vfs::{NewNode, RenameFlags};
+
+use super::inode::{GoferInode, Origin};
+
+impl GoferInode {
+    fn require_writable(&self) -> Result<()> {
+        if self.volume.is_read_only() { Err(Errno::EROFS) } else { Ok(()) }
+    }
+
+    /// Makes a file of any kind.
+    pub(super) fn make(&self, name: &[u8], node: &NewNode<'_>) -> Result<Arc<Self>> {
+        self.require_writable()?;
+        let wire_name = Name::new(name).ok_or(Errno::EINVAL)?;
+        let dir = self.node()?;
+        let connection = self.volume.connection();
+        let NewNode { mode, uid, gid, .. } = *node;
+        let mut file = None;
+        let reply = match node.file_type {
+            FileType::Regular => {
+                let flags = NodeOpenFlags::READ_WRITE;
+                let request = wire::Create { dir, name: wire_name, mode, uid, gid, flags };
+                let mut response = connection.call(&request)?;
+                file = response.take_fd().ok();
+                response.get()?
+            }
+            FileType::Directory => connection.call(&Mkdir { dir, name: wire_name, mode, uid, gid })?.get()?,
+            FileType::Symlink => {
+                let request = Symlink { dir, name: wire_name, link: node.target, uid, gid };
+                connection.call(&request)?.get()?
+            }
+            kind => {
+                let (mode, rdev) = (kind as u32 | mode, node.rdev.encode());
+                connection.call(&Mknod { dir, name: wire_name, mode, rdev, uid, gid })?.get()?
+            }
+        };
+        let link = (node.file_type == FileType::Symlink).then(|| node.target.into());
+        let child = self.made(name, &reply, link)?;
+        if let Some(file) = file {
+            child.handles.lock().set_writable(Arc::new(HostFile::new(file)));
+            connection.keep_open(child.me());
+        }
+        Ok(child)
+    }
+
+    fn made(&self, name: &[u8], reply: &EntryReply, link: Option<Box<[u8]>>) -> Result<Arc<Self>> {
+        self.attrs.set_fresh(reply.dir);
+        let name: Arc<[u8]> = name.into();
+        let origin = Origin::Name { parent: self.arc()?, name: name.clone(), node: Some(reply.node), link };
+        let child = self.volume.inode(reply.attr, origin);
+        self.adopt_watch(&child);
+        // What a new file could have inherited, it has not.
+        if self.xattr_names.has_no_default_acl() {
+            child.xattr_names.set_empty();
+        }
+        self.name_added(name, &child);
+        Ok(child)
+    }
+
+    /// Gives `target` another name here.
+    pub(super) fn make_link(&self, name: &[u8], target: &Self) -> Result<()> {
+        self.require_writable()?;
+        let wire_name = Name::new(name).ok_or(Errno::EINVAL)?;
+        let dir = self.node()?;
+        let reply = target.with_target(|target| {
+            self.volume.connection().call(&Link { target, dir, name: wire_name })?.get()
+        })?;
+        self.attrs.set_fresh(reply.dir);
+        target.found_node(reply.node);
+        target.attrs.set_fresh(reply.attr);
+        self.name_added(name.into(), &target.arc()?);
+        Ok(())
+    }
+
+    /// Removes a name, which is `child`'s.
+    pub(super) fn remove_name(&self, name: &[u8], child: &Self, is_dir: bool) -> Result<()> {
+        self.require_writable()?;
+        child.survive_without_name();
+        let request = Unlink { dir: self.node()?, name: Name::new(name).ok_or(Errno::EINVAL)?, is_dir };
+        let dir = self.volume.connection().call(&request)?.get()?;
+        self.attrs.set_fresh(dir);
+        self.name_removed(name);
+        child.lost_name();
+        Ok(())
+    }
+
+    /// Renames.
+    pub(super) fn move_name(&self, old: &[u8], new_dir: &Self, new: &[u8], flags: RenameFlags) -> Result<()> {
+        self.require_writable()?;
+        if !Arc::ptr_eq(&self.volume, &new_dir.volume) {
+            return Err(Errno::EXDEV);
+        }
+        // A whiteout takes a capability that a gofer does not have.
+        let flags = wire::RenameFlags::from_bits(flags.bits()).ok_or(Errno::EINVAL)?;
+        let (moved, replaced) = (self.child_in_use(old), new_dir.child_in_use(new));
+        let is_exchange = flags.contains(wire::RenameFlags::EXCHANGE);
+        if let Some(replaced) = replaced.as_ref().filter(|_| !is_exchange) {
+            replaced.survive_without_name();
+        }
+        let request = Rename {
+            old_dir: self.node()?,
+            old_name: Name::new(old).ok_or(Errno::EINVAL)?,
+            new_dir: new_dir.node()?,
+            new_name: Name::new(new).ok_or(Errno::EINVAL)?,
+            flags,
+        };
+        let reply = self.volume.connection().call(&request)?.get()?;
+        self.attrs.set_fresh(reply.old_dir);
+        new_dir.attrs.set_fresh(reply.new_dir);
+        match (&moved, &replaced) {
+            // Two names of one file stay both, says rename(2).
+            (Some(moved), Some(replaced)) if Arc::ptr_eq(moved, replaced) => return Ok(()),
+            _ => {}
+        }
+        self.name_removed(old);
+        new_dir.name_removed(new);
+        self.settle(moved, new_dir, new)?;
+        match replaced {
+            Some(replaced) if is_exchange => new_dir.settle(Some(replaced), self, old)?,
+            Some(replaced) => replaced.lost_name(),
+            // Nobody uses it: where it was is asked for when somebody does.
+            None if is_exchange => self.drop_listing(),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Notes that a file has moved to `name` in `dir`.
+    fn settle(&self, moved: Option<Arc<Self>>, dir: &Self, name: &[u8]) -> Result<()> {
+        let Some(moved) = moved else {
+            // It was not in use: the new directory's names are no longer all known.
+            dir.drop_listing();
+            return Ok(());
+        };
+        let name: Arc<[u8]> = name.into();
+        moved.set_place(dir.arc()?, name.clone());
+        // Renaming changes its time.
+        moved.attrs.mark_stale();
+        dir.name_added(name, &moved);
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! The connection to one gofer, and what all mounts behind it share.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::{DeviceId, Errno, Result};
+use gofer_protocol::{Call, Client, Close, Forget, MountFlags, NodeId, Response};
+use parking_lot::Mutex;
+
+use super::events;
+use super::inode::GoferInode;
+use super::volume::{GoferFs, Volume};
+
+/// Look-ups are given back in batches of so many.
+const FORGET_BATCH: usize = 64;
+
+/// Descriptors that are kept open though no file or mapping uses them.
+const IDLE_FILES: usize = 256;
+
+/// Bytes of all directory listings together.
+const LISTING_BUDGET: usize = 32 << 20;
+
+/// A connection to one container's gofer. Locks: all leaves.
+#[derive(Debug)]
+pub struct Connection {
+    client: Client,
+    forgotten: Mutex<Vec<Forget>>,
+    /// Inodes that keep descriptors, the longest unused first.
+    open_files: Mutex<VecDeque<Weak<GoferInode>>>,
+    /// Directories that keep listings, the oldest first.
+    listed: Mutex<VecDeque<Weak<GoferInode>>>,
+    listed_bytes: AtomicUsize,
+}
+
+/// Greets the gofer at the other end of `socket` and returns its mounts in the order in which the runtime gave them.
+/// `device` makes a device number for each.
+///
+/// # Errors
+/// `EIO` where no gofer answers, or one that speaks otherwise; `EAGAIN` where no thread can be had for its events.
+pub fn attach(socket: OwnedFd, mut device: impl FnMut() -> DeviceId) -> Result<Vec<Arc<GoferFs>>> {
+    let (client, hello, events) = Client::connect(socket)?;
+    let connection = Arc::new(Connection {
+        client,
+        forgotten: Mutex::default(),
+        open_files: Mutex::default(),
+        listed: Mutex::default(),
+        listed_bytes: AtomicUsize::new(0),
+    });
+    let mut mounts = Vec::with_capacity(hello.mounts.len());
+    for info in &hello.mounts {
+        mounts.push(GoferFs::new(Volume::new(connection.clone(), info, device()), info)?);
+    }
+    let shared: Vec<Weak<Volume>> = hello
+        .mounts
+        .iter()
+        .zip(&mounts)
+        .filter(|(info, _)| info.flags.contains(MountFlags::SHARED))
+        .map(|(_, fs)| Arc::downgrade(fs.volume()))
+        .collect();
+    match events {
+        Some(events) => events::start(events, shared)?,
+        // Without events, nothing shared may be believed.
+        None if !shared.is_empty() => return Err(Errno::EIO),
+        None => {}
+    }
+    Ok(mounts)
+}
+
+impl Connection {
+    /// Makes a call.
+    pub(super) fn call<'a, C: Call<'a>>(&self, request: &C) -> Result<Response<C>> {
+        self.client.call(request)
+    }
+
+    /// Gives look-ups back, later or (`at_once`: the file may be waiting to be freed) now.
+    pub(super) fn forget(&self, node: NodeId, count: u32, at_once: bool) {
+        let batch = {
+            let mut forgotten = self.forgotten.lock();
+            forgotten.push(Forget { node, count });
+            if forgotten.len() < FORGET_BATCH && !at_once {
+                return;
+            }
+            std::mem::take(&mut *forgotten)
+        };
+        self.client.forget(&Close { nodes: batch });
+    }
+
+    /// Notes that `inode` has a descriptor, and closes one of another that nobody uses where there are too many.
+    pub(super) fn keep_open(&self, inode: &Weak<GoferInode>) {
+        let mut candidates = Vec::new();
+        {
+            let mut open = self.open_files.lock();
+            open.push_back(inode.clone());
+            // A few at a time: files in use go round.
+            while open.len() > IDLE_FILES && candidates.len() < 4 {
+                candidates.extend(open.pop_front());
+            }
+        }
+        for candidate in candidates {
+            let is_busy = candidate.upgrade().is_some_and(|inode| !inode.close_idle());
+            if is_busy {
+                self.open_files.lock().push_back(candidate);
+            }
+        }
+    }
+
+    /// Accounts for a listing that `dir` now keeps, and takes others away where the budget is exceeded.
+    pub(super) fn keep_listing(&self, dir: &Weak<GoferInode>, bytes: usize) {
+        self.listed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.listed.lock().push_back(dir.clone());
+        while self.listed_bytes.load(Ordering::Relaxed) > LISTING_BUDGET {
+            let Some(oldest) = self.listed.lock().pop_front() else { return };
+            if let Some(oldest) = oldest.upgrade() {
+                oldest.drop_listing();
+            }
+        }
+    }
+
+    /// A listing is gone.
+    pub(super) fn listing_gone(&self, bytes: usize) {
+        self.listed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

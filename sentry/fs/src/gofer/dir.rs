@@ -1,0 +1,371 @@
+//! Directories: finding names, and what is known of them without asking.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::{Errno, FileType, Result};
+use gofer_protocol::{Attr as WireAttr, Name, Walk, WalkEnd};
+use host::fs::WatchMask;
+use parking_lot::Mutex;
+
+use super::inode::{GoferInode, Origin};
+use super::listing::{LISTING_MAX, Listed, Listing};
+
+/// A directory whose size the host says to be at most this is fetched at the first look into it: one message costs
+/// as much as some fifty attributes.
+const SMALL: u64 = 4096;
+/// A larger one after a few look-ups, unless it is larger than this.
+const MEDIUM: u64 = 128 << 10;
+/// These.
+const LOOKUPS_BEFORE_FILL: u32 = 4;
+
+/// Changed names that are remembered one by one.
+const MAX_SUSPECTS: usize = 1024;
+
+/// What a directory inode has besides.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    inner: Mutex<Inner>,
+    /// In a shared mount: some name is to be looked at again.
+    is_suspect: AtomicBool,
+    /// In a shared mount: the gofer reports changes.
+    is_watched: AtomicBool,
+    /// Counts the times that everything became doubtful.
+    generation: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// All names, if they are known.
+    listing: Option<Listing>,
+    /// Counts changes of names, so that a listing that was fetched meanwhile is not believed.
+    changes: u64,
+    lookups: u32,
+    /// It was fetched and was too large to keep.
+    is_too_large: bool,
+    /// Inodes in use by name.
+    children: HashMap<Arc<[u8]>, Weak<GoferInode>>,
+    /// In a shared mount: names that the host has changed.
+    suspects: HashSet<Box<[u8]>>,
+}
+
+/// A name as it is listed to the guest: its inode number and type.
+pub(super) type Shown = (Arc<[u8]>, u64, FileType);
+
+/// What is known of a name.
+enum Known {
+    Absent,
+    Inode(Arc<GoferInode>),
+    Listed(Arc<[u8]>, Box<WireAttr>, Option<Box<[u8]>>),
+    Unknown { should_fill: bool },
+}
+
+impl GoferInode {
+    fn directory(&self) -> Result<&Directory> {
+        self.dir.as_deref().ok_or(Errno::ENOTDIR)
+    }
+
+    /// Whether what was heard of this directory's names may be kept.
+    fn is_dir_cacheable(&self, dir: &Directory) -> bool {
+        !self.volume.is_shared() || dir.is_watched.load(Ordering::Acquire)
+    }
+
+    /// The file called `name` in this directory.
+    pub(super) fn find(&self, name: &[u8]) -> Result<Arc<Self>> {
+        let dir = self.directory()?;
+        match self.known(dir, name) {
+            Known::Unknown { should_fill: true } => self.fill()?,
+            Known::Unknown { should_fill: false } => return self.find_by_walk(dir, name),
+            known => return self.take_known(known),
+        }
+        match self.known(dir, name) {
+            Known::Unknown { .. } => self.find_by_walk(dir, name),
+            known => self.take_known(known),
+        }
+    }
+
+    fn take_known(&self, known: Known) -> Result<Arc<Self>> {
+        match known {
+            Known::Inode(inode) => Ok(inode),
+            Known::Listed(name, attr, link) => {
+                // Another link of the file may have been used since it was listed.
+                let is_doubtful = attr.nlink > 1 && attr.mode & 0o170_000 != 0o040_000;
+                let inode = self.child(*attr, name, None, link)?;
+                if is_doubtful {
+                    inode.attrs.mark_stale();
+                }
+                Ok(inode)
+            }
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    fn known(&self, dir: &Directory, name: &[u8]) -> Known {
+        let mut inner = dir.inner.lock();
+        if !self.is_dir_cacheable(dir) || inner.suspects.contains(name) {
+            return Known::Unknown { should_fill: self.volume.is_shared() && inner.suspects.is_empty() };
+        }
+        if let Some(child) = inner.children.get(name).and_then(Weak::upgrade) {
+            return Known::Inode(child);
+        }
+        let Some(listing) = &mut inner.listing else {
+            inner.lookups = inner.lookups.saturating_add(1);
+            let size = self.attrs.last().size;
+            let is_time = size <= SMALL || (size <= MEDIUM && inner.lookups >= LOOKUPS_BEFORE_FILL);
+            return Known::Unknown { should_fill: is_time && !inner.is_too_large };
+        };
+        let Some((name, _)) = listing.names.get_key_value(name) else { return Known::Absent };
+        let name = name.clone();
+        let Some(listed) = listing.names.get_mut(&name) else { return Known::Absent };
+        match listed.attr.take() {
+            Some(attr) => Known::Listed(name, attr, listed.link.take()),
+            None => Known::Unknown { should_fill: false },
+        }
+    }
+
+    fn find_by_walk(&self, dir: &Directory, name: &[u8]) -> Result<Arc<Self>> {
+        let wire_name = Name::new(name).ok_or(Errno::ENOENT)?;
+        // Before asking: a change that comes after the answer makes the name suspect again.
+        dir.inner.lock().suspects.remove(name);
+        let walk = Walk { from: self.node()?, names: vec![wire_name], open: None };
+        let response = self.volume.connection().call(&walk)?;
+        let reply = response.get()?;
+        dir.is_watched.store(reply.is_cacheable, Ordering::Release);
+        let Some(found) = reply.found.first() else {
+            return Err(match reply.end {
+                WalkEnd::Failed(error) => error,
+                _ => Errno::ENOENT,
+            });
+        };
+        let link = match reply.end {
+            WalkEnd::Symlink(link) => Some(link.into()),
+            _ => None,
+        };
+        self.child(found.attr, name.into(), Some(found.node), link)
+    }
+
+    /// The inode of a name in this directory that was just heard of.
+    fn child(
+        &self,
+        attr: WireAttr,
+        name: Arc<[u8]>,
+        node: Option<gofer_protocol::NodeId>,
+        link: Option<Box<[u8]>>,
+    ) -> Result<Arc<Self>> {
+        let dir = self.directory()?;
+        let inode = self.volume.inode(attr, Origin::Name { parent: self.arc()?, name, node, link });
+        inode.set_watched(self.is_dir_cacheable(dir), dir.generation.load(Ordering::Acquire));
+        Ok(inode)
+    }
+
+    /// A file that we made here is watched as the directory is.
+    pub(super) fn adopt_watch(&self, child: &Self) {
+        if let Some(dir) = &self.dir {
+            child.set_watched(self.is_dir_cacheable(dir), dir.generation.load(Ordering::Acquire));
+        }
+    }
+
+    /// Fetches all names with attributes, to be answered from from now on.
+    fn fill(&self) -> Result<()> {
+        let changes = self.directory()?.inner.lock().changes;
+        let fetched = self.fetch(true)?;
+        self.keep_listing(fetched, changes)
+    }
+
+    /// What the directory holds, for listing it to the guest: name, inode number, type.
+    pub(super) fn entries(&self) -> Result<Vec<Shown>> {
+        let dir = self.directory()?;
+        let collect = |listing: &Listing| {
+            listing.names.iter().map(|(name, listed)| (name.clone(), listed.ino, listed.file_type)).collect()
+        };
+        let changes = {
+            let inner = dir.inner.lock();
+            match &inner.listing {
+                Some(listing) if self.is_dir_cacheable(dir) && inner.suspects.is_empty() => {
+                    return Ok(collect(listing));
+                }
+                _ => inner.changes,
+            }
+        };
+        // Who lists a directory mostly wants attributes next; of a huge one, perhaps not.
+        let fetched = self.fetch(self.attrs.last().size <= MEDIUM)?;
+        let entries = collect(&fetched.listing);
+        self.keep_listing(fetched, changes)?;
+        Ok(entries)
+    }
+
+    fn keep_listing(&self, fetched: super::listing::Fetched, changes: u64) -> Result<()> {
+        let dir = self.directory()?;
+        dir.is_watched.store(fetched.is_cacheable, Ordering::Release);
+        if !fetched.has_xattrs && fetched.is_cacheable {
+            self.xattr_names.set_empty();
+        }
+        let bytes = fetched.listing.bytes;
+        let old = {
+            let mut inner = dir.inner.lock();
+            if bytes > LISTING_MAX {
+                inner.is_too_large = true;
+                return Ok(());
+            }
+            if inner.changes != changes || !fetched.is_cacheable {
+                return Ok(());
+            }
+            inner.suspects.clear();
+            inner.listing.replace(fetched.listing)
+        };
+        if let Some(old) = old {
+            self.volume.connection().listing_gone(old.bytes);
+        }
+        self.volume.connection().keep_listing(self.me(), bytes);
+        Ok(())
+    }
+
+    /// Frees what is only a cache.
+    pub(super) fn drop_listing(&self) {
+        let listing = self.dir.as_ref().and_then(|dir| dir.inner.lock().listing.take());
+        if let Some(listing) = listing {
+            self.volume.connection().listing_gone(listing.bytes);
+        }
+    }
+
+    /// A name in this directory is in use by `child`.
+    pub(super) fn note_child(&self, name: &Arc<[u8]>, child: &Weak<Self>) {
+        if let Some(dir) = &self.dir {
+            dir.inner.lock().children.insert(name.clone(), child.clone());
+        }
+    }
+
+    /// `child` no longer is, if it still was.
+    pub(super) fn forget_child(&self, name: &Arc<[u8]>, child: *const Self) {
+        let Some(dir) = &self.dir else { return };
+        let mut inner = dir.inner.lock();
+        if inner.children.get(name).is_some_and(|known| std::ptr::eq(known.as_ptr(), child)) {
+            inner.children.remove(name);
+        }
+    }
+
+    /// The inode in use under `name`.
+    pub(super) fn child_in_use(&self, name: &[u8]) -> Option<Arc<Self>> {
+        self.dir.as_ref()?.inner.lock().children.get(name).and_then(Weak::upgrade)
+    }
+
+    /// We made `name`: `child`.
+    pub(super) fn name_added(&self, name: Arc<[u8]>, child: &Arc<Self>) {
+        let Some(dir) = &self.dir else { return };
+        let mut inner = dir.inner.lock();
+        inner.changes += 1;
+        let listed = Listed {
+            ino: self.volume.guest_ino(&child.attrs.last()),
+            file_type: child.file_type(),
+            attr: None,
+            link: None,
+        };
+        inner.children.insert(name.clone(), Arc::downgrade(child));
+        let Some(listing) = &mut inner.listing else { return };
+        listing.insert(name, listed);
+    }
+
+    /// We removed `name`.
+    pub(super) fn name_removed(&self, name: &[u8]) {
+        let Some(dir) = &self.dir else { return };
+        let mut inner = dir.inner.lock();
+        inner.changes += 1;
+        let child = inner.children.remove(name);
+        if let Some(listing) = &mut inner.listing {
+            listing.names.remove(name);
+        }
+        drop(inner);
+        drop(child);
+    }
+
+    /// For the VFS: whether `name` still is `inode` (or absent). Only shared mounts ask.
+    pub(super) fn is_still(&self, name: &[u8], inode: Option<&Self>) -> bool {
+        let Some(dir) = &self.dir else { return false };
+        let is_watched = dir.is_watched.load(Ordering::Acquire);
+        let generation = dir.generation.load(Ordering::Acquire);
+        let is_doubtful = match inode {
+            Some(inode) => inode.generation() != generation,
+            None => generation != 0,
+        };
+        if is_watched && !is_doubtful && !dir.is_suspect.load(Ordering::Acquire) {
+            return true;
+        }
+        if is_watched && !is_doubtful {
+            let inner = dir.inner.lock();
+            if !inner.suspects.contains(name) {
+                if inner.suspects.is_empty() {
+                    dir.is_suspect.store(false, Ordering::Release);
+                }
+                return true;
+            }
+        }
+        // Absent names are looked up again by the VFS.
+        inode
+            .is_some_and(|inode| self.find_by_walk(dir, name).is_ok_and(|found| std::ptr::eq(&*found, inode)))
+    }
+
+    /// The gofer says that the host changed something in this directory, or (without a name) the file itself.
+    pub(super) fn changed_by_host(&self, name: Option<&[u8]>, mask: WatchMask) {
+        let names_changed =
+            WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVED_FROM | WatchMask::MOVED_TO;
+        let (Some(name), Some(dir)) = (name, &self.dir) else {
+            self.attrs.mark_stale();
+            self.xattr_names.forget();
+            return;
+        };
+        let (child, listing) = {
+            let mut inner = dir.inner.lock();
+            let mut listing = None;
+            if mask.intersects(names_changed) {
+                inner.changes += 1;
+                listing = inner.listing.take();
+                inner.suspects.insert(name.into());
+                if inner.suspects.len() > MAX_SUSPECTS {
+                    inner.suspects.clear();
+                    dir.generation.fetch_add(1, Ordering::AcqRel);
+                }
+                dir.is_suspect.store(true, Ordering::Release);
+            } else if let Some(listed) =
+                inner.listing.as_mut().and_then(|listing| listing.names.get_mut(name))
+            {
+                listed.attr = None;
+            }
+            (inner.children.get(name).and_then(Weak::upgrade), listing)
+        };
+        if let Some(listing) = listing {
+            self.volume.connection().listing_gone(listing.bytes);
+            self.attrs.mark_stale();
+        }
+        if mask.intersects(names_changed) {
+            self.attrs.mark_stale();
+        }
+        if let Some(child) = child {
+            child.attrs.mark_stale();
+            if mask.contains(WatchMask::ATTRIB) {
+                child.xattr_names.forget();
+            }
+        }
+    }
+
+    /// Events were lost: nothing is known of this directory any more.
+    pub(super) fn all_doubtful(&self) {
+        self.attrs.mark_stale();
+        self.xattr_names.forget();
+        let Some(dir) = &self.dir else { return };
+        dir.generation.fetch_add(1, Ordering::AcqRel);
+        let (children, listing) = {
+            let mut inner = dir.inner.lock();
+            inner.changes += 1;
+            inner.suspects.clear();
+            (std::mem::take(&mut inner.children), inner.listing.take())
+        };
+        if let Some(listing) = listing {
+            self.volume.connection().listing_gone(listing.bytes);
+        }
+        for child in children.values().filter_map(Weak::upgrade) {
+            child.attrs.mark_stale();
+            child.xattr_names.forget();
+        }
+    }
+}

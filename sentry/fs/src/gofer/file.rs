@@ -1,0 +1,124 @@
+//! An open regular file: reads and writes go straight between the host's page cache and guest memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use abi::{Errno, OpenFlags, PAGE_SIZE, Result};
+use kernel::Task;
+use kernel::mm::{Backing, HostFile, IoDst, IoSrc, Mappable, MappingSet};
+use kernel::vfs::{File, FileOps, WriteAt};
+
+use super::inode::GoferInode;
+
+/// Bytes moved by one host call at most: a signal need not wait for more.
+const CHUNK: usize = 8 << 20;
+
+/// An open regular file.
+#[derive(Debug)]
+pub(super) struct GoferFile {
+    inode: Arc<GoferInode>,
+    host: Arc<HostFile>,
+    /// The host has noted an access since it was opened.
+    has_read: AtomicBool,
+}
+
+impl GoferFile {
+    pub(super) fn open(inode: Arc<GoferInode>, flags: OpenFlags) -> Result<Self> {
+        let host = inode.handle(flags.is_writable())?;
+        Ok(Self { inode, host, has_read: AtomicBool::new(false) })
+    }
+
+    fn write_once(&self, at: WriteAt, done: usize, src: &mut IoSrc<'_>) -> Result<usize> {
+        let fd = self.host.fd();
+        match at {
+            WriteAt::Append => src.drain_with(CHUNK, &mut |from| host::memory::append(fd, from)),
+            WriteAt::Offset(offset) => {
+                let offset = offset.checked_add(done as u64).ok_or(Errno::EFBIG)?;
+                src.drain_with(CHUNK, &mut |from| host::memory::pwritev(fd, from, offset))
+            }
+        }
+    }
+
+    fn sync_if_asked(&self, file: &File) -> Result<()> {
+        let flags = file.flags();
+        if flags.contains(OpenFlags::SYNC) {
+            self.sync(false)
+        } else if flags.contains(OpenFlags::DSYNC) {
+            self.sync(true)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl FileOps for GoferFile {
+    fn read(&self, _task: &Task, _file: &File, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        if !self.has_read.swap(true, Ordering::Relaxed) {
+            self.inode.attrs.mark_stale();
+        }
+        let fd = self.host.fd();
+        let mut done = 0;
+        while dst.remaining() > 0 {
+            let at = offset.checked_add(done as u64).ok_or(Errno::EINVAL)?;
+            match dst.fill_with(CHUNK, &mut |to| host::memory::preadv(fd, to, at)) {
+                Ok(0) => break,
+                Ok(len) => done += len,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write(&self, _task: &Task, file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+        let mut done = 0;
+        while src.remaining() > 0 {
+            match self.write_once(at, done, src) {
+                Ok(0) => break,
+                Ok(len) => done += len,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.inode.attrs.mark_stale();
+        self.sync_if_asked(file)?;
+        let end = match at {
+            WriteAt::Offset(offset) => offset.saturating_add(done as u64),
+            WriteAt::Append => self.size()?,
+        };
+        Ok((done, end))
+    }
+
+    fn size(&self) -> Result<u64> {
+        self.inode.refreshed().map(|attr| attr.size)
+    }
+
+    fn seek_extent(&self, offset: u64, data: bool) -> Result<u64> {
+        host::fs::seek_extent(self.host.fd(), offset, data)
+    }
+
+    fn mappable(&self, _file: &File) -> Result<Arc<dyn Mappable>> {
+        Ok(self.inode.clone())
+    }
+
+    fn sync(&self, data_only: bool) -> Result<()> {
+        host::fs::sync(self.host.fd(), data_only)
+    }
+}
+
+impl Mappable for GoferInode {
+    fn backing(&self, offset: u64, len: u64, write: bool) -> Result<Backing> {
+        let file = self.handle(write)?;
+        if write {
+            // The guest changes size and times without our seeing it.
+            self.attrs.set_volatile(true);
+        }
+        let end = self.refreshed()?.size.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::EFBIG)?;
+        let left = end.checked_sub(offset).filter(|left| *left > 0).ok_or(Errno::ENXIO)?;
+        Ok(Backing::Host { file, offset, len: len.min(left) })
+    }
+
+    fn mappings(&self) -> &MappingSet {
+        &self.mappings
+    }
+}

@@ -1,0 +1,189 @@
+//! One mount of a gofer: its inodes, and the file system that the VFS sees.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use abi::fs::Statfs;
+use abi::{DeviceId, Result};
+use gofer_protocol::{Attr as WireAttr, MountFlags, MountInfo, NodeId, StatFs};
+use kernel::vfs::{Caching, FileSystem, Inode};
+use parking_lot::Mutex;
+
+use super::connection::Connection;
+use super::inode::{GoferInode, Origin};
+
+/// Host device and inode number: what makes two names one file.
+pub(super) type Key = (u64, u64);
+
+/// The inodes of one mount. Locks: leaves.
+#[derive(Debug)]
+pub struct Volume {
+    connection: Arc<Connection>,
+    device: DeviceId,
+    flags: MountFlags,
+    fs_kind: u64,
+    inodes: Mutex<HashMap<Key, Weak<GoferInode>>>,
+    /// Directories by node, where the gofer reports changes by it.
+    by_node: Mutex<HashMap<NodeId, Weak<GoferInode>>>,
+    /// Host devices below the root, which is the first: a guest sees one device, so numbers of the others are moved
+    /// out of the way.
+    devices: Mutex<Vec<u64>>,
+}
+
+impl Volume {
+    pub(super) fn new(connection: Arc<Connection>, info: &MountInfo, device: DeviceId) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            device,
+            flags: info.flags,
+            fs_kind: info.fs_kind,
+            inodes: Mutex::default(),
+            by_node: Mutex::default(),
+            devices: Mutex::new(vec![info.attr.dev]),
+        })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.flags.contains(MountFlags::SHARED)
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.flags.contains(MountFlags::READ_ONLY)
+    }
+
+    /// The inode number that the guest sees.
+    pub(super) fn guest_ino(&self, attr: &WireAttr) -> u64 {
+        let mut devices = self.devices.lock();
+        let index = devices.iter().position(|dev| *dev == attr.dev).unwrap_or_else(|| {
+            devices.push(attr.dev);
+            devices.len() - 1
+        });
+        attr.ino.wrapping_add((index as u64) << 48)
+    }
+
+    /// The one inode of a file that was just found as `origin`, with what the host said of it.
+    pub(super) fn inode(self: &Arc<Self>, attr: WireAttr, origin: Origin) -> Arc<GoferInode> {
+        let key = (attr.dev, attr.ino);
+        let known = self.inodes.lock().get(&key).and_then(Weak::upgrade);
+        if let Some(inode) = known.filter(|inode| inode.is_kind_of(&attr)) {
+            inode.found_again(attr, origin);
+            return inode;
+        }
+        let inode = GoferInode::new(self.clone(), attr, origin);
+        // Two look-ups at once may both come here; the VFS keeps them apart for one directory, and where two links
+        // of one file race, two inodes of it are a lost cache and no more.
+        self.inodes.lock().insert(key, Arc::downgrade(&inode));
+        inode
+    }
+
+    /// `inode` is dropped, or its number may be given to another file.
+    pub(super) fn remove(&self, key: Key, inode: *const GoferInode) {
+        let mut inodes = self.inodes.lock();
+        if inodes.get(&key).is_some_and(|known| std::ptr::eq(known.as_ptr(), inode)) {
+            inodes.remove(&key);
+        }
+    }
+
+    pub(super) fn note_node(&self, node: NodeId, inode: &Weak<GoferInode>) {
+        if self.is_shared() {
+            self.by_node.lock().insert(node, inode.clone());
+        }
+    }
+
+    pub(super) fn forget_node(&self, node: NodeId, count: u32, at_once: bool) {
+        if self.is_shared() {
+            self.by_node.lock().remove(&node);
+        }
+        self.connection.forget(node, count, at_once);
+    }
+
+    pub(super) fn by_node(&self, node: NodeId) -> Option<Arc<GoferInode>> {
+        self.by_node.lock().get(&node).and_then(Weak::upgrade)
+    }
+
+    /// All directories that the gofer could report changes of.
+    pub(super) fn watched(&self) -> Vec<Arc<GoferInode>> {
+        self.by_node.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn inode_count(&self) -> usize {
+        self.inodes.lock().len()
+    }
+}
+
+/// A mount of a gofer as the VFS sees it.
+#[derive(Debug)]
+pub struct GoferFs {
+    volume: Arc<Volume>,
+    root: Arc<GoferInode>,
+    root_node: NodeId,
+}
+
+impl GoferFs {
+    pub(super) fn new(volume: Arc<Volume>, info: &MountInfo) -> Result<Arc<Self>> {
+        let root = volume.inode(info.attr, Origin::Root(info.root));
+        Ok(Arc::new(Self { volume, root, root_node: info.root }))
+    }
+
+    /// Its inodes.
+    #[must_use]
+    pub fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+}
+
+impl FileSystem for GoferFs {
+    fn type_name(&self) -> &'static str {
+        "9p"
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.root.clone()
+    }
+
+    fn device(&self) -> DeviceId {
+        self.volume.device
+    }
+
+    fn statfs(&self) -> Result<Statfs> {
+        let response = self.volume.connection.call(&StatFs { node: self.root_node })?;
+        let stat = response.get()?;
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        Ok(Statfs {
+            f_type: signed(self.volume.fs_kind),
+            f_bsize: signed(stat.block_size),
+            f_blocks: stat.blocks,
+            f_bfree: stat.blocks_free,
+            f_bavail: stat.blocks_available,
+            f_files: stat.files,
+            f_ffree: stat.files_free,
+            f_namelen: signed(stat.name_max),
+            f_frsize: signed(stat.block_size),
+            ..Statfs::default()
+        })
+    }
+
+    fn caching(&self) -> Caching {
+        if self.volume.is_shared() { Caching::Revalidate } else { Caching::Exclusive }
+    }
+
+    fn revalidate(&self, dir: &Arc<dyn Inode>, name: &[u8], inode: Option<&Arc<dyn Inode>>) -> bool {
+        let Ok(dir) = GoferInode::of(dir) else { return false };
+        let inode = match inode.map(GoferInode::of) {
+            None => None,
+            Some(Ok(inode)) => Some(inode),
+            Some(Err(_)) => return false,
+        };
+        dir.is_still(name, inode)
+    }
+
+    fn options(&self) -> String {
+        let access = if self.volume.is_shared() { "shared" } else { "exclusive" };
+        format!("trans=fd,access={access}")
+    }
+}
