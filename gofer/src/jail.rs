@@ -25,7 +25,15 @@ const CAPABILITIES: [u32; 5] = [0, 1, 2, 3, 4];
 ///
 /// # Errors
 /// [`ServeError`]: nothing was served where it is not [`ServeError::Connection`].
-pub fn serve(mut config: Config) -> Result<(), ServeError> {
+pub fn serve(config: Config) -> Result<(), ServeError> {
+    serve_then(config, || {})
+}
+
+/// [`serve`], which calls `ready` when the process is confined and about to read the first request.
+///
+/// # Errors
+/// As [`serve`]; `ready` was called where it is [`ServeError::Connection`].
+pub fn serve_then(mut config: Config, ready: impl FnOnce()) -> Result<(), ServeError> {
     let descriptors = raise_descriptor_limit()?;
     let for_nodes =
         usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).unwrap_or(usize::MAX);
@@ -39,6 +47,7 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
     // Threads inherit all of the above; the filter is put on those that there are.
     let mut server = Server::new(config)?;
     compile(filter::RULES, Action::KillProcess)?.install(InstallFlags::ALL_THREADS)?;
+    ready();
     server.run()
 }
 

@@ -34,5 +34,5 @@ mod xattr;
 
 pub use config::{Config, HostSockets, Limits, MountConfig, ServeError};
 pub use filter::RULES as SECCOMP_RULES;
-pub use jail::serve;
+pub use jail::{serve, serve_then};
 pub use server::Server;

@@ -14,14 +14,13 @@
 //! in the message's own descriptors.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::network::NetworkPlan;
-use crate::start::Starter;
+use crate::network::NetworkMode;
+use crate::start::{StartSocket, Starter};
 
 /// Where the boot configuration is.
 pub const CONFIG_FD: i32 = 3;
@@ -40,7 +39,7 @@ pub struct Launch {
     /// What to run.
     pub config: BootConfig,
     /// Where progress and failure are told.
-    pub start: Starter<File>,
+    pub start: Starter<StartSocket>,
     /// The listening control socket, for [`Server::new`](crate::Server::new).
     pub control: OwnedFd,
     /// The donated descriptors; the configuration's indexes count in here.
@@ -56,8 +55,9 @@ pub struct BootConfig {
     pub settings: Settings,
     /// What the host gives.
     pub host: HostPlan,
-    /// The network.
-    pub network: NetworkPlan,
+    /// How the guest's network is to be connected. Links come later, by [`Request::Network`](crate::Request): Docker
+    /// moves them into the sandbox's name space between `create` and `start`.
+    pub network: NetworkMode,
     /// The first container.
     pub root: ContainerConfig,
     /// The user id that a legitimate peer of the control socket has, as seen from the sandbox's user name space.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::boot::ContainerConfig;
 use crate::failure::{Failure, FailureKind};
+use crate::network::NetworkPlan;
 use crate::reply::{ContainerState, ProcessRow, Reply, WaitStatus};
 use crate::request::{Exec, Logging, Request, Target};
 use crate::stats::Stats;
@@ -75,8 +76,30 @@ impl Client {
     /// # Errors
     /// The sandbox's refusal, or why there is no answer.
     pub fn call(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Reply, CallError> {
+        self.send(request, fds)?;
+        self.receive(request)
+    }
+
+    /// The first half of [`Self::call`], for who has other things to wait for as well.
+    ///
+    /// # Errors
+    /// Where the sandbox is gone.
+    pub fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), CallError> {
+        self.0.send(request, fds).map_err(|source| CallError::Wire { call: request.name(), source })
+    }
+
+    /// The socket; readable when an answer is there.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// The second half of [`Self::call`].
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn receive(&self, request: &Request) -> Result<Reply, CallError> {
         let wire = |source| CallError::Wire { call: request.name(), source };
-        self.0.send(request, fds).map_err(wire)?;
         match self.0.receive::<Reply>().map_err(wire)?.0 {
             Reply::Failed(failure) => Err(failure.into()),
             reply => Ok(reply),
@@ -103,6 +126,14 @@ impl Client {
     /// As [`Self::call`]; so for all that follow.
     pub fn create_container(&self, config: ContainerConfig, fds: &[BorrowedFd<'_>]) -> Result<(), CallError> {
         self.done(&Request::CreateContainer(Box::new(config)), fds)
+    }
+
+    /// [`Request::Network`].
+    ///
+    /// # Errors
+    /// `WrongState` after the first start.
+    pub fn network(&self, plan: NetworkPlan, fds: &[BorrowedFd<'_>]) -> Result<(), CallError> {
+        self.done(&Request::Network(Box::new(plan)), fds)
     }
 
     /// [`Request::Start`]; the guest pid.

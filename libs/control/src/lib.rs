@@ -23,6 +23,6 @@ pub mod wire;
 pub use boot::{BootConfig, ContainerConfig, Launch, MountKind, MountPlan, Overlay, RootPlan, Settings};
 pub use client::Client;
 pub use failure::{Failure, FailureKind};
-pub use reply::{ProcessRow, Reply, WaitStatus};
+pub use reply::{ContainerState, ProcessRow, Reply, WaitStatus};
 pub use request::{Exec, Request, Target};
 pub use server::{Handler, Server};

@@ -1,7 +1,7 @@
 //! The network of a sandbox as the runtime found it in the container's name space.
 //!
-//! The runtime reads links, addresses and routes there before the jail closes, opens one packet socket per link and
-//! donates it: the sandbox itself lives in an empty network name space.
+//! At `start` the runtime reads links, addresses and routes there, opens packet sockets on each link and donates them:
+//! the sandbox itself can make no socket.
 
 use std::net::IpAddr;
 
@@ -20,11 +20,9 @@ pub enum NetworkMode {
     None,
 }
 
-/// What the guest's network looks like.
+/// What the guest's network looks like ([`NetworkMode::Sandbox`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
-    /// How it is connected.
-    pub mode: NetworkMode,
     /// The links, loopback not among them.
     #[serde(default)]
     pub links: Vec<LinkPlan>,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::boot::ContainerConfig;
+use crate::network::NetworkPlan;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ use crate::boot::ContainerConfig;
 pub enum Request {
     /// Adds a container to the sandbox. Descriptors: as the configuration's indexes say. Reply: `Done`.
     CreateContainer(Box<ContainerConfig>),
+    /// Gives the sandbox its network: links, addresses, routes as the runtime found them. Comes once, before the first
+    /// `Start`. Descriptors: as the plan's indexes say. Reply: `Done`.
+    Network(Box<NetworkPlan>),
     /// Starts a created container's process. Reply: `Started` with its guest pid, or why the program cannot run.
     Start {
         /// Which.
@@ -91,6 +95,7 @@ impl Request {
     pub fn name(&self) -> &'static str {
         match self {
             Self::CreateContainer(_) => "create-container",
+            Self::Network(_) => "network",
             Self::Start { .. } => "start",
             Self::Exec(_) => "exec",
             Self::Signal { .. } => "signal",

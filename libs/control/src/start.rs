@@ -3,7 +3,8 @@
 //! One JSON document per line. The last one is [`StartMessage::Ready`] or [`StartMessage::Failed`]; the end of the
 //! pipe without either means that the process died, and the last stage says where.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,30 @@ pub enum StartMessage {
     Ready,
     /// It failed.
     Failed(Failure),
+}
+
+/// The child's end of a start pipe, which is a stream socket: written with `sendmsg(2)`, which raises no signal where
+/// nobody listens any more and which both jails allow.
+#[derive(Debug)]
+pub struct StartSocket(OwnedFd);
+
+impl StartSocket {
+    /// Writes to `socket`.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+}
+
+impl Write for StartSocket {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        host::unix::send(self.0.as_fd(), &[IoSlice::new(bytes)], &[])
+            .map_err(|errno| std::io::Error::from_raw_os_error(errno.raw()))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The longest line.

@@ -120,15 +120,28 @@ impl Process {
     /// # Errors
     /// `ECHILD` where it is not our child or was reaped.
     pub fn reap(&self) -> Result<Ended> {
+        self.reap_with(libc::WEXITED)
+    }
+
+    /// Reaps our child if it has ended.
+    ///
+    /// # Errors
+    /// As [`Self::reap`]; `EAGAIN` where it has not ended.
+    pub fn reap_now(&self) -> Result<Ended> {
+        self.reap_with(libc::WEXITED | libc::WNOHANG)
+    }
+
+    fn reap_with(&self, flags: i32) -> Result<Ended> {
         loop {
             // SAFETY: all zeros is a valid `siginfo_t`.
             let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
             let id = self.pidfd.as_raw_fd() as libc::id_t;
             // SAFETY: `info` has room for what the kernel writes.
-            let done = unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED) };
+            let done = unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, flags) };
             match check(i64::from(done)) {
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
+                Ok(_) if info.si_signo == 0 => return Err(Errno::EAGAIN),
                 Ok(_) => {
                     // SAFETY: waitid filled the fields of a SIGCHLD.
                     let status = unsafe { info.si_status() };
@@ -150,7 +163,7 @@ pub fn clone_process(
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> Result<Process> {
-    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+    if !is_alone() {
         return Err(Errno::EBUSY);
     }
     let mut pidfd: RawFd = -1;
@@ -174,6 +187,16 @@ pub fn clone_process(
     }
     // SAFETY: CLONE_PIDFD stored a new descriptor that nothing else owns.
     Ok(Process { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// Whether the calling thread is the process's only one. A thread that was joined may still be listed for a moment.
+fn is_alone() -> bool {
+    (0..20).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
+    })
 }
 
 /// Replaces this process by the program in `file`. Returns only on failure.
@@ -222,6 +245,45 @@ pub fn arrange_fds(fds: &[BorrowedFd<'_>]) -> Result<()> {
     let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
     // SAFETY: only marks descriptors.
     check(unsafe { libc::syscall(libc::SYS_close_range, count, libc::c_uint::MAX, flags) }).map(|_| ())
+}
+
+/// Makes standard input, output and error copies of `fd`.
+///
+/// # Errors
+/// What `dup2(2)` says.
+pub fn replace_streams(fd: BorrowedFd<'_>) -> Result<()> {
+    for stream in 0..3 {
+        // SAFETY: the three streams are never owned by an `OwnedFd`; what they were is closed by the kernel.
+        check(i64::from(unsafe { libc::dup2(fd.as_raw_fd(), stream) }))?;
+    }
+    Ok(())
+}
+
+/// A copy of `fd` with a number of at least `lowest`, closed on exec.
+///
+/// # Errors
+/// `EMFILE` where there is no such number left.
+pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
+    // SAFETY: a plain system call on a live descriptor.
+    let copy = check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }))?;
+    // SAFETY: the call just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
+}
+
+/// A copy of descriptor number `fd`, which this process was started with and keeps.
+///
+/// # Errors
+/// `EBADF` where it is not open, or is closed on exec and so is one of our own.
+pub fn duplicate_inherited(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: a plain system call; a number that is no descriptor is EBADF.
+    let flags = check(i64::from(unsafe { libc::fcntl(fd, libc::F_GETFD) }))?;
+    if flags & libc::FD_CLOEXEC as usize != 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: as above.
+    let copy = check(i64::from(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }))?;
+    // SAFETY: the call just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
 }
 
 /// Takes ownership of the descriptors `from .. from + count` that this process was started with. Meant for the first

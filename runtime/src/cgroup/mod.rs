@@ -1,0 +1,191 @@
+//! The sandbox's control groups on the host, by plain file writes: version 1, version 2, and both at once (hybrid:
+//! version 1 has the controllers, version 2 only the processes).
+//!
+//! A sandbox's cgroup holds all its processes, the gofers of its containers included, so limits hold for the whole.
+//! `cgroupsPath` has runc's meaning: absolute paths are below the root of each hierarchy, relative ones below the
+//! caller's own cgroup, and `slice:prefix:name` is systemd's form, of which the directories are used.
+
+mod layout;
+mod path;
+mod stats;
+mod v1;
+mod v2;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+pub(crate) use layout::Layout;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Context, Error, Result};
+use crate::logging;
+
+/// A container's cgroup as it is written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CgroupRecord {
+    /// The cgroup's directories: one per hierarchy of version 1, or one of version 2.
+    pub(crate) dirs: Vec<CgroupDir>,
+    /// The directories that we made, parents first.
+    pub(crate) made: Vec<PathBuf>,
+}
+
+/// One directory of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CgroupDir {
+    /// The hierarchy's controllers (`cpu`, `memory`; `name=systemd`), or none for version 2.
+    pub(crate) controllers: Vec<String>,
+    /// Where.
+    pub(crate) path: PathBuf,
+}
+
+/// Makes the cgroup that a configuration asks for and sets its limits.
+///
+/// A host that does not let us is an error, or a warning where `lenient` (rootless callers rarely may).
+pub(crate) fn create(
+    layout: &Layout,
+    cgroups_path: &str,
+    resources: &Value,
+    systemd: bool,
+    lenient: bool,
+) -> Result<Option<CgroupRecord>> {
+    let relative = path::relative(cgroups_path, systemd)?;
+    let mut record = CgroupRecord { dirs: Vec::new(), made: Vec::new() };
+    let made = match layout {
+        Layout::None => Err(Error::new("no cgroup file system is mounted at /sys/fs/cgroup")),
+        Layout::V2 { root, own } => v2::create(root, own, &relative, &mut record),
+        Layout::V1 { hierarchies } => v1::create(hierarchies, &relative, &mut record),
+    };
+    let done = made.and_then(|()| record.apply(resources));
+    match done {
+        Ok(()) => Ok(Some(record)),
+        Err(error) => {
+            record.remove();
+            if lenient {
+                logging::warning(format!("no limits are set: {error}"));
+                return Ok(None);
+            }
+            Err(Error::new(format!(
+                "{error}: run with --ignore-cgroups if limits are not needed, or let this user write to the cgroup"
+            )))
+        }
+    }
+}
+
+impl CgroupRecord {
+    /// Whether it is of version 2.
+    pub(crate) fn is_v2(&self) -> bool {
+        self.dirs.iter().any(|dir| dir.controllers.is_empty())
+    }
+
+    /// The directory of version 1 with a controller, or that of version 2.
+    fn dir_of(&self, controller: &str) -> Option<&Path> {
+        let has =
+            |dir: &&CgroupDir| dir.controllers.is_empty() || dir.controllers.iter().any(|c| c == controller);
+        self.dirs.iter().find(has).map(|dir| dir.path.as_path())
+    }
+
+    /// Sets the limits of an OCI `resources` object; absent ones stay as they are.
+    pub(crate) fn apply(&self, resources: &Value) -> Result<()> {
+        if resources.is_null() {
+            return Ok(());
+        }
+        if self.is_v2() { v2::apply(self, resources) } else { v1::apply(self, resources) }
+    }
+
+    /// The directory in which a process can be born, for version 2.
+    pub(crate) fn birthplace(&self) -> Option<File> {
+        if !self.is_v2() {
+            return None;
+        }
+        File::open(&self.dirs.first()?.path).ok()
+    }
+
+    /// Moves a process into it.
+    pub(crate) fn add(&self, pid: i32) -> Result<()> {
+        for dir in &self.dirs {
+            write(&dir.path.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The processes in it.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let Some(dir) = self.dirs.first() else { return Vec::new() };
+        let text = std::fs::read_to_string(dir.path.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Removes the directories that we made, as far as nobody else uses them.
+    pub(crate) fn remove(&self) {
+        for dir in self.made.iter().rev() {
+            remove_dir(dir);
+        }
+    }
+}
+
+/// Removes one cgroup. A process that has just ended may still be on its way out: that takes moments.
+fn remove_dir(dir: &Path) {
+    for attempt in 0..6_u32 {
+        match std::fs::remove_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(1 << attempt));
+            }
+            _ => return,
+        }
+    }
+    logging::warning(format!("cannot remove the cgroup {}: processes are in it", dir.display()));
+}
+
+/// Makes a directory and its missing parents below `root`, noting what was made.
+fn make_dirs(root: &Path, relative: &Path, made: &mut Vec<PathBuf>) -> Result<PathBuf> {
+    let mut path = root.to_path_buf();
+    for part in relative.components() {
+        let std::path::Component::Normal(part) = part else { continue };
+        path.push(part);
+        match std::fs::create_dir(&path) {
+            Ok(()) => made.push(path.clone()),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(Error::new(format!("cannot make the cgroup {}: {error}", path.display())));
+            }
+        }
+    }
+    Ok(path)
+}
+
+/// Writes a control file.
+fn write(path: &Path, value: &str) -> Result<()> {
+    // Not created where it is missing: a missing file means a missing controller.
+    let written = File::options().write(true).open(path).and_then(|mut file| {
+        use std::io::Write;
+        file.write_all(value.as_bytes())
+    });
+    written.with_context(|| format!("cannot write \"{}\" to {}", value.trim_end(), path.display()))
+}
+
+/// Reads a number from a control file.
+fn read_number(path: &Path) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The processors in a list such as `0-2,7` (`man 7 cpuset`, "List format").
+pub(crate) fn parse_cpu_list(text: &str) -> Option<Vec<u32>> {
+    /// More than any kernel is built for.
+    const MAX: u32 = 8192;
+    let mut list = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
+        if first > last || last >= MAX {
+            return None;
+        }
+        list.extend(first..=last);
+    }
+    list.sort_unstable();
+    list.dedup();
+    Some(list)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! What `cgroupsPath` means.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A cgroup's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Below the root of each hierarchy.
+    FromRoot(PathBuf),
+    /// Below the caller's own cgroup.
+    FromOwn(PathBuf),
+}
+
+impl Place {
+    /// Its path below the root of a hierarchy in which the caller is at `own`.
+    pub(super) fn below_root(&self, own: &Path) -> PathBuf {
+        match self {
+            Self::FromRoot(path) => path.clone(),
+            Self::FromOwn(path) => own.join(path),
+        }
+    }
+}
+
+/// Reads a `cgroupsPath`. systemd's form is recognised by itself; with `systemd` it is demanded.
+pub(super) fn relative(text: &str, systemd: bool) -> Result<Place> {
+    let parts: Vec<&str> = text.split(':').collect();
+    if let [slice, prefix, name] = parts[..]
+        && !text.contains('/')
+    {
+        return systemd_path(slice, prefix, name).map(Place::FromRoot);
+    }
+    if systemd {
+        return Err(Error::new(format!(
+            "$.linux.cgroupsPath is \"{text}\" and --systemd-cgroup wants slice:prefix:name: leave the flag out or \
+             make the caller use the systemd driver"
+        )));
+    }
+    let path = Path::new(text);
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::new(format!("$.linux.cgroupsPath \"{text}\" contains \"..\"")));
+    }
+    match path.strip_prefix("/") {
+        Ok(below) => Ok(Place::FromRoot(below.into())),
+        Err(_) => Ok(Place::FromOwn(path.into())),
+    }
+}
+
+/// Where systemd keeps the unit `prefix-name.scope` of `slice`: `a-b.slice` is below `a.slice`.
+fn systemd_path(slice: &str, prefix: &str, name: &str) -> Result<PathBuf> {
+    let bad = |why: &str| Error::new(format!("$.linux.cgroupsPath \"{slice}:{prefix}:{name}\": {why}"));
+    let slice = if slice.is_empty() { "system.slice" } else { slice };
+    let stem = slice.strip_suffix(".slice").ok_or_else(|| bad("the first part must end in .slice"))?;
+    if name.is_empty() {
+        return Err(bad("the name is empty"));
+    }
+    let mut path = PathBuf::new();
+    if stem != "-" {
+        if stem.split('-').any(str::is_empty) {
+            return Err(bad("the slice has an empty part"));
+        }
+        let mut so_far = String::new();
+        for part in stem.split('-') {
+            so_far = if so_far.is_empty() { part.to_string() } else { format!("{so_far}-{part}") };
+            path.push(format!("{so_far}.slice"));
+        }
+    }
+    let unit = match (name.ends_with(".slice"), prefix.is_empty()) {
+        (true, _) => name.to_string(),
+        (false, true) => format!("{name}.scope"),
+        (false, false) => format!("{prefix}-{name}.scope"),
+    };
+    path.push(unit);
+    Ok(path)
+}

@@ -1,0 +1,155 @@
+//! Command lines as Go's `flag` package reads them, turned into what clap reads.
+//!
+//! Go knows one kind of flag: `-name`, `--name`, `-name=value`, `-name value`; a boolean takes a value only after `=`.
+//! Global flags stand before the command, the command's flags before its first other argument.
+
+use clap::{ArgAction, Command};
+
+use crate::error::{Error, Result};
+use crate::flags::{self, Flags, Kind};
+
+/// The command line, split.
+#[derive(Debug)]
+pub(crate) struct Split {
+    /// The global flags.
+    pub(crate) flags: Flags,
+    /// The command and what follows it.
+    pub(crate) rest: Vec<String>,
+    /// Whether help was asked for.
+    pub(crate) help: bool,
+    /// Whether the version was asked for.
+    pub(crate) version: bool,
+}
+
+/// Takes the global flags off the front of the arguments (without the program's name).
+pub(crate) fn split_globals(args: &[String]) -> Result<Split> {
+    let mut split = Split { flags: Flags::default(), rest: Vec::new(), help: false, version: false };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let Some((name, value)) = as_flag(arg) else {
+            if arg != "--" {
+                split.rest.push(arg.clone());
+            }
+            split.rest.extend(args.cloned());
+            break;
+        };
+        match name {
+            "help" | "h" => split.help = true,
+            "version" | "v" => split.version = true,
+            _ => {
+                let flag = flags::find(name);
+                let value = match (value, flag.map(|flag| flag.kind)) {
+                    (Some(value), _) => value.to_string(),
+                    (None, Some(Kind::Bool) | None) => "true".into(),
+                    (None, Some(_)) => args
+                        .next()
+                        .ok_or_else(|| Error::new(format!("flag --{name} needs a value: --{name}=VALUE")))?
+                        .clone(),
+                };
+                split.flags.set(name, &value)?;
+            }
+        }
+    }
+    Ok(split)
+}
+
+/// Name and value of a flag; `None` for what is not one (`-`, `--`, words).
+fn as_flag(arg: &str) -> Option<(&str, Option<&str>)> {
+    let body = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'))?;
+    if body.is_empty() || body.starts_with('-') || body.starts_with('=') {
+        return None;
+    }
+    Some(match body.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (body, None),
+    })
+}
+
+/// Rewrites the flags in front of a command's first other argument to the form that clap reads. What is not one of the
+/// command's flags is left as it is, for clap to complain about.
+pub(crate) fn rewrite(command: &Command, args: &[String]) -> Vec<String> {
+    let mut out = Vec::with_capacity(args.len());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let Some((name, value)) = as_flag(arg) else {
+            out.push(arg.clone());
+            out.extend(args.cloned());
+            break;
+        };
+        let known = command.get_arguments().find(|known| {
+            known.get_long() == Some(name)
+                || known.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+                || name.len() == 1 && known.get_short() == name.chars().next()
+        });
+        let Some(known) = known else {
+            out.push(arg.clone());
+            continue;
+        };
+        let long = known.get_long().unwrap_or(name);
+        let is_switch =
+            matches!(known.get_action(), ArgAction::SetTrue | ArgAction::Help | ArgAction::Version);
+        match (is_switch, value) {
+            // `--flag=false` is the flag's absence.
+            (true, Some(value)) => match flags::parse_bool(value) {
+                Some(true) => out.push(format!("--{long}")),
+                Some(false) => {}
+                None => out.push(arg.clone()),
+            },
+            (true, None) => out.push(format!("--{long}")),
+            (false, Some(value)) => out.push(format!("--{long}={value}")),
+            (false, None) => {
+                // An argument that looks like a flag is still this one's value, as in Go.
+                match args.next() {
+                    Some(value) => out.push(format!("--{long}={value}")),
+                    None => out.push(format!("--{long}")),
+                }
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{rewrite, split_globals};
+    use crate::cli::Cli;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(Into::into).collect()
+    }
+
+    #[test]
+    fn globals_are_taken_off() {
+        let split = split_globals(&words("-root /r --log=x -debug --network none run -d c")).unwrap();
+        assert_eq!((split.flags.get("root"), split.flags.get("log")), ("/r", "x"));
+        assert!(split.flags.is_set("debug"));
+        assert_eq!(split.flags.get("network"), "none");
+        assert_eq!(split.rest, words("run -d c"));
+        let split = split_globals(&words("-debug=false --systemd-cgroup -- state c")).unwrap();
+        assert!(!split.flags.is_set("debug") && split.flags.is_set("systemd-cgroup"));
+        assert_eq!(split.rest, words("state c"));
+        assert!(split_globals(&words("--version")).unwrap().version);
+        assert!(split_globals(&words("--root")).unwrap_err().to_string().contains("needs a value"));
+        assert!(split_globals(&words("--bogus x")).unwrap_err().to_string().contains("unknown flag"));
+    }
+
+    #[test]
+    fn commands_get_clap_flags() {
+        let cli = Cli::command();
+        let of = |name: &str, line: &str| rewrite(cli.find_subcommand(name).unwrap(), &words(line)).join(" ");
+        assert_eq!(of("create", "-bundle /b -pid-file=/p c"), "--bundle=/b --pid-file=/p c");
+        assert_eq!(of("create", "--bundle /b --console-socket /s c"), "--bundle=/b --console-socket=/s c");
+        assert_eq!(of("run", "-detach=false c"), "c");
+        assert_eq!(of("run", "-d -bundle=x c"), "--detach --bundle=x c");
+        assert_eq!(
+            of("exec", "-user 1:2 -env A=-x c ls -l -detach"),
+            "--user=1:2 --env=A=-x c ls -l -detach"
+        );
+        assert_eq!(of("kill", "--all c KILL"), "--all c KILL");
+        assert_eq!(of("delete", "-force c"), "--force c");
+        assert_eq!(of("update", "-resources - c"), "--resources=- c");
+        assert_eq!(of("kill", "-bogus c"), "-bogus c");
+    }
+}

@@ -1,0 +1,89 @@
+//! `runsc events`.
+
+use std::time::Duration;
+
+use clap::Args;
+use control::stats::Stats;
+use serde_json::json;
+
+use crate::container::Status;
+use crate::container::life::Container;
+use crate::error::{Context, Error, Result};
+use crate::flags::Config;
+
+/// `runsc events`.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Seconds between two of them.
+    #[arg(long, default_value = "5")]
+    interval: String,
+    /// Print one and end.
+    #[arg(long)]
+    stats: bool,
+    /// The container's id.
+    pub(crate) id: String,
+}
+
+impl Events {
+    /// Prints them.
+    pub(crate) fn run(&self, config: &Config) -> Result<u8> {
+        if self.stats {
+            let container = Container::open(config, &self.id)?;
+            running(&container)?;
+            print(&self.id, &stats(&container)?);
+            return Ok(0);
+        }
+        let interval = parse_interval(&self.interval)?;
+        let mut kills = None;
+        loop {
+            let container = Container::open(config, &self.id)?;
+            if container.state.status == Status::Stopped {
+                return Ok(0);
+            }
+            let now = container.state.cgroup.as_ref().map_or(0, crate::cgroup::CgroupRecord::oom_kills);
+            if kills.is_some_and(|before| now > before) {
+                println!("{}", json!({"type": "oom", "id": self.id}));
+            }
+            kills = Some(now);
+            print(&self.id, &stats(&container)?);
+            let sandbox = container.state.sandbox.and_then(|sandbox| sandbox.open());
+            drop(container);
+            // The end of the sandbox ends the wait.
+            match sandbox {
+                Some(process) => process.wait_ended(Some(interval)).context("cannot wait for the sandbox")?,
+                None => return Ok(0),
+            };
+        }
+    }
+}
+
+fn running(container: &Container) -> Result<()> {
+    match container.state.status {
+        Status::Stopped => {
+            Err(Error::new(format!("container \"{}\" is stopped: container not running", container.state.id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn stats(container: &Container) -> Result<Stats> {
+    let mut stats = container.connect()?.stats(&container.state.id)?;
+    // The host's counts are of the whole sandbox: they are this container's where it is alone.
+    if let Some(cgroup) = container.state.cgroup.as_ref().filter(|_| container.state.is_root()) {
+        cgroup.count_into(&mut stats);
+    }
+    Ok(stats)
+}
+
+fn print(id: &str, stats: &Stats) {
+    println!("{}", json!({"type": "stats", "id": id, "data": stats}));
+}
+
+/// Seconds, with or without the unit that Go writes.
+fn parse_interval(text: &str) -> Result<Duration> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
+    let valid = seconds.filter(|seconds| *seconds > 0.0 && *seconds < 1e6);
+    valid
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| Error::new(format!("--interval \"{text}\" is not a number of seconds")))
+}

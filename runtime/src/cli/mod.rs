@@ -1,0 +1,193 @@
+//! The command line: global flags, then a command, one file each.
+
+mod args;
+mod boot;
+mod commands;
+mod create;
+mod do_;
+mod events;
+mod exec;
+mod features;
+mod gofer;
+mod help;
+mod list;
+mod ps;
+mod run;
+mod spec;
+mod syscalls;
+mod table;
+mod update;
+mod wait;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::flags::{Config, Flags};
+use crate::logging::{self, Level};
+
+/// The newest version of the OCI runtime specification that we know.
+pub(crate) const OCI_VERSION: &str = "1.2.1";
+/// The version that `--version` tells.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs containers in sandboxes with a kernel of their own.
+#[derive(Debug, Parser)]
+#[command(name = "runsc", disable_version_flag = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a container; `start` runs its program.
+    Create(create::Create),
+    /// Run the program of a created container.
+    Start(commands::Start),
+    /// Make a container, run its program, and wait for it.
+    Run(run::Run),
+    /// Run a further program in a running container.
+    Exec(exec::Exec),
+    /// Print a container's state as JSON.
+    State(commands::State),
+    /// List containers.
+    List(list::List),
+    /// List a container's processes.
+    Ps(ps::Ps),
+    /// Send a signal to a container.
+    Kill(commands::Kill),
+    /// Remove a container.
+    Delete(commands::Delete),
+    /// Stop every process of a container in its tracks.
+    Pause(commands::Pause),
+    /// Let a paused container go on.
+    Resume(commands::Resume),
+    /// Wait for a container to end, and print its exit status.
+    Wait(wait::Wait),
+    /// Print what a container uses, once or again and again.
+    Events(events::Events),
+    /// Change a container's limits.
+    Update(update::Update),
+    /// Write a configuration to start from.
+    Spec(spec::Spec),
+    /// Print what this runtime can do, as JSON.
+    Features(features::Features),
+    /// Run a command on the host's files, read-only below an overlay that is thrown away.
+    Do(do_::Do),
+    /// Show help for a command or a topic.
+    Help(help::Help),
+    /// List the global flags.
+    Flags(help::FlagList),
+    /// List the commands.
+    Commands(help::CommandList),
+    /// Become a sandbox; for this program itself.
+    #[command(hide = true)]
+    Boot(boot::Boot),
+    /// Become a gofer; for this program itself.
+    #[command(hide = true)]
+    Gofer(gofer::Gofer),
+}
+
+impl Command {
+    /// The container it is about, for the names of logs.
+    fn id(&self) -> &str {
+        match self {
+            Self::Create(command) => &command.id,
+            Self::Start(command) => &command.id,
+            Self::Run(command) => &command.create.id,
+            Self::Exec(command) => &command.id,
+            Self::State(command) => &command.id,
+            Self::Ps(command) => &command.id,
+            Self::Kill(command) => &command.id,
+            Self::Pause(command) => &command.id,
+            Self::Resume(command) => &command.id,
+            Self::Wait(command) => &command.id,
+            Self::Events(command) => &command.id,
+            Self::Update(command) => &command.id,
+            _ => "",
+        }
+    }
+
+    fn run(self, flags: &Flags) -> Result<u8> {
+        let config = || Config::new(flags);
+        match self {
+            Self::Create(command) => command.run(flags),
+            Self::Start(command) => command.run(&config()?),
+            Self::Run(command) => command.run(flags),
+            Self::Exec(command) => command.run(&config()?),
+            Self::State(command) => command.run(&config()?),
+            Self::List(command) => command.run(&config()?),
+            Self::Ps(command) => command.run(&config()?),
+            Self::Kill(command) => command.run(&config()?),
+            Self::Delete(command) => command.run(&config()?),
+            Self::Pause(command) => command.run(&config()?),
+            Self::Resume(command) => command.run(&config()?),
+            Self::Wait(command) => command.run(&config()?),
+            Self::Events(command) => command.run(&config()?),
+            Self::Update(command) => command.run(&config()?),
+            Self::Spec(command) => command.run(),
+            Self::Features(command) => command.run(),
+            Self::Do(command) => command.run(flags),
+            Self::Help(command) => command.run(),
+            Self::Flags(command) => command.run(),
+            Self::Commands(command) => command.run(),
+            Self::Boot(command) => command.run(),
+            Self::Gofer(command) => command.run(),
+        }
+    }
+}
+
+/// Runs the program with `argv`; its exit status.
+pub(crate) fn main(argv: Vec<String>) -> u8 {
+    let split = match args::split_globals(argv.get(1..).unwrap_or_default()) {
+        Ok(split) => split,
+        Err(error) => return fail(&error),
+    };
+    if split.version {
+        println!("runsc version {VERSION}\nspec: {OCI_VERSION}");
+        return 0;
+    }
+    if split.help || split.rest.is_empty() {
+        help::overview();
+        return if split.help { 0 } else { crate::error::FAILED };
+    }
+    let command = match parse(&split.rest) {
+        Ok(command) => command,
+        Err(error) => return usage(&split, &error),
+    };
+    logging::start(&split.flags, &split.rest[0], command.id());
+    logging::debug(format!("{:?}", split.rest));
+    match command.run(&split.flags) {
+        Ok(status) => status,
+        Err(error) => fail(&error),
+    }
+}
+
+fn parse(rest: &[String]) -> std::result::Result<Command, clap::Error> {
+    let cli = Cli::command();
+    let mut line = vec!["runsc".to_string(), rest[0].clone()];
+    match cli.find_subcommand(&rest[0]) {
+        Some(command) => line.extend(args::rewrite(command, &rest[1..])),
+        None => line.extend_from_slice(&rest[1..]),
+    }
+    let matches = cli.try_get_matches_from(line)?;
+    Cli::from_arg_matches(&matches).map(|cli| cli.command)
+}
+
+/// A command line that makes no sense, or a request for help.
+fn usage(split: &args::Split, error: &clap::Error) -> u8 {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    logging::start(&split.flags, &split.rest[0], "");
+    logging::write(Level::Error, error.to_string().lines().next().unwrap_or("usage"));
+    crate::error::FAILED
+}
+
+/// Tells the user, and whoever reads `--log`.
+fn fail(error: &Error) -> u8 {
+    logging::write(Level::Error, &error.to_string());
+    eprintln!("runsc: {error}");
+    error.status()
+}

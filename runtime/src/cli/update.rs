@@ -1,0 +1,137 @@
+//! `runsc update`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::container::Status;
+use crate::container::life::Container;
+use crate::error::{Context, Error, Result};
+use crate::flags::{Config, parse_size};
+use crate::logging;
+use crate::spec;
+
+/// `runsc update`.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// File with linux.resources of the OCI specification; - is standard input.
+    #[arg(long, short = 'r')]
+    resources: Option<String>,
+    /// Weight of block I/O, 10 to 1000.
+    #[arg(long)]
+    blkio_weight: Option<u64>,
+    /// Microseconds of a period.
+    #[arg(long)]
+    cpu_period: Option<u64>,
+    /// Microseconds of processor time in a period; -1 for no limit.
+    #[arg(long, allow_hyphen_values = true)]
+    cpu_quota: Option<i64>,
+    /// Microseconds that may be saved up.
+    #[arg(long)]
+    cpu_burst: Option<u64>,
+    /// Relative weight.
+    #[arg(long)]
+    cpu_share: Option<u64>,
+    /// 1 to run only when nothing else does.
+    #[arg(long)]
+    cpu_idle: Option<i64>,
+    /// Accepted; real-time scheduling is not offered.
+    #[arg(long, hide = true)]
+    cpu_rt_period: Option<u64>,
+    /// Accepted; real-time scheduling is not offered.
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    cpu_rt_runtime: Option<i64>,
+    /// Processors, as in 0-2,7.
+    #[arg(long)]
+    cpuset_cpus: Option<String>,
+    /// Memory nodes.
+    #[arg(long)]
+    cpuset_mems: Option<String>,
+    /// Bytes of memory, with k, m or g; -1 for no limit.
+    #[arg(long, allow_hyphen_values = true)]
+    memory: Option<String>,
+    /// Bytes of memory to keep when the host is short of it.
+    #[arg(long, allow_hyphen_values = true)]
+    memory_reservation: Option<String>,
+    /// Bytes of memory and swap; -1 for no limit.
+    #[arg(long, allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    /// Processes; -1 for no limit.
+    #[arg(long, allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// Not supported.
+    #[arg(long, hide = true)]
+    l3_cache_schema: Option<String>,
+    /// Not supported.
+    #[arg(long, hide = true)]
+    mem_bw_schema: Option<String>,
+    /// The container's id.
+    pub(crate) id: String,
+}
+
+impl Update {
+    /// Changes the limits.
+    pub(crate) fn run(&self, config: &Config) -> Result<u8> {
+        if self.l3_cache_schema.is_some() || self.mem_bw_schema.is_some() {
+            return Err(Error::new(
+                "cache and memory bandwidth schemas are not supported: leave the flag out",
+            ));
+        }
+        let resources = self.resources()?;
+        let container = Container::open(config, &self.id)?;
+        if container.state.status == Status::Stopped {
+            return Err(Error::new(format!("container \"{}\" is stopped: container not running", self.id)));
+        }
+        match &container.state.cgroup {
+            Some(cgroup) => cgroup.apply(&resources)?,
+            None => logging::warning("the container has no cgroup on the host: the limits hold inside only"),
+        }
+        container.connect()?.update(&self.id, resources)?;
+        Ok(0)
+    }
+
+    fn resources(&self) -> Result<Value> {
+        let mut resources = match self.resources.as_deref() {
+            None => json!({}),
+            Some("-") => {
+                let mut text = String::new();
+                std::io::Read::read_to_string(&mut std::io::stdin(), &mut text)
+                    .context("cannot read standard input")?;
+                spec::parse(&text, "standard input")?
+            }
+            Some(path) => spec::parse(&spec::read_text(path.as_ref())?, path)?,
+        };
+        if !resources.is_object() {
+            return Err(Error::new("the resources are not a JSON object"));
+        }
+        let mut set = |section: &str, name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                resources[section][name] = value;
+            }
+        };
+        set("blockIO", "weight", self.blkio_weight.map(Into::into));
+        set("cpu", "period", self.cpu_period.map(Into::into));
+        set("cpu", "quota", self.cpu_quota.map(Into::into));
+        set("cpu", "burst", self.cpu_burst.map(Into::into));
+        set("cpu", "shares", self.cpu_share.map(Into::into));
+        set("cpu", "idle", self.cpu_idle.map(Into::into));
+        set("cpu", "cpus", self.cpuset_cpus.clone().map(Into::into));
+        set("cpu", "mems", self.cpuset_mems.clone().map(Into::into));
+        set("memory", "limit", bytes(self.memory.as_deref())?);
+        set("memory", "reservation", bytes(self.memory_reservation.as_deref())?);
+        set("memory", "swap", bytes(self.memory_swap.as_deref())?);
+        set("pids", "limit", self.pids_limit.map(Into::into));
+        spec::check_resources(&mut resources, "the resources")?;
+        Ok(resources)
+    }
+}
+
+fn bytes(text: Option<&str>) -> Result<Option<Value>> {
+    let Some(text) = text else { return Ok(None) };
+    if text == "-1" {
+        return Ok(Some((-1).into()));
+    }
+    match parse_size(text).and_then(|size| i64::try_from(size).ok()) {
+        Some(size) => Ok(Some(size.into())),
+        None => Err(Error::new(format!("\"{text}\" is not a number of bytes such as 512m, or -1"))),
+    }
+}

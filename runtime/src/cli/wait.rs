@@ -1,0 +1,49 @@
+//! `runsc wait`.
+
+use clap::Args;
+
+use crate::container::Status;
+use crate::container::life::Container;
+use crate::error::{Error, Result};
+use crate::flags::Config;
+
+/// `runsc wait`.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// Wait for a process of the container, by its pid in the sandbox.
+    #[arg(long, conflicts_with = "pid")]
+    rootpid: Option<i32>,
+    /// Wait for a process of the container, by its pid in the container.
+    #[arg(long)]
+    pid: Option<i32>,
+    /// Wait for a checkpoint.
+    #[arg(long)]
+    checkpoint: bool,
+    /// Wait for a restore.
+    #[arg(long)]
+    restore: bool,
+    /// The container's id.
+    pub(crate) id: String,
+}
+
+impl Wait {
+    /// Waits.
+    pub(crate) fn run(&self, config: &Config) -> Result<u8> {
+        if self.checkpoint || self.restore {
+            return Err(Error::new("checkpoint and restore are not there yet: there is nothing to wait for"));
+        }
+        let container = Container::open(config, &self.id)?;
+        if container.state.status == Status::Stopped {
+            return Err(Error::new(format!(
+                "container \"{}\" has ended and its sandbox with it: its exit status is that of process {}",
+                self.id,
+                container.state.sandbox.map_or(0, |sandbox| sandbox.pid)
+            )));
+        }
+        let client = container.connect()?;
+        drop(container);
+        let status = client.wait(&self.id, self.rootpid.or(self.pid))?;
+        println!("{}", serde_json::json!({"id": self.id, "exitStatus": status.exit_status()}));
+        Ok(0)
+    }
+}

@@ -1,0 +1,306 @@
+//! `create`: everything up to the moment before the program runs.
+//!
+//! Each step notes how it is taken back; whatever fails, nothing of the container stays. The pid file comes last: its
+//! presence says that all the rest is there.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::store::{Locked, Store, replace};
+use super::{ProcessId, State, Status, oci_state};
+use crate::cgroup::{self, CgroupRecord, Layout};
+use crate::console::{self, Streams, Wanted};
+use crate::error::{Context, Error, Result};
+use crate::flags::{Config, Flags};
+use crate::hooks::{HookSet, of_stage};
+use crate::logging;
+use crate::sandbox::fds::FdTable;
+use crate::sandbox::spawn::Pending;
+use crate::sandbox::{self, Order};
+use crate::spec::annotations::{PodRole, pod_role};
+use crate::spec::{Spec, mounts};
+use crate::undo::Undo;
+
+/// What `create` is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct CreateOptions {
+    /// The id.
+    pub(crate) id: String,
+    /// The bundle; the configuration itself where a caller made one.
+    pub(crate) bundle: PathBuf,
+    /// A configuration made by the caller, instead of the bundle's.
+    pub(crate) config: Option<Value>,
+    /// Where a new terminal is to be sent.
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Where the sandbox's pid is to be written.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Descriptors for the program: (number there, ours).
+    pub(crate) pass_fds: Vec<(i32, OwnedFd)>,
+    /// The program itself.
+    pub(crate) exec_fd: Option<OwnedFd>,
+    /// Whether we stay until the container ends.
+    pub(crate) attached: bool,
+}
+
+/// A created container.
+#[derive(Debug)]
+pub(crate) struct Created {
+    /// Its streams; its terminal is ours as long as they live.
+    pub(crate) streams: Streams,
+}
+
+/// Makes a container.
+pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> {
+    super::store::check_id(&options.id)?;
+    let spec = match &options.config {
+        Some(json) => Spec::from_json(json.clone(), &options.bundle, "the configuration")?,
+        None => Spec::load(&options.bundle)?,
+    };
+    let mut flags = flags.clone();
+    flags.apply_annotations(&spec.annotations)?;
+    let config = Config::new(&flags)?;
+    let store = Store::new(&config.root);
+    let role = pod_role(&spec.annotations)?;
+    let files = mounts::plan(&spec, &config)?;
+    let locked = store.create(&options.id)?;
+    let dir = locked.path().to_path_buf();
+    let mut undo = Undo::default();
+    undo.push(|| {
+        let _ = std::fs::remove_dir_all(&dir);
+    });
+    let mut maker = Maker { options, spec: &spec, config: &config, store: &store, locked: &locked };
+    let created = match role {
+        PodRole::Alone | PodRole::Sandbox => maker.sandbox(&files, &mut undo)?,
+        PodRole::Member(sandbox_id) => maker.member(&sandbox_id, &files, &mut undo)?,
+    };
+    undo.keep();
+    Ok(created)
+}
+
+struct Maker<'a> {
+    options: &'a CreateOptions,
+    spec: &'a Spec,
+    config: &'a Config,
+    store: &'a Store,
+    locked: &'a Locked,
+}
+
+impl<'a> Maker<'a> {
+    /// A sandbox with this as its first container.
+    fn sandbox<'u>(&mut self, files: &mounts::FilePlan, undo: &mut Undo<'u>) -> Result<Created>
+    where
+        'a: 'u,
+    {
+        let cgroup = self.make_cgroup(undo)?;
+        let mut state = self.state(&self.options.id, cgroup.clone());
+        self.write(&state)?;
+        let (binary, output) = self.prepare()?;
+        let order = Order {
+            id: &self.options.id,
+            config: self.config,
+            spec: self.spec,
+            files,
+            cgroup: cgroup.as_ref(),
+            binary: &binary,
+            output: &output,
+        };
+        let streams = self.streams()?;
+        let shown = oci_state(&state, Some(0));
+        let (mut gofer, socket) = sandbox::spawn_gofer(&order, self.hooks("createContainer", &shown))?;
+        state.gofer = Some(self.note(&gofer, undo)?);
+        let mut fds = FdTable::default();
+        let (pass, exec) = (&self.options.pass_fds, self.options.exec_fd.as_ref());
+        let root = sandbox::container_config(
+            &order,
+            socket,
+            &streams,
+            pass,
+            exec,
+            !self.options.attached,
+            &mut fds,
+        )?;
+        let control = self.store.socket(&self.options.id);
+        let mut sandbox = sandbox::spawn_sandbox(&order, root, fds, &control)?;
+        state.sandbox = Some(self.note(&sandbox, undo)?);
+        // Written down before either may go on: whatever happens now, `delete --force` finds them.
+        self.write(&state)?;
+        gofer.go()?;
+        sandbox.go()?;
+        self.ready(gofer, "gofer")?;
+        self.ready(sandbox, "sandbox")?;
+        self.finish(&mut state)?;
+        Ok(Created { streams })
+    }
+
+    /// One more container in a sandbox that runs.
+    fn member<'u>(
+        &mut self,
+        sandbox_id: &str,
+        files: &mounts::FilePlan,
+        undo: &mut Undo<'u>,
+    ) -> Result<Created>
+    where
+        'a: 'u,
+    {
+        let what = || format!("cannot join the sandbox of the pod \"{sandbox_id}\"");
+        let pod = self.store.peek(sandbox_id).with_context(what)?;
+        let client = sandbox::connect(&self.store.socket(sandbox_id), sandbox_id).with_context(what)?;
+        let mut state = self
+            .state(sandbox_id, pod.cgroup.clone().map(|cgroup| CgroupRecord { made: Vec::new(), ..cgroup }));
+        state.sandbox = pod.sandbox;
+        self.write(&state)?;
+        let (binary, output) = self.prepare()?;
+        let order = Order {
+            id: &self.options.id,
+            config: self.config,
+            spec: self.spec,
+            files,
+            cgroup: pod.cgroup.as_ref(),
+            binary: &binary,
+            output: &output,
+        };
+        let streams = self.streams()?;
+        let shown = oci_state(&state, Some(0));
+        let (mut gofer, socket) = sandbox::spawn_gofer(&order, self.hooks("createContainer", &shown))?;
+        state.gofer = Some(self.note(&gofer, undo)?);
+        self.write(&state)?;
+        gofer.go()?;
+        self.ready(gofer, "gofer")?;
+        let mut fds = FdTable::default();
+        let (pass, exec) = (&self.options.pass_fds, self.options.exec_fd.as_ref());
+        let mut container = sandbox::container_config(&order, socket, &streams, pass, exec, false, &mut fds)?;
+        if self.joins_pod_pids(&pod) {
+            container.join_pid_namespace = Some(sandbox_id.into());
+        }
+        client.create_container(container, &fds.borrowed())?;
+        let (id, socket) = (self.options.id.clone(), self.store.socket(sandbox_id));
+        undo.push(move || {
+            if let Ok(client) = sandbox::connect(&socket, &id) {
+                let _ = client.destroy(&id);
+            }
+        });
+        self.finish(&mut state)?;
+        Ok(Created { streams })
+    }
+
+    /// Whether the pid name space that the configuration joins by path is the pod's.
+    fn joins_pod_pids(&self, pod: &State) -> bool {
+        let path = self.spec.namespace(oci_spec::runtime::LinuxNamespaceType::Pid).flatten();
+        match (path, pod.sandbox) {
+            (Some(path), Some(sandbox)) => path == Path::new(&format!("/proc/{}/ns/pid", sandbox.pid)),
+            _ => false,
+        }
+    }
+
+    fn make_cgroup<'u>(&self, undo: &mut Undo<'u>) -> Result<Option<CgroupRecord>> {
+        let path = self.spec.annotations.get("dev.gvisor.spec.cgroup-parent").map(String::as_str);
+        let Some(path) = path.or_else(|| self.spec.cgroups_path()).filter(|_| !self.config.ignore_cgroups)
+        else {
+            return Ok(None);
+        };
+        let lenient = self.config.rootless || host::process::effective_ids().0 != 0;
+        let record = cgroup::create(
+            &Layout::of_host(),
+            path,
+            self.spec.resources(),
+            self.config.systemd_cgroup,
+            lenient,
+        )?;
+        if let Some(record) = record.clone() {
+            undo.push(move || record.remove());
+        }
+        Ok(record)
+    }
+
+    fn state(&self, sandbox_id: &str, cgroup: Option<CgroupRecord>) -> State {
+        State {
+            version: super::state::STATE_VERSION,
+            id: self.options.id.clone(),
+            oci_version: self.spec.oci.version().clone(),
+            bundle: self.spec.bundle.clone(),
+            annotations: self.spec.annotations.clone(),
+            created: logging::timestamp(std::time::SystemTime::now()),
+            owner: host::process::effective_ids().0,
+            status: Status::Creating,
+            sandbox_id: sandbox_id.into(),
+            sandbox: None,
+            gofer: None,
+            cgroup,
+            terminal: self.spec.wants_terminal(),
+        }
+    }
+
+    fn write(&self, state: &State) -> Result<()> {
+        self.locked.write(state)
+    }
+
+    fn prepare(&self) -> Result<(OwnedFd, std::fs::File)> {
+        self.locked.write_config(&self.spec.json)?;
+        let output = sandbox::output_file(self.locked.path(), self.config, "boot", &self.options.id)?;
+        Ok((sandbox::binary()?, output))
+    }
+
+    fn streams(&self) -> Result<Streams> {
+        console::streams(&Wanted {
+            terminal: self.spec.wants_terminal(),
+            socket: self.options.console_socket.as_deref(),
+            size: console::size_of(&self.spec.json["process"]),
+            attached: self.options.attached,
+        })
+    }
+
+    fn hooks<'h>(&'h self, stage: &'static str, state: &'h Value) -> HookSet<'h> {
+        HookSet { stage, hooks: of_stage(self.spec.oci.hooks().as_ref(), stage), state }
+    }
+
+    /// Notes a new process and that it must go when something fails.
+    fn note<'u>(&self, pending: &Pending, undo: &mut Undo<'u>) -> Result<ProcessId> {
+        let id = ProcessId::of(pending.process())?;
+        undo.push(move || super::end_process(id));
+        Ok(id)
+    }
+
+    /// Waits until a process is ready; quotes what it printed where it died.
+    fn ready(&self, pending: Pending, what: &str) -> Result<()> {
+        pending.wait_ready().map(|_| ()).map_err(|error| {
+            let said = last_words(&self.locked.path().join("output.log"));
+            if said.is_empty() {
+                error
+            } else {
+                Error::new(format!("{error}; the {what} printed: {said:?}")).with_status(error.status())
+            }
+        })
+    }
+
+    /// Hooks, the state, and at last the pid file.
+    fn finish(&self, state: &mut State) -> Result<()> {
+        let pid = state.sandbox.map_or(0, |sandbox| sandbox.pid);
+        state.status = Status::Created;
+        let shown = oci_state(state, Some(pid));
+        self.hooks("prestart", &shown).run()?;
+        self.hooks("createRuntime", &shown).run()?;
+        self.write(state)?;
+        match &self.options.pid_file {
+            Some(path) => write_pid_file(path, pid),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes a pid file in one step.
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let path = std::path::absolute(path).context("cannot find the pid file's directory")?;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(Error::new(format!("the pid file's path {} is not a file's", path.display())));
+    };
+    replace(dir, name, pid.to_string().as_bytes())
+}
+
+/// The end of a file, for an error message.
+fn last_words(path: &Path) -> String {
+    const SHOWN: usize = 600;
+    let bytes = std::fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(SHOWN)..]).trim().to_string()
+}

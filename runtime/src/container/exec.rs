@@ -1,0 +1,237 @@
+//! `exec`: a further process in a running container.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use control::{Client, Exec};
+use host::process::{Namespaces, clone_process, new_session};
+use serde_json::{Value, json};
+
+use super::attach::{Attached, hold_signals};
+use super::create::write_pid_file;
+use super::life::Container;
+use super::{SIGKILL, Status};
+use crate::console::{self, Streams, Wanted};
+use crate::error::{Context, Error, Result};
+use crate::flags::Config;
+use crate::sandbox::fds::FdTable;
+use crate::spec::{self, names};
+
+/// What `exec` is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct ExecOptions {
+    /// The container.
+    pub(crate) id: String,
+    /// The process as an OCI document, instead of the fields below.
+    pub(crate) process: Option<PathBuf>,
+    /// The program with its arguments.
+    pub(crate) args: Vec<String>,
+    /// The working directory.
+    pub(crate) cwd: Option<String>,
+    /// `NAME=value`, added to the container's own.
+    pub(crate) env: Vec<String>,
+    /// `UID[:GID]`.
+    pub(crate) user: Option<String>,
+    /// Supplementary groups.
+    pub(crate) additional_gids: Vec<u32>,
+    /// Capabilities, added to the container's own.
+    pub(crate) capabilities: Vec<String>,
+    /// Whether a terminal is wanted even where our streams are none.
+    pub(crate) terminal: bool,
+    /// Whether to return when the process runs.
+    pub(crate) detach: bool,
+    /// Where the pid of the process that stands for it on the host goes.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Where its pid in the sandbox goes.
+    pub(crate) internal_pid_file: Option<PathBuf>,
+    /// Where a new terminal is to be sent.
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Descriptors for the program: (number there, ours).
+    pub(crate) pass_fds: Vec<(i32, OwnedFd)>,
+    /// The program itself.
+    pub(crate) exec_fd: Option<OwnedFd>,
+}
+
+/// Runs the process; its exit status where we stay with it.
+pub(crate) fn exec(config: &Config, options: &ExecOptions) -> Result<u8> {
+    let container = Container::open(config, &options.id)?;
+    if container.state.status != Status::Running {
+        let status = container.state.status.name();
+        return Err(Error::new(format!(
+            "container \"{}\" is {status}: container not running: a program can only be added to a running one",
+            options.id
+        )));
+    }
+    let document = container.config()?;
+    let process = process_document(options, &document["process"])?;
+    let (client, waiter) = (container.connect()?, container.connect()?);
+    // The container's lock is not held while the process runs.
+    drop(container);
+    let signals = hold_signals()?;
+    let streams = console::streams(&Wanted {
+        terminal: process["terminal"].as_bool().unwrap_or(false),
+        socket: options.console_socket.as_deref(),
+        size: console::size_of(&process),
+        attached: !options.detach,
+    })?;
+    let pid = start(options, process, &streams, &client)?;
+    if let Some(path) = &options.internal_pid_file {
+        write_pid_file(path, pid)?;
+    }
+    if options.detach {
+        return detach(options, pid, streams, &waiter, &client);
+    }
+    if let Some(path) = &options.pid_file {
+        write_pid_file(path, std::process::id() as i32)?;
+    }
+    let terminal = streams.terminal.then(|| streams.fds[0].as_fd());
+    let attached = Attached { container: &options.id, pid: Some(pid), terminal };
+    let status = attached.wait(&waiter, &client, &signals)?;
+    drop(streams);
+    Ok(status.map_or(128 + SIGKILL as u8, control::WaitStatus::exit_status))
+}
+
+fn start(options: &ExecOptions, process: Value, streams: &Streams, client: &Client) -> Result<i32> {
+    let copy = |fd: &OwnedFd| fd.try_clone().context("cannot pass a descriptor");
+    let mut fds = FdTable::default();
+    let mut stdio = [0; 3];
+    for (index, fd) in stdio.iter_mut().zip(&streams.fds) {
+        *index = fds.add(copy(fd)?);
+    }
+    let pass_fds =
+        options.pass_fds.iter().map(|(guest, fd)| Ok((*guest, fds.add(copy(fd)?)))).collect::<Result<_>>()?;
+    let exec_fd = options.exec_fd.as_ref().map(copy).transpose()?.map(|fd| fds.add(fd));
+    let mut process = process;
+    process["terminal"] = streams.terminal.into();
+    let exec =
+        Exec { container: options.id.clone(), process, stdio, pass_fds, exec_fd, window: streams.window };
+    Ok(client.exec(exec, &fds.borrowed())?)
+}
+
+/// Leaves a child behind that stands for the process on the host: it ends as the process ends, with its exit status,
+/// and its pid is the one in the pid file.
+fn detach(options: &ExecOptions, pid: i32, streams: Streams, waiter: &Client, teller: &Client) -> Result<u8> {
+    let child = || {
+        let terminal = streams.terminal.then(|| streams.fds[0].as_fd());
+        stand_for(&options.id, pid, terminal, waiter, teller)
+    };
+    let process = clone_process(Namespaces::empty(), None, child).context("cannot leave a process behind")?;
+    match &options.pid_file {
+        Some(path) => write_pid_file(path, process.pid()).map(|()| 0),
+        None => Ok(0),
+    }
+}
+
+/// The child's life: exit status 128 where it cannot even wait.
+fn stand_for(id: &str, pid: i32, terminal: Option<BorrowedFd<'_>>, waiter: &Client, teller: &Client) -> i32 {
+    // With the terminal as the controlling one, the host tells us of a new size of the window.
+    let _ = new_session(terminal);
+    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        // Whoever reads our streams must see their end when the guest's process closes them.
+        let _ = host::process::replace_streams(null.as_fd());
+    }
+    let attached = Attached { container: id, pid: Some(pid), terminal };
+    let ended = hold_signals().and_then(|signals| attached.wait(waiter, teller, &signals));
+    match ended {
+        Ok(Some(status)) => i32::from(status.exit_status()),
+        Ok(None) => 128 + SIGKILL,
+        Err(_) => 128,
+    }
+}
+
+/// The process as the sandbox is told it: the caller's document, or the container's own with changes.
+fn process_document(options: &ExecOptions, own: &Value) -> Result<Value> {
+    let mut process = match &options.process {
+        Some(path) => spec::parse(&spec::read_text(path)?, &path.display().to_string())?,
+        None => changed(options, own)?,
+    };
+    let origin = options.process.as_deref().unwrap_or(Path::new("the process")).display().to_string();
+    spec::check_process(&mut process, &origin)?;
+    Ok(process)
+}
+
+fn changed(options: &ExecOptions, own: &Value) -> Result<Value> {
+    if options.args.is_empty() {
+        return Err(Error::new("there is nothing to run: give a program, or --process FILE"));
+    }
+    let mut process = own.clone();
+    process["args"] = json!(options.args);
+    if let Some(object) = process.as_object_mut() {
+        object.remove("consoleSize");
+    }
+    if let Some(cwd) = &options.cwd {
+        process["cwd"] = json!(cwd);
+    }
+    if !options.env.is_empty() {
+        let mut env = process["env"].as_array().cloned().unwrap_or_default();
+        env.extend(options.env.iter().map(|entry| json!(entry)));
+        process["env"] = json!(env);
+    }
+    if let Some(user) = &options.user {
+        let (uid, gid) = parse_user(user)?;
+        process["user"]["uid"] = uid.into();
+        process["user"]["gid"] = gid.unwrap_or(0).into();
+        process["user"]["additionalGids"] = json!([]);
+    }
+    if !options.additional_gids.is_empty() {
+        process["user"]["additionalGids"] = json!(options.additional_gids);
+    }
+    for name in &options.capabilities {
+        let name =
+            names::capability(name).ok_or_else(|| Error::new(format!("unknown capability \"{name}\"")))?;
+        for set in ["bounding", "effective", "permitted", "inheritable"] {
+            let mut list = process["capabilities"][set].as_array().cloned().unwrap_or_default();
+            list.push(json!(name));
+            process["capabilities"][set] = json!(list);
+        }
+    }
+    let ours = || {
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().all(host::terminal::is_terminal)
+    };
+    process["terminal"] =
+        (options.terminal || options.console_socket.is_some() || !options.detach && ours()).into();
+    Ok(process)
+}
+
+/// `UID[:GID]` in numbers: the container's user database is the guest's business.
+pub(crate) fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
+    let bad = || Error::new(format!("the user \"{text}\" is not UID or UID:GID in numbers"));
+    let (uid, gid) = match text.split_once(':') {
+        Some((uid, gid)) => (uid, Some(gid.parse().map_err(|_| bad())?)),
+        None => (text, None),
+    };
+    Ok((uid.parse().map_err(|_| bad())?, gid))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{ExecOptions, changed, parse_user};
+
+    #[test]
+    fn the_containers_process_is_changed() {
+        let own = json!({"args": ["init"], "cwd": "/", "env": ["A=1"], "user": {"uid": 5, "gid": 6, "additionalGids": [7]},
+            "capabilities": {"effective": ["CAP_KILL"]}});
+        let options = ExecOptions {
+            args: vec!["sh".into()],
+            env: vec!["B=2".into()],
+            user: Some("9".into()),
+            capabilities: vec!["net_raw".into()],
+            detach: true,
+            ..ExecOptions::default()
+        };
+        let process = changed(&options, &own).unwrap();
+        assert_eq!(process["args"], json!(["sh"]));
+        assert_eq!(process["env"], json!(["A=1", "B=2"]));
+        assert_eq!(process["user"], json!({"uid": 9, "gid": 0, "additionalGids": []}));
+        assert_eq!(process["capabilities"]["effective"], json!(["CAP_KILL", "CAP_NET_RAW"]));
+        assert_eq!(process["terminal"], json!(false));
+        assert!(changed(&ExecOptions::default(), &own).is_err());
+        assert_eq!(parse_user("1:2").unwrap(), (1, Some(2)));
+        for bad in ["", "root", "1:", "-1", "1:2:3"] {
+            assert!(parse_user(bad).is_err(), "{bad}");
+        }
+    }
+}

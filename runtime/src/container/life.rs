@@ -1,0 +1,245 @@
+//! `start`, `kill`, `pause`, `resume`, `delete`: what happens to a container that is there.
+
+use control::{FailureKind, Target};
+use serde_json::Value;
+
+use super::store::{Locked, Store};
+use super::{SIGKILL, State, Status, current_status, end_process, oci_state};
+use crate::error::{Error, Result};
+use crate::flags::Config;
+use crate::hooks::{HookSet, of_stage};
+use crate::logging;
+use crate::sandbox;
+
+/// A container that is there, locked, with its state brought up to date.
+#[derive(Debug)]
+pub(crate) struct Container {
+    store: Store,
+    locked: Locked,
+    /// What is known of it.
+    pub(crate) state: State,
+}
+
+/// Whom `kill` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KillTarget {
+    /// The first process.
+    Init,
+    /// Every process.
+    All,
+    /// One process.
+    Process(i32),
+    /// A process group.
+    Group(i32),
+}
+
+impl Container {
+    /// Opens a container and brings its state up to date.
+    pub(crate) fn open(config: &Config, id: &str) -> Result<Self> {
+        let store = Store::new(&config.root);
+        let locked = store.lock(id)?;
+        let mut state = locked.read()?;
+        state.status = match current_status(&state, &store) {
+            // We have the lock, so nobody is creating it any more.
+            Status::Creating => Status::Stopped,
+            status => status,
+        };
+        Ok(Self { store, locked, state })
+    }
+
+    fn id(&self) -> &str {
+        &self.state.id
+    }
+
+    fn save(&self) -> Result<()> {
+        self.locked.write(&self.state)
+    }
+
+    /// A connection to its sandbox.
+    pub(crate) fn connect(&self) -> Result<control::Client> {
+        sandbox::connect(&self.store.socket(&self.state.sandbox_id), self.id())
+    }
+
+    /// Its configuration as it was at `create`.
+    pub(crate) fn config(&self) -> Result<Value> {
+        self.locked.read_config()
+    }
+
+    fn wrong_state(&self, wanted: &str) -> Error {
+        let status = self.state.status.name();
+        // containerd and Docker look for these words.
+        let words = if self.state.status == Status::Stopped { ": container not running" } else { "" };
+        Error::new(format!("container \"{}\" is {status}{words}; it must be {wanted}", self.id()))
+    }
+
+    fn run_hooks(&self, stage: &'static str, lenient: bool) -> Result<()> {
+        let Ok(config) = self.config() else { return Ok(()) };
+        let Ok(hooks) = serde_json::from_value::<oci_spec::runtime::Hooks>(config["hooks"].clone()) else {
+            return Ok(());
+        };
+        let state = oci_state(&self.state, None);
+        let set = HookSet { stage, hooks: of_stage(Some(&hooks), stage), state: &state };
+        if lenient {
+            set.run_all();
+            return Ok(());
+        }
+        set.run()
+    }
+
+    /// Runs the container's program.
+    pub(crate) fn start(&mut self, config: &Config) -> Result<()> {
+        if self.state.status != Status::Created {
+            return Err(self.wrong_state("created to be started"));
+        }
+        let document = self.config()?;
+        if document["hooks"]["startContainer"].as_array().is_some_and(|hooks| !hooks.is_empty()) {
+            logging::warning(
+                "$.hooks.startContainer: these hooks would run inside the sandbox and are skipped",
+            );
+        }
+        if let Err(error) = self.start_program(config) {
+            self.end();
+            self.state.status = Status::Stopped;
+            let _ = self.save();
+            return Err(error);
+        }
+        self.state.status = Status::Running;
+        self.save()?;
+        self.run_hooks("poststart", true)
+    }
+
+    fn start_program(&self, config: &Config) -> Result<()> {
+        let client = self.connect()?;
+        if self.state.is_root() {
+            crate::network::donate(config, &self.state, &client)?;
+        }
+        let pid = client.start(self.id())?;
+        logging::debug(format!("container {} runs as process {pid} of its sandbox", self.id()));
+        Ok(())
+    }
+
+    /// Ends what runs of it: the sandbox of a first container, the processes of another.
+    fn end(&self) {
+        if self.state.is_root() {
+            self.state.sandbox.into_iter().for_each(end_process);
+        } else if let Ok(client) = self.connect()
+            && let Err(error) = client.destroy(self.id())
+        {
+            logging::debug(format!("destroying {}: {error}", self.id()));
+        }
+        self.state.gofer.into_iter().for_each(end_process);
+    }
+
+    /// Sends a signal.
+    pub(crate) fn kill(&self, target: KillTarget, signal: i32) -> Result<()> {
+        let running = matches!(self.state.status, Status::Created | Status::Running | Status::Paused);
+        if !running {
+            // `kill --all` is how callers make sure that nothing is left: nothing is.
+            return if target == KillTarget::All {
+                Ok(())
+            } else {
+                Err(self.wrong_state("running to get a signal"))
+            };
+        }
+        let waiting = self.state.status == Status::Created;
+        if signal == SIGKILL && target_is_whole(target) && (waiting || self.state.status == Status::Paused) {
+            self.end();
+            return Ok(());
+        }
+        let container = self.id().to_string();
+        let to = match target {
+            KillTarget::Init => Target::Init { container },
+            KillTarget::All => Target::All { container },
+            KillTarget::Process(pid) => Target::Process { container, pid },
+            KillTarget::Group(pgid) => Target::Group { container, pgid },
+        };
+        let sent = self.connect().and_then(|client| {
+            client.signal(to, signal).map_err(|error| match error.kind() {
+                FailureKind::NotFound => Error::new(format!("{error}: no such process")),
+                _ => error.into(),
+            })
+        });
+        match sent {
+            // A sandbox that does not listen any more must still end.
+            Err(error) if signal == SIGKILL && target_is_whole(target) && self.state.is_root() => {
+                logging::debug(format!("killing the sandbox itself: {error}"));
+                self.end();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Stops every process in its tracks.
+    pub(crate) fn pause(&mut self) -> Result<()> {
+        if self.state.status != Status::Running {
+            return Err(self.wrong_state("running to be paused"));
+        }
+        self.connect()?.pause()?;
+        self.state.status = Status::Paused;
+        self.save()
+    }
+
+    /// Lets a paused container go on.
+    pub(crate) fn resume(&mut self) -> Result<()> {
+        if self.state.status != Status::Paused {
+            return Err(self.wrong_state("paused to be resumed"));
+        }
+        self.connect()?.resume()?;
+        self.state.status = Status::Running;
+        self.save()
+    }
+
+    /// Removes what is left of a container; with `force`, ends it first.
+    pub(crate) fn delete(self, force: bool) -> Result<()> {
+        if !force && !matches!(self.state.status, Status::Stopped | Status::Created) {
+            let advice = "kill it first, or use --force";
+            return Err(Error::new(format!("{}; {advice}", self.wrong_state("stopped to be deleted"))));
+        }
+        self.end();
+        let stopped = Self { state: State { status: Status::Stopped, ..self.state }, ..self };
+        if let Some(cgroup) = stopped.state.cgroup.as_ref().filter(|cgroup| !cgroup.made.is_empty()) {
+            end_rest(&cgroup.pids());
+            cgroup.remove();
+        }
+        if let Err(error) = stopped.run_hooks("poststop", true) {
+            logging::warning(error.to_string());
+        }
+        stopped.locked.remove()
+    }
+}
+
+fn target_is_whole(target: KillTarget) -> bool {
+    matches!(target, KillTarget::Init | KillTarget::All)
+}
+
+/// Processes that are still in the cgroup of a container that has ended: what a crash left.
+fn end_rest(pids: &[i32]) {
+    for pid in pids.iter().filter(|pid| **pid > 0 && **pid as u32 != std::process::id()) {
+        if let Ok(process) = host::process::Process::open(*pid)
+            && process.signal(SIGKILL).is_ok()
+        {
+            let _ = process.wait_ended(Some(super::END_PATIENCE));
+        }
+    }
+}
+
+/// Removes a container whose state cannot be read, and one that is not there: after this there is none of that id.
+pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
+    let store = Store::new(&config.root);
+    super::store::check_id(id)?;
+    if !store.exists(id) {
+        return Ok(());
+    }
+    match Container::open(config, id) {
+        Ok(container) => container.delete(true),
+        Err(error) => {
+            logging::warning(format!("{error}: what is left of it is removed"));
+            match store.lock(id) {
+                Ok(locked) => locked.remove(),
+                Err(_) if !store.exists(id) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Containers: their life from `create` to `delete`, and what is written down of them in between.
+
+pub(crate) mod attach;
+pub(crate) mod create;
+pub(crate) mod exec;
+pub(crate) mod life;
+pub(crate) mod state;
+pub(crate) mod store;
+
+use std::time::Duration;
+
+use control::ContainerState;
+use serde_json::{Value, json};
+
+pub(crate) use state::{ProcessId, State, Status};
+pub(crate) use store::Store;
+
+use crate::logging;
+use crate::sandbox;
+
+/// How long the host may take to end a killed process.
+const END_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A container's state as the OCI specification wants it, with what runc adds.
+pub(crate) fn oci_state(state: &State, pid: Option<i32>) -> Value {
+    let mut value = json!({
+        "ociVersion": state.oci_version,
+        "id": state.id,
+        "status": state.status.name(),
+        "bundle": state.bundle,
+        "annotations": state.annotations,
+        "created": state.created,
+        "owner": state.owner.to_string(),
+    });
+    if state.status != Status::Stopped {
+        value["pid"] = pid.or(state.sandbox.map(|sandbox| sandbox.pid)).unwrap_or(0).into();
+    }
+    value
+}
+
+/// What a container is doing now, as opposed to what was written down.
+pub(crate) fn current_status(state: &State, store: &Store) -> Status {
+    let alive = state.sandbox.and_then(|sandbox| sandbox.open()).is_some();
+    match state.status {
+        Status::Stopped => Status::Stopped,
+        // Its `create` is still at work, or was killed: the directory's lock tells.
+        Status::Creating if state.sandbox.is_none() => Status::Creating,
+        _ if !alive => Status::Stopped,
+        status if state.is_root() => status,
+        // The sandbox lives on when a container in it ends: only it knows.
+        status => match sandbox::connect(&store.socket(&state.sandbox_id), &state.id)
+            .and_then(|client| Ok(client.state(&state.id)?))
+        {
+            Ok(ContainerState::Stopped) => Status::Stopped,
+            Ok(_) => status,
+            Err(error) => {
+                logging::debug(format!("state of {}: {error}", state.id));
+                Status::Stopped
+            }
+        },
+    }
+}
+
+/// Kills a process and waits until it has ended; reaps it where it is our child.
+pub(crate) fn end_process(id: ProcessId) {
+    let Some(process) = id.open() else {
+        // It may have ended and be our child: then it is reaped.
+        if let Ok(process) = host::process::Process::open(id.pid) {
+            let _ = process.reap_now();
+        }
+        return;
+    };
+    if process.signal(SIGKILL).is_ok() && !process.wait_ended(Some(END_PATIENCE)).unwrap_or(true) {
+        logging::warning(format!("process {} does not end although it was killed", id.pid));
+        return;
+    }
+    let _ = process.reap_now();
+}
+
+/// Number of the signal that cannot be caught.
+pub(crate) const SIGKILL: i32 = 9;

@@ -1,0 +1,281 @@
+//! The state directory: one directory per container, named by its id.
+//!
+//! A container's directory holds `state.json`, a copy of its `config.json`, and for a sandbox's first container the
+//! control socket. Whoever reads or changes a container holds `flock(2)` on the directory itself; a lock on a
+//! directory that was removed meanwhile is noticed by its link count. Files are replaced by rename, so that a reader
+//! never sees half of one.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::state::{STATE_VERSION, State};
+use crate::error::{Context, Error, Result};
+
+const STATE_FILE: &str = "state.json";
+const CONFIG_FILE: &str = "config.json";
+const SOCKET_FILE: &str = "control.sock";
+
+/// How long another invocation may hold a container.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The directory of all containers.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// A container's directory, locked.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    path: PathBuf,
+    // Closing it lets go of the lock.
+    _lock: File,
+}
+
+/// Says whether an id is one.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.');
+    if id.is_empty() || id.len() > 255 || id == "." || id == ".." || !id.chars().all(fine) {
+        let advice = "an id has 1 to 255 letters, digits and the characters _ + - .";
+        return Err(Error::new(format!("invalid container id {id:?}: {advice}")));
+    }
+    Ok(())
+}
+
+impl Store {
+    /// The containers below `root`.
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn dir(&self, id: &str) -> PathBuf {
+        self.root.join(id)
+    }
+
+    /// The directory's path.
+    #[cfg(test)]
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the directory of a new container and locks it.
+    pub(crate) fn create(&self, id: &str) -> Result<Locked> {
+        check_id(id)?;
+        let root = self.root.display();
+        let mut builder = DirBuilder::new();
+        builder.mode(0o711).recursive(true);
+        builder.create(&self.root).with_context(|| format!("cannot make the state directory {root}"))?;
+        let path = self.dir(id);
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => self.lock(id),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::new(format!(
+                "container with id exists: \"{id}\" is in {root} already; delete it first or take another id"
+            ))),
+            Err(error) => Err(Error::new(format!("cannot make {}: {error}", path.display()))),
+        }
+    }
+
+    /// Locks an existing container.
+    pub(crate) fn lock(&self, id: &str) -> Result<Locked> {
+        check_id(id)?;
+        let path = self.dir(id);
+        let missing = || Error::new(format!("container \"{id}\" does not exist in {}", self.root.display()));
+        let lock = match File::open(&path) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            Err(error) => return Err(Error::new(format!("cannot open {}: {error}", path.display()))),
+        };
+        wait_for_lock(&lock, id)?;
+        match lock.metadata() {
+            Ok(meta) if meta.nlink() > 0 => Ok(Locked { path, _lock: lock }),
+            _ => Err(missing()),
+        }
+    }
+
+    /// Whether there is such a container.
+    pub(crate) fn exists(&self, id: &str) -> bool {
+        check_id(id).is_ok() && self.dir(id).is_dir()
+    }
+
+    /// The ids of all containers, sorted.
+    pub(crate) fn ids(&self) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::new(format!("cannot list {}: {error}", self.root.display()))),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut ids: Vec<String> = names.filter(|name| self.exists(name)).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Reads a container without locking it: files are replaced whole.
+    pub(crate) fn peek(&self, id: &str) -> Result<State> {
+        check_id(id)?;
+        if !self.exists(id) {
+            return Err(Error::new(format!("container \"{id}\" does not exist in {}", self.root.display())));
+        }
+        read_state(&self.dir(id))
+    }
+
+    /// The control socket of a sandbox.
+    pub(crate) fn socket(&self, sandbox_id: &str) -> PathBuf {
+        self.dir(sandbox_id).join(SOCKET_FILE)
+    }
+}
+
+/// Locks without waiting where possible; another invocation that hangs is named after a while.
+fn wait_for_lock(lock: &File, id: &str) -> Result<()> {
+    match lock.try_lock() {
+        Ok(()) => return Ok(()),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => {
+            return Err(Error::new(format!("cannot lock container \"{id}\": {error}")));
+        }
+    }
+    // flock(2) has no time limit, so the wait is done by a thread; this process does not start others meanwhile.
+    let waiter = lock.try_clone().with_context(|| format!("cannot lock container \"{id}\""))?;
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || tell.send(waiter.lock()));
+    let started = Instant::now();
+    let result = told.recv_timeout(LOCK_PATIENCE);
+    match result {
+        Ok(done) => {
+            let _ = thread.join();
+            done.with_context(|| format!("cannot lock container \"{id}\""))
+        }
+        Err(_) => Err(Error::new(format!(
+            "container \"{id}\" is in use by another runsc for {} s: see who with `fuser` and end it",
+            started.elapsed().as_secs()
+        ))),
+    }
+}
+
+fn read_state(dir: &Path) -> Result<State> {
+    let path = dir.join(STATE_FILE);
+    let shown = path.display();
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "cannot read {shown} (a create that was killed leaves none: `runsc delete --force` cleans up)"
+        )
+    })?;
+    let state: State = serde_json::from_str(&text)
+        .with_context(|| format!("{shown} is damaged (`runsc delete --force` cleans up)"))?;
+    if state.version != STATE_VERSION {
+        return Err(Error::new(format!("{shown} was written by another version of runsc")));
+    }
+    Ok(state)
+}
+
+impl Locked {
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads `state.json`.
+    pub(crate) fn read(&self) -> Result<State> {
+        read_state(&self.path)
+    }
+
+    /// Replaces `state.json`.
+    pub(crate) fn write(&self, state: &State) -> Result<()> {
+        let text = serde_json::to_vec(state).context("cannot write down the container's state")?;
+        replace(&self.path, STATE_FILE, &text)
+    }
+
+    /// Reads the copy of the configuration.
+    pub(crate) fn read_config(&self) -> Result<serde_json::Value> {
+        let path = self.path.join(CONFIG_FILE);
+        crate::spec::parse(&crate::spec::read_text(&path)?, &path.display().to_string())
+    }
+
+    /// Keeps a copy of the configuration: the bundle may change after `create`.
+    pub(crate) fn write_config(&self, config: &serde_json::Value) -> Result<()> {
+        let text = serde_json::to_vec(config).context("cannot copy the configuration")?;
+        replace(&self.path, CONFIG_FILE, &text)
+    }
+
+    /// Removes the directory with what is in it.
+    pub(crate) fn remove(self) -> Result<()> {
+        std::fs::remove_dir_all(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+}
+
+/// Replaces a file by one with other contents, in one step for readers.
+pub(crate) fn replace(dir: &Path, name: &str, contents: &[u8]) -> Result<()> {
+    let (path, temporary) = (dir.join(name), dir.join(format!(".{name}.{}", std::process::id())));
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(contents)?;
+        std::fs::rename(&temporary, &path)
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        Error::new(format!("cannot write {}: {error}", path.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Store, check_id, replace};
+
+    fn store(name: &str) -> Store {
+        let root = std::env::temp_dir().join(format!("runsc-store-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        Store::new(root)
+    }
+
+    #[test]
+    fn ids_are_checked() {
+        for good in ["a", "A-1_b.c+d", "..."] {
+            check_id(good).unwrap();
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "é", "a\n", "a\0"] {
+            assert!(check_id(bad).is_err(), "{bad:?}");
+        }
+        assert!(check_id(&"x".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn one_container_of_a_name() {
+        let store = store("one");
+        let locked = store.create("c").unwrap();
+        assert!(store.create("c").unwrap_err().to_string().contains("exists"));
+        assert_eq!(store.ids().unwrap(), ["c"]);
+        locked.write_config(&serde_json::json!({"a": 1})).unwrap();
+        assert_eq!(locked.read_config().unwrap()["a"], 1);
+        assert!(locked.read().unwrap_err().to_string().contains("delete --force"));
+        locked.remove().unwrap();
+        assert!(store.lock("c").unwrap_err().to_string().contains("does not exist"));
+        assert!(store.ids().unwrap().is_empty());
+        std::fs::remove_dir_all(store.root()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_on_a_removed_directory_is_noticed() {
+        let store = store("race");
+        let locked = store.create("c").unwrap();
+        let other = store.clone();
+        let waiter = std::thread::spawn(move || other.lock("c").map(|_| ()).map_err(|e| e.to_string()));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        locked.remove().unwrap();
+        assert!(waiter.join().unwrap().unwrap_err().contains("does not exist"));
+        std::fs::remove_dir_all(store.root()).unwrap();
+    }
+
+    #[test]
+    fn files_are_replaced_whole() {
+        let store = store("replace");
+        let locked = store.create("c").unwrap();
+        replace(locked.path(), "x", b"one").unwrap();
+        replace(locked.path(), "x", b"two").unwrap();
+        assert_eq!(std::fs::read(locked.path().join("x")).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(locked.path()).unwrap().count(), 1);
+        std::fs::remove_dir_all(store.root()).unwrap();
+    }
+}

@@ -1,0 +1,139 @@
+//! OCI hooks: programs of the host that are told of a container's life (`config.md`, "POSIX-platform Hooks").
+//!
+//! Each gets the container's state as JSON on its standard input. A hook that fails or takes longer than its timeout
+//! fails the operation, except after the container's start and end, where it is only logged.
+
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use host::process::Process;
+use oci_spec::runtime::{Hook, Hooks};
+use serde_json::Value;
+
+use crate::error::{Context, Error, Result};
+use crate::logging;
+
+/// What of a hook's standard error is repeated to the user.
+const SHOWN_ERROR: u64 = 4096;
+
+/// The hooks of one stage with the state that they are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HookSet<'a> {
+    /// The stage's name in the configuration.
+    pub(crate) stage: &'static str,
+    /// The hooks.
+    pub(crate) hooks: &'a [Hook],
+    /// The state.
+    pub(crate) state: &'a Value,
+}
+
+/// The hooks of a stage.
+pub(crate) fn of_stage<'a>(hooks: Option<&'a Hooks>, stage: &str) -> &'a [Hook] {
+    let Some(hooks) = hooks else { return &[] };
+    let list = match stage {
+        "prestart" => hooks.prestart(),
+        "createRuntime" => hooks.create_runtime(),
+        "createContainer" => hooks.create_container(),
+        "startContainer" => hooks.start_container(),
+        "poststart" => hooks.poststart(),
+        "poststop" => hooks.poststop(),
+        _ => &None,
+    };
+    list.as_deref().unwrap_or_default()
+}
+
+impl HookSet<'_> {
+    /// Runs them in order; the first failure ends it.
+    pub(crate) fn run(&self) -> Result<()> {
+        for (index, hook) in self.hooks.iter().enumerate() {
+            let name = format!("hook $.hooks.{}[{index}] ({})", self.stage, hook.path().display());
+            run(hook, self.state).with_context(|| format!("{name} failed"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs them all; failures are logged.
+    pub(crate) fn run_all(&self) {
+        for hook in self.hooks {
+            if let Err(error) = run(hook, self.state) {
+                logging::warning(format!("{} hook {} failed: {error}", self.stage, hook.path().display()));
+            }
+        }
+    }
+}
+
+fn run(hook: &Hook, state: &Value) -> Result<()> {
+    let mut command = Command::new(hook.path());
+    if let Some((name, args)) = hook.args().as_ref().and_then(|args| args.split_first()) {
+        command.arg0(name).args(args);
+    }
+    command.env_clear();
+    for (key, value) in hook.env().iter().flatten().filter_map(|entry| entry.split_once('=')) {
+        command.env(key, value);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().context("it cannot be started")?;
+    let deadline =
+        hook.timeout().filter(|limit| *limit > 0).map(|limit| Duration::from_secs(limit.unsigned_abs()));
+    let started = Instant::now();
+    if let Some(mut stdin) = child.stdin.take() {
+        // A state is far smaller than a pipe; a hook that does not read it is fine.
+        let _ = stdin.write_all(state.to_string().as_bytes());
+    }
+    let process = Process::open(child.id() as i32).context("it cannot be waited for")?;
+    let left = deadline.map(|limit| limit.saturating_sub(started.elapsed()));
+    if !process.wait_ended(left).context("it cannot be waited for")? {
+        let _ = child.kill();
+        let _ = child.wait();
+        let limit = deadline.unwrap_or_default().as_secs();
+        return Err(Error::new(format!("it took longer than its timeout of {limit} s and was killed")));
+    }
+    let status = child.wait().context("it cannot be waited for")?;
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = Vec::new();
+    if let Some(mut stderr) = child.stderr.take()
+        && host::poll::readable(std::os::fd::AsFd::as_fd(&stderr), Some(Duration::ZERO)).unwrap_or(false)
+    {
+        // One read: a grandchild may hold the pipe open for ever.
+        let mut buffer = vec![0; SHOWN_ERROR as usize];
+        let got = stderr.read(&mut buffer).unwrap_or(0);
+        said = buffer[..got].to_vec();
+    }
+    let said = String::from_utf8_lossy(&said);
+    Err(Error::new(format!("{status}; it said: {:?}", said.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::{Hook, HookBuilder};
+    use serde_json::json;
+
+    use super::HookSet;
+
+    fn shell(script: &str, timeout: i64) -> Hook {
+        let args = ["sh", "-c", script].map(String::from).to_vec();
+        HookBuilder::default().path("/bin/sh").args(args).timeout(timeout).build().unwrap()
+    }
+
+    fn run(hook: Hook) -> Result<(), String> {
+        let state = json!({"id": "c"});
+        HookSet { stage: "prestart", hooks: &[hook], state: &state }.run().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn hooks_get_the_state_and_may_fail() {
+        run(shell("grep -q '\"id\":\"c\"'", 10)).unwrap();
+        let error = run(shell("echo no >&2; exit 3", 10)).unwrap_err();
+        assert!(
+            error.contains("$.hooks.prestart[0]") && error.contains("3") && error.contains("no"),
+            "{error}"
+        );
+        assert!(run(shell("sleep 20", 1)).unwrap_err().contains("timeout"));
+        let missing = HookBuilder::default().path("/nonexistent").build().unwrap();
+        assert!(run(missing).unwrap_err().contains("cannot be started"));
+    }
+}

@@ -1,0 +1,203 @@
+//! The tool's own logs: `--log` for whoever called us, `--debug-log` for whoever looks into a problem.
+//!
+//! `--log` is appended to and never truncated: Docker and containerd give the same file to several invocations and
+//! read the last line of level "error" from it. Nothing here fails: a log that cannot be written is said once on
+//! standard error.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::flags::{Flags, LogFormat};
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Something failed.
+    Error,
+    /// Something is not as it should be.
+    Warning,
+    /// Something happened.
+    Info,
+    /// Everything else.
+    Debug,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    format: LogFormat,
+    level: Level,
+}
+
+/// Where lines go.
+#[derive(Debug, Default)]
+struct Logs {
+    sinks: Vec<Sink>,
+}
+
+static LOGS: OnceLock<Logs> = OnceLock::new();
+
+/// Opens the logs that the flags name. `command` and `id` are for the patterns in `--debug-log`.
+pub(crate) fn start(flags: &Flags, command: &str, id: &str) {
+    let format = |name| match flags.get(name) {
+        "json" => LogFormat::Json,
+        "json-k8s" => LogFormat::JsonKubernetes,
+        _ => LogFormat::Text,
+    };
+    let level = if flags.is_set("debug") { Level::Debug } else { Level::Info };
+    let mut logs = Logs::default();
+    if !flags.get("log").is_empty()
+        && let Some(file) = append(&PathBuf::from(flags.get("log")))
+    {
+        logs.sinks.push(Sink { file, format: format("log-format"), level });
+    }
+    if !flags.get("debug-log").is_empty()
+        && let Some(file) = append(&debug_log_path(flags.get("debug-log"), command, id))
+    {
+        logs.sinks.push(Sink { file, format: format("debug-log-format"), level: Level::Debug });
+    }
+    if flags.is_set("alsologtostderr")
+        && let Ok(file) = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()
+    {
+        logs.sinks.push(Sink { file: file.into(), format: LogFormat::Text, level });
+    }
+    let _ = LOGS.set(logs);
+}
+
+/// Opens a log for appending; says on standard error where that fails.
+fn append(path: &PathBuf) -> Option<File> {
+    match OpenOptions::new().create(true).append(true).open(path) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            eprintln!("runsc: cannot write the log {}: {error}", path.display());
+            None
+        }
+    }
+}
+
+/// The file that a `--debug-log` value means. A value that ends in '/' is a directory.
+pub(crate) fn debug_log_path(pattern: &str, command: &str, id: &str) -> PathBuf {
+    let pattern = if pattern.ends_with('/') {
+        format!("{pattern}runsc.log.%TIMESTAMP%.%COMMAND%.txt")
+    } else {
+        pattern.to_string()
+    };
+    let now = timestamp(SystemTime::now());
+    let compact: String = now.chars().filter(char::is_ascii_digit).collect();
+    let (date, time) = compact.split_at(8.min(compact.len()));
+    let stamp = format!("{date}-{}", &time[..time.len().min(12)]);
+    let path = pattern.replace("%TIMESTAMP%", &stamp).replace("%COMMAND%", command);
+    PathBuf::from(path.replace("%ID%", id).replace("%CID%", id).replace("%TEST%", ""))
+}
+
+/// Writes one line to every log that wants its level.
+pub(crate) fn write(level: Level, message: &str) {
+    let Some(logs) = LOGS.get() else { return };
+    for sink in logs.sinks.iter().filter(|sink| sink.level >= level) {
+        let line = line(sink.format, level, message, SystemTime::now());
+        // One write per line: appending is atomic, so lines of several processes do not mix.
+        let _ = (&sink.file).write_all(line.as_bytes());
+    }
+}
+
+fn line(format: LogFormat, level: Level, message: &str, now: SystemTime) -> String {
+    let time = timestamp(now);
+    match format {
+        LogFormat::Text => format!("time=\"{time}\" level={} msg={message:?}\n", level.name()),
+        LogFormat::Json => {
+            let value = serde_json::json!({"level": level.name(), "msg": message, "time": time});
+            format!("{value}\n")
+        }
+        LogFormat::JsonKubernetes => {
+            let value = serde_json::json!({"log": message, "level": level.name(), "time": time});
+            format!("{value}\n")
+        }
+    }
+}
+
+/// RFC 3339 with nanoseconds, in UTC.
+pub(crate) fn timestamp(now: SystemTime) -> String {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = (since.as_secs() / 86400, since.as_secs() % 86400);
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        since.subsec_nanos()
+    )
+}
+
+/// The date that many days after 1970-01-01 (Hinnant's algorithm: eras of 400 years that begin in March).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+/// Logs at warning level.
+pub(crate) fn warning(message: impl AsRef<str>) {
+    write(Level::Warning, message.as_ref());
+}
+
+/// Logs at info level.
+pub(crate) fn info(message: impl AsRef<str>) {
+    write(Level::Info, message.as_ref());
+}
+
+/// Logs at debug level.
+pub(crate) fn debug(message: impl AsRef<str>) {
+    write(Level::Debug, message.as_ref());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::{Level, debug_log_path, line, timestamp};
+    use crate::flags::LogFormat;
+
+    #[test]
+    fn times_are_right() {
+        let at = |seconds| timestamp(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000000Z");
+        assert_eq!(at(1_798_761_599), "2026-12-31T23:59:59.000000000Z");
+    }
+
+    #[test]
+    fn json_lines_are_what_docker_reads() {
+        let text = line(LogFormat::Json, Level::Error, "no \"root\"\n", UNIX_EPOCH);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["level"], "error");
+        assert_eq!(value["msg"], "no \"root\"\n");
+        assert!(text.ends_with('\n') && text.matches('\n').count() == 1);
+    }
+
+    #[test]
+    fn debug_log_patterns() {
+        let path = debug_log_path("/tmp/x/", "create", "abc").display().to_string();
+        assert!(path.starts_with("/tmp/x/runsc.log.2") && path.ends_with(".create.txt"), "{path}");
+        assert_eq!(debug_log_path("/l/%ID%.%COMMAND%", "boot", "i").display().to_string(), "/l/i.boot");
+    }
+}

@@ -1,0 +1,80 @@
+//! What the host has, and how much of it a container may show its programs.
+
+use control::boot::HostPlan;
+use serde_json::Value;
+
+use crate::cgroup::parse_cpu_list;
+
+/// Bytes of memory of the host.
+pub(crate) fn total_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.map_or(1 << 30, |kib| kib << 10)
+}
+
+/// Resources whose limits a guest process inherits where the specification has none: number, as in `man 2 getrlimit`.
+const INHERITED: &[u32] = &[0, 1, 2, 3, 4, 6, 7, 8, 11, 12, 13, 14];
+
+/// The part of the host that the limits in `resources` leave.
+pub(crate) fn host_plan(resources: &Value, cpus_from_quota: bool) -> HostPlan {
+    let host_memory = total_memory();
+    let limit = resources["memory"]["limit"].as_i64().filter(|limit| *limit > 0).map(i64::unsigned_abs);
+    let total_memory = limit.map_or(host_memory, |limit| limit.min(host_memory));
+    let host_cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    let rlimits = INHERITED.iter().filter_map(|number| {
+        host::process::resource_limit(*number).ok().map(|(soft, hard)| (*number, soft, hard))
+    });
+    HostPlan {
+        total_memory,
+        memory_limited: limit.is_some_and(|limit| limit < host_memory),
+        cpu_count: cpu_count(&resources["cpu"], host_cpus, cpus_from_quota),
+        pids_limit: resources["pids"]["limit"].as_i64().filter(|limit| *limit > 0).map(i64::unsigned_abs),
+        fd_limit: host::process::resource_limit(RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard),
+        rlimits: rlimits.collect(),
+        localtime: localtime(),
+    }
+}
+
+/// Number of the limit on descriptors.
+pub(crate) const RLIMIT_NOFILE: u32 = 7;
+/// Number of the limit on core dumps.
+pub(crate) const RLIMIT_CORE: u32 = 4;
+
+/// The processors that a guest sees: those of its set, and no more than its quota is worth.
+fn cpu_count(cpu: &Value, host: u32, from_quota: bool) -> u32 {
+    let mut count = host;
+    if let Some(set) = cpu["cpus"].as_str().filter(|set| !set.is_empty()).and_then(parse_cpu_list) {
+        count = count.min(u32::try_from(set.len()).unwrap_or(u32::MAX));
+    }
+    if let (true, Some(quota)) = (from_quota, cpu["quota"].as_i64().filter(|quota| *quota > 0)) {
+        let period = cpu["period"].as_u64().filter(|period| *period > 0).unwrap_or(100_000);
+        let worth = quota.unsigned_abs().div_ceil(period);
+        count = count.min(u32::try_from(worth).unwrap_or(u32::MAX));
+    }
+    count.max(1)
+}
+
+/// The host's time zone, where its file is of a sane size.
+fn localtime() -> Vec<u8> {
+    std::fs::read("/etc/localtime").ok().filter(|zone| zone.len() <= 16 << 10).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{cpu_count, host_plan};
+
+    #[test]
+    fn limits_show() {
+        assert_eq!(cpu_count(&json!({}), 8, true), 8);
+        assert_eq!(cpu_count(&json!({"cpus": "0-2,5"}), 8, true), 4);
+        assert_eq!(cpu_count(&json!({"quota": 150_000, "period": 100_000}), 8, true), 2);
+        assert_eq!(cpu_count(&json!({"quota": 150_000, "period": 100_000}), 8, false), 8);
+        assert_eq!(cpu_count(&json!({"quota": 1000}), 8, true), 1);
+        assert_eq!(cpu_count(&json!({"quota": -1}), 8, true), 8);
+        let plan = host_plan(&json!({"memory": {"limit": 1 << 20}, "pids": {"limit": 7}}), true);
+        assert_eq!((plan.total_memory, plan.memory_limited, plan.pids_limit), (1 << 20, true, Some(7)));
+    }
+}

@@ -1,0 +1,285 @@
+//! The processes of a sandbox: how they are told what to do, made, and reached.
+
+pub(crate) mod fds;
+pub(crate) mod gofer;
+pub(crate) mod identity;
+pub(crate) mod jail;
+pub(crate) mod machine;
+pub(crate) mod overlay;
+pub(crate) mod spawn;
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use control::boot::HostUds;
+use control::network::NetworkMode;
+use control::{BootConfig, Client, ContainerConfig};
+use host::mount::Propagation;
+use host::process::{Namespaces, enter};
+use host::unix::{self, Kind};
+use oci_spec::runtime::LinuxNamespaceType;
+
+use crate::cgroup::CgroupRecord;
+use crate::console::{self, Streams};
+use crate::error::{Context, Error, Result};
+use crate::flags::Config;
+use crate::hooks::HookSet;
+use crate::logging;
+use crate::spec::Spec;
+use crate::spec::annotations::container_name;
+use crate::spec::mounts::FilePlan;
+use fds::FdTable;
+use gofer::{GoferBoot, GoferBootMount, GoferPlan};
+use identity::{IdMaps, IdRange, NOBODY};
+use jail::JailPlan;
+use spawn::{Pending, document, own_binary, spawn};
+
+/// The user id that a caller has in the sandbox's user name space, where only nobody is mapped: whatever it is
+/// outside, it shows as the overflow id.
+const PEER_UID: u32 = NOBODY;
+
+/// What the processes of one container are made from.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    /// The container's id.
+    pub(crate) id: &'a str,
+    /// The flags that hold for it.
+    pub(crate) config: &'a Config,
+    /// Its configuration.
+    pub(crate) spec: &'a Spec,
+    /// Its files.
+    pub(crate) files: &'a FilePlan,
+    /// Its cgroup.
+    pub(crate) cgroup: Option<&'a CgroupRecord>,
+    /// This binary.
+    pub(crate) binary: &'a OwnedFd,
+    /// Where the processes' own output goes.
+    pub(crate) output: &'a File,
+}
+
+/// The file that takes what our own processes print when something goes badly wrong: the panic log, the debug log, or
+/// one in the container's directory, of which the end is quoted in an error.
+pub(crate) fn output_file(dir: &Path, config: &Config, command: &str, id: &str) -> Result<File> {
+    let path = [&config.panic_log, &config.debug_log]
+        .into_iter()
+        .find(|pattern| !pattern.is_empty())
+        .map_or_else(|| dir.join("output.log"), |pattern| logging::debug_log_path(pattern, command, id));
+    File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn null() -> Result<OwnedFd> {
+    Ok(File::options().read(true).write(true).open("/dev/null").context("cannot open /dev/null")?.into())
+}
+
+/// Starts a container's gofer; also returns the sandbox's end of its socket.
+pub(crate) fn spawn_gofer(order: &Order<'_>, hooks: HookSet<'_>) -> Result<(Pending, OwnedFd)> {
+    let (ours, theirs) = unix::pair(Kind::SeqPacket).context("cannot make the gofer's socket")?;
+    let settings = &order.config.settings;
+    let mounts = order.files.gofer.iter().enumerate().map(|(index, mount)| GoferBootMount {
+        path: gofer::place(index),
+        read_only: mount.readonly,
+        shared: mount.shared,
+    });
+    let boot = GoferBoot {
+        mounts: mounts.collect(),
+        connect_sockets: matches!(settings.host_uds, HostUds::Open | HostUds::All),
+        create_sockets: matches!(settings.host_uds, HostUds::Create | HostUds::All),
+        fd_limit: order.config.fd_limit,
+    };
+    let (config, null) = (document(&boot)?, null()?);
+    let maps = user_namespace(order.spec);
+    let propagation =
+        match order.spec.oci.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref()) {
+            Some("shared" | "rshared" | "slave" | "rslave") => Propagation::Slave,
+            _ => Propagation::Private,
+        };
+    let plan = GoferPlan {
+        id: order.id,
+        binary: order.binary,
+        mounts: &order.files.gofer,
+        propagation,
+        config: config.as_fd(),
+        socket: theirs.as_fd(),
+        null: null.as_fd(),
+        log: order.output.as_fd(),
+        become_root: maps.is_some(),
+        hooks,
+    };
+    let mut spaces =
+        Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS | Namespaces::NET;
+    spaces.set(Namespaces::USER, maps.is_some());
+    let birthplace = order.cgroup.and_then(CgroupRecord::birthplace);
+    let cgroup = birthplace.as_ref().map(AsFd::as_fd);
+    let pending = spawn("gofer", spaces, cgroup, |start| gofer::enter(&plan, start))?;
+    settle(&pending, order, maps.as_ref())?;
+    Ok((pending, ours))
+}
+
+/// The maps of the configuration's user name space, where it has one with maps.
+fn user_namespace(spec: &Spec) -> Option<IdMaps> {
+    spec.namespace(LinuxNamespaceType::User)?;
+    let linux = spec.oci.linux().as_ref()?;
+    let ranges = |list: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| -> Vec<IdRange> {
+        let list = list.iter().flatten();
+        list.map(|m| IdRange { inside: m.container_id(), outside: m.host_id(), size: m.size() }).collect()
+    };
+    let maps = IdMaps { users: ranges(linux.uid_mappings()), groups: ranges(linux.gid_mappings()) };
+    (!maps.users.is_empty() && !maps.groups.is_empty()).then_some(maps)
+}
+
+/// The parent's part for a new process: its cgroup, its ids, how readily the host kills it.
+fn settle(pending: &Pending, order: &Order<'_>, maps: Option<&IdMaps>) -> Result<()> {
+    let pid = pending.process().pid();
+    if let Some(cgroup) = order.cgroup.filter(|cgroup| !cgroup.is_v2()) {
+        cgroup.add(pid)?;
+    }
+    if let Some(score) = order.spec.process()?.oom_score_adj()
+        && let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+    {
+        logging::warning(format!("oomScoreAdj {score} is not set: {error}"));
+    }
+    maps.map_or(Ok(()), |maps| pending.map_ids(maps))
+}
+
+/// What the sentry is told of a container; its descriptors are added to `fds`.
+pub(crate) fn container_config(
+    order: &Order<'_>,
+    gofer: OwnedFd,
+    streams: &Streams,
+    pass_fds: &[(i32, OwnedFd)],
+    exec_fd: Option<&OwnedFd>,
+    owns_terminal: bool,
+    fds: &mut FdTable,
+) -> Result<ContainerConfig> {
+    let copy = |fd: &OwnedFd| fd.try_clone().context("cannot pass a descriptor");
+    let mut stdio = [0; 3];
+    for (index, fd) in stdio.iter_mut().zip(&streams.fds) {
+        *index = fds.add(copy(fd)?);
+    }
+    let pass_fds =
+        pass_fds.iter().map(|(guest, fd)| Ok((*guest, fds.add(copy(fd)?)))).collect::<Result<_>>()?;
+    let exec_fd = exec_fd.map(copy).transpose()?.map(|fd| fds.add(fd));
+    let (root, mounts) = overlay::lay_over(order.files, order.config, fds)?;
+    Ok(ContainerConfig {
+        id: order.id.into(),
+        name: container_name(&order.spec.annotations),
+        spec: order.spec.json.clone(),
+        root,
+        mounts,
+        gofer_fd: Some(fds.add(gofer)),
+        stdio,
+        pass_fds,
+        exec_fd,
+        terminal: streams.terminal,
+        owns_terminal: owns_terminal && streams.terminal,
+        window: streams.window,
+        join_pid_namespace: None,
+    })
+}
+
+/// Starts a sandbox whose first container is `root`. The control socket is made in the container's directory.
+pub(crate) fn spawn_sandbox(
+    order: &Order<'_>,
+    root: ContainerConfig,
+    mut fds: FdTable,
+    socket: &Path,
+) -> Result<Pending> {
+    let config = order.config;
+    let debug_log_fd = match config.debug_log.as_str() {
+        "" => None,
+        pattern => {
+            let path = logging::debug_log_path(pattern, "boot", order.id);
+            let file = File::options().create(true).append(true).open(&path);
+            Some(fds.add(file.with_context(|| format!("cannot write the debug log {}", path.display()))?))
+        }
+    };
+    let control = console::listen(socket)
+        .with_context(|| format!("cannot make the control socket {}", socket.display()))?;
+    let terminal = root.owns_terminal.then_some(root.stdio[0]);
+    let boot = BootConfig {
+        sandbox_id: order.id.into(),
+        settings: config.settings.clone(),
+        host: machine::host_plan(order.spec.resources(), config.cpus_from_quota),
+        network: config.network,
+        root,
+        peer_uid: PEER_UID,
+        donated_fds: fds.len(),
+        debug_log_fd,
+        panic_log_fd: None,
+        user_log_fd: None,
+    };
+    let (document, null) = (document(&boot)?, null()?);
+    let donated = fds.borrowed();
+    let plan = JailPlan {
+        id: order.id,
+        binary: order.binary,
+        log: order.output.as_fd(),
+        null: null.as_fd(),
+        config: document.as_fd(),
+        control: control.as_fd(),
+        donated: &donated,
+        terminal: terminal.and_then(|index| donated.get(index as usize).copied()),
+    };
+    let join = order
+        .spec
+        .namespace(LinuxNamespaceType::Network)
+        .flatten()
+        .filter(|_| config.network != NetworkMode::None);
+    let mut spaces =
+        Namespaces::USER | Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS;
+    let shares_host = config.network == NetworkMode::Host || join.is_some();
+    spaces.set(Namespaces::NET, !shares_host);
+    let maps = IdMaps::nobody();
+    let birthplace = order.cgroup.and_then(CgroupRecord::birthplace);
+    let cgroup = birthplace.as_ref().map(AsFd::as_fd);
+    let visit = join.as_deref().map(NetworkVisit::start).transpose()?;
+    let pending = spawn("sandbox", spaces, cgroup, |start| jail::enter(&plan, start))?;
+    drop(visit);
+    settle(&pending, order, Some(&maps))?;
+    Ok(pending)
+}
+
+/// This process in another network name space; back in its own on drop.
+#[derive(Debug)]
+struct NetworkVisit {
+    home: File,
+}
+
+impl NetworkVisit {
+    fn start(path: &Path) -> Result<Self> {
+        let home = File::open("/proc/self/ns/net").context("cannot open our own network name space")?;
+        let what = || format!("cannot join the network name space {}", path.display());
+        let there = File::open(path).with_context(what)?;
+        enter(there.as_fd(), Namespaces::NET).with_context(what)?;
+        Ok(Self { home })
+    }
+}
+
+impl Drop for NetworkVisit {
+    fn drop(&mut self) {
+        if let Err(errno) = enter(self.home.as_fd(), Namespaces::NET) {
+            logging::warning(format!("cannot return to our own network name space: {errno}"));
+        }
+    }
+}
+
+/// This binary, for the children.
+pub(crate) fn binary() -> Result<OwnedFd> {
+    own_binary()
+}
+
+/// Connects to a sandbox.
+pub(crate) fn connect(socket: &Path, id: &str) -> Result<Client> {
+    match console::connect(socket) {
+        Ok(connection) => Ok(Client::new(connection)),
+        Err(abi::Errno::ECONNREFUSED | abi::Errno::ENOENT) => Err(Error::new(format!(
+            "container \"{id}\" is not running: container not running: its sandbox is gone"
+        ))),
+        Err(errno) => Err(Error::new(format!("cannot reach the sandbox of container \"{id}\": {errno}"))),
+    }
+}

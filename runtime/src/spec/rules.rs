@@ -1,0 +1,286 @@
+//! What the form alone does not say: names that must be known, paths that must be absolute, numbers that must fit
+//! each other. Names that only a newer kernel or specification knows are taken out with a warning, so that one of them
+//! does not make a whole configuration unusable.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::names::{ACTIONS, CAPABILITIES, NAMESPACES, OPERATORS, RLIMITS};
+use super::shape::{Findings, shown};
+
+/// The longest host name that Linux takes.
+const MAX_HOSTNAME: usize = 64;
+/// Mount types that concern a container.
+const MAX_MOUNTS: usize = 4096;
+
+/// Checks a whole configuration, and takes out what is not known.
+pub(super) fn check_config(config: &mut Value, findings: &mut Findings) {
+    check_version(config, findings);
+    if config.get("root").is_none_or(Value::is_null) {
+        findings.problem("$.root", "it is missing: a container needs a root file system");
+    } else if text(&config["root"]["path"]).is_some_and(str::is_empty) {
+        findings.problem("$.root.path", "it is empty");
+    }
+    match config.get_mut("process") {
+        None | Some(Value::Null) => findings.problem("$.process", "it is missing: there is nothing to run"),
+        Some(process) => check_process(process, "$.process", findings),
+    }
+    for name in ["hostname", "domainname"] {
+        if text(&config[name]).is_some_and(|name| name.len() > MAX_HOSTNAME) {
+            findings.problem(&format!("$.{name}"), format!("it is longer than {MAX_HOSTNAME} bytes"));
+        }
+    }
+    check_mounts(config, findings);
+    check_hooks(config, findings);
+    if let Some(linux) = config.get_mut("linux").filter(|linux| linux.is_object()) {
+        check_linux(linux, findings);
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    value.as_str()
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn check_version(config: &Value, findings: &mut Findings) {
+    let Some(version) = text(&config["ociVersion"]) else { return };
+    if !version.starts_with("1.") {
+        findings.problem("$.ociVersion", format!("version \"{version}\" is not 1.x, which is what we speak"));
+    }
+}
+
+/// Checks a process, and takes out what is not known.
+pub(super) fn check_process(process: &mut Value, path: &str, findings: &mut Findings) {
+    let Some(object) = process.as_object() else { return };
+    match object.get("args").and_then(Value::as_array) {
+        Some(args) if args.is_empty() => {
+            findings.problem(&format!("{path}.args"), "it is empty: there is nothing to run");
+        }
+        Some(args) if args[0].as_str() == Some("") => {
+            findings.problem(&format!("{path}.args[0]"), "the program's name is empty");
+        }
+        _ => {}
+    }
+    if let Some(cwd) = object.get("cwd").and_then(Value::as_str)
+        && !cwd.starts_with('/')
+    {
+        let advice = "it must be an absolute path in the container, such as \"/\"";
+        findings.problem(&format!("{path}.cwd"), format!("\"{cwd}\": {advice}"));
+    }
+    for (index, entry) in list(process, "env").iter().enumerate() {
+        if entry.as_str().is_some_and(|entry| !entry.contains('=')) {
+            findings.warning(&format!("{path}.env[{index}]"), format!("{} has no '='", shown(entry)));
+        }
+    }
+    check_rlimits(process, path, findings);
+    if let Some(capabilities) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
+        for (set, names) in capabilities {
+            keep_known(names, CAPABILITIES, &format!("{path}.capabilities.{set}"), "capability", findings);
+        }
+    }
+}
+
+/// Removes from a list of names those that are not in `known`.
+fn keep_known(names: &mut Value, known: &[&str], path: &str, what: &str, findings: &mut Findings) {
+    let Some(names) = names.as_array_mut() else { return };
+    let mut index = 0;
+    names.retain(|name| {
+        let keep = name.as_str().is_none_or(|name| known.contains(&name));
+        if !keep {
+            findings
+                .warning(&format!("{path}[{index}]"), format!("unknown {what} {} is ignored", shown(name)));
+        }
+        index += 1;
+        keep
+    });
+}
+
+fn check_rlimits(process: &mut Value, path: &str, findings: &mut Findings) {
+    let Some(limits) = process.get_mut("rlimits").and_then(Value::as_array_mut) else { return };
+    let (mut seen, mut index) = (BTreeSet::new(), 0);
+    limits.retain(|limit| {
+        let here = format!("{path}.rlimits[{index}]");
+        index += 1;
+        let Some(name) = limit["type"].as_str() else { return true };
+        if !RLIMITS.contains(&name) {
+            findings.warning(&here, format!("unknown limit \"{name}\" is ignored"));
+            return false;
+        }
+        if !seen.insert(name.to_string()) {
+            findings.problem(&here, format!("limit \"{name}\" is there twice"));
+        }
+        if let (Some(soft), Some(hard)) = (limit["soft"].as_u64(), limit["hard"].as_u64())
+            && soft > hard
+        {
+            findings.problem(&here, format!("the soft limit {soft} is above the hard limit {hard}"));
+        }
+        true
+    });
+}
+
+fn check_mounts(config: &Value, findings: &mut Findings) {
+    let mounts = list(config, "mounts");
+    if mounts.len() > MAX_MOUNTS {
+        findings.problem("$.mounts", format!("{} mounts are more than {MAX_MOUNTS}", mounts.len()));
+    }
+    for (index, mount) in mounts.iter().enumerate() {
+        let path = format!("$.mounts[{index}]");
+        let destination = text(&mount["destination"]).unwrap_or("/");
+        if destination.is_empty() {
+            findings.problem(&format!("{path}.destination"), "it is empty");
+        } else if !destination.starts_with('/') {
+            // runc takes it as below the root, with a warning; so do we.
+            findings.warning(
+                &format!("{path}.destination"),
+                format!("\"{destination}\" is taken as below \"/\""),
+            );
+        }
+        let bind = super::mounts::is_bind(mount);
+        if bind && text(&mount["source"]).is_none_or(str::is_empty) {
+            findings.problem(&format!("{path}.source"), "it is missing: a bind mount needs a source");
+        }
+    }
+}
+
+fn check_hooks(config: &Value, findings: &mut Findings) {
+    let Some(hooks) = config.get("hooks").and_then(Value::as_object) else { return };
+    for (stage, hooks) in hooks {
+        for (index, hook) in hooks.as_array().map_or(&[][..], Vec::as_slice).iter().enumerate() {
+            let path = format!("$.hooks.{stage}[{index}].path");
+            if text(&hook["path"]).is_some_and(|program| !program.starts_with('/')) {
+                findings.problem(&path, format!("{}: it must be an absolute path", shown(&hook["path"])));
+            }
+        }
+    }
+}
+
+fn check_linux(linux: &mut Value, findings: &mut Findings) {
+    check_namespaces(linux, findings);
+    for name in ["uidMappings", "gidMappings"] {
+        check_mappings(list(linux, name), &format!("$.linux.{name}"), findings);
+    }
+    for name in ["maskedPaths", "readonlyPaths"] {
+        for (index, path) in list(linux, name).iter().enumerate() {
+            if text(path).is_some_and(|path| !path.starts_with('/')) {
+                findings
+                    .problem(&format!("$.linux.{name}[{index}]"), format!("{} is not absolute", shown(path)));
+            }
+        }
+    }
+    if let Some(how) = linux["rootfsPropagation"].as_str() {
+        let known =
+            ["", "shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"];
+        if !known.contains(&how) {
+            findings.problem("$.linux.rootfsPropagation", format!("\"{how}\" is not a kind of propagation"));
+        }
+    }
+    if let Some(resources) = linux.get("resources") {
+        check_resources(resources, "$.linux.resources", findings);
+    }
+    if linux.get("seccomp").is_some_and(Value::is_object) {
+        check_seccomp(&mut linux["seccomp"], findings);
+    }
+}
+
+fn check_namespaces(linux: &mut Value, findings: &mut Findings) {
+    let Some(spaces) = linux.get_mut("namespaces").and_then(Value::as_array_mut) else { return };
+    let (mut seen, mut index) = (BTreeSet::new(), 0);
+    spaces.retain(|space| {
+        let path = format!("$.linux.namespaces[{index}]");
+        index += 1;
+        let Some(kind) = space["type"].as_str() else { return true };
+        if !NAMESPACES.contains(&kind) {
+            findings.warning(&path, format!("unknown name space \"{kind}\" is ignored"));
+            return false;
+        }
+        if !seen.insert(kind.to_string()) {
+            findings.problem(&path, format!("name space \"{kind}\" is there twice"));
+        }
+        if text(&space["path"]).is_some_and(|path| !path.is_empty() && !path.starts_with('/')) {
+            findings.problem(&format!("{path}.path"), format!("{} is not absolute", shown(&space["path"])));
+        }
+        true
+    });
+    let mapped = !list(linux, "uidMappings").is_empty() || !list(linux, "gidMappings").is_empty();
+    if mapped && !seen.contains("user") {
+        findings.problem(
+            "$.linux.uidMappings",
+            "there is no \"user\" among $.linux.namespaces for these mappings",
+        );
+    }
+}
+
+fn check_mappings(mappings: &[Value], path: &str, findings: &mut Findings) {
+    let mut ranges: Vec<(u64, u64, usize)> = Vec::new();
+    for (index, mapping) in mappings.iter().enumerate() {
+        let (Some(start), Some(size)) = (mapping["containerID"].as_u64(), mapping["size"].as_u64()) else {
+            continue;
+        };
+        if size == 0 {
+            findings.problem(&format!("{path}[{index}].size"), "it is 0");
+        }
+        if let Some((.., other)) = ranges.iter().find(|(from, to, _)| start < *to && *from < start + size) {
+            findings.problem(&format!("{path}[{index}]"), format!("it overlaps with [{other}]"));
+        }
+        ranges.push((start, start + size, index));
+    }
+}
+
+/// Checks limits.
+pub(super) fn check_resources(resources: &Value, path: &str, findings: &mut Findings) {
+    let (memory, cpu) = (&resources["memory"], &resources["cpu"]);
+    if let (Some(limit), Some(swap)) = (memory["limit"].as_i64(), memory["swap"].as_i64())
+        && swap > 0
+        && limit > swap
+    {
+        let what = format!("memory with swap ({swap}) is less than memory alone ({limit})");
+        findings.problem(&format!("{path}.memory.swap"), what);
+    }
+    if cpu["period"].as_u64().is_some_and(|period| period != 0 && !(1000..=1_000_000).contains(&period)) {
+        findings.problem(&format!("{path}.cpu.period"), "it is not between 1000 and 1000000 microseconds");
+    }
+    if cpu["quota"].as_i64().is_some_and(|quota| quota > 0 && quota < 1000) {
+        findings.problem(&format!("{path}.cpu.quota"), "it is less than 1000 microseconds");
+    }
+    for name in ["cpus", "mems"] {
+        if let Some(set) = cpu[name].as_str()
+            && !set.is_empty()
+            && crate::cgroup::parse_cpu_list(set).is_none()
+        {
+            findings.problem(&format!("{path}.cpu.{name}"), format!("\"{set}\" is not a list such as 0-2,7"));
+        }
+    }
+    for key in resources["unified"].as_object().into_iter().flat_map(serde_json::Map::keys) {
+        if key.contains('/') || key.starts_with('.') || !key.contains('.') {
+            findings
+                .problem(&format!("{path}.unified"), format!("\"{key}\" is not the name of a cgroup file"));
+        }
+    }
+}
+
+fn check_seccomp(seccomp: &mut Value, findings: &mut Findings) {
+    let path = "$.linux.seccomp";
+    let action = |value: &Value, path: &str, findings: &mut Findings| {
+        if text(value).is_some_and(|action| !ACTIONS.contains(&action)) {
+            findings.problem(path, format!("unknown action {}", shown(value)));
+        }
+    };
+    action(&seccomp["defaultAction"], &format!("{path}.defaultAction"), findings);
+    for (index, call) in list(seccomp, "syscalls").iter().enumerate() {
+        action(&call["action"], &format!("{path}.syscalls[{index}].action"), findings);
+        for (argument, check) in list(call, "args").iter().enumerate() {
+            if text(&check["op"]).is_some_and(|op| !OPERATORS.contains(&op)) {
+                let here = format!("{path}.syscalls[{index}].args[{argument}].op");
+                findings.problem(&here, format!("unknown operator {}", shown(&check["op"])));
+            }
+        }
+    }
+    if let Some(names) = seccomp.get_mut("architectures") {
+        let known = super::names::ARCHITECTURES;
+        keep_known(names, known, &format!("{path}.architectures"), "architecture", findings);
+    }
+}
