@@ -11,18 +11,26 @@ use crate::base::hash::{Key, Random, Sip};
 use crate::base::time::{Clock, Instant};
 use crate::base::wheel::Wheel;
 use crate::buf::Pool;
+use crate::ip::fragment::Reassembly;
+use crate::ip::icmp_error::RateLimit;
+use crate::ip::neighbour::NeighbourTable;
+use crate::ip::pmtu::PmtuCache;
 use crate::ip::route::{RouteKind, RouteTable};
+use crate::link::device::TxFrame;
 use crate::link::nic::Nic;
+use crate::socket::packet::PacketCore;
+use crate::socket::ping::PingCore;
 use crate::socket::ports::{Ports, Sharing};
+use crate::socket::raw::RawCore;
 use crate::socket::udp::UdpCore;
 use crate::tcp::socket::TcpCore;
 use crate::tcp::table::ConnTable;
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hasher;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Hears when the stack's next deadline has moved forward.
@@ -36,6 +44,14 @@ pub trait TimerWaker: Send + Sync {
 pub(crate) enum Timer {
     Tcp(Weak<TcpCore>),
     TimeWait,
+    Neighbours,
+    Fragments,
+    /// An address is being checked; this many probes are left.
+    Duplicate(u32, Ipv6Addr, u8),
+    /// Ask an interface's link for routers; this many questions are left.
+    RouterSolicit(u32, u8),
+    /// Addresses or routers may have expired.
+    Addresses,
 }
 
 /// Where packets to an address go.
@@ -98,6 +114,19 @@ pub(crate) struct Core {
     pub(crate) tcp_ports: Ports<TcpCore>,
     pub(crate) tcp: ConnTable,
     pub(crate) udp_ports: Ports<UdpCore>,
+    pub(crate) neighbours: Mutex<NeighbourTable>,
+    pub(crate) fragments: Mutex<Reassembly>,
+    pub(crate) pmtu: Mutex<PmtuCache>,
+    pub(crate) icmp_limit: Mutex<RateLimit>,
+    /// Until when routers that advertised themselves may be used.
+    pub(crate) router_until: Mutex<HashMap<(u32, Ipv6Addr), Instant, Key>>,
+    /// Packets that this host sent to itself and has not received yet.
+    pub(crate) backlog: Mutex<VecDeque<(Arc<Nic>, TxFrame)>>,
+    pub(crate) ping_ports: Ports<PingCore>,
+    pub(crate) raw: RwLock<Vec<Arc<RawCore>>>,
+    pub(crate) taps: RwLock<Vec<Arc<PacketCore>>>,
+    /// How many packet sockets see the loopback interface.
+    pub(crate) loopback_taps: AtomicU32,
     wheel: Mutex<Wheel<Timer>>,
     waker: OnceLock<Arc<dyn TimerWaker>>,
     next_id: AtomicU64,
@@ -129,6 +158,16 @@ impl Core {
             tcp_ports: Ports::new(Sharing::Stream, table_key),
             tcp: ConnTable::new(key()),
             udp_ports: Ports::new(Sharing::Datagram, table_key),
+            neighbours: Mutex::new(NeighbourTable::new(table_key)),
+            fragments: Mutex::new(Reassembly::new(table_key)),
+            pmtu: Mutex::new(PmtuCache::new(table_key)),
+            icmp_limit: Mutex::new(RateLimit::new(now)),
+            router_until: Mutex::new(HashMap::with_hasher(table_key)),
+            backlog: Mutex::new(VecDeque::new()),
+            ping_ports: Ports::new(Sharing::Stream, table_key),
+            raw: RwLock::new(Vec::new()),
+            taps: RwLock::new(Vec::new()),
+            loopback_taps: AtomicU32::new(0),
             wheel: Mutex::new(Wheel::new(now)),
             waker: OnceLock::new(),
             next_id: AtomicU64::new(1),
@@ -351,7 +390,12 @@ impl Core {
             .or_else(|| nic.source_for(to, self.now()))
             .or_else(|| self.foreign_source(to))
             .ok_or(if to.is_ipv4() { Error::NetUnreachable } else { Error::AddrNotAvailable })?;
-        let mtu = nic.mtu();
+        let mut mtu = nic.mtu();
+        if kind == PathKind::Unicast
+            && let Some(learnt) = self.pmtu.lock().get(to, self.now())
+        {
+            mtu = mtu.min(learnt);
+        }
         Ok(Path { nic, source, next_hop: gateway.unwrap_or(to), kind, mtu })
     }
 
@@ -359,6 +403,11 @@ impl Core {
     fn foreign_source(&self, to: IpAddr) -> Option<IpAddr> {
         let nics = self.nics.read();
         nics.iter().filter(|nic| !nic.is_loopback()).find_map(|nic| nic.source_for(to, self.now()))
+    }
+
+    /// Whether somebody looks at packets on the loopback interface, so that they must exist.
+    pub(crate) fn is_loopback_observed(&self) -> bool {
+        self.loopback_taps.load(Ordering::Relaxed) > 0
     }
 
     /// Whether a socket of this host has joined `group` on an interface.

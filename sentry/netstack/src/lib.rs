@@ -20,20 +20,26 @@ mod tcp;
 
 pub use base::addr::{Family, Prefix};
 pub use base::config::{BufferSizes, Config, Congestion, Ecn};
-pub use base::counters::{self, Counter, Counters};
+pub use base::counters::{Counter, Counters};
 pub use base::error::{Error, Result};
 pub use base::io::{Discard, Sink, SinkFn, Source, SourceFn};
 pub use base::ready::{Observer, Readiness};
 pub use base::time::{Clock, Instant, ManualClock};
 pub use core::TimerWaker;
+pub use ip::neighbour::{Neighbour, NeighbourState};
 pub use ip::route::{Route, RouteKind};
 pub use link::device::{Device, Offloads, RxMeta, TxFrame, TxMeta};
 pub use link::nic::{AddrState, IfAddr, Mac, Nic, NicConfig, NicKind, NicStats};
 pub use socket::SocketSummary;
-pub use socket::message::{ErrorOrigin, ExtendedError, PacketInfo, Received, RecvFlags, SendFlags, SendMeta};
+pub use socket::message::{
+    ErrorOrigin, ExtendedError, LinkAddr, PacketInfo, Received, RecvFlags, SendFlags, SendMeta,
+};
 pub use socket::options::{
     BaseOptions, Ip4Options, Ip6Options, Membership, MtuDiscover, Options, TcpOptions, Timestamps,
 };
+pub use socket::packet::{PacketKind, PacketSocket};
+pub use socket::ping::PingSocket;
+pub use socket::raw::RawSocket;
 pub use socket::udp::{Shutdown, UdpSocket};
 pub use stack::Stack;
 pub use tcp::info::TcpInfo;

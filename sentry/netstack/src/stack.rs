@@ -6,9 +6,14 @@ use crate::base::counters::Counters;
 use crate::base::error::{Error, Result};
 use crate::base::time::{Clock, Instant};
 use crate::core::{Core, Timer, TimerWaker};
+use crate::ip::neighbour::{Neighbour, NeighbourState};
 use crate::ip::route::Route;
-use crate::link::nic::{IfAddr, Nic, NicConfig, NicKind};
+use crate::link::device::RxMeta;
+use crate::link::nic::{IfAddr, Mac, Nic, NicConfig, NicKind};
 use crate::socket::SocketSummary;
+use crate::socket::packet::{PacketKind, PacketSocket};
+use crate::socket::ping::PingSocket;
+use crate::socket::raw::RawSocket;
 use crate::socket::udp::UdpSocket;
 use crate::tcp::socket::TcpSocket;
 use crate::tcp::state::TcpState;
@@ -77,8 +82,49 @@ impl Stack {
                     }
                 }
                 Timer::TimeWait => self.core.expire_time_wait(now),
+                Timer::Neighbours => self.core.advance_neighbours(now),
+                Timer::Fragments => self.core.expire_fragments(),
+                Timer::Duplicate(index, ip, left) => {
+                    if let Some(nic) = self.core.nic(index) {
+                        self.core.probe_duplicate(&nic, ip, left);
+                    }
+                }
+                Timer::RouterSolicit(index, left) => {
+                    if let Some(nic) = self.core.nic(index) {
+                        self.core.router_solicitation(&nic, left);
+                    }
+                }
+                Timer::Addresses => self.core.expire_addresses(),
             }
         }
+        self.core.run_backlog();
+    }
+
+    /// A frame arrives on an interface: from the Ethernet header on, or a bare packet where the interface has none.
+    /// Called from any thread.
+    pub fn receive(&self, nic: &Arc<Nic>, frame: &[u8], meta: RxMeta) {
+        self.core.receive(nic, frame, meta);
+    }
+
+    /// The neighbour table.
+    #[must_use]
+    pub fn neighbours(&self) -> Vec<Neighbour> {
+        self.core.neighbours.lock().all()
+    }
+
+    /// Sets a neighbour by hand.
+    pub fn set_neighbour(&self, interface: u32, ip: IpAddr, mac: Mac, state: NeighbourState) -> Result<()> {
+        let nic = self.core.nic(interface).ok_or(Error::NoDevice)?;
+        let now = self.core.now();
+        let waiting = self.core.neighbours.lock().set((interface, ip), mac, state, now);
+        self.core.send_waiting(&nic, mac, waiting);
+        self.core.schedule_neighbours(now);
+        Ok(())
+    }
+
+    /// Removes a neighbour.
+    pub fn remove_neighbour(&self, interface: u32, ip: IpAddr) -> Result<()> {
+        if self.core.neighbours.lock().remove((interface, ip)) { Ok(()) } else { Err(Error::NoEntry) }
     }
 
     /// Adds an interface, down and without addresses; loopback gets its addresses at once. Names are unique.
@@ -107,7 +153,7 @@ impl Stack {
         let nic = self.add_nic(NicConfig {
             name: "lo".into(),
             kind: NicKind::Loopback,
-            mac: crate::link::nic::Mac::default(),
+            mac: Mac::default(),
             mtu: 65_536,
             device: None,
         })?;
@@ -140,11 +186,16 @@ impl Stack {
         Ok(())
     }
 
-    /// Switches an interface on or off. Off, its routes go.
-    pub fn set_up(&self, nic: &Nic, up: bool) {
+    /// Switches an interface on or off. Off, its routes and neighbours go. On, an Ethernet interface takes a link-local
+    /// IPv6 address and asks for routers.
+    pub fn set_up(&self, nic: &Arc<Nic>, up: bool) {
+        let was_up = nic.is_up();
         nic.set_up(up);
         if !up {
             self.core.routes.write().remove_all(|route| route.interface == nic.index);
+            self.core.neighbours.lock().remove_interface(nic.index);
+        } else if !was_up {
+            self.core.start_ipv6(nic);
         }
     }
 
@@ -235,6 +286,24 @@ impl Stack {
         UdpSocket::new(&self.core, family)
     }
 
+    /// A ping socket.
+    #[must_use]
+    pub fn ping_socket(&self, family: Family) -> PingSocket {
+        PingSocket::new(&self.core, family)
+    }
+
+    /// A raw socket of an IP protocol. The caller has checked CAP_NET_RAW.
+    #[must_use]
+    pub fn raw_socket(&self, family: Family, protocol: u8) -> RawSocket {
+        RawSocket::new(&self.core, family, protocol)
+    }
+
+    /// A packet socket; protocol 0 receives nothing until it is bound. The caller has checked CAP_NET_RAW.
+    #[must_use]
+    pub fn packet_socket(&self, kind: PacketKind, protocol: u16) -> PacketSocket {
+        PacketSocket::new(&self.core, kind, protocol)
+    }
+
     /// Every TCP socket that is connected or listens, and every TIME-WAIT, for `/proc/net/tcp` and sock_diag.
     #[must_use]
     pub fn tcp_sockets(&self) -> Vec<SocketSummary> {
@@ -269,5 +338,8 @@ impl Drop for Stack {
         self.core.tcp.clear();
         self.core.tcp_ports.clear();
         self.core.udp_ports.clear();
+        self.core.ping_ports.clear();
+        self.core.raw.write().clear();
+        self.core.taps.write().clear();
     }
 }

@@ -1,27 +1,304 @@
-//! Packets that leave (being built up).
+//! Packets that leave: network and link headers, fragmentation, the neighbour's address, the device.
 
+use super::neighbour::Resolution;
+use super::packet::{put16, put32};
+use super::{arp, checksum};
 use crate::base::addr::Family;
 use crate::base::error::{Error, Result};
-use crate::core::{Core, PathKind};
-use crate::socket::ports::Arrival;
-use crate::socket::udp::deliver::Cast;
-use crate::socket::udp::send::Outgoing;
+use crate::core::{Core, Path, PathKind};
+use crate::link::device::{TxFrame, TxMeta};
+use crate::link::nic::{Mac, Nic, NicKind};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Length of an Ethernet header.
+pub(crate) const ETHERNET: usize = 14;
+/// Room for all headers below the transport's that are ever written in place.
+pub(crate) const HEADROOM: usize = ETHERNET + 40;
+
+/// The network header of a packet to send.
+#[derive(Clone, Debug)]
+pub(crate) struct IpHeader<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    /// Set DF (IPv4).
+    pub(crate) dont_fragment: bool,
+    /// Cut into fragments here if it is too long; else that is `EMSGSIZE`.
+    pub(crate) may_fragment: bool,
+    /// IPv4 options or IPv6 extension headers (a complete hop-by-hop header).
+    pub(crate) options: &'a [u8],
+}
+
+/// What a transport protocol's checksum is: where the field lies, and whether the device may complete it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checksum {
+    /// Offset of the field in the segment.
+    pub(crate) offset: usize,
+}
 
 impl Core {
-    /// Whether somebody looks at packets on the loopback interface, so that they must exist.
-    pub(crate) fn is_loopback_observed(&self) -> bool {
-        false
+    /// Sends a transport segment, which starts at `HEADROOM` in `data` with its checksum field zero.
+    pub(crate) fn ip_send(
+        &self,
+        header: &IpHeader<'_>,
+        mut data: Vec<u8>,
+        checksum: Option<Checksum>,
+        mut meta: TxMeta,
+    ) -> Result<()> {
+        let nic = &header.path.nic;
+        let segment_len = data.len() - HEADROOM;
+        let family = Family::of(header.to);
+        let ip_len = family.header_len() + header.options.len();
+        let mtu = header.path.mtu as usize;
+        let too_long = meta.gso_size == 0 && ip_len + segment_len > mtu;
+        if too_long && !header.may_fragment {
+            return Err(Error::MessageSize);
+        }
+        if let Some(Checksum { offset }) = checksum {
+            let pseudo = checksum::pseudo(header.from, header.to, header.protocol, segment_len);
+            let offload =
+                !too_long && header.options.is_empty() && (nic.offloads.tx_checksum || meta.gso_size != 0);
+            let field = HEADROOM + offset;
+            if offload || nic.is_loopback() {
+                put16(&mut data, field, pseudo);
+                let link = if nic.kind == NicKind::Ethernet { ETHERNET } else { 0 };
+                meta.checksum = Some(((link + ip_len) as u16, offset as u16));
+            } else {
+                let sum = checksum::add(pseudo, checksum::sum(&data[HEADROOM..]));
+                put16(&mut data, field, transport_checksum(header.protocol, sum));
+            }
+        }
+        if too_long {
+            return self.send_fragments(header, &data[HEADROOM..]);
+        }
+        let (start, data) = if header.options.is_empty() {
+            (HEADROOM, data)
+        } else {
+            let mut longer = vec![0; HEADROOM];
+            longer.extend_from_slice(header.options);
+            longer.extend_from_slice(&data[HEADROOM..]);
+            // The options stand between the fixed header and the segment.
+            (HEADROOM, longer)
+        };
+        self.send_headed(header, TxFrame { data, start, meta }, None)
     }
 
-    pub(crate) fn udp_transmit(&self, out: &Outgoing, data: Vec<u8>) -> Result<()> {
-        let interface = out.path.nic.index;
-        if out.path.kind == PathKind::Multicast && out.loops_back && self.has_group(interface, out.to.ip) {
-            let datagram = self.local_datagram(out, data, interface);
-            let arrival = Arrival { to: out.to, from: out.from, device: interface };
-            self.udp_deliver(&arrival, Cast::Multicast, datagram);
-            return Ok(());
+    /// Writes the network header before `frame.start` and passes the packet to the link.
+    fn send_headed(
+        &self,
+        header: &IpHeader<'_>,
+        mut frame: TxFrame,
+        fragment: Option<(u16, u16)>,
+    ) -> Result<()> {
+        let family = Family::of(header.to);
+        let len = frame.data.len() - frame.start;
+        frame.start -= family.header_len();
+        let place = &mut frame.data[frame.start..];
+        match (header.from, header.to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                let header_len = 20 + header.options.len();
+                place[0] = 0x40 | (header_len / 4) as u8;
+                place[1] = header.tos;
+                // A segment for the device to cut may be longer than the field; it is then ignored.
+                put16(place, 2, u16::try_from(len + 20).unwrap_or(0));
+                let (id, bits) = fragment.unwrap_or_else(|| {
+                    let id =
+                        if header.dont_fragment && frame.meta.gso_size == 0 { 0 } else { self.next_ip_id() };
+                    (id, if header.dont_fragment { 0x4000 } else { 0 })
+                });
+                put16(place, 4, id);
+                put16(place, 6, bits);
+                place[8] = header.ttl;
+                place[9] = header.protocol;
+                put16(place, 10, 0);
+                place[12..16].copy_from_slice(&from.octets());
+                place[16..20].copy_from_slice(&to.octets());
+                let sum = !checksum::sum(&place[..header_len.min(place.len())]);
+                put16(place, 10, sum);
+                self.counters.ip.out_requests.inc();
+                self.counters.ip_ext.out_octets.add(len as u64 + 20);
+                self.count_cast(header.path.kind, len + 20);
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                put32(place, 0, 0x6000_0000 | u32::from(header.tos) << 20 | self.flow_label(header));
+                put16(place, 4, u16::try_from(len).unwrap_or(0));
+                // With options, their header names the protocol that follows.
+                place[6] = if header.options.is_empty() {
+                    header.protocol
+                } else {
+                    super::packet::protocol::HOP_BY_HOP
+                };
+                place[7] = header.ttl;
+                place[8..24].copy_from_slice(&from.octets());
+                place[24..40].copy_from_slice(&to.octets());
+                self.counters.ip6.out_requests.inc();
+                self.counters.ip6.out_octets.add(len as u64 + 40);
+                if header.path.kind == PathKind::Multicast {
+                    self.counters.ip6.out_mcast_pkts.inc();
+                }
+            }
+            _ => return Err(Error::Invalid),
         }
-        let _ = (out.discover, out.no_checksum, out.device, Family::of(out.to.ip));
-        if out.path.nic.is_loopback() { Ok(()) } else { Err(Error::NetUnreachable) }
+        self.link_output(header.path, header.to, frame)
+    }
+
+    fn count_cast(&self, kind: PathKind, len: usize) {
+        match kind {
+            PathKind::Multicast => {
+                self.counters.ip_ext.out_mcast_pkts.inc();
+                self.counters.ip_ext.out_mcast_octets.add(len as u64);
+            }
+            PathKind::Broadcast => {
+                self.counters.ip_ext.out_bcast_pkts.inc();
+                self.counters.ip_ext.out_bcast_octets.add(len as u64);
+            }
+            PathKind::Local | PathKind::Unicast => {}
+        }
+    }
+
+    fn next_ip_id(&self) -> u16 {
+        self.random.next_u32() as u16
+    }
+
+    /// A flow label that is the same for all packets between two addresses.
+    fn flow_label(&self, header: &IpHeader<'_>) -> u32 {
+        use std::hash::{Hash, Hasher};
+        let mut sip = self.hasher();
+        (header.from, header.to, header.protocol).hash(&mut sip);
+        (sip.finish() & 0xf_ffff) as u32
+    }
+
+    /// Cuts a segment into fragments.
+    fn send_fragments(&self, header: &IpHeader<'_>, segment: &[u8]) -> Result<()> {
+        let family = Family::of(header.to);
+        let extra = if family == Family::V6 { 8 } else { header.options.len() };
+        let room = (header.path.mtu as usize).saturating_sub(family.header_len() + extra) & !7;
+        if room == 0 {
+            return Err(Error::MessageSize);
+        }
+        let id = self.random.next_u32();
+        for (index, part) in segment.chunks(room).enumerate() {
+            let offset = index * room;
+            let is_more = offset + part.len() < segment.len();
+            let mut data = vec![0; HEADROOM];
+            let fragment = if family == Family::V6 {
+                let field = offset as u16 | u16::from(is_more);
+                data.extend_from_slice(&[header.protocol, 0]);
+                data.extend_from_slice(&field.to_be_bytes());
+                data.extend_from_slice(&id.to_be_bytes());
+                None
+            } else {
+                data.extend_from_slice(header.options);
+                Some((id as u16, (offset / 8) as u16 | if is_more { 0x2000 } else { 0 }))
+            };
+            data.extend_from_slice(part);
+            let protocol =
+                if family == Family::V6 { super::packet::protocol::FRAGMENT } else { header.protocol };
+            let whole = IpHeader {
+                protocol,
+                options: if family == Family::V6 { &[] } else { header.options },
+                ..header.clone()
+            };
+            self.send_headed(&whole, TxFrame { data, start: HEADROOM, meta: TxMeta::default() }, fragment)?;
+            match family {
+                Family::V4 => self.counters.ip.frag_creates.inc(),
+                Family::V6 => self.counters.ip6.frag_creates.inc(),
+            }
+        }
+        match family {
+            Family::V4 => self.counters.ip.frag_oks.inc(),
+            Family::V6 => self.counters.ip6.frag_oks.inc(),
+        }
+        Ok(())
+    }
+
+    /// Passes a packet with its network header to the link.
+    pub(crate) fn link_output(&self, path: &Path, to: IpAddr, mut frame: TxFrame) -> Result<()> {
+        let nic = &path.nic;
+        if !nic.is_up() {
+            return Err(Error::NetDown);
+        }
+        match nic.kind {
+            NicKind::Loopback => {
+                self.loop_back(nic, frame);
+                Ok(())
+            }
+            NicKind::Ip => {
+                self.transmit(nic, frame);
+                Ok(())
+            }
+            NicKind::Ethernet => {
+                frame.start -= ETHERNET;
+                let start = frame.start;
+                frame.data[start + 6..start + 12].copy_from_slice(&nic.mac().0);
+                put16(&mut frame.data, start + 12, if to.is_ipv4() { 0x0800 } else { 0x86dd });
+                let mac = match path.kind {
+                    PathKind::Broadcast => Some(Mac::BROADCAST),
+                    PathKind::Multicast => Some(Mac::of_group(to)),
+                    PathKind::Local | PathKind::Unicast => None,
+                };
+                match mac {
+                    Some(mac) => {
+                        arp::address_frame(&mut frame, mac);
+                        self.transmit(nic, frame);
+                    }
+                    None => self.resolve_and_send(nic, path.next_hop, frame),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn resolve_and_send(&self, nic: &Arc<Nic>, next_hop: IpAddr, frame: TxFrame) {
+        let now = self.now();
+        let at = (nic.index, next_hop);
+        let resolution = self.neighbours.lock().resolve(at, frame, now, self.config().neigh_max);
+        match resolution {
+            Resolution::Send(mac, mut frame) => {
+                arp::address_frame(&mut frame, mac);
+                self.transmit(nic, frame);
+            }
+            Resolution::Ask => {
+                self.ask_neighbour(nic, next_hop, None);
+                self.schedule_neighbours(now);
+            }
+            Resolution::Wait => {}
+            Resolution::Drop => self.counters.ip.out_discards.inc(),
+        }
+    }
+
+    /// Hands a frame to the device.
+    pub(crate) fn transmit(&self, nic: &Nic, frame: TxFrame) {
+        self.tap(nic, frame.bytes(), true);
+        nic.stats.tx_packets.inc();
+        nic.stats.tx_bytes.add(frame.bytes().len() as u64);
+        let Some(device) = &nic.device else { return };
+        if device.transmit(std::slice::from_ref(&frame)) == 0 {
+            nic.stats.tx_dropped.inc();
+        }
+    }
+
+    /// Queues a packet that this host sends to itself; it is received once no lock is held.
+    fn loop_back(&self, nic: &Arc<Nic>, frame: TxFrame) {
+        nic.stats.tx_packets.inc();
+        nic.stats.tx_bytes.add(frame.bytes().len() as u64);
+        let mut backlog = self.backlog.lock();
+        if backlog.len() >= self.config().loopback_queue {
+            nic.stats.tx_dropped.inc();
+            return;
+        }
+        backlog.push_back((Arc::clone(nic), frame));
+    }
+}
+
+/// The value of a checksum field: UDP has no zero.
+fn transport_checksum(protocol: u8, sum: u16) -> u16 {
+    match !sum {
+        0 if protocol == super::packet::protocol::UDP => 0xffff,
+        field => field,
     }
 }

@@ -28,10 +28,18 @@ pub struct TxMeta {
 /// A frame to send: complete, from the link header on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxFrame {
-    /// The bytes.
-    pub data: Vec<u8>,
-    /// What the device is to do with them.
+    pub(crate) data: Vec<u8>,
+    pub(crate) start: usize,
+    /// What the device is to do with it. Offsets count from the first byte of the frame.
     pub meta: TxMeta,
+}
+
+impl TxFrame {
+    /// The frame's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.data.get(self.start..).unwrap_or(&[])
+    }
 }
 
 /// What is known of a received frame.
@@ -47,9 +55,9 @@ pub struct RxMeta {
 
 /// Carries frames.
 pub trait Device: Send + Sync {
-    /// Sends frames in order; returns how many it took, the others are dropped and counted. Called without locks
-    /// of the stack held.
-    fn transmit(&self, frames: &mut Vec<TxFrame>) -> usize;
+    /// Sends frames in order; returns how many it took, the others are dropped and counted. May be called with the
+    /// sending socket's lock held, so that packets keep their order: it must not call into the stack.
+    fn transmit(&self, frames: &[TxFrame]) -> usize;
 
     /// What it does itself.
     fn offloads(&self) -> Offloads {

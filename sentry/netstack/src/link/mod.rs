@@ -1,4 +1,4 @@
 //! Interfaces and the devices under them.
 
-pub mod device;
-pub mod nic;
+pub(crate) mod device;
+pub(crate) mod nic;

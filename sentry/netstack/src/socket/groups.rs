@@ -57,16 +57,23 @@ impl Core {
 
     fn group_joined(&self, interface: u32, group: IpAddr) {
         let mut groups = self.groups.lock();
-        *groups.entry((interface, group)).or_insert(0) += 1;
+        let count = groups.entry((interface, group)).or_insert(0);
+        *count += 1;
+        let is_first = *count == 1;
+        drop(groups);
+        if is_first {
+            self.group_changed(interface, group, true);
+        }
     }
 
     fn group_left(&self, interface: u32, group: IpAddr) {
         let mut groups = self.groups.lock();
-        if let Some(count) = groups.get_mut(&(interface, group)) {
-            *count -= 1;
-            if *count == 0 {
-                groups.remove(&(interface, group));
-            }
+        let Some(count) = groups.get_mut(&(interface, group)) else { return };
+        *count -= 1;
+        if *count == 0 {
+            groups.remove(&(interface, group));
+            drop(groups);
+            self.group_changed(interface, group, false);
         }
     }
 }

@@ -68,6 +68,23 @@ pub struct Received {
     pub is_oob: bool,
     /// `TCP_INQ`: bytes left in the queue.
     pub left: usize,
+    /// Packet sockets: the link's view.
+    pub link: Option<LinkAddr>,
+}
+
+/// `struct sockaddr_ll` (man 7 packet).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LinkAddr {
+    /// Interface.
+    pub interface: u32,
+    /// Ethernet type, in host order.
+    pub protocol: u16,
+    /// `ARPHRD_*`
+    pub hardware: u16,
+    /// `PACKET_HOST`, `PACKET_BROADCAST`, `PACKET_MULTICAST`, `PACKET_OTHERHOST`, `PACKET_OUTGOING`.
+    pub kind: u8,
+    /// Link address of the sender, or the destination for sending.
+    pub mac: crate::link::nic::Mac,
 }
 
 impl Received {

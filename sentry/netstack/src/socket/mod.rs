@@ -1,11 +1,14 @@
 //! Sockets: what every kind shares, and the datagram kinds. TCP has a module of its own.
 
-pub mod groups;
-pub mod message;
-pub mod options;
+pub(crate) mod groups;
+pub(crate) mod message;
+pub(crate) mod options;
+pub(crate) mod packet;
+pub(crate) mod ping;
 pub(crate) mod ports;
 pub(crate) mod queue;
-pub mod udp;
+pub(crate) mod raw;
+pub(crate) mod udp;
 
 use crate::base::addr::Family;
 use std::net::SocketAddr;

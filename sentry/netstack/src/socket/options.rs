@@ -5,7 +5,7 @@
 use crate::base::addr::Family;
 use crate::base::config::{Config, Congestion};
 use crate::base::error::{Error, Result};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// Longest interval that TCP's keepalive options take, seconds.
@@ -642,14 +642,6 @@ impl TcpOptions {
             syn_count: None,
             linger2: None,
         }
-    }
-}
-
-/// The unspecified address of the kind that `addr` is.
-pub(crate) const fn unspecified_like(addr: IpAddr) -> IpAddr {
-    match addr {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 

@@ -1,7 +1,9 @@
 //! The receive queue of datagram sockets, bounded in bytes, and the error queue.
 
-use super::message::{ExtendedError, PacketInfo};
-use crate::base::addr::Endpoint;
+use super::message::{ExtendedError, PacketInfo, Received, RecvFlags};
+use crate::base::addr::{Endpoint, Family, to_user};
+use crate::base::error::{Error, Result};
+use crate::base::io::Sink;
 use crate::buf::Pool;
 use std::collections::VecDeque;
 
@@ -78,6 +80,53 @@ impl Queue {
         self.items.is_empty()
     }
 
+    /// Reads the first datagram into `sink`. Linux drops it also where the copy faults.
+    pub(crate) fn read(
+        &mut self,
+        pool: &Pool,
+        family: Family,
+        sink: &mut dyn Sink,
+        flags: RecvFlags,
+    ) -> Result<Received> {
+        let datagram = self.front().ok_or(Error::Again)?;
+        let payload = datagram.payload();
+        let wanted = payload.len().min(sink.room());
+        let copied = sink.put(&payload[..wanted]);
+        let received = Received {
+            copied,
+            full_len: payload.len(),
+            from: Some(to_user(family, datagram.from, datagram.info.interface)),
+            info: datagram.info,
+            ..Received::default()
+        };
+        if !flags.contains(RecvFlags::PEEK) {
+            self.pop(pool);
+        }
+        if copied < wanted { Err(Error::Fault) } else { Ok(received) }
+    }
+
+    /// Reads the first entry of the error queue; also gives the error of the next one.
+    pub(crate) fn read_error(
+        &mut self,
+        family: Family,
+        sink: &mut dyn Sink,
+    ) -> Result<(Received, Option<Error>)> {
+        let entry = self.pop_error().ok_or(Error::Again)?;
+        let next = self.errors.front().map(|entry| entry.error.error);
+        let wanted = entry.data.len().min(sink.room());
+        if sink.put(&entry.data[..wanted]) < wanted {
+            return Err(Error::Fault);
+        }
+        let received = Received {
+            copied: wanted,
+            full_len: entry.data.len(),
+            from: Some(to_user(family, entry.to, 0)),
+            error: Some(entry.error),
+            ..Received::default()
+        };
+        Ok((received, next))
+    }
+
     pub(crate) fn clear(&mut self, pool: &Pool) {
         while self.pop(pool).is_some() {}
         self.errors.clear();
@@ -89,13 +138,8 @@ impl Queue {
         }
     }
 
-    pub(crate) fn pop_error(&mut self) -> Option<ErrorEntry> {
+    fn pop_error(&mut self) -> Option<ErrorEntry> {
         self.errors.pop_front()
-    }
-
-    /// The error of the first entry, without taking it.
-    pub(crate) fn peek_error(&self) -> Option<&ErrorEntry> {
-        self.errors.front()
     }
 
     pub(crate) fn has_errors(&self) -> bool {

@@ -119,6 +119,9 @@ impl TcpSocket {
             return Err(Error::NetUnreachable);
         }
         let device = if user.scope != 0 { user.scope } else { inner.options.base.device };
+        if device == 0 && is_link_local(remote.ip) {
+            return Err(Error::Invalid);
+        }
         let path = core
             .stack
             .path(remote.ip, &Via { source, device, on_link_only: inner.options.base.dont_route })?;

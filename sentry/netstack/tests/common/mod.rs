@@ -1,5 +1,7 @@
 //! What the tests share: a stack with loopback, and short ways to use its sockets.
-#![allow(dead_code, reason = "not every test uses everything")]
+#![allow(clippy::unwrap_used, dead_code, reason = "test code; not every test uses everything")]
+
+pub mod net;
 
 use netstack::*;
 use std::sync::Arc;

@@ -100,7 +100,8 @@ impl UdpCore {
         let mut inner = self.inner.lock();
         let wants_queue = inner.options.recv_err(Family::of(to.ip));
         let is_connected = inner.peer.is_some();
-        if !wants_queue && !(is_connected && is_hard) {
+        let tells = wants_queue || is_connected && is_hard;
+        if !tells {
             return;
         }
         inner.error = Some(error.error);

@@ -164,6 +164,9 @@ impl UdpSocket {
         let source =
             inner.is_ip_bound.then_some(inner.local.ip).filter(|ip| ip.is_ipv4() == peer.ip.is_ipv4());
         let device = if user.scope != 0 { user.scope } else { inner.options.base.device };
+        if device == 0 && is_link_local(peer.ip) {
+            return Err(Error::Invalid);
+        }
         let path = core.stack.path(peer.ip, &Via { source, device, on_link_only: false })?;
         if path.kind == crate::core::PathKind::Broadcast && !inner.options.base.broadcast {
             return Err(Error::Access);
@@ -209,46 +212,18 @@ impl UdpSocket {
         if let Some(error) = self.core.inner.lock().error.take() {
             return Err(error);
         }
-        let mut queue = self.core.queue.lock();
-        let Some(datagram) = queue.front() else {
-            drop(queue);
-            let is_shut = self.core.inner.lock().shut_read;
-            return if is_shut { Ok(Received::default()) } else { Err(Error::Again) };
-        };
-        let payload = datagram.payload();
-        let wanted = payload.len().min(sink.room());
-        let copied = sink.put(&payload[..wanted]);
-        let received = Received {
-            copied,
-            full_len: payload.len(),
-            from: Some(to_user(self.core.family, datagram.from, datagram.info.interface)),
-            info: datagram.info,
-            ..Received::default()
-        };
-        // Linux drops the datagram also where the copy faulted.
-        if !flags.contains(RecvFlags::PEEK) {
-            queue.pop(&self.core.stack.pool);
+        let core = &self.core;
+        let read = core.queue.lock().read(&core.stack.pool, core.family, sink, flags);
+        match read {
+            Err(Error::Again) if core.inner.lock().shut_read => Ok(Received::default()),
+            other => other,
         }
-        if copied < wanted { Err(Error::Fault) } else { Ok(received) }
     }
 
     fn recv_error(&self, sink: &mut dyn Sink) -> Result<Received> {
-        let mut queue = self.core.queue.lock();
-        let entry = queue.pop_error().ok_or(Error::Again)?;
-        let next = queue.peek_error().map(|e| e.error.error);
-        drop(queue);
+        let (received, next) = self.core.queue.lock().read_error(self.core.family, sink)?;
         self.core.inner.lock().error = next;
-        let wanted = entry.data.len().min(sink.room());
-        if sink.put(&entry.data[..wanted]) < wanted {
-            return Err(Error::Fault);
-        }
-        Ok(Received {
-            copied: wanted,
-            full_len: entry.data.len(),
-            from: Some(to_user(self.core.family, entry.to, 0)),
-            error: Some(entry.error),
-            ..Received::default()
-        })
+        Ok(received)
     }
 
     /// shutdown(2). An unconnected socket is shut too, but says `ENOTCONN`.
@@ -347,10 +322,6 @@ impl UdpSocket {
         let fits = |m: &&mut Membership| m.group == group && (interface == 0 || m.interface == interface);
         f(inner.memberships.iter_mut().find(fits).ok_or(Error::AddrNotAvailable)?);
         Ok(())
-    }
-
-    pub(crate) const fn from_core(core: Arc<UdpCore>) -> Self {
-        Self { core }
     }
 }
 

@@ -6,7 +6,11 @@ use crate::base::addr::{Endpoint, Family, UserAddr, to_user};
 use crate::base::error::{Error, Result};
 use crate::base::io::{Source, gather};
 use crate::core::{Path, PathKind, Via};
+use crate::ip::output::{Checksum, HEADROOM, IpHeader};
+use crate::ip::packet::protocol;
+use crate::link::device::TxMeta;
 use crate::socket::message::{ErrorOrigin, ExtendedError, PacketInfo, SendFlags, SendMeta};
+use crate::socket::options::MtuDiscover;
 use crate::socket::ports::Arrival;
 use crate::socket::queue::Datagram;
 use std::sync::Arc;
@@ -20,9 +24,8 @@ pub(crate) struct Outgoing {
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
     pub(crate) loops_back: bool,
-    pub(crate) discover: crate::socket::options::MtuDiscover,
+    pub(crate) discover: MtuDiscover,
     pub(crate) no_checksum: bool,
-    pub(crate) device: u32,
 }
 
 impl UdpSocket {
@@ -138,7 +141,6 @@ impl UdpCore {
             loops_back: options.multicast_loop(family),
             discover: options.mtu_discover(family),
             no_checksum: options.base.no_check && family == Family::V4,
-            device,
             path,
         })
     }
@@ -161,8 +163,9 @@ impl UdpCore {
                 Ok(())
             }
             _ => {
-                self.stack.udp_transmit(out, data)?;
+                self.stack.udp_transmit(out, &data)?;
                 counters.out_datagrams.inc();
+                self.stack.run_backlog();
                 Ok(())
             }
         }
@@ -187,6 +190,51 @@ impl UdpCore {
 }
 
 impl crate::core::Core {
+    /// Sends a datagram in a packet. Multicast and broadcast also reach the sockets of this host.
+    fn udp_transmit(&self, out: &Outgoing, data: &[u8]) -> Result<()> {
+        let interface = out.path.nic.index;
+        let loops_back = match out.path.kind {
+            PathKind::Multicast => out.loops_back && self.has_group(interface, out.to.ip),
+            PathKind::Broadcast => true,
+            PathKind::Local | PathKind::Unicast => false,
+        };
+        if loops_back {
+            let datagram = self.local_datagram(out, data.to_vec(), interface);
+            let arrival = Arrival { to: out.to, from: out.from, device: interface };
+            let cast = if out.path.kind == PathKind::Multicast { Cast::Multicast } else { Cast::Broadcast };
+            self.udp_deliver(&arrival, cast, datagram);
+        }
+        // TTL 0 does not leave the host; loopback has delivered already.
+        let stays = out.path.kind != PathKind::Local && out.path.nic.is_loopback();
+        if stays || out.ttl == 0 && out.path.kind == PathKind::Multicast {
+            return Ok(());
+        }
+        let mut packet = Vec::with_capacity(HEADROOM + 8 + data.len());
+        packet.resize(HEADROOM, 0);
+        packet.extend_from_slice(&out.from.port.to_be_bytes());
+        packet.extend_from_slice(&out.to.port.to_be_bytes());
+        packet.extend_from_slice(&((data.len() + 8) as u16).to_be_bytes());
+        packet.extend_from_slice(&[0, 0]);
+        packet.extend_from_slice(data);
+        let mut path = out.path.clone();
+        if matches!(out.discover, MtuDiscover::Probe | MtuDiscover::Interface | MtuDiscover::Omit) {
+            path.mtu = path.nic.mtu();
+        }
+        let header = IpHeader {
+            path: &path,
+            from: out.from.ip,
+            to: out.to.ip,
+            protocol: protocol::UDP,
+            ttl: out.ttl,
+            tos: out.tos,
+            dont_fragment: matches!(out.discover, MtuDiscover::Do | MtuDiscover::Probe),
+            may_fragment: !matches!(out.discover, MtuDiscover::Do | MtuDiscover::Probe),
+            options: &[],
+        };
+        let checksum = (!out.no_checksum).then_some(Checksum { offset: 6 });
+        self.ip_send(&header, packet, checksum, TxMeta::default())
+    }
+
     /// A datagram as its receiver sees it, when no packet was built.
     pub(crate) fn local_datagram(&self, out: &Outgoing, data: Vec<u8>, interface: u32) -> Datagram {
         let info = PacketInfo {

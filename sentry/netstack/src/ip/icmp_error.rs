@@ -1,0 +1,174 @@
+//! ICMP errors that this host sends, limited in rate (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+
+use super::fragment::Expired;
+use super::output::HEADROOM;
+use super::packet::{Packet, protocol, put32};
+use crate::base::time::Instant;
+use crate::core::Core;
+use crate::link::device::{RxMeta, TxFrame};
+use crate::socket::udp::deliver::Cast;
+use std::net::IpAddr;
+
+/// Longest message over IPv4: what every host can take, less the IP header.
+const MAX_V4: usize = 576 - 20;
+/// Longest message over IPv6.
+const MAX_V6: usize = 1280 - 40;
+/// Messages that may be sent at once (`icmp_msgs_burst`).
+const BURST: u32 = 50;
+
+/// A token bucket.
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    tokens: u32,
+    filled: Instant,
+}
+
+impl RateLimit {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { tokens: BURST, filled: now }
+    }
+
+    fn take(&mut self, per_second: u32, now: Instant) -> bool {
+        let passed = now.since(self.filled);
+        let fresh = passed.as_millis().saturating_mul(per_second.into()) / 1000;
+        if fresh > 0 {
+            self.tokens = self.tokens.saturating_add(u32::try_from(fresh).unwrap_or(u32::MAX)).min(BURST);
+            self.filled = now;
+        }
+        if self.tokens == 0 {
+            return false;
+        }
+        self.tokens -= 1;
+        true
+    }
+}
+
+impl Core {
+    /// Nobody has the port that a datagram went to.
+    pub(super) fn port_unreachable(&self, packet: &Packet<'_>) {
+        let (kind, code) = if packet.to.is_ipv4() { (3, 3) } else { (1, 4) };
+        self.send_error(packet, kind, code, 0);
+    }
+
+    /// Nobody speaks a protocol.
+    pub(super) fn unknown_protocol(&self, packet: &Packet<'_>) {
+        if packet.to.is_ipv4() {
+            self.send_error(packet, 3, 2, 0);
+        } else {
+            // The field that named it: in the fixed header, if there are no others.
+            self.send_error(packet, 4, 1, 6);
+        }
+    }
+
+    /// A header of an IPv6 packet cannot be processed.
+    pub(super) fn parameter_problem(&self, packet: &Packet<'_>, code: u8, pointer: usize) {
+        // Code 2 is sent for multicast too (RFC 4443 2.4 e).
+        if packet.cast == Cast::Unicast || code == 2 {
+            self.send_error(packet, 4, code, pointer as u32);
+        }
+    }
+
+    /// Fragments of a packet did not all come.
+    pub(super) fn reassembly_timed_out(&self, expired: &Expired) {
+        let Some(first) = &expired.first else { return };
+        let Some(nic) = self.nic(expired.key.interface) else { return };
+        let packet = Packet {
+            nic: &nic,
+            from: expired.key.from,
+            to: expired.key.to,
+            protocol: expired.key.protocol,
+            ttl: 0,
+            tos: 0,
+            cast: if expired.key.to.is_multicast() { Cast::Multicast } else { Cast::Unicast },
+            whole: first,
+            header_len: 0,
+            meta: RxMeta::default(),
+        };
+        self.send_error(&packet, if expired.key.to.is_ipv4() { 11 } else { 3 }, 1, 0);
+    }
+
+    fn send_error(&self, packet: &Packet<'_>, kind: u8, code: u8, info: u32) {
+        let is_v4 = packet.to.is_ipv4();
+        let is_problem = !is_v4 && kind == 4 && code == 2;
+        let may_answer = match packet.from {
+            IpAddr::V4(from) => !from.is_unspecified() && !from.is_multicast() && !from.is_broadcast(),
+            IpAddr::V6(from) => !from.is_unspecified() && !from.is_multicast(),
+        };
+        if !may_answer || packet.cast != Cast::Unicast && !is_problem || is_icmp_error(packet) {
+            return;
+        }
+        let config = self.config();
+        if !self.icmp_limit.lock().take(config.icmp_msgs_per_sec, self.now()) {
+            self.counters.icmp.out_rate_limit_global.inc();
+            return;
+        }
+        let max = if is_v4 { MAX_V4 } else { MAX_V6 };
+        let quoted = &packet.whole[..packet.whole.len().min(max - 8)];
+        let mut data = vec![0; HEADROOM];
+        data.extend_from_slice(&[kind, code, 0, 0]);
+        data.extend_from_slice(&info.to_be_bytes());
+        data.extend_from_slice(quoted);
+        if is_v4 {
+            self.counters.icmp.out_msgs.inc();
+            match kind {
+                3 => self.counters.icmp.out_dest_unreachs.inc(),
+                11 => self.counters.icmp.out_time_excds.inc(),
+                _ => self.counters.icmp.out_parm_probs.inc(),
+            }
+        } else {
+            put32(&mut data, HEADROOM + 4, info);
+            self.counters.icmp6.out_msgs.inc();
+            match kind {
+                1 => self.counters.icmp6.out_dest_unreachs.inc(),
+                3 => self.counters.icmp6.out_time_excds.inc(),
+                _ => self.counters.icmp6.out_parm_problems.inc(),
+            }
+        }
+        self.send_icmp(packet, data, if is_v4 { protocol::ICMP } else { protocol::ICMPV6 });
+    }
+
+    /// A neighbour does not answer: senders of the packets that waited for it hear `EHOSTUNREACH`.
+    pub(super) fn neighbour_failed(&self, _interface: u32, next_hop: IpAddr, frames: Vec<TxFrame>) {
+        use crate::base::addr::Endpoint;
+        use crate::base::error::Error;
+        use crate::ip::packet::{get16, get32};
+        use crate::socket::message::{ErrorOrigin, ExtendedError};
+        for frame in frames {
+            let Some(ip) = frame.bytes().get(super::output::ETHERNET..) else { continue };
+            let Some((from, to, number, segment)) = super::icmp::quoted(ip, next_hop.is_ipv4()) else {
+                continue;
+            };
+            let (kind, code, origin) =
+                if to.is_ipv4() { (3, 1, ErrorOrigin::Icmp) } else { (1, 3, ErrorOrigin::Icmp6) };
+            let error = ExtendedError {
+                error: Error::HostUnreachable,
+                origin,
+                kind,
+                code,
+                info: 0,
+                offender: Some(from),
+            };
+            let verdict = super::icmp::Verdict { error, is_hard: false };
+            let (Some(own), Some(port)) = (get16(segment, 0), get16(segment, 2)) else { continue };
+            let (own, remote) = (Endpoint::new(from, own), Endpoint::new(to, port));
+            match number {
+                protocol::TCP => {
+                    let tuple = crate::core::Tuple { local: own, remote };
+                    self.tcp_error(tuple, get32(segment, 4).unwrap_or(0), &verdict);
+                }
+                protocol::UDP => self.udp_error(own, remote, 0, error, true, segment.get(8..).unwrap_or(&[])),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether the packet is itself an ICMP error, which is never answered by another.
+fn is_icmp_error(packet: &Packet<'_>) -> bool {
+    let kind = packet.payload().first().copied();
+    match packet.protocol {
+        protocol::ICMP => !matches!(kind, Some(0 | 8 | 13..=18)),
+        protocol::ICMPV6 => kind.is_none_or(|kind| kind < 128),
+        _ => false,
+    }
+}

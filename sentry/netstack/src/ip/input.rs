@@ -1,0 +1,135 @@
+//! Frames that arrive: link header, then by protocol; and packets that this host sent to itself.
+
+use super::packet::{Packet, get16, protocol};
+use crate::core::Core;
+use crate::link::device::RxMeta;
+use crate::link::nic::{Mac, Nic, NicKind};
+use crate::socket::udp::deliver::Cast;
+use smoltcp::wire::EthernetFrame;
+use std::sync::Arc;
+
+/// Packets that one call takes from the loopback queue at most; what they cause comes after others.
+const LOOPBACK_BATCH: usize = 4096;
+
+impl Core {
+    /// A frame arrives.
+    pub(crate) fn receive(&self, nic: &Arc<Nic>, frame: &[u8], meta: RxMeta) {
+        if !nic.is_up() {
+            return;
+        }
+        nic.stats.rx_packets.inc();
+        nic.stats.rx_bytes.add(frame.len() as u64);
+        self.tap(nic, frame, false);
+        match nic.kind {
+            NicKind::Ethernet => self.ethernet_input(nic, frame, meta),
+            NicKind::Ip | NicKind::Loopback => self.ip_input(nic, frame, meta, Cast::Unicast),
+        }
+        self.run_backlog();
+    }
+
+    fn ethernet_input(&self, nic: &Arc<Nic>, frame: &[u8], meta: RxMeta) {
+        let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return nic.stats.rx_errors.inc() };
+        let to = Mac(ethernet.dst_addr().0);
+        let cast = if to == Mac::BROADCAST {
+            Cast::Broadcast
+        } else if to.is_group() {
+            nic.stats.rx_multicast.inc();
+            Cast::Multicast
+        } else if to == nic.mac() {
+            Cast::Unicast
+        } else {
+            // For another station.
+            return;
+        };
+        let payload = ethernet.payload();
+        match u16::from(ethernet.ethertype()) {
+            0x0800 | 0x86dd => self.ip_input(nic, payload, meta, cast),
+            0x0806 => self.arp_input(nic, payload),
+            _ => nic.stats.rx_dropped.inc(),
+        }
+    }
+
+    fn ip_input(&self, nic: &Arc<Nic>, packet: &[u8], meta: RxMeta, cast: Cast) {
+        match packet.first().map(|byte| byte >> 4) {
+            Some(4) => self.ipv4_input(nic, packet, meta, cast),
+            Some(6) => self.ipv6_input(nic, packet, meta, cast),
+            _ => nic.stats.rx_errors.inc(),
+        }
+    }
+
+    /// Receives what this host sent to itself. Called with no lock held.
+    pub(crate) fn run_backlog(&self) {
+        for _ in 0..LOOPBACK_BATCH {
+            let Some((nic, frame)) = self.backlog.lock().pop_front() else { return };
+            if !nic.is_up() {
+                continue;
+            }
+            nic.stats.rx_packets.inc();
+            nic.stats.rx_bytes.add(frame.bytes().len() as u64);
+            self.tap(&nic, frame.bytes(), false);
+            let meta = RxMeta { checksum_ok: true, gso_size: frame.meta.gso_size, stamp_ns: 0 };
+            self.ip_input(&nic, frame.bytes(), meta, Cast::Unicast);
+        }
+    }
+
+    /// A whole packet for this host.
+    pub(crate) fn deliver(&self, packet: &Packet<'_>) {
+        let raw_took = self.raw_input(packet);
+        match (packet.protocol, packet.to.is_ipv4()) {
+            (protocol::TCP, _) => self.tcp_input(packet),
+            (protocol::UDP, _) => self.udp_input(packet),
+            (protocol::ICMP, true) => self.icmp_input(packet),
+            (protocol::ICMPV6, false) => self.icmp6_input(packet),
+            (protocol::IGMP, true) => self.igmp_input(packet),
+            (protocol::NO_NEXT, false) => {}
+            _ if raw_took => {}
+            _ => {
+                self.count_unknown(packet);
+                self.unknown_protocol(packet);
+            }
+        }
+    }
+
+    fn count_unknown(&self, packet: &Packet<'_>) {
+        if packet.to.is_ipv4() {
+            self.counters.ip.in_unknown_protos.inc();
+        } else {
+            self.counters.ip6.in_unknown_protos.inc();
+        }
+    }
+
+    /// A UDP datagram arrives.
+    fn udp_input(&self, packet: &Packet<'_>) {
+        use crate::base::addr::{Endpoint, Family, to_user};
+        let segment = packet.payload();
+        let family = Family::of(packet.to);
+        let counters = self.counters.udp_of(family);
+        let (Some(from_port), Some(to_port), Some(len), Some(sum)) =
+            (get16(segment, 0), get16(segment, 2), get16(segment, 4), get16(segment, 6))
+        else {
+            return counters.in_errors.inc();
+        };
+        let Some(segment) = segment.get(..usize::from(len)).filter(|s| s.len() >= 8) else {
+            return counters.in_errors.inc();
+        };
+        let unchecked = sum == 0 && family == Family::V4;
+        let valid = packet.meta.checksum_ok
+            || unchecked
+            || sum != 0 && super::checksum::verify(packet.from, packet.to, protocol::UDP, segment);
+        if !valid {
+            counters.in_csum_errors.inc();
+            return counters.in_errors.inc();
+        }
+        let to = Endpoint::new(packet.to, to_port);
+        let from = Endpoint::new(packet.from, from_port);
+        let arrival = crate::socket::ports::Arrival { to, from, device: packet.nic.index };
+        let info = crate::socket::message::PacketInfo {
+            to: Some(to_user(family, to, packet.nic.index)),
+            ..packet.info(self.clock.wall_ns())
+        };
+        let datagram = crate::socket::queue::Datagram { from, info, data: segment[8..].to_vec(), skip: 0 };
+        if !self.udp_deliver(&arrival, packet.cast, datagram) && packet.cast == Cast::Unicast {
+            self.port_unreachable(packet);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! IPv4 packets that arrive (RFC 791, RFC 1122 section 3.2).
+
+use super::fragment::{Fragment, FragmentKey, Outcome};
+use super::packet::Packet;
+use crate::core::{Core, Timer};
+use crate::link::device::RxMeta;
+use crate::link::nic::Nic;
+use crate::socket::udp::deliver::Cast;
+use smoltcp::wire::Ipv4Packet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Core {
+    pub(super) fn ipv4_input(&self, nic: &Arc<Nic>, data: &[u8], meta: RxMeta, link_cast: Cast) {
+        let counters = &self.counters.ip;
+        counters.in_receives.inc();
+        let Ok(ip) = Ipv4Packet::new_checked(data) else {
+            self.counters.ip_ext.in_truncated_pkts.inc();
+            return counters.in_hdr_errors.inc();
+        };
+        let (header_len, total) = (usize::from(ip.header_len()), usize::from(ip.total_len()));
+        // What the device or the loopback put together may be longer than the field can say.
+        let total = if meta.gso_size != 0 && total == 0 { data.len() } else { total };
+        if ip.version() != 4 || header_len < 20 || total < header_len || !ip.verify_checksum() {
+            return counters.in_hdr_errors.inc();
+        }
+        let Some(whole) = data.get(..total) else { return counters.in_hdr_errors.inc() };
+        self.counters.ip_ext.in_octets.add(total as u64);
+        self.count_ecn(ip.ecn());
+        let (from, to) = (ip.src_addr(), ip.dst_addr());
+        if !is_plausible_source(nic, from) || has_source_route(&whole[20..header_len]) {
+            return counters.in_addr_errors.inc();
+        }
+        let Some(cast) = self.v4_cast(nic, to, total) else { return };
+        if link_cast != Cast::Unicast && cast == Cast::Unicast {
+            // RFC 1122 3.3.6: a link broadcast of a unicast packet is dropped.
+            return counters.in_discards.inc();
+        }
+        let packet = Packet {
+            nic,
+            from: IpAddr::V4(from),
+            to: IpAddr::V4(to),
+            protocol: ip.next_header().into(),
+            ttl: ip.hop_limit(),
+            tos: ip.dscp() << 2 | ip.ecn(),
+            cast,
+            whole,
+            header_len,
+            meta,
+        };
+        if !ip.more_frags() && ip.frag_offset() == 0 {
+            counters.in_delivers.inc();
+            return self.deliver(&packet);
+        }
+        let key = FragmentKey {
+            from: packet.from,
+            to: packet.to,
+            id: ip.ident().into(),
+            protocol: packet.protocol,
+            interface: nic.index,
+        };
+        let part = Fragment {
+            offset: ip.frag_offset().into(),
+            is_last: !ip.more_frags(),
+            data: &whole[header_len..],
+            header: &whole[..header_len],
+            ecn: ip.ecn(),
+        };
+        if let Some((whole, header_len)) = self.reassemble(key, part) {
+            let meta = RxMeta { checksum_ok: false, ..meta };
+            counters.in_delivers.inc();
+            self.deliver(&Packet { whole: &whole, header_len, meta, ..packet });
+        }
+    }
+
+    fn count_ecn(&self, ecn: u8) {
+        let counters = &self.counters.ip_ext;
+        match ecn {
+            0 => counters.in_noect_pkts.inc(),
+            1 => counters.in_ect1_pkts.inc(),
+            2 => counters.in_ect0_pkts.inc(),
+            _ => counters.in_ce_pkts.inc(),
+        }
+    }
+
+    /// What kind of destination `to` is; `None` where the packet is not for us.
+    fn v4_cast(&self, nic: &Nic, to: Ipv4Addr, len: usize) -> Option<Cast> {
+        let counters = &self.counters;
+        if to.is_multicast() {
+            counters.ip_ext.in_mcast_pkts.inc();
+            counters.ip_ext.in_mcast_octets.add(len as u64);
+            let all_hosts = to == Ipv4Addr::new(224, 0, 0, 1);
+            return (all_hosts || self.has_group(nic.index, IpAddr::V4(to))).then_some(Cast::Multicast);
+        }
+        if nic.is_broadcast(to) {
+            counters.ip_ext.in_bcast_pkts.inc();
+            counters.ip_ext.in_bcast_octets.add(len as u64);
+            return Some(Cast::Broadcast);
+        }
+        // Loopback addresses do not come from a wire.
+        let is_martian = to.is_loopback() && !nic.is_loopback();
+        if self.is_local(IpAddr::V4(to)) && !is_martian {
+            return Some(Cast::Unicast);
+        }
+        counters.ip.in_addr_errors.inc();
+        None
+    }
+
+    /// Puts fragments together; gives the whole packet when it is complete.
+    pub(super) fn reassemble(&self, key: FragmentKey, part: Fragment<'_>) -> Option<(Vec<u8>, usize)> {
+        let config = self.config();
+        let now = self.now();
+        let is_v4 = key.to.is_ipv4();
+        let (requests, oks, fails) = if is_v4 {
+            (&self.counters.ip.reasm_reqds, &self.counters.ip.reasm_oks, &self.counters.ip.reasm_fails)
+        } else {
+            (&self.counters.ip6.reasm_reqds, &self.counters.ip6.reasm_oks, &self.counters.ip6.reasm_fails)
+        };
+        requests.inc();
+        let mut table = self.fragments.lock();
+        let was_empty = table.is_empty();
+        let outcome = table.add(key, part, config.ipfrag_high_thresh, now);
+        let is_empty = table.is_empty();
+        drop(table);
+        if was_empty && !is_empty {
+            self.arm(now + Duration::from_secs(config.ipfrag_time.into()), Timer::Fragments);
+        }
+        match outcome {
+            Outcome::Whole(whole, header_len) => {
+                oks.inc();
+                return Some((whole, header_len));
+            }
+            Outcome::Waiting => {}
+            Outcome::Dropped => fails.inc(),
+            Outcome::Overlap => {
+                fails.inc();
+                self.counters.ip_ext.reasm_overlaps.inc();
+            }
+        }
+        None
+    }
+
+    /// Drops packets whose fragments did not all come in time.
+    pub(crate) fn expire_fragments(&self) {
+        let now = self.now();
+        let lifetime = Duration::from_secs(self.config().ipfrag_time.into());
+        let mut table = self.fragments.lock();
+        let expired = table.expire(now, lifetime);
+        let is_empty = table.is_empty();
+        drop(table);
+        if !is_empty {
+            self.arm(now + Duration::from_secs(1), Timer::Fragments);
+        }
+        for packet in expired {
+            let (timeouts, fails) = if packet.key.to.is_ipv4() {
+                (&self.counters.ip.reasm_timeout, &self.counters.ip.reasm_fails)
+            } else {
+                (&self.counters.ip6.reasm_timeout, &self.counters.ip6.reasm_fails)
+            };
+            timeouts.inc();
+            fails.inc();
+            self.reassembly_timed_out(&packet);
+        }
+    }
+}
+
+/// RFC 1122 3.2.1.3: which addresses cannot be a sender's.
+fn is_plausible_source(nic: &Nic, from: Ipv4Addr) -> bool {
+    !(from.is_multicast() || nic.is_broadcast(from) || from.is_loopback() && !nic.is_loopback())
+}
+
+/// Source routes are refused (`accept_source_route`), as are options that make no sense.
+fn has_source_route(mut options: &[u8]) -> bool {
+    while let Some((kind, rest)) = options.split_first() {
+        match kind {
+            0 => return false,
+            1 => options = rest,
+            131 | 137 => return true,
+            _ => {
+                let len = usize::from(rest.first().copied().unwrap_or(0));
+                let Some(next) = options.get(len..).filter(|_| len >= 2) else { return true };
+                options = next;
+            }
+        }
+    }
+    false
+}
