@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod auxv;
+pub mod elf;
 pub mod errno;
 pub mod fcntl;
 pub mod fs;
