@@ -5,6 +5,7 @@ use std::sync::Arc;
 use platform::Platform;
 
 use crate::dmesg::Dmesg;
+use crate::loader::Vdso;
 use crate::log::DebugLog;
 use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
@@ -38,6 +39,8 @@ pub struct Kernel {
     pub strace: Strace,
     /// The guest's kernel log.
     pub dmesg: Dmesg,
+    /// The vDSO of all guest processes; `None` where there was no memory for it.
+    pub vdso: Option<Arc<Vdso>>,
     /// What was fixed when the sandbox was made.
     pub config: KernelConfig,
 }
@@ -65,7 +68,9 @@ impl Kernel {
         strace.set(config.strace.as_deref());
         let timekeeper = Arc::new(Timekeeper::new());
         let tasks = TaskSet::default();
+        let vdso = Vdso::new(&memory, &timekeeper, config.cpu_count).ok();
         let kernel = Arc::new(Self {
+            vdso,
             platform,
             memory,
             timers: TimerService::new(&timekeeper),

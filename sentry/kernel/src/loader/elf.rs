@@ -195,7 +195,16 @@ pub(crate) mod tests {
     /// A segment to load.
     pub(crate) fn load(p_offset: u64, p_vaddr: u64, p_filesz: u64, p_memsz: u64) -> ProgramHeader {
         let p_flags = PF_R | PF_W | PF_X;
-        ProgramHeader { p_type: PT_LOAD, p_flags, p_offset, p_vaddr, p_paddr: 0, p_filesz, p_memsz, p_align: 4096 }
+        ProgramHeader {
+            p_type: PT_LOAD,
+            p_flags,
+            p_offset,
+            p_vaddr,
+            p_paddr: 0,
+            p_filesz,
+            p_memsz,
+            p_align: 4096,
+        }
     }
 
     fn parse(header: FileHeader, entries: &[ProgramHeader]) -> abi::Result<Segments> {

@@ -52,7 +52,8 @@ impl Object {
         for segment in &self.segments.load {
             self.map_segment(mm, segment, bias)?;
         }
-        let last = self.segments.load.iter().map(|segment| segment.vaddr + segment.mem_len).max().unwrap_or(0);
+        let last =
+            self.segments.load.iter().map(|segment| segment.vaddr + segment.mem_len).max().unwrap_or(0);
         Ok(Mapped { bias, entry: self.header.entry.wrapping_add(bias), end: last.wrapping_add(bias) })
     }
 
@@ -75,7 +76,11 @@ impl Object {
                 prot: segment.prot,
                 mappable: Some((self.mappable.clone(), page_floor(segment.offset))),
                 file: Some(self.file.clone()),
-                ..MmapArgs::anonymous(UserAddr(start), zero_start - start, MmapFlags::FIXED | MmapFlags::SEGMENT)
+                ..MmapArgs::anonymous(
+                    UserAddr(start),
+                    zero_start - start,
+                    MmapFlags::FIXED | MmapFlags::SEGMENT,
+                )
             })?;
             let tail = (zero_start - data_end) as usize;
             if segment.mem_len > segment.file_len

@@ -8,14 +8,12 @@ mod hwcap_x86_64;
 mod map;
 mod script;
 mod stack;
-#[cfg(test)]
-mod tests;
 mod vdso;
 
 use std::sync::Arc;
 
 use abi::auxv;
-use abi::{Errno, OpenFlags, PAGE_SIZE, Result, UserAddr, page_ceil, page_floor};
+use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil, page_floor};
 use platform::Protection;
 
 use self::elf::{Header, Segments};
@@ -25,7 +23,7 @@ use self::stack::{InitialStack, StackContent};
 use crate::Task;
 use crate::mm::{MemoryManager, MmapArgs, MmapFlags};
 use crate::task::Credentials;
-use crate::vfs::{Caller, File, OpenHow, Origin};
+use crate::vfs::{File, Origin, WalkFlags};
 
 pub use self::vdso::Vdso;
 
@@ -92,12 +90,8 @@ pub fn open_program(
 
 /// Opens an interpreter that a program names.
 fn open_executable(task: &Task, path: &[u8]) -> Result<Arc<File>> {
-    let (creds, fs) = (task.creds(), task.fs());
-    let caller = Caller { creds: &creds, task: Some(task) };
-    let origin = Origin { root: fs.root(), start: fs.cwd() };
-    let file = task.kernel().vfs.open(&caller, &origin, path, &OpenHow::flags(OpenFlags::empty()))?.file;
-    crate::task::check_executable(task, &file)?;
-    Ok(file)
+    let (root, start) = task.fs().root_and_cwd();
+    crate::task::exec::open_executable(task, &Origin { root, start }, path, WalkFlags::default())
 }
 
 /// Loads `program` into the empty address space `mm`. `creds` are what the task will have; `is_secure` is `AT_SECURE`.
@@ -114,7 +108,7 @@ pub fn load(
 ) -> Result<LoadedImage> {
     let object = Object::open(task, mm, program.file.clone())?;
     let interpreter = open_interpreter(task, mm, &object)?;
-    mm.randomize(&layout_random(task)?);
+    mm.randomize(&layout_random()?);
     mm.defer_mappings();
     let base = if interpreter.is_some() { Base::Near(mm.layout().pie_base) } else { Base::Anywhere };
     let main = object.map(mm, base)?;
@@ -165,11 +159,8 @@ fn open_interpreter(task: &Task, mm: &MemoryManager, object: &Object) -> Result<
     })
 }
 
-/// Raw random numbers for the layout; zeros where the task has asked for no randomness.
-fn layout_random(task: &Task) -> Result<[u64; 4]> {
-    if task.has_fixed_layout() {
-        return Ok([0; 4]);
-    }
+/// Raw random numbers for the layout.
+fn layout_random() -> Result<[u64; 4]> {
     let mut random = [[0; 8]; 4];
     host::memory::random(random.as_flattened_mut())?;
     Ok(random.map(u64::from_ne_bytes))
@@ -209,10 +200,10 @@ fn auxiliary(
         (auxv::AT_BASE, linker.map_or(0, |linker| linker.bias)),
         (auxv::AT_FLAGS, 0),
         (auxv::AT_ENTRY, main.entry),
-        (auxv::AT_UID, ns.show_uid(creds.uid)),
-        (auxv::AT_EUID, ns.show_uid(creds.euid)),
-        (auxv::AT_GID, ns.show_gid(creds.gid)),
-        (auxv::AT_EGID, ns.show_gid(creds.egid)),
+        (auxv::AT_UID, u64::from(ns.from_kernel_uid(creds.uid))),
+        (auxv::AT_EUID, u64::from(ns.from_kernel_uid(creds.euid))),
+        (auxv::AT_GID, u64::from(ns.from_kernel_gid(creds.gid))),
+        (auxv::AT_EGID, u64::from(ns.from_kernel_gid(creds.egid))),
         (auxv::AT_SECURE, u64::from(is_secure)),
         (auxv::AT_HWCAP2, auxv::HWCAP2_FSGSBASE),
     ]);
@@ -231,7 +222,11 @@ fn put_stack(
     host::memory::random(&mut random)?;
     let mut at_random = [0; 16];
     at_random.copy_from_slice(&random[..16]);
-    let slack = if mm.layout().is_random() { u64::from(u16::from_ne_bytes([random[16], random[17]])) % 8192 } else { 0 };
+    let slack = if mm.layout().is_random() {
+        u64::from(u16::from_ne_bytes([random[16], random[17]])) % 8192
+    } else {
+        0
+    };
     let content = StackContent {
         argv: &program.argv,
         envp: &program.envp,

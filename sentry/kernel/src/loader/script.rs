@@ -29,7 +29,11 @@ impl ScriptLine {
         let line = &line[start..];
         let Some(name_end) = line.iter().position(is_blank) else {
             // The name may go on beyond what was read: better nothing than another program.
-            return if is_cut { Err(Errno::ENOEXEC) } else { Ok(Some(Self { interpreter: line.to_vec(), argument: None })) };
+            return if is_cut {
+                Err(Errno::ENOEXEC)
+            } else {
+                Ok(Some(Self { interpreter: line.to_vec(), argument: None }))
+            };
         };
         let (name, tail) = line.split_at(name_end);
         let argument = tail.trim_ascii_start().strip_trailing(is_blank);

@@ -5,8 +5,10 @@ use std::ops::Range;
 use abi::{Errno, Result, UserAddr};
 use platform::{AddressSpace, MapOp, MapSource, PlatformError, Protection};
 
+use super::MemoryManager;
 use super::pma::{PageSource, Pages, Pma};
 
+#[derive(Debug)]
 enum Op {
     Map { source: PageSource, prot: Protection, populate: bool },
     Unmap,
@@ -14,7 +16,7 @@ enum Op {
 }
 
 /// Operations in order, neighbours joined where possible.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
     ops: Vec<(Range<u64>, Op)>,
 }
@@ -82,6 +84,10 @@ impl Batch {
         if self.ops.is_empty() {
             return Ok(());
         }
+        if let Some(deferred) = &mut pages.deferred {
+            deferred.append(self);
+            return Ok(());
+        }
         let ops: Vec<MapOp<'_>> = self.ops.iter().map(|(range, op)| as_map_op(range, op)).collect();
         match space.apply(&ops) {
             Ok(()) => Ok(()),
@@ -92,6 +98,16 @@ impl Batch {
             Err(_) => {
                 pages.is_broken = true;
                 Err(Errno::ENOMEM)
+            }
+        }
+    }
+
+    fn append(&mut self, later: Self) {
+        for (range, op) in later.ops {
+            match op {
+                Op::Map { source, prot, populate } => self.map(range, source, prot, populate),
+                Op::Unmap => self.unmap(range),
+                Op::Protect(prot) => self.protect(range, prot),
             }
         }
     }
@@ -124,4 +140,23 @@ fn as_map_op<'a>(range: &Range<u64>, op: &'a Op) -> MapOp<'a> {
 /// Rights as x86 has them: what can be written or executed can be read.
 fn hardware(prot: Protection) -> Protection {
     Protection { read: prot.read || prot.write || prot.execute, ..prot }
+}
+
+impl MemoryManager {
+    /// Collects all changes from now on instead of making them. Only for an address space in which nothing runs.
+    pub(crate) fn defer_mappings(&self) {
+        self.pages.write().deferred = Some(Batch::default());
+    }
+
+    /// Makes the changes collected since [`Self::defer_mappings`], in one hand-off.
+    ///
+    /// # Errors
+    /// `ENOMEM` where the host refuses one.
+    pub(crate) fn apply_deferred(&self) -> Result<()> {
+        let mut pages = self.pages.write();
+        match pages.deferred.take() {
+            Some(batch) => batch.commit(&mut pages, &*self.space),
+            None => Ok(()),
+        }
+    }
 }

@@ -22,8 +22,29 @@ pub struct ProgramImage {
     pub auxv: Arc<[u8]>,
     /// The program, for `/proc/[pid]/exe`.
     pub exe: Option<Arc<File>>,
+    /// Keeps writers away from the program.
+    pub running: Option<Arc<RunningFile>>,
     /// The address of the vDSO, 0 without one.
     pub vdso: u64,
+}
+
+/// A program file that cannot be opened for writing while this value lives (`ETXTBSY`).
+#[derive(Debug)]
+pub struct RunningFile(Arc<File>);
+
+impl RunningFile {
+    /// Keeps writers away from `file`; `None` where there is one already.
+    #[must_use]
+    pub fn new(file: &Arc<File>) -> Option<Arc<Self>> {
+        file.inode().common().deny_write().ok()?;
+        Some(Arc::new(Self(file.clone())))
+    }
+}
+
+impl Drop for RunningFile {
+    fn drop(&mut self) {
+        self.0.inode().common().allow_write();
+    }
 }
 
 impl std::fmt::Debug for ProgramImage {
@@ -44,12 +65,11 @@ impl MemoryManager {
 
     /// Changes what [`Self::image`] tells.
     pub fn update_image(&self, change: impl FnOnce(&mut ProgramImage)) {
-        let mut old_exe = None;
         let mut mappings = self.write_mappings();
         // The old program may be closed by this, which must not happen under the lock.
-        old_exe.clone_from(&mappings.image.exe);
+        let old = mappings.image.clone();
         change(&mut mappings.image);
         drop(mappings);
-        drop(old_exe);
+        drop(old);
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use abi::{Errno, PAGE_SIZE, Result, page_floor};
 use segment::SegmentMap;
 
+use super::MemoryManager;
 use super::vma::{Vma, VmaFlags};
 
 /// Free space below a stack that nothing else may take.
@@ -28,6 +29,7 @@ pub struct Layout {
     pub(crate) pie_base: u64,
     /// Added between the program's end and the heap.
     pub(crate) brk_gap: u64,
+    is_random: bool,
 }
 
 impl Layout {
@@ -52,7 +54,13 @@ impl Layout {
             page_floor(bounds.start + size / 3 * 2) + pages(random[2], 28u32.saturating_sub(shrink));
         let pie_base = pie_base.min(mmap_base.saturating_sub(GIB)).max(bounds.start);
         let brk_gap = pages(random[3], 13);
-        Self { bounds, mmap_base, stack_top, pie_base: page_floor(pie_base), brk_gap }
+        let is_random = random != [0; 4];
+        Self { bounds, mmap_base, stack_top, pie_base: page_floor(pie_base), brk_gap, is_random }
+    }
+
+    /// Whether it was made with randomness.
+    pub(crate) fn is_random(&self) -> bool {
+        self.is_random
     }
 
     /// Finds `len` free bytes, near `hint` if that is given and free.
@@ -87,6 +95,29 @@ impl Layout {
         top_down
             .or_else(|| vmas.lowest_gap(len, PAGE_SIZE, self.mmap_base..self.bounds.end).filter(clear))
             .ok_or(Errno::ENOMEM)
+    }
+}
+
+impl MemoryManager {
+    /// The fixed points of the address space.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.read_mappings().layout.clone()
+    }
+
+    /// Chooses the fixed points, for the stack limit that is set; before anything is mapped.
+    pub fn randomize(&self, random: &[u64; 4]) {
+        let layout = Layout::with_random(self.bounds.clone(), self.limits.stack(), *random);
+        self.write_mappings().layout = layout;
+    }
+
+    /// Finds `len` free bytes, near `hint` if that is given and free. Nothing is reserved.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn find_space(&self, hint: u64, len: u64) -> Result<u64> {
+        let mappings = self.read_mappings();
+        mappings.layout.find(&mappings.vmas, hint, len, false)
     }
 }
 

@@ -21,6 +21,8 @@ use crate::vfs::File;
 pub(super) const EAGER: u64 = 64 << 20;
 /// Most bytes of a file that mmap(2) asks for ahead, until it is known to be a host file.
 const FILE_AHEAD: u64 = 256 << 10;
+/// Stacks get this much at once: most never need more.
+const STACK_AHEAD: u64 = 64 << 10;
 /// Writable segments of programs and libraries up to this size are copied when they are mapped.
 const COPY_AHEAD: u64 = 256 << 10;
 
@@ -191,7 +193,13 @@ impl MemoryManager {
         let len = range.end - range.start;
         let Some(object) = &vma.object else {
             if len <= EAGER && vma.is_accessible() && !pages.is_broken {
-                self.add_anon(pages, range.clone(), vma, batch)?;
+                let is_stack = vma.flags.contains(VmaFlags::GROWSDOWN);
+                let start = if is_stack {
+                    range.start.max(range.end.saturating_sub(STACK_AHEAD))
+                } else {
+                    range.start
+                };
+                self.add_anon(pages, start..range.end, vma, batch)?;
             }
             return Ok(());
         };

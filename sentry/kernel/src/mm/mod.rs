@@ -39,7 +39,7 @@ mod vma;
 pub use advise::FileRange;
 pub use futex::FutexKey;
 pub use host_file::HostFile;
-pub use image::ProgramImage;
+pub use image::{ProgramImage, RunningFile};
 pub use info::{Totals, Usage, VmaInfo};
 pub use io::{IoDst, IoSrc};
 pub use iovec::{IOV_MAX, MAX_RW_COUNT};

@@ -6,6 +6,7 @@ use platform::Protection;
 use segment::{Segment, SegmentMap};
 
 use super::HostFile;
+use super::batch::Batch;
 
 /// Where bytes are.
 #[derive(Clone, Debug)]
@@ -83,4 +84,6 @@ pub(crate) struct Pages {
     pub(crate) map: SegmentMap<Pma>,
     /// The stub's state is no longer known: nothing can be mapped any more, the guest process must die.
     pub(crate) is_broken: bool,
+    /// Changes that are yet to be made: nothing runs in the address space, and more are coming.
+    pub(crate) deferred: Option<Batch>,
 }
