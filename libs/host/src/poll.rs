@@ -28,6 +28,17 @@ pub fn events_now(fd: BorrowedFd<'_>) -> Result<u32> {
     Ok(u32::from(polled.revents.unsigned_abs()))
 }
 
+/// Bytes that a read would return now (`FIONREAD`).
+///
+/// # Errors
+/// `ENOTTY` for files that cannot tell.
+pub fn readable_bytes(fd: BorrowedFd<'_>) -> Result<i32> {
+    let mut count = 0;
+    // SAFETY: the request writes one int.
+    check(i64::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut count) }))?;
+    Ok(count)
+}
+
 /// Waits until one of `fds` is readable (or hung up), at most for `limit`; says which are.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
-//! The file systems a guest can see that need no host: proc, sysfs, devices, terminals, tmpfs, overlay.
+//! The file systems that a guest can see: from the host through a gofer, in memory, and made up.
 #![forbid(unsafe_code)]
 
 pub mod gofer;
+pub mod host;
 pub mod synth;
 pub mod tmpfs;
 pub mod tty;

@@ -211,3 +211,16 @@ pub fn own_working_dir() -> Result<()> {
 fn unit(value: i32) -> Result<()> {
     check(i64::from(value)).map(|_| ())
 }
+
+/// The position of a descriptor, after moving it to `offset` where one is given. Shared with everyone who holds it.
+///
+/// # Errors
+/// `ESPIPE` where it has none.
+pub fn seek(file: BorrowedFd<'_>, offset: Option<u64>) -> Result<u64> {
+    let (offset, whence) = match offset {
+        Some(offset) => (i64::try_from(offset).map_err(|_| Errno::EINVAL)?, libc::SEEK_SET),
+        None => (0, libc::SEEK_CUR),
+    };
+    // SAFETY: a plain system call.
+    crate::check(unsafe { libc::lseek(file.as_raw_fd(), offset, whence) }).map(|at| at as u64)
+}

@@ -240,6 +240,17 @@ pub trait Inode: Send + Sync + Any {
         self.readlink(caller).map(LinkTarget::Path)
     }
 
+    /// Opens a FIFO, socket or device node that is more than what its type and number say: a terminal of devpts, a
+    /// descriptor of the host's. `None` leaves it to the VFS.
+    fn open_special(
+        self: Arc<Self>,
+        caller: &Caller<'_>,
+        flags: OpenFlags,
+    ) -> Option<Result<Arc<dyn FileOps>>> {
+        let _ = (caller, flags);
+        None
+    }
+
     /// Opens it. FIFOs, sockets and device nodes never get here: the VFS opens those itself.
     ///
     /// # Errors

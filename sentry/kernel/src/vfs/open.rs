@@ -110,7 +110,10 @@ impl Vfs {
             truncate_at_open(caller, place, attr)?;
         }
         let mut fifo = None;
+        let is_special = !matches!(attr.file_type(), FileType::Regular | FileType::Directory);
+        let special = if is_special { place.inode().clone().open_special(caller, flags) } else { None };
         let ops = match attr.file_type() {
+            _ if special.is_some() => special.unwrap_or(Err(Errno::ENXIO))?,
             FileType::Regular | FileType::Directory => place.inode().clone().open(caller, flags)?,
             FileType::Symlink => return Err(Errno::ELOOP),
             FileType::Socket => return Err(Errno::ENXIO),

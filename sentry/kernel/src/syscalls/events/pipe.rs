@@ -21,7 +21,8 @@ fn make_pipe(task: &CurrentTask, addr: UserAddr, flags: u64) -> SysResult {
         fd_flags(flags, OpenFlags::NONBLOCK | OpenFlags::DIRECT).ok_or(Errno::EINVAL)?;
     let creds = task.creds();
     let path = task.kernel().vfs.anon_path(AnonKind::Pipe, &creds);
-    let (reader, writer) = Pipe::pair();
+    // Known to the inode, so that /proc/self/fd/N can be opened again.
+    let (reader, writer) = path.inode().common().fifo(Pipe::new).ends();
     let reader = File::new(path.clone(), reader, flags, creds.clone());
     let writer = File::new(path, writer, flags | OpenFlags::WRONLY, creds);
     let first = task.install_fd(reader, close_on_exec)?;

@@ -87,13 +87,12 @@ impl Pipe {
         Arc::new(Self::default())
     }
 
-    /// The read end and the write end of a new pipe, for pipe(2).
+    /// A read end and a write end, for pipe(2).
     #[must_use]
-    pub fn pair() -> (Arc<PipeEnd>, Arc<PipeEnd>) {
-        let pipe = Self::new();
+    pub fn ends(self: &Arc<Self>) -> (Arc<PipeEnd>, Arc<PipeEnd>) {
         // The reader must see the writer as one that came after it: a hang-up without writers is real.
-        let reader = pipe.open_end(Access::Read);
-        let writer = pipe.open_end(Access::Write);
+        let reader = self.open_end(Access::Read);
+        let writer = self.open_end(Access::Write);
         (reader, writer)
     }
 

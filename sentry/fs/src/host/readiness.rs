@@ -1,0 +1,148 @@
+//! Readiness of host descriptors: one thread sleeps on the host's epoll and passes on what it hears.
+//!
+//! The thread starts with the first descriptor that is watched, and sleeps while nothing happens. Lock: `sources` is a
+//! leaf; sources are told without it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::{Errno, Result};
+use host::epoll::Epoll;
+use parking_lot::Mutex;
+use waiter::Events;
+
+/// Somebody who wants to hear of a host descriptor's readiness.
+pub trait HostSource: Send + Sync {
+    /// The descriptor's readiness has changed to include `events`, as far as the host knows.
+    fn ready(&self, events: Events);
+}
+
+struct Shared {
+    epoll: Epoll,
+    sources: Mutex<HashMap<u64, Weak<dyn HostSource>>>,
+}
+
+/// Watches host descriptors.
+pub struct Readiness {
+    shared: Mutex<Option<Arc<Shared>>>,
+    next: AtomicU64,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { shared: Mutex::new(None), next: AtomicU64::new(1) }
+    }
+}
+
+impl Readiness {
+    /// Tells `source` of changes of `fd` until it is closed. Says whether there will be any: a regular file and the
+    /// like are always ready.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`, `EAGAIN` where the host has no thread to give.
+    pub fn watch(&self, fd: BorrowedFd<'_>, source: &Weak<dyn HostSource>) -> Result<bool> {
+        let shared = self.shared()?;
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut sources = shared.sources.lock();
+        sources.retain(|_, source| source.strong_count() > 0);
+        sources.insert(token, source.clone());
+        drop(sources);
+        match shared.epoll.add(fd, token) {
+            Ok(()) => Ok(true),
+            Err(errno) => {
+                shared.sources.lock().remove(&token);
+                if errno == Errno::EPERM { Ok(false) } else { Err(errno) }
+            }
+        }
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>> {
+        let mut slot = self.shared.lock();
+        if let Some(shared) = &*slot {
+            return Ok(shared.clone());
+        }
+        let shared = Arc::new(Shared { epoll: Epoll::new()?, sources: Mutex::default() });
+        let runner = shared.clone();
+        std::thread::Builder::new()
+            .name("host-events".into())
+            .stack_size(128 << 10)
+            .spawn(move || runner.run())
+            .map_err(|_| Errno::EAGAIN)?;
+        *slot = Some(shared.clone());
+        Ok(shared)
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        while let Ok(events) = self.epoll.wait() {
+            for (token, bits) in events {
+                let source = self.sources.lock().get(&token).and_then(Weak::upgrade);
+                if let Some(source) = source {
+                    source.ready(normalize(bits));
+                }
+            }
+        }
+    }
+}
+
+/// Host events as guests know them: readable means normal data as well.
+pub(crate) fn normalize(bits: u32) -> Events {
+    let mut events = Events::from_bits_truncate(bits);
+    if events.contains(Events::IN) {
+        events |= Events::RDNORM;
+    }
+    if events.contains(Events::OUT) {
+        events |= Events::WRNORM;
+    }
+    events
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readiness")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::sync::{Arc, Weak};
+    use std::time::Duration;
+
+    use parking_lot::{Condvar, Mutex};
+    use waiter::Events;
+
+    use super::{HostSource, Readiness};
+
+    #[derive(Default)]
+    struct Heard(Mutex<Events>, Condvar);
+
+    impl HostSource for Heard {
+        fn ready(&self, events: Events) {
+            *self.0.lock() |= events;
+            self.1.notify_all();
+        }
+    }
+
+    #[test]
+    fn a_pipe_tells_of_data_and_a_file_never() {
+        let readiness = Readiness::default();
+        let heard = Arc::new(Heard::default());
+        let source: Arc<dyn HostSource> = heard.clone();
+        let source: Weak<dyn HostSource> = Arc::downgrade(&source);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        assert_eq!(readiness.watch(reader.as_fd(), &source), Ok(true));
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        assert_eq!(readiness.watch(file.as_fd(), &source), Ok(false));
+        writer.write_all(b"x").unwrap();
+        let mut events = heard.0.lock();
+        while !events.contains(Events::IN) {
+            assert!(!heard.1.wait_for(&mut events, Duration::from_secs(10)).timed_out());
+        }
+    }
+}
