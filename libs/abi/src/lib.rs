@@ -6,6 +6,7 @@
 
 pub mod addr;
 pub mod auxv;
+pub mod capability;
 pub mod elf;
 pub mod errno;
 pub mod fcntl;
@@ -13,6 +14,7 @@ pub mod fs;
 pub mod futex;
 pub mod mount;
 pub mod poll;
+pub mod prctl;
 pub mod regs_x86_64;
 pub mod resource;
 pub mod sched;
@@ -21,6 +23,7 @@ pub mod socket;
 pub mod termios;
 pub mod time;
 pub mod ucontext_x86_64;
+pub mod wait;
 
 pub use addr::{PAGE_SIZE, UserAddr, page_ceil, page_floor};
 pub use errno::{Errno, Result};

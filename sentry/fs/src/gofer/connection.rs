@@ -74,12 +74,6 @@ impl Connection {
         self.client.call(request)
     }
 
-    /// Calls made so far.
-    #[cfg(test)]
-    pub(super) fn call_count(&self) -> u64 {
-        self.client.call_count()
-    }
-
     /// Gives look-ups back, later or (`at_once`: the file may be waiting to be freed) now.
     pub(super) fn forget(&self, node: NodeId, count: u32, at_once: bool) {
         let batch = {

@@ -1,7 +1,7 @@
 //! [`GoferInode`]: a host file as the guest's kernel knows it.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
@@ -77,6 +77,8 @@ pub struct GoferInode {
     pub(super) mappings: MappingSet,
     /// In a shared mount: whether the gofer reports changes of the directory where it was found.
     is_watched: AtomicBool,
+    /// The directory's generation when it was found, see `dir.rs`.
+    generation: AtomicU64,
 }
 
 impl GoferInode {
@@ -100,6 +102,7 @@ impl GoferInode {
             xattr_names: XattrNames::new(matches!(kind, FileType::Regular | FileType::Directory)),
             mappings: MappingSet::new(),
             is_watched: AtomicBool::new(true),
+            generation: AtomicU64::new(0),
             volume,
         });
         inode.take_origin(origin);
@@ -192,8 +195,13 @@ impl GoferInode {
     }
 
     /// Notes whether the gofer reports changes of this file.
-    pub(super) fn set_watched(&self, is_watched: bool) {
+    pub(super) fn set_watched(&self, is_watched: bool, generation: u64) {
         self.is_watched.store(is_watched, Ordering::Release);
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Whether what was heard of this file may be kept.
@@ -309,8 +317,7 @@ impl GoferInode {
 
     /// Gives back what the gofer keeps for this inode; returns its directory, to be dropped without recursion.
     fn release(&mut self) -> Option<Arc<Self>> {
-        // Not the address of `self`, which may have been moved out of its place by now.
-        let me = self.me.as_ptr();
+        let me = std::ptr::from_ref(self);
         let place = self.place.get_mut().take();
         if let Some(place) = &place {
             place.parent.forget_child(&place.name, me);

@@ -1,1 +1,3 @@
 //! Capabilities' arithmetic, guest seccomp filters, yama.
+
+mod access;

@@ -144,7 +144,6 @@ impl CurrentTask {
 
     fn run_handler(&mut self, signal: Signal, info: SigInfo, action: &SigAction) {
         self.restart_with_handler(action);
-        self.abort_rseq();
         let mask = {
             let mut own = self.signals.lock();
             let blocked = own.blocked;

@@ -11,6 +11,7 @@ mod action;
 mod alt_stack;
 mod deliver;
 mod frame_x86_64;
+mod permission;
 mod queue;
 mod send;
 mod state;

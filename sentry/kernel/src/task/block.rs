@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use abi::{Errno, Result};
+use abi::{Errno, Result, SigSet};
 use waiter::{Events, Notify, WaitQueue, WaitResult};
 
-use super::Task;
 use super::cpu_time::Activity;
+use super::{Task, Work};
 use crate::error::{Restart, SysError, SysResult};
 use crate::time::MonotonicTime;
 
@@ -67,6 +67,26 @@ impl Task {
             WaitResult::Woken => Ok(()),
             WaitResult::TimedOut => Err(Errno::ETIMEDOUT.into()),
         }
+    }
+
+    /// As [`Self::sleep`], for a caller that takes the signals in `wanted` itself: those do not count as interruption.
+    ///
+    /// # Errors
+    /// As [`Self::sleep`].
+    pub(crate) fn sleep_for_signal(&self, deadline: Option<MonotonicTime>, wanted: SigSet) -> SysResult<()> {
+        let result = self.sleep(deadline);
+        if !matches!(result, Err(SysError::Restart(_))) || self.is_killed() {
+            return result;
+        }
+        // What woke it may be a wanted signal, or one that somebody else has taken.
+        self.wake().clear(Work::SIGNAL);
+        let deliverable = self.pending_signals().without(self.blocked()).without(wanted);
+        let must_stop = self.signals.lock().must_stop;
+        if deliverable.is_empty() && !must_stop && !self.is_killed() && !self.wake().is_interrupted() {
+            return Ok(());
+        }
+        self.wake().add(Work::SIGNAL);
+        result
     }
 
     /// Sleeps until notified, whatever signals come (for states that only a kill or the kernel itself ends).

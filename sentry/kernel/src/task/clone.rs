@@ -187,9 +187,6 @@ impl CurrentTask {
         if flags.contains(CloneFlags::CHILD_CLEARTID) {
             details.clear_child_tid = request.child_tid;
         }
-        if flags.contains(CloneFlags::VM) && !flags.contains(CloneFlags::VFORK) {
-            details.rseq = None;
-        }
         let signals = {
             let own = self.signals.lock();
             let keeps_stack = !flags.contains(CloneFlags::VM) || flags.contains(CloneFlags::VFORK);
@@ -201,9 +198,6 @@ impl CurrentTask {
         let new = NewTask { kernel, group, pid, mm, creds, fds, fs, namespaces, signals, details, charge };
         let child = Task::new(new);
         child.inherit_call_filter(self);
-        if child.details.lock().rseq.is_some() {
-            child.wake().add(super::Work::RSEQ);
-        }
         if !is_thread {
             child.thread_group().set_leader(&child);
         }
@@ -233,6 +227,7 @@ impl CurrentTask {
             actions,
             limits: own.limits(),
             oom_score_adj: own.oom_score_adj(),
+            personality: own.personality(),
         };
         Arc::new_cyclic(|this| ThreadGroup::new(self.kernel(), this, new))
     }

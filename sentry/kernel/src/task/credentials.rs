@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::UserNamespace;
+use abi::{Errno, Result};
+
+use super::{Task, UserNamespace};
 
 /// A capability's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +100,23 @@ impl CapabilitySet {
         Self(1 << capability as u8)
     }
 
+    /// The set of the one with this number.
+    ///
+    /// # Errors
+    /// `EINVAL` where there is none.
+    pub fn of_number(number: u64) -> Result<Self> {
+        let set = u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number)).map(Self);
+        set.filter(|set| Self::FULL.is_superset(*set)).ok_or(Errno::EINVAL)
+    }
+
+    /// Whether the one with this number is in it.
+    ///
+    /// # Errors
+    /// `EINVAL` where there is none.
+    pub fn contains_number(self, number: u64) -> Result<bool> {
+        Self::of_number(number).map(|one| self.is_superset(one))
+    }
+
     /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -184,5 +203,21 @@ impl Credentials {
             }
             at = parent;
         }
+    }
+}
+
+impl Task {
+    /// Takes on new credentials. A changed identity makes the process uninspectable for its former equals.
+    pub fn commit_creds(&self, old: &Credentials, new: Credentials) {
+        let is_changed = old.euid != new.euid
+            || old.egid != new.egid
+            || old.fsuid != new.fsuid
+            || old.fsgid != new.fsgid
+            || !old.permitted.is_superset(new.permitted);
+        if is_changed {
+            self.thread_group().set_dumpable(false);
+            self.details.lock().parent_death_signal = None;
+        }
+        self.set_creds(new);
     }
 }

@@ -43,17 +43,6 @@ pub struct RestartBlock {
     pub args: Args,
 }
 
-/// A registered rseq(2) area.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RseqArea {
-    /// Where.
-    pub addr: UserAddr,
-    /// How long.
-    pub len: u32,
-    /// What must stand before an abort handler.
-    pub signature: u32,
-}
-
 /// The default timer slack, nanoseconds.
 pub const DEFAULT_TIMER_SLACK_NS: u64 = 50_000;
 
@@ -84,8 +73,6 @@ pub struct TaskDetails {
     pub vfork_done: Option<Arc<VforkDone>>,
     /// What restart_syscall(2) does.
     pub restart: Option<RestartBlock>,
-    /// rseq(2).
-    pub rseq: Option<RseqArea>,
     /// `PR_SET_TSC` forbids rdtsc; kept only.
     pub tsc_forbidden: bool,
     /// Since when it exists: monotonic and boot time agree.
@@ -117,11 +104,18 @@ impl TaskDetails {
             exit_signal: Some(Signal::CHLD),
             vfork_done: None,
             restart: None,
-            rseq: None,
             tsc_forbidden: false,
             start_time_ns: now_ns,
             shown_mask: None,
         }
+    }
+
+    /// The processor that guests are told the task runs on: the lowest that it may run on.
+    #[must_use]
+    pub fn shown_cpu(&self) -> u32 {
+        let word = self.affinity.iter().position(|word| *word != 0).unwrap_or(0);
+        let bit = self.affinity.get(word).map_or(0, |word| word.trailing_zeros());
+        u32::try_from(word * 64).unwrap_or(0) + bit
     }
 
     /// Those of a child.

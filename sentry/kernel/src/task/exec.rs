@@ -177,7 +177,6 @@ impl CurrentTask {
         }
         {
             let mut details = self.details.lock();
-            details.rseq = None;
             details.restart = None;
             details.clear_child_tid = UserAddr::NULL;
             details.robust_list = UserAddr::NULL;

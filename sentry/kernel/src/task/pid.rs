@@ -89,6 +89,11 @@ impl Pid {
         self.release_if_unused();
     }
 
+    /// A process group or session that went by this number is gone.
+    pub(super) fn release_links(&self) {
+        self.release_if_unused();
+    }
+
     pub(super) fn set_process_group(&self, group: Weak<ProcessGroup>) {
         self.links.lock().group = group;
         self.release_if_unused();

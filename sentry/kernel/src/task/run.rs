@@ -92,10 +92,6 @@ impl CurrentTask {
                 self.wake().clear(Work::TRACE);
                 self.trace_stop_if_asked();
             }
-            if work.contains(Work::RSEQ) {
-                self.wake().clear(Work::RSEQ);
-                self.update_rseq();
-            }
             self.take_signals();
         }
     }

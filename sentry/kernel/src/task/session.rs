@@ -5,10 +5,10 @@
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
-use abi::{DeviceId, SigInfo};
+use abi::{DeviceId, Errno, Result, SigInfo};
 use parking_lot::Mutex;
 
-use super::{Pid, PidNamespace, ThreadGroup, Tid};
+use super::{Pid, PidNamespace, Task, ThreadGroup, Tid};
 
 /// The terminal that controls a session. Implemented by the terminals' file system.
 pub trait ControllingTerminal: Send + Sync + Any {
@@ -78,7 +78,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.pid.set_session(Weak::new());
+        self.pid.release_links();
     }
 }
 
@@ -165,12 +165,69 @@ impl ProcessGroup {
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        self.pid.set_process_group(Weak::new());
+        self.pid.release_links();
     }
 }
 
 impl std::fmt::Debug for ProcessGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ProcessGroup({})", self.pid.number())
+    }
+}
+
+impl ThreadGroup {
+    /// setsid(2): makes a session and a process group with this process alone in them.
+    ///
+    /// # Errors
+    /// `EPERM` where it leads a process group already.
+    pub fn new_session(&self, task: &Task) -> Result<()> {
+        let tree = task.kernel().tasks.tree();
+        let Some(leader) = self.leader() else { return Err(Errno::EPERM) };
+        let pid = leader.pid();
+        if self.is_session_leader() || pid.process_group().is_some_and(|group| !group.members().is_empty()) {
+            return Err(Errno::EPERM);
+        }
+        let session = Session::new(&pid, &self.weak());
+        self.set_process_group(&tree, ProcessGroup::new(&pid, &session));
+        Ok(())
+    }
+
+    /// setpgid(2) by `task`: moves this process to the group numbered `pgid`, its own for 0.
+    ///
+    /// # Errors
+    /// `ESRCH` where it is neither the caller nor its child, `EACCES` once it has executed a program, `EPERM` across
+    /// sessions.
+    pub fn join_process_group(&self, task: &Task, pgid: Tid) -> Result<()> {
+        let tree = task.kernel().tasks.tree();
+        let caller = task.thread_group();
+        let leader = self.leader().ok_or(Errno::ESRCH)?;
+        let own_session = caller.session();
+        if !std::ptr::eq(self, &raw const **caller) {
+            let is_child = self.parent().is_some_and(|parent| Arc::ptr_eq(&parent, caller));
+            if !is_child {
+                return Err(Errno::ESRCH);
+            }
+            if !Arc::ptr_eq(&self.session(), &own_session) {
+                return Err(Errno::EPERM);
+            }
+            if self.has_executed() {
+                return Err(Errno::EACCES);
+            }
+        }
+        if self.is_session_leader() {
+            return Err(Errno::EPERM);
+        }
+        let pid = leader.pid();
+        let ns = task.pid_ns();
+        let wants_own = pgid == 0 || pid.number_in(&ns) == Some(pgid);
+        let group = match if wants_own { pid.process_group() } else { ns.process_group(pgid) } {
+            Some(group) if Arc::ptr_eq(group.session(), &own_session) => group,
+            None if wants_own => ProcessGroup::new(&pid, &self.session()),
+            _ => return Err(Errno::EPERM),
+        };
+        if !Arc::ptr_eq(&group, &self.process_group()) {
+            self.set_process_group(&tree, group);
+        }
+        Ok(())
     }
 }

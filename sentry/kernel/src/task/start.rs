@@ -79,6 +79,7 @@ impl Kernel {
                 actions: default_actions(),
                 limits: new.limits,
                 oom_score_adj: new.oom_score_adj,
+                personality: 0,
             };
             ThreadGroup::new(self, this, args)
         });

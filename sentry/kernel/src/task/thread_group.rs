@@ -1,11 +1,11 @@
 //! The [`ThreadGroup`]: a process.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use abi::Signal;
 use abi::resource::Resource;
 use abi::resource::Rlimit;
+use abi::{SigSet, Signal};
 use parking_lot::{Mutex, RwLock};
 use waiter::WaitQueue;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::Kernel;
 use crate::mm::MemoryManager;
-use crate::signal::{GroupStop, SignalActions, SignalState};
+use crate::signal::{GroupStop, SigAction, SignalActions, SignalState};
 use crate::time::ProcessTimers;
 use crate::vfs::File;
 
@@ -42,6 +42,7 @@ pub struct ThreadGroup {
     signal_events: WaitQueue,
     flags: Flags,
     oom_score_adj: AtomicI32,
+    personality: AtomicU32,
     timers: ProcessTimers,
 }
 
@@ -95,6 +96,7 @@ pub(super) struct NewThreadGroup {
     pub(super) actions: Arc<SignalActions>,
     pub(super) limits: Limits,
     pub(super) oom_score_adj: i32,
+    pub(super) personality: u32,
 }
 
 impl ThreadGroup {
@@ -121,6 +123,7 @@ impl ThreadGroup {
             signal_events: WaitQueue::new(),
             flags: Flags { is_dumpable: AtomicBool::new(true), ..Flags::default() },
             oom_score_adj: AtomicI32::new(new.oom_score_adj),
+            personality: AtomicU32::new(new.personality),
             timers: ProcessTimers::default(),
         }
     }
@@ -129,6 +132,10 @@ impl ThreadGroup {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(super) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
     }
 
     /// The kernel, while the sandbox lives.
@@ -223,6 +230,20 @@ impl ThreadGroup {
     #[must_use]
     pub fn actions(&self) -> Arc<SignalActions> {
         self.actions.read().clone()
+    }
+
+    /// sigaction(2): replaces an action; pending signals that are ignored from now on are forgotten.
+    pub fn set_action(&self, signal: Signal, action: SigAction) -> SigAction {
+        let mut state = self.signal.lock();
+        let old = self.actions().set(signal, action);
+        if action.ignores(signal) {
+            let forgotten = SigSet::of(signal);
+            state.shared.discard(forgotten);
+            for task in self.tasks() {
+                task.signals.lock().pending.discard(forgotten);
+            }
+        }
+        old
     }
 
     pub(super) fn set_actions(&self, actions: SignalActions) {
@@ -378,6 +399,26 @@ impl ThreadGroup {
     /// See [`Self::oom_score_adj`].
     pub fn set_oom_score_adj(&self, value: i32) {
         self.oom_score_adj.store(value, Ordering::Relaxed);
+    }
+
+    /// personality(2).
+    #[must_use]
+    pub fn personality(&self) -> u32 {
+        self.personality.load(Ordering::Relaxed)
+    }
+
+    /// See [`Self::personality`].
+    pub fn set_personality(&self, personality: u32) {
+        self.personality.store(personality, Ordering::Relaxed);
+    }
+
+    /// Passes a changed limit on to whoever keeps a copy of it.
+    pub fn limits_changed(&self, resource: Resource) {
+        if matches!(resource, Resource::As | Resource::Data | Resource::Stack)
+            && let Some(mm) = self.tasks().iter().find_map(|task| task.try_mm())
+        {
+            self.apply_memory_limits(&mm);
+        }
     }
 
     /// The signal its parent is sent when it ends.

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use abi::sched::CloneFlags;
 use abi::{Errno, Result};
 
-use super::{CapabilitySet, Credentials, Namespaces, OtherNamespace, Task, UserNamespace, UtsNamespace};
-use crate::vfs::FsContext;
+use super::namespace_file::{NamespaceFile, NamespaceKind as Kind, NamespaceRef};
+use super::{
+    Capability, CapabilitySet, Credentials, CurrentTask, Namespaces, OtherNamespace, PidFd, Task,
+    UserNamespace, UtsNamespace,
+};
+use crate::vfs::{Fd, FsContext};
 
 impl Credentials {
     /// These credentials in a name space that they have just made or entered: every capability, no securebits.
@@ -87,5 +91,138 @@ impl Task {
             return Err(Errno::EPERM);
         }
         Ok(set)
+    }
+}
+
+impl CurrentTask {
+    /// unshare(2).
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` where other threads make it impossible, `ENOSPC`.
+    pub fn unshare(&self, flags: CloneFlags) -> Result<()> {
+        // What goes with what: a user name space cannot be changed under other threads, nor signal handlers unshared.
+        let mut flags = flags;
+        if flags.contains(CloneFlags::NEWUSER) {
+            flags |= CloneFlags::THREAD | CloneFlags::FS;
+        }
+        if flags.contains(CloneFlags::NEWNS) {
+            flags |= CloneFlags::FS;
+        }
+        let wants_alone = CloneFlags::THREAD | CloneFlags::SIGHAND | CloneFlags::VM;
+        if flags.intersects(wants_alone) && self.thread_group().thread_count() > 1 {
+            return Err(Errno::EINVAL);
+        }
+        let old = self.creds();
+        let creds = if flags.contains(CloneFlags::NEWUSER) {
+            self.creds_in_new_user_ns(&old)?
+        } else {
+            (*old).clone()
+        };
+        let kinds = flags & CloneFlags::NAMESPACES.difference(CloneFlags::NEWUSER);
+        if !kinds.is_empty() && !creds.has(Capability::SysAdmin) {
+            return Err(Errno::EPERM);
+        }
+        let fs = if flags.contains(CloneFlags::FS) { self.fs().duplicate() } else { self.fs() };
+        let namespaces = if kinds.is_empty() { None } else { Some(self.new_namespaces(kinds, &creds, &fs)?) };
+        if flags.contains(CloneFlags::FS) {
+            self.set_fs(fs);
+        }
+        if flags.contains(CloneFlags::FILES) && self.fd_table().is_shared() {
+            self.leave_fd_table(self.fd_table().duplicate());
+        }
+        if let Some(namespaces) = namespaces {
+            self.set_namespaces(namespaces);
+        }
+        if flags.contains(CloneFlags::NEWUSER) {
+            self.commit_creds(&old, creds);
+        }
+        Ok(())
+    }
+
+    /// setns(2): enters the name spaces of `kinds` that `fd` stands for, a process or a file of `/proc/[pid]/ns`.
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL` where it stands for none of these, `EPERM`.
+    pub fn enter_namespaces(&self, fd: Fd, kinds: CloneFlags) -> Result<()> {
+        let file = self.fd_table().get(fd)?;
+        let ops: &dyn std::any::Any = &**file.ops();
+        if let Some(pidfd) = ops.downcast_ref::<PidFd>() {
+            if kinds.is_empty() {
+                return Err(Errno::EINVAL);
+            }
+            let target = pidfd.task()?.clone();
+            if !self.may_inspect(&target) {
+                return Err(Errno::EPERM);
+            }
+            return Kind::ENTERED
+                .into_iter()
+                .filter(|kind| kinds.contains(kind.flag()))
+                .try_for_each(|kind| self.enter(kind.of(&target)));
+        }
+        let Some(link) = ops.downcast_ref::<NamespaceFile>() else { return Err(Errno::EINVAL) };
+        if !kinds.is_empty() && !kinds.contains(link.0.flag()) {
+            return Err(Errno::EINVAL);
+        }
+        self.enter(link.0.clone())
+    }
+
+    fn enter(&self, namespace: NamespaceRef) -> Result<()> {
+        let creds = self.creds();
+        let mut set = (*self.namespaces()).clone();
+        let check = |owner: &Arc<UserNamespace>| {
+            let is_allowed = creds.has_in(owner, Capability::SysAdmin) && creds.has(Capability::SysAdmin);
+            if is_allowed { Ok(()) } else { Err(Errno::EPERM) }
+        };
+        match namespace {
+            NamespaceRef::User(ns) => return self.enter_user_ns(&creds, ns),
+            NamespaceRef::Uts(ns) => {
+                check(ns.user_ns())?;
+                set.uts = ns;
+            }
+            NamespaceRef::Ipc(ns) => {
+                check(ns.user_ns())?;
+                set.ipc = ns;
+            }
+            NamespaceRef::Net(ns) => {
+                check(ns.user_ns())?;
+                set.net = ns;
+            }
+            NamespaceRef::Cgroup(ns) => {
+                check(ns.user_ns())?;
+                set.cgroup = ns;
+            }
+            NamespaceRef::Time(ns) => check(ns.user_ns())?,
+            NamespaceRef::Pid(ns) => {
+                check(ns.user_ns())?;
+                if !self.pid_ns().contains(&ns) {
+                    return Err(Errno::EINVAL);
+                }
+                set.pid_for_children = ns;
+            }
+            NamespaceRef::Mnt(ns) => {
+                check(&self.kernel().user_ns)?;
+                if !creds.has(Capability::SysChroot) {
+                    return Err(Errno::EPERM);
+                }
+                let root = ns.root_path();
+                self.fs().set_root(root.clone());
+                self.fs().set_cwd(root);
+                set.mnt = ns;
+            }
+        }
+        self.set_namespaces(set);
+        Ok(())
+    }
+
+    fn enter_user_ns(&self, creds: &Credentials, ns: Arc<UserNamespace>) -> Result<()> {
+        // Nothing is gained by entering the present one, and threads would differ.
+        if Arc::ptr_eq(&ns, &creds.user_ns) || self.thread_group().thread_count() > 1 {
+            return Err(Errno::EINVAL);
+        }
+        if !creds.has_in(&ns, Capability::SysAdmin) {
+            return Err(Errno::EPERM);
+        }
+        self.commit_creds(creds, creds.with_user_ns(ns));
+        Ok(())
     }
 }

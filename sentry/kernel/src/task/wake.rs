@@ -22,8 +22,6 @@ bitflags! {
         const FREEZE = 2;
         /// A tracer wants it to stop.
         const TRACE = 4;
-        /// Its rseq area must be brought up to date.
-        const RSEQ = 8;
     }
 }
 

@@ -1,7 +1,7 @@
 //! System calls on files and directories.
 
 mod access;
-mod args;
+pub(crate) mod args;
 mod attributes;
 mod cwd;
 mod dup;

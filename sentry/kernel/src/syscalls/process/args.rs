@@ -1,0 +1,34 @@
+//! Arguments that the calls on processes share.
+
+use std::sync::Arc;
+
+use abi::{Errno, Result};
+
+use crate::Task;
+use crate::task::{Capability, ThreadGroup, Tid};
+
+/// The task numbered `tid` as the caller sees it; the caller itself for 0.
+///
+/// # Errors
+/// `ESRCH`.
+pub(crate) fn task_or_self(task: &Task, tid: Tid) -> Result<Arc<Task>> {
+    let tid = if tid == 0 { task.tid() } else { tid };
+    task.pid_ns().task(tid).ok_or(Errno::ESRCH)
+}
+
+/// The process numbered `tgid` as the caller sees it; the caller's own for 0.
+///
+/// # Errors
+/// `ESRCH`.
+pub(crate) fn group_or_self(task: &Task, tgid: Tid) -> Result<Arc<ThreadGroup>> {
+    if tgid == 0 {
+        return Ok(task.thread_group().clone());
+    }
+    task.pid_ns().thread_group(tgid).ok_or(Errno::ESRCH)
+}
+
+/// Whether the caller owns `target` or has `CAP_SYS_NICE` over it: what changing its scheduling takes.
+pub(crate) fn may_schedule(task: &Task, target: &Task) -> bool {
+    let (own, other) = (task.creds(), target.creds());
+    own.euid == other.euid || own.euid == other.uid || own.has_in(&other.user_ns, Capability::SysNice)
+}

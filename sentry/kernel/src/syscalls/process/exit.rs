@@ -1,0 +1,26 @@
+//! `man 2 exit`, `man 2 exit_group`, `man 2 set_tid_address`.
+
+use abi::UserAddr;
+
+use crate::syscalls::table::Args;
+use crate::task::ExitStatus;
+use crate::{CurrentTask, SysResult};
+
+pub(super) fn exit(task: &mut CurrentTask, args: Args) -> SysResult {
+    task.task().begin_exit(ExitStatus::Exited(args.0[0] as u8));
+    Ok(0)
+}
+
+pub(super) fn exit_group(task: &mut CurrentTask, args: Args) -> SysResult {
+    let group = task.thread_group().clone();
+    let status = ExitStatus::Exited(args.0[0] as u8);
+    group.kill(status);
+    let decided = group.signal.lock().group_exit.unwrap_or(status);
+    task.task().begin_exit(decided);
+    Ok(0)
+}
+
+pub(super) fn set_tid_address(task: &mut CurrentTask, args: Args) -> SysResult {
+    task.details.lock().clear_child_tid = UserAddr(args.0[0]);
+    Ok(task.tid() as u64)
+}

@@ -1,0 +1,170 @@
+//! `man 2 futex`, and futex_waitv(2).
+
+use abi::futex::{
+    FUTEX_BITSET_MATCH_ANY, FUTEX_CLOCK_REALTIME, FUTEX_PRIVATE_FLAG, FUTEX_WAITV_MAX, FUTEX2_PRIVATE,
+    FUTEX2_SIZE_U32, FutexWaitv, op,
+};
+use abi::{Errno, Result, Timespec, UserAddr};
+
+use crate::error::{Restart, SysError};
+use crate::syscalls::table::Args;
+use crate::task::{FutexWait, RestartBlock, WaitTarget};
+use crate::time::MonotonicTime;
+use crate::{CurrentTask, SysResult};
+
+const CLOCK_REALTIME: i32 = 0;
+const CLOCK_MONOTONIC: i32 = 1;
+
+/// A count of waiters: an int that must not be negative.
+fn count(arg: u64) -> Result<usize> {
+    usize::try_from(arg as i32).map_err(|_| Errno::EINVAL)
+}
+
+/// When an absolute time-out is due by the monotonic clock.
+fn due(task: &CurrentTask, at: Timespec, is_realtime: bool) -> MonotonicTime {
+    let clock = &task.kernel().timekeeper;
+    if is_realtime {
+        let left = at.to_ns().saturating_sub(clock.realtime_ns());
+        MonotonicTime(clock.monotonic().0.saturating_add(left))
+    } else {
+        MonotonicTime(at.to_ns())
+    }
+}
+
+fn deadline(
+    task: &CurrentTask,
+    addr: u64,
+    is_relative: bool,
+    realtime: bool,
+) -> Result<Option<MonotonicTime>> {
+    if addr == 0 {
+        return Ok(None);
+    }
+    let at: Timespec = task.mm().read_object(UserAddr(addr))?;
+    if !at.is_valid() {
+        return Err(Errno::EINVAL);
+    }
+    if is_relative {
+        let now = task.kernel().timekeeper.monotonic();
+        return Ok(Some(MonotonicTime(now.0.saturating_add(at.to_ns()))));
+    }
+    Ok(Some(due(task, at, realtime)))
+}
+
+fn wait_once(task: &CurrentTask, wait: &FutexWait) -> SysResult {
+    task.kernel().futexes.wait(task, wait).map(|_| 0)
+}
+
+fn wait(task: &CurrentTask, target: WaitTarget, bitset: u32, deadline: Option<MonotonicTime>) -> SysResult {
+    if bitset == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let result = wait_once(task, &FutexWait { targets: vec![target], bitset, deadline });
+    match (result, deadline) {
+        (Err(SysError::Restart(_)), Some(due)) => {
+            let shared = u64::from(target.is_shared);
+            let args = [target.addr.0, target.expected.into(), due.0 as u64, bitset.into(), shared, 0];
+            let block = RestartBlock { handler: restart_wait, args: Args(args) };
+            task.details.lock().restart = Some(block);
+            Err(SysError::Restart(Restart::Block))
+        }
+        (result, _) => result,
+    }
+}
+
+/// Goes on with a wait with a time-out: what restart_syscall(2) runs.
+fn restart_wait(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [addr, expected, due, bitset, shared, _] = args.0;
+    let target = WaitTarget { addr: UserAddr(addr), expected: expected as u32, is_shared: shared != 0 };
+    wait(task, target, bitset as u32, Some(MonotonicTime(due as i64)))
+}
+
+pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [addr, operation, value, fourth, second, last] = args.0;
+    let (addr, second) = (UserAddr(addr), UserAddr(second));
+    let (operation, value, last) = (operation as u32, value as u32, last as u32);
+    let is_shared = operation & FUTEX_PRIVATE_FLAG == 0;
+    let is_realtime = operation & FUTEX_CLOCK_REALTIME != 0;
+    let command = operation & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
+    let takes_clock = matches!(command, op::WAIT_BITSET | op::WAIT_REQUEUE_PI | op::LOCK_PI2);
+    if is_realtime && !takes_clock && command != op::WAIT {
+        return Err(Errno::ENOSYS.into());
+    }
+    let (kernel, mm) = (task.kernel().clone(), task.mm());
+    let table = &kernel.futexes;
+    let target = WaitTarget { addr, expected: value, is_shared };
+    match command {
+        op::WAIT => wait(task, target, FUTEX_BITSET_MATCH_ANY, deadline(task, fourth, true, false)?),
+        op::WAIT_BITSET => wait(task, target, last, deadline(task, fourth, false, is_realtime)?),
+        op::WAKE => {
+            let max = wake_count(value);
+            Ok(table.wake(&mm, addr, is_shared, max, FUTEX_BITSET_MATCH_ANY)? as u64)
+        }
+        op::WAKE_BITSET if last == 0 => Err(Errno::EINVAL.into()),
+        op::WAKE_BITSET => Ok(table.wake(&mm, addr, is_shared, wake_count(value), last)? as u64),
+        op::REQUEUE | op::CMP_REQUEUE => {
+            let expected = (command == op::CMP_REQUEUE).then_some(last);
+            let counts = (count(value.into())?, count(fourth)?);
+            let (woken, moved) = table.requeue(&mm, (addr, second), is_shared, counts, expected)?;
+            Ok((woken + if command == op::CMP_REQUEUE { moved } else { 0 }) as u64)
+        }
+        op::WAKE_OP => {
+            let counts = (wake_count(value), wake_count(fourth as u32));
+            Ok(table.wake_op(&mm, (addr, second), is_shared, counts, last)? as u64)
+        }
+        op::LOCK_PI | op::LOCK_PI2 => {
+            // LOCK_PI's time-out is of the real-time clock whatever the flag says.
+            let due = deadline(task, fourth, false, command == op::LOCK_PI || is_realtime)?;
+            table.lock_pi(task.task(), addr, is_shared, due, false).map(|()| 0)
+        }
+        op::TRYLOCK_PI => table.lock_pi(task.task(), addr, is_shared, None, true).map(|()| 0),
+        op::UNLOCK_PI => {
+            table.unlock_pi(task, addr, is_shared)?;
+            Ok(0)
+        }
+        op::WAIT_REQUEUE_PI => {
+            let due = deadline(task, fourth, false, is_realtime)?;
+            table.wait_requeue_pi(task.task(), (addr, value), second, is_shared, due).map(|()| 0)
+        }
+        op::CMP_REQUEUE_PI => {
+            if value != 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            Ok(table.requeue_pi(&mm, (addr, second), is_shared, count(fourth)?, last)? as u64)
+        }
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// How many waiters to wake. Linux wakes one where it is told zero or fewer.
+fn wake_count(value: u32) -> usize {
+    usize::try_from(value as i32).unwrap_or(1).max(1)
+}
+
+pub(super) fn futex_waitv(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [waiters, number, flags, timeout, clock, _] = args.0;
+    if flags as u32 != 0 || waiters == 0 || !(1..=FUTEX_WAITV_MAX).contains(&(number & 0xffff_ffff)) {
+        return Err(Errno::EINVAL.into());
+    }
+    let is_realtime = match clock as i32 {
+        CLOCK_REALTIME => true,
+        CLOCK_MONOTONIC => false,
+        _ if timeout != 0 => return Err(Errno::EINVAL.into()),
+        _ => false,
+    };
+    let deadline = deadline(task, timeout, false, is_realtime)?;
+    let mut targets = Vec::new();
+    for index in 0..number & 0xffff_ffff {
+        let at = waiters.checked_add(index * size_of::<FutexWaitv>() as u64).ok_or(Errno::EFAULT)?;
+        let one: FutexWaitv = task.mm().read_object(UserAddr(at))?;
+        let is_known = one.flags & !FUTEX2_PRIVATE == FUTEX2_SIZE_U32 && one.reserved == 0;
+        let expected = u32::try_from(one.val).map_err(|_| Errno::EINVAL)?;
+        if !is_known {
+            return Err(Errno::EINVAL.into());
+        }
+        let is_shared = one.flags & FUTEX2_PRIVATE == 0;
+        targets.push(WaitTarget { addr: UserAddr(one.uaddr), expected, is_shared });
+    }
+    let wait = FutexWait { targets, bitset: FUTEX_BITSET_MATCH_ANY, deadline };
+    task.kernel().futexes.wait(task, &wait).map(|index| index as u64)
+}

@@ -1,0 +1,95 @@
+//! Resource limits and usage: `man 2 getrlimit`, `prlimit`, `getrusage`, `times`.
+
+use abi::resource::{Resource, Rlimit};
+use abi::{Errno, Result, UserAddr};
+
+use crate::syscalls::table::Args;
+use crate::task::{Capability, CpuTimes, ThreadGroup};
+use crate::{CurrentTask, SysResult, Task};
+
+/// The hard limit on open files cannot be raised above this (`fs.nr_open`).
+const MAX_FILES: u64 = 1 << 20;
+/// Ticks per second of times(2).
+const NS_PER_TICK: u64 = 10_000_000;
+const RUSAGE_SELF: i32 = 0;
+const RUSAGE_CHILDREN: i32 = -1;
+const RUSAGE_THREAD: i32 = 1;
+
+/// Replaces a limit; returns the old one.
+fn exchange(task: &Task, group: &ThreadGroup, resource: Resource, new: Option<Rlimit>) -> Result<Rlimit> {
+    let Some(new) = new else { return Ok(group.limits().get(resource)) };
+    if new.cur > new.max {
+        return Err(Errno::EINVAL);
+    }
+    if resource == Resource::Nofile && new.max > MAX_FILES {
+        return Err(Errno::EPERM);
+    }
+    let may_raise = task.creds().has_in(&task.kernel().user_ns, Capability::SysResource);
+    let old = group.update_limits(|limits| {
+        let old = limits.get(resource);
+        if new.max > old.max && !may_raise {
+            return Err(Errno::EPERM);
+        }
+        limits.set(resource, new);
+        Ok(old)
+    })?;
+    group.limits_changed(resource);
+    Ok(old)
+}
+
+pub(super) fn getrlimit(task: &mut CurrentTask, args: Args) -> SysResult {
+    let resource = Resource::new(args.0[0] & 0xffff_ffff).ok_or(Errno::EINVAL)?;
+    let limit = task.thread_group().limits().get(resource);
+    task.mm().write_object(UserAddr(args.0[1]), &limit)?;
+    Ok(0)
+}
+
+pub(super) fn setrlimit(task: &mut CurrentTask, args: Args) -> SysResult {
+    let new: Rlimit = task.mm().read_object(UserAddr(args.0[1]))?;
+    let resource = Resource::new(args.0[0] & 0xffff_ffff).ok_or(Errno::EINVAL)?;
+    exchange(task, task.thread_group(), resource, Some(new))?;
+    Ok(0)
+}
+
+pub(super) fn prlimit64(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [pid, resource, new_at, old_at, ..] = args.0;
+    let resource = Resource::new(resource & 0xffff_ffff).ok_or(Errno::EINVAL)?;
+    let new = if new_at == 0 { None } else { Some(task.mm().read_object::<Rlimit>(UserAddr(new_at))?) };
+    let target = super::args::task_or_self(task, pid as i32)?;
+    let group = target.thread_group();
+    if group.id() != task.thread_group().id() {
+        let (own, other) = (task.creds(), target.creds());
+        let same_user = [other.uid, other.euid, other.suid].iter().all(|uid| *uid == own.uid);
+        let same_group = [other.gid, other.egid, other.sgid].iter().all(|gid| *gid == own.gid);
+        if !(same_user && same_group) && !own.has_in(&other.user_ns, Capability::SysResource) {
+            return Err(Errno::EPERM.into());
+        }
+    }
+    let old = exchange(task, group, resource, new)?;
+    if old_at != 0 {
+        task.mm().write_object(UserAddr(old_at), &old)?;
+    }
+    Ok(0)
+}
+
+pub(super) fn getrusage(task: &mut CurrentTask, args: Args) -> SysResult {
+    let usage = match args.0[0] as i32 {
+        RUSAGE_SELF => task.thread_group().rusage(),
+        RUSAGE_CHILDREN => task.thread_group().children_rusage(),
+        RUSAGE_THREAD => task.rusage(),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    task.mm().write_object(UserAddr(args.0[1]), &usage)?;
+    Ok(0)
+}
+
+pub(super) fn times(task: &mut CurrentTask, args: Args) -> SysResult {
+    let group = task.thread_group();
+    if args.0[0] != 0 {
+        let ticks = |times: CpuTimes| [times.user_ns / NS_PER_TICK, times.system_ns / NS_PER_TICK];
+        let (own, children) = (ticks(group.cpu_times()), ticks(group.children_cpu_times()));
+        task.mm().write_object(UserAddr(args.0[0]), &[own[0], own[1], children[0], children[1]])?;
+    }
+    let since_boot = task.kernel().timekeeper.monotonic().0;
+    Ok(u64::try_from(since_boot).unwrap_or(0) / NS_PER_TICK)
+}

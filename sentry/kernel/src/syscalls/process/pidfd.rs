@@ -1,0 +1,91 @@
+//! `man 2 pidfd_open`, `pidfd_getfd`, `pidfd_send_signal`.
+
+use abi::{Errno, OpenFlags, SigInfo, Signal, UserAddr};
+
+use crate::syscalls::table::Args;
+use crate::{CurrentTask, SysResult};
+
+/// `PIDFD_THREAD` has the value of `O_EXCL`.
+const PIDFD_THREAD: u32 = 0o200;
+
+pub(super) fn pidfd_open(task: &mut CurrentTask, args: Args) -> SysResult {
+    let (pid, flags) = (args.0[0] as i32, args.0[1] as u32);
+    let nonblock = OpenFlags::NONBLOCK.bits() as u32;
+    if flags & !(nonblock | PIDFD_THREAD) != 0 || pid <= 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = task.pid_ns().task(pid).ok_or(Errno::ESRCH)?;
+    let is_thread = flags & PIDFD_THREAD != 0;
+    if !is_thread && !target.is_leader() {
+        return Err(Errno::ENOENT.into());
+    }
+    let fd = task.install_pidfd(&target.pid(), &target, is_thread, flags & nonblock != 0)?;
+    Ok(fd as u64)
+}
+
+pub(super) fn pidfd_getfd(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [pidfd, fd, flags, ..] = args.0;
+    if flags as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = task.with_pidfd(pidfd as i32, |pidfd| pidfd.task().cloned())?;
+    if !task.may_inspect(&target) {
+        return Err(Errno::EPERM.into());
+    }
+    if target.has_exited() {
+        return Err(Errno::ESRCH.into());
+    }
+    let file = target.fd_table().get(fd as i32)?;
+    Ok(task.install_fd(file, true)? as u64)
+}
+
+/// `PIDFD_SIGNAL_*`: a thread, its process, its process group.
+const SIGNAL_THREAD: u32 = 1;
+const SIGNAL_THREAD_GROUP: u32 = 2;
+const SIGNAL_PROCESS_GROUP: u32 = 4;
+
+pub(super) fn pidfd_send_signal(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [pidfd, number, info_at, flags, ..] = args.0;
+    let (number, flags) = (number as i32, flags as u32);
+    let scopes = SIGNAL_THREAD | SIGNAL_THREAD_GROUP | SIGNAL_PROCESS_GROUP;
+    if flags & !scopes != 0 || flags.count_ones() > 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (target, is_thread) =
+        task.with_pidfd(pidfd as i32, |pidfd| Ok((pidfd.task()?.clone(), pidfd.is_thread())))?;
+    if !task.pid_ns().contains(&target.pid_ns()) {
+        return Err(Errno::EINVAL.into());
+    }
+    let signal = match number {
+        0 => None,
+        number => Some(Signal::new(number).ok_or(Errno::EINVAL)?),
+    };
+    let info = if info_at == 0 {
+        let code = if is_thread { abi::signal::SI_TKILL } else { abi::signal::SI_USER };
+        signal.map(|signal| task.user_signal(signal, code, &target))
+    } else {
+        let info: SigInfo = task.mm().read_object(UserAddr(info_at))?;
+        if info.signo != number {
+            return Err(Errno::EINVAL.into());
+        }
+        let is_self = target.thread_group().id() == task.thread_group().id();
+        if !is_self && (info.code >= 0 || info.code == abi::signal::SI_TKILL) {
+            return Err(Errno::EPERM.into());
+        }
+        signal.map(|_| info)
+    };
+    let to_thread = flags == SIGNAL_THREAD || (flags == 0 && is_thread);
+    let targets = if flags == SIGNAL_PROCESS_GROUP {
+        target.thread_group().process_group().members()
+    } else {
+        vec![target.thread_group().clone()]
+    };
+    for group in targets {
+        let Some(leader) = group.leader() else { continue };
+        task.check_may_signal(&leader, signal)?;
+        let (Some(signal), Some(info)) = (signal, info) else { continue };
+        let thread = to_thread.then_some(&*target);
+        group.queue_signal(thread, signal, info, task.sender_to(&leader))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,235 @@
+//! `man 2 prctl`.
+
+use abi::prctl::*;
+use abi::{Errno, Result, Signal, UserAddr};
+
+use crate::syscalls::table::Args;
+use crate::task::{Capability, CapabilitySet, Credentials, securebits};
+use crate::{CurrentTask, SysResult};
+
+/// The longest name of an anonymous mapping, with its NUL.
+const MAX_MAPPING_NAME: usize = 80;
+/// `PR_MCE_KILL_DEFAULT`.
+const MCE_KILL_DEFAULT: u64 = 2;
+
+/// `EINVAL` unless all of the arguments from `first` on are zero.
+fn rest_is_zero(args: &Args, first: usize) -> Result<()> {
+    if args.0[first..5].iter().all(|arg| *arg == 0) { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+fn store<T: zerocopy::IntoBytes + zerocopy::Immutable>(task: &CurrentTask, addr: u64, value: T) -> SysResult {
+    task.mm().write_object(UserAddr(addr), &value)?;
+    Ok(0)
+}
+
+pub(super) fn prctl(task: &mut CurrentTask, args: Args) -> SysResult {
+    let arg = args.0[1];
+    match args.0[0] as i32 {
+        PR_SET_PDEATHSIG => set_death_signal(task, arg),
+        PR_GET_PDEATHSIG => {
+            let signal = task.details.lock().parent_death_signal.map_or(0, Signal::number);
+            store(task, arg, signal)
+        }
+        PR_GET_DUMPABLE => Ok(task.thread_group().is_dumpable().into()),
+        PR_SET_DUMPABLE => set_dumpable(task, arg),
+        PR_GET_TIMING => Ok(0),
+        PR_SET_TIMING => {
+            if arg == 0 {
+                Ok(0)
+            } else {
+                Err(Errno::EINVAL.into())
+            }
+        }
+        PR_SET_NAME => set_name(task, arg),
+        PR_GET_NAME => {
+            let mut name = [0; 16];
+            let comm = task.comm();
+            name[..comm.len()].copy_from_slice(&comm);
+            store(task, arg, name)
+        }
+        PR_GET_SECCOMP => Ok(task.seccomp_mode()),
+        PR_SET_SECCOMP => super::seccomp::set_by_prctl(task, arg, args.0[2]),
+        PR_CAPBSET_READ => Ok(task.creds().bounding.contains_number(arg)?.into()),
+        PR_CAPBSET_DROP => drop_from_bounding(task, arg),
+        PR_GET_TSC => {
+            let mode = if task.details.lock().tsc_forbidden { PR_TSC_SIGSEGV } else { PR_TSC_ENABLE };
+            store(task, arg, mode)
+        }
+        PR_SET_TSC => match u32::try_from(arg) {
+            Ok(PR_TSC_ENABLE) => Ok(0),
+            // The processor cannot be told to refuse rdtsc to a stub alone.
+            _ => Err(Errno::EINVAL.into()),
+        },
+        PR_GET_KEEPCAPS | PR_SET_KEEPCAPS | PR_GET_SECUREBITS | PR_SET_SECUREBITS => secure_bits(task, &args),
+        PR_SET_TIMERSLACK => set_timer_slack(task, arg),
+        PR_GET_TIMERSLACK => Ok(task.details.lock().timer_slack_ns),
+        PR_TASK_PERF_EVENTS_DISABLE | PR_TASK_PERF_EVENTS_ENABLE => Ok(0),
+        PR_MCE_KILL => Ok(rest_is_zero(&args, 3).map(|()| 0)?),
+        PR_MCE_KILL_GET => Ok(rest_is_zero(&args, 1).map(|()| MCE_KILL_DEFAULT)?),
+        PR_SET_CHILD_SUBREAPER => {
+            task.thread_group().set_subreaper(arg != 0);
+            Ok(0)
+        }
+        PR_GET_CHILD_SUBREAPER => store(task, arg, i32::from(task.thread_group().is_subreaper())),
+        PR_SET_NO_NEW_PRIVS => {
+            rest_is_zero(&args, 2)?;
+            if arg != 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            task.details.lock().no_new_privs = true;
+            Ok(0)
+        }
+        PR_GET_NO_NEW_PRIVS => {
+            rest_is_zero(&args, 1)?;
+            Ok(task.details.lock().no_new_privs.into())
+        }
+        PR_GET_TID_ADDRESS => {
+            let addr = task.details.lock().clear_child_tid;
+            store(task, arg, addr.0)
+        }
+        PR_SET_THP_DISABLE => Ok(rest_is_zero(&args, 2).map(|()| 0)?),
+        PR_GET_THP_DISABLE => Ok(rest_is_zero(&args, 1).map(|()| 0)?),
+        PR_CAP_AMBIENT => ambient(task, &args),
+        // Every class of speculation: not affected.
+        PR_GET_SPECULATION_CTRL => Ok(rest_is_zero(&args, 2).map(|()| 0)?),
+        PR_SET_SPECULATION_CTRL => Err(Errno::ENXIO.into()),
+        PR_SET_PTRACER => Ok(0),
+        PR_SET_VMA => name_mapping(task, &args),
+        PR_SET_MM => super::set_mm::set_mm(task, &args),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn set_death_signal(task: &CurrentTask, number: u64) -> SysResult {
+    let signal = match i32::try_from(number) {
+        Ok(0) => None,
+        Ok(number) => Some(Signal::new(number).ok_or(Errno::EINVAL)?),
+        Err(_) => return Err(Errno::EINVAL.into()),
+    };
+    task.details.lock().parent_death_signal = signal;
+    Ok(0)
+}
+
+fn set_dumpable(task: &CurrentTask, value: u64) -> SysResult {
+    if value > 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    task.thread_group().set_dumpable(value == 1);
+    Ok(0)
+}
+
+fn set_name(task: &CurrentTask, addr: u64) -> SysResult {
+    // The name ends at its NUL: what lies behind need not be readable.
+    let mut name = Vec::with_capacity(16);
+    let mm = task.mm();
+    while name.len() < 15 {
+        let at = addr.checked_add(name.len() as u64).ok_or(Errno::EFAULT)?;
+        match mm.read_object::<u8>(UserAddr(at))? {
+            0 => break,
+            byte => name.push(byte),
+        }
+    }
+    task.set_comm(&name);
+    Ok(0)
+}
+
+fn set_timer_slack(task: &CurrentTask, ns: u64) -> SysResult {
+    let mut details = task.details.lock();
+    details.timer_slack_ns = if ns as i64 <= 0 { details.default_timer_slack_ns } else { ns };
+    Ok(0)
+}
+
+fn drop_from_bounding(task: &CurrentTask, number: u64) -> SysResult {
+    let old = task.creds();
+    if !old.has(Capability::Setpcap) {
+        return Err(Errno::EPERM.into());
+    }
+    let dropped = CapabilitySet::of_number(number)?;
+    task.set_creds(Credentials { bounding: old.bounding.without(dropped), ..(*old).clone() });
+    Ok(0)
+}
+
+fn secure_bits(task: &CurrentTask, args: &Args) -> SysResult {
+    let (arg, old) = (args.0[1], task.creds());
+    let mut new = (*old).clone();
+    match args.0[0] as i32 {
+        PR_GET_KEEPCAPS => return Ok((old.securebits & securebits::KEEP_CAPS != 0).into()),
+        PR_GET_SECUREBITS => return Ok(old.securebits.into()),
+        PR_SET_KEEPCAPS => {
+            if arg > 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            if old.securebits & securebits::KEEP_CAPS_LOCKED != 0 {
+                return Err(Errno::EPERM.into());
+            }
+            new.securebits &= !securebits::KEEP_CAPS;
+            if arg == 1 {
+                new.securebits |= securebits::KEEP_CAPS;
+            }
+        }
+        _ => {
+            let wanted = u32::try_from(arg).map_err(|_| Errno::EPERM)?;
+            let locked = (old.securebits & securebits::ALL_LOCKS) >> 1;
+            let breaks_lock = locked & (old.securebits ^ wanted) != 0
+                || old.securebits & securebits::ALL_LOCKS & !wanted != 0
+                || wanted & !(securebits::ALL_LOCKS | securebits::ALL_BITS) != 0;
+            if breaks_lock || !old.has(Capability::Setpcap) {
+                return Err(Errno::EPERM.into());
+            }
+            new.securebits = wanted;
+        }
+    }
+    task.set_creds(new);
+    Ok(0)
+}
+
+fn ambient(task: &CurrentTask, args: &Args) -> SysResult {
+    let [_, operation, number, ..] = args.0;
+    let old = task.creds();
+    rest_is_zero(args, 3)?;
+    let mut new = (*old).clone();
+    if operation == PR_CAP_AMBIENT_CLEAR_ALL {
+        rest_is_zero(args, 2)?;
+        new.ambient = CapabilitySet::EMPTY;
+        task.set_creds(new);
+        return Ok(0);
+    }
+    let one = CapabilitySet::of_number(number)?;
+    match operation {
+        PR_CAP_AMBIENT_IS_SET => return Ok((!old.ambient.and(one).is_empty()).into()),
+        PR_CAP_AMBIENT_RAISE => {
+            let is_held = !old.permitted.and(old.inheritable).and(one).is_empty();
+            if !is_held || old.securebits & securebits::NO_CAP_AMBIENT_RAISE != 0 {
+                return Err(Errno::EPERM.into());
+            }
+            new.ambient = new.ambient.or(one);
+        }
+        PR_CAP_AMBIENT_LOWER => new.ambient = new.ambient.without(one),
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    task.set_creds(new);
+    Ok(0)
+}
+
+fn name_mapping(task: &CurrentTask, args: &Args) -> SysResult {
+    let [_, operation, addr, len, name, _] = args.0;
+    if operation != PR_SET_VMA_ANON_NAME {
+        return Err(Errno::EINVAL.into());
+    }
+    let mm = task.mm();
+    let text = if name == 0 {
+        None
+    } else {
+        let bytes = mm.read_cstring(UserAddr(name), MAX_MAPPING_NAME).map_err(|error| match error {
+            Errno::ENAMETOOLONG => Errno::EINVAL,
+            other => other,
+        })?;
+        let is_shown = |byte: &u8| (b' '..=b'~').contains(byte) && !b"\\`$[]".contains(byte);
+        if !bytes.iter().all(is_shown) {
+            return Err(Errno::EINVAL.into());
+        }
+        Some(String::from_utf8(bytes).map_err(|_| Errno::EINVAL)?)
+    };
+    mm.set_anon_name(UserAddr(addr), len, text.as_deref())?;
+    Ok(0)
+}

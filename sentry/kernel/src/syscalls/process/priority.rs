@@ -1,0 +1,103 @@
+//! `man 2 getpriority`, `man 2 ioprio_set`.
+
+use std::sync::Arc;
+
+use abi::resource::Resource;
+use abi::{Errno, Result};
+
+use super::args::{may_schedule, task_or_self};
+use crate::syscalls::table::Args;
+use crate::task::Capability;
+use crate::{CurrentTask, SysResult, Task};
+
+const PRIO_PROCESS: i32 = 0;
+const PRIO_PGRP: i32 = 1;
+const PRIO_USER: i32 = 2;
+
+/// The tasks that getpriority(2) and ioprio_get(2) mean; `kind` counts from 0.
+fn selected(task: &CurrentTask, kind: i32, who: i32) -> Result<Vec<Arc<Task>>> {
+    let tasks = match kind {
+        PRIO_PROCESS => return task_or_self(task, who).map(|task| vec![task]),
+        PRIO_PGRP => {
+            let group = match who {
+                0 => Some(task.thread_group().process_group()),
+                pgid => task.pid_ns().process_group(pgid),
+            };
+            let members = group.map(|group| group.members()).unwrap_or_default();
+            members.iter().flat_map(|member| member.tasks()).collect::<Vec<_>>()
+        }
+        PRIO_USER => {
+            let creds = task.creds();
+            let uid = if who == 0 { Some(creds.uid) } else { creds.user_ns.to_kernel_uid(who as u32) };
+            let uid = uid.ok_or(Errno::ESRCH)?;
+            let tasks = task.pid_ns().tasks().into_iter().map(|(_, task)| task);
+            tasks.filter(|task| task.creds().uid == uid).collect()
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    if tasks.is_empty() { Err(Errno::ESRCH) } else { Ok(tasks) }
+}
+
+pub(super) fn getpriority(task: &mut CurrentTask, args: Args) -> SysResult {
+    let tasks = selected(task, args.0[0] as i32, args.0[1] as i32)?;
+    let best = tasks.iter().map(|task| task.details.lock().scheduling.nice).min().ok_or(Errno::ESRCH)?;
+    // The call itself returns 1 to 40, so that no result looks like an error.
+    Ok((20 - best) as u64)
+}
+
+pub(super) fn setpriority(task: &mut CurrentTask, args: Args) -> SysResult {
+    let nice = (args.0[2] as i32).clamp(-20, 19);
+    let tasks = selected(task, args.0[0] as i32, args.0[1] as i32)?;
+    let mut result = Ok(0);
+    for target in tasks {
+        if let Err(error) = set_nice(task, &target, nice) {
+            result = Err(error);
+        }
+    }
+    Ok(result?)
+}
+
+fn set_nice(task: &Task, target: &Task, nice: i32) -> Result<()> {
+    if !may_schedule(task, target) {
+        return Err(Errno::EPERM);
+    }
+    let is_privileged = task.creds().has_in(&target.creds().user_ns, Capability::SysNice);
+    let ceiling: u64 = (20 - nice).unsigned_abs().into();
+    let mut details = target.details.lock();
+    if nice < details.scheduling.nice && !is_privileged && target.limit(Resource::Nice) < ceiling {
+        return Err(Errno::EACCES);
+    }
+    details.scheduling.nice = nice;
+    Ok(())
+}
+
+/// `IOPRIO_WHO_*` counts from 1, and the class stands in the upper bits.
+const CLASS_SHIFT: u16 = 13;
+const CLASS_REALTIME: u16 = 1;
+const CLASS_IDLE: u16 = 3;
+const MAX_LEVEL: u16 = 7;
+
+pub(super) fn ioprio_set(task: &mut CurrentTask, args: Args) -> SysResult {
+    let value = u16::try_from(args.0[2] as u32).map_err(|_| Errno::EINVAL)?;
+    let (class, level) = (value >> CLASS_SHIFT, value & ((1 << CLASS_SHIFT) - 1));
+    match class {
+        CLASS_REALTIME if !task.creds().has(Capability::SysNice) => return Err(Errno::EPERM.into()),
+        1 | 2 if level > MAX_LEVEL => return Err(Errno::EINVAL.into()),
+        0 if level != 0 => return Err(Errno::EINVAL.into()),
+        0..=CLASS_IDLE => {}
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    for target in selected(task, (args.0[0] as i32).wrapping_sub(1), args.0[1] as i32)? {
+        if !may_schedule(task, &target) {
+            return Err(Errno::EPERM.into());
+        }
+        target.details.lock().scheduling.io_priority = value;
+    }
+    Ok(0)
+}
+
+pub(super) fn ioprio_get(task: &mut CurrentTask, args: Args) -> SysResult {
+    let tasks = selected(task, (args.0[0] as i32).wrapping_sub(1), args.0[1] as i32)?;
+    let values = tasks.iter().map(|task| task.details.lock().scheduling.io_priority);
+    Ok(values.filter(|value| *value != 0).min().unwrap_or(0).into())
+}

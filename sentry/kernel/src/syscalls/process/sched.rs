@@ -1,0 +1,249 @@
+//! Scheduling: `man 7 sched`. The host schedules; attributes are kept, checked and shown.
+
+use abi::sched::{SchedAttr, policy};
+use abi::{Errno, Result, Timespec, UserAddr};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::args::{may_schedule, task_or_self};
+use crate::syscalls::table::Args;
+use crate::task::{Capability, Scheduling};
+use crate::{CurrentTask, SysResult, Task};
+use abi::resource::Resource;
+
+const MAX_PRIORITY: u32 = 99;
+/// The size of `struct sched_attr` in its first version.
+const ATTR_SIZE_VER0: u32 = 48;
+const FLAG_RESET_ON_FORK: u64 = 1;
+const FLAG_KEEP_POLICY: u64 = 8;
+const FLAG_KEEP_PARAMS: u64 = 16;
+
+/// What the round-robin interval is for real-time tasks.
+const RR_INTERVAL_NS: i64 = 100_000_000;
+
+fn is_realtime(policy: u32) -> bool {
+    policy == policy::FIFO || policy == policy::RR
+}
+
+/// `EINVAL` for a policy and priority that do not go together.
+fn check(policy: u32, priority: u32) -> Result<()> {
+    let fits = match policy {
+        policy::FIFO | policy::RR => (1..=MAX_PRIORITY).contains(&priority),
+        policy::NORMAL | policy::BATCH | policy::IDLE => priority == 0,
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+fn apply(task: &Task, target: &Task, change: impl FnOnce(&mut Scheduling) -> Result<()>) -> SysResult {
+    let mut new = target.details.lock().scheduling;
+    let old = new;
+    change(&mut new)?;
+    check(new.policy, new.priority)?;
+    let is_privileged = task.creds().has_in(&target.creds().user_ns, Capability::SysNice);
+    if !is_privileged {
+        if !may_schedule(task, target) || (old.reset_on_fork && !new.reset_on_fork) {
+            return Err(Errno::EPERM.into());
+        }
+        let limit = target.limit(Resource::Rtprio);
+        let raises = new.priority > old.priority && u64::from(new.priority) > limit;
+        if is_realtime(new.policy) && (raises || (new.policy != old.policy && limit == 0)) {
+            return Err(Errno::EPERM.into());
+        }
+        check_nice(target, old.nice, new.nice)?;
+    }
+    target.details.lock().scheduling = new;
+    Ok(0)
+}
+
+/// Whether a task without privilege may become nicer to itself.
+fn check_nice(target: &Task, old: i32, new: i32) -> Result<()> {
+    let ceiling = (20 - new).unsigned_abs().into();
+    if new < old && target.limit(Resource::Nice) < ceiling { Err(Errno::EACCES) } else { Ok(()) }
+}
+
+fn positive(tid: u64) -> Result<i32> {
+    let tid = tid as i32;
+    if tid < 0 { Err(Errno::EINVAL) } else { Ok(tid) }
+}
+
+pub(super) fn setscheduler(task: &mut CurrentTask, args: Args) -> SysResult {
+    let target = task_or_self(task, positive(args.0[0])?)?;
+    let policy = args.0[1] as u32;
+    if policy as i32 <= -1 || args.0[2] == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let priority: u32 = task.mm().read_object(UserAddr(args.0[2]))?;
+    apply(task, &target, |new| {
+        new.policy = policy & !policy::RESET_ON_FORK;
+        new.reset_on_fork = policy & policy::RESET_ON_FORK != 0;
+        new.priority = priority;
+        Ok(())
+    })
+}
+
+pub(super) fn getscheduler(task: &mut CurrentTask, args: Args) -> SysResult {
+    let target = task_or_self(task, positive(args.0[0])?)?;
+    let scheduling = target.details.lock().scheduling;
+    let reset = if scheduling.reset_on_fork { policy::RESET_ON_FORK } else { 0 };
+    Ok(u64::from(scheduling.policy | reset))
+}
+
+pub(super) fn setparam(task: &mut CurrentTask, args: Args) -> SysResult {
+    let target = task_or_self(task, positive(args.0[0])?)?;
+    if args.0[1] == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let priority: u32 = task.mm().read_object(UserAddr(args.0[1]))?;
+    apply(task, &target, |new| {
+        new.priority = priority;
+        Ok(())
+    })
+}
+
+pub(super) fn getparam(task: &mut CurrentTask, args: Args) -> SysResult {
+    if args.0[1] == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = task_or_self(task, positive(args.0[0])?)?;
+    let priority = target.details.lock().scheduling.priority;
+    task.mm().write_object(UserAddr(args.0[1]), &priority)?;
+    Ok(0)
+}
+
+pub(super) fn priority_max(_task: &mut CurrentTask, args: Args) -> SysResult {
+    match args.0[0] as u32 {
+        policy::FIFO | policy::RR => Ok(MAX_PRIORITY.into()),
+        policy::NORMAL | policy::BATCH | policy::IDLE | policy::DEADLINE => Ok(0),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+pub(super) fn priority_min(_task: &mut CurrentTask, args: Args) -> SysResult {
+    match args.0[0] as u32 {
+        policy::FIFO | policy::RR => Ok(1),
+        policy::NORMAL | policy::BATCH | policy::IDLE | policy::DEADLINE => Ok(0),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+pub(super) fn rr_get_interval(task: &mut CurrentTask, args: Args) -> SysResult {
+    let target = task_or_self(task, positive(args.0[0])?)?;
+    let policy = target.details.lock().scheduling.policy;
+    let interval = if policy == policy::RR { RR_INTERVAL_NS } else { 0 };
+    task.mm().write_object(UserAddr(args.0[1]), &Timespec::from_ns(interval))?;
+    Ok(0)
+}
+
+fn read_attr(task: &CurrentTask, addr: u64) -> Result<SchedAttr> {
+    let size: u32 = task.mm().read_object(UserAddr(addr))?;
+    let size = if size == 0 { ATTR_SIZE_VER0 } else { size };
+    let known = size_of::<SchedAttr>();
+    let mut bytes = vec![0; (size as usize).clamp(known, abi::PAGE_SIZE as usize)];
+    if size < ATTR_SIZE_VER0 || size as usize > bytes.len() {
+        task.mm().write_object(UserAddr(addr), &(known as u32))?;
+        return Err(Errno::E2BIG);
+    }
+    task.mm().read(UserAddr(addr), &mut bytes[..size as usize])?;
+    if bytes[known..].iter().any(|byte| *byte != 0) {
+        task.mm().write_object(UserAddr(addr), &(known as u32))?;
+        return Err(Errno::E2BIG);
+    }
+    SchedAttr::read_from_bytes(&bytes[..known]).map_err(|_| Errno::EINVAL)
+}
+
+pub(super) fn setattr(task: &mut CurrentTask, args: Args) -> SysResult {
+    let tid = positive(args.0[0])?;
+    if args.0[1] == 0 || args.0[2] as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let attr = read_attr(task, args.0[1])?;
+    if attr.sched_flags & !(FLAG_RESET_ON_FORK | FLAG_KEEP_POLICY | FLAG_KEEP_PARAMS) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = task_or_self(task, tid)?;
+    apply(task, &target, |new| {
+        if attr.sched_flags & FLAG_KEEP_POLICY == 0 {
+            new.policy = attr.sched_policy;
+        }
+        if attr.sched_flags & FLAG_KEEP_PARAMS == 0 {
+            new.priority = attr.sched_priority;
+            if !is_realtime(new.policy) {
+                new.nice = attr.sched_nice.clamp(-20, 19);
+            }
+        }
+        new.reset_on_fork = attr.sched_flags & FLAG_RESET_ON_FORK != 0;
+        Ok(())
+    })
+}
+
+pub(super) fn getattr(task: &mut CurrentTask, args: Args) -> SysResult {
+    let tid = positive(args.0[0])?;
+    let size = args.0[2] as u32;
+    let fits = (ATTR_SIZE_VER0..=abi::PAGE_SIZE as u32).contains(&size);
+    if args.0[1] == 0 || !fits || args.0[3] as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = task_or_self(task, tid)?;
+    let scheduling = target.details.lock().scheduling;
+    let size = size.min(size_of::<SchedAttr>() as u32);
+    let attr = SchedAttr {
+        size,
+        sched_policy: scheduling.policy,
+        sched_flags: if scheduling.reset_on_fork { FLAG_RESET_ON_FORK } else { 0 },
+        sched_nice: scheduling.nice,
+        sched_priority: scheduling.priority,
+        ..SchedAttr::default()
+    };
+    task.mm().write(UserAddr(args.0[1]), &attr.as_bytes()[..size as usize])?;
+    Ok(0)
+}
+
+pub(super) fn sched_yield(_task: &mut CurrentTask, _args: Args) -> SysResult {
+    std::thread::yield_now();
+    Ok(0)
+}
+
+pub(super) fn setaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
+    let target = task_or_self(task, args.0[0] as i32)?;
+    let cpus = task.kernel().config.cpu_count;
+    let words = cpus.div_ceil(64);
+    let mut mask = vec![0_u64; words];
+    let len = (args.0[1] as usize & 0xffff_ffff).min(words * 8);
+    task.mm().read(UserAddr(args.0[2]), &mut mask.as_mut_bytes()[..len])?;
+    if !may_schedule(task, &target) {
+        return Err(Errno::EPERM.into());
+    }
+    if let Some(last) = mask.last_mut()
+        && cpus % 64 != 0
+    {
+        *last &= (1 << (cpus % 64)) - 1;
+    }
+    if mask.iter().all(|word| *word == 0) {
+        return Err(Errno::EINVAL.into());
+    }
+    target.details.lock().affinity = mask;
+    Ok(0)
+}
+
+pub(super) fn getaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
+    let len = args.0[1] & 0xffff_ffff;
+    let words = task.kernel().config.cpu_count.div_ceil(64);
+    if len % 8 != 0 || len < words as u64 * 8 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = task_or_self(task, args.0[0] as i32)?;
+    let mask = target.details.lock().affinity.clone();
+    task.mm().write(UserAddr(args.0[2]), mask.as_bytes())?;
+    Ok(words as u64 * 8)
+}
+
+pub(super) fn getcpu(task: &mut CurrentTask, args: Args) -> SysResult {
+    if args.0[0] != 0 {
+        let cpu = task.details.lock().shown_cpu();
+        task.mm().write_object(UserAddr(args.0[0]), &cpu)?;
+    }
+    if args.0[1] != 0 {
+        task.mm().write_object(UserAddr(args.0[1]), &0_u32)?;
+    }
+    Ok(0)
+}
