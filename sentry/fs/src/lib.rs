@@ -3,6 +3,7 @@
 
 pub mod gofer;
 pub mod host;
+pub mod overlay;
 pub mod synth;
 pub mod tmpfs;
 pub mod tty;
