@@ -10,7 +10,7 @@ use gofer_protocol::{
     Target, Time, Walk,
 };
 use kernel::mm::MappingSet;
-use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, RenameFlags, SetAttr, SetTime, Xattr};
+use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, SetAttr, SetTime, Xattr};
 use parking_lot::Mutex;
 
 use super::attr::{AttrCache, from_host, to_vfs};
@@ -426,14 +426,8 @@ impl Inode for GoferInode {
         self.remove_name(name, Self::of(child)?, true)
     }
 
-    fn rename(
-        &self,
-        _caller: &Caller<'_>,
-        name: &[u8],
-        new_dir: &Arc<dyn Inode>,
-        new_name: &[u8],
-        flags: RenameFlags,
-    ) -> Result<()> {
+    fn rename(&self, _caller: &Caller<'_>, rename: &Rename<'_>) -> Result<()> {
+        let Rename { name, new_dir, new_name, flags, .. } = *rename;
         self.move_name(name, Self::of(new_dir)?, new_name, flags)
     }
 

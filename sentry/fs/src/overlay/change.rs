@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::{DeviceId, Errno, FileType, Result};
-use kernel::vfs::{Caller, Inode, NewNode, RenameFlags};
+use kernel::vfs::{Caller, Inode, NewNode, Rename, RenameFlags};
 
 use super::inode::{Lowers, OvlInode, Parts, Place};
 use super::{Link, OPAQUE, REDIRECT, is_whiteout};
@@ -88,62 +88,50 @@ impl OvlInode {
     }
 
     /// Moves a name.
-    pub(super) fn move_name(
-        self: &Arc<Self>,
-        caller: &Caller<'_>,
-        name: &[u8],
-        new_dir: &Arc<Self>,
-        new_name: &[u8],
-        flags: RenameFlags,
-    ) -> Result<()> {
+    pub(super) fn move_name(self: &Arc<Self>, caller: &Caller<'_>, rename: &Rename<'_>) -> Result<()> {
+        let Rename { name, new_name, flags, .. } = *rename;
         if flags.contains(RenameFlags::WHITEOUT) {
             return Err(Errno::EINVAL);
         }
-        let source = self.find(name)?.ok_or(Errno::ENOENT)?;
-        let target = new_dir.find(new_name)?;
         let is_exchange = flags.contains(RenameFlags::EXCHANGE);
+        let (source, new_dir) = (Self::downcast(rename.source)?, Self::downcast(rename.new_dir)?);
+        let target = rename.replaced.map(Self::downcast).transpose()?;
         let (from, to) = (self.upper_dir()?, new_dir.upper_dir()?);
-        source.copy_up(true)?;
-        let covers_lower = new_dir.has_lower(new_name)?;
+        let upper_source = source.copy_up(true)?;
         match &target {
             Some(target) if is_exchange => {
                 target.copy_up(true)?;
-                let shows_through = self.has_lower(name)?;
-                target.mark_moved(shows_through)?;
+                target.mark_moved(self.has_lower(name)?)?;
             }
-            Some(target) => new_dir.make_room(caller, new_name, target)?,
-            None => {
-                new_dir.lift_whiteout(new_name)?;
-            }
+            Some(target) => target.make_room(caller)?,
+            None => drop(new_dir.lift_whiteout(new_name)?),
         }
-        source.mark_moved(covers_lower)?;
+        source.mark_moved(new_dir.has_lower(new_name)?)?;
         let mut real_flags = if is_exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
         if !is_exchange && self.has_lower(name)? {
             real_flags |= RenameFlags::WHITEOUT;
         }
-        from.rename(&self.shared.caller(), name, to, new_name, real_flags)?;
+        let replaced = target.as_ref().and_then(|target| target.upper.get());
+        let real = Rename { name, source: upper_source, new_dir: to, new_name, replaced, flags: real_flags };
+        from.rename(&self.shared.caller(), &real)?;
         source.set_place(Some(Place { parent: new_dir.clone(), name: new_name.into() }));
         match target {
             Some(target) if is_exchange => {
                 target.set_place(Some(Place { parent: self.clone(), name: name.into() }));
             }
-            Some(target) => target.lose_name(new_dir, new_name),
+            Some(target) => target.lose_name(&new_dir, new_name),
             None => {}
         }
         Ok(())
     }
 
-    /// Readies the place of a name that is to be replaced.
-    fn make_room(self: &Arc<Self>, caller: &Caller<'_>, name: &[u8], target: &Arc<Self>) -> Result<()> {
-        if target.is_dir() {
-            if !target.lowers.is_empty() {
-                target.check_empty(caller.task)?;
-            }
-            if target.upper.get().is_some() {
-                target.clear_whiteouts(caller)?;
-            }
+    /// Readies this file for being replaced: a directory must show no name, and hold none.
+    fn make_room(&self, caller: &Caller<'_>) -> Result<()> {
+        if !self.is_dir() || self.lowers.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.check_empty(caller.task)?;
+        self.clear_whiteouts(caller)
     }
 
     /// Notes on an upper directory what it is merged with under its new name: what it was merged with before, or

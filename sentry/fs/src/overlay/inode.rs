@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
-use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, RenameFlags, SetAttr, VfsPath, Xattr};
+use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, SetAttr, VfsPath, Xattr};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
@@ -232,16 +232,8 @@ impl Inode for OvlInode {
         self.this()?.remove_dir(caller, name, &Self::downcast(child)?)
     }
 
-    fn rename(
-        &self,
-        caller: &Caller<'_>,
-        name: &[u8],
-        new_dir: &Arc<dyn Inode>,
-        new_name: &[u8],
-        flags: RenameFlags,
-    ) -> Result<()> {
-        let new_dir = Self::downcast(new_dir)?;
-        self.this()?.move_name(caller, name, &new_dir, new_name, flags)
+    fn rename(&self, caller: &Caller<'_>, rename: &Rename<'_>) -> Result<()> {
+        self.this()?.move_name(caller, rename)
     }
 
     fn readlink(&self, caller: &Caller<'_>) -> Result<Vec<u8>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
-use kernel::vfs::{Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, NewNode, Readdir, RenameFlags};
+use kernel::vfs::{Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, NewNode, Readdir};
 
 /// An entry as a directory lists it.
 #[derive(Clone, Debug)]
@@ -85,17 +85,6 @@ impl<C: DirContent> Inode for Dir<C> {
 
     fn create(&self, caller: &Caller<'_>, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         self.content.create(caller, name, node)
-    }
-
-    fn rename(
-        &self,
-        _caller: &Caller<'_>,
-        _name: &[u8],
-        _new_dir: &Arc<dyn Inode>,
-        _new_name: &[u8],
-        _flags: RenameFlags,
-    ) -> Result<()> {
-        Err(Errno::EPERM)
     }
 
     fn open(self: Arc<Self>, _caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {

@@ -11,7 +11,9 @@ use abi::fcntl::{Seals, falloc};
 use abi::{DeviceId, Errno, FileType, OpenFlags, PAGE_SIZE, Result, Timespec};
 use kernel::mm::MemoryFile;
 use kernel::time::Timekeeper;
-use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, RenameFlags, SetAttr, SetTime, Xattr};
+use kernel::vfs::{
+    Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, RenameFlags, SetAttr, SetTime, Xattr,
+};
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 
 use super::content::Content;
@@ -327,14 +329,8 @@ impl Inode for TmpInode {
         Ok(())
     }
 
-    fn rename(
-        &self,
-        _caller: &Caller<'_>,
-        name: &[u8],
-        new_dir: &Arc<dyn Inode>,
-        new_name: &[u8],
-        flags: RenameFlags,
-    ) -> Result<()> {
+    fn rename(&self, _caller: &Caller<'_>, rename: &Rename<'_>) -> Result<()> {
+        let Rename { name, new_dir, new_name, flags, .. } = *rename;
         let new_dir = Self::downcast(new_dir)?;
         let (mut own, mut other) = lock_names(self, &new_dir)?;
         let is_exchange = flags.contains(RenameFlags::EXCHANGE);

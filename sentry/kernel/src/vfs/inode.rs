@@ -112,6 +112,23 @@ bitflags! {
     }
 }
 
+/// What [`Inode::rename`] is to do.
+#[derive(Clone, Copy)]
+pub struct Rename<'a> {
+    /// The name in this directory.
+    pub name: &'a [u8],
+    /// What the VFS found there.
+    pub source: &'a Arc<dyn Inode>,
+    /// Where it goes.
+    pub new_dir: &'a Arc<dyn Inode>,
+    /// Its name there.
+    pub new_name: &'a [u8],
+    /// What the VFS found there.
+    pub replaced: Option<&'a Arc<dyn Inode>>,
+    /// How.
+    pub flags: RenameFlags,
+}
+
 /// Where a symbolic link leads.
 #[derive(Clone, Debug)]
 pub enum LinkTarget {
@@ -206,20 +223,13 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EPERM)
     }
 
-    /// Moves `name` of this directory to `new_name` in `new_dir` of the same file system, replacing what is there
-    /// unless `flags` say otherwise. The VFS has ruled out moving a directory below itself.
+    /// Moves a name of this directory to one in another directory of the same file system, replacing what is there
+    /// unless the flags say otherwise. The VFS has ruled out moving a directory below itself.
     ///
     /// # Errors
     /// `EXDEV`, `ENOTEMPTY`, `EEXIST`, `EINVAL` for flags the file system lacks.
-    fn rename(
-        &self,
-        caller: &Caller<'_>,
-        name: &[u8],
-        new_dir: &Arc<dyn Inode>,
-        new_name: &[u8],
-        flags: RenameFlags,
-    ) -> Result<()> {
-        let _ = (caller, name, new_dir, new_name, flags);
+    fn rename(&self, caller: &Caller<'_>, rename: &Rename<'_>) -> Result<()> {
+        let _ = (caller, rename);
         Err(Errno::EPERM)
     }
 

@@ -53,7 +53,7 @@ pub use file::{File, SETTABLE_FLAGS, SignalOwner};
 pub use file_ops::{DirEntry, FileOps, Readdir, WriteAt};
 pub use filesystem::{Caching, FileSystem, FileSystemType};
 pub use fs_context::FsContext;
-pub use inode::{Attr, Caller, Inode, LinkTarget, NewNode, RenameFlags, SetAttr, SetTime, Xattr};
+pub use inode::{Attr, Caller, Inode, LinkTarget, NewNode, Rename, RenameFlags, SetAttr, SetTime, Xattr};
 pub use inode_common::InodeCommon;
 pub(crate) use inotify::{note_access, note_modify};
 pub use mount::{Mount, Propagation};

@@ -7,7 +7,7 @@ use parking_lot::MutexGuard;
 
 use super::create::{Target, check_not_mounted, walk_to_name};
 use super::permission::{MAY_WRITE, Victim, check_access, check_create, check_delete, check_mount_writable};
-use super::{Caller, Dentry, Origin, RenameFlags, Vfs, inotify};
+use super::{Caller, Dentry, Origin, Rename, RenameFlags, Vfs, inotify};
 use crate::task::Capability;
 
 /// The names of one or two directories, locked.
@@ -59,7 +59,15 @@ impl Vfs {
         let pair = Pair::find(caller, &from, &to, flags)?;
         let Some(pair) = pair else { return Ok(()) };
         pair.check(caller, &from, &to, flags)?;
-        from.dir.inode().rename(caller, &from.name, to.dir.inode(), &to.name, flags)?;
+        let rename = Rename {
+            name: &from.name,
+            source: pair.source.inode(),
+            new_dir: to.dir.inode(),
+            new_name: &to.name,
+            replaced: pair.replaced.as_ref().map(|other| other.inode()),
+            flags,
+        };
+        from.dir.inode().rename(caller, &rename)?;
         pair.note(&from, &to, is_exchange);
         if flags.contains(RenameFlags::WHITEOUT) {
             from.dir.dentry.forget(&from.name);
