@@ -7,17 +7,19 @@
 //! - `operator`: a loop that carries out the commands of a ring that only the sentry can write. The zygote, and a
 //!   stub's spawner and helper threads, never leave it. `r12` ring, `r13` next command, `r14` first error, `r15` its
 //!   index, `rbp` the result to report.
-//! - `handler`: the signal handler of guest threads: tell the sentry at the door, then return through the frame.
+//! - `handler`: the signal handler of guest threads: tell the sentry, by the state word if it watches that and else at
+//!   the door, then return through the frame.
 //!
 //! Each `syscall` instruction that a guest thread may execute is a *site* with a filter test of its own.
 
 use core::arch::global_asm;
 
 use crate::layout::{
-    AREA_FS, AREA_GS, AREA_STACK, CONSTANTS, DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR,
-    FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, IMAGE,
-    IMAGE_SIZE, RING_ENTRIES, RING_MASK, RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, TASK_END,
-    ZYGOTE_RING,
+    AREA_EVENT_FRAME, AREA_EVENT_FS, AREA_EVENT_GS, AREA_FS, AREA_GS, AREA_STACK, AREA_STATE, CONSTANTS,
+    DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS,
+    FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, IMAGE, IMAGE_SIZE, RING_ENTRIES, RING_MASK,
+    RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS,
+    TASK_END, ZYGOTE_RING,
 };
 
 global_asm!(
@@ -184,6 +186,26 @@ global_asm!(
     "mov rdi, rsp",
     "rdfsbase rsi",
     "rdgsbase rdx",
+    "mov eax, {watched}",
+    "cmp [r12 + {area_state}], eax",
+    "jne 8f",
+    "mov [r12 + {event_frame}], rdi",   // the sentry watches: post the event and watch, too
+    "mov [r12 + {event_fs}], rsi",
+    "mov [r12 + {event_gs}], rdx",
+    "mov ecx, {event}",
+    "lock cmpxchg [r12 + {area_state}], ecx",
+    "jne 8f",
+    "mov ecx, {spins}",
+    "81:",
+    "pause",
+    "cmp dword ptr [r12 + {area_state}], {event}",
+    "jne 82f",
+    "dec ecx",
+    "jnz 81b",
+    "mov eax, {event}",
+    "mov ecx, {asleep}",
+    "lock cmpxchg [r12 + {area_state}], ecx",
+    "jne 82f",
     "8:",                               // door(frame, fs base, gs base)
     "mov eax, {door_nr}",
     "syscall",
@@ -192,6 +214,7 @@ global_asm!(
     "stub_site_door:",
     "test rax, rax",
     "jnz 9f",
+    "82:",
     "mov rax, [r12 + {area_fs}]",
     "wrfsbase rax",
     "mov rax, [r12 + {area_gs}]",
@@ -235,6 +258,14 @@ global_asm!(
     door = const FLAG_DOOR,
     enter = const FLAG_ENTER,
     door_nr = const DOOR_NR,
+    area_state = const AREA_STATE,
+    event_frame = const AREA_EVENT_FRAME,
+    event_fs = const AREA_EVENT_FS,
+    event_gs = const AREA_EVENT_GS,
+    watched = const STATE_WATCHED,
+    event = const STATE_EVENT,
+    asleep = const STATE_ASLEEP,
+    spins = const STUB_SPINS,
     area_fs = const AREA_FS,
     area_gs = const AREA_GS,
     area_stack = const AREA_STACK,

@@ -90,14 +90,32 @@ pub const FLAG_ENTER: u32 = 32;
 /// The number of the call that is the door. No such call exists.
 pub const DOOR_NR: u32 = 0x0d00;
 
-/// In an area: a word for hand-over by spinning.
+/// In an area: how the thread and the sentry hand over, one of `STATE_*`. This and what follows is one cache line.
 pub const AREA_STATE: u64 = 0x08;
-/// In an area: the guest's `fs` base.
+/// In an area: the `fs` base to load.
 pub const AREA_FS: u64 = 0x10;
-/// In an area: the guest's `gs` base.
+/// In an area: the `gs` base to load.
 pub const AREA_GS: u64 = 0x18;
 /// In an area: the stack pointer with which to call `rt_sigreturn`.
 pub const AREA_STACK: u64 = 0x20;
+/// In an area: where the frame of a posted event lies.
+pub const AREA_EVENT_FRAME: u64 = 0x28;
+/// In an area: the `fs` base at a posted event.
+pub const AREA_EVENT_FS: u64 = 0x30;
+/// In an area: the `gs` base at a posted event.
+pub const AREA_EVENT_GS: u64 = 0x38;
+
+/// The sentry sleeps: come to the door.
+pub const STATE_DOOR: u32 = 0;
+/// The sentry watches the word: post the event by writing [`STATE_EVENT`].
+pub const STATE_WATCHED: u32 = 1;
+/// The thread has posted an event and watches the word; any other value lets it go on.
+pub const STATE_EVENT: u32 = 2;
+/// The thread has posted an event, tired of watching, and is at the door or on the way there.
+pub const STATE_ASLEEP: u32 = 3;
+/// How often the thread looks at the word, with a `pause` each: 5 to 20 microseconds.
+pub const STUB_SPINS: u32 = 512;
+
 /// In an area: the lowest byte of the signal stack. Below it, from the second page on, is spare room.
 pub const AREA_SIGNAL_STACK: u64 = 4 * PAGE;
 /// In an area: where the sentry builds a frame for a thread that has none. It ends at the area's end.

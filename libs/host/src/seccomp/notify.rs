@@ -42,9 +42,20 @@ impl Listener {
     /// # Errors
     /// What the ioctl says.
     pub fn set_sync_wake_up(&self) -> Result<()> {
+        self.set_flags(SYNC_WAKE_UP)
+    }
+
+    /// Lets the host choose the core on which each side wakes, as it does by default.
+    ///
+    /// # Errors
+    /// As [`Self::set_sync_wake_up`].
+    pub fn clear_sync_wake_up(&self) -> Result<()> {
+        self.set_flags(0)
+    }
+
+    fn set_flags(&self, flags: u64) -> Result<()> {
         // SAFETY: the request takes a plain number.
-        let result =
-            unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags) };
         check(i64::from(result)).map(|_| ())
     }
 

@@ -8,9 +8,11 @@ use stub::layout::{AREA_FS, AREA_GS, AREA_STACK};
 
 use super::door::Gone;
 use super::frame;
+use super::handover::{Arrival, GuestThread};
 use super::keeper::{self, Overdue};
 use super::life::Life;
-use super::process::{GuestThread, Stub};
+use super::process::Stub;
+use super::spin::{Cores, Policy};
 use super::xstate::Layout;
 use super::zygote::INTERRUPT;
 use crate::{Context, Event, Interrupter};
@@ -95,6 +97,17 @@ impl Overdue for Signalling {
     }
 }
 
+/// What all contexts of a platform share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// The extended state of this CPU.
+    pub(super) layout: Layout,
+    /// Who ends those that do not answer.
+    pub(super) keeper: Arc<keeper::Shared>,
+    /// How many guest threads run.
+    pub(super) cores: Arc<Cores>,
+}
+
 /// A guest thread of a stub process.
 pub(super) struct StubContext {
     stub: Arc<Stub>,
@@ -102,6 +115,8 @@ pub(super) struct StubContext {
     thread: Option<GuestThread>,
     signalling: Arc<Signalling>,
     layout: Layout,
+    cores: Arc<Cores>,
+    policy: Policy,
     /// Where the current frame and its extended state lie in the area.
     frame: usize,
     xstate: Option<usize>,
@@ -121,15 +136,23 @@ impl StubContext {
     pub(super) fn new(
         stub: Arc<Stub>,
         thread: GuestThread,
-        layout: Layout,
         image: Vec<u8>,
-        keeper: Arc<keeper::Shared>,
+        shared: &Shared,
     ) -> Result<Self, abi::Errno> {
-        let (frame, xstate) = frame::write_first(&thread.area(), thread.area_address, &layout, image)?;
+        let (frame, xstate) = frame::write_first(&thread.area(), thread.area_address, &shared.layout, image)?;
         let header = Header { frame, fs_base: 0, gs_base: 0 };
-        let signalling = Signalling::new(Arc::clone(stub.life()), thread.tid, keeper);
-        let context =
-            Self { stub, thread: Some(thread), signalling, layout, frame, xstate: Some(xstate), header };
+        let signalling = Signalling::new(Arc::clone(stub.life()), thread.tid, Arc::clone(&shared.keeper));
+        let context = Self {
+            stub,
+            thread: Some(thread),
+            signalling,
+            layout: shared.layout,
+            cores: Arc::clone(&shared.cores),
+            policy: Policy::new(),
+            frame,
+            xstate: Some(xstate),
+            header,
+        };
         context.write_header(header)?;
         Ok(context)
     }
@@ -163,18 +186,15 @@ impl StubContext {
     /// Lets the thread run until it is at the door again, and takes its registers.
     fn run_to_door(&mut self, regs: &mut Regs) -> Result<Event, Gone> {
         self.load(regs)?;
-        let thread = self.thread();
-        thread.door.open(thread.parked)?;
-        let at_door = thread.door.wait()?;
         let Some(thread) = &mut self.thread else { return Err(Gone) };
-        thread.parked = at_door.id;
-        let [address, fs_base, gs_base, ..] = at_door.args;
+        let arrival = thread.run(&mut self.policy, &self.cores)?;
         let area_address = thread.area_address;
-        let offset = frame::locate(address, area_address).ok_or(Gone)?;
+        let offset = frame::locate(arrival.frame, area_address).ok_or(Gone)?;
         let stop = frame::read(&thread.area(), area_address, offset, &self.layout).map_err(|_| Gone)?;
         self.frame = offset;
         self.xstate = stop.xstate;
         let old = *regs;
+        let Arrival { fs_base, gs_base, .. } = arrival;
         *regs = Regs { fs_base, gs_base, ds: old.ds, es: old.es, fs: old.fs, gs: old.gs, ..stop.regs };
         Ok(stop.event)
     }

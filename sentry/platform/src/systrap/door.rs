@@ -53,6 +53,16 @@ impl Door {
         Err(Gone)
     }
 
+    /// As [`Self::open`], but wakes the thread on another core: the caller goes on running on this one.
+    pub(super) fn open_elsewhere(&self, id: u64) -> Result<(), Gone> {
+        let can_choose = self.listener.clear_sync_wake_up().is_ok();
+        let result = self.open(id);
+        if can_choose {
+            let _ = self.listener.set_sync_wake_up();
+        }
+        result
+    }
+
     /// Lets the thread go on that has stood at the door since `id`.
     pub(super) fn open(&self, id: u64) -> Result<(), Gone> {
         let mut id = id;

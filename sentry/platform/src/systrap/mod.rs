@@ -11,12 +11,14 @@ mod control;
 mod door;
 mod filter;
 mod frame;
+mod handover;
 mod host_calls;
 mod keeper;
 mod life;
 mod mapped;
 mod process;
 mod space;
+mod spin;
 mod xstate;
 mod zygote;
 
@@ -29,11 +31,13 @@ use stub::layout::GUEST_END;
 pub use host_calls::HOST_CALLS;
 
 use self::constants::Constants;
+use self::context::Shared;
 use self::control::ControlFile;
 use self::keeper::Keeper;
 use self::life::Registry;
 use self::process::Stub;
 use self::space::{GUEST_START, StubSpace};
+use self::spin::Cores;
 use self::xstate::Layout;
 use self::zygote::Zygote;
 use crate::{AddressSpace, Platform, PlatformError};
@@ -42,6 +46,7 @@ use crate::{AddressSpace, Platform, PlatformError};
 #[derive(Debug)]
 pub struct Systrap {
     layout: Layout,
+    cores: Arc<Cores>,
     // The keeper goes first: it holds stubs and makes new ones.
     keeper: Keeper,
     zygote: Arc<Zygote>,
@@ -65,7 +70,7 @@ impl Systrap {
         let registry = Arc::new(Registry::default());
         let zygote = Arc::new(Zygote::start(memory, control, constants, &registry)?);
         let keeper = Keeper::start(Arc::clone(&zygote))?;
-        Ok(Self { layout, keeper, zygote })
+        Ok(Self { layout, cores: Arc::new(Cores::detect()), keeper, zygote })
     }
 }
 
@@ -73,7 +78,12 @@ impl Platform for Systrap {
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
         let stub = self.keeper.take().map_or_else(|| Stub::new(&self.zygote), Ok)?;
         let receive = self.zygote.constants().receive;
-        Ok(Arc::new(StubSpace::new(stub, self.layout, receive, Arc::clone(self.keeper.shared()))))
+        let shared = Shared {
+            layout: self.layout,
+            keeper: Arc::clone(self.keeper.shared()),
+            cores: Arc::clone(&self.cores),
+        };
+        Ok(Arc::new(StubSpace::new(stub, shared, receive)))
     }
 
     fn user_range(&self) -> (UserAddr, UserAddr) {

@@ -22,6 +22,7 @@ use super::command::{Command, Ring};
 use super::constants::Constants;
 use super::control::{ControlFile, Slot};
 use super::door::{Door, Gone};
+use super::handover::GuestThread;
 use super::life::Life;
 use super::zygote::Zygote;
 use crate::PlatformError;
@@ -63,27 +64,6 @@ struct Operations {
     /// Guest threads that nobody uses, standing at their doors.
     idle: Vec<GuestThread>,
     next_area: u64,
-}
-
-/// A thread of a stub that runs guest code.
-#[derive(Debug)]
-pub(super) struct GuestThread {
-    /// Where it hands over to the sentry.
-    pub(super) door: Door,
-    /// Its id in our pid name space, for signals; harmless if wrong, since they are sent within its process.
-    pub(super) tid: i32,
-    /// Its area's address in the stub.
-    pub(super) area_address: u64,
-    /// Since when it has stood at its door.
-    pub(super) parked: u64,
-    area: Arc<Slot>,
-}
-
-impl GuestThread {
-    /// Its area's bytes, which the guest can write at any time.
-    pub(super) fn area(&self) -> VolatileSlice<'_> {
-        self.area.memory()
-    }
 }
 
 impl Stub {
@@ -195,7 +175,7 @@ impl Stub {
         let door = Door::new(receive_listener(operations.socket.as_fd())?, Arc::clone(&self.life));
         let hello =
             door.wait().map_err(|Gone| PlatformError::Dead("its first thread did not start".into()))?;
-        Ok(GuestThread { door, tid: hello.tid, area_address, parked: hello.id, area })
+        Ok(GuestThread::new(door, hello.id, hello.tid, area, area_address))
     }
 }
 

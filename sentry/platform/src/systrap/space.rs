@@ -8,12 +8,10 @@ use parking_lot::Mutex;
 use stub::layout::{FD_MEMORY, FD_SOCKET, FD_TRANSIENT, GUEST_END};
 
 use super::command::Command;
-use super::context::StubContext;
+use super::context::{Shared, StubContext};
 use super::door::Gone;
-use super::keeper;
 use super::mapped::Mapped;
 use super::process::Stub;
-use super::xstate::Layout;
 use crate::{AddressSpace, Context, MapOp, MapSource, PlatformError, Protection};
 
 /// The lowest address that hosts let anybody map (`vm.mmap_min_addr`).
@@ -22,17 +20,16 @@ pub(super) const GUEST_START: u64 = 0x1_0000;
 /// An address space in a stub process.
 pub(super) struct StubSpace {
     stub: Arc<Stub>,
-    layout: Layout,
+    shared: Shared,
     /// Where constants lie in the stub.
     receive: u64,
-    keeper: Arc<keeper::Shared>,
     mapped: Mutex<Mapped>,
 }
 
 impl StubSpace {
     /// An empty address space in `stub`. `receive` is where the header for receiving a descriptor lies in stubs.
-    pub(super) fn new(stub: Stub, layout: Layout, receive: u64, keeper: Arc<keeper::Shared>) -> Self {
-        Self { stub: Arc::new(stub), layout, receive, keeper, mapped: Mutex::new(Mapped::default()) }
+    pub(super) fn new(stub: Stub, shared: Shared, receive: u64) -> Self {
+        Self { stub: Arc::new(stub), shared, receive, mapped: Mutex::new(Mapped::default()) }
     }
 }
 
@@ -51,18 +48,18 @@ impl AddressSpace for StubSpace {
     }
 
     fn new_context(&self, parent: Option<&dyn Context>) -> Result<Box<dyn Context>, PlatformError> {
+        let layout = &self.shared.layout;
         let image = parent.map_or_else(
-            || self.layout.initial(),
+            || layout.initial(),
             |parent| {
-                let mut image = vec![0; self.layout.size];
+                let mut image = vec![0; layout.size];
                 parent.save_xstate(&mut image);
-                self.layout.sanitize(&image)
+                layout.sanitize(&image)
             },
         );
         let thread = self.stub.guest_thread()?;
-        let context =
-            StubContext::new(Arc::clone(&self.stub), thread, self.layout, image, Arc::clone(&self.keeper))
-                .map_err(|errno| PlatformError::Resources(format!("new guest thread: {errno}")))?;
+        let context = StubContext::new(Arc::clone(&self.stub), thread, image, &self.shared)
+            .map_err(|errno| PlatformError::Resources(format!("new guest thread: {errno}")))?;
         Ok(Box::new(context))
     }
 }

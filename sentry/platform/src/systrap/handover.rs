@@ -1,0 +1,144 @@
+//! Handing over between a guest thread and its sentry thread: by a word in the area that both watch, or at the door.
+//!
+//! The word (`AREA_STATE`) is the guest's to scribble on. What it can reach by that is a thread that goes on with
+//! whatever its frame holds, or one whose sentry thread sleeps until somebody interrupts or kills: its own affair.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use host::memory::VolatileSlice;
+use stub::layout::{AREA_EVENT_FRAME, AREA_STATE, STATE_DOOR, STATE_EVENT, STATE_WATCHED};
+
+use super::control::Slot;
+use super::door::{Door, Gone};
+use super::spin::{Cores, Mode, Policy, WATCH};
+
+const STATE: usize = AREA_STATE as usize;
+
+/// A thread of a stub that runs guest code.
+#[derive(Debug)]
+pub(super) struct GuestThread {
+    door: Door,
+    area: Arc<Slot>,
+    parked: Parked,
+    /// Its id in our pid name space, for signals; harmless if wrong, since they are sent within its process.
+    pub(super) tid: i32,
+    /// Its area's address in the stub.
+    pub(super) area_address: u64,
+}
+
+/// Where a stopped thread waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parked {
+    /// At the door, since this notification.
+    Door(u64),
+    /// It posted an event: it watches the word, or comes to the door.
+    Posted,
+}
+
+/// What a thread says when it stops; all of it hostile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    /// Where its signal frame lies.
+    pub(super) frame: u64,
+    /// Its segment bases.
+    pub(super) fs_base: u64,
+    /// See `fs_base`.
+    pub(super) gs_base: u64,
+}
+
+impl GuestThread {
+    /// A thread that stands at `door` since the notification `id`.
+    pub(super) fn new(door: Door, id: u64, tid: i32, area: Arc<Slot>, area_address: u64) -> Self {
+        Self { door, area, parked: Parked::Door(id), tid, area_address }
+    }
+
+    /// Its area's bytes, which the guest can write at any time.
+    pub(super) fn area(&self) -> VolatileSlice<'_> {
+        self.area.memory()
+    }
+
+    /// Lets it run until it stops again.
+    pub(super) fn run(&mut self, policy: &mut Policy, cores: &Cores) -> Result<Arrival, Gone> {
+        let mode = policy.resume(cores);
+        let arrival = self.resume(mode, policy).and_then(|is_watched| self.wait(is_watched, policy));
+        cores.leave();
+        arrival
+    }
+
+    /// Lets it go on; says whether it will post its next event instead of coming to the door.
+    fn resume(&mut self, mode: Mode, policy: &mut Policy) -> Result<bool, Gone> {
+        let next = if mode == Mode::Door { STATE_DOOR } else { STATE_WATCHED };
+        if self.parked == Parked::Posted {
+            let before = self.area().compare_exchange_u32(STATE, STATE_EVENT, next).map_err(|_| Gone)?;
+            if before == STATE_EVENT {
+                return Ok(mode != Mode::Door);
+            }
+            // It got tired: the sentry took long.
+            policy.end_session();
+            self.parked = Parked::Door(self.door.wait()?.id);
+            return self.open(Mode::Door);
+        }
+        self.open(mode)
+    }
+
+    fn open(&mut self, mode: Mode) -> Result<bool, Gone> {
+        let Parked::Door(id) = self.parked else { return Err(Gone) };
+        // A session goes on without a wake-up only while both sides watch. One that was interrupted begins anew.
+        let is_watched = mode == Mode::Begin;
+        let state = if is_watched { STATE_WATCHED } else { STATE_DOOR };
+        self.area().store_u32(STATE, state).map_err(|_| Gone)?;
+        if is_watched {
+            self.door.open_elsewhere(id)?
+        } else {
+            self.door.open(id)?
+        }
+        Ok(is_watched)
+    }
+
+    fn wait(&mut self, is_watched: bool, policy: &mut Policy) -> Result<Arrival, Gone> {
+        if is_watched {
+            if self.watch() {
+                self.parked = Parked::Posted;
+                policy.seen();
+                return self.posted();
+            }
+            policy.end_session();
+        }
+        let at_door = self.door.wait()?;
+        self.parked = Parked::Door(at_door.id);
+        policy.came_to_door();
+        let [frame, fs_base, gs_base, ..] = at_door.args;
+        Ok(Arrival { frame, fs_base, gs_base })
+    }
+
+    /// Watches for an event for a while; says whether one came.
+    fn watch(&self) -> bool {
+        let area = self.area();
+        let start = Instant::now();
+        loop {
+            for _ in 0..16 {
+                if area.load_u32(STATE) == Ok(STATE_EVENT) {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if start.elapsed() > WATCH {
+                // From now on it has to come to the door, unless it was faster.
+                return area.compare_exchange_u32(STATE, STATE_WATCHED, STATE_DOOR) == Ok(STATE_EVENT);
+            }
+        }
+    }
+
+    fn posted(&self) -> Result<Arrival, Gone> {
+        let mut bytes = [0; 24];
+        let event = self.area().sub(AREA_EVENT_FRAME as usize, bytes.len()).map_err(|_| Gone)?;
+        event.read(&mut bytes).map_err(|_| Gone)?;
+        let word = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(word)
+        };
+        Ok(Arrival { frame: word(0), fs_base: word(8), gs_base: word(16) })
+    }
+}

@@ -1,0 +1,169 @@
+//! When to watch a word instead of sleeping at the door.
+//!
+//! Watching makes a hand-over ten times cheaper, but takes a second core, and getting the two sides onto two cores
+//! costs a wake-up across cores, the dearest thing there is. So it is begun only after a run of short rounds, while
+//! cores are to spare, and ended by the first wait that is too long. A session that did not pay makes the next one
+//! harder to begin. A guest that computes, sleeps or is idle is never watched.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The longest that the sentry watches for the next event.
+pub(super) const WATCH: Duration = Duration::from_micros(20);
+/// A round is short where guest code and the sentry took less than this, a switch at the door included.
+const SHORT: Duration = Duration::from_micros(25);
+/// So many short rounds in a row begin a session, at least and at most.
+const FEWEST: u32 = 16;
+const MOST: u32 = 1 << 14;
+/// A session of this many rounds was worth the wake-up.
+const WORTH_IT: u32 = 64;
+
+/// How many guest threads run, against the cores there are.
+#[derive(Debug)]
+pub(super) struct Cores {
+    usable: u32,
+    running: AtomicU32,
+}
+
+impl Cores {
+    /// Asks how many cores this process may use, by affinity and by cgroup quota.
+    pub(super) fn detect() -> Self {
+        let usable = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        Self { usable, running: AtomicU32::new(0) }
+    }
+
+    /// A guest thread starts to run. Says whether a second core is there for its sentry thread.
+    fn enter(&self) -> bool {
+        let others = self.running.fetch_add(1, Ordering::Relaxed);
+        others.saturating_add(2) <= self.usable
+    }
+
+    /// A guest thread stopped.
+    pub(super) fn leave(&self) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How the next event is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Asleep at the door, on the guest thread's core.
+    Door,
+    /// Watching; the guest thread must be moved to another core first.
+    Begin,
+    /// Watching; it is on another core.
+    Watch,
+}
+
+/// One context's history.
+#[derive(Debug)]
+pub(super) struct Policy {
+    /// Short rounds in a row at the door.
+    short: u32,
+    /// How many of them begin a session.
+    needed: u32,
+    /// Rounds of the current session, if one is on.
+    session: Option<u32>,
+    resumed: Instant,
+    arrived: Instant,
+}
+
+impl Policy {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { short: 0, needed: FEWEST, session: None, resumed: now, arrived: now }
+    }
+
+    /// The guest thread is about to go on.
+    pub(super) fn resume(&mut self, cores: &Cores) -> Mode {
+        let is_room = cores.enter();
+        self.resumed = Instant::now();
+        match self.session {
+            Some(_) if is_room => Mode::Watch,
+            Some(_) => {
+                self.session = None;
+                self.short = 0;
+                Mode::Door
+            }
+            None if is_room && self.short >= self.needed => {
+                self.session = Some(0);
+                Mode::Begin
+            }
+            None => Mode::Door,
+        }
+    }
+
+    /// An event came while its arrival was watched for.
+    pub(super) fn seen(&mut self) {
+        self.arrived = Instant::now();
+        self.session = self.session.map(|rounds| rounds.saturating_add(1));
+    }
+
+    /// An event came to the door.
+    pub(super) fn came_to_door(&mut self) {
+        let now = Instant::now();
+        let is_short = now.duration_since(self.arrived) < SHORT;
+        self.arrived = now;
+        self.short = if is_short { self.short.saturating_add(1) } else { 0 };
+    }
+
+    /// One side got tired of watching.
+    pub(super) fn end_session(&mut self) {
+        let Some(rounds) = self.session.take() else { return };
+        self.short = 0;
+        self.needed = if rounds >= WORTH_IT { self.needed / 2 } else { self.needed.saturating_mul(4) };
+        self.needed = self.needed.clamp(FEWEST, MOST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cores, FEWEST, MOST, Mode, Policy, WORTH_IT};
+
+    fn cores(usable: u32) -> Cores {
+        Cores { usable, running: 0.into() }
+    }
+
+    fn short_round(policy: &mut Policy, cores: &Cores) -> Mode {
+        let mode = policy.resume(cores);
+        cores.leave();
+        match mode {
+            Mode::Door => policy.came_to_door(),
+            Mode::Begin | Mode::Watch => policy.seen(),
+        }
+        mode
+    }
+
+    #[test]
+    fn a_run_of_short_rounds_begins_a_session_where_a_core_is_spare() {
+        let (one, two) = (cores(1), cores(2));
+        let mut policy = Policy::new();
+        for _ in 0..FEWEST {
+            assert_eq!(short_round(&mut policy, &two), Mode::Door);
+        }
+        assert_eq!(short_round(&mut policy, &one), Mode::Door);
+        assert_eq!(short_round(&mut policy, &two), Mode::Begin);
+        assert_eq!(short_round(&mut policy, &two), Mode::Watch);
+        let other = Policy::new().resume(&two);
+        assert_eq!((other, short_round(&mut policy, &two)), (Mode::Door, Mode::Door));
+    }
+
+    #[test]
+    fn sessions_that_do_not_pay_become_rare() {
+        let two = cores(2);
+        let mut policy = Policy::new();
+        let mut begun = 0;
+        for _ in 0..100_000 {
+            if short_round(&mut policy, &two) == Mode::Begin {
+                begun += 1;
+                policy.end_session();
+            }
+        }
+        assert!(begun < 16, "{begun}");
+        assert_eq!(policy.needed, MOST);
+        policy.session = Some(WORTH_IT);
+        policy.end_session();
+        assert_eq!(policy.needed, MOST / 2);
+    }
+}
