@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use abi::Regs;
 use platform::Event;
+use platform::systrap::HandOver;
 
 use self::guest::{CODE, DATA, Machine, STACK_TOP, Thread};
 
@@ -31,6 +32,37 @@ fn threads_share_memory_and_keep_their_registers() {
         }
     });
     assert_eq!(machine.direct.slice(process.data, 4).unwrap().load_u32(0), Ok(THREADS * ROUNDS));
+}
+
+#[test]
+fn every_way_of_handing_over_gives_the_same() {
+    for hand_over in [HandOver::Door, HandOver::Watch, HandOver::Adaptive] {
+        let machine = Machine::with_hand_over(hand_over);
+        let process = machine.process(count());
+        std::thread::scope(|scope| {
+            for n in 0..3_u64 {
+                let mut thread = process.thread();
+                scope.spawn(move || {
+                    (thread.regs.rdi, thread.regs.gs_base) = (DATA, n);
+                    for round in 0..1000_u32 {
+                        thread.syscall();
+                        assert_eq!(thread.regs.gs_base, n);
+                        if round.is_multiple_of(100) {
+                            // Longer than either side watches.
+                            std::thread::sleep(Duration::from_micros(200));
+                        }
+                    }
+                });
+            }
+        });
+        // Threads that were left while they watched are used again.
+        for _ in 0..20 {
+            let mut thread = process.thread();
+            thread.regs.rdi = DATA;
+            thread.syscall();
+        }
+        assert_eq!(machine.direct.slice(process.data, 4).unwrap().load_u32(0), Ok(3020));
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ use abi::UserAddr;
 use stub::layout::GUEST_END;
 
 pub use host_calls::HOST_CALLS;
+pub use spin::HandOver;
 
 use self::constants::Constants;
 use self::context::Shared;
@@ -59,6 +60,14 @@ impl Systrap {
     /// # Errors
     /// `Unsupported` where the host lacks something (the message says what), `Resources` where it gives no process.
     pub fn new(memory: BorrowedFd<'_>) -> Result<Self, PlatformError> {
+        Self::with_hand_over(memory, HandOver::default())
+    }
+
+    /// As [`Self::new`], with a choice of how to hand over.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_hand_over(memory: BorrowedFd<'_>, hand_over: HandOver) -> Result<Self, PlatformError> {
         require_fsgsbase()?;
         let layout = Layout::detect()?;
         host::memory::install_fault_handler();
@@ -70,7 +79,7 @@ impl Systrap {
         let registry = Arc::new(Registry::default());
         let zygote = Arc::new(Zygote::start(memory, control, constants, &registry)?);
         let keeper = Keeper::start(Arc::clone(&zygote))?;
-        Ok(Self { layout, cores: Arc::new(Cores::detect()), keeper, zygote })
+        Ok(Self { layout, cores: Arc::new(Cores::detect(hand_over)), keeper, zygote })
     }
 }
 

@@ -18,24 +18,41 @@ const MOST: u32 = 1 << 14;
 /// A session of this many rounds was worth the wake-up.
 const WORTH_IT: u32 = 64;
 
+/// How guest threads hand over to the sentry and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum HandOver {
+    /// By a watched word while rounds are short and cores are spare, else at the door.
+    #[default]
+    Adaptive,
+    /// Always at the door: no core is ever busy with waiting.
+    Door,
+    /// By a watched word whenever both sides are quick enough, whatever that costs. For tests.
+    Watch,
+}
+
 /// How many guest threads run, against the cores there are.
 #[derive(Debug)]
 pub(super) struct Cores {
+    hand_over: HandOver,
     usable: u32,
     running: AtomicU32,
 }
 
 impl Cores {
     /// Asks how many cores this process may use, by affinity and by cgroup quota.
-    pub(super) fn detect() -> Self {
+    pub(super) fn detect(hand_over: HandOver) -> Self {
         let usable = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        Self { usable, running: AtomicU32::new(0) }
+        Self { hand_over, usable, running: AtomicU32::new(0) }
     }
 
     /// A guest thread starts to run. Says whether a second core is there for its sentry thread.
     fn enter(&self) -> bool {
         let others = self.running.fetch_add(1, Ordering::Relaxed);
-        others.saturating_add(2) <= self.usable
+        match self.hand_over {
+            HandOver::Adaptive => others.saturating_add(2) <= self.usable,
+            HandOver::Door => false,
+            HandOver::Watch => true,
+        }
     }
 
     /// A guest thread stopped.
@@ -86,7 +103,7 @@ impl Policy {
                 self.short = 0;
                 Mode::Door
             }
-            None if is_room && self.short >= self.needed => {
+            None if is_room && (self.short >= self.needed || cores.hand_over == HandOver::Watch) => {
                 self.session = Some(0);
                 Mode::Begin
             }
@@ -119,10 +136,10 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cores, FEWEST, MOST, Mode, Policy, WORTH_IT};
+    use super::{Cores, FEWEST, HandOver, MOST, Mode, Policy, WORTH_IT};
 
     fn cores(usable: u32) -> Cores {
-        Cores { usable, running: 0.into() }
+        Cores { hand_over: HandOver::Adaptive, usable, running: 0.into() }
     }
 
     fn short_round(policy: &mut Policy, cores: &Cores) -> Mode {

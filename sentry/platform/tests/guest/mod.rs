@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::{Regs, UserAddr};
 use host::memory::{Mapping, memfd};
-use platform::systrap::Systrap;
+use platform::systrap::{HandOver, Systrap};
 use platform::{AddressSpace, Context, Event, MapOp, MapSource, Platform, Protection};
 
 pub(crate) const RX: Protection = Protection { read: true, write: false, execute: true };
@@ -60,10 +60,20 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// With the hand-over that the environment variable `HAND_OVER` names.
     pub(crate) fn new() -> Self {
+        let hand_over = match std::env::var("HAND_OVER").as_deref() {
+            Ok("watch") => HandOver::Watch,
+            Ok("door") => HandOver::Door,
+            _ => HandOver::Adaptive,
+        };
+        Self::with_hand_over(hand_over)
+    }
+
+    pub(crate) fn with_hand_over(hand_over: HandOver) -> Self {
         let memory = memfd(c"guest-memory", FILE_SIZE).unwrap();
         let direct = Mapping::shared(memory.as_fd(), 0, FILE_SIZE as usize, true).unwrap();
-        let platform = Systrap::new(memory.as_fd()).unwrap();
+        let platform = Systrap::with_hand_over(memory.as_fd(), hand_over).unwrap();
         Self { platform, memory, direct, next: AtomicU64::new(0) }
     }
 
