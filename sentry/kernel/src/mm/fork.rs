@@ -33,6 +33,7 @@ impl MemoryManager {
                 object.mappable.mappings().add(&child.this);
             }
         }
+        child.register_barriers(self.registered_barriers());
         let mut ours = self.pages.write();
         let mut theirs = child.pages.write();
         let (mut protect, mut show) = (Batch::default(), Batch::default());

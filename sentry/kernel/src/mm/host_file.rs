@@ -120,4 +120,4 @@ impl View {
     }
 }
 
-const _: () = assert!(WINDOW % PAGE_SIZE == 0);
+const _: () = assert!(WINDOW.is_multiple_of(PAGE_SIZE));

@@ -1,5 +1,6 @@
 //! What `/proc/[pid]` tells about an address space.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use platform::Protection;
@@ -25,7 +26,7 @@ pub struct VmaInfo {
     /// The mapped file: its path, device and inode.
     pub file: Option<Arc<File>>,
     /// `[heap]`, `[stack]`, `[vdso]`, or `/dev/zero (deleted)` for shared anonymous memory.
-    pub name: Option<&'static str>,
+    pub name: Option<Cow<'static, str>>,
     /// Set by the program (`[anon:…]`).
     pub anon_name: Option<Arc<str>>,
     /// What is in memory.
@@ -84,7 +85,6 @@ impl MemoryManager {
         let describe = |(range, vma): (std::ops::Range<u64>, &super::vma::Vma)| {
             let object = vma.object.as_ref();
             let file = object.and_then(|object| object.file.clone());
-            let is_anon_shared = object.is_some() && file.is_none() && vma.name.is_none();
             VmaInfo {
                 start: range.start,
                 end: range.end,
@@ -92,7 +92,7 @@ impl MemoryManager {
                 flags: vma.flags,
                 offset: object.map_or(0, |object| object.offset),
                 file,
-                name: vma.name.or(is_anon_shared.then_some("/dev/zero (deleted)")),
+                name: vma.name.map(Cow::Borrowed).or_else(|| object?.mappable.label().map(Cow::Owned)),
                 anon_name: vma.anon_name.clone(),
                 usage: self.usage_of(range.start, range.end),
             }

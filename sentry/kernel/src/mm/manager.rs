@@ -1,6 +1,7 @@
 //! The [`MemoryManager`]: one guest address space.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, Result, SigInfo, UserAddr};
@@ -42,6 +43,8 @@ pub struct MemoryManager {
     pub(super) mappings: RwLock<Mappings>,
     pub(super) pages: RwLock<Pages>,
     pub(super) limits: Limits,
+    /// Commands of membarrier(2) that have been registered.
+    pub(super) barriers: AtomicU32,
 }
 
 /// What the guest asked for.
@@ -95,6 +98,7 @@ impl MemoryManager {
             mappings: RwLock::new(mappings),
             pages: RwLock::default(),
             limits,
+            barriers: AtomicU32::new(0),
         }))
     }
 

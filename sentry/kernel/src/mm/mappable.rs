@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use abi::Result;
+use abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use super::{HostFile, MemoryManager};
@@ -42,6 +42,20 @@ pub trait Mappable: Send + Sync {
     /// # Errors
     /// `ENXIO` where `offset` lies beyond the page that holds the last byte (the guest gets SIGBUS); `ENOMEM`, `ENOSPC`.
     fn backing(&self, offset: u64, len: u64, write: bool) -> Result<Backing>;
+
+    /// Makes a hole, for objects that are no files.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where there is no such thing.
+    fn punch(&self, offset: u64, end: u64) -> Result<()> {
+        let _ = (offset, end);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// What `/proc/[pid]/maps` shows as its name, for objects that are no files.
+    fn label(&self) -> Option<String> {
+        None
+    }
 
     /// Where address spaces that map this file are recorded, so that truncation can take pages away from them.
     fn mappings(&self) -> &MappingSet;

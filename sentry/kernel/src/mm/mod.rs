@@ -7,6 +7,7 @@
 //! One file per operation, each an `impl` of the manager; the locks and their order stand at the type.
 
 mod advise;
+mod barrier;
 mod batch;
 mod brk;
 mod copy;
@@ -19,16 +20,19 @@ mod futex;
 mod host_file;
 mod image;
 mod info;
+mod invalidate;
 mod io;
 mod iovec;
 mod layout;
 mod limits;
+mod locks;
 mod manager;
 mod mappable;
 mod memory_file;
 mod mmap;
 mod pma;
 mod protect;
+mod query;
 mod remap;
 mod shared_anon;
 mod stack;
@@ -36,11 +40,11 @@ mod stack;
 mod tests;
 mod vma;
 
-pub use advise::FileRange;
 pub use futex::FutexKey;
 pub use host_file::HostFile;
 pub use image::{ProgramImage, RunningFile};
 pub use info::{Totals, Usage, VmaInfo};
+pub use invalidate::{FileRange, SharedRange};
 pub use io::{IoDst, IoSrc};
 pub use iovec::{IOV_MAX, MAX_RW_COUNT};
 pub use layout::Layout;

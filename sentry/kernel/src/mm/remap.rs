@@ -9,7 +9,7 @@ use segment::Segment;
 use super::batch::Batch;
 use super::layout::MIN_ADDR;
 use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
-use super::mmap::EAGER;
+use super::mmap::{EAGER, MmapArgs, MmapFlags};
 use super::pma::Pma;
 use super::vma::{Vma, VmaFlags};
 
@@ -57,6 +57,30 @@ impl MemoryManager {
         drop(mappings);
         drop(removed);
         result.map(UserAddr)
+    }
+
+    /// remap_file_pages(2): shows another part of the shared object that is mapped at `addr`.
+    ///
+    /// # Errors
+    /// `EINVAL` where the range is not inside one shared mapping; as mmap(2).
+    pub fn remap_file_pages(&self, addr: UserAddr, len: u64, offset: u64) -> Result<()> {
+        let range = Self::page_range(addr, len)?;
+        let args = {
+            let mappings = self.read_mappings();
+            let (whole, vma) = mappings.vmas.get(range.start).ok_or(Errno::EINVAL)?;
+            let object = vma.object.as_ref().filter(|_| vma.is_shared()).ok_or(Errno::EINVAL)?;
+            if whole.end < range.end {
+                return Err(Errno::EINVAL);
+            }
+            MmapArgs {
+                prot: vma.prot,
+                mappable: Some((object.mappable.clone(), offset)),
+                file: object.file.clone(),
+                may_write: vma.flags.contains(VmaFlags::MAY_WRITE),
+                ..MmapArgs::anonymous(addr, len, MmapFlags::SHARED | MmapFlags::FIXED)
+            }
+        };
+        self.mmap(args).map(|_| ())
     }
 
     fn check_remap(

@@ -62,8 +62,7 @@ impl SharedAnon {
         frames.iter().map(|(range, frame)| self.memory.resident(frame.0, range.end - range.start)).sum()
     }
 
-    /// Makes a range read as zeros and frees its memory (`MADV_REMOVE`).
-    pub fn punch(&self, offset: u64, end: u64) {
+    fn punch_frames(&self, offset: u64, end: u64) {
         let removed = self.frames.lock().remove(offset..end);
         self.mappings.invalidate(offset, end, false);
         for (range, frame) in removed {
@@ -92,6 +91,15 @@ impl Mappable for SharedAnon {
         let (at, len) = (frame.0 + (offset - range.start), end.min(range.end) - offset);
         self.memory.retain(at, len);
         Ok(Backing::Memory { offset: at, len })
+    }
+
+    fn punch(&self, offset: u64, end: u64) -> Result<()> {
+        self.punch_frames(offset, end);
+        Ok(())
+    }
+
+    fn label(&self) -> Option<String> {
+        Some("/dev/zero (deleted)".into())
     }
 
     fn mappings(&self) -> &MappingSet {

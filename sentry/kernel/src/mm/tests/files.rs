@@ -28,7 +28,7 @@ fn shared_and_private_views_of_a_file() {
     guest.mm.write(UserAddr(shared + 1), b"H").unwrap();
     file.file().read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"sHared");
-    guest.mm.discard(private..private + 8192, false).unwrap();
+    guest.mm.discard(private..private + 8192, false, false).unwrap();
     guest.load(private, &mut bytes).unwrap();
     assert_eq!(&bytes, b"sHared", "discarding shows the file again");
 }

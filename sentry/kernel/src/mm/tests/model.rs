@@ -185,7 +185,7 @@ impl World {
             Op::Discard { at, len } => {
                 let end = (at + len).min(PAGES);
                 let whole = process.pages[at..end].iter().all(Option::is_some);
-                assert_eq!(process.guest.mm.discard(addr(at)..addr(end), false).is_ok(), whole);
+                assert_eq!(process.guest.mm.discard(addr(at)..addr(end), false, false).is_ok(), whole);
                 for page in process.pages[at..end].iter_mut().flatten() {
                     if let Content::Own(byte, original) = &mut page.content {
                         *byte = *original;

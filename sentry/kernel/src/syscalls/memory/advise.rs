@@ -1,0 +1,173 @@
+//! madvise(2), process_madvise(2), msync(2), mincore(2).
+
+use std::ops::Range;
+
+use abi::mman::{self, advice};
+use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil};
+
+use super::remote;
+use crate::mm::{MemoryManager, VmaFlags};
+use crate::syscalls::table::Args;
+use crate::task::Capability;
+use crate::{CurrentTask, SysResult, Task};
+
+/// Pages reported by one pass of mincore(2).
+const MINCORE_PAGES: u64 = 1 << 16;
+/// fallocate(2): keep the size, make a hole.
+const PUNCH_KEEP_SIZE: u32 = 3;
+
+/// The pages that `addr` and `len` name.
+fn range(addr: u64, len: u64) -> Result<Range<u64>> {
+    if addr % PAGE_SIZE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let len = page_ceil(len).ok_or(Errno::EINVAL)?;
+    Ok(addr..addr.checked_add(len).ok_or(Errno::EINVAL)?)
+}
+
+/// madvise(2).
+pub(super) fn madvise(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [addr, len, advice, ..] = args.0;
+    check_advice(advice as i32)?;
+    let range = range(addr, len)?;
+    if !range.is_empty() {
+        advise(task, &task.mm(), range, advice as i32)?;
+    }
+    Ok(0)
+}
+
+fn check_advice(number: i32) -> Result<()> {
+    match number {
+        0..=4 | 8..=25 => Ok(()),
+        advice::HWPOISON | advice::SOFT_OFFLINE => Err(Errno::EPERM),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn advise(task: &Task, mm: &MemoryManager, range: Range<u64>, number: i32) -> Result<()> {
+    let any = |_| true;
+    let plain = |flags: VmaFlags| !flags.contains(VmaFlags::SPECIAL);
+    let flag = |add, remove| mm.change_flags(range.clone(), add, remove, &any);
+    let none = VmaFlags::empty();
+    match number {
+        advice::NORMAL => flag(none, VmaFlags::RANDOM | VmaFlags::SEQUENTIAL),
+        advice::RANDOM => flag(VmaFlags::RANDOM, VmaFlags::SEQUENTIAL),
+        advice::SEQUENTIAL => flag(VmaFlags::SEQUENTIAL, VmaFlags::RANDOM),
+        advice::DONTNEED | advice::DONTNEED_LOCKED => {
+            mm.discard(range, false, number == advice::DONTNEED_LOCKED)
+        }
+        advice::FREE => mm.discard(range, true, false),
+        advice::REMOVE => remove(task, mm, range),
+        advice::DONTFORK => flag(VmaFlags::DONTFORK, none),
+        advice::DOFORK => mm.change_flags(range, none, VmaFlags::DONTFORK, &plain),
+        advice::MERGEABLE => flag(VmaFlags::MERGEABLE, none),
+        advice::UNMERGEABLE => flag(none, VmaFlags::MERGEABLE),
+        advice::HUGEPAGE => flag(VmaFlags::HUGEPAGE, VmaFlags::NOHUGEPAGE),
+        advice::NOHUGEPAGE => flag(VmaFlags::NOHUGEPAGE, VmaFlags::HUGEPAGE),
+        advice::DONTDUMP => flag(VmaFlags::DONTDUMP, none),
+        advice::DODUMP => mm.change_flags(range, none, VmaFlags::DONTDUMP, &plain),
+        advice::WIPEONFORK => {
+            mm.check_anonymous(range.clone())?;
+            flag(VmaFlags::WIPEONFORK, none)
+        }
+        advice::KEEPONFORK => flag(none, VmaFlags::WIPEONFORK),
+        advice::POPULATE_READ => mm.populate(range, false),
+        advice::POPULATE_WRITE => mm.populate(range, true),
+        // Hints about paging, of which there is none; but the range must be mapped.
+        _ => flag(none, none),
+    }
+}
+
+/// `MADV_REMOVE`: makes a hole in what is mapped.
+fn remove(task: &Task, mm: &MemoryManager, range: Range<u64>) -> Result<()> {
+    let _ = task;
+    let (objects, result) = mm.shared_objects(range)?;
+    for object in objects {
+        object.punch(|file, range| {
+            if !file.flags().is_writable() {
+                return Err(Errno::EACCES);
+            }
+            file.inode().fallocate(PUNCH_KEEP_SIZE, range.start, range.end - range.start)
+        })?;
+    }
+    result
+}
+
+/// process_madvise(2).
+pub(super) fn process_madvise(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [pidfd, vec, count, advice, flags, _] = args.0;
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let advice = advice as i32;
+    let ranges = task.mm().read_iovec(UserAddr(vec), usize::try_from(count).map_err(|_| Errno::EINVAL)?)?;
+    let target = remote::task_of_pidfd(task, pidfd as i32)?;
+    let is_self = std::sync::Arc::ptr_eq(target.thread_group(), task.thread_group());
+    let is_hint = matches!(advice, advice::COLD | advice::PAGEOUT | advice::WILLNEED | advice::COLLAPSE);
+    if !is_self && !is_hint {
+        return Err(Errno::EINVAL.into());
+    }
+    let mm = remote::memory_of(task, &target)?;
+    if !is_self && !task.creds().has(Capability::SysNice) {
+        return Err(Errno::EPERM.into());
+    }
+    check_advice(advice)?;
+    let mut done = 0;
+    for (addr, len) in ranges {
+        let result = range(addr.0, len as u64).and_then(|range| advise(task, &mm, range, advice));
+        match result {
+            Ok(()) => done += len as u64,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(done)
+}
+
+/// msync(2).
+pub(super) fn msync(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [addr, len, flags, ..] = args.0;
+    let flags = u32::try_from(flags).map_err(|_| Errno::EINVAL)?;
+    let both = mman::MS_ASYNC | mman::MS_SYNC;
+    if flags & !(both | mman::MS_INVALIDATE) != 0 || flags & both == both || addr % PAGE_SIZE != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let end = page_ceil(len).and_then(|len| addr.checked_add(len)).ok_or(Errno::ENOMEM)?;
+    if addr == end {
+        return Ok(0);
+    }
+    let (files, result) = task.mm().mapped_files(addr..end, flags & mman::MS_INVALIDATE != 0);
+    if flags & mman::MS_SYNC != 0 {
+        for mapped in files.into_iter().filter(|mapped| mapped.is_shared) {
+            match mapped.file.ops().sync(true) {
+                // Nothing to write back to.
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    result?;
+    Ok(0)
+}
+
+/// mincore(2).
+pub(super) fn mincore(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [addr, len, vector, ..] = args.0;
+    if addr % PAGE_SIZE != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let end = page_ceil(len).and_then(|len| addr.checked_add(len)).ok_or(Errno::ENOMEM)?;
+    let mm = task.mm();
+    if end > mm.bounds().1.0 {
+        return Err(Errno::ENOMEM.into());
+    }
+    let (mut at, mut to) = (addr, UserAddr(vector));
+    while at < end {
+        let next = end.min(at + MINCORE_PAGES * PAGE_SIZE);
+        let present = mm.mincore(at..next)?;
+        mm.write(to, &present)?;
+        to = to.checked_add(present.len() as u64).ok_or(Errno::EFAULT)?;
+        at = next;
+    }
+    Ok(0)
+}

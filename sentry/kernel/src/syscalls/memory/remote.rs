@@ -1,0 +1,105 @@
+//! Other processes' memory: process_vm_readv(2), process_vm_writev(2).
+
+use std::sync::Arc;
+
+use abi::{Errno, Result, UserAddr};
+
+use crate::mm::MemoryManager;
+use crate::syscalls::table::Args;
+use crate::task::{Capability, Tid};
+use crate::{CurrentTask, SysResult, Task};
+
+/// Bytes copied at a time.
+const CHUNK: usize = 64 << 10;
+
+/// A range of memory with how much of it is left.
+type Ranges = Vec<(UserAddr, usize)>;
+
+/// The address space of `target`, if the caller may look into it.
+///
+/// # Errors
+/// `EPERM`; `ESRCH` where it has exited.
+pub(super) fn memory_of(task: &Task, target: &Arc<Task>) -> Result<Arc<MemoryManager>> {
+    if !Arc::ptr_eq(task.thread_group(), target.thread_group()) {
+        let (ours, theirs) = (task.creds(), target.creds());
+        let same_user = [theirs.uid, theirs.euid, theirs.suid].iter().all(|&uid| uid == ours.uid);
+        let same_group = [theirs.gid, theirs.egid, theirs.sgid].iter().all(|&gid| gid == ours.gid);
+        let is_covered = theirs.permitted.0 & !ours.permitted.0 == 0;
+        if !(same_user && same_group && is_covered) && !ours.has_in(&theirs.user_ns, Capability::SysPtrace) {
+            return Err(Errno::EPERM);
+        }
+    }
+    target.try_mm().ok_or(Errno::ESRCH)
+}
+
+/// The process that a pidfd stands for.
+///
+/// # Errors
+/// `EBADF`, `ESRCH`.
+pub(super) fn task_of_pidfd(task: &CurrentTask, fd: i32) -> Result<Arc<Task>> {
+    task.with_pidfd(fd, |pidfd| pidfd.thread_group()?.leader().ok_or(Errno::ESRCH))
+}
+
+/// process_vm_readv(2).
+pub(super) fn process_vm_readv(task: &mut CurrentTask, args: Args) -> SysResult {
+    transfer(task, args, |own, remote, local, there, buffer| {
+        let got = remote.read_some(there, buffer);
+        own.write_some(local, &buffer[..got])
+    })
+}
+
+/// process_vm_writev(2).
+pub(super) fn process_vm_writev(task: &mut CurrentTask, args: Args) -> SysResult {
+    transfer(task, args, |own, remote, local, there, buffer| {
+        let got = own.read_some(local, buffer);
+        remote.write_some(there, &buffer[..got])
+    })
+}
+
+/// Copies one chunk between an own and a remote address; says how much it could.
+type Copy = fn(&MemoryManager, &MemoryManager, UserAddr, UserAddr, &mut [u8]) -> usize;
+
+fn transfer(task: &CurrentTask, args: Args, copy: Copy) -> SysResult {
+    let [pid, local, local_count, remote, remote_count, flags] = args.0;
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let own = task.mm();
+    let read = |addr, count| -> Result<Ranges> {
+        let mut ranges =
+            own.read_iovec(UserAddr(addr), usize::try_from(count).map_err(|_| Errno::EINVAL)?)?;
+        ranges.reverse();
+        Ok(ranges)
+    };
+    let mut local = read(local, local_count)?;
+    let mut remote = read(remote, remote_count)?;
+    if local.iter().all(|(_, len)| *len == 0) || remote.is_empty() {
+        return Ok(0);
+    }
+    let target = task.pid_ns().task(pid as Tid).ok_or(Errno::ESRCH)?;
+    let other = memory_of(task, &target)?;
+    let mut buffer = vec![0; CHUNK];
+    let mut done = 0;
+    loop {
+        skip_empty(&mut local);
+        skip_empty(&mut remote);
+        let (Some(here), Some(there)) = (local.last_mut(), remote.last_mut()) else { break };
+        let want = here.1.min(there.1).min(CHUNK);
+        let moved = copy(&own, &other, here.0, there.0, &mut buffer[..want]);
+        done += moved as u64;
+        if moved < want {
+            break;
+        }
+        for range in [here, there] {
+            *range = (UserAddr(range.0.0.wrapping_add(moved as u64)), range.1 - moved);
+        }
+    }
+    let wanted = !local.is_empty() && !remote.is_empty();
+    if done == 0 && wanted { Err(Errno::EFAULT.into()) } else { Ok(done) }
+}
+
+fn skip_empty(ranges: &mut Ranges) {
+    while ranges.last().is_some_and(|(_, len)| *len == 0) {
+        ranges.pop();
+    }
+}
