@@ -9,6 +9,7 @@ pub mod fs;
 pub mod memory;
 mod memory_x86_64;
 pub mod mount;
+pub mod netlink;
 pub mod poll;
 pub mod process;
 pub mod random;

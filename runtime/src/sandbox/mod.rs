@@ -16,7 +16,7 @@ use control::boot::HostUds;
 use control::network::NetworkMode;
 use control::{BootConfig, Client, ContainerConfig};
 use host::mount::Propagation;
-use host::process::{Namespaces, enter};
+use host::process::Namespaces;
 use host::unix::{self, Kind};
 use oci_spec::runtime::LinuxNamespaceType;
 
@@ -26,6 +26,7 @@ use crate::error::{Context, Error, Result};
 use crate::flags::Config;
 use crate::hooks::HookSet;
 use crate::logging;
+use crate::network::NetworkVisit;
 use crate::spec::Spec;
 use crate::spec::annotations::container_name;
 use crate::spec::mounts::FilePlan;
@@ -242,30 +243,6 @@ pub(crate) fn spawn_sandbox(
     drop(visit);
     settle(&pending, order, Some(&maps))?;
     Ok(pending)
-}
-
-/// This process in another network name space; back in its own on drop.
-#[derive(Debug)]
-struct NetworkVisit {
-    home: File,
-}
-
-impl NetworkVisit {
-    fn start(path: &Path) -> Result<Self> {
-        let home = File::open("/proc/self/ns/net").context("cannot open our own network name space")?;
-        let what = || format!("cannot join the network name space {}", path.display());
-        let there = File::open(path).with_context(what)?;
-        enter(there.as_fd(), Namespaces::NET).with_context(what)?;
-        Ok(Self { home })
-    }
-}
-
-impl Drop for NetworkVisit {
-    fn drop(&mut self) {
-        if let Err(errno) = enter(self.home.as_fd(), Namespaces::NET) {
-            logging::warning(format!("cannot return to our own network name space: {errno}"));
-        }
-    }
 }
 
 /// This binary, for the children.

@@ -14,7 +14,8 @@ mod xattr;
 pub use abi::fs::{NAME_MAX, OpenFlags, PATH_MAX};
 pub use change::{
     RenameFlags, SetTime, allocate, change_dir, link_at, make_dir_at, make_node_at, own_working_dir,
-    rename_at, seek, set_mode, set_mode_path_only, set_owner, set_times, symlink_at, sync, truncate, unlink_at,
+    rename_at, seek, set_mode, set_mode_path_only, set_owner, set_times, symlink_at, sync, truncate,
+    unlink_at,
 };
 pub use dir::{DirEntries, DirEntry, read_dir, rewind_dir};
 pub use inotify::{Inotify, InotifyEvent, InotifyEvents, WatchMask};
