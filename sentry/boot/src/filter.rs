@@ -35,7 +35,8 @@ pub const RULES: &[Rule] = &[
     Rule::any(nr::SYS_pread64, "pread64"),
     Rule::any(nr::SYS_pwrite64, "pwrite64"),
     Rule::any(nr::SYS_preadv, "preadv"),
-    Rule::any(nr::SYS_pwritev, "pwritev"),
+    // At a position, or with RWF_APPEND at the end.
+    Rule::when(nr::SYS_pwritev2, "pwritev2", &[ArgCheck::OneOf32(5, &[0, 0x10])]),
     Rule::any(nr::SYS_lseek, "lseek"),
     Rule::any(nr::SYS_fstat, "fstat"),
     Rule::when(nr::SYS_statx, "statx", &[ArgCheck::Eq32(2, 0x1000)]),

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::{DeviceId, Errno, Result};
-use gofer_protocol::{Call, Client, Close, Forget, MountFlags, NodeId, Response};
+use gofer_protocol::{Call, Client as WireClient, Close, Forget, MountFlags, NodeId, Response};
+use kernel::Kernel;
+use kernel::vfs::FileSystem;
 use parking_lot::Mutex;
 
 use super::events;
@@ -25,7 +27,7 @@ const LISTING_BUDGET: usize = 32 << 20;
 /// A connection to one container's gofer. Locks: all leaves.
 #[derive(Debug)]
 pub struct Connection {
-    client: Client,
+    client: WireClient,
     forgotten: Mutex<Vec<Forget>>,
     /// Inodes that keep descriptors, the longest unused first.
     open_files: Mutex<VecDeque<Weak<GoferInode>>>,
@@ -34,13 +36,45 @@ pub struct Connection {
     listed_bytes: AtomicUsize,
 }
 
+/// What a container has of its gofer: the mounts, by the index that the runtime gave them.
+#[derive(Debug)]
+pub struct Client {
+    mounts: Vec<Arc<GoferFs>>,
+}
+
+/// Greets a container's gofer.
+///
+/// # Errors
+/// As [`attach`].
+pub fn connect(kernel: &Arc<Kernel>, socket: OwnedFd) -> Result<Arc<Client>> {
+    let mounts = attach(socket, || kernel.vfs.allocate_device())?;
+    Ok(Arc::new(Client { mounts }))
+}
+
+/// The file system that the gofer serves as number `index`; `exclusive` says whether nobody else changes it.
+///
+/// # Errors
+/// `ENODEV` where there is no such mount; `EINVAL` where others may change it but the gofer does not watch.
+pub fn mount(
+    _kernel: &Arc<Kernel>,
+    client: &Client,
+    index: u32,
+    exclusive: bool,
+) -> Result<Arc<dyn FileSystem>> {
+    let fs = usize::try_from(index).ok().and_then(|index| client.mounts.get(index)).ok_or(Errno::ENODEV)?;
+    if !exclusive && !fs.volume().is_shared() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(fs.clone())
+}
+
 /// Greets the gofer at the other end of `socket` and returns its mounts in the order in which the runtime gave them.
 /// `device` makes a device number for each.
 ///
 /// # Errors
 /// `EIO` where no gofer answers, or one that speaks otherwise; `EAGAIN` where no thread can be had for its events.
 pub fn attach(socket: OwnedFd, mut device: impl FnMut() -> DeviceId) -> Result<Vec<Arc<GoferFs>>> {
-    let (client, hello, events) = Client::connect(socket)?;
+    let (client, hello, events) = WireClient::connect(socket)?;
     let connection = Arc::new(Connection {
         client,
         forgotten: Mutex::default(),
@@ -72,6 +106,12 @@ impl Connection {
     /// Makes a call.
     pub(super) fn call<'a, C: Call<'a>>(&self, request: &C) -> Result<Response<C>> {
         self.client.call(request)
+    }
+
+    /// Calls made so far.
+    #[cfg(test)]
+    pub(super) fn call_count(&self) -> u64 {
+        self.client.call_count()
     }
 
     /// Gives look-ups back, later or (`at_once`: the file may be waiting to be freed) now.

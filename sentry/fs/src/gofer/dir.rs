@@ -1,7 +1,7 @@
 //! Directories: finding names, and what is known of them without asking.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, FileType, Result};
@@ -27,12 +27,10 @@ const MAX_SUSPECTS: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     inner: Mutex<Inner>,
-    /// In a shared mount: some name is to be looked at again.
-    is_suspect: AtomicBool,
     /// In a shared mount: the gofer reports changes.
     is_watched: AtomicBool,
-    /// Counts the times that everything became doubtful.
-    generation: AtomicU64,
+    /// Some events never came.
+    has_lost_events: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +131,9 @@ impl GoferInode {
         let reply = response.get()?;
         dir.is_watched.store(reply.is_cacheable, Ordering::Release);
         let Some(found) = reply.found.first() else {
+            // What had the name may still be in use.
+            let old = dir.inner.lock().children.remove(name);
+            drop(old);
             return Err(match reply.end {
                 WalkEnd::Failed(error) => error,
                 _ => Errno::ENOENT,
@@ -155,14 +156,14 @@ impl GoferInode {
     ) -> Result<Arc<Self>> {
         let dir = self.directory()?;
         let inode = self.volume.inode(attr, Origin::Name { parent: self.arc()?, name, node, link });
-        inode.set_watched(self.is_dir_cacheable(dir), dir.generation.load(Ordering::Acquire));
+        inode.set_watched(self.is_dir_cacheable(dir));
         Ok(inode)
     }
 
     /// A file that we made here is watched as the directory is.
     pub(super) fn adopt_watch(&self, child: &Self) {
         if let Some(dir) = &self.dir {
-            child.set_watched(self.is_dir_cacheable(dir), dir.generation.load(Ordering::Acquire));
+            child.set_watched(self.is_dir_cacheable(dir));
         }
     }
 
@@ -282,27 +283,19 @@ impl GoferInode {
     /// For the VFS: whether `name` still is `inode` (or absent). Only shared mounts ask.
     pub(super) fn is_still(&self, name: &[u8], inode: Option<&Self>) -> bool {
         let Some(dir) = &self.dir else { return false };
-        let is_watched = dir.is_watched.load(Ordering::Acquire);
-        let generation = dir.generation.load(Ordering::Acquire);
-        let is_doubtful = match inode {
-            Some(inode) => inode.generation() != generation,
-            None => generation != 0,
-        };
-        if is_watched && !is_doubtful && !dir.is_suspect.load(Ordering::Acquire) {
-            return true;
-        }
-        if is_watched && !is_doubtful {
+        {
             let inner = dir.inner.lock();
-            if !inner.suspects.contains(name) {
-                if inner.suspects.is_empty() {
-                    dir.is_suspect.store(false, Ordering::Release);
-                }
-                return true;
+            let is_suspect = !dir.is_watched.load(Ordering::Acquire) || inner.suspects.contains(name);
+            match (inode, inner.children.get(name)) {
+                _ if is_suspect => {}
+                // Absent names are looked up again by the VFS once events were lost.
+                (None, _) => return !dir.has_lost_events.load(Ordering::Acquire),
+                (Some(inode), Some(known)) => return std::ptr::eq(known.as_ptr(), inode),
+                (Some(_), None) => {}
             }
         }
-        // Absent names are looked up again by the VFS.
-        inode
-            .is_some_and(|inode| self.find_by_walk(dir, name).is_ok_and(|found| std::ptr::eq(&*found, inode)))
+        let is_same = |found: Arc<Self>| inode.is_some_and(|inode| std::ptr::eq(&*found, inode));
+        inode.is_some() && self.find_by_walk(dir, name).is_ok_and(is_same)
     }
 
     /// The gofer says that the host changed something in this directory, or (without a name) the file itself.
@@ -323,9 +316,9 @@ impl GoferInode {
                 inner.suspects.insert(name.into());
                 if inner.suspects.len() > MAX_SUSPECTS {
                     inner.suspects.clear();
-                    dir.generation.fetch_add(1, Ordering::AcqRel);
+                    inner.children.clear();
+                    dir.has_lost_events.store(true, Ordering::Release);
                 }
-                dir.is_suspect.store(true, Ordering::Release);
             } else if let Some(listed) =
                 inner.listing.as_mut().and_then(|listing| listing.names.get_mut(name))
             {
@@ -353,7 +346,7 @@ impl GoferInode {
         self.attrs.mark_stale();
         self.xattr_names.forget();
         let Some(dir) = &self.dir else { return };
-        dir.generation.fetch_add(1, Ordering::AcqRel);
+        dir.has_lost_events.store(true, Ordering::Release);
         let (children, listing) = {
             let mut inner = dir.inner.lock();
             inner.changes += 1;

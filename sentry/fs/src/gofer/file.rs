@@ -28,6 +28,44 @@ impl GoferFile {
         Ok(Self { inode, host, has_read: AtomicBool::new(false) })
     }
 
+    /// Reads until `dst` is full or the file ends.
+    pub(super) fn read_at(&self, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        if !self.has_read.swap(true, Ordering::Relaxed) {
+            self.inode.attrs.mark_stale();
+        }
+        let fd = self.host.fd();
+        let mut done = 0;
+        while dst.remaining() > 0 {
+            let at = offset.checked_add(done as u64).ok_or(Errno::EINVAL)?;
+            match dst.fill_with(CHUNK, &mut |to| host::memory::preadv(fd, to, at)) {
+                Ok(0) => break,
+                Ok(len) => done += len,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of `src`; returns the bytes taken and the position behind them.
+    pub(super) fn write_at(&self, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+        let mut done = 0;
+        while src.remaining() > 0 {
+            match self.write_once(at, done, src) {
+                Ok(0) => break,
+                Ok(len) => done += len,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.inode.attrs.mark_stale();
+        let end = match at {
+            WriteAt::Offset(offset) => offset.saturating_add(done as u64),
+            WriteAt::Append => self.size()?,
+        };
+        Ok((done, end))
+    }
+
     fn write_once(&self, at: WriteAt, done: usize, src: &mut IoSrc<'_>) -> Result<usize> {
         let fd = self.host.fd();
         match at {
@@ -53,42 +91,14 @@ impl GoferFile {
 
 impl FileOps for GoferFile {
     fn read(&self, _task: &Task, _file: &File, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
-        if !self.has_read.swap(true, Ordering::Relaxed) {
-            self.inode.attrs.mark_stale();
-        }
-        let fd = self.host.fd();
-        let mut done = 0;
-        while dst.remaining() > 0 {
-            let at = offset.checked_add(done as u64).ok_or(Errno::EINVAL)?;
-            match dst.fill_with(CHUNK, &mut |to| host::memory::preadv(fd, to, at)) {
-                Ok(0) => break,
-                Ok(len) => done += len,
-                Err(_) if done > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
+        self.read_at(offset, dst)
     }
 
     fn write(&self, _task: &Task, file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
-        let mut done = 0;
-        while src.remaining() > 0 {
-            match self.write_once(at, done, src) {
-                Ok(0) => break,
-                Ok(len) => done += len,
-                Err(_) if done > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        self.inode.attrs.mark_stale();
+        let done = self.write_at(at, src)?;
         self.sync_if_asked(file)?;
-        let end = match at {
-            WriteAt::Offset(offset) => offset.saturating_add(done as u64),
-            WriteAt::Append => self.size()?,
-        };
-        Ok((done, end))
+        Ok(done)
     }
-
     fn size(&self) -> Result<u64> {
         self.inode.refreshed().map(|attr| attr.size)
     }

@@ -1,7 +1,7 @@
 //! [`GoferInode`]: a host file as the guest's kernel knows it.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
@@ -23,6 +23,10 @@ use super::xattr::XattrNames;
 
 /// Names in one walk: far below what a message holds.
 const WALK_MAX: usize = 128;
+
+/// What of fallocate(2) is passed on: allocate, keep the size, punch a hole, zero a range. The sandbox's filter knows
+/// the same list.
+const FALLOCATE_MODES: [u32; 5] = [0, 1, 3, 16, 17];
 
 /// How an inode was found.
 #[derive(Debug)]
@@ -77,8 +81,6 @@ pub struct GoferInode {
     pub(super) mappings: MappingSet,
     /// In a shared mount: whether the gofer reports changes of the directory where it was found.
     is_watched: AtomicBool,
-    /// The directory's generation when it was found, see `dir.rs`.
-    generation: AtomicU64,
 }
 
 impl GoferInode {
@@ -102,7 +104,6 @@ impl GoferInode {
             xattr_names: XattrNames::new(matches!(kind, FileType::Regular | FileType::Directory)),
             mappings: MappingSet::new(),
             is_watched: AtomicBool::new(true),
-            generation: AtomicU64::new(0),
             volume,
         });
         inode.take_origin(origin);
@@ -195,13 +196,8 @@ impl GoferInode {
     }
 
     /// Notes whether the gofer reports changes of this file.
-    pub(super) fn set_watched(&self, is_watched: bool, generation: u64) {
+    pub(super) fn set_watched(&self, is_watched: bool) {
         self.is_watched.store(is_watched, Ordering::Release);
-        self.generation.store(generation, Ordering::Release);
-    }
-
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
     }
 
     /// Whether what was heard of this file may be kept.
@@ -317,7 +313,8 @@ impl GoferInode {
 
     /// Gives back what the gofer keeps for this inode; returns its directory, to be dropped without recursion.
     fn release(&mut self) -> Option<Arc<Self>> {
-        let me = std::ptr::from_ref(self);
+        // Not the address of `self`, which may have been moved out of its place by now.
+        let me = self.me.as_ptr();
         let place = self.place.get_mut().take();
         if let Some(place) = &place {
             place.parent.forget_child(&place.name, me);
@@ -470,6 +467,9 @@ impl Inode for GoferInode {
     }
 
     fn fallocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
+        if !FALLOCATE_MODES.contains(&mode) {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let file = self.handle(true)?;
         self.attrs.mark_stale();
         host::fs::allocate(file.fd(), mode.cast_signed(), offset, len)

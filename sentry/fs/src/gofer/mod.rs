@@ -30,7 +30,7 @@ mod tests;
 mod volume;
 mod xattr;
 
-pub use connection::{Connection, attach};
+pub use connection::{Client, Connection, attach, connect, mount};
 pub use inode::GoferInode;
 pub use volume::{GoferFs, Volume};
 

@@ -1,0 +1,231 @@
+//! Containers from `create` to `delete`, as Docker and a person at a shell drive them, and what goes wrong on the way.
+
+mod common;
+
+use std::process::Stdio;
+
+use common::{Lab, can_run, eventually, exists, finish, processes_of, stderr};
+use serde_json::{Value, json};
+
+#[test]
+fn a_container_lives_and_dies() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("life", &["sleep", "1000"]);
+    let pid = lab.create("life-c");
+    assert_eq!(lab.status("life-c"), "created");
+    assert!(processes_of("life-c").contains(&pid));
+    lab.ok(&["start", "life-c"]);
+    assert_eq!(lab.status("life-c"), "running");
+    assert!(lab.fails(128, &["start", "life-c"]).contains("running"));
+    assert!(lab.fails(128, &["delete", "life-c"]).contains("--force"));
+    let list: Value = serde_json::from_str(&lab.ok(&["list", "--format", "json"])).unwrap();
+    assert_eq!(
+        (&list[0]["id"], &list[0]["pid"], &list[0]["status"]),
+        (&json!("life-c"), &json!(pid), &json!("running"))
+    );
+    let pids: Vec<i32> = serde_json::from_str(&lab.ok(&["ps", "--format", "json", "life-c"])).unwrap();
+    assert_eq!(pids.len(), 1);
+    lab.ok(&["pause", "life-c"]);
+    assert_eq!(lab.status("life-c"), "paused");
+    lab.ok(&["resume", "life-c"]);
+    let event: Value = serde_json::from_str(&lab.ok(&["events", "--stats", "life-c"])).unwrap();
+    assert_eq!((event["type"].as_str(), event["id"].as_str()), (Some("stats"), Some("life-c")));
+    assert!(event["data"]["pids"]["current"].as_u64().unwrap() >= 1);
+    lab.ok(&["kill", "life-c", "KILL"]);
+    lab.await_status("life-c", "stopped");
+    assert!(lab.fails(128, &["kill", "life-c", "TERM"]).contains("not running"));
+    lab.ok(&["kill", "--all", "life-c", "KILL"]);
+    lab.ok(&["delete", "life-c"]);
+    eventually("no process", || processes_of("life-c").is_empty());
+    lab.assert_clean();
+}
+
+#[test]
+fn exit_statuses_are_the_programs() {
+    if !can_run() {
+        return;
+    }
+    let cases: [(&[&str], i32); 5] = [
+        (&["true"], 0),
+        (&["sh", "-c", "exit 42"], 42),
+        (&["sh", "-c", "kill -TERM $$"], 143),
+        (&["/nonexistent/program"], 127),
+        (&["/etc/passwd"], 126),
+    ];
+    let lab = Lab::new("status", &["true"]);
+    for (args, status) in cases {
+        lab.configure(|config| config["process"]["args"] = json!(args));
+        let output = lab.run(&["run", "status-c"]);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {}", stderr(&output));
+        lab.assert_clean();
+    }
+    assert!(
+        lab.logged_errors().iter().any(|error| error.contains("/nonexistent/program")),
+        "{:?}",
+        lab.logged_errors()
+    );
+}
+
+#[test]
+fn streams_and_exec() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("exec", &["cat"]);
+    let mut command = lab.command(&["run", "exec-c"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("running", || {
+        exists(lab.path("state/exec-c/state.json")) && lab.status("exec-c") == "running"
+    });
+    assert_eq!(lab.ok(&["exec", "exec-c", "sh", "-c", "echo $A; pwd"]), "\n/\n");
+    assert_eq!(
+        lab.ok(&["exec", "--env", "A=b", "--cwd", "/tmp", "exec-c", "sh", "-c", "echo $A; pwd"]),
+        "b\n/tmp\n"
+    );
+    assert_eq!(lab.ok(&["exec", "--user", "5:6", "exec-c", "id", "-u"]), "5\n");
+    lab.fails(7, &["exec", "exec-c", "sh", "-c", "exit 7"]);
+    lab.fails(127, &["exec", "exec-c", "/nonexistent"]);
+    lab.fails(126, &["exec", "exec-c", "/etc/passwd"]);
+    let process = lab.path("process.json");
+    std::fs::write(
+        &process,
+        json!({"args": ["sh", "-c", "exit 9"], "cwd": "/", "user": {"uid": 0}, "env": ["PATH=/bin"]})
+            .to_string(),
+    )
+    .unwrap();
+    let pid_file = lab.path("exec.pid");
+    let (process, pid_file) = (process.to_str().unwrap(), pid_file.to_str().unwrap());
+    let detached =
+        lab.command(&["exec", "--process", process, "--detach", "--pid-file", pid_file, "exec-c"]).status();
+    assert!(detached.unwrap().success());
+    assert!(std::fs::read_to_string(pid_file).unwrap().parse::<i32>().unwrap() > 1);
+    use std::io::Write;
+    child.stdin.take().unwrap().write_all(b"over and out\n").unwrap();
+    let output = finish(child);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"over and out\n"[..]));
+    lab.assert_clean();
+}
+
+#[test]
+fn what_cannot_work_says_why_and_leaves_nothing() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("bad", &["true"]);
+    let bad: [(&str, Value, &str); 6] = [
+        ("/root/path", json!("/nonexistent"), "/nonexistent"),
+        ("/root/path", json!("/etc/passwd"), "not a directory"),
+        (
+            "/mounts",
+            json!([{"destination": "/x", "type": "bind", "source": "/nonexistent"}]),
+            "$.mounts[0].source",
+        ),
+        ("/mounts", json!([{"destination": "/x", "type": "nfs"}]), "$.mounts[0].type"),
+        ("/process/cwd", json!("relative"), "$.process.cwd"),
+        ("/hooks", json!({"createRuntime": [{"path": "/bin/false"}]}), "$.hooks.createRuntime[0]"),
+    ];
+    for (pointer, value, words) in bad {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        lab.configure(|config| {
+            config.pointer_mut(parent).unwrap()[name] = value;
+        });
+        let error = lab.fails(128, &["create", "bad-c"]);
+        assert!(error.contains(words), "{pointer}: {error}");
+        assert!(lab.logged_errors().last().unwrap().contains(words));
+        lab.assert_clean();
+        eventually("no process", || processes_of("bad-c").is_empty());
+        std::fs::remove_file(lab.path("bundle/config.json")).unwrap();
+        lab.configure(|_| {});
+    }
+    std::fs::write(lab.path("bundle/config.json"), "{\"ociVersion\": \n nonsense").unwrap();
+    assert!(lab.fails(128, &["run", "bad-c"]).contains("line 2"));
+    std::fs::remove_file(lab.path("bundle/config.json")).unwrap();
+    assert!(lab.fails(128, &["run", "bad-c"]).contains("config.json"));
+    assert!(lab.fails(128, &["run", "a/b"]).contains("invalid container id"));
+    assert!(lab.fails(128, &["state", "none"]).contains("does not exist"));
+    assert!(lab.fails(128, &["delete", "none"]).contains("does not exist"));
+    lab.ok(&["delete", "--force", "none"]);
+    lab.assert_clean();
+}
+
+#[test]
+fn ids_are_taken_once() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("twice", &["sleep", "1000"]);
+    lab.create("twice-c");
+    let error = lab.fails(128, &["create", "twice-c"]);
+    assert!(error.contains("exists"), "{error}");
+    assert_eq!(lab.status("twice-c"), "created");
+    // Killed before it was started.
+    lab.ok(&["kill", "twice-c", "KILL"]);
+    lab.await_status("twice-c", "stopped");
+    lab.ok(&["delete", "twice-c"]);
+    lab.assert_clean();
+}
+
+#[test]
+fn crashes_are_survived() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("crash", &["sleep", "1000"]);
+    for victim in ["runsc-sandbox", "runsc-gofer"] {
+        lab.create("crash-c");
+        lab.ok(&["start", "crash-c"]);
+        for pid in processes_of("crash-c") {
+            if std::fs::read(format!("/proc/{pid}/cmdline"))
+                .unwrap_or_default()
+                .starts_with(victim.as_bytes())
+            {
+                let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+            }
+        }
+        if victim == "runsc-sandbox" {
+            lab.await_status("crash-c", "stopped");
+            assert!(lab.fails(128, &["exec", "crash-c", "true"]).contains("not running"));
+        }
+        lab.ok(&["delete", "--force", "crash-c"]);
+        eventually("no process", || processes_of("crash-c").is_empty());
+        lab.assert_clean();
+    }
+    // A create that was killed leaves a directory, at worst processes: `delete --force` takes all away.
+    for delay in [1, 5, 15, 40] {
+        let mut child =
+            lab.command(&["create", "crash-c"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        let _ = child.kill();
+        let _ = child.wait();
+        lab.ok(&["delete", "--force", "crash-c"]);
+        eventually("no process", || processes_of("crash-c").is_empty());
+        lab.assert_clean();
+    }
+}
+
+#[test]
+fn hooks_run_in_order() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("hooks", &["true"]);
+    let record = lab.path("record");
+    let hook = |stage: &str| {
+        let script =
+            format!("echo {stage} $(tr ',' '\\n' | grep -c '\"id\":\"hooks-c\"') >> {}", record.display());
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
+    };
+    let stages = ["createContainer", "prestart", "createRuntime", "startContainer", "poststart", "poststop"];
+    lab.configure(|config| {
+        for stage in stages {
+            config["hooks"][stage] = hook(stage);
+        }
+    });
+    lab.ok(&["run", "hooks-c"]);
+    let ran = std::fs::read_to_string(record).unwrap();
+    assert_eq!(ran, "createContainer 1\nprestart 1\ncreateRuntime 1\npoststart 1\npoststop 1\n");
+    lab.assert_clean();
+}

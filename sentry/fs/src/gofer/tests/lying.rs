@@ -1,0 +1,147 @@
+//! Gofers that were taken over: errors for the guest, nothing worse.
+
+use std::os::fd::AsFd;
+
+use abi::{Errno, OpenFlags};
+use gofer_protocol::{
+    Attr, DirEntry, DirReplyWriter, Frame, Header, HelloReply, MessageKind, MountFlags, MountInfo, Name,
+    NodeAttr, NodeId, Op, Transport, VERSION, WalkEnd, WalkReply, encode,
+};
+use host::unix::{Kind, pair};
+
+use kernel::vfs::RenameFlags;
+
+use super::World;
+
+const DIR: u32 = 0o040_755;
+const FILE: u32 = 0o100_644;
+
+fn attr(ino: u64, mode: u32) -> Attr {
+    // A size that makes the client ask name by name.
+    Attr { dev: 1, ino, mode, nlink: 1, size: 1 << 30, ..Attr::default() }
+}
+
+fn reply(transport: &Transport, frame: &Frame, body: &[u8]) -> bool {
+    let header = Header { kind: MessageKind::Reply, error: None, ..frame.header };
+    transport.send(&header, body, &[]).is_ok()
+}
+
+/// A world whose gofer answers with `lie`.
+fn world(lie: impl Fn(&Transport, &Frame) -> bool + Send + 'static) -> World {
+    let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
+    std::thread::spawn(move || {
+        let transport = Transport::new(theirs);
+        let mut buffer = Vec::new();
+        while let Ok(Some(frame)) = transport.receive(&mut buffer) {
+            let goes_on = match Op::from_raw(frame.header.op) {
+                Some(Op::Hello) => {
+                    let root = MountInfo {
+                        root: NodeId(1),
+                        attr: attr(1, DIR),
+                        flags: MountFlags::empty(),
+                        fs_kind: 0,
+                    };
+                    reply(&transport, &frame, &encode(&HelloReply { version: VERSION, mounts: vec![root] }))
+                }
+                Some(Op::Close) => true,
+                // No extended attributes, so that the path walk gets anywhere.
+                Some(Op::ListXattr) => reply(&transport, &frame, &encode(&&b""[..])),
+                _ => lie(&transport, &frame),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    });
+    World::over(ours).unwrap()
+}
+
+fn found(node: u64, ino: u64, mode: u32) -> NodeAttr {
+    NodeAttr { node: NodeId(node), attr: attr(ino, mode) }
+}
+
+fn walk_reply(found: Vec<NodeAttr>, end: WalkEnd<'_>) -> Vec<u8> {
+    encode(&WalkReply { found, end, is_cacheable: true, open_error: None })
+}
+
+#[test]
+fn nonsense_is_an_error() {
+    let w = world(|t, f| reply(t, f, b"nonsense"));
+    assert_eq!(w.attr("/f").err(), Some(Errno::EIO));
+    let w = world(|_, _| false);
+    assert_eq!(w.attr("/f").err(), Some(Errno::EIO));
+    assert_eq!(w.attr("/f").err(), Some(Errno::EIO));
+    assert_eq!(w.attr("/").map(|attr| attr.ino).ok(), Some(1));
+    // Success without an entry.
+    let w = world(|t, f| reply(t, f, &walk_reply(vec![], WalkEnd::Complete)));
+    assert_eq!(w.attr("/f").err(), Some(Errno::ENOENT));
+    // More entries than names.
+    let w =
+        world(|t, f| reply(t, f, &walk_reply(vec![found(2, 2, FILE), found(3, 3, DIR)], WalkEnd::Complete)));
+    assert_eq!(w.attr("/f").unwrap().ino, 2);
+}
+
+#[test]
+fn a_file_that_is_its_own_directory_hangs_nobody() {
+    // Every name is the root itself.
+    let w = world(|t, f| reply(t, f, &walk_reply(vec![found(1, 1, DIR)], WalkEnd::Complete)));
+    assert_eq!(w.attr("/a/b/c/../d").map(|attr| attr.ino).ok(), Some(1));
+    // Two names of one file, as it seems: nothing is to be done.
+    assert_eq!(w.rename("/a/b", "/c", RenameFlags::empty()), Ok(()));
+}
+
+#[test]
+fn a_file_that_changes_its_type_is_another() {
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let w = world(move |t, f| {
+        let kind = if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0 { FILE } else { DIR };
+        reply(t, f, &walk_reply(vec![found(5, 5, kind)], WalkEnd::Complete))
+    });
+    assert_eq!(w.attr("/a").unwrap().mode, FILE);
+    assert_eq!(w.attr("/b").unwrap().mode, DIR);
+    assert_eq!(w.attr("/a").unwrap().mode, FILE);
+}
+
+#[test]
+fn an_open_without_a_descriptor_fails() {
+    let w = world(|t, f| match Op::from_raw(f.header.op) {
+        Some(Op::Walk) => reply(t, f, &walk_reply(vec![found(2, 2, FILE)], WalkEnd::Complete)),
+        Some(Op::Open) => reply(t, f, &encode(&found(2, 2, FILE))),
+        _ => reply(t, f, b""),
+    });
+    assert_eq!(w.open("/f", OpenFlags::RDWR).err(), Some(Errno::ENFILE));
+    // A descriptor of something that cannot be read at a position.
+    let w = world(|t, f| match Op::from_raw(f.header.op) {
+        Some(Op::Walk) => reply(t, f, &walk_reply(vec![found(2, 2, FILE)], WalkEnd::Complete)),
+        Some(Op::Open) => {
+            let header = Header { kind: MessageKind::Reply, ..f.header };
+            t.send(&header, &encode(&found(2, 2, FILE)), &[t.as_fd()]).is_ok()
+        }
+        _ => reply(t, f, b""),
+    });
+    let file = w.open("/f", OpenFlags::RDWR).unwrap();
+    let mut byte = [0];
+    let read = file.file.read_at(0, &mut kernel::mm::IoDst::kernel(&mut byte));
+    assert_eq!(read, Err(Errno::ESPIPE));
+}
+
+#[test]
+fn a_listing_without_end_ends() {
+    let w = world(|t, f| {
+        let body = DirReplyWriter::new(NodeId(1), false).finish(7, true);
+        reply(t, f, &body)
+    });
+    let root = super::GoferInode::of(w.origin.root.inode()).unwrap();
+    assert_eq!(root.entries().err(), Some(Errno::EIO));
+    // The same names again and again.
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let w = world(move |t, f| {
+        let mut writer = DirReplyWriter::new(NodeId(1), false);
+        let name = Name::new(b"same").unwrap();
+        assert!(writer.push(&DirEntry { name, ino: 1, kind: 8, attr: None, link: None }));
+        let n = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        reply(t, f, &writer.finish(u64::from(n < 5), true))
+    });
+    let root = super::GoferInode::of(w.origin.root.inode()).unwrap();
+    assert_eq!(root.entries().unwrap().len(), 1);
+}

@@ -1,0 +1,57 @@
+//! Shared mounts: the guest sees what the host does, soon.
+
+use std::time::{Duration, Instant};
+
+use abi::{Errno, OpenFlags};
+
+use super::{Temp, World};
+
+/// Events take a moment.
+fn soon(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never became so");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn the_hosts_changes_are_seen() {
+    let temp = Temp::new();
+    std::fs::create_dir(temp.path("d")).unwrap();
+    temp.write("d/f", "1");
+    let w = World::new(&temp, true);
+    assert_eq!(w.attr("/d/f").unwrap().size, 1);
+    assert_eq!(w.find("/d/new").err(), Some(Errno::ENOENT));
+    let (_, calls) = w.cost(|| {
+        for _ in 0..10 {
+            w.attr("/d/f").unwrap();
+            w.find("/d/new").unwrap_err();
+        }
+    });
+    assert_eq!(calls, 0, "while nothing changes, nothing is asked");
+    temp.write("d/new", "appeared");
+    soon(|| w.attr("/d/new").is_ok_and(|attr| attr.size == 8));
+    temp.write("d/f", "longer now");
+    soon(|| w.attr("/d/f").unwrap().size == 10);
+    std::fs::remove_file(temp.path("d/f")).unwrap();
+    soon(|| w.find("/d/f").is_err());
+    std::fs::rename(temp.path("d/new"), temp.path("d/f")).unwrap();
+    soon(|| w.attr("/d/f").is_ok_and(|attr| attr.size == 8) && w.find("/d/new").is_err());
+    std::fs::remove_dir_all(temp.path("d")).unwrap();
+    soon(|| w.find("/d").is_err());
+    assert_eq!(w.open("/g", OpenFlags::CREAT | OpenFlags::RDWR).map(|_| ()).err(), None);
+    soon(|| w.cost(|| w.attr("/g").unwrap()).1 == 0);
+}
+
+#[test]
+fn a_replaced_file_is_another() {
+    let temp = Temp::new();
+    temp.write("f", "old");
+    let w = World::new(&temp, true);
+    let old = w.open("/f", OpenFlags::empty()).unwrap();
+    temp.write("g", "new!");
+    std::fs::rename(temp.path("g"), temp.path("f")).unwrap();
+    soon(|| w.open("/f", OpenFlags::empty()).unwrap().read(0, 9) == "new!");
+    assert_eq!(old.read(0, 9), "old");
+}
