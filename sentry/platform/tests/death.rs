@@ -113,6 +113,79 @@ fn a_stub_killed_while_parked_is_noticed_at_the_next_run() {
     thread.syscall();
 }
 
+/// What a cgroup's freezer and a debugger do to threads: take them out of whatever they wait for, and let them go on.
+#[test]
+fn stubs_that_are_stopped_and_continued_go_on() {
+    let _turn = turn();
+    let (machine, zygote) = machine_with_zygote();
+    let process = machine.process(call());
+    let mut threads = [process.thread(), process.thread()];
+    let signal_stubs = |signal| {
+        for pid in children().into_iter().filter(|pid| *pid != zygote) {
+            // SAFETY: a plain system call on a child of ours.
+            assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    for round in 0..5_u64 {
+        for thread in &mut threads {
+            thread.syscall();
+        }
+        signal_stubs(libc::SIGSTOP);
+        if round % 2 == 0 {
+            signal_stubs(libc::SIGCONT);
+        } else {
+            std::thread::scope(|scope| {
+                // The guest is let go, and its mappings are changed, while its process is stopped.
+                scope.spawn(|| threads[0].syscall());
+                scope.spawn(|| process.thread().syscall());
+                std::thread::sleep(Duration::from_millis(20));
+                signal_stubs(libc::SIGCONT);
+            });
+        }
+        let unmap = MapOp::Unmap { addr: UserAddr(0x1000_0000), len: 4096 };
+        process.space.apply(&[unmap]).unwrap();
+    }
+}
+
+/// How often any thread of ours or of our children was switched to.
+fn switches() -> u64 {
+    let mut sum = 0;
+    let mut pids = children();
+    pids.insert(std::process::id() as i32);
+    // SAFETY: a plain system call.
+    let me = unsafe { libc::gettid() };
+    for pid in pids {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+            if task.file_name().to_str() == Some(me.to_string().as_str()) {
+                continue;
+            }
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            let counts = status.lines().filter(|line| line.contains("ctxt_switches"));
+            sum += counts.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>();
+        }
+    }
+    sum
+}
+
+#[test]
+fn an_idle_platform_wakes_up_never() {
+    let _turn = turn();
+    let (machine, _) = machine_with_zygote();
+    let processes: Vec<_> = (0..3).map(|_| machine.process(call())).collect();
+    let mut threads: Vec<_> = processes.iter().map(guest::Process::thread).collect();
+    for thread in &mut threads {
+        for _ in 0..200 {
+            thread.syscall();
+        }
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let before = switches();
+    std::thread::sleep(Duration::from_secs(1));
+    // The harness's own threads may be switched to, for tests that wait for their turn; ours are not.
+    assert!(switches() - before <= 3, "{} switches", switches() - before);
+}
+
 #[test]
 fn a_dead_zygote_is_an_error_and_old_processes_go_on() {
     let _turn = turn();

@@ -89,9 +89,9 @@ impl GuestThread {
         let state = if is_watched { STATE_WATCHED } else { STATE_DOOR };
         self.area().store_u32(STATE, state).map_err(|_| Gone)?;
         if is_watched {
-            self.door.open_elsewhere(id)?
+            self.door.open_elsewhere(id)?;
         } else {
-            self.door.open(id)?
+            self.door.open(id)?;
         }
         Ok(is_watched)
     }
