@@ -29,6 +29,7 @@ mod inotify;
 pub mod locks;
 mod mount;
 mod mount_ns;
+mod mount_tree;
 mod open;
 mod path_text;
 mod path_walk;
@@ -40,6 +41,7 @@ mod superblock;
 mod timerfd;
 #[expect(clippy::module_inception, reason = "the type that the folder is named for")]
 mod vfs;
+mod xattr;
 
 pub use anon::AnonKind;
 pub use attr::{NewTimes, drop_privileges_on_write};
@@ -58,6 +60,7 @@ pub use inode_common::InodeCommon;
 pub(crate) use inotify::{note_access, note_modify};
 pub use mount::{Mount, Propagation};
 pub use mount_ns::MountNamespace;
+pub use mount_tree::{Extent, PropagationType};
 pub use open::{OpenHow, Opened};
 pub use path_text::Reach;
 pub use path_walk::{Origin, WalkFlags};
@@ -66,3 +69,4 @@ pub use signalfd::SignalFd;
 pub use superblock::Superblock;
 pub use timerfd::TimerFd;
 pub use vfs::Vfs;
+pub use xattr::SetXattrFlags;

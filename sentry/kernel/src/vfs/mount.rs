@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::mount::MountFlags;
@@ -21,6 +21,8 @@ pub struct Mount {
     source: Box<[u8]>,
     flags: AtomicU64,
     state: RwLock<MountState>,
+    /// Nobody has used it since `MNT_EXPIRE` was tried.
+    is_expiring: AtomicBool,
     /// Mounts on dentries seen through this one, by the dentry's address (which their places keep valid).
     children: RwLock<HashMap<usize, Arc<Mount>>>,
 }
@@ -70,6 +72,7 @@ impl Mount {
             source: source.into(),
             flags: AtomicU64::new((flags & MountFlags::PER_MOUNT).bits()),
             state: RwLock::default(),
+            is_expiring: AtomicBool::new(false),
             children: RwLock::default(),
         })
     }
@@ -174,6 +177,11 @@ impl Mount {
             next += 1;
         }
         list
+    }
+
+    /// Notes an attempt at `MNT_EXPIRE`; says whether it was the first.
+    pub(crate) fn mark_expiring(&self) -> bool {
+        !self.is_expiring.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn state(&self) -> &RwLock<MountState> {

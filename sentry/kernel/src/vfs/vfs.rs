@@ -35,6 +35,9 @@ pub struct Vfs {
     memfds: OnceLock<Arc<Mount>>,
     /// Held while the mount tree changes.
     pub(super) mount_lock: Mutex<()>,
+    /// Mounts that are in a peer group or listen to one. A leaf lock.
+    pub(super) grouped: Mutex<Vec<Weak<Mount>>>,
+    pub(super) next_group: AtomicU64,
     next_mount_id: AtomicU64,
     next_namespace_id: AtomicU64,
     next_device: AtomicU32,
@@ -60,6 +63,8 @@ impl Vfs {
             anon,
             memfds: OnceLock::new(),
             mount_lock: Mutex::default(),
+            grouped: Mutex::default(),
+            next_group: AtomicU64::new(1),
             next_mount_id: AtomicU64::new(u64::from(AnonMounts::FIRST_FREE)),
             next_namespace_id: AtomicU64::new(0xF000_0000),
             next_device: AtomicU32::new(AnonMounts::FIRST_FREE),

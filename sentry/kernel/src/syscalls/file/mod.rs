@@ -9,12 +9,16 @@ mod fcntl;
 mod getdents;
 mod ioctl;
 mod lock;
+mod memfd;
+mod mount;
 mod names;
 mod open;
 mod read_write;
 mod seek;
+mod splice;
 mod stat;
 mod sync;
+mod xattr;
 
 use abi::OpenFlags;
 
@@ -130,4 +134,30 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(437, "openat2", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Size], open::openat2),
     Row::full(439, "faccessat2", &[Arg::DirFd, Arg::Path, Arg::Int, Arg::Hex], access::faccessat2),
     Row::full(452, "fchmodat2", &[Arg::DirFd, Arg::Path, Arg::Mode, Arg::Hex], attributes::fchmodat2),
+    Row::full(40, "sendfile", &[Arg::Fd, Arg::Fd, Arg::Hex, Arg::Size], splice::sendfile),
+    Row::full(188, "setxattr", &[Arg::Path, Arg::Str, Arg::Hex, Arg::Size, Arg::Hex], xattr::setxattr),
+    Row::full(189, "lsetxattr", &[Arg::Path, Arg::Str, Arg::Hex, Arg::Size, Arg::Hex], xattr::lsetxattr),
+    Row::full(190, "fsetxattr", &[Arg::Fd, Arg::Str, Arg::Hex, Arg::Size, Arg::Hex], xattr::fsetxattr),
+    Row::full(191, "getxattr", &[Arg::Path, Arg::Str, Arg::Hex, Arg::Size], xattr::getxattr),
+    Row::full(192, "lgetxattr", &[Arg::Path, Arg::Str, Arg::Hex, Arg::Size], xattr::lgetxattr),
+    Row::full(193, "fgetxattr", &[Arg::Fd, Arg::Str, Arg::Hex, Arg::Size], xattr::fgetxattr),
+    Row::full(194, "listxattr", &[Arg::Path, Arg::Hex, Arg::Size], xattr::listxattr),
+    Row::full(195, "llistxattr", &[Arg::Path, Arg::Hex, Arg::Size], xattr::llistxattr),
+    Row::full(196, "flistxattr", &[Arg::Fd, Arg::Hex, Arg::Size], xattr::flistxattr),
+    Row::full(197, "removexattr", &[Arg::Path, Arg::Str], xattr::removexattr),
+    Row::full(198, "lremovexattr", &[Arg::Path, Arg::Str], xattr::lremovexattr),
+    Row::full(199, "fremovexattr", &[Arg::Fd, Arg::Str], xattr::fremovexattr),
+    Row::full(275, "splice", &[Arg::Fd, Arg::Hex, Arg::Fd, Arg::Hex, Arg::Size, Arg::Hex], splice::splice),
+    Row::full(276, "tee", &[Arg::Fd, Arg::Fd, Arg::Size, Arg::Hex], splice::tee),
+    Row::full(278, "vmsplice", &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Hex], splice::vmsplice),
+    Row::full(319, "memfd_create", &[Arg::Str, Arg::Hex], memfd::memfd_create),
+    Row::full(
+        326,
+        "copy_file_range",
+        &[Arg::Fd, Arg::Hex, Arg::Fd, Arg::Hex, Arg::Size, Arg::Hex],
+        splice::copy_file_range,
+    ),
+    Row::full(155, "pivot_root", &[Arg::Path, Arg::Path], mount::pivot_root),
+    Row::full(165, "mount", &[Arg::Str, Arg::Path, Arg::Str, Arg::Hex, Arg::Hex], mount::mount),
+    Row::full(166, "umount2", &[Arg::Path, Arg::Hex], mount::umount2),
 ];

@@ -7,8 +7,7 @@ mod ring;
 
 use std::sync::Arc;
 
-use abi::signal::SI_USER;
-use abi::{Errno, OpenFlags, PAGE_SIZE, Result, SigInfo, Signal};
+use abi::{Errno, OpenFlags, PAGE_SIZE, Result};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -234,6 +233,31 @@ impl Pipe {
         if done == 0 && len > 0 { Err(Errno::EAGAIN) } else { Ok(done) }
     }
 
+    /// The bytes that a read of `max` would give, left where they are.
+    ///
+    /// # Errors
+    /// `EAGAIN` where it is empty and has writers.
+    pub fn peek(&self, max: usize) -> Result<Vec<u8>> {
+        let state = self.state.lock();
+        if state.ring.is_empty() {
+            return if state.writers == 0 || max == 0 { Ok(Vec::new()) } else { Err(Errno::EAGAIN) };
+        }
+        let mut bytes = Vec::new();
+        state.ring.peek_with(max.min(state.ring.readable()), &mut |from| {
+            bytes.extend_from_slice(from);
+            Ok(from.len())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Takes up to `count` bytes out that [`Self::peek`] has shown.
+    ///
+    /// # Errors
+    /// `EAGAIN` where another reader has taken them.
+    pub fn consume(&self, count: usize) -> Result<usize> {
+        self.read_with(count, &mut |from| Ok(from.len()))
+    }
+
     /// Copies up to `max` bytes to `to` without removing them: tee(2). Moves them where `removes`: splice(2) between
     /// pipes.
     ///
@@ -244,17 +268,9 @@ impl Pipe {
             return Err(Errno::EINVAL);
         }
         // The target may change between the look and the write; then fewer bytes go, none is lost.
-        let mut bytes = Vec::new();
-        {
-            let source = self.state.lock();
-            if source.ring.is_empty() {
-                return if source.writers == 0 || max == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
-            }
-            let count = max.min(source.ring.readable());
-            source.ring.peek_with(count, &mut |from| {
-                bytes.extend_from_slice(from);
-                Ok(from.len())
-            })?;
+        let bytes = self.peek(max)?;
+        if bytes.is_empty() {
+            return Ok(0);
         }
         let mut left = bytes.as_slice();
         let moved = to.write_with(bytes.len(), false, &mut |room| {
@@ -264,7 +280,7 @@ impl Pipe {
             Ok(count)
         })?;
         if removes {
-            self.read_with(moved, &mut |from| Ok(from.len()))?;
+            self.consume(moved)?;
         }
         Ok(moved)
     }
@@ -355,20 +371,13 @@ impl FileOps for PipeEnd {
         self.pipe.read_with(dst.remaining(), &mut |from| dst.put(from))
     }
 
-    fn write(&self, task: &Task, file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+    fn write(&self, _task: &Task, file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
         if !self.access.writes() {
             return Err(Errno::EBADF);
         }
         let is_packet = file.flags().contains(OpenFlags::DIRECT);
-        match self.pipe.write_with(src.remaining(), is_packet, &mut |to| src.take(to)) {
-            Ok(count) => Ok((count, 0)),
-            Err(errno) => {
-                if errno == Errno::EPIPE {
-                    task.send_signal(SigInfo::from_user(Signal::PIPE, SI_USER, task.tid(), task.creds().uid));
-                }
-                Err(errno)
-            }
-        }
+        // SIGPIPE is the system-call layer's, as for sockets.
+        self.pipe.write_with(src.remaining(), is_packet, &mut |to| src.take(to)).map(|count| (count, 0))
     }
 
     fn is_seekable(&self) -> bool {

@@ -1,0 +1,296 @@
+//! sendfile(2), copy_file_range(2), splice(2), tee(2), vmsplice(2).
+//!
+//! Bytes go through a buffer of ours; what a pipe gave and the target did not take stays in the pipe.
+
+use abi::fcntl::RwFlags;
+use abi::{Errno, FileType, OpenFlags, Result, UserAddr};
+use waiter::Events;
+
+use super::args::{MAX_RW_COUNT, file, iovec, uint};
+use super::fcntl::pipe_end;
+use super::read_write::{read_from, write_from};
+use crate::error::SysError;
+use crate::mm::{IoDst, IoSrc};
+use crate::syscalls::table::Args;
+use crate::vfs::File;
+use crate::vfs::pipe::Pipe;
+use crate::{CurrentTask, SysResult, Task};
+
+/// Bytes moved at a time.
+const CHUNK: usize = 256 << 10;
+
+const SPLICE_F_NONBLOCK: u32 = 2;
+const SPLICE_F_ALL: u32 = 15;
+
+/// A position in a file: the one behind a pointer of the guest's, or the file's own.
+struct Cursor<'a> {
+    task: &'a Task,
+    file: &'a File,
+    addr: u64,
+    at: u64,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(task: &'a Task, file: &'a File, addr: u64) -> Result<Self> {
+        let at = if addr != 0 {
+            let at: i64 = task.mm().read_object(UserAddr(addr))?;
+            if !file.ops().is_seekable() {
+                return Err(Errno::ESPIPE);
+            }
+            u64::try_from(at).map_err(|_| Errno::EINVAL)?
+        } else if file.ops().is_seekable() {
+            *file.position()
+        } else {
+            0
+        };
+        Ok(Self { task, file, addr, at })
+    }
+
+    /// Stores where the call got to.
+    fn finish(self) -> Result<()> {
+        if self.addr != 0 {
+            return self.task.mm().write_object(UserAddr(self.addr), &(self.at as i64));
+        }
+        if self.file.ops().is_seekable() {
+            *self.file.position() = self.at;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn sendfile(task: &mut CurrentTask, args: Args) -> SysResult {
+    let (out, input) = (file(task, args.0[0])?, file(task, args.0[1])?);
+    input.check_readable()?;
+    out.check_writable()?;
+    if out.flags().contains(OpenFlags::APPEND) && out.ops().is_seekable() {
+        return Err(Errno::EINVAL.into());
+    }
+    if !input.ops().is_seekable() {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut from = Cursor::new(task, &input, args.0[2])?;
+    let mut to = Cursor::new(task, &out, 0)?;
+    let moved = copy(task, &mut from, &mut to, args.0[3])?;
+    from.finish()?;
+    to.finish()?;
+    Ok(moved)
+}
+
+pub(super) fn copy_file_range(task: &mut CurrentTask, args: Args) -> SysResult {
+    let (input, out) = (file(task, args.0[0])?, file(task, args.0[2])?);
+    if uint(args.0[5]) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    for file in [&input, &out] {
+        match FileType::from_mode(file.inode().mode()?) {
+            Some(FileType::Regular) => {}
+            Some(FileType::Directory) => return Err(Errno::EISDIR.into()),
+            _ => return Err(Errno::EINVAL.into()),
+        }
+    }
+    input.check_readable()?;
+    out.check_writable()?;
+    if out.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EBADF.into());
+    }
+    let (mut from, mut to) = (Cursor::new(task, &input, args.0[1])?, Cursor::new(task, &out, args.0[3])?);
+    let len = args.0[4].min(MAX_RW_COUNT as u64);
+    let overlaps = from.at < to.at.saturating_add(len) && to.at < from.at.saturating_add(len);
+    if overlaps && std::sync::Arc::ptr_eq(input.inode(), out.inode()) {
+        return Err(Errno::EINVAL.into());
+    }
+    let moved = copy(task, &mut from, &mut to, len)?;
+    from.finish()?;
+    to.finish()?;
+    Ok(moved)
+}
+
+/// Copies up to `len` bytes; an error after some is a short count.
+fn copy(task: &Task, from: &mut Cursor<'_>, to: &mut Cursor<'_>, len: u64) -> SysResult {
+    let mut left = usize::try_from(len).map_or(MAX_RW_COUNT, |len| len.min(MAX_RW_COUNT));
+    let mut buffer = vec![0; left.min(CHUNK)];
+    let mut total = 0;
+    while left > 0 {
+        let want = left.min(buffer.len());
+        let step = copy_step(task, from, to, &mut buffer[..want]);
+        match step {
+            Ok(0) => break,
+            Ok(count) => {
+                total += count;
+                left -= count as usize;
+                if (count as usize) < want {
+                    break;
+                }
+            }
+            Err(failure) if total == 0 => return Err(failure),
+            Err(_) => break,
+        }
+    }
+    Ok(total)
+}
+
+fn copy_step(task: &Task, from: &mut Cursor<'_>, to: &mut Cursor<'_>, buffer: &mut [u8]) -> SysResult {
+    let count = read_from(task, from.file, from.at, &mut IoDst::kernel(buffer), false)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    let mut src = IoSrc::kernel(&buffer[..count as usize]);
+    let (written, end) = write_from(task, to.file, to.at, &mut src, RwFlags::empty())?;
+    from.at += written;
+    to.at = end;
+    Ok(written)
+}
+
+pub(super) fn splice(task: &mut CurrentTask, args: Args) -> SysResult {
+    let flags = uint(args.0[5]);
+    if flags & !SPLICE_F_ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let len = args.0[4].min(MAX_RW_COUNT as u64) as usize;
+    let (input, out) = (file(task, args.0[0])?, file(task, args.0[2])?);
+    input.check_readable()?;
+    out.check_writable()?;
+    if len == 0 {
+        return Ok(0);
+    }
+    let no_wait = flags & SPLICE_F_NONBLOCK != 0;
+    match (pipe_end(&input), pipe_end(&out)) {
+        (Some(_), _) if args.0[1] != 0 => Err(Errno::ESPIPE.into()),
+        (_, Some(_)) if args.0[3] != 0 => Err(Errno::ESPIPE.into()),
+        (Some(from), Some(to)) => {
+            move_between(task, &input, &out, no_wait, &mut || from.pipe().transfer(to.pipe(), len, true))
+        }
+        (Some(from), None) => from_pipe(task, &input, from.pipe(), &out, args.0[3], len, no_wait),
+        (None, Some(_)) => into_pipe(task, &input, args.0[1], &out, len, no_wait),
+        (None, None) => Err(Errno::EINVAL.into()),
+    }
+}
+
+pub(super) fn tee(task: &mut CurrentTask, args: Args) -> SysResult {
+    let flags = uint(args.0[3]);
+    if flags & !SPLICE_F_ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let len = args.0[2].min(MAX_RW_COUNT as u64) as usize;
+    let (input, out) = (file(task, args.0[0])?, file(task, args.0[1])?);
+    input.check_readable()?;
+    out.check_writable()?;
+    let (Some(from), Some(to)) = (pipe_end(&input), pipe_end(&out)) else { return Err(Errno::EINVAL.into()) };
+    if len == 0 {
+        return Ok(0);
+    }
+    move_between(task, &input, &out, flags & SPLICE_F_NONBLOCK != 0, &mut || {
+        from.pipe().transfer(to.pipe(), len, false)
+    })
+}
+
+/// Repeats `step` until it moves something, waiting for whichever pipe is not ready.
+fn move_between(
+    task: &Task,
+    input: &File,
+    out: &File,
+    no_wait: bool,
+    step: &mut dyn FnMut() -> Result<usize>,
+) -> SysResult {
+    let first = step();
+    let waits = !no_wait && !(input.is_nonblocking() || out.is_nonblocking());
+    if first != Err(Errno::EAGAIN) || !waits {
+        return Ok(first? as u64);
+    }
+    let queues = (input.ops().wait_queue(), out.ops().wait_queue());
+    let _readable = queues.0.map(|queue| queue.register(Events::READABLE, task.notifier()));
+    let _writable = queues.1.map(|queue| queue.register(Events::WRITABLE, task.notifier()));
+    Ok(task.block_until(None, step)? as u64)
+}
+
+/// A pipe into something else. The bytes are looked at, written, and only then taken from the pipe.
+fn from_pipe(
+    task: &Task,
+    input: &File,
+    pipe: &Pipe,
+    out: &File,
+    offset_addr: u64,
+    len: usize,
+    no_wait: bool,
+) -> SysResult {
+    if out.flags().contains(OpenFlags::APPEND) && out.ops().is_seekable() {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut to = Cursor::new(task, out, offset_addr)?;
+    let mut look = || pipe.peek(len);
+    let waits = !no_wait && !input.is_nonblocking();
+    let bytes = match look() {
+        Err(Errno::EAGAIN) if waits => match input.ops().wait_queue() {
+            Some(queue) => task.block_on(queue, Events::READABLE, None, &mut look)?,
+            None => return Err(Errno::EAGAIN.into()),
+        },
+        other => other?,
+    };
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    let (written, end) = write_from(task, out, to.at, &mut IoSrc::kernel(&bytes), RwFlags::empty())?;
+    pipe.consume(written as usize)?;
+    to.at = end;
+    to.finish()?;
+    Ok(written)
+}
+
+/// Something else into a pipe: as much as the pipe has room for.
+fn into_pipe(
+    task: &Task,
+    input: &File,
+    offset_addr: u64,
+    out: &File,
+    len: usize,
+    no_wait: bool,
+) -> SysResult {
+    let mut from = Cursor::new(task, input, offset_addr)?;
+    let room = || {
+        let pipe = pipe_end(out).ok_or(Errno::EINVAL)?.pipe();
+        match pipe.capacity().saturating_sub(pipe.buffered()) {
+            0 if out.ops().poll(out).contains(Events::ERR) => Err(Errno::EPIPE),
+            0 => Err(Errno::EAGAIN),
+            room => Ok(room),
+        }
+    };
+    let room = match room() {
+        Err(Errno::EAGAIN) if !no_wait && !out.is_nonblocking() => match out.ops().wait_queue() {
+            Some(queue) => task.block_on(queue, Events::WRITABLE, None, &mut || room())?,
+            None => return Err(Errno::EAGAIN.into()),
+        },
+        other => other?,
+    };
+    let mut bytes = vec![0; len.min(room)];
+    let count = read_from(task, input, from.at, &mut IoDst::kernel(&mut bytes), no_wait)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    let mut src = IoSrc::kernel(&bytes[..count as usize]);
+    let (written, _) = write_from(task, out, 0, &mut src, RwFlags::empty())?;
+    from.at += written;
+    from.finish()?;
+    Ok(written)
+}
+
+pub(super) fn vmsplice(task: &mut CurrentTask, args: Args) -> SysResult {
+    let flags = uint(args.0[3]);
+    if flags & !SPLICE_F_ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = file(task, args.0[0])?;
+    if pipe_end(&file).is_none() {
+        return Err(Errno::EBADF.into());
+    }
+    let mm = task.mm();
+    let ranges = iovec(&mm, args.0[1], args.0[2])?;
+    let no_wait = flags & SPLICE_F_NONBLOCK != 0;
+    if file.flags().is_writable() {
+        let flags = if no_wait { RwFlags::NOWAIT } else { RwFlags::empty() };
+        return write_from(task, &file, 0, &mut IoSrc::user_vec(&mm, &ranges), flags).map(|(count, _)| count);
+    }
+    match read_from(task, &file, 0, &mut IoDst::user_vec(&mm, &ranges), no_wait) {
+        Err(SysError::Errno(Errno::EINVAL)) => Err(Errno::EBADF.into()),
+        other => other,
+    }
+}
