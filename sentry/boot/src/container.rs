@@ -61,7 +61,7 @@ impl GuestContainer {
         donated: &mut Donated,
     ) -> Result<Arc<Self>, Failure> {
         let kernel = sandbox.kernel();
-        let root_creds = Credentials::root(Arc::clone(&kernel.user_ns));
+        let root_creds = Arc::new(Credentials::root(Arc::clone(&kernel.user_ns)));
         let gofer = config.gofer_fd.map(|index| donated.take(index)).transpose()?;
         let gofer = gofer.map(|fd| connect_gofer(kernel, fd)).transpose()?;
         let sources = Sources { gofer, shared: Arc::clone(sandbox.shared_mounts()) };

@@ -102,7 +102,7 @@ fn send_signal(sandbox: &Sandbox, target: &Target, number: i32) -> Result<(), Fa
         Target::Process { pid, .. } => send(&*container.process(Some(*pid))?),
         Target::Group { pgid, .. } => {
             let groups = container.container().thread_groups(&sandbox.kernel().tasks);
-            let mut members = groups.iter().filter(|group| group.process_group().id() == *pgid).peekable();
+            let mut members = groups.iter().filter(|group| group.process_group().pid().number() == *pgid).peekable();
             if members.peek().is_none() {
                 return Err(Failure::not_found(format!("there is no process group {pgid}")));
             }

@@ -27,7 +27,7 @@ impl Sources {
     pub(crate) fn root(
         &self,
         kernel: &Arc<Kernel>,
-        creds: &Credentials,
+        creds: &Arc<Credentials>,
         plan: &RootPlan,
     ) -> Result<Arc<dyn FileSystem>, Failure> {
         let lower = self.gofer_mount(kernel, 0, plan.exclusive)?;
@@ -42,7 +42,7 @@ impl Sources {
     pub(crate) fn mount(
         &self,
         kernel: &Arc<Kernel>,
-        creds: &Credentials,
+        creds: &Arc<Credentials>,
         plan: &MountPlan,
     ) -> Result<Arc<dyn FileSystem>, Failure> {
         let options = fs_options(&plan.options);
@@ -100,7 +100,7 @@ impl Sources {
     fn lay_over(
         &self,
         kernel: &Arc<Kernel>,
-        creds: &Credentials,
+        creds: &Arc<Credentials>,
         lower: &Arc<dyn FileSystem>,
         overlay: &Overlay,
     ) -> Result<Arc<dyn FileSystem>, Failure> {
@@ -112,7 +112,7 @@ impl Sources {
     fn named(
         &self,
         kernel: &Arc<Kernel>,
-        creds: &Credentials,
+        creds: &Arc<Credentials>,
         name: &str,
         options: &str,
         destination: &str,
@@ -121,7 +121,7 @@ impl Sources {
         let made = kernel
             .vfs
             .fs_type(name.as_bytes())
-            .and_then(|fs_type| fs_type.mount(&caller, name.as_bytes(), options.as_bytes()));
+            .and_then(|fs_type| fs_type.mount(kernel, &caller, name.as_bytes(), options.as_bytes()));
         made.map_err(|errno| match errno {
             Errno::EINVAL => Failure::invalid(format!("{destination}: {name} does not take the options {options:?}")),
             Errno::ENODEV => Failure::invalid(format!("{destination}: there is no file system {name:?}")),

@@ -1,4 +1,59 @@
-//! Assembles a sandbox: kernel, mounts, first process, control socket.
+//! Assembles a sandbox: the kernel, a container's mounts and first process, the control socket, the closed jail.
+//!
+//! [`run`] is the sentry's entry point. Order matters: the platform forks its first stub while the process is still
+//! single-threaded; host resources are taken before the seccomp filter closes the jail; guest code runs only after it.
 #![forbid(unsafe_code)]
 
+mod container;
+mod controller;
+mod filesystems;
+pub mod filter;
+mod log;
+mod mounts;
 mod process;
+mod sandbox;
+mod stdio;
+
+use std::sync::Arc;
+
+use control::{Failure, Launch, Server};
+
+use controller::Controller;
+use sandbox::Sandbox;
+
+/// Runs a sandbox until its first container has ended; returns the status that the process exits with.
+///
+/// Failures before the sandbox is ready go through the start pipe; the status is then 128.
+#[must_use]
+pub fn run(launch: Launch) -> u8 {
+    let Launch { config, mut start, control, fds } = launch;
+    let peer_uid = config.peer_uid;
+    start.stage("starting the kernel");
+    let sandbox = match Sandbox::new(config, fds) {
+        Ok(sandbox) => sandbox,
+        Err(failure) => return give_up(start, failure),
+    };
+    start.stage("closing the jail");
+    if let Err(failure) = filter::close_jail() {
+        return give_up(start, failure);
+    }
+    let server = Server::new(control, peer_uid);
+    let handler = Arc::new(Controller(sandbox.clone()));
+    let kernel = sandbox.kernel().clone();
+    let serve = move || {
+        // The socket cannot fail while the process holds it; where it does, nobody can reach us any more.
+        if let Err(errno) = server.run(handler) {
+            kernel.log.line(&format!("the control socket failed: {errno}"));
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("control".into()).stack_size(256 << 10).spawn(serve) {
+        return give_up(start, Failure::host(format!("cannot make a thread: {error}")));
+    }
+    start.ready();
+    sandbox.wait_for_end()
+}
+
+fn give_up<W: std::io::Write>(start: control::start::Starter<W>, failure: Failure) -> u8 {
+    start.failed(failure);
+    128
+}

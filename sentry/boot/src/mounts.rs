@@ -18,7 +18,7 @@ use crate::filesystems::Sources;
 /// Makes the mounts of one container.
 pub(crate) struct Mounter<'a> {
     pub(crate) kernel: &'a Arc<Kernel>,
-    pub(crate) creds: &'a Credentials,
+    pub(crate) creds: &'a Arc<Credentials>,
     pub(crate) config: &'a ContainerConfig,
     pub(crate) sources: &'a Sources,
 }
@@ -124,7 +124,7 @@ impl Mounter<'_> {
             Err(errno) => return Err(errno),
         };
         let mount = if place.dentry.is_dir() {
-            let tmpfs = self.kernel.vfs.fs_type(b"tmpfs")?.mount(&self.caller(), b"tmpfs", b"size=0,mode=755")?;
+            let tmpfs = self.kernel.vfs.fs_type(b"tmpfs")?.mount(self.kernel, &self.caller(), b"tmpfs", b"size=0,mode=755")?;
             self.kernel.vfs.new_mount(&tmpfs, b"tmpfs", MountFlags::RDONLY)
         } else {
             let null = self.find(origin, b"/dev/null")?;
@@ -171,7 +171,7 @@ fn mount_flags(options: &[String]) -> MountFlags {
 
 /// The directory that a process starts in, made where it does not exist, as runc does.
 pub(crate) fn working_directory(kernel: &Arc<Kernel>, origin: &Origin, path: &[u8]) -> Result<VfsPath> {
-    let creds = Credentials::root(Arc::clone(&kernel.user_ns));
+    let creds = Arc::new(Credentials::root(Arc::clone(&kernel.user_ns)));
     let caller = Caller { creds: &creds, task: None };
     let how = OpenHow { flags: OpenFlags::PATH | OpenFlags::DIRECTORY, ..OpenHow::default() };
     match kernel.vfs.open(&caller, origin, path, &how) {
