@@ -18,12 +18,6 @@ pub(crate) struct Boot {
     id: String,
 }
 
-/// Becomes the sentry.
-fn sentry(launch: Launch) -> u8 {
-    launch.start.failed(Failure::internal("the sentry is not linked in yet"));
-    128
-}
-
 impl Boot {
     /// Becomes the sandbox.
     pub(crate) fn run(&self) -> Result<u8> {
@@ -48,7 +42,7 @@ impl Boot {
             Ok((config, fds))
         });
         match taken {
-            Ok((config, fds)) => Ok(sentry(Launch { config, start, control, fds })),
+            Ok((config, fds)) => Ok(boot::run(Launch { config, start, control, fds })),
             Err(error) => {
                 start.failed(Failure::internal(error.to_string()));
                 Ok(1)

@@ -10,6 +10,7 @@ use abi::Signal;
 use abi::resource::{Resource, Rlimit};
 use control::reply::ContainerState;
 use control::{ContainerConfig, Exec, Failure, WaitStatus};
+use fs::gofer::GoferFs;
 use kernel::Kernel;
 use kernel::task::{
     CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace, PidNamespace,
@@ -63,7 +64,7 @@ impl GuestContainer {
         let kernel = sandbox.kernel();
         let root_creds = Arc::new(Credentials::root(Arc::clone(&kernel.user_ns)));
         let gofer = config.gofer_fd.map(|index| donated.take(index)).transpose()?;
-        let gofer = gofer.map(|fd| connect_gofer(kernel, fd)).transpose()?;
+        let gofer = gofer.map(|fd| attach_gofer(kernel, fd)).transpose()?.unwrap_or_default();
         let sources = Sources { gofer, shared: Arc::clone(sandbox.shared_mounts()) };
         let mounts = Mounter { kernel, creds: &root_creds, config: &config, sources: &sources }.make()?;
         let process = ProcessSpec::parse(&config.spec["process"])?;
@@ -225,9 +226,9 @@ fn wait_for_exit(group: &ThreadGroup) -> ExitStatus {
     }
 }
 
-fn connect_gofer(kernel: &Arc<Kernel>, fd: OwnedFd) -> Result<Arc<fs::gofer::Client>, Failure> {
-    fs::gofer::connect(kernel, fd)
-        .map_err(|error| Failure::host(format!("the gofer does not answer as it should: {error}")))
+fn attach_gofer(kernel: &Kernel, fd: OwnedFd) -> Result<Vec<Arc<GoferFs>>, Failure> {
+    fs::gofer::attach(fd, || kernel.vfs.allocate_device())
+        .map_err(|errno| Failure::host(format!("the gofer does not answer as it should: {errno}")))
 }
 
 fn namespaces(

@@ -3,7 +3,7 @@
 //! Locks: `containers` is held only to look up or change the table, never while a container works.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -82,7 +82,7 @@ impl Sandbox {
                 log,
             },
         );
-        fs::register(&kernel);
+        kernel.vfs.register_type(Arc::new(fs::tmpfs::TmpfsType { name: "tmpfs" }));
         kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
         let sandbox = Arc::new(Self {
             kernel,

@@ -204,6 +204,12 @@ impl Task {
         self.group.limits().soft(resource)
     }
 
+    /// When it was made.
+    #[must_use]
+    pub fn start_time(&self) -> crate::time::MonotonicTime {
+        crate::time::MonotonicTime(self.details.lock().start_time_ns)
+    }
+
     /// Whether it runs no guest code any more.
     #[must_use]
     pub fn has_exited(&self) -> bool {
