@@ -11,6 +11,7 @@ use abi::resource::{Resource, Rlimit};
 use control::reply::ContainerState;
 use control::{ContainerConfig, Exec, Failure, WaitStatus};
 use fs::gofer::GoferFs;
+use fs::host::HostFiles;
 use kernel::Kernel;
 use kernel::task::{
     CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace, PidNamespace,
@@ -45,6 +46,7 @@ pub(crate) struct GuestContainer {
     kernel: Arc<Kernel>,
     container: Arc<Container>,
     mounts: Arc<MountNamespace>,
+    host_files: Arc<HostFiles>,
     namespaces: Namespaces,
     base_limits: Limits,
     dropped: CapabilitySet,
@@ -81,6 +83,7 @@ impl GuestContainer {
             id: config.id,
             kernel: Arc::clone(kernel),
             mounts,
+            host_files: Arc::clone(sandbox.host_files()),
             namespaces,
             base_limits: base_limits(&sandbox.host().rlimits),
             dropped: dropped_capabilities(sandbox.settings()),
@@ -109,7 +112,7 @@ impl GuestContainer {
             return Err(Failure::wrong_state(format!("container {:?} is not running", self.id)));
         }
         let process = ProcessSpec::parse(&exec.process)?;
-        let mut streams = Streams::of_exec(exec, process.terminal, donated)?;
+        let mut streams = Streams::of_exec(exec, donated)?;
         let group = self.spawn(&process, &mut streams)?;
         let pid = group.tgid();
         self.executed.lock().insert(pid, group);
@@ -124,7 +127,7 @@ impl GuestContainer {
             .map_err(|errno| Failure::invalid(format!("process.cwd {:?}: {errno}", process.cwd)))?;
         let fs = FsContext::new(root, cwd, process.user.umask.unwrap_or(0o022));
         let limits = process.limits(self.base_limits);
-        let fds = streams.open(&self.kernel, &creds, limits.soft(Resource::Nofile))?;
+        let fds = streams.open(&self.kernel, &self.host_files, &creds, limits.soft(Resource::Nofile))?;
         let program = &process.args[0];
         let new = NewProcess {
             container: Arc::clone(&self.container),

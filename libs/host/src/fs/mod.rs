@@ -19,7 +19,7 @@ pub use change::{
 };
 pub use dir::{DirEntries, DirEntry, read_dir, rewind_dir};
 pub use inotify::{Inotify, InotifyEvent, InotifyEvents, WatchMask};
-pub use open::{
+pub use open::{status_flags, 
     FileSystemStat, Stat, open, open_at, read_link_at, seek_extent, stat, stat_at, stat_file_system,
     stat_open,
 };
