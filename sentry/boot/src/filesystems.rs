@@ -8,7 +8,9 @@ use control::{Failure, MountKind, MountPlan, Overlay, RootPlan};
 use kernel::Kernel;
 use kernel::task::Credentials;
 use kernel::vfs::{Caller, FileSystem};
+use abi::mount::MountFlags;
 use fs::gofer::GoferFs;
+use fs::overlay::OverlayConfig;
 use parking_lot::Mutex;
 
 /// File systems of a pod that several containers mount, by their shared name.
@@ -101,8 +103,20 @@ impl Sources {
         lower: &Arc<dyn FileSystem>,
         overlay: &Overlay,
     ) -> Result<Arc<dyn FileSystem>, Failure> {
-        let upper = self.named(kernel, creds, "tmpfs", &tmpfs_options(overlay.size, None, None, None), "overlay")?;
-        let _ = upper; Ok(lower.clone())
+        let upper = self.named(kernel, creds, "tmpfs", &tmpfs_options(overlay.size, Some(0o755), None, None), "overlay")?;
+        let place = |fs: &Arc<dyn FileSystem>| {
+            kernel.vfs.new_mount(fs, b"overlay", MountFlags::empty()).root_path()
+        };
+        let config = OverlayConfig {
+            device: kernel.vfs.allocate_device(),
+            lowers: vec![place(lower)],
+            upper: Some(place(&upper)),
+            creds: Arc::clone(creds),
+            options: String::new(),
+        };
+        let fs = fs::overlay::Overlay::new(&kernel.vfs, &kernel.memory, &config)
+            .map_err(|errno| Failure::host(format!("cannot lay a writable layer over a mount: {errno}")))?;
+        Ok(fs)
     }
 
     fn named(

@@ -9,6 +9,10 @@ use host::seccomp::{Action, ArgCheck, InstallFlags, Rule, compile, compile_with,
 
 /// `PROT_EXEC` is not among the protections.
 const NOT_EXECUTABLE: ArgCheck = ArgCheck::Masked { arg: 2, mask: 4, value: 0 };
+/// `AT_EMPTY_PATH`: the descriptor itself.
+const EMPTY_PATH_AT_2: ArgCheck = ArgCheck::Masked { arg: 2, mask: 0x1000, value: 0x1000 };
+/// The same for the fourth argument.
+const EMPTY_PATH_AT_3: ArgCheck = ArgCheck::Masked { arg: 3, mask: 0x1000, value: 0x1000 };
 /// `FUTEX_WAIT`, `WAKE`, `WAIT_BITSET`, `WAKE_BITSET`, `REQUEUE`, `CMP_REQUEUE`, private and shared, with and without
 /// `FUTEX_CLOCK_REALTIME`.
 const FUTEX_OPERATIONS: &[u32] =
@@ -39,8 +43,8 @@ const KERNEL_RULES: &[Rule] = &[
     Rule::when(nr::SYS_pwritev2, "pwritev2", &[ArgCheck::OneOf32(5, &[0, 0x10])]),
     Rule::any(nr::SYS_lseek, "lseek"),
     Rule::any(nr::SYS_fstat, "fstat"),
-    Rule::when(nr::SYS_statx, "statx", &[ArgCheck::Eq32(2, 0x1000)]),
-    Rule::when(nr::SYS_newfstatat, "newfstatat", &[ArgCheck::Eq32(3, 0x1000)]),
+    Rule::when(nr::SYS_statx, "statx", &[EMPTY_PATH_AT_2]),
+    Rule::when(nr::SYS_newfstatat, "newfstatat", &[EMPTY_PATH_AT_3]),
     Rule::any(nr::SYS_fstatfs, "fstatfs"),
     Rule::any(nr::SYS_ftruncate, "ftruncate"),
     Rule::when(nr::SYS_fallocate, "fallocate", &[ArgCheck::OneOf32(1, FALLOCATE_MODES)]),
@@ -52,6 +56,8 @@ const KERNEL_RULES: &[Rule] = &[
     // Gofers, the control socket, stubs.
     Rule::any(nr::SYS_sendmsg, "sendmsg"),
     Rule::any(nr::SYS_recvmsg, "recvmsg"),
+    Rule::when(nr::SYS_recvfrom, "recvfrom", &[ArgCheck::Eq(4, 0)]),
+    Rule::when(nr::SYS_sendto, "sendto", &[ArgCheck::Eq(4, 0)]),
     Rule::any(nr::SYS_accept4, "accept4"),
     Rule::any(nr::SYS_shutdown, "shutdown"),
     Rule::when(nr::SYS_getsockopt, "getsockopt", &[ArgCheck::Eq32(1, 1)]),
@@ -113,7 +119,7 @@ pub(crate) fn close_jail() -> Result<(), Failure> {
     // are to be refused must pass the table first.
     let rules: Vec<Rule> = rules().into_iter().chain(REFUSED.iter().copied()).collect();
     let refuse = compile_with(REFUSED, Action::Errno(Errno::ENOSYS), Action::Allow).map_err(failed)?;
-    let allow = compile(&rules, Action::KillProcess).map_err(failed)?;
+    let allow = compile(&rules, Action::Errno(Errno::ENOSYS)).map_err(failed)?;
     refuse.install(InstallFlags::ALL_THREADS).map_err(failed)?;
     allow.install(InstallFlags::ALL_THREADS).map_err(failed)
 }

@@ -88,7 +88,8 @@ impl Sandbox {
                 log,
             },
         );
-        kernel.vfs.register_type(Arc::new(fs::tmpfs::TmpfsType { name: "tmpfs" }));
+        fs::tmpfs::register(&kernel).map_err(|errno| Failure::host(format!("cannot register tmpfs: {errno}")))?;
+        kernel.vfs.register_type(Arc::new(fs::overlay::OverlayType));
         kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
         let host_files = Arc::new(HostFiles::new(&kernel));
         let sandbox = Arc::new(Self {
