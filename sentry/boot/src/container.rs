@@ -14,8 +14,8 @@ use fs::gofer::GoferFs;
 use fs::host::HostFiles;
 use kernel::Kernel;
 use kernel::task::{
-    CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace, PidNamespace,
-    ThreadGroup, UtsNamespace,
+    CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace,
+    PidNamespace, ThreadGroup, UtsNamespace,
 };
 use kernel::vfs::{FsContext, MountNamespace, Origin};
 use parking_lot::Mutex;
@@ -138,7 +138,11 @@ impl GuestContainer {
             limits,
             argv: process.argv(),
             envp: process.envp(),
-            search_path: process.variable("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").as_bytes().to_vec(),
+            search_path: process
+                .variable("PATH")
+                .unwrap_or("/usr/local/bin:/usr/bin:/bin")
+                .as_bytes()
+                .to_vec(),
             no_new_privs: process.no_new_privileges,
             oom_score_adj: process.oom_score_adj.unwrap_or(0),
             terminal: streams.terminal(),
@@ -267,9 +271,5 @@ fn base_limits(rlimits: &[(u32, u64, u64)]) -> Limits {
 
 /// `CAP_NET_RAW` is dropped unless `--net-raw` is given.
 fn dropped_capabilities(settings: &control::Settings) -> CapabilitySet {
-    if settings.net_raw {
-        CapabilitySet::EMPTY
-    } else {
-        CapabilitySet::of(kernel::task::Capability::NetRaw)
-    }
+    if settings.net_raw { CapabilitySet::EMPTY } else { CapabilitySet::of(kernel::task::Capability::NetRaw) }
 }

@@ -55,7 +55,9 @@ fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Re
             }
             Ok(Reply::Done)
         }
-        Request::State { container } => sandbox.container(&container).map(|found| Reply::State(found.state())),
+        Request::State { container } => {
+            sandbox.container(&container).map(|found| Reply::State(found.state()))
+        }
         Request::Stats { container } => stats(sandbox, &container).map(|stats| Reply::Stats(Box::new(stats))),
         Request::WindowSize { container, pid, rows, columns } => {
             let group = sandbox.container(&container)?.process(pid)?;
@@ -89,7 +91,9 @@ fn send_signal(sandbox: &Sandbox, target: &Target, number: i32) -> Result<(), Fa
     // Signal 0 asks whether there is somebody, as kill(2) does.
     let signal = match number {
         0 => None,
-        _ => Some(Signal::new(number).ok_or_else(|| Failure::invalid(format!("there is no signal {number}")))?),
+        _ => Some(
+            Signal::new(number).ok_or_else(|| Failure::invalid(format!("there is no signal {number}")))?,
+        ),
     };
     let send = |group: &ThreadGroup| {
         if let Some(signal) = signal {
@@ -104,7 +108,8 @@ fn send_signal(sandbox: &Sandbox, target: &Target, number: i32) -> Result<(), Fa
         Target::Process { pid, .. } => send(&*container.process(Some(*pid))?),
         Target::Group { pgid, .. } => {
             let groups = container.container().thread_groups(&sandbox.kernel().tasks);
-            let mut members = groups.iter().filter(|group| group.process_group().pid().number() == *pgid).peekable();
+            let mut members =
+                groups.iter().filter(|group| group.process_group().pid().number() == *pgid).peekable();
             if members.peek().is_none() {
                 return Err(Failure::not_found(format!("there is no process group {pgid}")));
             }

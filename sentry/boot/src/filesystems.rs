@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use abi::Errno;
+use abi::mount::MountFlags;
 use control::{Failure, MountKind, MountPlan, Overlay, RootPlan};
+use fs::gofer::GoferFs;
+use fs::overlay::OverlayConfig;
 use kernel::Kernel;
 use kernel::task::Credentials;
 use kernel::vfs::{Caller, FileSystem};
-use abi::mount::MountFlags;
-use fs::gofer::GoferFs;
-use fs::overlay::OverlayConfig;
 use parking_lot::Mutex;
 
 /// File systems of a pod that several containers mount, by their shared name.
@@ -103,10 +103,15 @@ impl Sources {
         lower: &Arc<dyn FileSystem>,
         overlay: &Overlay,
     ) -> Result<Arc<dyn FileSystem>, Failure> {
-        let upper = self.named(kernel, creds, "tmpfs", &tmpfs_options(overlay.size, Some(0o755), None, None), "overlay")?;
-        let place = |fs: &Arc<dyn FileSystem>| {
-            kernel.vfs.new_mount(fs, b"overlay", MountFlags::empty()).root_path()
-        };
+        let upper = self.named(
+            kernel,
+            creds,
+            "tmpfs",
+            &tmpfs_options(overlay.size, Some(0o755), None, None),
+            "overlay",
+        )?;
+        let place =
+            |fs: &Arc<dyn FileSystem>| kernel.vfs.new_mount(fs, b"overlay", MountFlags::empty()).root_path();
         let config = OverlayConfig {
             device: kernel.vfs.allocate_device(),
             lowers: vec![place(lower)],
@@ -134,8 +139,12 @@ impl Sources {
             .or_else(|_| kernel.vfs.fs_type(b"tmpfs"))
             .and_then(|fs_type| fs_type.mount(kernel, &caller, name.as_bytes(), options.as_bytes()));
         made.map_err(|errno| match errno {
-            Errno::EINVAL => Failure::invalid(format!("{destination}: {name} does not take the options {options:?}")),
-            Errno::ENODEV if false => Failure::invalid(format!("{destination}: there is no file system {name:?}")),
+            Errno::EINVAL => {
+                Failure::invalid(format!("{destination}: {name} does not take the options {options:?}"))
+            }
+            Errno::ENODEV if false => {
+                Failure::invalid(format!("{destination}: there is no file system {name:?}"))
+            }
             other => Failure::host(format!("{destination}: cannot make a {name}: {other}")),
         })
     }

@@ -15,14 +15,24 @@ const EMPTY_PATH_AT_2: ArgCheck = ArgCheck::Masked { arg: 2, mask: 0x1000, value
 const EMPTY_PATH_AT_3: ArgCheck = ArgCheck::Masked { arg: 3, mask: 0x1000, value: 0x1000 };
 /// `FUTEX_WAIT`, `WAKE`, `WAIT_BITSET`, `WAKE_BITSET`, `REQUEUE`, `CMP_REQUEUE`, private and shared, with and without
 /// `FUTEX_CLOCK_REALTIME`.
-const FUTEX_OPERATIONS: &[u32] =
-    &[0, 1, 3, 4, 9, 10, 128, 129, 131, 132, 137, 138, 256, 265, 384, 393];
+const FUTEX_OPERATIONS: &[u32] = &[0, 1, 3, 4, 9, 10, 128, 129, 131, 132, 137, 138, 256, 265, 384, 393];
 /// What glibc makes a thread with.
 const THREAD_FLAGS: u64 = 0x003d_0f00;
 /// `SECCOMP_IOCTL_NOTIF_RECV`, `_SEND`, `_ID_VALID`, `_SET_FLAGS`; `TCGETS`, `TCSETS*`, `TIOCGWINSZ`, `TIOCSWINSZ`,
 /// `FIONREAD`, `FIONBIO`.
 const IOCTLS: &[u32] = &[
-    0xc050_2100, 0xc018_2101, 0x4008_2102, 0x4008_2104, 0x5401, 0x5402, 0x5403, 0x5404, 0x5413, 0x5414, 0x541b, 0x5421,
+    0xc050_2100,
+    0xc018_2101,
+    0x4008_2102,
+    0x4008_2104,
+    0x5401,
+    0x5402,
+    0x5403,
+    0x5404,
+    0x5413,
+    0x5414,
+    0x541b,
+    0x5421,
 ];
 /// `F_DUPFD_CLOEXEC`, `F_GETFD`, `F_SETFD`, `F_GETFL`, `F_SETFL`, `F_GET_SEALS`.
 const FCNTLS: &[u32] = &[1030, 1, 2, 3, 4, 1034];
@@ -119,7 +129,7 @@ pub(crate) fn close_jail() -> Result<(), Failure> {
     // are to be refused must pass the table first.
     let rules: Vec<Rule> = rules().into_iter().chain(REFUSED.iter().copied()).collect();
     let refuse = compile_with(REFUSED, Action::Errno(Errno::ENOSYS), Action::Allow).map_err(failed)?;
-    let allow = compile(&rules, Action::Errno(Errno::ENOSYS)).map_err(failed)?;
+    let allow = compile(&rules, Action::KillProcess).map_err(failed)?;
     refuse.install(InstallFlags::ALL_THREADS).map_err(failed)?;
     allow.install(InstallFlags::ALL_THREADS).map_err(failed)
 }

@@ -46,7 +46,8 @@ pub fn run(launch: Launch) -> u8 {
             kernel.log.line(&format!("the control socket failed: {errno}"));
         }
     };
-    if let Err(error) = std::thread::Builder::new().name("control".into()).stack_size(256 << 10).spawn(serve) {
+    if let Err(error) = std::thread::Builder::new().name("control".into()).stack_size(256 << 10).spawn(serve)
+    {
         return give_up(start, Failure::host(format!("cannot make a thread: {error}")));
     }
     start.ready();

@@ -124,7 +124,12 @@ impl Mounter<'_> {
             Err(errno) => return Err(errno),
         };
         let mount = if place.dentry.is_dir() {
-            let tmpfs = self.kernel.vfs.fs_type(b"tmpfs")?.mount(self.kernel, &self.caller(), b"tmpfs", b"size=0,mode=755")?;
+            let tmpfs = self.kernel.vfs.fs_type(b"tmpfs")?.mount(
+                self.kernel,
+                &self.caller(),
+                b"tmpfs",
+                b"size=0,mode=755",
+            )?;
             self.kernel.vfs.new_mount(&tmpfs, b"tmpfs", MountFlags::RDONLY)
         } else {
             let null = self.find(origin, b"/dev/null")?;

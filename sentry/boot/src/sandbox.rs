@@ -68,12 +68,17 @@ impl Sandbox {
         let log_fd = config.debug_log_fd.map(|index| donated.take(index)).transpose()?;
         let log = crate::log::open(log_fd);
         let limit = config.host.total_memory.max(64 << 20);
-        let memory = MemoryFile::new(limit)
-            .map_err(|errno| Failure::host(format!("cannot make the guest's memory ({limit} bytes): {errno}")))?;
+        let memory = MemoryFile::new(limit).map_err(|errno| {
+            Failure::host(format!("cannot make the guest's memory ({limit} bytes): {errno}"))
+        })?;
         let platform: Arc<dyn Platform> = match config.settings.platform.as_str() {
-            "systrap" => Arc::new(Systrap::new(memory.fd()).map_err(|error| Failure::host(error.to_string()))?),
+            "systrap" => {
+                Arc::new(Systrap::new(memory.fd()).map_err(|error| Failure::host(error.to_string()))?)
+            }
             other => {
-                return Err(Failure::invalid(format!("there is no platform {other:?}: use --platform=systrap")));
+                return Err(Failure::invalid(format!(
+                    "there is no platform {other:?}: use --platform=systrap"
+                )));
             }
         };
         let strace = config.settings.strace.then(|| config.settings.strace_syscalls.clone());
@@ -88,7 +93,8 @@ impl Sandbox {
                 log,
             },
         );
-        fs::tmpfs::register(&kernel).map_err(|errno| Failure::host(format!("cannot register tmpfs: {errno}")))?;
+        fs::tmpfs::register(&kernel)
+            .map_err(|errno| Failure::host(format!("cannot register tmpfs: {errno}")))?;
         kernel.vfs.register_type(Arc::new(fs::overlay::OverlayType));
         kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
         let host_files = Arc::new(HostFiles::new(&kernel));
@@ -203,13 +209,17 @@ pub(crate) fn wait_status(status: kernel::task::ExitStatus) -> WaitStatus {
 pub(crate) fn program_failure(program: &str, errno: Errno) -> Failure {
     use control::FailureKind::{Host, ProgramNotExecutable, ProgramNotFound};
     let (kind, why) = match errno {
-        Errno::ENOENT | Errno::ENOTDIR => {
-            (ProgramNotFound, "no such file or directory: check the path and PATH in the container".to_owned())
+        Errno::ENOENT | Errno::ENOTDIR => (
+            ProgramNotFound,
+            "no such file or directory: check the path and PATH in the container".to_owned(),
+        ),
+        Errno::EACCES | Errno::EPERM | Errno::EISDIR => (
+            ProgramNotExecutable,
+            "permission denied: the file must be executable for the container's user".into(),
+        ),
+        Errno::ENOEXEC => {
+            (ProgramNotExecutable, "exec format error: not an x86-64 ELF file or a #! script".into())
         }
-        Errno::EACCES | Errno::EPERM | Errno::EISDIR => {
-            (ProgramNotExecutable, "permission denied: the file must be executable for the container's user".into())
-        }
-        Errno::ENOEXEC => (ProgramNotExecutable, "exec format error: not an x86-64 ELF file or a #! script".into()),
         Errno::ELOOP | Errno::ENAMETOOLONG | Errno::E2BIG | Errno::ETXTBSY | Errno::EINVAL => {
             (ProgramNotExecutable, errno.to_string())
         }

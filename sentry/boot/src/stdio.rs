@@ -32,7 +32,8 @@ impl Streams {
     fn new(stdio: &[u32; 3], passed: &[(i32, u32)], donated: &mut Donated) -> Result<Self, Failure> {
         let standard = (0..).zip(stdio.iter().copied());
         let all = standard.chain(passed.iter().copied());
-        let fds = all.map(|(number, index)| Ok((number, donated.take(index)?))).collect::<Result<_, Failure>>()?;
+        let fds =
+            all.map(|(number, index)| Ok((number, donated.take(index)?))).collect::<Result<_, Failure>>()?;
         Ok(Self { fds })
     }
 
@@ -49,7 +50,9 @@ impl Streams {
             let flags = host::fs::status_flags(fd.as_fd()).unwrap_or(OpenFlags::RDWR) & OpenFlags::ACCMODE;
             let opened = host.open(kernel, creds, fd, flags);
             let installed = opened.and_then(|file| table.install_at(number, file, limit.max(3), false));
-            installed.map_err(|errno| Failure::host(format!("cannot use descriptor {number} of the process: {errno}")))?;
+            installed.map_err(|errno| {
+                Failure::host(format!("cannot use descriptor {number} of the process: {errno}"))
+            })?;
         }
         Ok(table)
     }

@@ -71,7 +71,12 @@ fn stem(path: &Path) -> String {
 
 fn run_one(source: &Path, binary: &Path, flavour: Flavour, runsc: &Path) -> Result<(), String> {
     let mut compile = Command::new("gcc");
-    compile.args(["-O1", "-g", "-w", "-pthread", "-o"]).arg(binary).arg(source).args(flavour.flags).arg("-lrt");
+    compile
+        .args(["-O1", "-g", "-w", "-pthread", "-o"])
+        .arg(binary)
+        .arg(source)
+        .args(flavour.flags)
+        .arg("-lrt");
     let compiled = compile.output().map_err(|error| format!("gcc: {error} (install gcc and libc6-dev)"))?;
     if !compiled.status.success() {
         return Err(format!("does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr)));
@@ -92,7 +97,10 @@ fn describe(output: &Output) -> String {
 /// Runs a command to its end, but not longer than [`LIMIT`].
 fn run(command: &mut Command) -> Result<Output, String> {
     let mut limited = Command::new("timeout");
-    limited.args(["-k", "2", &LIMIT.as_secs().to_string()]).arg(command.get_program()).args(command.get_args());
+    limited
+        .args(["-k", "2", &LIMIT.as_secs().to_string()])
+        .arg(command.get_program())
+        .args(command.get_args());
     limited.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))
 }
 
@@ -103,7 +111,8 @@ fn runsc(here: &Path) -> PathBuf {
     }
     let root = here.join("../..");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(["build", "--release", "-p", "runtime"]).current_dir(&root).status();
+    let status =
+        Command::new(cargo).args(["build", "--release", "-p", "runtime"]).current_dir(&root).status();
     assert!(status.is_ok_and(|status| status.success()), "runsc does not build");
     root.join("target/x86_64-unknown-linux-gnu/release/runsc")
 }

@@ -19,9 +19,9 @@ pub use change::{
 };
 pub use dir::{DirEntries, DirEntry, read_dir, rewind_dir};
 pub use inotify::{Inotify, InotifyEvent, InotifyEvents, WatchMask};
-pub use open::{status_flags, 
+pub use open::{
     FileSystemStat, Stat, open, open_at, read_link_at, seek_extent, stat, stat_at, stat_file_system,
-    stat_open,
+    stat_open, status_flags,
 };
 pub use xattr::{get_xattr, list_xattr, remove_xattr, set_xattr};
 
