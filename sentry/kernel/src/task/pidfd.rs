@@ -20,6 +20,12 @@ pub struct PidFd {
 }
 
 impl PidFd {
+    /// The identifier.
+    #[must_use]
+    pub fn pid(&self) -> &Arc<Pid> {
+        &self.pid
+    }
+
     /// The process.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use abi::wait::WaitOptions;
 use abi::{Errno, Result, Signal};
 use waiter::Events;
 
-use super::{CpuTimes, CurrentTask, ProcessGroup, Task, ThreadGroup, Tid, TreeGuard};
+use super::{CpuTimes, CurrentTask, Pid, ProcessGroup, Task, ThreadGroup, Tid, TreeGuard};
 use crate::error::SysResult;
 use crate::signal::JobReport;
 
@@ -18,8 +18,8 @@ use crate::signal::JobReport;
 pub enum WaitFor {
     /// All.
     Any,
-    /// This process or traced thread.
-    Task(Arc<Task>),
+    /// The process or traced thread that goes by this number.
+    Pid(Arc<Pid>),
     /// The members of a process group.
     Group(Arc<ProcessGroup>),
     /// None that exists.
@@ -185,7 +185,7 @@ impl WaitFor {
     pub(super) fn means(&self, child: &ThreadGroup, task: &Task) -> bool {
         match self {
             Self::Any => true,
-            Self::Task(wanted) => wanted.id() == task.id(),
+            Self::Pid(pid) => Arc::ptr_eq(&task.pid(), pid),
             Self::Group(group) => Arc::ptr_eq(&child.process_group(), group),
             Self::Nobody => false,
         }

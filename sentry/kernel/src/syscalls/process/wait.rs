@@ -8,7 +8,7 @@ use crate::task::WaitFor;
 use crate::{CurrentTask, SysResult};
 
 fn by_pid(task: &CurrentTask, pid: i32) -> WaitFor {
-    task.pid_ns().task(pid).map_or(WaitFor::Nobody, WaitFor::Task)
+    task.pid_ns().pid(pid).map_or(WaitFor::Nobody, WaitFor::Pid)
 }
 
 fn by_group(task: &CurrentTask, pgid: i32) -> WaitFor {
@@ -51,7 +51,7 @@ fn selection(task: &CurrentTask, kind: u32, id: i32) -> Result<WaitFor> {
         P_PID if id > 0 => Ok(by_pid(task, id)),
         P_PGID if id >= 0 => Ok(by_group(task, id)),
         P_PIDFD if id >= 0 => {
-            task.with_pidfd(id, |pidfd| Ok(pidfd.task().cloned().map_or(WaitFor::Nobody, WaitFor::Task)))
+            task.with_pidfd(id, |pidfd| Ok(WaitFor::Pid(pidfd.pid().clone())))
         }
         _ => Err(Errno::EINVAL),
     }
