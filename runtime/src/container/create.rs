@@ -265,7 +265,7 @@ impl<'a> Maker<'a> {
     /// Waits until a process is ready; quotes what it printed where it died.
     fn ready(&self, pending: Pending, what: &str) -> Result<()> {
         pending.wait_ready().map(|_| ()).map_err(|error| {
-            let said = last_words(&self.locked.path().join("output.log"));
+            let said = sandbox::last_words(self.locked.path());
             if said.is_empty() {
                 error
             } else {
@@ -296,11 +296,4 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         return Err(Error::new(format!("the pid file's path {} is not a file's", path.display())));
     };
     replace(dir, name, pid.to_string().as_bytes())
-}
-
-/// The end of a file, for an error message.
-fn last_words(path: &Path) -> String {
-    const SHOWN: usize = 600;
-    let bytes = std::fs::read(path).unwrap_or_default();
-    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(SHOWN)..]).trim().to_string()
 }

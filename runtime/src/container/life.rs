@@ -1,6 +1,7 @@
 //! `start`, `kill`, `pause`, `resume`, `delete`: what happens to a container that is there.
 
 use control::{FailureKind, Target};
+use host::process::Ended;
 use serde_json::Value;
 
 use super::store::{Locked, Store};
@@ -113,9 +114,26 @@ impl Container {
         if self.state.is_root() {
             crate::network::donate(config, &self.state, &client)?;
         }
-        let pid = client.start(self.id())?;
+        let pid = client.start(self.id()).map_err(|error| {
+            if error.is_gone() { self.death_notice("starting the program") } else { error.into() }
+        })?;
         logging::debug(format!("container {} runs as process {pid} of its sandbox", self.id()));
         Ok(())
+    }
+
+    /// Says how the sandbox went away, as far as can be known.
+    fn death_notice(&self, stage: &str) -> Error {
+        let process = self.state.sandbox.and_then(|sandbox| sandbox.open_any());
+        let _ = process.as_ref().map(|process| process.wait_ended(Some(std::time::Duration::from_secs(1))));
+        let how = match process.and_then(|process| process.reap_now().ok()) {
+            Some(Ended::Code(code)) => format!(" with exit status {code}"),
+            Some(Ended::Signal(31)) => " by SIGSYS: it made a system call that its filter forbids".into(),
+            Some(Ended::Signal(signal)) => format!(" by signal {signal}"),
+            None => String::new(),
+        };
+        let said = sandbox::last_words(self.locked.path());
+        let said = if said.is_empty() { String::new() } else { format!("; it printed: {said:?}") };
+        Error::new(format!("the sandbox ended{how} while {stage}{said}: --debug-log=FILE tells more"))
     }
 
     /// Ends what runs of it: the sandbox of a first container, the processes of another.

@@ -63,14 +63,10 @@ pub(crate) fn current_status(state: &State, store: &Store) -> Status {
 
 /// Kills a process and waits until it has ended; reaps it where it is our child.
 pub(crate) fn end_process(id: ProcessId) {
-    let Some(process) = id.open() else {
-        // It may have ended and be our child: then it is reaped.
-        if let Ok(process) = host::process::Process::open(id.pid) {
-            let _ = process.reap_now();
-        }
-        return;
-    };
-    if process.signal(SIGKILL).is_ok() && !process.wait_ended(Some(END_PATIENCE)).unwrap_or(true) {
+    let Some(process) = id.open_any() else { return };
+    // One whose first thread has ended may still have others: the descriptor tells when the last one is gone.
+    let _ = process.signal(SIGKILL);
+    if !process.wait_ended(Some(END_PATIENCE)).unwrap_or(true) {
         logging::warning(format!("process {} does not end although it was killed", id.pid));
         return;
     }

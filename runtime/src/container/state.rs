@@ -61,10 +61,19 @@ impl ProcessId {
 
     /// The process, where it is still there; one that has ended and waits to be reaped is not.
     pub(crate) fn open(&self) -> Option<Process> {
+        self.open_if(|state| !matches!(state, 'Z' | 'X'))
+    }
+
+    /// The process, also one that has ended and waits to be reaped.
+    pub(crate) fn open_any(&self) -> Option<Process> {
+        self.open_if(|_| true)
+    }
+
+    fn open_if(&self, wanted: impl Fn(char) -> bool) -> Option<Process> {
         let process = Process::open(self.pid).ok()?;
         // The descriptor is had first: what /proc says next is about the same process or a later one.
         let (state, start_time) = stat(self.pid)?;
-        (start_time == self.start_time && !matches!(state, 'Z' | 'X')).then_some(process)
+        (start_time == self.start_time && wanted(state)).then_some(process)
     }
 }
 

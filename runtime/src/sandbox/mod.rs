@@ -73,6 +73,13 @@ pub(crate) fn output_file(dir: &Path, config: &Config, command: &str, id: &str) 
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The end of what our processes printed into the container's directory, for an error message.
+pub(crate) fn last_words(dir: &Path) -> String {
+    const SHOWN: usize = 600;
+    let bytes = std::fs::read(dir.join("output.log")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(SHOWN)..]).trim().to_string()
+}
+
 fn null() -> Result<OwnedFd> {
     Ok(File::options().read(true).write(true).open("/dev/null").context("cannot open /dev/null")?.into())
 }
