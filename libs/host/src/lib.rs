@@ -4,6 +4,7 @@
 //! `BorrowedFd`; every `unsafe` block says why it holds.
 
 pub mod capability;
+pub mod cpu;
 pub mod epoll;
 pub mod fs;
 pub mod memory;

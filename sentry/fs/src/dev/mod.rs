@@ -8,7 +8,8 @@ mod memory;
 use std::sync::Arc;
 
 use abi::{DeviceId, Errno, FileType, Result};
-use kernel::vfs::{Caller, DeviceKind, Inode, NewNode, Vfs};
+use kernel::Kernel;
+use kernel::vfs::{Caller, DeviceKind, FileSystem, FileSystemType, Inode, NewNode};
 
 pub use memory::MemoryDevices;
 
@@ -62,8 +63,31 @@ pub fn populate(caller: &Caller<'_>, dir: &Arc<dyn Inode>) -> Result<()> {
     Ok(())
 }
 
+/// The type `devtmpfs`: a tmpfs with the usual nodes in it. Unlike Linux's, each mount is one of its own.
+#[derive(Debug)]
+pub struct DevtmpfsType;
+
+impl FileSystemType for DevtmpfsType {
+    fn name(&self) -> &'static str {
+        "devtmpfs"
+    }
+
+    fn mount(
+        &self,
+        kernel: &Arc<Kernel>,
+        caller: &Caller<'_>,
+        source: &[u8],
+        options: &[u8],
+    ) -> Result<Arc<dyn FileSystem>> {
+        let options = if options.is_empty() { b"mode=755" } else { options };
+        let fs = kernel.vfs.fs_type(b"tmpfs")?.mount(kernel, caller, source, options)?;
+        populate(caller, &fs.root())?;
+        Ok(fs)
+    }
+}
+
 /// Registers the drivers of all devices.
-pub fn register(vfs: &Vfs) {
-    vfs.register_device(DeviceKind::Char, memory::MAJOR, Arc::new(MemoryDevices));
-    crate::tty::register(vfs);
+pub fn register(kernel: &Kernel) {
+    kernel.vfs.register_type(Arc::new(DevtmpfsType));
+    kernel.vfs.register_device(DeviceKind::Char, memory::MAJOR, Arc::new(MemoryDevices));
 }

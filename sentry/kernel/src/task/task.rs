@@ -198,6 +198,17 @@ impl Task {
         self.details.lock().comm = name[..end].to_vec();
     }
 
+    /// A copy of what it remembers, for `/proc`.
+    #[must_use]
+    pub fn details(&self) -> TaskDetails {
+        self.details.lock().clone()
+    }
+
+    /// Changes what it remembers.
+    pub fn update_details<T>(&self, change: impl FnOnce(&mut TaskDetails) -> T) -> T {
+        change(&mut self.details.lock())
+    }
+
     /// A soft resource limit of its process.
     #[must_use]
     pub fn limit(&self, resource: abi::resource::Resource) -> u64 {

@@ -1,0 +1,412 @@
+//! `/proc/sys` (`man 5 proc_sys`).
+//!
+//! Most knobs are numbers that are kept and change nothing; the few that mean something here ask the kernel. Values are
+//! one sandbox's, not one mount's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use abi::{Errno, Result};
+use kernel::task::{Capability, PID_MAX};
+use kernel::vfs::{Inode, MAX_FDS};
+use kernel::{Kernel, Task};
+use parking_lot::Mutex;
+
+use super::system::put;
+use super::task_files::parse;
+use crate::synth::{Builder, Content, Inodes, Show};
+
+/// A knob that holds numbers.
+struct Number {
+    path: &'static str,
+    value: AtomicI64,
+    range: (i64, i64),
+}
+
+/// The settings of a sandbox.
+pub(super) struct Sysctl {
+    numbers: Vec<Number>,
+    core_pattern: Mutex<String>,
+    boot_id: String,
+}
+
+impl std::fmt::Debug for Sysctl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sysctl({} numbers)", self.numbers.len())
+    }
+}
+
+const ANY: (i64, i64) = (0, i64::MAX);
+const INT: (i64, i64) = (i32::MIN as i64, i32::MAX as i64);
+const SWITCH: (i64, i64) = (0, 1);
+
+/// (path, default, smallest and largest value) of knobs that are kept.
+const NUMBERS: &[(&str, i64, (i64, i64))] = &[
+    ("fs/aio-max-nr", 65536, ANY),
+    ("fs/epoll/max_user_watches", 1_048_576, ANY),
+    ("fs/file-max", i64::MAX, ANY),
+    ("fs/inotify/max_queued_events", 16384, ANY),
+    ("fs/inotify/max_user_instances", 128, ANY),
+    ("fs/inotify/max_user_watches", 65536, ANY),
+    ("fs/lease-break-time", 45, INT),
+    ("fs/leases-enable", 1, SWITCH),
+    ("fs/mount-max", 100_000, ANY),
+    ("fs/mqueue/msg_default", 10, INT),
+    ("fs/mqueue/msg_max", 10, INT),
+    ("fs/mqueue/msgsize_default", 8192, INT),
+    ("fs/mqueue/msgsize_max", 8192, INT),
+    ("fs/mqueue/queues_max", 256, INT),
+    ("fs/overflowgid", 65534, (0, 65535)),
+    ("fs/overflowuid", 65534, (0, 65535)),
+    ("fs/pipe-max-size", kernel::vfs::pipe::MAX_SIZE as i64, ANY),
+    ("fs/pipe-user-pages-hard", 0, ANY),
+    ("fs/pipe-user-pages-soft", 16384, ANY),
+    ("fs/protected_fifos", 1, (0, 2)),
+    ("fs/protected_hardlinks", 1, SWITCH),
+    ("fs/protected_regular", 2, (0, 2)),
+    ("fs/protected_symlinks", 1, SWITCH),
+    ("fs/suid_dumpable", 0, (0, 2)),
+    ("kernel/auto_msgmni", 0, SWITCH),
+    ("kernel/core_pipe_limit", 0, INT),
+    ("kernel/core_uses_pid", 0, INT),
+    ("kernel/dmesg_restrict", 0, SWITCH),
+    ("kernel/io_uring_disabled", 2, (0, 2)),
+    ("kernel/keys/maxbytes", 20000, INT),
+    ("kernel/keys/maxkeys", 200, INT),
+    ("kernel/keys/root_maxbytes", 25_000_000, INT),
+    ("kernel/keys/root_maxkeys", 1_000_000, INT),
+    ("kernel/kptr_restrict", 0, (0, 2)),
+    ("kernel/msgmax", 8192, INT),
+    ("kernel/msgmnb", 16384, INT),
+    ("kernel/msgmni", 32000, INT),
+    ("kernel/numa_balancing", 0, SWITCH),
+    ("kernel/panic", 0, INT),
+    ("kernel/panic_on_oops", 0, SWITCH),
+    ("kernel/perf_event_paranoid", 3, INT),
+    ("kernel/random/urandom_min_reseed_secs", 60, INT),
+    ("kernel/random/write_wakeup_threshold", 256, INT),
+    ("kernel/randomize_va_space", 2, (0, 2)),
+    ("kernel/sched_autogroup_enabled", 0, SWITCH),
+    ("kernel/sched_child_runs_first", 0, SWITCH),
+    ("kernel/sched_rr_timeslice_ms", 100, INT),
+    ("kernel/sched_rt_period_us", 1_000_000, INT),
+    ("kernel/sched_rt_runtime_us", 950_000, INT),
+    ("kernel/shm_rmid_forced", 0, SWITCH),
+    ("kernel/shmall", i64::MAX / 4096, ANY),
+    ("kernel/shmmax", i64::MAX, ANY),
+    ("kernel/shmmni", 4096, INT),
+    ("kernel/sysrq", 0, INT),
+    ("kernel/tainted", 0, ANY),
+    ("kernel/unprivileged_bpf_disabled", 2, (0, 2)),
+    ("kernel/unprivileged_userns_clone", 1, SWITCH),
+    ("kernel/yama/ptrace_scope", 0, (0, 3)),
+    ("net/core/bpf_jit_enable", 0, INT),
+    ("net/core/netdev_max_backlog", 1000, INT),
+    ("net/core/optmem_max", 131_072, INT),
+    ("net/core/rmem_default", 212_992, INT),
+    ("net/core/rmem_max", 212_992, INT),
+    ("net/core/somaxconn", 4096, INT),
+    ("net/core/wmem_default", 212_992, INT),
+    ("net/core/wmem_max", 212_992, INT),
+    ("net/ipv4/conf/all/forwarding", 0, SWITCH),
+    ("net/ipv4/conf/all/rp_filter", 0, (0, 2)),
+    ("net/ipv4/conf/default/forwarding", 0, SWITCH),
+    ("net/ipv4/conf/default/rp_filter", 0, (0, 2)),
+    ("net/ipv4/icmp_echo_ignore_all", 0, SWITCH),
+    ("net/ipv4/ip_default_ttl", 64, (1, 255)),
+    ("net/ipv4/ip_forward", 0, SWITCH),
+    ("net/ipv4/ip_nonlocal_bind", 0, SWITCH),
+    ("net/ipv4/ip_unprivileged_port_start", 1024, (0, 65535)),
+    ("net/ipv4/tcp_fin_timeout", 60, INT),
+    ("net/ipv4/tcp_keepalive_intvl", 75, INT),
+    ("net/ipv4/tcp_keepalive_probes", 9, INT),
+    ("net/ipv4/tcp_keepalive_time", 7200, INT),
+    ("net/ipv4/tcp_max_syn_backlog", 512, INT),
+    ("net/ipv4/tcp_sack", 1, SWITCH),
+    ("net/ipv4/tcp_syn_retries", 6, (1, 127)),
+    ("net/ipv4/tcp_syncookies", 1, (0, 2)),
+    ("net/ipv4/tcp_timestamps", 1, (0, 2)),
+    ("net/ipv4/tcp_tw_reuse", 2, (0, 2)),
+    ("net/ipv4/tcp_window_scaling", 1, SWITCH),
+    ("net/ipv6/bindv6only", 0, SWITCH),
+    ("net/ipv6/conf/all/disable_ipv6", 0, SWITCH),
+    ("net/ipv6/conf/all/forwarding", 0, SWITCH),
+    ("net/ipv6/conf/default/disable_ipv6", 0, SWITCH),
+    ("net/ipv6/conf/default/forwarding", 0, SWITCH),
+    ("net/unix/max_dgram_qlen", 512, INT),
+    ("user/max_cgroup_namespaces", 65536, INT),
+    ("user/max_inotify_instances", 128, INT),
+    ("user/max_inotify_watches", 65536, INT),
+    ("user/max_ipc_namespaces", 65536, INT),
+    ("user/max_mnt_namespaces", 65536, INT),
+    ("user/max_net_namespaces", 65536, INT),
+    ("user/max_pid_namespaces", 65536, INT),
+    ("user/max_time_namespaces", 65536, INT),
+    ("user/max_user_namespaces", 65536, INT),
+    ("user/max_uts_namespaces", 65536, INT),
+    ("vm/compaction_proactiveness", 20, (0, 100)),
+    ("vm/dirty_background_bytes", 0, ANY),
+    ("vm/dirty_background_ratio", 10, (0, 100)),
+    ("vm/dirty_bytes", 0, ANY),
+    ("vm/dirty_expire_centisecs", 3000, INT),
+    ("vm/dirty_ratio", 20, (0, 100)),
+    ("vm/dirty_writeback_centisecs", 500, INT),
+    ("vm/drop_caches", 0, (0, 4)),
+    ("vm/max_map_count", 65530, INT),
+    ("vm/min_free_kbytes", 67584, INT),
+    ("vm/mmap_min_addr", 65536, ANY),
+    ("vm/nr_hugepages", 0, ANY),
+    ("vm/nr_overcommit_hugepages", 0, ANY),
+    ("vm/oom_dump_tasks", 1, INT),
+    ("vm/oom_kill_allocating_task", 0, INT),
+    ("vm/overcommit_kbytes", 0, ANY),
+    ("vm/overcommit_memory", 0, (0, 2)),
+    ("vm/overcommit_ratio", 50, INT),
+    ("vm/page-cluster", 3, INT),
+    ("vm/panic_on_oom", 0, (0, 2)),
+    ("vm/swappiness", 60, (0, 200)),
+    ("vm/unprivileged_userfaultfd", 0, SWITCH),
+    ("vm/user_reserve_kbytes", 131_072, ANY),
+    ("vm/vfs_cache_pressure", 100, INT),
+    ("vm/zone_reclaim_mode", 0, INT),
+];
+
+/// Files that only tell, or hold several numbers.
+const TEXTS: &[(&str, &str)] = &[
+    ("debug/exception-trace", "0\n"),
+    ("fs/aio-nr", "0\n"),
+    ("fs/dentry-state", "0\t0\t45\t0\t0\t0\n"),
+    ("fs/file-nr", "0\t0\t9223372036854775807\n"),
+    ("fs/inode-nr", "0\t0\n"),
+    ("fs/inode-state", "0\t0\t0\t0\t0\t0\t0\n"),
+    ("kernel/cap_last_cap", "40\n"),
+    ("kernel/modprobe", "/sbin/modprobe\n"),
+    ("kernel/ngroups_max", "65536\n"),
+    ("kernel/osrelease", concat_release()),
+    ("kernel/ostype", "Linux\n"),
+    ("kernel/overflowgid", "65534\n"),
+    ("kernel/overflowuid", "65534\n"),
+    ("kernel/printk", "4\t4\t1\t7\n"),
+    ("kernel/random/entropy_avail", "256\n"),
+    ("kernel/random/poolsize", "256\n"),
+    ("kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow\n"),
+    ("kernel/seccomp/actions_logged", "kill_process kill_thread trap errno user_notif trace log\n"),
+    ("kernel/sem", "32000\t1024000000\t500\t32000\n"),
+    ("kernel/threads-max", "65536\n"),
+    ("net/ipv4/ip_local_port_range", "32768\t60999\n"),
+    ("net/ipv4/ping_group_range", "0\t2147483647\n"),
+    ("net/ipv4/tcp_allowed_congestion_control", "reno cubic\n"),
+    ("net/ipv4/tcp_available_congestion_control", "reno cubic\n"),
+    ("net/ipv4/tcp_congestion_control", "cubic\n"),
+    ("net/ipv4/tcp_mem", "188961\t251951\t377922\n"),
+    ("net/ipv4/tcp_rmem", "4096\t131072\t6291456\n"),
+    ("net/ipv4/tcp_wmem", "4096\t16384\t4194304\n"),
+    ("vm/lowmem_reserve_ratio", "256\t256\t32\t0\t0\n"),
+];
+
+/// What `osrelease` says.
+const fn concat_release() -> &'static str {
+    // Checked against uname(2)'s answer by a test.
+    "6.12.0-rampart\n"
+}
+
+impl Sysctl {
+    /// Linux's defaults.
+    pub(super) fn new(_kernel: &Kernel) -> Self {
+        let number = |&(path, value, range): &(&'static str, i64, (i64, i64))| Number {
+            path,
+            value: AtomicI64::new(value),
+            range,
+        };
+        Self {
+            numbers: NUMBERS.iter().map(number).collect(),
+            core_pattern: Mutex::new("core".into()),
+            boot_id: uuid(),
+        }
+    }
+}
+
+/// A random UUID.
+fn uuid() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness from the host the rest of the sandbox would not have come this far.
+    let _ = host::memory::random(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// Changing a setting takes power over the whole sandbox.
+fn check_admin(task: &Task, capability: Capability) -> Result<()> {
+    let creds = task.creds();
+    if creds.has_in(&task.kernel().user_ns, capability) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+struct NumberFile {
+    sysctl: Arc<Sysctl>,
+    index: usize,
+}
+
+impl Content for NumberFile {
+    fn read(&self, _task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        put!(out, "{}\n", self.sysctl.numbers[self.index].value.load(Ordering::Relaxed));
+        Ok(())
+    }
+
+    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
+        let number = &self.sysctl.numbers[self.index];
+        let is_net = number.path.starts_with("net/");
+        check_admin(task, if is_net { Capability::NetAdmin } else { Capability::SysAdmin })?;
+        let value: i64 = parse(text)?;
+        if !(number.range.0..=number.range.1).contains(&value) {
+            return Err(Errno::EINVAL);
+        }
+        number.value.store(value, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+struct CorePattern(Arc<Sysctl>);
+
+impl Content for CorePattern {
+    fn read(&self, _task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        put!(out, "{}\n", self.0.core_pattern.lock());
+        Ok(())
+    }
+
+    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
+        check_admin(task, Capability::SysAdmin)?;
+        let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+        text.trim_end_matches('\n')
+            .chars()
+            .take(127)
+            .collect::<String>()
+            .clone_into(&mut self.0.core_pattern.lock());
+        Ok(())
+    }
+}
+
+/// The names of the reading task's UTS name space.
+struct UtsName {
+    is_domain: bool,
+}
+
+impl Content for UtsName {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        let uts = task.namespaces().uts.clone();
+        let name = if self.is_domain { uts.domain_name() } else { uts.host_name() };
+        put!(out, "{}\n", if self.is_domain && name.is_empty() { "(none)" } else { &name });
+        Ok(())
+    }
+
+    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
+        let uts = task.namespaces().uts.clone();
+        if !task.creds().has_in(uts.user_ns(), Capability::SysAdmin) {
+            return Err(Errno::EPERM);
+        }
+        let text = String::from_utf8_lossy(text.split(|&byte| byte == b'\n').next().unwrap_or_default());
+        let name: String = text.chars().take(64).collect();
+        if self.is_domain {
+            uts.set_domain_name(&name)
+        } else {
+            uts.set_host_name(&name)
+        }
+        Ok(())
+    }
+}
+
+fn pid_max(_task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{PID_MAX}\n");
+    Ok(())
+}
+
+fn nr_open(_task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{MAX_FDS}\n");
+    Ok(())
+}
+
+fn ns_last_pid(task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{}\n", task.pid_ns().last_pid());
+    Ok(())
+}
+
+fn version(_task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{}\n", kernel::version::VERSION);
+    Ok(())
+}
+
+fn random_uuid(_task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{}\n", uuid());
+    Ok(())
+}
+
+/// A tree of names in the making.
+#[derive(Default)]
+struct Node {
+    children: std::collections::BTreeMap<&'static str, Node>,
+    file: Option<Arc<dyn Inode>>,
+}
+
+impl Node {
+    fn add(&mut self, path: &'static str, file: Arc<dyn Inode>) {
+        let node = path.split('/').fold(self, |node, name| node.children.entry(name).or_default());
+        node.file = Some(file);
+    }
+
+    fn build(self, inodes: &Inodes) -> Arc<dyn Inode> {
+        match self.file {
+            Some(file) => file,
+            None => {
+                let add =
+                    |builder: Builder, (name, child): (&str, Self)| builder.node(name, child.build(inodes));
+                self.children.into_iter().fold(Builder::new(inodes), add).build()
+            }
+        }
+    }
+}
+
+/// Makes the directory.
+pub(super) fn make(sysctl: &Arc<Sysctl>, _kernel: &Kernel, inodes: &Inodes) -> Arc<dyn Inode> {
+    let mut tree = Node::default();
+    let attr = |mode| inodes.attr(abi::FileType::Regular, mode);
+    for (index, number) in sysctl.numbers.iter().enumerate() {
+        let content = NumberFile { sysctl: sysctl.clone(), index };
+        tree.add(number.path, crate::synth::TextFile::new(attr(0o644), content));
+    }
+    for &(path, text) in TEXTS {
+        tree.add(path, crate::synth::TextFile::new(attr(0o444), text));
+    }
+    let shows: [(&'static str, Show); 5] = [
+        ("fs/nr_open", Show(nr_open)),
+        ("kernel/ns_last_pid", Show(ns_last_pid)),
+        ("kernel/pid_max", Show(pid_max)),
+        ("kernel/random/uuid", Show(random_uuid)),
+        ("kernel/version", Show(version)),
+    ];
+    for (path, show) in shows {
+        tree.add(path, crate::synth::TextFile::new(attr(0o444), show));
+    }
+    let boot_id = format!("{}\n", sysctl.boot_id);
+    tree.add("kernel/random/boot_id", crate::synth::TextFile::new(attr(0o444), boot_id));
+    tree.add("kernel/core_pattern", crate::synth::TextFile::new(attr(0o644), CorePattern(sysctl.clone())));
+    for (path, is_domain) in [("kernel/hostname", false), ("kernel/domainname", true)] {
+        tree.add(path, crate::synth::TextFile::new(attr(0o644), UtsName { is_domain }));
+    }
+    tree.build(inodes)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn release_agrees_with_uname() {
+        assert_eq!(super::concat_release().trim_end(), kernel::version::RELEASE);
+    }
+
+    #[test]
+    fn uuids_have_their_form() {
+        let uuid = super::uuid();
+        assert_eq!(uuid.len(), 36);
+        assert_eq!(uuid.as_bytes()[14], b'4');
+    }
+}
