@@ -9,7 +9,7 @@ use abi::{Errno, FileType, Result};
 use gofer_protocol as wire;
 use gofer_protocol::{EntryReply, Link, Mkdir, Mknod, Name, NodeOpenFlags, Rename, Symlink, Unlink};
 use kernel::mm::HostFile;
-use kernel::vfs::{NewNode, RenameFlags};
+use kernel::vfs::{NewNode, Rename as VfsRename};
 
 use super::inode::{GoferInode, Origin};
 
@@ -95,58 +95,54 @@ impl GoferInode {
     }
 
     /// Renames.
-    pub(super) fn move_name(&self, old: &[u8], new_dir: &Self, new: &[u8], flags: RenameFlags) -> Result<()> {
+    pub(super) fn move_name(&self, rename: &VfsRename<'_>) -> Result<()> {
         self.require_writable()?;
+        let new_dir = Self::of(rename.new_dir)?;
         if !Arc::ptr_eq(&self.volume, &new_dir.volume) {
             return Err(Errno::EXDEV);
         }
         // A whiteout takes a capability that a gofer does not have.
-        let flags = wire::RenameFlags::from_bits(flags.bits()).ok_or(Errno::EINVAL)?;
-        let (moved, replaced) = (self.child_in_use(old), new_dir.child_in_use(new));
+        let flags = wire::RenameFlags::from_bits(rename.flags.bits()).ok_or(Errno::EINVAL)?;
+        let moved = Self::of(rename.source)?.arc()?;
+        let replaced = rename.replaced.map(Self::of).transpose()?.map(Self::arc).transpose()?;
         let is_exchange = flags.contains(wire::RenameFlags::EXCHANGE);
         if let Some(replaced) = replaced.as_ref().filter(|_| !is_exchange) {
             replaced.survive_without_name();
         }
         let request = Rename {
             old_dir: self.node()?,
-            old_name: Name::new(old).ok_or(Errno::EINVAL)?,
+            old_name: Name::new(rename.name).ok_or(Errno::EINVAL)?,
             new_dir: new_dir.node()?,
-            new_name: Name::new(new).ok_or(Errno::EINVAL)?,
+            new_name: Name::new(rename.new_name).ok_or(Errno::EINVAL)?,
             flags,
         };
         let reply = self.volume.connection().call(&request)?.get()?;
         self.attrs.set_fresh(reply.old_dir);
         new_dir.attrs.set_fresh(reply.new_dir);
-        match (&moved, &replaced) {
+        if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(&moved, replaced)) {
             // Two names of one file stay both, says rename(2).
-            (Some(moved), Some(replaced)) if Arc::ptr_eq(moved, replaced) => return Ok(()),
-            _ => {}
+            return Ok(());
         }
-        self.name_removed(old);
-        new_dir.name_removed(new);
-        self.settle(moved, new_dir, new)?;
+        self.name_removed(rename.name);
+        new_dir.name_removed(rename.new_name);
+        moved.settle(new_dir, rename.new_name)?;
         match replaced {
-            Some(replaced) if is_exchange => new_dir.settle(Some(replaced), self, old)?,
-            Some(replaced) => replaced.lost_name(),
-            // Nobody uses it: where it was is asked for when somebody does.
-            None if is_exchange => self.drop_listing(),
-            None => {}
+            Some(replaced) if is_exchange => replaced.settle(self, rename.name),
+            Some(replaced) => {
+                replaced.lost_name();
+                Ok(())
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Notes that a file has moved to `name` in `dir`.
-    fn settle(&self, moved: Option<Arc<Self>>, dir: &Self, name: &[u8]) -> Result<()> {
-        let Some(moved) = moved else {
-            // It was not in use: the new directory's names are no longer all known.
-            dir.drop_listing();
-            return Ok(());
-        };
+    /// This file has moved to `name` in `dir`.
+    fn settle(self: &Arc<Self>, dir: &Self, name: &[u8]) -> Result<()> {
         let name: Arc<[u8]> = name.into();
-        moved.set_place(dir.arc()?, name.clone());
+        self.set_place(dir.arc()?, name.clone());
         // Renaming changes its time.
-        moved.attrs.mark_stale();
-        dir.name_added(name, &moved);
+        self.attrs.mark_stale();
+        dir.name_added(name, self);
         Ok(())
     }
 }

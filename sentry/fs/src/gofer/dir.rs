@@ -246,11 +246,6 @@ impl GoferInode {
         }
     }
 
-    /// The inode in use under `name`.
-    pub(super) fn child_in_use(&self, name: &[u8]) -> Option<Arc<Self>> {
-        self.dir.as_ref()?.inner.lock().children.get(name).and_then(Weak::upgrade)
-    }
-
     /// We made `name`: `child`.
     pub(super) fn name_added(&self, name: Arc<[u8]>, child: &Arc<Self>) {
         let Some(dir) = &self.dir else { return };

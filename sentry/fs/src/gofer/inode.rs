@@ -424,8 +424,7 @@ impl Inode for GoferInode {
     }
 
     fn rename(&self, _caller: &Caller<'_>, rename: &Rename<'_>) -> Result<()> {
-        let Rename { name, new_dir, new_name, flags, .. } = *rename;
-        self.move_name(name, Self::of(new_dir)?, new_name, flags)
+        self.move_name(rename)
     }
 
     fn readlink(&self, _caller: &Caller<'_>) -> Result<Vec<u8>> {
