@@ -12,6 +12,7 @@ pub mod errno;
 pub mod fcntl;
 pub mod fs;
 pub mod futex;
+pub mod inotify;
 pub mod mman;
 pub mod mount;
 pub mod poll;

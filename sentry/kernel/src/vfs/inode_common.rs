@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use abi::{Errno, Result};
 use parking_lot::Mutex;
 
+use super::inotify::WatchList;
 use super::locks::{FileLocks, LockOwner, RangeLock};
 
 type Anything = dyn Any + Send + Sync;
@@ -26,6 +27,7 @@ pub struct InodeCommon {
 #[derive(Debug, Default)]
 struct Rare {
     locks: FileLocks,
+    watches: WatchList,
     fifo: Mutex<Option<Weak<Anything>>>,
     socket: Mutex<Option<Weak<Anything>>>,
 }
@@ -91,6 +93,16 @@ impl InodeCommon {
     #[must_use]
     pub fn locks(&self) -> &FileLocks {
         &self.rare().locks
+    }
+
+    /// Who watches the file.
+    pub(super) fn watches(&self) -> &WatchList {
+        &self.rare().watches
+    }
+
+    /// Who watches the file, where anybody may.
+    pub(super) fn watches_if_any(&self) -> Option<&WatchList> {
+        self.rare.get().map(|rare| &rare.watches)
     }
 
     fn rare(&self) -> &Rare {

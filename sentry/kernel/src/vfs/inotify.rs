@@ -1,66 +1,307 @@
 //! inotify(7): who watches which inodes, and the events they get.
+//!
+//! A watch keeps its dentry alive, and with it the inode that lists the watch. Locks, each a leaf of its own: an inode's
+//! list of watches; an instance's `state`. Events are collected under the first and queued under the second.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+mod hooks;
 
-use super::{Dentry, File};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::inotify::{IN_ALL_EVENTS, InotifyEvent, InotifyMask};
+use abi::{Errno, Result, UserAddr};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use waiter::{Events, WaitQueue};
+use zerocopy::IntoBytes;
+
+use super::{Dentry, File, FileOps, Vfs, VfsPath};
+use crate::Task;
+use crate::mm::IoDst;
+
+pub use hooks::notify_inode;
+pub(crate) use hooks::{note_access, note_modify};
+pub(super) use hooks::{
+    on_attrib, on_close, on_create, on_delete, on_modify, on_move, on_open, on_replaced, on_unmount,
+};
+
+/// Events kept for one instance (`/proc/sys/fs/inotify/max_queued_events`).
+const MAX_EVENTS: usize = 16384;
+/// Watches of one instance (`/proc/sys/fs/inotify/max_user_watches`, which Linux counts by user).
+const MAX_WATCHES: usize = 65536;
+/// Instances in the sandbox (`max_user_instances`, likewise).
+const MAX_INSTANCES: usize = 1024;
+
+const FIONREAD: u32 = abi::fcntl::ioctl::FIONREAD;
 
 /// How many watches there are in the sandbox: where there are none, no operation looks further.
 #[derive(Debug, Default)]
-pub(super) struct WatchCounter(AtomicUsize);
-
-/// Tells watchers that `file` was opened.
-pub(super) fn on_open(file: &File) {
-    let _ = file;
+pub(super) struct WatchCounter {
+    watches: AtomicUsize,
+    instances: AtomicUsize,
+    next_cookie: AtomicU32,
 }
 
-/// Tells watchers that `file` was closed.
-pub(super) fn on_close(file: &File) {
-    let _ = file;
+impl WatchCounter {
+    fn is_idle(&self) -> bool {
+        self.watches.load(Ordering::Relaxed) == 0
+    }
+
+    /// A number that ties the two halves of a move together.
+    fn cookie(&self) -> u32 {
+        self.next_cookie.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
 }
 
-/// Tells watchers of `dir` that it has a new name.
-pub(super) fn on_create(dir: &Arc<Dentry>, name: &[u8], is_dir: bool) {
-    let _ = (dir, name, is_dir);
+/// One instance's interest in one inode.
+#[derive(Debug)]
+pub(super) struct Watch {
+    instance: Weak<Inotify>,
+    wd: i32,
+    mask: AtomicU32,
+    dentry: Arc<Dentry>,
 }
 
-/// Tells watchers that attributes changed.
-pub(super) fn on_attrib(dentry: &Arc<Dentry>) {
-    let _ = dentry;
+impl Watch {
+    fn mask(&self) -> InotifyMask {
+        InotifyMask::from_bits_retain(self.mask.load(Ordering::Relaxed))
+    }
 }
 
-/// Tells watchers that content changed.
-pub(super) fn on_modify(dentry: &Arc<Dentry>) {
-    let _ = dentry;
+/// The watches on one inode.
+#[derive(Debug, Default)]
+pub(super) struct WatchList(Mutex<Vec<Arc<Watch>>>);
+
+impl WatchList {
+    fn add(&self, watch: &Arc<Watch>) {
+        self.0.lock().push(watch.clone());
+    }
+
+    fn remove(&self, watch: &Watch) {
+        let mut list = self.0.lock();
+        let at = list.iter().position(|known| std::ptr::eq(Arc::as_ptr(known), watch));
+        let removed = at.map(|at| list.swap_remove(at));
+        drop(list);
+        drop(removed);
+    }
+
+    fn matching(&self, mask: InotifyMask) -> SmallVec<[Arc<Watch>; 4]> {
+        self.0.lock().iter().filter(|watch| watch.mask().intersects(mask)).cloned().collect()
+    }
+
+    fn all(&self) -> Vec<Arc<Watch>> {
+        self.0.lock().clone()
+    }
 }
 
-/// Tells watchers that a name is gone.
-pub(super) fn on_delete(dir: &Arc<Dentry>, name: &[u8], victim: &Arc<Dentry>) {
-    let _ = (dir, name, victim);
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Event {
+    wd: i32,
+    mask: InotifyMask,
+    cookie: u32,
+    name: Box<[u8]>,
 }
 
-/// Tells watchers that a name moved.
-pub(super) fn on_move(
-    from: &Arc<Dentry>,
-    name: &[u8],
-    to: &Arc<Dentry>,
-    new_name: &[u8],
-    moved: &Arc<Dentry>,
-) {
-    let _ = (from, name, to, new_name, moved);
+impl Event {
+    /// Bytes of the name field: with a NUL, to a multiple of the header's size.
+    fn name_len(&self) -> usize {
+        if self.name.is_empty() {
+            0
+        } else {
+            (self.name.len() + 1).next_multiple_of(size_of::<InotifyEvent>())
+        }
+    }
+
+    fn len(&self) -> usize {
+        size_of::<InotifyEvent>() + self.name_len()
+    }
+
+    fn encode(&self, to: &mut Vec<u8>) {
+        let name_len = self.name_len();
+        let header = InotifyEvent {
+            wd: self.wd,
+            mask: self.mask.bits(),
+            cookie: self.cookie,
+            len: u32::try_from(name_len).unwrap_or(0),
+        };
+        to.extend_from_slice(header.as_bytes());
+        let end = to.len() + name_len;
+        to.extend_from_slice(&self.name);
+        to.resize(end, 0);
+    }
 }
 
-/// Tells watchers that a file lost its name to another.
-pub(super) fn on_replaced(victim: &Arc<Dentry>) {
-    let _ = victim;
+#[derive(Debug, Default)]
+struct State {
+    events: VecDeque<Event>,
+    watches: HashMap<i32, Arc<Watch>>,
+    last_wd: i32,
 }
 
-/// Tells watchers that an open file was read.
-pub(crate) fn note_access(file: &File) {
-    let _ = file;
+/// An inotify instance: the file behind inotify_init1(2).
+#[derive(Debug)]
+pub struct Inotify {
+    state: Mutex<State>,
+    queue: WaitQueue,
+    counter: Arc<WatchCounter>,
 }
 
-/// Tells watchers that an open file was written.
-pub(crate) fn note_modify(file: &File) {
-    on_modify(&file.path().dentry);
+impl Inotify {
+    /// An instance without watches.
+    ///
+    /// # Errors
+    /// `EMFILE` where there are too many.
+    pub fn new(vfs: &Vfs) -> Result<Arc<Self>> {
+        let counter = vfs.watches.clone();
+        if counter.instances.fetch_add(1, Ordering::Relaxed) >= MAX_INSTANCES {
+            counter.instances.fetch_sub(1, Ordering::Relaxed);
+            return Err(Errno::EMFILE);
+        }
+        Ok(Arc::new(Self { state: Mutex::default(), queue: WaitQueue::new(), counter }))
+    }
+
+    /// Watches `place`, or changes what it is watched for. Returns the watch descriptor.
+    ///
+    /// # Errors
+    /// `EEXIST` with `IN_MASK_CREATE`, `ENOSPC` for too many.
+    pub fn add_watch(self: &Arc<Self>, place: &VfsPath, mask: InotifyMask) -> Result<i32> {
+        let kept = mask & (IN_ALL_EVENTS | InotifyMask::ONESHOT | InotifyMask::EXCL_UNLINK);
+        let list = place.inode().common().watches();
+        let mut state = self.state.lock();
+        let known = state.watches.values().find(|watch| Arc::ptr_eq(watch.dentry.inode(), place.inode()));
+        if let Some(watch) = known {
+            if mask.contains(InotifyMask::MASK_CREATE) {
+                return Err(Errno::EEXIST);
+            }
+            let old = if mask.contains(InotifyMask::MASK_ADD) { watch.mask() } else { InotifyMask::empty() };
+            watch.mask.store((old | kept).bits(), Ordering::Relaxed);
+            return Ok(watch.wd);
+        }
+        if state.watches.len() >= MAX_WATCHES {
+            return Err(Errno::ENOSPC);
+        }
+        let wd = state.next_wd()?;
+        let watch = Arc::new(Watch {
+            instance: Arc::downgrade(self),
+            wd,
+            mask: AtomicU32::new(kept.bits()),
+            dentry: place.dentry.clone(),
+        });
+        state.watches.insert(wd, watch.clone());
+        drop(state);
+        self.counter.watches.fetch_add(1, Ordering::Relaxed);
+        list.add(&watch);
+        Ok(wd)
+    }
+
+    /// Ends a watch; an `IN_IGNORED` event says so.
+    ///
+    /// # Errors
+    /// `EINVAL` for a descriptor that is none.
+    pub fn remove_watch(&self, wd: i32) -> Result<()> {
+        let watch = self.state.lock().watches.remove(&wd).ok_or(Errno::EINVAL)?;
+        watch.dentry.inode().common().watches().remove(&watch);
+        self.counter.watches.fetch_sub(1, Ordering::Relaxed);
+        self.push(Event { wd, mask: InotifyMask::IGNORED, cookie: 0, name: Box::default() });
+        Ok(())
+    }
+
+    fn push(&self, event: Event) {
+        let mut state = self.state.lock();
+        if state.events.back() == Some(&event) {
+            return;
+        }
+        match state.events.len() {
+            ..MAX_EVENTS => state.events.push_back(event),
+            MAX_EVENTS => {
+                let (wd, mask) = (-1, InotifyMask::Q_OVERFLOW);
+                state.events.push_back(Event { wd, mask, cookie: 0, name: Box::default() });
+            }
+            _ => return,
+        }
+        drop(state);
+        self.queue.notify(Events::READABLE);
+    }
+}
+
+impl State {
+    /// A number that is not in use: they go up, and start again where they run out.
+    fn next_wd(&mut self) -> Result<i32> {
+        for _ in 0..=self.watches.len() {
+            self.last_wd = self.last_wd.checked_add(1).unwrap_or(1);
+            if !self.watches.contains_key(&self.last_wd) {
+                return Ok(self.last_wd);
+            }
+        }
+        Err(Errno::ENOSPC)
+    }
+}
+
+impl FileOps for Inotify {
+    fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        let mut bytes = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let first = state.events.front().ok_or(Errno::EAGAIN)?;
+            if first.len() > dst.remaining() {
+                return Err(Errno::EINVAL);
+            }
+            while state.events.front().is_some_and(|event| bytes.len() + event.len() <= dst.remaining()) {
+                if let Some(event) = state.events.pop_front() {
+                    event.encode(&mut bytes);
+                }
+            }
+        }
+        dst.put(&bytes)
+    }
+
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn poll(&self, _file: &File) -> Events {
+        if self.state.lock().events.is_empty() { Events::empty() } else { Events::READABLE }
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.queue)
+    }
+
+    fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
+        if command != FIONREAD {
+            return Err(Errno::ENOTTY);
+        }
+        let bytes: usize = self.state.lock().events.iter().map(Event::len).sum();
+        task.mm().write_object(UserAddr(arg), &i32::try_from(bytes).unwrap_or(i32::MAX))?;
+        Ok(0)
+    }
+
+    fn fdinfo(&self) -> String {
+        let state = self.state.lock();
+        let mut watches: Vec<_> = state.watches.values().collect();
+        watches.sort_by_key(|watch| watch.wd);
+        let mut text = String::new();
+        for watch in watches {
+            let ino = watch.dentry.inode().attr().map_or(0, |attr| attr.ino);
+            let dev = watch.dentry.superblock().fs().device().encode();
+            let mask = watch.mask().bits();
+            text.push_str(&format!(
+                "inotify wd:{} ino:{ino:x} sdev:{dev:x} mask:{mask:x} ignored_mask:0\n",
+                watch.wd
+            ));
+        }
+        text
+    }
+}
+
+impl Drop for Inotify {
+    fn drop(&mut self) {
+        let watches = std::mem::take(&mut self.state.get_mut().watches);
+        self.counter.watches.fetch_sub(watches.len(), Ordering::Relaxed);
+        self.counter.instances.fetch_sub(1, Ordering::Relaxed);
+        for watch in watches.into_values() {
+            watch.dentry.inode().common().watches().remove(&watch);
+        }
+    }
 }

@@ -57,6 +57,7 @@ pub use filesystem::{Caching, FileSystem, FileSystemType};
 pub use fs_context::FsContext;
 pub use inode::{Attr, Caller, Inode, LinkTarget, NewNode, Rename, RenameFlags, SetAttr, SetTime, Xattr};
 pub use inode_common::InodeCommon;
+pub use inotify::{Inotify, notify_inode};
 pub(crate) use inotify::{note_access, note_modify};
 pub use mount::{Mount, Propagation};
 pub use mount_ns::MountNamespace;

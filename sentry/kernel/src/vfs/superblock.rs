@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::dcache::DentryCache;
-use super::inotify::WatchCounter;
+use super::inotify::{self, WatchCounter};
 use super::{Caching, Dentry, FileSystem};
 
 /// A file system in use, shared by all mounts of it.
@@ -77,6 +77,7 @@ impl Superblock {
     /// The last mount lets go of everything cached, so that the file system ends when its last user does.
     pub(super) fn drop_mount(self: &Arc<Self>) {
         if self.mounts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            inotify::on_unmount(self);
             self.dcache.forget_superblock(self);
             // Errors have no one to go to, as in Linux's umount.
             let _ = self.fs.sync();

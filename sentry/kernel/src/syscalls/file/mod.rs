@@ -7,6 +7,7 @@ mod cwd;
 mod dup;
 mod fcntl;
 mod getdents;
+mod inotify;
 mod ioctl;
 mod lock;
 mod memfd;
@@ -160,4 +161,8 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(155, "pivot_root", &[Arg::Path, Arg::Path], mount::pivot_root),
     Row::full(165, "mount", &[Arg::Str, Arg::Path, Arg::Str, Arg::Hex, Arg::Hex], mount::mount),
     Row::full(166, "umount2", &[Arg::Path, Arg::Hex], mount::umount2),
+    Row::full(253, "inotify_init", &[], inotify::inotify_init),
+    Row::full(254, "inotify_add_watch", &[Arg::Fd, Arg::Path, Arg::Hex], inotify::inotify_add_watch),
+    Row::full(255, "inotify_rm_watch", &[Arg::Fd, Arg::Int], inotify::inotify_rm_watch),
+    Row::full(294, "inotify_init1", &[Arg::Hex], inotify::inotify_init1),
 ];
