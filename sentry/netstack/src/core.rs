@@ -23,6 +23,7 @@ use crate::socket::ping::PingCore;
 use crate::socket::ports::{Ports, Sharing};
 use crate::socket::raw::RawCore;
 use crate::socket::udp::UdpCore;
+use crate::tcp::input::ChallengeLimit;
 use crate::tcp::socket::TcpCore;
 use crate::tcp::table::ConnTable;
 use parking_lot::{Mutex, RwLock};
@@ -125,6 +126,7 @@ pub(crate) struct Core {
     pub(crate) ping_ports: Ports<PingCore>,
     pub(crate) raw: RwLock<Vec<Arc<RawCore>>>,
     pub(crate) taps: RwLock<Vec<Arc<PacketCore>>>,
+    pub(crate) challenges: Mutex<ChallengeLimit>,
     /// How many packet sockets see the loopback interface.
     pub(crate) loopback_taps: AtomicU32,
     wheel: Mutex<Wheel<Timer>>,
@@ -167,6 +169,7 @@ impl Core {
             ping_ports: Ports::new(Sharing::Stream, table_key),
             raw: RwLock::new(Vec::new()),
             taps: RwLock::new(Vec::new()),
+            challenges: Mutex::new(ChallengeLimit::new()),
             loopback_taps: AtomicU32::new(0),
             wheel: Mutex::new(Wheel::new(now)),
             waker: OnceLock::new(),

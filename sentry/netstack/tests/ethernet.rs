@@ -1,4 +1,6 @@
 //! IP over Ethernet between simulated hosts: ARP, NDP, ICMP, UDP, fragments, multicast, raw and packet sockets.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use common::net::*;

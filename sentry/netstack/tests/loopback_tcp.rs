@@ -1,4 +1,6 @@
 //! TCP between two sockets of one stack behaves like TCP over Linux's loopback.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use common::*;

@@ -1,4 +1,6 @@
 //! UDP between sockets of one stack.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use common::*;

@@ -177,13 +177,6 @@ impl StreamBuf {
         at
     }
 
-    /// Moves up to `max` bytes from the front into `sink`; returns how many it took.
-    pub(crate) fn read(&mut self, pool: &Pool, sink: &mut dyn Sink, max: usize) -> usize {
-        let n = self.peek(self.start, max, sink);
-        self.consume(pool, n);
-        n
-    }
-
     /// Drops `n` bytes at the front.
     pub(crate) fn consume(&mut self, pool: &Pool, n: usize) {
         self.start = self.start.saturating_add(n as u64).min(self.end);
@@ -310,7 +303,8 @@ mod tests {
                     }
                     Op::Read(n) => {
                         let mut out = vec![0; n];
-                        let got = buf.read(&pool, &mut &mut out[..], n);
+                        let got = buf.peek(buf.start(), n, &mut &mut out[..]);
+                        buf.consume(&pool, got);
                         prop_assert_eq!(got as u64, (n as u64).min(written - read));
                         prop_assert!(out[..got].iter().enumerate().all(|(i, b)| *b == byte(read + i as u64)));
                         read += got as u64;

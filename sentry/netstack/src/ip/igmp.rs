@@ -53,7 +53,7 @@ impl Core {
         let record = if joined { CHANGE_TO_EXCLUDE } else { CHANGE_TO_INCLUDE };
         match group {
             IpAddr::V4(group) if group != Ipv4Addr::new(224, 0, 0, 1) => {
-                self.send_igmp(&nic, record, &[group])
+                self.send_igmp(&nic, record, &[group]);
             }
             IpAddr::V6(group) if group.octets()[1] & 0xf > 1 => self.send_mld(&nic, record, &[group]),
             _ => {}

@@ -148,6 +148,7 @@ impl TcpInfo {
                     ..empty
                 }
             }
+            Role::Net(conn) => conn.info(&inner.options, core.stack.now()),
             Role::Idle | Role::Waiting { .. } => empty,
         }
     }

@@ -1,11 +1,19 @@
 //! TCP: sockets, listeners, connections between two sockets of one stack, and connections over packets.
 
+mod assembler;
+mod congestion;
+mod conn;
 pub(crate) mod info;
-mod input;
+pub(crate) mod input;
 pub(crate) mod listen;
 pub(crate) mod local;
 mod local_io;
+mod request;
+mod rtt;
+mod scoreboard;
+mod segment;
 pub(crate) mod socket;
+mod socket_net;
 mod socket_open;
 pub(crate) mod state;
 pub(crate) mod table;

@@ -1,5 +1,6 @@
 //! TCP sockets as their owner uses them. man 7 tcp; the order of checks is Linux's.
 
+use super::conn::Connection;
 use super::info::TcpInfo;
 use super::listen::Listener;
 use super::local::LocalEnd;
@@ -75,6 +76,8 @@ pub(crate) enum Role {
     },
     /// Connected to a socket of this stack.
     Local(LocalEnd),
+    /// Connected over packets, or trying to.
+    Net(Box<Connection>),
 }
 
 impl TcpCore {
@@ -118,6 +121,7 @@ impl TcpCore {
         let (recv_queue, send_queue) = match &inner.role {
             Role::Listening(listener) => (listener.ready.len(), listener.backlog as usize),
             Role::Local(end) => end.queues(inner.options.base.oob_inline),
+            Role::Net(conn) => conn.queues(&inner.options),
             Role::Idle | Role::Waiting { .. } => (0, 0),
         };
         crate::socket::SocketSummary {
@@ -140,13 +144,15 @@ impl Inner {
             Role::Listening(_) => TcpState::Listen,
             Role::Waiting { .. } => TcpState::SynSent,
             Role::Local(end) => end.state(),
+            Role::Net(conn) => conn.state,
         }
     }
 
     /// Takes the pending error from wherever it is.
     pub(crate) fn take_error(&mut self) -> Option<Error> {
-        match &self.role {
+        match &mut self.role {
             Role::Local(end) => self.error.take().or_else(|| end.take_error()),
+            Role::Net(conn) => self.error.take().or_else(|| conn.error.take()),
             _ => self.error.take(),
         }
     }
@@ -184,6 +190,9 @@ impl TcpSocket {
         if let Some((end, _)) = self.core.local_end() {
             return end.send(&self.core.stack, source, flags);
         }
+        if let Some(sent) = self.core.with_net(|conn, env| conn.send(env, source, flags)) {
+            return sent;
+        }
         let mut inner = self.core.inner.lock();
         let refusal = match &inner.role {
             Role::Waiting { .. } if !inner.shut_write => Error::Again,
@@ -199,6 +208,9 @@ impl TcpSocket {
         }
         if let Some((end, inline)) = self.core.local_end() {
             return end.recv(&self.core.stack, sink, flags, inline);
+        }
+        if let Some(received) = self.core.with_net(|conn, env| conn.recv(env, sink, flags)) {
+            return received;
         }
         let mut inner = self.core.inner.lock();
         match &inner.role {
@@ -234,6 +246,26 @@ impl TcpSocket {
                 drop(inner);
                 core.disconnect();
             }
+            Role::Net(conn) => {
+                let state = conn.state;
+                if state == TcpState::Closed {
+                    return Err(Error::NotConnected);
+                }
+                if state == TcpState::SynSent {
+                    drop(inner);
+                    core.disconnect();
+                } else {
+                    inner.shut_read |= how.reads();
+                    inner.shut_write |= how.writes();
+                    drop(inner);
+                    core.with_net(|conn, env| {
+                        conn.shut_read |= how.reads();
+                        if how.writes() {
+                            conn.shut_write(env);
+                        }
+                    });
+                }
+            }
             Role::Local(end) => {
                 let end = end.clone();
                 if end.state() == TcpState::Closed {
@@ -257,9 +289,11 @@ impl TcpSocket {
     /// What can be done without waiting.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let inner = self.core.inner.lock();
+        let mut inner = self.core.inner.lock();
+        let inner = &mut *inner;
         let pending = if inner.error.is_some() { Readiness::ERR } else { Readiness::empty() };
-        let ready = match &inner.role {
+        let ready = match &mut inner.role {
+            Role::Net(conn) => conn.readiness(&inner.options, &self.core.stack.config()),
             Role::Idle => {
                 let mut ready = Readiness::OUT | Readiness::HUP;
                 // After a connection, both directions are shut; a fresh socket is only hung up.
@@ -326,14 +360,28 @@ impl TcpSocket {
         let inner = self.core.inner.lock();
         match &inner.role {
             Role::Local(end) => end.queues(inner.options.base.oob_inline),
+            Role::Net(conn) => conn.queues(&inner.options),
             _ => (0, 0),
+        }
+    }
+
+    /// `SIOCOUTQNSD`: bytes not yet sent.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        match &self.core.inner.lock().role {
+            Role::Net(conn) => conn.unsent(),
+            _ => 0,
         }
     }
 
     /// `SIOCATMARK`
     #[must_use]
     pub fn is_at_mark(&self) -> bool {
-        self.core.local_end().is_some_and(|(end, _)| end.at_mark())
+        match &self.core.inner.lock().role {
+            Role::Local(end) => end.at_mark(),
+            Role::Net(conn) => conn.at_mark(),
+            _ => false,
+        }
     }
 
     /// Reads options.
@@ -346,6 +394,8 @@ impl TcpSocket {
         let mut inner = self.core.inner.lock();
         let result = f(&mut inner.options);
         self.core.apply_options(&mut inner);
+        drop(inner);
+        self.core.with_net(|conn, env| conn.apply_options(env));
         result
     }
 
@@ -361,6 +411,7 @@ impl TcpSocket {
     pub fn is_drained(&self) -> bool {
         let inner = self.core.inner.lock();
         match &inner.role {
+            Role::Net(conn) => conn.is_drained(),
             Role::Local(_) | Role::Idle | Role::Listening(_) | Role::Waiting { .. } => true,
         }
     }
@@ -402,8 +453,12 @@ impl TcpCore {
     }
 
     /// The last reference from user space is gone.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
+        if matches!(inner.role, Role::Net(_)) {
+            drop(inner);
+            return self.close_net();
+        }
         let role = std::mem::replace(&mut inner.role, Role::Idle);
         match role {
             Role::Listening(_) => {
@@ -430,9 +485,27 @@ impl TcpCore {
                 end.close(&self.stack, &options, user);
                 inner = self.inner.lock();
             }
-            Role::Idle => {}
+            Role::Net(_) | Role::Idle => {}
         }
         self.release_port(&mut inner);
+    }
+
+    /// Closes a connection over packets: it goes on by itself, and keeps its port until it is over.
+    fn close_net(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        if std::mem::take(&mut inner.is_port_bound) {
+            let user =
+                PortUser { port: inner.local.port, ip: inner.local.ip, reuse: inner.options.base.reuse_addr };
+            self.stack.tcp_ports.unbind(self.id, user.port);
+            let over = matches!(&inner.role, Role::Net(conn) if conn.is_settled);
+            if !over {
+                self.stack.tcp_ports.add_user(user.port, user.ip, user.reuse);
+                inner.user = Some(user);
+            }
+        }
+        let _not_watched_any_more = self.on_net(&mut inner, |conn, env| conn.close(env));
+        drop(inner);
+        self.stack.run_backlog();
     }
 
     /// Gives up what the socket claims in the port table.

@@ -1,5 +1,6 @@
 //! How TCP sockets come to be bound, listening and connected.
 
+use super::conn::Env;
 use super::listen::Listener;
 use super::local::{EndConfig, LocalEnd, Pair};
 use super::socket::{Inner, Phase, Role, TcpCore, TcpSocket};
@@ -8,7 +9,7 @@ use super::table::PortUser;
 use crate::base::addr::{Endpoint, Family, UserAddr, is_link_local};
 use crate::base::error::{Error, Result};
 use crate::base::ready::Readiness;
-use crate::core::{Core, Path, PathKind, Timer, Tuple, Via};
+use crate::core::{Path, PathKind, Timer, Tuple, Via};
 use crate::socket::ports::{Arrival, Binding, Wanted};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ impl TcpSocket {
         core.stack.tcp_ports.listen(core.id, inner.local.port)?;
         inner.shut_read = false;
         inner.shut_write = false;
-        inner.role = Role::Listening(Listener::new(backlog));
+        inner.role = Role::Listening(Listener::new(backlog, core.stack.key));
         Ok(())
     }
 
@@ -139,6 +140,7 @@ impl TcpSocket {
         if let Some(listener) = listener? {
             listener.events.notify(Readiness::IN);
         }
+        core.stack.run_backlog();
         core.events.notify(self.readiness());
         Err(Error::InProgress)
     }
@@ -225,6 +227,7 @@ impl TcpCore {
             return Ok(self.open_local(inner, tuple));
         }
         self.open_remote(inner, path, tuple)?;
+        inner.phase = Phase::Connecting;
         Ok(None)
     }
 
@@ -395,11 +398,18 @@ impl TcpCore {
                 end.discard(&self.stack);
                 inner = self.inner.lock();
             }
+            Role::Net(mut conn) => {
+                let Inner { options, .. } = &mut *inner;
+                conn.abort(&mut Env::new(&self.stack, options), None);
+                self.retire(&mut inner, &mut conn);
+            }
             Role::Waiting { .. } | Role::Idle => {}
         }
         self.forget_peer(&mut inner);
         inner.shut_read = true;
         inner.shut_write = true;
+        drop(inner);
+        self.stack.run_backlog();
     }
 
     fn forget_peer(&self, inner: &mut Inner) {
@@ -413,41 +423,6 @@ impl TcpCore {
         }
         if !inner.is_port_bound {
             inner.local.port = 0;
-        }
-    }
-}
-
-impl Core {
-    /// Registers a connection's addresses; false where a live connection has them.
-    pub(super) fn register(&self, tuple: Tuple, socket: &Arc<TcpCore>) -> bool {
-        match self.tcp.insert(tuple, socket) {
-            Ok(Some(old)) => {
-                self.counters.tcp_ext.tw_recycled.inc();
-                if let Some(user) = old.user {
-                    user.release(self);
-                }
-                true
-            }
-            Ok(None) => true,
-            Err(()) => false,
-        }
-    }
-}
-
-impl TcpCore {
-    /// Connects over packets.
-    fn open_remote(self: &Arc<Self>, inner: &mut Inner, _path: &Path, _tuple: Tuple) -> Result<()> {
-        self.forget_peer(inner);
-        Err(Error::NetUnreachable)
-    }
-
-    /// The socket's timer fired.
-    pub(crate) fn on_timer(self: &Arc<Self>) {
-        let mut inner = self.inner.lock();
-        let ended = self.waited_too_long(&mut inner);
-        drop(inner);
-        if ended {
-            self.events.notify(Readiness::OUT | Readiness::ERR | Readiness::HUP);
         }
     }
 }

@@ -53,7 +53,6 @@ pub(crate) struct LateSegments {
     /// Last time stamp of the peer, and the offset of our own, where time stamps are in use.
     pub(crate) ts_recent: Option<u32>,
     pub(crate) ts_offset: u32,
-    pub(crate) device: u32,
 }
 
 /// What a pair of addresses stands for.
