@@ -91,7 +91,7 @@ pub fn open_program(
 /// Opens an interpreter that a program names.
 fn open_executable(task: &Task, path: &[u8]) -> Result<Arc<File>> {
     let (root, start) = task.fs().root_and_cwd();
-    crate::task::exec::open_executable(task, &Origin { root, start }, path, WalkFlags::default())
+    crate::task::exec::open_executable(task, &Origin { root, start }, path, WalkFlags::FOLLOW)
 }
 
 /// Loads `program` into the empty address space `mm`. `creds` are what the task will have; `is_secure` is `AT_SECURE`.

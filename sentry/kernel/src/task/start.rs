@@ -171,5 +171,5 @@ fn find_program(task: &Task, search_path: &[u8], argv: &[Vec<u8>]) -> Result<(Ar
 
 fn open_program(task: &Task, path: &[u8]) -> Result<Arc<File>> {
     let (root, start) = task.fs().root_and_cwd();
-    exec::open_executable(task, &Origin { root, start }, path, WalkFlags::default())
+    exec::open_executable(task, &Origin { root, start }, path, WalkFlags::FOLLOW)
 }
