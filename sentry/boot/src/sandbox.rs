@@ -16,7 +16,7 @@ use kernel::mm::MemoryFile;
 use kernel::{Kernel, log::LogSink as _};
 use parking_lot::{Condvar, Mutex};
 use platform::Platform;
-use platform::systrap::Systrap;
+use platform::systrap::{HandOver, Systrap};
 
 use crate::container::GuestContainer;
 use crate::filesystems::SharedMounts;
@@ -73,7 +73,10 @@ impl Sandbox {
         })?;
         let platform: Arc<dyn Platform> = match config.settings.platform.as_str() {
             "systrap" => {
-                Arc::new(Systrap::new(memory.fd()).map_err(|error| Failure::host(error.to_string()))?)
+                let hand_over =
+                    if config.settings.disable_fast_path { HandOver::Door } else { HandOver::default() };
+                let platform = Systrap::with_hand_over(memory.fd(), hand_over);
+                Arc::new(platform.map_err(|error| Failure::host(error.to_string()))?)
             }
             other => {
                 return Err(Failure::invalid(format!(
