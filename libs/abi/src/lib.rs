@@ -13,6 +13,7 @@ pub mod fcntl;
 pub mod fs;
 pub mod futex;
 pub mod inotify;
+pub mod ipc;
 pub mod mman;
 pub mod mount;
 pub mod poll;

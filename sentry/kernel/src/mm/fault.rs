@@ -12,8 +12,8 @@ use super::batch::Batch;
 use super::manager::{FaultSignal, Mappings, MemoryManager};
 use super::memory_file::SMALL;
 use super::pma::{PageSource, Pages, Pma};
-use super::vma::{Vma, VmaObject};
-use super::{Backing, VmaFlags};
+use super::vma::Vma;
+use super::{Backing, Mappable, VmaFlags};
 
 /// Frames are put behind untouched anonymous memory in aligned pieces of this size. They are holes until touched.
 const ANON_CHUNK: u64 = 2 << 20;
@@ -141,9 +141,9 @@ impl MemoryManager {
                 }
                 (None, Some(object)) => {
                     let gap = gap_around(&pages, &range, addr);
-                    let object = object.clone();
+                    let (mappable, start) = (object.mappable.object().clone(), object.offset);
                     drop(pages);
-                    self.fill_from_object(mappings, object, range.start, gap, addr)?;
+                    self.fill_from_object(mappings, &*mappable, start, range.start, gap, addr)?;
                 }
             }
         }
@@ -189,17 +189,18 @@ impl MemoryManager {
     fn fill_from_object(
         &self,
         mappings: RwLockReadGuard<'_, Mappings>,
-        object: VmaObject,
+        object: &dyn Mappable,
+        object_start: u64,
         vma_start: u64,
         gap: Range<u64>,
         addr: u64,
     ) -> Result<(), FaultError> {
         let Some((_, vma)) = mappings.vmas.get(addr) else { return Ok(()) };
         let (prot, write) = (vma.prot, vma.is_shared() && vma.flags.contains(VmaFlags::MAY_WRITE));
-        let (private, generation) = (!vma.is_shared(), object.mappable.mappings().generation());
+        let (private, generation) = (!vma.is_shared(), object.mappings().generation());
         let ask = |start: u64, end: u64| {
-            let offset = object.offset + (start - vma_start);
-            object.mappable.backing(offset, end - start, write).map(|backing| (start, backing))
+            let offset = object_start + (start - vma_start);
+            object.backing(offset, end - start, write).map(|backing| (start, backing))
         };
         let chunk = addr / FILE_CHUNK * FILE_CHUNK;
         let window = gap.start.max(chunk)..gap.end.min(chunk.saturating_add(FILE_CHUNK));
@@ -218,7 +219,7 @@ impl MemoryManager {
         }
         let (start, backing) = answer?;
         let mut pages = self.pages.write();
-        if object.mappable.mappings().generation() == generation {
+        if object.mappings().generation() == generation {
             self.install(&mut pages, start..gap.end, backing, prot, private);
         } else {
             drop(pages);

@@ -74,7 +74,7 @@ impl MemoryManager {
             let piece = whole.start.max(range.start)..whole.end.min(range.end);
             let start = object.offset + (piece.start - whole.start);
             found.push(SharedRange {
-                object: object.mappable.clone(),
+                object: object.mappable.object().clone(),
                 file: object.file.clone(),
                 range: start..start + (piece.end - piece.start),
             });

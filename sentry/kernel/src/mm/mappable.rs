@@ -52,6 +52,17 @@ pub trait Mappable: Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// A mapping of it comes to be: made, inherited by fork(2), or split off another.
+    fn attach(&self) {}
+
+    /// A mapping of it is gone. May be called with locks of the address space held.
+    fn detach(&self) {}
+
+    /// The size, if it is a System V segment: what shmdt(2) looks for.
+    fn segment_len(&self) -> Option<u64> {
+        None
+    }
+
     /// What `/proc/[pid]/maps` shows as its name, for objects that are no files.
     fn label(&self) -> Option<String> {
         None
@@ -119,5 +130,40 @@ impl MappingSet {
     /// What tells this file from others while it is mapped.
     pub(crate) fn identity(&self) -> usize {
         std::ptr::from_ref(self).addr()
+    }
+}
+
+/// A mapping's hold on the object it shows.
+pub(crate) struct Attached(Arc<dyn Mappable>);
+
+impl Attached {
+    pub(crate) fn new(object: Arc<dyn Mappable>) -> Self {
+        object.attach();
+        Self(object)
+    }
+
+    /// The object, without counting as a mapping of it.
+    pub(crate) fn object(&self) -> &Arc<dyn Mappable> {
+        &self.0
+    }
+}
+
+impl Clone for Attached {
+    fn clone(&self) -> Self {
+        Self::new(self.0.clone())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.detach();
+    }
+}
+
+impl std::ops::Deref for Attached {
+    type Target = dyn Mappable;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
     }
 }

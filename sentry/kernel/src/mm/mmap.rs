@@ -10,6 +10,7 @@ use platform::Protection;
 use super::batch::Batch;
 use super::layout::MIN_ADDR;
 use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
+use super::mappable::Attached;
 use super::memory_file::SMALL;
 use super::pma::{PageSource, Pages, Pma};
 use super::vma::{Vma, VmaObject};
@@ -94,12 +95,16 @@ impl MmapArgs {
         }
         flags.set(VmaFlags::MAY_WRITE, self.may_write || !self.flags.contains(MmapFlags::SHARED));
         let object = match &self.mappable {
-            Some((mappable, offset)) => {
-                Some(VmaObject { mappable: mappable.clone(), offset: *offset, file: self.file.clone() })
-            }
-            None if self.flags.contains(MmapFlags::SHARED) => {
-                Some(VmaObject { mappable: SharedAnon::new(memory, len), offset: 0, file: None })
-            }
+            Some((mappable, offset)) => Some(VmaObject {
+                mappable: Attached::new(mappable.clone()),
+                offset: *offset,
+                file: self.file.clone(),
+            }),
+            None if self.flags.contains(MmapFlags::SHARED) => Some(VmaObject {
+                mappable: Attached::new(SharedAnon::new(memory, len)),
+                offset: 0,
+                file: None,
+            }),
             None => None,
         };
         Vma { prot: self.prot, flags, object, name: self.name, anon_name: None }

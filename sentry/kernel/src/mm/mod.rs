@@ -34,6 +34,7 @@ mod pma;
 mod protect;
 mod query;
 mod remap;
+mod segments;
 mod shared_anon;
 mod stack;
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl MemoryManager {
             }
             MmapArgs {
                 prot: vma.prot,
-                mappable: Some((object.mappable.clone(), offset)),
+                mappable: Some((object.mappable.object().clone(), offset)),
                 file: object.file.clone(),
                 may_write: vma.flags.contains(VmaFlags::MAY_WRITE),
                 ..MmapArgs::anonymous(addr, len, MmapFlags::SHARED | MmapFlags::FIXED)

@@ -6,7 +6,7 @@ use bitflags::bitflags;
 use platform::Protection;
 use segment::Segment;
 
-use super::Mappable;
+use super::mappable::Attached;
 use crate::vfs::File;
 
 bitflags! {
@@ -49,7 +49,7 @@ bitflags! {
 /// The object behind a mapping.
 #[derive(Clone)]
 pub(crate) struct VmaObject {
-    pub(crate) mappable: Arc<dyn Mappable>,
+    pub(crate) mappable: Attached,
     /// Byte offset of the mapping's start.
     pub(crate) offset: u64,
     /// The open file, where there is one.

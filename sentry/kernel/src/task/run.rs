@@ -12,7 +12,6 @@ use waiter::Events;
 use super::cpu_time::Activity;
 use super::{CurrentTask, ExitStatus, Work};
 use crate::signal::TrapInfo;
-use abi::UserAddr;
 
 /// Stack of a sentry thread. Calls do not recurse on guest input, and large buffers live on the heap.
 const THREAD_STACK: usize = 256 << 10;
@@ -142,7 +141,7 @@ impl CurrentTask {
             self.force_signal(SigInfo::from_fault(Signal::SEGV, abi::signal::SI_KERNEL, 0));
             return;
         }
-        if let Err(info) = self.mm().handle_fault(UserAddr(fault.addr), fault.write, fault.execute) {
+        if let Err(info) = self.mm().resolve(&fault) {
             self.force_signal(info);
         }
     }

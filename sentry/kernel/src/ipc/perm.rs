@@ -1,0 +1,235 @@
+//! What all System V objects share: keys, identifiers, owners and permissions (Linux's `ipc/util.c`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use abi::ipc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IpcPerm};
+use abi::{Errno, Result};
+
+use crate::task::{Capability, Credentials};
+
+/// Identifiers are `sequence * INDICES + index`, so that stale ones are noticed.
+const INDICES: i32 = 32768;
+
+/// Owner and mode of an object.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "Linux's names; man 2 shmctl")]
+pub struct Perm {
+    pub key: i32,
+    pub uid: u32,
+    pub gid: u32,
+    pub cuid: u32,
+    pub cgid: u32,
+    pub mode: u32,
+    pub seq: u16,
+}
+
+/// What a call wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Look at it.
+    Read,
+    /// Change its content.
+    Write,
+    /// Both.
+    ReadWrite,
+    /// The permission bits of a `*get` call.
+    Bits(u32),
+}
+
+impl Perm {
+    /// For an object made by a task with `creds`.
+    #[must_use]
+    pub fn new(key: i32, creds: &Credentials, mode: u32) -> Self {
+        let (uid, gid) = (creds.euid, creds.egid);
+        Self { key, uid, gid, cuid: uid, cgid: gid, mode: mode & 0o777, seq: 0 }
+    }
+
+    /// Whether a task with `creds` may have this access.
+    ///
+    /// # Errors
+    /// `EACCES`.
+    pub fn check(&self, creds: &Credentials, access: Access) -> Result<()> {
+        let wanted = match access {
+            Access::Read => 4,
+            Access::Write => 2,
+            Access::ReadWrite => 6,
+            Access::Bits(mode) => (mode | mode >> 3 | mode >> 6) & 7,
+        };
+        let granted = if creds.euid == self.uid || creds.euid == self.cuid {
+            self.mode >> 6
+        } else if in_group(creds, self.gid) || in_group(creds, self.cgid) {
+            self.mode >> 3
+        } else {
+            self.mode
+        };
+        if wanted & !granted & 7 == 0 || creds.has(Capability::IpcOwner) {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
+    }
+
+    /// Whether a task with `creds` may change or remove it.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn check_owner(&self, creds: &Credentials) -> Result<()> {
+        let is_owner = creds.euid == self.uid || creds.euid == self.cuid;
+        if is_owner || creds.has(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// As the guest sees it, with the identities of its user name space.
+    #[must_use]
+    pub fn show(&self, creds: &Credentials) -> IpcPerm {
+        let ns = &creds.user_ns;
+        IpcPerm {
+            key: self.key,
+            uid: ns.from_kernel_uid(self.uid),
+            gid: ns.from_kernel_gid(self.gid),
+            cuid: ns.from_kernel_uid(self.cuid),
+            cgid: ns.from_kernel_gid(self.cgid),
+            mode: self.mode,
+            seq: self.seq,
+            ..IpcPerm::default()
+        }
+    }
+
+    /// `IPC_SET`: the owner and the permission bits.
+    ///
+    /// # Errors
+    /// `EINVAL` for identities without meaning in the caller's user name space.
+    pub fn set(&mut self, creds: &Credentials, new: &IpcPerm) -> Result<()> {
+        let uid = creds.user_ns.to_kernel_uid(new.uid).ok_or(Errno::EINVAL)?;
+        let gid = creds.user_ns.to_kernel_gid(new.gid).ok_or(Errno::EINVAL)?;
+        (self.uid, self.gid) = (uid, gid);
+        self.mode = (self.mode & !0o777) | (new.mode & 0o777);
+        Ok(())
+    }
+}
+
+fn in_group(creds: &Credentials, gid: u32) -> bool {
+    creds.egid == gid || creds.groups.contains(&gid)
+}
+
+/// Something with owner and key.
+pub trait IpcObject {
+    /// Owner and mode as of now.
+    fn perm(&self) -> Perm;
+
+    /// Changes owner and mode.
+    fn set_perm(&self, perm: Perm);
+}
+
+/// The objects of one kind, by identifier and by key.
+#[derive(Debug)]
+pub struct IpcIds<T> {
+    objects: BTreeMap<i32, (i32, Arc<T>)>,
+    next_seq: u16,
+    limit: usize,
+}
+
+impl<T: IpcObject> IpcIds<T> {
+    /// An empty set for at most `limit` objects.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { objects: BTreeMap::new(), next_seq: 0, limit }
+    }
+
+    /// Number of objects.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// The highest index in use, -1 where there is none.
+    #[must_use]
+    pub fn highest_index(&self) -> i32 {
+        self.objects.last_key_value().map_or(-1, |(index, _)| *index)
+    }
+
+    /// The object with this identifier.
+    ///
+    /// # Errors
+    /// `EINVAL` where there is none; `EIDRM` where there was one.
+    pub fn get(&self, id: i32) -> Result<Arc<T>> {
+        if id < 0 {
+            return Err(Errno::EINVAL);
+        }
+        match self.objects.get(&(id % INDICES)) {
+            Some((found, object)) if *found == id => Ok(object.clone()),
+            Some(_) => Err(Errno::EIDRM),
+            None => Err(Errno::EINVAL),
+        }
+    }
+
+    /// The object at an index, with its identifier (`SHM_STAT` and its kin).
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn at_index(&self, index: i32) -> Result<(i32, Arc<T>)> {
+        self.objects.get(&index).cloned().ok_or(Errno::EINVAL)
+    }
+
+    /// All objects with their identifiers.
+    pub fn iter(&self) -> impl Iterator<Item = (i32, &Arc<T>)> {
+        self.objects.values().map(|(id, object)| (*id, object))
+    }
+
+    /// The `*get` call: finds the object with `key`, or makes it. `fits` checks what is there already.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EEXIST`, `EACCES`, `ENOSPC`; what `fits` and `make` say.
+    pub fn find_or_make(
+        &mut self,
+        key: i32,
+        flags: u32,
+        creds: &Credentials,
+        fits: impl FnOnce(&T) -> Result<()>,
+        make: impl FnOnce() -> Result<Arc<T>>,
+    ) -> Result<i32> {
+        let found =
+            if key == IPC_PRIVATE { None } else { self.iter().find(|(_, object)| object.perm().key == key) };
+        if let Some((id, object)) = found {
+            if flags & (IPC_CREAT | IPC_EXCL) == IPC_CREAT | IPC_EXCL {
+                return Err(Errno::EEXIST);
+            }
+            fits(object)?;
+            object.perm().check(creds, Access::Bits(flags))?;
+            return Ok(id);
+        }
+        if key != IPC_PRIVATE && flags & IPC_CREAT == 0 {
+            return Err(Errno::ENOENT);
+        }
+        if self.objects.len() >= self.limit {
+            return Err(Errno::ENOSPC);
+        }
+        let object = make()?;
+        Ok(self.insert(object))
+    }
+
+    fn insert(&mut self, object: Arc<T>) -> i32 {
+        let index = (0..INDICES).find(|index| !self.objects.contains_key(index)).unwrap_or(0);
+        let seq = self.next_seq;
+        self.next_seq = (seq + 1) % (i32::MAX / INDICES) as u16;
+        let id = i32::from(seq) * INDICES + index;
+        object.set_perm(Perm { seq, ..object.perm() });
+        self.objects.insert(index, (id, object));
+        id
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, id: i32) -> Option<Arc<T>> {
+        let index = id % INDICES;
+        if self.objects.get(&index).is_some_and(|(found, _)| *found == id) {
+            return self.objects.remove(&index).map(|(_, object)| object);
+        }
+        None
+    }
+}

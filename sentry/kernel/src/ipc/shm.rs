@@ -1,0 +1,302 @@
+//! System V shared memory (`man 2 shmget`, `man 2 shmat`, `man 2 shmctl`).
+//!
+//! Locks: a set's `ids` comes before a segment's `state`; both are leaves otherwise, so mappings may come and go with
+//! locks of an address space held.
+
+use std::sync::{Arc, Weak};
+
+use abi::ipc::{IPC_PRIVATE, IpcPerm, SHM_DEST, SHM_LOCKED, ShmLimits, ShmUse, ShmidDs};
+use abi::{Errno, PAGE_SIZE, Result, page_ceil};
+use parking_lot::Mutex;
+
+use super::{Access, IpcIds, IpcObject, Perm};
+use crate::mm::{Backing, Mappable, MappingSet, MemoryFile, SharedAnon};
+use crate::task::Credentials;
+use crate::time::Timekeeper;
+
+/// `kernel.shmmni`.
+const MAX_SEGMENTS: usize = 4096;
+/// `kernel.shmmax` and `kernel.shmall`: no limit, as Linux ships it.
+const MAX_BYTES: u64 = u64::MAX - (1 << 24);
+
+/// A segment.
+#[derive(Debug)]
+pub struct ShmSegment {
+    set: Weak<ShmSet>,
+    pages: Arc<SharedAnon>,
+    size: u64,
+    creator_pid: i32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    perm: Perm,
+    id: i32,
+    mappings: u64,
+    attached_at: i64,
+    detached_at: i64,
+    changed_at: i64,
+    last_pid: i32,
+    /// To be removed with the last detach.
+    is_doomed: bool,
+    is_locked: bool,
+}
+
+/// The segments of an IPC name space.
+#[derive(Debug)]
+pub struct ShmSet {
+    this: Weak<Self>,
+    memory: Arc<MemoryFile>,
+    timekeeper: Arc<Timekeeper>,
+    ids: Mutex<IpcIds<ShmSegment>>,
+}
+
+impl ShmSet {
+    /// No segments.
+    #[must_use]
+    pub fn new(memory: &Arc<MemoryFile>, timekeeper: &Arc<Timekeeper>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            memory: memory.clone(),
+            timekeeper: timekeeper.clone(),
+            ids: Mutex::new(IpcIds::new(MAX_SEGMENTS)),
+        })
+    }
+
+    fn now(&self) -> i64 {
+        self.timekeeper.now().tv_sec
+    }
+
+    /// shmget(2).
+    ///
+    /// # Errors
+    /// As shmget(2).
+    pub fn find_or_make(
+        &self,
+        key: i32,
+        size: u64,
+        flags: u32,
+        creds: &Credentials,
+        pid: i32,
+    ) -> Result<i32> {
+        let fits = |segment: &ShmSegment| if size > segment.size { Err(Errno::EINVAL) } else { Ok(()) };
+        let mut ids = self.ids.lock();
+        let id = ids.find_or_make(key, flags, creds, fits, || self.make(key, size, flags, creds, pid))?;
+        ids.get(id)?.state.lock().id = id;
+        Ok(id)
+    }
+
+    fn make(
+        &self,
+        key: i32,
+        size: u64,
+        flags: u32,
+        creds: &Credentials,
+        pid: i32,
+    ) -> Result<Arc<ShmSegment>> {
+        let len = page_ceil(size).filter(|&len| len > 0 && size <= MAX_BYTES).ok_or(Errno::EINVAL)?;
+        if len > self.memory.limit() && flags & abi::ipc::SHM_NORESERVE == 0 {
+            return Err(Errno::ENOMEM);
+        }
+        let state = State {
+            perm: Perm::new(key, creds, flags),
+            id: 0,
+            mappings: 0,
+            attached_at: 0,
+            detached_at: 0,
+            changed_at: self.now(),
+            last_pid: 0,
+            is_doomed: false,
+            is_locked: false,
+        };
+        Ok(Arc::new(ShmSegment {
+            set: self.this.clone(),
+            pages: SharedAnon::new(&self.memory, len),
+            size,
+            creator_pid: pid,
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// The segment with this identifier.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EIDRM`.
+    pub fn get(&self, id: i32) -> Result<Arc<ShmSegment>> {
+        self.ids.lock().get(id)
+    }
+
+    /// The segment at an index, with its identifier.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn at_index(&self, index: i32) -> Result<(i32, Arc<ShmSegment>)> {
+        self.ids.lock().at_index(index)
+    }
+
+    /// All segments with their identifiers, for `/proc/sysvipc/shm`.
+    #[must_use]
+    pub fn all(&self) -> Vec<(i32, Arc<ShmSegment>)> {
+        self.ids.lock().iter().map(|(id, segment)| (id, segment.clone())).collect()
+    }
+
+    /// `IPC_RMID`: at once, or with the last detach.
+    pub fn remove(&self, id: i32) {
+        let mut ids = self.ids.lock();
+        let Ok(segment) = ids.get(id) else { return };
+        let mut state = segment.state.lock();
+        state.is_doomed = true;
+        state.perm.key = IPC_PRIVATE;
+        let removed = if state.mappings == 0 { ids.remove(id) } else { None };
+        drop(state);
+        drop(ids);
+        drop(removed);
+    }
+
+    /// `IPC_INFO`: limits, and the highest index in use.
+    #[must_use]
+    pub fn limits(&self) -> (ShmLimits, i32) {
+        let limits = ShmLimits {
+            shmmax: MAX_BYTES,
+            shmmin: 1,
+            shmmni: MAX_SEGMENTS as u64,
+            shmseg: MAX_SEGMENTS as u64,
+            shmall: MAX_BYTES,
+            ..ShmLimits::default()
+        };
+        (limits, self.ids.lock().highest_index().max(0))
+    }
+
+    /// `SHM_INFO`: use, and the highest index in use.
+    #[must_use]
+    pub fn usage(&self) -> (ShmUse, i32) {
+        let ids = self.ids.lock();
+        let mut usage = ShmUse { used_ids: ids.len() as i32, ..ShmUse::default() };
+        for (_, segment) in ids.iter() {
+            usage.shm_tot += segment.pages.len() / PAGE_SIZE;
+            usage.shm_rss += segment.pages.resident() / PAGE_SIZE;
+        }
+        (usage, ids.highest_index().max(0))
+    }
+}
+
+impl IpcObject for ShmSegment {
+    fn perm(&self) -> Perm {
+        self.state.lock().perm
+    }
+
+    fn set_perm(&self, perm: Perm) {
+        self.state.lock().perm = perm;
+    }
+}
+
+impl ShmSegment {
+    /// Bytes, in whole pages.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.pages.len()
+    }
+
+    /// Whether it has no bytes: never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// What `IPC_STAT` tells.
+    ///
+    /// # Errors
+    /// `EACCES` unless `creds` may read it, or `anyone` may ask.
+    pub fn stat(&self, creds: &Credentials, anyone: bool) -> Result<ShmidDs> {
+        let state = self.state.lock();
+        if !anyone {
+            state.perm.check(creds, Access::Read)?;
+        }
+        let mut perm: IpcPerm = state.perm.show(creds);
+        for (flag, bit) in [(state.is_doomed, SHM_DEST), (state.is_locked, SHM_LOCKED)] {
+            perm.mode |= if flag { bit } else { 0 };
+        }
+        Ok(ShmidDs {
+            shm_perm: perm,
+            shm_segsz: self.size,
+            shm_atime: state.attached_at,
+            shm_dtime: state.detached_at,
+            shm_ctime: state.changed_at,
+            shm_cpid: self.creator_pid,
+            shm_lpid: state.last_pid,
+            shm_nattch: state.mappings,
+            ..ShmidDs::default()
+        })
+    }
+
+    /// `IPC_SET`.
+    ///
+    /// # Errors
+    /// `EPERM`, `EINVAL`.
+    pub fn set(&self, creds: &Credentials, new: &IpcPerm) -> Result<()> {
+        let mut state = self.state.lock();
+        state.perm.check_owner(creds)?;
+        state.perm.set(creds, new)?;
+        state.changed_at = self.set.upgrade().map_or(0, |set| set.now());
+        Ok(())
+    }
+
+    /// `SHM_LOCK` and `SHM_UNLOCK`.
+    pub fn set_locked(&self, is_locked: bool) {
+        self.state.lock().is_locked = is_locked;
+    }
+
+    /// Notes who attached or detached it last.
+    pub fn touch(&self, pid: i32) {
+        self.state.lock().last_pid = pid;
+    }
+
+    /// Bytes in memory.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        self.pages.resident()
+    }
+}
+
+impl Mappable for ShmSegment {
+    fn backing(&self, offset: u64, len: u64, write: bool) -> Result<Backing> {
+        self.pages.backing(offset, len, write)
+    }
+
+    fn mappings(&self) -> &MappingSet {
+        self.pages.mappings()
+    }
+
+    fn punch(&self, offset: u64, end: u64) -> Result<()> {
+        self.pages.punch(offset, end)
+    }
+
+    fn attach(&self) {
+        let now = self.set.upgrade().map_or(0, |set| set.now());
+        let mut state = self.state.lock();
+        state.mappings += 1;
+        state.attached_at = now;
+    }
+
+    fn detach(&self) {
+        let Some(set) = self.set.upgrade() else { return };
+        let now = set.now();
+        let mut ids = set.ids.lock();
+        let mut state = self.state.lock();
+        state.mappings = state.mappings.saturating_sub(1);
+        state.detached_at = now;
+        let removed = if state.mappings == 0 && state.is_doomed { ids.remove(state.id) } else { None };
+        drop(state);
+        drop(ids);
+        drop(removed);
+    }
+
+    fn segment_len(&self) -> Option<u64> {
+        Some(self.pages.len())
+    }
+
+    fn label(&self) -> Option<String> {
+        Some(format!("/SYSV{:08x} (deleted)", self.state.lock().perm.key))
+    }
+}

@@ -1,0 +1,119 @@
+//! System V shared memory: shmget(2), shmat(2), shmdt(2), shmctl(2).
+
+use abi::ipc::{
+    IPC_64, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, SHM_EXEC, SHM_HUGETLB, SHM_INFO, SHM_LOCK, SHM_RDONLY,
+    SHM_REMAP, SHM_RND, SHM_STAT, SHM_STAT_ANY, SHM_UNLOCK, ShmidDs,
+};
+use abi::{Errno, UserAddr};
+use platform::Protection;
+
+use crate::ipc::{Access, IpcNamespace, IpcObject};
+use crate::mm::{MmapArgs, MmapFlags};
+use crate::syscalls::table::Args;
+use crate::task::Capability;
+use crate::{CurrentTask, SysResult, Task};
+
+fn pid(task: &Task) -> i32 {
+    task.thread_group().tgid()
+}
+
+/// shmget(2).
+pub(super) fn shmget(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [key, size, flags, ..] = args.0;
+    let flags = flags as u32;
+    if flags & SHM_HUGETLB != 0 {
+        return Err(Errno::ENOMEM.into());
+    }
+    let set = &IpcNamespace::of(task).shm;
+    Ok(set.find_or_make(key as i32, size, flags, &task.creds(), pid(task))? as u64)
+}
+
+/// shmat(2).
+pub(super) fn shmat(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [id, addr, flags, ..] = args.0;
+    let flags = flags as u32;
+    let mut addr = UserAddr(addr);
+    if !addr.is_page_aligned() {
+        if flags & SHM_RND == 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        addr = addr.page_floor();
+    }
+    if addr.is_null() && flags & SHM_REMAP != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let segment = IpcNamespace::of(task).shm.get(id as i32)?;
+    let write = flags & SHM_RDONLY == 0;
+    let execute = flags & SHM_EXEC != 0;
+    let access = Access::Bits(0o444 | if write { 0o222 } else { 0 } | if execute { 0o111 } else { 0 });
+    segment.perm().check(&task.creds(), access)?;
+    let place = match (addr.is_null(), flags & SHM_REMAP != 0) {
+        (true, _) => MmapFlags::empty(),
+        (false, true) => MmapFlags::FIXED,
+        (false, false) => MmapFlags::FIXED_NOREPLACE,
+    };
+    let attached = task.mm().mmap(MmapArgs {
+        prot: Protection { read: true, write, execute },
+        may_write: write,
+        mappable: Some((segment.clone(), 0)),
+        ..MmapArgs::anonymous(addr, segment.len(), place | MmapFlags::SHARED)
+    });
+    let attached = attached.map_err(|error| if error == Errno::EEXIST { Errno::EINVAL } else { error })?;
+    segment.touch(pid(task));
+    Ok(attached.0)
+}
+
+/// shmdt(2).
+pub(super) fn shmdt(task: &mut CurrentTask, args: Args) -> SysResult {
+    task.mm().detach_segment(UserAddr(args.0[0]))?;
+    Ok(0)
+}
+
+/// shmctl(2).
+pub(super) fn shmctl(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [id, command, buffer, ..] = args.0;
+    let (id, command, buffer) = (id as i32, command as i32 & !IPC_64, UserAddr(buffer));
+    let set = &IpcNamespace::of(task).shm;
+    let (mm, creds) = (task.mm(), task.creds());
+    if id < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    match command {
+        IPC_INFO => {
+            let (limits, highest) = set.limits();
+            mm.write_object(buffer, &limits)?;
+            return Ok(highest as u64);
+        }
+        SHM_INFO => {
+            let (usage, highest) = set.usage();
+            mm.write_object(buffer, &usage)?;
+            return Ok(highest as u64);
+        }
+        IPC_STAT => mm.write_object(buffer, &set.get(id)?.stat(&creds, false)?)?,
+        SHM_STAT | SHM_STAT_ANY => {
+            let (id, segment) = set.at_index(id)?;
+            mm.write_object(buffer, &segment.stat(&creds, command == SHM_STAT_ANY)?)?;
+            return Ok(id as u64);
+        }
+        IPC_SET => {
+            let new: ShmidDs = mm.read_object(buffer)?;
+            set.get(id)?.set(&creds, &new.shm_perm)?;
+        }
+        IPC_RMID => {
+            set.get(id)?.perm().check_owner(&creds)?;
+            set.remove(id);
+        }
+        SHM_LOCK | SHM_UNLOCK => {
+            let segment = set.get(id)?;
+            if !creds.has(Capability::IpcLock) {
+                segment.perm().check_owner(&creds)?;
+                if command == SHM_LOCK && task.limit(abi::resource::Resource::Memlock) == 0 {
+                    return Err(Errno::EPERM.into());
+                }
+            }
+            segment.set_locked(command == SHM_LOCK);
+        }
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}
