@@ -21,6 +21,7 @@ pub mod prctl;
 pub mod regs_x86_64;
 pub mod resource;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod termios;

@@ -1,3 +1,9 @@
 //! Capabilities' arithmetic, guest seccomp filters, yama.
 
 mod access;
+mod bpf;
+mod seccomp;
+mod seccomp_notify;
+
+pub(crate) use seccomp::Seccomp;
+pub(crate) use seccomp_notify::ListenerFile;

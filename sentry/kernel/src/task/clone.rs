@@ -197,7 +197,7 @@ impl CurrentTask {
         let kernel = self.kernel().clone();
         let new = NewTask { kernel, group, pid, mm, creds, fds, fs, namespaces, signals, details, charge };
         let child = Task::new(new);
-        child.inherit_call_filter(self);
+        child.seccomp.copy_from(&self.seccomp);
         if !is_thread {
             child.thread_group().set_leader(&child);
         }

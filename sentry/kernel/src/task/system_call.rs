@@ -13,12 +13,30 @@ impl CurrentTask {
         let args = Args(self.regs.syscall_args());
         let row = table::row(number);
         self.note_call(row.map_or("an unknown call", |row| row.name));
-        if self.has_call_filter() {
-            self.filtered_call();
+        let is_traced = self.traces_calls();
+        if is_traced || self.seccomp_mode() != 0 {
+            self.do_checked_call(is_traced);
             return;
         }
         let result = self.call(number, row, args);
         self.return_from_call(result);
+    }
+
+    /// As [`Self::do_system_call`], with stops for a tracer and the guest's own filters.
+    fn do_checked_call(&mut self, is_traced: bool) {
+        // What a tracer sees at entry, and what a skipped call returns unless somebody says otherwise.
+        self.regs.rax = Errno::ENOSYS.to_return();
+        let is_wanted = !is_traced || self.trace_call_entry();
+        if is_wanted && self.check_call_filters() {
+            // A tracer may have changed the call.
+            let number = self.regs.orig_rax;
+            let args = Args(self.regs.syscall_args());
+            let result = self.call(number, table::row(number), args);
+            self.return_from_call(result);
+        }
+        if is_traced {
+            self.trace_call_exit();
+        }
     }
 
     /// Runs the handler of a call, with strace's lines around it.

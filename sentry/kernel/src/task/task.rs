@@ -12,6 +12,7 @@ use super::{
 };
 use crate::Kernel;
 use crate::mm::MemoryManager;
+use crate::security::Seccomp;
 use crate::signal::{AccountCharge, TaskSignals};
 use crate::vfs::{FdTable, FsContext};
 
@@ -36,6 +37,7 @@ pub struct Task {
     /// Under the thread group's signal lock.
     pub(crate) signals: Mutex<TaskSignals>,
     pub(crate) details: Mutex<TaskDetails>,
+    pub(crate) seccomp: Seccomp,
     exit: Mutex<Option<ExitStatus>>,
     /// It runs no guest code any more.
     has_exited: AtomicBool,
@@ -76,6 +78,7 @@ impl Task {
             clock: CpuClock::new(),
             signals: Mutex::new(new.signals),
             details: Mutex::new(new.details),
+            seccomp: Seccomp::default(),
             exit: Mutex::new(None),
             has_exited: AtomicBool::new(false),
             is_traced: AtomicBool::new(false),

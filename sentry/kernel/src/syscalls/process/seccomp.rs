@@ -1,17 +1,102 @@
 //! `man 2 seccomp`.
 
-use abi::Errno;
+use abi::seccomp::{
+    BPF_MAXINSNS, FilterFlags, Notif, NotifResp, NotifSizes, SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT,
+    SeccompData, SockFilter, SockFprog, op, ret,
+};
+use abi::{Errno, OpenFlags, Result, UserAddr};
+use zerocopy::FromBytes;
 
+use crate::security::ListenerFile;
 use crate::syscalls::table::Args;
+use crate::task::Capability;
+use crate::vfs::AnonKind;
 use crate::{CurrentTask, SysResult};
+
+const ACTIONS: [u32; 8] = [
+    ret::KILL_PROCESS,
+    ret::KILL_THREAD,
+    ret::TRAP,
+    ret::ERRNO,
+    ret::USER_NOTIF,
+    ret::TRACE,
+    ret::LOG,
+    ret::ALLOW,
+];
+
+fn read_program(task: &CurrentTask, addr: u64) -> Result<Vec<SockFilter>> {
+    let program: SockFprog = task.mm().read_object(UserAddr(addr))?;
+    let len = usize::from(program.len);
+    if len == 0 || len > BPF_MAXINSNS {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = vec![0; len * size_of::<SockFilter>()];
+    task.mm().read(UserAddr(program.filter), &mut bytes)?;
+    let instructions = bytes.chunks_exact(size_of::<SockFilter>());
+    instructions.map(|one| SockFilter::read_from_bytes(one).map_err(|_| Errno::EINVAL)).collect()
+}
+
+fn install(task: &CurrentTask, flags: FilterFlags, program: u64) -> SysResult {
+    let wants_listener = flags.contains(FilterFlags::NEW_LISTENER);
+    if flags.contains(FilterFlags::TSYNC) && wants_listener && !flags.contains(FilterFlags::TSYNC_ESRCH) {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags.contains(FilterFlags::WAIT_KILLABLE_RECV) && !wants_listener {
+        return Err(Errno::EINVAL.into());
+    }
+    let program = read_program(task, program)?;
+    if !task.details.lock().no_new_privs && !task.creds().has(Capability::SysAdmin) {
+        return Err(Errno::EACCES.into());
+    }
+    if !wants_listener {
+        return Ok(task.install_filter(program, flags, None)? as u64);
+    }
+    let (listener, ops) = ListenerFile::new();
+    let flags_of_file = OpenFlags::RDWR | OpenFlags::CLOEXEC;
+    let file =
+        task.kernel().vfs.anon_file(AnonKind::Named("seccomp notify"), ops, flags_of_file, &task.creds());
+    let fd = task.install_fd(file, true)?;
+    match task.install_filter(program, flags, Some(listener)) {
+        Ok(0) => Ok(fd as u64),
+        other => {
+            // Just installed: another thread may have closed it already.
+            let _ = task.fd_table().close(task, fd);
+            Ok(other? as u64)
+        }
+    }
+}
 
 /// `PR_SET_SECCOMP`.
 pub(super) fn set_by_prctl(task: &CurrentTask, mode: u64, filter: u64) -> SysResult {
-    let _ = (task, mode, filter);
-    Err(Errno::EINVAL.into())
+    match mode {
+        SECCOMP_MODE_STRICT => Ok(task.enter_strict_seccomp().map(|()| 0)?),
+        SECCOMP_MODE_FILTER => install(task, FilterFlags::empty(), filter),
+        _ => Err(Errno::EINVAL.into()),
+    }
 }
 
 pub(super) fn seccomp(task: &mut CurrentTask, args: Args) -> SysResult {
-    let _ = (task, args);
-    Err(Errno::EINVAL.into())
+    let [operation, flags, addr, ..] = args.0;
+    let flags = flags as u32;
+    match operation as u32 {
+        op::SET_MODE_STRICT if flags == 0 && addr == 0 => Ok(task.enter_strict_seccomp().map(|()| 0)?),
+        op::SET_MODE_FILTER => {
+            let flags = FilterFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+            install(task, flags, addr)
+        }
+        op::GET_ACTION_AVAIL if flags == 0 => {
+            let action: u32 = task.mm().read_object(UserAddr(addr))?;
+            if ACTIONS.contains(&action) { Ok(0) } else { Err(Errno::EOPNOTSUPP.into()) }
+        }
+        op::GET_NOTIF_SIZES if flags == 0 => {
+            let sizes = NotifSizes {
+                notif: size_of::<Notif>() as u16,
+                notif_resp: size_of::<NotifResp>() as u16,
+                data: size_of::<SeccompData>() as u16,
+            };
+            task.mm().write_object(UserAddr(addr), &sizes)?;
+            Ok(0)
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
 }

@@ -50,9 +50,7 @@ fn selection(task: &CurrentTask, kind: u32, id: i32) -> Result<WaitFor> {
         P_ALL => Ok(WaitFor::Any),
         P_PID if id > 0 => Ok(by_pid(task, id)),
         P_PGID if id >= 0 => Ok(by_group(task, id)),
-        P_PIDFD if id >= 0 => {
-            task.with_pidfd(id, |pidfd| Ok(WaitFor::Pid(pidfd.pid().clone())))
-        }
+        P_PIDFD if id >= 0 => task.with_pidfd(id, |pidfd| Ok(WaitFor::Pid(pidfd.pid().clone()))),
         _ => Err(Errno::EINVAL),
     }
 }

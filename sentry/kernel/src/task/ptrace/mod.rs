@@ -42,10 +42,6 @@ impl CurrentTask {
         let _ = child;
     }
 
-    pub(crate) fn seccomp_mode(&self) -> u64 {
-        0
-    }
-
     pub(super) fn traces(&self, task: &Task) -> bool {
         let _ = task;
         false
@@ -62,18 +58,23 @@ impl CurrentTask {
         None
     }
 
-    pub(super) fn has_call_filter(&self) -> bool {
+    pub(super) fn traces_calls(&self) -> bool {
         false
     }
 
-    pub(super) fn filtered_call(&mut self) {}
+    pub(super) fn trace_call_entry(&mut self) -> bool {
+        true
+    }
+
+    pub(super) fn trace_call_exit(&mut self) {}
+
+    pub(crate) fn trace_seccomp(&mut self, value: u32) -> bool {
+        let _ = value;
+        false
+    }
 }
 
 impl Task {
-    pub(super) fn inherit_call_filter(&self, parent: &Task) {
-        let _ = parent;
-    }
-
     pub(super) fn tracer_may_privilege(&self) -> bool {
         false
     }

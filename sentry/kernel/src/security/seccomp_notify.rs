@@ -1,0 +1,231 @@
+//! Calls that a supervisor answers: `SECCOMP_RET_USER_NOTIF` and its listener (`man 2 seccomp_unotify`).
+//!
+//! Lock: a listener's requests; under it only wake-ups happen.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use abi::resource::Resource;
+use abi::seccomp::{
+    ADDFD_FLAG_SEND, ADDFD_FLAG_SETFD, IOCTL_NOTIF_ADDFD, IOCTL_NOTIF_ID_VALID, IOCTL_NOTIF_RECV,
+    IOCTL_NOTIF_SEND, Notif, NotifAddfd, NotifResp, SeccompData, USER_NOTIF_FLAG_CONTINUE,
+};
+use abi::{Errno, OpenFlags, Result, UserAddr};
+use parking_lot::Mutex;
+use waiter::{Events, WaitQueue};
+
+use crate::error::SysError;
+use crate::vfs::{File, FileOps};
+use crate::{CurrentTask, Task};
+
+/// What a supervisor decided.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Return(u64),
+    Continue,
+}
+
+#[derive(Debug)]
+struct Request {
+    id: u64,
+    task: Arc<Task>,
+    data: SeccompData,
+    was_received: bool,
+    answer: Option<Answer>,
+}
+
+#[derive(Debug, Default)]
+struct Requests {
+    next_id: u64,
+    list: VecDeque<Request>,
+    is_closed: bool,
+}
+
+/// The calls that wait for a supervisor.
+#[derive(Debug, Default)]
+pub(crate) struct Listener {
+    requests: Mutex<Requests>,
+    queue: WaitQueue,
+}
+
+impl Listener {
+    fn close(&self) {
+        let mut requests = self.requests.lock();
+        requests.is_closed = true;
+        for request in &requests.list {
+            request.task.wake().parker().unpark();
+        }
+    }
+
+    fn receive(&self, task: &Task) -> Result<Notif> {
+        let mut requests = self.requests.lock();
+        let request = requests.list.iter_mut().find(|request| !request.was_received).ok_or(Errno::EAGAIN)?;
+        request.was_received = true;
+        let pid = request.task.tid_in(&task.pid_ns()).unsigned_abs();
+        Ok(Notif { id: request.id, pid, flags: 0, data: request.data })
+    }
+
+    fn answer(&self, id: u64, answer: Answer) -> Result<()> {
+        let mut requests = self.requests.lock();
+        let request = requests.list.iter_mut().find(|request| request.id == id && request.was_received);
+        let request = request.ok_or(Errno::ENOENT)?;
+        if request.answer.is_some() {
+            return Err(Errno::EINPROGRESS);
+        }
+        request.answer = Some(answer);
+        request.task.wake().parker().unpark();
+        Ok(())
+    }
+
+    fn asker(&self, id: u64) -> Result<Arc<Task>> {
+        let requests = self.requests.lock();
+        let request = requests.list.iter().find(|request| request.id == id && request.was_received);
+        request.map(|request| request.task.clone()).ok_or(Errno::ENOENT)
+    }
+}
+
+impl CurrentTask {
+    /// Waits for the supervisor's answer; says whether the call is to be carried out after all.
+    pub(super) fn ask_listener(&mut self, listener: &Arc<Listener>, data: SeccompData) -> bool {
+        let id = {
+            let mut requests = listener.requests.lock();
+            if requests.is_closed {
+                self.regs.rax = Errno::ENOSYS.to_return();
+                return false;
+            }
+            requests.next_id += 1;
+            let id = requests.next_id;
+            let task = self.task().clone();
+            requests.list.push_back(Request { id, task, data, was_received: false, answer: None });
+            id
+        };
+        listener.queue.notify(Events::READABLE);
+        let answer = self.block_until(None, &mut || {
+            let requests = listener.requests.lock();
+            let request = requests.list.iter().find(|request| request.id == id);
+            match request.and_then(|request| request.answer) {
+                Some(answer) => Ok(answer),
+                None if requests.is_closed => Err(Errno::ENOSYS),
+                None => Err(Errno::EAGAIN),
+            }
+        });
+        listener.requests.lock().list.retain(|request| request.id != id);
+        self.regs.rax = match answer {
+            Ok(Answer::Continue) => return true,
+            Ok(Answer::Return(value)) => value,
+            Err(SysError::Errno(errno)) => errno.to_return(),
+            Err(SysError::Restart(restart)) => restart.code(),
+        };
+        false
+    }
+}
+
+/// The supervisor's end.
+#[derive(Debug)]
+pub(crate) struct ListenerFile(Arc<Listener>);
+
+impl ListenerFile {
+    pub(crate) fn new() -> (Arc<Listener>, Arc<Self>) {
+        let listener = Arc::new(Listener::default());
+        (listener.clone(), Arc::new(Self(listener)))
+    }
+
+    fn add_fd(&self, task: &Task, arg: u64) -> Result<u64> {
+        let request: NotifAddfd = task.mm().read_object(UserAddr(arg))?;
+        let known = OpenFlags::CLOEXEC.bits();
+        if u64::from(request.newfd_flags) & !u64::from(known) != 0
+            || request.flags & !(ADDFD_FLAG_SETFD | ADDFD_FLAG_SEND) != 0
+            || (request.newfd != 0 && request.flags & ADDFD_FLAG_SETFD == 0)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let file = task.fd_table().get(request.srcfd as i32)?;
+        let asker = self.0.asker(request.id)?;
+        let closes = request.newfd_flags != 0;
+        let limit = asker.limit(Resource::Nofile);
+        let fd = if request.flags & ADDFD_FLAG_SETFD != 0 {
+            let fd = request.newfd as i32;
+            let old = asker.fd_table().install_at(fd, file, limit, closes)?;
+            drop(old);
+            fd
+        } else {
+            asker.fd_table().install(file, 0, limit, closes)?
+        };
+        if request.flags & ADDFD_FLAG_SEND != 0 {
+            self.0.answer(request.id, Answer::Return(fd as u64))?;
+        }
+        Ok(fd as u64)
+    }
+}
+
+impl Drop for ListenerFile {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl FileOps for ListenerFile {
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn poll(&self, _file: &File) -> Events {
+        let requests = self.0.requests.lock();
+        let mut events = Events::empty();
+        if requests.list.iter().any(|request| !request.was_received) {
+            events |= Events::READABLE;
+        }
+        if requests.list.iter().any(|request| request.was_received && request.answer.is_none()) {
+            events |= Events::WRITABLE;
+        }
+        events
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.0.queue)
+    }
+
+    fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
+        let mm = task.mm();
+        match command {
+            IOCTL_NOTIF_RECV => {
+                let zeroed: [u8; size_of::<Notif>()] = mm.read_object(UserAddr(arg))?;
+                if zeroed.iter().any(|byte| *byte != 0) {
+                    return Err(Errno::EINVAL);
+                }
+                let received =
+                    task.block_on(&self.0.queue, Events::READABLE, None, &mut || self.0.receive(task));
+                let notif = received.map_err(|error| match error {
+                    SysError::Errno(errno) => errno,
+                    SysError::Restart(_) => Errno::EINTR,
+                })?;
+                mm.write_object(UserAddr(arg), &notif)?;
+                self.0.queue.notify(Events::WRITABLE);
+                Ok(0)
+            }
+            IOCTL_NOTIF_SEND => {
+                let response: NotifResp = mm.read_object(UserAddr(arg))?;
+                let continues = response.flags & USER_NOTIF_FLAG_CONTINUE != 0;
+                let is_bad = response.flags & !USER_NOTIF_FLAG_CONTINUE != 0
+                    || (continues && (response.error != 0 || response.val != 0));
+                if is_bad {
+                    return Err(Errno::EINVAL);
+                }
+                let answer = if continues {
+                    Answer::Continue
+                } else if response.error != 0 {
+                    Answer::Return(i64::from(response.error) as u64)
+                } else {
+                    Answer::Return(response.val as u64)
+                };
+                self.0.answer(response.id, answer).map(|()| 0)
+            }
+            IOCTL_NOTIF_ID_VALID => {
+                let id: u64 = mm.read_object(UserAddr(arg))?;
+                self.0.asker(id).map(|_| 0)
+            }
+            IOCTL_NOTIF_ADDFD => self.add_fd(task, arg),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+}
