@@ -50,7 +50,7 @@ fn exit_statuses_are_the_programs() {
     let cases: [(&[&str], i32); 5] = [
         (&["true"], 0),
         (&["sh", "-c", "exit 42"], 42),
-        (&["sh", "-c", "kill -TERM $$"], 143),
+        (&["sh", "-c", "sh -c 'kill -TERM $$'; exit $?"], 143),
         (&["/nonexistent/program"], 127),
         (&["/etc/passwd"], 126),
     ];
