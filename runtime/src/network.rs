@@ -45,9 +45,10 @@ impl Drop for NetworkVisit {
 
 /// Gives a sandbox the links of its name space. With `--network=none` and `--network=host` there is nothing to give.
 pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<()> {
-    let Some(sandbox) = state.sandbox.filter(|_| config.network == NetworkMode::Sandbox) else {
-        return Ok(());
-    };
+    // A rootless caller can put no link into the name space, so there is nothing to find.
+    let (uid, _) = host::process::effective_ids();
+    let wanted = config.network == NetworkMode::Sandbox && !config.rootless && uid == 0;
+    let Some(sandbox) = state.sandbox.filter(|_| wanted) else { return Ok(()) };
     let visit = NetworkVisit::start(&PathBuf::from(format!("/proc/{}/ns/net", sandbox.pid)))?;
     let found = Found::read().context("cannot read the network of the sandbox's name space")?;
     let usable: Vec<&Link> = found.links.iter().filter(|link| is_usable(link)).collect();

@@ -70,6 +70,12 @@ impl SignalFd {
     }
 }
 
+/// Ignores a signal, also in what is executed from here.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN is a valid action; a number that is no signal changes nothing.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
 /// Unblocks every signal and gives those that Rust ignores (SIGPIPE) their default action: what a program expects
 /// that is executed from here.
 pub fn unblock_all() {

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::container::create::{CreateOptions, create};
 use crate::error::{Context, Error, Result};
 use crate::flags::Flags;
+use crate::sandbox::identity::settle_privilege;
 
 /// The flags that `create` and `run` share.
 #[derive(Debug, Args)]
@@ -103,6 +104,8 @@ impl std::ops::Deref for Create {
 impl Create {
     /// Makes the container.
     pub(crate) fn run(&self, flags: &Flags) -> Result<u8> {
-        create(flags, &self.args.options(false)?).map(|_| 0)
+        let mut flags = flags.clone();
+        settle_privilege(&mut flags)?;
+        create(&flags, &self.args.options(false)?).map(|_| 0)
     }
 }

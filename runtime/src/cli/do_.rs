@@ -9,7 +9,7 @@ use super::run::run;
 use crate::container::create::CreateOptions;
 use crate::error::{Context, Error, Result};
 use crate::flags::Flags;
-use crate::sandbox::identity::become_rootless;
+use crate::sandbox::identity::settle_privilege;
 use crate::spec::{default, names};
 
 /// `runsc do`.
@@ -46,16 +46,12 @@ impl Do {
     /// Runs the command.
     pub(crate) fn run(&self, flags: &Flags) -> Result<u8> {
         let mut flags = flags.clone();
-        let (uid, _) = host::process::effective_ids();
-        if uid != 0 || flags.is_set("rootless") {
-            become_rootless()?;
-            flags.set("rootless", "true")?;
-            flags.set("ignore-cgroups", "true")?;
-        }
+        let state = StateDir::new(&mut flags)?;
+        settle_privilege(&mut flags)?;
+        flags.set("ignore-cgroups", "true")?;
         if self.force_overlay {
             flags.set("overlay2", "all:memory")?;
         }
-        let state = StateDir::new(&mut flags)?;
         let options = CreateOptions {
             id: format!("runsc-{:06}", std::process::id()),
             bundle: state.0.clone(),

@@ -12,6 +12,7 @@ use crate::container::{ProcessId, SIGKILL};
 use crate::error::Result;
 use crate::flags::{Config, Flags};
 use crate::logging;
+use crate::sandbox::identity::settle_privilege;
 use host::process::Ended;
 
 /// `runsc run`.
@@ -27,7 +28,9 @@ pub(crate) struct Run {
 impl Run {
     /// Runs a container.
     pub(crate) fn run(&self, flags: &Flags) -> Result<u8> {
-        run(flags, self.create.options(!self.detach)?)
+        let mut flags = flags.clone();
+        settle_privilege(&mut flags)?;
+        run(&flags, self.create.options(!self.detach)?)
     }
 }
 

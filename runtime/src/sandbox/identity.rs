@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Context, Result};
+use crate::flags::Flags;
 
 /// The user and group that owns nothing.
 pub(crate) const NOBODY: u32 = 65534;
@@ -81,9 +82,23 @@ fn has_id(map: &str, id: u32) -> bool {
     })
 }
 
+/// Whether this caller must do without privilege, by its own wish or because it has none; if so, this process moves
+/// into name spaces in which it may do what a container takes, and the flags say so.
+pub(crate) fn settle_privilege(flags: &mut Flags) -> Result<()> {
+    let (uid, _) = host::process::effective_ids();
+    if uid == 0 && !flags.is_set("rootless") {
+        return Ok(());
+    }
+    // The default state directory is that of the caller as it was, for its next invocation to find.
+    let root = crate::flags::Config::new(flags)?.root;
+    become_rootless()?;
+    flags.set("rootless", "true")?;
+    root.to_str().map_or(Ok(()), |root| flags.set("root", root))
+}
+
 /// Moves this process into a user and mount name space of its own, in which it is root and nothing more on the host
 /// than it was.
-pub(crate) fn become_rootless() -> Result<()> {
+fn become_rootless() -> Result<()> {
     let (uid, gid) = host::process::effective_ids();
     use host::process::Namespaces;
     host::process::unshare(Namespaces::USER | Namespaces::MOUNT).map_err(|errno| {

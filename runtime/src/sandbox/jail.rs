@@ -17,6 +17,8 @@ use super::identity::NOBODY;
 use super::machine::{RLIMIT_CORE, RLIMIT_NOFILE};
 use super::spawn::execute;
 
+const SIGHUP: i32 = 1;
+
 /// What the child needs.
 #[derive(Debug)]
 pub(crate) struct JailPlan<'a> {
@@ -45,6 +47,8 @@ fn step<T>(what: &str, result: abi::Result<T>) -> Result<T, Failure> {
 /// Runs in the child; does not return on success.
 pub(crate) fn enter(plan: &JailPlan<'_>, start: &OwnedFd) -> Result<Infallible, Failure> {
     step("lead a session", process::new_session(plan.terminal))?;
+    // The end of a terminal is the guest's business: it learns of it by the terminal itself.
+    host::signal::ignore(SIGHUP);
     process::set_umask(0);
     step("become nobody", process::set_ids(NOBODY, NOBODY))?;
     step("make an empty root", empty_root())?;
