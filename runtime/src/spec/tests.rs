@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 use serde_json::{Value, json};
 
 use super::mounts::clean;
@@ -109,5 +110,67 @@ fn broken_json_has_a_line() {
 fn paths_are_cleaned() {
     for (from, to) in [("/a//b/./c/..", "/a/b"), ("a", "/a"), ("/../..", "/"), ("", "/")] {
         assert_eq!(clean(from), to);
+    }
+}
+
+/// All places in a document, as JSON pointers.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.into());
+    match value {
+        Value::Object(object) => {
+            object.iter().for_each(|(key, inner)| places(inner, &format!("{at}/{key}"), found))
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(index, inner)| places(inner, &format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,8}".prop_map(Value::from),
+        Just(Value::from("bind")),
+        Just(Value::from("/")),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map("[a-z]{1,6}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn odd_documents_are_refused_or_understood(changes in prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..4)) {
+        let mut json = good();
+        for (place, value) in changes {
+            let mut all = Vec::new();
+            places(&json, "", &mut all);
+            if let Some(found) = json.pointer_mut(place.get(&all)) {
+                *found = value;
+            }
+        }
+        if let Ok(spec) = load(json) {
+            prop_assert!(!spec.process().unwrap().args().as_ref().unwrap().is_empty());
+            // Looking at the host may fail; it must not panic.
+            let config = crate::flags::Config::new(&crate::flags::Flags::default()).unwrap();
+            let _ = super::mounts::plan(&spec, &config);
+            let _ = crate::sandbox::machine::host_plan(spec.resources(), true);
+        }
+    }
+
+    #[test]
+    fn any_text_is_parsed_or_refused(text in "\\PC{0,200}") {
+        if let Ok(json) = parse(&text, "x") {
+            let _ = load(json);
+        }
     }
 }
