@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::container::life::{Container, KillTarget, force_delete};
-use crate::container::oci_state;
+use crate::container::{Store, current_status, oci_state};
 use crate::error::{Error, Result};
 use crate::flags::Config;
 
@@ -31,9 +31,11 @@ pub(crate) struct State {
 impl State {
     /// Prints it.
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
-        let container = Container::open(config, &self.id)?;
-        let state = oci_state(&container.state, None);
-        println!("{state:#}");
+        // Without the lock: whoever holds it may be a hook's caller, and the hook may ask.
+        let store = Store::new(&config.root);
+        let mut state = store.peek(&self.id)?;
+        state.status = current_status(&state, &store);
+        say!("{:#}", oci_state(&state, None));
         Ok(0)
     }
 }

@@ -42,7 +42,7 @@ impl Events {
             }
             let now = container.state.cgroup.as_ref().map_or(0, crate::cgroup::CgroupRecord::oom_kills);
             if kills.is_some_and(|before| now > before) {
-                println!("{}", json!({"type": "oom", "id": self.id}));
+                say!("{}", json!({"type": "oom", "id": self.id}));
             }
             kills = Some(now);
             print(&self.id, &stats(&container)?);
@@ -76,7 +76,7 @@ fn stats(container: &Container) -> Result<Stats> {
 }
 
 fn print(id: &str, stats: &Stats) {
-    println!("{}", json!({"type": "stats", "id": id, "data": stats}));
+    say!("{}", json!({"type": "stats", "id": id, "data": stats}));
 }
 
 /// Seconds, with or without the unit that Go writes.

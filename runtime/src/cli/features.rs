@@ -15,7 +15,7 @@ pub(crate) struct Features {}
 impl Features {
     /// Prints them.
     pub(crate) fn run(&self) -> Result<u8> {
-        println!("{:#}", features());
+        say!("{:#}", features());
         Ok(0)
     }
 }

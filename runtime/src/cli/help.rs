@@ -33,7 +33,7 @@ impl Help {
         match self.topic.as_deref() {
             None => overview(),
             Some("platforms") => {
-                println!("systrap: traps system calls by seccomp; needs nothing of the host (default)")
+                say!("systrap: traps system calls by seccomp; needs nothing of the host (default)")
             }
             Some("seccomp") => seccomp(),
             Some("syscalls") => super::syscalls::print(&self.format, self.filename.as_deref())?,
@@ -42,7 +42,7 @@ impl Help {
                 let command = cli.find_subcommand_mut(name);
                 let command = command
                     .ok_or_else(|| Error::new(format!("no command or topic \"{name}\": try `runsc help`")))?;
-                print!("{}", command.clone().bin_name(format!("runsc {name}")).render_long_help());
+                say_raw!("{}", command.clone().bin_name(format!("runsc {name}")).render_long_help());
             }
         }
         Ok(0)
@@ -51,14 +51,14 @@ impl Help {
 
 /// The list of commands.
 pub(super) fn overview() {
-    println!("runsc runs containers in sandboxes with a kernel of their own.\n");
-    println!("Usage: runsc [GLOBAL FLAGS] COMMAND [FLAGS] [ARGUMENTS]\n\nCommands:");
+    say!("runsc runs containers in sandboxes with a kernel of their own.\n");
+    say!("Usage: runsc [GLOBAL FLAGS] COMMAND [FLAGS] [ARGUMENTS]\n\nCommands:");
     for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        println!("  {:10} {about}", command.get_name());
+        say!("  {:10} {about}", command.get_name());
     }
-    println!("\n`runsc flags` lists the global flags, `runsc help COMMAND` a command's own.");
-    println!("Topics: `runsc help platforms`, `runsc help syscalls`, `runsc help seccomp`.");
+    say!("\n`runsc flags` lists the global flags, `runsc help COMMAND` a command's own.");
+    say!("Topics: `runsc help platforms`, `runsc help syscalls`, `runsc help seccomp`.");
 }
 
 /// `runsc flags`.
@@ -74,7 +74,7 @@ impl FlagList {
                 Support::NoOp(why) => format!(" [accepted without effect: {why}]"),
                 Support::Refused(why) => format!(" [not supported: {why}]"),
             };
-            println!("  --{}={}\n        {}{note}", flag.name, flag.default, flag.help);
+            say!("  --{}={}\n        {}{note}", flag.name, flag.default, flag.help);
         }
         Ok(0)
     }
@@ -88,7 +88,7 @@ impl CommandList {
     /// Prints the list.
     pub(crate) fn run(&self) -> Result<u8> {
         for command in Cli::command().get_subcommands() {
-            println!("{}", command.get_name());
+            say!("{}", command.get_name());
         }
         Ok(0)
     }
@@ -100,12 +100,12 @@ fn seccomp() {
         let mut names: Vec<&str> = rules.iter().map(|rule| rule.name).collect();
         names.sort_unstable();
         names.dedup();
-        println!("The {who} may make {} system calls; any other one ends it:", names.len());
+        say!("The {who} may make {} system calls; any other one ends it:", names.len());
         let mut table = Table::new(&["  CALL", "WHERE"]);
         for rule in rules {
             table.row([format!("  {}", rule.name), conditions(rule)]);
         }
-        println!("{table}");
+        say!("{table}");
     }
 }
 

@@ -41,9 +41,9 @@ impl List {
             states.retain(State::is_root);
         }
         if self.quiet {
-            states.iter().for_each(|state| println!("{}", state.id));
+            states.iter().for_each(|state| say!("{}", state.id));
         } else if self.format == "json" {
-            println!("{}", serde_json::Value::from_iter(states.iter().map(row)));
+            say!("{}", serde_json::Value::from_iter(states.iter().map(row)));
         } else {
             print_table(&states);
         }

@@ -1,5 +1,21 @@
 //! The command line: global flags, then a command, one file each.
 
+/// Prints a line on standard output. A reader that has gone away is no failure of ours.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($what)*);
+    }};
+}
+
+/// The same without the line's end.
+macro_rules! say_raw {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stdout(), $($what)*);
+    }};
+}
+
 mod args;
 mod boot;
 mod commands;
@@ -144,7 +160,7 @@ pub(crate) fn main(argv: Vec<String>) -> u8 {
         Err(error) => return fail(&error),
     };
     if split.version {
-        println!("runsc version {VERSION}\nspec: {OCI_VERSION}");
+        say!("runsc version {VERSION}\nspec: {OCI_VERSION}");
         return 0;
     }
     if split.help || split.rest.is_empty() {

@@ -29,7 +29,7 @@ impl Ps {
         let rows = client.processes(&self.id)?;
         if self.format == "json" {
             let pids: Vec<i32> = rows.iter().map(|row| row.pid).collect();
-            println!("{}", serde_json::json!(pids));
+            say!("{}", serde_json::json!(pids));
         } else {
             print_table(&rows);
         }

@@ -13,7 +13,7 @@ use crate::error::{Context, Result};
 pub(super) fn print(format: &str, file: Option<&Path>) -> Result<()> {
     let text = render(format);
     match file {
-        None => print!("{text}"),
+        None => say_raw!("{text}"),
         Some(path) => {
             std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?
         }

@@ -19,7 +19,7 @@ impl<const N: usize> Table<N> {
 
     /// Prints it, columns three spaces apart.
     pub(super) fn print(&self) {
-        print!("{self}");
+        say_raw!("{self}");
     }
 }
 

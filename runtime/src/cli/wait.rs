@@ -43,7 +43,7 @@ impl Wait {
         let client = container.connect()?;
         drop(container);
         let status = client.wait(&self.id, self.rootpid.or(self.pid))?;
-        println!("{}", serde_json::json!({"id": self.id, "exitStatus": status.exit_status()}));
+        say!("{}", serde_json::json!({"id": self.id, "exitStatus": status.exit_status()}));
         Ok(0)
     }
 }

@@ -242,12 +242,22 @@ fn end_rest(pids: &[i32]) {
     }
 }
 
+/// How long `delete --force` leaves another invocation alone.
+const FORCE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Removes a container whose state cannot be read, and one that is not there: after this there is none of that id.
 pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
     let store = Store::new(&config.root);
     super::store::check_id(id)?;
     if !store.exists(id) {
         return Ok(());
+    }
+    if store.lock_within(id, FORCE_PATIENCE).is_err()
+        && let Ok(state) = store.peek(id)
+    {
+        // Whoever holds it waits for one of these.
+        logging::warning(format!("container \"{id}\" is in use: its processes are ended"));
+        state.sandbox.filter(|_| state.is_root()).into_iter().chain(state.gofer).for_each(end_process);
     }
     match Container::open(config, id) {
         Ok(container) => container.delete(true),

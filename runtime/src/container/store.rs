@@ -80,6 +80,11 @@ impl Store {
 
     /// Locks an existing container.
     pub(crate) fn lock(&self, id: &str) -> Result<Locked> {
+        self.lock_within(id, LOCK_PATIENCE)
+    }
+
+    /// Locks an existing container unless another invocation holds it longer than `patience`.
+    pub(crate) fn lock_within(&self, id: &str, patience: Duration) -> Result<Locked> {
         check_id(id)?;
         let path = self.dir(id);
         let missing = || Error::new(format!("container \"{id}\" does not exist in {}", self.root.display()));
@@ -88,7 +93,7 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
             Err(error) => return Err(Error::new(format!("cannot open {}: {error}", path.display()))),
         };
-        wait_for_lock(&lock, id)?;
+        wait_for_lock(&lock, id, patience)?;
         match lock.metadata() {
             Ok(meta) if meta.nlink() > 0 => Ok(Locked { path, _lock: lock }),
             _ => Err(missing()),
@@ -129,7 +134,7 @@ impl Store {
 }
 
 /// Locks without waiting where possible; another invocation that hangs is named after a while.
-fn wait_for_lock(lock: &File, id: &str) -> Result<()> {
+fn wait_for_lock(lock: &File, id: &str, patience: Duration) -> Result<()> {
     match lock.try_lock() {
         Ok(()) => return Ok(()),
         Err(TryLockError::WouldBlock) => {}
@@ -142,7 +147,7 @@ fn wait_for_lock(lock: &File, id: &str) -> Result<()> {
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || tell.send(waiter.lock()));
     let started = Instant::now();
-    let result = told.recv_timeout(LOCK_PATIENCE);
+    let result = told.recv_timeout(patience);
     match result {
         Ok(done) => {
             let _ = thread.join();
