@@ -385,11 +385,12 @@ pub fn adopt_orphans() -> Result<()> {
     check(i64::from(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })).map(|_| ())
 }
 
-/// Limits how many arenas the allocator makes for threads. Besides saving memory this keeps it from counting the
-/// processors in `/sys` when it wants another one: a jailed process cannot open anything.
-pub fn limit_allocator_arenas(count: u16) {
+/// Makes the allocator use one arena for all threads (their small blocks have caches of their own). That saves memory,
+/// and further arenas open files at odd moments, which a jailed process must not: `/sys/devices/system/cpu/online` to
+/// decide how many there may be, `/proc/sys/vm/overcommit_memory` when one of them shrinks.
+pub fn use_one_arena() {
     // SAFETY: sets a parameter of the C library's allocator.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, i32::from(count)) };
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
 /// Never gains a privilege from a file again (`man 2 prctl`, PR_SET_NO_NEW_PRIVS).

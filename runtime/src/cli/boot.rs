@@ -18,14 +18,11 @@ pub(crate) struct Boot {
     id: String,
 }
 
-/// Arenas of the allocator: enough for as many threads as run at a time on most hosts.
-const ARENAS: u16 = 8;
-
 impl Boot {
     /// Becomes the sandbox.
     pub(crate) fn run(&self) -> Result<u8> {
         host::process::set_name(c"runsc-sandbox");
-        host::process::limit_allocator_arenas(ARENAS);
+        host::process::use_one_arena();
         let missing = format!("`runsc boot {}` is for runsc itself: use `runsc run`", self.id);
         let fixed = host::process::take_inherited(CONFIG_FD, (CONTROL_FD - CONFIG_FD) as u32 + 1)
             .map_err(|_| Error::new(missing.clone()))?;
