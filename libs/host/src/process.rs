@@ -385,12 +385,16 @@ pub fn adopt_orphans() -> Result<()> {
     check(i64::from(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })).map(|_| ())
 }
 
-/// Makes the allocator use one arena for all threads (their small blocks have caches of their own). That saves memory,
-/// and further arenas open files at odd moments, which a jailed process must not: `/sys/devices/system/cpu/online` to
-/// decide how many there may be, `/proc/sys/vm/overcommit_memory` when one of them shrinks.
-pub fn use_one_arena() {
-    // SAFETY: sets a parameter of the C library's allocator.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+/// Keeps the C library's allocator from opening files, which a jailed process must not: it looks at
+/// `/sys/devices/system/cpu/online` to decide how many arenas there may be, and at `/proc/sys/vm/overcommit_memory`
+/// before an arena shrinks. So threads share one arena as far as they can (their small blocks have caches of their
+/// own), and arenas do not shrink.
+pub fn tame_allocator() {
+    // SAFETY: sets parameters of the C library's allocator.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
 }
 
 /// Never gains a privilege from a file again (`man 2 prctl`, PR_SET_NO_NEW_PRIVS).

@@ -22,7 +22,7 @@ impl Boot {
     /// Becomes the sandbox.
     pub(crate) fn run(&self) -> Result<u8> {
         host::process::set_name(c"runsc-sandbox");
-        host::process::use_one_arena();
+        host::process::tame_allocator();
         let missing = format!("`runsc boot {}` is for runsc itself: use `runsc run`", self.id);
         let fixed = host::process::take_inherited(CONFIG_FD, (CONTROL_FD - CONFIG_FD) as u32 + 1)
             .map_err(|_| Error::new(missing.clone()))?;

@@ -23,7 +23,7 @@ impl Gofer {
     /// Becomes the gofer.
     pub(crate) fn run(&self) -> Result<u8> {
         host::process::set_name(c"runsc-gofer");
-        host::process::use_one_arena();
+        host::process::tame_allocator();
         let missing = format!("`runsc gofer {}` is for runsc itself: use `runsc run`", self.id);
         let fds =
             host::process::take_inherited(CONFIG_FD, FD_COUNT).map_err(|_| Error::new(missing.clone()))?;
