@@ -82,6 +82,35 @@ fn a_dropped_context_leaves_a_clean_thread_to_the_next() {
 }
 
 #[test]
+fn a_process_that_once_had_many_threads_gives_them_back() {
+    fn host_threads() -> usize {
+        let tasks = |pid: &str| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        let parent = format!("PPid:\t{}\n", std::process::id());
+        let status = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let names =
+            std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().into_string().ok());
+        names.filter(|pid| status(pid).contains(&parent)).map(|pid| tasks(&pid)).max().unwrap_or(0)
+    }
+    let machine = Machine::new();
+    let process = machine.process(count());
+    for _ in 0..3 {
+        let mut threads: Vec<_> = (0..120).map(|_| process.thread()).collect();
+        for thread in &mut threads {
+            thread.regs.rdi = DATA;
+            thread.syscall();
+        }
+        assert!(host_threads() >= 122);
+        drop(threads);
+        let start = Instant::now();
+        while host_threads() > 60 {
+            assert!(start.elapsed() < Duration::from_secs(5), "{} threads are left", host_threads());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert_eq!(machine.direct.slice(process.data, 4).unwrap().load_u32(0), Ok(360));
+}
+
+#[test]
 fn address_spaces_are_separate() {
     let machine = Machine::new();
     let processes: Vec<_> = (0..6).map(|_| machine.process(count())).collect();

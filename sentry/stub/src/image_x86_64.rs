@@ -213,7 +213,7 @@ global_asm!(
     ".hidden stub_site_door",
     "stub_site_door:",
     "test rax, rax",
-    "jnz 9f",
+    "jnz 83f",
     "82:",
     "mov rax, [r12 + {area_fs}]",
     "wrfsbase rax",
@@ -228,7 +228,15 @@ global_asm!(
     ".globl stub_restorer",
     ".hidden stub_restorer",
     "stub_restorer:",
-    "9: ud2",
+    "ud2",
+    "83:",                              // not wanted any more: exit(0), of this thread alone
+    "xor edi, edi",
+    "mov eax, 60",
+    "syscall",
+    ".globl stub_site_exit",
+    ".hidden stub_site_exit",
+    "stub_site_exit:",
+    "ud2",
     ".globl stub_image_end",
     ".hidden stub_image_end",
     "stub_image_end:",
@@ -280,6 +288,7 @@ unsafe extern "C" {
     static stub_site_helper_door: u8;
     static stub_site_door: u8;
     static stub_site_sigreturn: u8;
+    static stub_site_exit: u8;
 }
 
 /// A place in the image that the sentry must know.
@@ -297,6 +306,8 @@ pub enum Entry {
     Door,
     /// Behind a guest thread's `rt_sigreturn`.
     SigReturn,
+    /// Behind a guest thread's `exit`.
+    Exit,
 }
 
 /// The image's bytes.
@@ -317,6 +328,7 @@ fn offset(entry: Entry) -> u64 {
         Entry::HelperDoor => &raw const stub_site_helper_door,
         Entry::Door => &raw const stub_site_door,
         Entry::SigReturn => &raw const stub_site_sigreturn,
+        Entry::Exit => &raw const stub_site_exit,
     };
     (symbol as usize - (&raw const stub_image_start) as usize) as u64
 }

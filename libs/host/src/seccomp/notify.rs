@@ -4,10 +4,25 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use abi::{Errno, Result};
 
+use super::Error;
 use crate::check;
 
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): a hand-over runs the other side on the caller's core.
 const SYNC_WAKE_UP: u64 = 1;
+
+/// Whether the host has user notification with the structures that we know.
+///
+/// # Errors
+/// [`Error::Host`]: what `seccomp(2)` says; `EPROTO` where its structures are larger than ours.
+pub fn check_user_notify() -> std::result::Result<(), Error> {
+    let mut sizes = libc::seccomp_notif_sizes { seccomp_notif: 0, seccomp_notif_resp: 0, seccomp_data: 0 };
+    let operation = libc::SECCOMP_GET_NOTIF_SIZES;
+    // SAFETY: the call fills the structure.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, operation, 0, &raw mut sizes) }).map_err(Error::Host)?;
+    let fits = usize::from(sizes.seccomp_notif) <= size_of::<RawNotification>()
+        && usize::from(sizes.seccomp_notif_resp) <= size_of::<RawResponse>();
+    if fits { Ok(()) } else { Err(Error::Host(Errno::EPROTO)) }
+}
 
 /// A call that waits for our answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

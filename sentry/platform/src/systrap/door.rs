@@ -53,6 +53,16 @@ impl Door {
         Err(Gone)
     }
 
+    /// Makes a guest thread end that has stood at the door since `id`; says whether it was still there.
+    pub(super) fn dismiss(&self, id: u64) -> bool {
+        self.listener.answer(id, 1).is_ok()
+    }
+
+    /// Whether the thread has ended.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.listener.has_hung_up()
+    }
+
     /// As [`Self::open`], but wakes the thread on another core: the caller goes on running on this one.
     pub(super) fn open_elsewhere(&self, id: u64) -> Result<(), Gone> {
         let can_choose = self.listener.clear_sync_wake_up().is_ok();

@@ -5,7 +5,8 @@
 //! counts. What a guest thread can execute itself is then:
 //!
 //! - the door call at the door's site: hands over to the sentry, which takes every argument as hostile;
-//! - `rt_sigreturn` at its site: loads registers, a signal mask and a signal stack, all of the thread's own.
+//! - `rt_sigreturn` at its site: loads registers, a signal mask and a signal stack, all of the thread's own;
+//! - `exit` at its site: ends the thread, which its sentry thread learns as it learns of other deaths.
 //!
 //! Everything else, from wherever and in whichever ABI, raises `SIGSYS`.
 
@@ -28,20 +29,26 @@ pub(super) fn notify() -> Program {
     finish(asm)
 }
 
-/// All calls trap except the two sites of the image.
+/// All calls trap except at the sites of the image.
 pub(super) fn trap() -> Program {
+    let sites = [
+        (Entry::Door, DOOR_NR),
+        (Entry::SigReturn, libc::SYS_rt_sigreturn as u32),
+        (Entry::Exit, libc::SYS_exit as u32),
+    ];
     let mut asm = Assembler::new();
-    let (trap, not_door) = (asm.label(), asm.label());
+    let trap = asm.label();
     asm.load(Field::IpHigh);
     asm.require(Cond::Eq, (IMAGE >> 32) as u32, trap);
     asm.load(Field::Arch);
     asm.require(Cond::Eq, ARCH, trap);
     asm.load(Field::IpLow);
-    asm.require(Cond::Eq, address_of(Entry::Door, IMAGE) as u32, not_door);
-    allow_number(&mut asm, DOOR_NR, trap);
-    asm.place(not_door);
-    asm.require(Cond::Eq, address_of(Entry::SigReturn, IMAGE) as u32, trap);
-    allow_number(&mut asm, libc::SYS_rt_sigreturn as u32, trap);
+    for (site, nr) in sites {
+        let other = asm.label();
+        asm.require(Cond::Eq, address_of(site, IMAGE) as u32, other);
+        allow_number(&mut asm, nr, trap);
+        asm.place(other);
+    }
     asm.place(trap);
     asm.ret(Action::Trap);
     finish(asm)

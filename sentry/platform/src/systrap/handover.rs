@@ -58,6 +58,16 @@ impl GuestThread {
         self.area.memory()
     }
 
+    /// Makes it end where it stands at the door; one that watches is left alone. Says whether it was told to.
+    pub(super) fn dismiss(&self) -> bool {
+        matches!(self.parked, Parked::Door(id) if self.door.dismiss(id))
+    }
+
+    /// Its area, once it has ended.
+    pub(super) fn area_left_behind(&self) -> Option<(u64, Arc<Slot>)> {
+        self.door.is_deserted().then(|| (self.area_address, Arc::clone(&self.area)))
+    }
+
     /// Lets it run until it stops again.
     pub(super) fn run(&mut self, policy: &mut Policy, cores: &Cores) -> Result<Arrival, Gone> {
         let mode = policy.resume(cores);

@@ -69,6 +69,7 @@ impl Systrap {
     /// As [`Self::new`].
     pub fn with_hand_over(memory: BorrowedFd<'_>, hand_over: HandOver) -> Result<Self, PlatformError> {
         require_fsgsbase()?;
+        require_user_notify()?;
         let layout = Layout::detect()?;
         host::memory::install_fault_handler();
         life::install_kick_handler()
@@ -113,4 +114,13 @@ fn require_fsgsbase() -> Result<(), PlatformError> {
         return Err(PlatformError::Unsupported(what.into()));
     }
     Ok(())
+}
+
+/// The door is a seccomp user notification.
+fn require_user_notify() -> Result<(), PlatformError> {
+    host::seccomp::check_user_notify().map_err(|error| {
+        PlatformError::Unsupported(format!(
+            "no seccomp user notification (Linux 5.9 and later have it): {error}"
+        ))
+    })
 }

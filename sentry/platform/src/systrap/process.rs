@@ -35,6 +35,9 @@ const THREAD_FLAGS: i32 = libc::CLONE_VM
     | libc::CLONE_THREAD
     | libc::CLONE_SYSVSEM;
 
+/// Idle guest threads that a process keeps: more than most programs end and start again at once.
+const MAX_IDLE: usize = 32;
+
 /// A stub process. Killed when dropped; the reaper does the rest.
 #[derive(Debug)]
 pub(super) struct Stub {
@@ -61,8 +64,10 @@ struct Operations {
     door: Door,
     /// Since when the helper has stood at its door.
     parked: u64,
-    /// Guest threads that nobody uses, standing at their doors.
+    /// Guest threads that nobody uses, stopped.
     idle: Vec<GuestThread>,
+    /// Guest threads that were told to end; their areas can be used again when they have.
+    dismissed: Vec<GuestThread>,
     next_area: u64,
 }
 
@@ -92,6 +97,7 @@ impl Stub {
             door,
             parked: hello.id,
             idle: Vec::new(),
+            dismissed: Vec::new(),
             next_area: 0,
         });
         Ok(Self { constants, control, life, slots, operations })
@@ -149,22 +155,22 @@ impl Stub {
         Ok(())
     }
 
-    /// Takes back a thread that stands at its door.
+    /// Takes back a stopped thread.
     pub(super) fn release(&self, thread: GuestThread) {
-        if !self.life.is_dead() {
-            self.operations.lock().idle.push(thread);
+        if self.life.is_dead() {
+            return;
+        }
+        let mut operations = self.operations.lock();
+        if operations.idle.len() >= MAX_IDLE && thread.dismiss() {
+            operations.dismissed.push(thread);
+        } else {
+            operations.idle.push(thread);
         }
     }
 
     fn spawn(&self, operations: &mut Operations) -> Result<GuestThread, PlatformError> {
         let failed = |errno: Errno| PlatformError::Resources(format!("new guest thread: {errno}"));
-        if operations.next_area == MAX_AREAS {
-            return Err(failed(Errno::EAGAIN));
-        }
-        let area = Arc::new(self.control.allocate().map_err(failed)?);
-        let area_address = AREAS + operations.next_area * SLOT_SIZE;
-        operations.next_area += 1;
-        self.slots.areas.lock().push(Arc::clone(&area));
+        let (area_address, area) = self.area(operations).map_err(failed)?;
         let memory = self.slots.commands.memory();
         let start = start_commands(&memory, &self.constants, area_address, &area).map_err(failed)?;
         let spawn = [Command::call(libc::SYS_clone, [THREAD_FLAGS as u64]).child(COMMANDS + STARTER_RING)];
@@ -176,6 +182,26 @@ impl Stub {
         let hello =
             door.wait().map_err(|Gone| PlatformError::Dead("its first thread did not start".into()))?;
         Ok(GuestThread::new(door, hello.id, hello.tid, area, area_address))
+    }
+}
+
+impl Stub {
+    /// An area that no thread uses.
+    fn area(&self, operations: &mut Operations) -> Result<(u64, Arc<Slot>), Errno> {
+        let ended = operations.dismissed.iter().enumerate();
+        let left = ended.filter_map(|(index, thread)| Some((index, thread.area_left_behind()?))).next();
+        if let Some((index, area)) = left {
+            operations.dismissed.swap_remove(index);
+            return Ok(area);
+        }
+        if operations.next_area == MAX_AREAS {
+            return Err(Errno::EAGAIN);
+        }
+        let area = Arc::new(self.control.allocate()?);
+        let address = AREAS + operations.next_area * SLOT_SIZE;
+        operations.next_area += 1;
+        self.slots.areas.lock().push(Arc::clone(&area));
+        Ok((address, area))
     }
 }
 
