@@ -1,6 +1,7 @@
 //! The supervisor's side of `SECCOMP_RET_USER_NOTIF` (`man 2 seccomp_unotify`).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use abi::{Errno, Result};
 
@@ -105,9 +106,16 @@ impl Listener {
     /// Whether no thread is left that could call.
     #[must_use]
     pub fn has_hung_up(&self) -> bool {
+        self.wait_hung_up(Duration::ZERO)
+    }
+
+    /// Waits for at most `limit` until no thread is left that could call; says whether that is so.
+    #[must_use]
+    pub fn wait_hung_up(&self, limit: Duration) -> bool {
         let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
-        // SAFETY: one pollfd, and the call does not wait.
-        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: one pollfd.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, limit) };
         ready == 1 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
     }
 

@@ -9,9 +9,8 @@ use stub::layout::{AREA_FS, AREA_GS, AREA_STACK};
 use super::door::Gone;
 use super::frame;
 use super::handover::{Arrival, GuestThread};
-use super::keeper::{self, Overdue};
+use super::keeper::{self, Overdue, Tenancy};
 use super::life::Life;
-use super::process::Stub;
 use super::spin::{Cores, Policy};
 use super::xstate::Layout;
 use super::zygote::INTERRUPT;
@@ -110,7 +109,7 @@ pub(super) struct Shared {
 
 /// A guest thread of a stub process.
 pub(super) struct StubContext {
-    stub: Arc<Stub>,
+    stub: Arc<Tenancy>,
     /// Taken out only by drop.
     thread: Option<GuestThread>,
     signalling: Arc<Signalling>,
@@ -134,7 +133,7 @@ struct Header {
 impl StubContext {
     /// A context on `thread`, with an image of extended state that [`Layout`] made or checked.
     pub(super) fn new(
-        stub: Arc<Stub>,
+        stub: Arc<Tenancy>,
         thread: GuestThread,
         image: Vec<u8>,
         shared: &Shared,

@@ -4,6 +4,7 @@
 //! notification. Both directions switch on the caller's core where the host can do that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use abi::Errno;
 use host::seccomp::{Listener, Notification};
@@ -56,6 +57,11 @@ impl Door {
     /// Makes a guest thread end that has stood at the door since `id`; says whether it was still there.
     pub(super) fn dismiss(&self, id: u64) -> bool {
         self.listener.answer(id, 1).is_ok()
+    }
+
+    /// Waits for a dismissed thread's end for `limit`; says whether it came.
+    pub(super) fn wait_deserted(&self, limit: Duration) -> bool {
+        self.listener.wait_hung_up(limit)
     }
 
     /// Whether the thread has ended.

@@ -4,7 +4,7 @@
 //! whatever its frame holds, or one whose sentry thread sleeps until somebody interrupts or kills: its own affair.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use host::memory::VolatileSlice;
 use stub::layout::{AREA_EVENT_FRAME, AREA_STATE, STATE_DOOR, STATE_EVENT, STATE_WATCHED};
@@ -61,6 +61,11 @@ impl GuestThread {
     /// Makes it end where it stands at the door; one that watches is left alone. Says whether it was told to.
     pub(super) fn dismiss(&self) -> bool {
         matches!(self.parked, Parked::Door(id) if self.door.dismiss(id))
+    }
+
+    /// Waits for its end after it was dismissed; says whether it came.
+    pub(super) fn wait_ended(&self) -> bool {
+        self.door.wait_deserted(Duration::from_secs(1))
     }
 
     /// Its area, once it has ended.

@@ -1,4 +1,5 @@
-//! The keeper: one thread that keeps a few stubs ready, and ends processes that do not answer an interrupt.
+//! The keeper: one thread that keeps a few stubs ready, new ones and used ones that it has emptied, and ends processes
+//! that do not answer an interrupt.
 //!
 //! It sleeps without a timeout while the pool is full and no interrupt is outstanding.
 
@@ -14,6 +15,9 @@ use crate::PlatformError;
 
 /// Stubs kept ready: a shell that runs a pipeline takes two at a time.
 const READY: usize = 2;
+
+/// The most stubs that are kept, used ones included: more are cheaper to make again than to keep.
+const MOST_READY: usize = 6;
 
 /// How long a thread may take to answer an interrupt. Only a guest that forged a signal mask, or a host whose storage
 /// hangs, takes more than microseconds.
@@ -46,6 +50,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct State {
     ready: Vec<Stub>,
+    /// Stubs that nobody uses any more, still full.
+    used: Vec<Stub>,
     watched: Vec<(Instant, Weak<dyn Overdue>)>,
     /// The zygote failed to give a stub; asked again when one is taken.
     is_refused: bool,
@@ -56,6 +62,7 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
             .field("ready", &self.ready.len())
+            .field("used", &self.used.len())
             .field("watched", &self.watched.len())
             .finish()
     }
@@ -94,6 +101,37 @@ impl Keeper {
     }
 }
 
+/// A stub in use. When the last user is gone it goes back to the keeper.
+#[derive(Debug)]
+pub(super) struct Tenancy {
+    /// Taken out only by drop.
+    stub: Option<Stub>,
+    keeper: Arc<Shared>,
+}
+
+impl Tenancy {
+    /// Lets `stub` be used.
+    pub(super) fn new(stub: Stub, keeper: Arc<Shared>) -> Self {
+        Self { stub: Some(stub), keeper }
+    }
+}
+
+impl std::ops::Deref for Tenancy {
+    type Target = Stub;
+
+    fn deref(&self) -> &Stub {
+        self.stub.as_ref().expect("only drop takes the stub")
+    }
+}
+
+impl Drop for Tenancy {
+    fn drop(&mut self) {
+        if let Some(stub) = self.stub.take() {
+            self.keeper.give_back(stub);
+        }
+    }
+}
+
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.shared.state.lock().is_stopping = true;
@@ -115,9 +153,31 @@ impl Shared {
         }
     }
 
+    /// Takes a stub back: to be emptied and used again, or ended where there are enough.
+    fn give_back(&self, stub: Stub) {
+        let mut state = self.state.lock();
+        let is_welcome = !state.is_stopping && state.ready.len() + state.used.len() < MOST_READY;
+        if is_welcome && !stub.life().is_dead() {
+            state.used.push(stub);
+            self.changed.notify_one();
+            return;
+        }
+        drop(state);
+        drop(stub);
+    }
+
     fn work(&self, zygote: &Zygote) {
         let mut state = self.state.lock();
         while !state.is_stopping {
+            if let Some(stub) = state.used.pop() {
+                drop(state);
+                let is_empty = stub.empty().is_ok_and(|()| stub.prepare().is_ok());
+                state = self.state.lock();
+                if is_empty {
+                    state.ready.push(stub);
+                }
+                continue;
+            }
             if state.ready.len() < READY && !state.is_refused {
                 drop(state);
                 let stub = Stub::new(zygote).and_then(|stub| stub.prepare().map(|()| stub));
@@ -134,9 +194,9 @@ impl Shared {
                 None => self.changed.wait(&mut state),
             }
         }
-        let ready = std::mem::take(&mut state.ready);
+        let all = (std::mem::take(&mut state.ready), std::mem::take(&mut state.used));
         drop(state);
-        drop(ready);
+        drop(all);
     }
 }
 

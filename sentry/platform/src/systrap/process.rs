@@ -13,9 +13,9 @@ use host::seccomp::Listener;
 use host::unix::{Wait, receive, send};
 use parking_lot::Mutex;
 use stub::layout::{
-    AREA_SIGNAL_STACK, AREAS, COMMANDS, FD_CONTROL, FD_SOCKET, FD_TRANSIENT, HELPER_RING,
+    AREA_SIGNAL_STACK, AREAS, COMMANDS, FD_CONTROL, FD_SOCKET, FD_TRANSIENT, GUEST_END, HELPER_RING,
     HELPER_RING_ENTRIES, MAX_AREAS, PAGE, SLOT_SIZE, SMALL_RING, SPAWNER_RING, STARTER_DATA, STARTER_RING,
-    ZYGOTE_RING,
+    TASK_END, ZYGOTE_RING,
 };
 
 use super::command::{Command, Ring};
@@ -24,6 +24,7 @@ use super::control::{ControlFile, Slot};
 use super::door::{Door, Gone};
 use super::handover::GuestThread;
 use super::life::Life;
+use super::space::GUEST_START;
 use super::zygote::Zygote;
 use crate::PlatformError;
 
@@ -66,6 +67,8 @@ struct Operations {
     parked: u64,
     /// Guest threads that nobody uses, stopped.
     idle: Vec<GuestThread>,
+    /// Guest threads that contexts have.
+    lent: usize,
     /// Guest threads that were told to end; their areas can be used again when they have.
     dismissed: Vec<GuestThread>,
     next_area: u64,
@@ -97,6 +100,7 @@ impl Stub {
             door,
             parked: hello.id,
             idle: Vec::new(),
+            lent: 0,
             dismissed: Vec::new(),
             next_area: 0,
         });
@@ -142,10 +146,12 @@ impl Stub {
     /// A guest thread that stands at its door.
     pub(super) fn guest_thread(&self) -> Result<GuestThread, PlatformError> {
         let mut operations = self.operations.lock();
-        if let Some(thread) = operations.idle.pop() {
-            return Ok(thread);
-        }
-        self.spawn(&mut operations)
+        let thread = match operations.idle.pop() {
+            Some(thread) => thread,
+            None => self.spawn(&mut operations)?,
+        };
+        operations.lent += 1;
+        Ok(thread)
     }
 
     /// Makes a guest thread before it is needed.
@@ -157,10 +163,8 @@ impl Stub {
 
     /// Takes back a stopped thread.
     pub(super) fn release(&self, thread: GuestThread) {
-        if self.life.is_dead() {
-            return;
-        }
         let mut operations = self.operations.lock();
+        operations.lent -= 1;
         if operations.idle.len() >= MAX_IDLE && thread.dismiss() {
             operations.dismissed.push(thread);
         } else {
@@ -186,6 +190,36 @@ impl Stub {
 }
 
 impl Stub {
+    /// Makes a used stub like new: without guest threads, mappings and areas. An error is a reason to end it.
+    ///
+    /// What a guest thread has in its registers while it stands at the door is its old process's choice, so none of
+    /// them may live on into the next: each is told to end, and the host says when it has. Then only the two threads
+    /// that never ran guest code are left, and what they map is all that the process consists of.
+    pub(super) fn empty(&self) -> Result<(), Gone> {
+        {
+            let mut operations = self.operations.lock();
+            let operations = &mut *operations;
+            if operations.lent != 0 || !operations.idle.iter().all(GuestThread::dismiss) {
+                return Err(Gone);
+            }
+            operations.dismissed.append(&mut operations.idle);
+            if !operations.dismissed.iter().all(GuestThread::wait_ended) {
+                return Err(Gone);
+            }
+            operations.dismissed.clear();
+            operations.next_area = 0;
+        }
+        let areas = TASK_END - AREAS;
+        let commands = [
+            Command::call(libc::SYS_munmap, [GUEST_START, GUEST_END - GUEST_START]),
+            Command::call(libc::SYS_munmap, [AREAS, areas]),
+            Command::door(),
+        ];
+        self.execute(&commands, &[])?.map_err(|_| Gone)?;
+        self.slots.areas.lock().clear();
+        Ok(())
+    }
+
     /// An area that no thread uses.
     fn area(&self, operations: &mut Operations) -> Result<(u64, Arc<Slot>), Errno> {
         let ended = operations.dismissed.iter().enumerate();

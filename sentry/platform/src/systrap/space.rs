@@ -10,6 +10,7 @@ use stub::layout::{FD_MEMORY, FD_SOCKET, FD_TRANSIENT, GUEST_END};
 use super::command::Command;
 use super::context::{Shared, StubContext};
 use super::door::Gone;
+use super::keeper::Tenancy;
 use super::mapped::Mapped;
 use super::process::Stub;
 use crate::{AddressSpace, Context, MapOp, MapSource, PlatformError, Protection};
@@ -19,7 +20,7 @@ pub(super) const GUEST_START: u64 = 0x1_0000;
 
 /// An address space in a stub process.
 pub(super) struct StubSpace {
-    stub: Arc<Stub>,
+    stub: Arc<Tenancy>,
     shared: Shared,
     /// Where constants lie in the stub.
     receive: u64,
@@ -29,7 +30,8 @@ pub(super) struct StubSpace {
 impl StubSpace {
     /// An empty address space in `stub`. `receive` is where the header for receiving a descriptor lies in stubs.
     pub(super) fn new(stub: Stub, shared: Shared, receive: u64) -> Self {
-        Self { stub: Arc::new(stub), shared, receive, mapped: Mutex::new(Mapped::default()) }
+        let stub = Arc::new(Tenancy::new(stub, Arc::clone(&shared.keeper)));
+        Self { stub, shared, receive, mapped: Mutex::new(Mapped::default()) }
     }
 }
 
