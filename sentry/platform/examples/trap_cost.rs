@@ -90,6 +90,10 @@ fn main() {
         process.space.apply(&[map(1 << 16, true), unmap]).expect("map");
     });
     report("new address space and drop", 200, || drop(machine.platform.new_address_space()));
+    report("new address space and drop, with a pause of 1 ms", 200, || {
+        drop(machine.platform.new_address_space());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    });
     let space = machine.platform.new_address_space().expect("space");
     report("new context and drop (idle thread reused)", 1000, || drop(space.new_context(None)));
     let mut contexts = Vec::new();
