@@ -112,11 +112,21 @@ impl Listener {
     /// Waits for at most `limit` until no thread is left that could call; says whether that is so.
     #[must_use]
     pub fn wait_hung_up(&self, limit: Duration) -> bool {
-        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
+        self.poll(0, limit) & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    }
+
+    /// Waits for at most `limit` until a call can be received; says whether one can.
+    #[must_use]
+    pub fn wait_call(&self, limit: Duration) -> bool {
+        self.poll(libc::POLLIN, limit) & libc::POLLIN != 0
+    }
+
+    fn poll(&self, events: i16, limit: Duration) -> i16 {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events, revents: 0 };
         let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: one pollfd.
         let ready = unsafe { libc::poll(&raw mut poll, 1, limit) };
-        ready == 1 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+        if ready == 1 { poll.revents } else { 0 }
     }
 
     /// Whether the call with this id still waits.

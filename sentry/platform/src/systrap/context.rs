@@ -208,7 +208,7 @@ impl Context for StubContext {
         self.signalling.leave(matches!(event, Ok(Event::Interrupted)));
         event.unwrap_or_else(|Gone| {
             // Dead already, or it broke the rules.
-            self.stub.life().kill();
+            self.stub.life().end();
             Event::Died("the guest's host process ended or misbehaved".into())
         })
     }

@@ -41,6 +41,11 @@ impl Door {
         result
     }
 
+    /// As [`Self::wait`], for a thread that is about to come: not longer than `limit`.
+    pub(super) fn wait_briefly(&self, limit: Duration) -> Result<Notification, Gone> {
+        if self.listener.wait_call(limit) { self.wait() } else { Err(Gone) }
+    }
+
     fn receive(&self) -> Result<Notification, Gone> {
         while !self.life.is_dead() {
             match self.listener.receive() {

@@ -15,6 +15,9 @@ use super::spin::{Cores, Mode, Policy, WATCH};
 
 const STATE: usize = AREA_STATE as usize;
 
+/// How long a thread that watches may take to come to the door. An honest one takes microseconds.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// A thread of a stub that runs guest code.
 #[derive(Debug)]
 pub(super) struct GuestThread {
@@ -58,7 +61,15 @@ impl GuestThread {
         self.area.memory()
     }
 
-    /// Makes it end where it stands at the door; one that watches is left alone. Says whether it was told to.
+    /// Makes sure that it is stopped whatever its process does: one that watches soon comes to the door.
+    pub(super) fn settle(&mut self) -> Result<(), Gone> {
+        if self.parked == Parked::Posted {
+            self.parked = Parked::Door(self.door.wait_briefly(SETTLE)?.id);
+        }
+        Ok(())
+    }
+
+    /// Makes it end where it stands at the door. Says whether it was told to.
     pub(super) fn dismiss(&self) -> bool {
         matches!(self.parked, Parked::Door(id) if self.door.dismiss(id))
     }

@@ -64,6 +64,20 @@ impl Life {
         }
     }
 
+    /// Ends the process and waits until it runs no more: the memory that it has mapped may soon be another's.
+    pub(super) fn end(&self) {
+        const STEP: Duration = Duration::from_micros(50);
+        const STEPS: u32 = 40_000;
+        self.kill();
+        for _ in 0..STEPS {
+            // A process that takes two seconds to die hangs in a call of the host, and runs nothing of its own either.
+            if self.is_dead() {
+                return;
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+
     /// Sends a signal to one of its threads.
     pub(super) fn signal_thread(&self, tid: i32, signal: i32) {
         let is_reaped = self.is_reaped.lock();

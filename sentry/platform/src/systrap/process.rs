@@ -162,7 +162,13 @@ impl Stub {
     }
 
     /// Takes back a stopped thread.
-    pub(super) fn release(&self, thread: GuestThread) {
+    ///
+    /// When this returns it is stopped for certain, since the kernel may give its process's memory to others. While it
+    /// watches it is stopped by its own process's consent only.
+    pub(super) fn release(&self, mut thread: GuestThread) {
+        if thread.settle().is_err() {
+            self.life.end();
+        }
         let mut operations = self.operations.lock();
         operations.lent -= 1;
         if operations.idle.len() >= MAX_IDLE && thread.dismiss() {
