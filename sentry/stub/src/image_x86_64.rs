@@ -17,9 +17,9 @@ use core::arch::global_asm;
 use crate::layout::{
     AREA_EVENT_FRAME, AREA_EVENT_FS, AREA_EVENT_GS, AREA_FS, AREA_GS, AREA_STACK, AREA_STATE, CONSTANTS,
     DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS,
-    FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, IMAGE, IMAGE_SIZE, RING_ENTRIES, RING_MASK,
-    RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS,
-    TASK_END, ZYGOTE_RING,
+    FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, IMAGE, IMAGE_SIZE,
+    RING_ENTRIES, RING_MASK, RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT,
+    STATE_WATCHED, STUB_SPINS, TASK_END, ZYGOTE_RING,
 };
 
 global_asm!(
@@ -118,10 +118,17 @@ global_asm!(
     "jnz 6f",
     "test ecx, {enter}",
     "jnz 7f",
+    "test ecx, {on_error}",
+    "jnz 31f",
     "test r14, r14",
     "jz 4f",
     "test ecx, {always}",
     "jz 2b",
+    "jmp 4f",
+    "31:",
+    "test r14, r14",
+    "jz 2b",
+    "xor r14d, r14d",
     "4:",
     "mov eax, [rbx + {entry_nr}]",
     "mov rdi, [rbx + {entry_args}]",
@@ -263,6 +270,7 @@ global_asm!(
     expect = const FLAG_EXPECT,
     always = const FLAG_ALWAYS,
     keep = const FLAG_KEEP,
+    on_error = const FLAG_ON_ERROR,
     door = const FLAG_DOOR,
     enter = const FLAG_ENTER,
     door_nr = const DOOR_NR,

@@ -86,6 +86,8 @@ pub const FLAG_KEEP: u32 = 8;
 pub const FLAG_DOOR: u32 = 16;
 /// Not a call: become a guest thread whose stack lies at the first argument.
 pub const FLAG_ENTER: u32 = 32;
+/// Carry out only after a failure, which is thereby dealt with.
+pub const FLAG_ON_ERROR: u32 = 64;
 
 /// The number of the call that is the door. No such call exists.
 pub const DOOR_NR: u32 = 0x0d00;

@@ -5,8 +5,8 @@
 use abi::Result;
 use host::memory::VolatileSlice;
 use stub::layout::{
-    ENTRY_SIZE, FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, RING_ENTRIES,
-    RING_MASK, RING_TAIL,
+    ENTRY_SIZE, FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR,
+    RING_ENTRIES, RING_MASK, RING_TAIL,
 };
 
 /// One command.
@@ -51,6 +51,11 @@ impl Command {
     /// Is carried out whatever failed before, and may fail.
     pub(super) const fn always(self) -> Self {
         Self { flags: self.flags | FLAG_ALWAYS, ..self }
+    }
+
+    /// Is carried out only after a failure, and then what follows is, too.
+    pub(super) const fn on_error(self) -> Self {
+        Self { flags: self.flags | FLAG_ON_ERROR, ..self }
     }
 
     /// Reports its result at the door.

@@ -71,6 +71,8 @@ struct Operations {
     lent: usize,
     /// Guest threads that were told to end; their areas can be used again when they have.
     dismissed: Vec<GuestThread>,
+    /// Areas that threads were to get that could not be made.
+    spare: Vec<(u64, Arc<Slot>)>,
     next_area: u64,
 }
 
@@ -102,6 +104,7 @@ impl Stub {
             idle: Vec::new(),
             lent: 0,
             dismissed: Vec::new(),
+            spare: Vec::new(),
             next_area: 0,
         });
         Ok(Self { constants, control, life, slots, operations })
@@ -183,12 +186,24 @@ impl Stub {
         let (area_address, area) = self.area(operations).map_err(failed)?;
         let memory = self.slots.commands.memory();
         let start = start_commands(&memory, &self.constants, area_address, &area).map_err(failed)?;
-        let spawn = [Command::call(libc::SYS_clone, [THREAD_FLAGS as u64]).child(COMMANDS + STARTER_RING)];
+        let say = [FD_SOCKET as u64, self.constants.send_hello, 0];
+        let spawn = [
+            Command::call(libc::SYS_clone, [THREAD_FLAGS as u64]).child(COMMANDS + STARTER_RING),
+            // The host may refuse a thread (a limit on processes); a message without a listener says so.
+            Command::call(libc::SYS_sendmsg, say).on_error(),
+        ];
         let mut starter = Ring::new(&memory, STARTER_RING, SMALL_RING).map_err(failed)?;
         starter.publish(&memory, &start).map_err(failed)?;
         operations.spawner.publish(&memory, &spawn).map_err(failed)?;
         operations.spawner.wake(&memory).map_err(failed)?;
-        let door = Door::new(receive_listener(operations.socket.as_fd())?, Arc::clone(&self.life));
+        let listener = match receive_listener(operations.socket.as_fd()) {
+            Ok(listener) => listener,
+            Err(error) => {
+                operations.spare.push((area_address, area));
+                return Err(error);
+            }
+        };
+        let door = Door::new(listener, Arc::clone(&self.life));
         let hello =
             door.wait().map_err(|Gone| PlatformError::Dead("its first thread did not start".into()))?;
         Ok(GuestThread::new(door, hello.id, hello.tid, area, area_address))
@@ -213,6 +228,7 @@ impl Stub {
                 return Err(Gone);
             }
             operations.dismissed.clear();
+            operations.spare.clear();
             operations.next_area = 0;
         }
         let areas = TASK_END - AREAS;
@@ -228,6 +244,9 @@ impl Stub {
 
     /// An area that no thread uses.
     fn area(&self, operations: &mut Operations) -> Result<(u64, Arc<Slot>), Errno> {
+        if let Some(area) = operations.spare.pop() {
+            return Ok(area);
+        }
         let ended = operations.dismissed.iter().enumerate();
         let left = ended.filter_map(|(index, thread)| Some((index, thread.area_left_behind()?))).next();
         if let Some((index, area)) = left {
@@ -265,6 +284,8 @@ fn first_commands(memory: &VolatileSlice<'_>, constants: &Constants) -> Result<(
         Command::call(libc::SYS_close, [transient]).expect(0),
         Command::call(libc::SYS_munmap, [ZYGOTE_RING, PAGE]).expect(0),
         Command::call(libc::SYS_clone, [THREAD_FLAGS as u64]).child(COMMANDS + HELPER_RING),
+        // Without a helper nobody could tell of this process; its end is seen.
+        Command::call(libc::SYS_exit_group, [1]).on_error(),
     ];
     spawner.publish(memory, &first)?;
     let first = [
@@ -315,7 +336,10 @@ fn receive_listener(socket: BorrowedFd<'_>) -> Result<Listener, PlatformError> {
         .map_err(|errno| PlatformError::Resources(format!("stub process: {errno}")))?;
     match message.fds.pop() {
         Some(fd) => Ok(Listener::new(fd)),
-        None => Err(PlatformError::Resources("a stub process or thread ended while it started".into())),
+        None if message.len == 0 => {
+            Err(PlatformError::Resources("a stub process ended while it started".into()))
+        }
+        None => Err(PlatformError::Resources("the host refused a thread".into())),
     }
 }
 
