@@ -129,10 +129,14 @@ impl Server {
         let dir = self.nodes.fd(parent)?;
         let name = name.as_bytes();
         let fd = fs::open_at(dir.as_fd(), name, PATH_ONLY, 0)?;
-        let is_dir = fs::stat(fd.as_fd())?.is_dir();
-        let stat = self.finish_new(dir.as_fd(), name, is_dir, || {
-            fs::set_owner(fd.as_fd(), Some(owner.uid), Some(owner.gid))?;
-            let seen = fs::stat(fd.as_fd())?;
+        let made = fs::stat(fd.as_fd())?;
+        let stat = self.finish_new(dir.as_fd(), name, made.is_dir(), || {
+            let mut seen = made;
+            // Where the owner is right already, there is nothing that others would be told of.
+            if (seen.uid, seen.gid) != (owner.uid, owner.gid) {
+                fs::set_owner(fd.as_fd(), Some(owner.uid), Some(owner.gid))?;
+                seen = fs::stat(fd.as_fd())?;
+            }
             match owner.mode {
                 Some(mode) if seen.mode & 0o7777 != mode & 0o7777 => {
                     set_mode_of(fd.as_fd(), &seen, dir.as_fd(), name, mode)?;

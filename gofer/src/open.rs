@@ -30,12 +30,17 @@ impl Server {
         let mode = request.mode & 0o7777;
         let fd = fs::open_at(dir.as_fd(), name, flags, mode & 0o777)?;
         let made = self.finish_new(dir.as_fd(), name, false, || {
-            fs::set_owner(fd.as_fd(), Some(request.uid), Some(request.gid))?;
-            // Changing the owner takes the set-id bits away, and the directory's ACL may have changed the rest.
-            if fs::stat(fd.as_fd())?.mode & 0o7777 != mode {
-                fs::set_mode(fd.as_fd(), mode)?;
+            let mut seen = fs::stat(fd.as_fd())?;
+            if (seen.uid, seen.gid) != (request.uid, request.gid) {
+                fs::set_owner(fd.as_fd(), Some(request.uid), Some(request.gid))?;
+                seen = fs::stat(fd.as_fd())?;
             }
-            fs::stat(fd.as_fd())
+            // Changing the owner takes the set-id bits away, and the directory's ACL may have changed the rest.
+            if seen.mode & 0o7777 != mode {
+                fs::set_mode(fd.as_fd(), mode)?;
+                seen = fs::stat(fd.as_fd())?;
+            }
+            Ok(seen)
         });
         let stat = made?;
         let node = self.nodes.enter(request.dir, name, &stat, None)?;

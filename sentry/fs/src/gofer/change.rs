@@ -8,6 +8,7 @@ use std::sync::Arc;
 use abi::{Errno, FileType, Result};
 use gofer_protocol as wire;
 use gofer_protocol::{EntryReply, Link, Mkdir, Mknod, Name, NodeOpenFlags, Rename, Symlink, Unlink};
+use host::fs::WatchMask;
 use kernel::mm::HostFile;
 use kernel::vfs::{NewNode, Rename as VfsRename};
 
@@ -26,24 +27,24 @@ impl GoferInode {
         let connection = self.volume.connection();
         let NewNode { mode, uid, gid, .. } = *node;
         let mut file = None;
-        let reply = match node.file_type {
+        let reply = self.change(name, WatchMask::CREATE, || match node.file_type {
             FileType::Regular => {
                 let flags = NodeOpenFlags::READ_WRITE;
                 let request = wire::Create { dir, name: wire_name, mode, uid, gid, flags };
                 let mut response = connection.call(&request)?;
                 file = response.take_fd().ok();
-                response.get()?
+                response.get()
             }
-            FileType::Directory => connection.call(&Mkdir { dir, name: wire_name, mode, uid, gid })?.get()?,
+            FileType::Directory => connection.call(&Mkdir { dir, name: wire_name, mode, uid, gid })?.get(),
             FileType::Symlink => {
                 let request = Symlink { dir, name: wire_name, link: node.target, uid, gid };
-                connection.call(&request)?.get()?
+                connection.call(&request)?.get()
             }
             kind => {
                 let (mode, rdev) = (kind as u32 | mode, node.rdev.encode());
-                connection.call(&Mknod { dir, name: wire_name, mode, rdev, uid, gid })?.get()?
+                connection.call(&Mknod { dir, name: wire_name, mode, rdev, uid, gid })?.get()
             }
-        };
+        })?;
         let link = (node.file_type == FileType::Symlink).then(|| node.target.into());
         let child = self.made(name, &reply, link)?;
         if let Some(file) = file {
@@ -72,8 +73,10 @@ impl GoferInode {
         self.require_writable()?;
         let wire_name = Name::new(name).ok_or(Errno::EINVAL)?;
         let dir = self.node()?;
-        let reply = target.with_target(|target| {
-            self.volume.connection().call(&Link { target, dir, name: wire_name })?.get()
+        let reply = self.change(name, WatchMask::CREATE, || {
+            target.with_target(|target| {
+                self.volume.connection().call(&Link { target, dir, name: wire_name })?.get()
+            })
         })?;
         self.attrs.set_fresh(reply.dir);
         target.found_node(reply.node);
@@ -87,7 +90,7 @@ impl GoferInode {
         self.require_writable()?;
         child.survive_without_name();
         let request = Unlink { dir: self.node()?, name: Name::new(name).ok_or(Errno::EINVAL)?, is_dir };
-        let dir = self.volume.connection().call(&request)?.get()?;
+        let dir = self.change(name, WatchMask::DELETE, || self.volume.connection().call(&request)?.get())?;
         self.attrs.set_fresh(dir);
         self.name_removed(name);
         child.lost_name();
@@ -116,7 +119,15 @@ impl GoferInode {
             new_name: Name::new(rename.new_name).ok_or(Errno::EINVAL)?,
             flags,
         };
-        let reply = self.volume.connection().call(&request)?.get()?;
+        let call = || self.volume.connection().call(&request)?.get();
+        let reply = if is_exchange {
+            // Two more events than it is worth to foresee.
+            call()
+        } else {
+            self.change(rename.name, WatchMask::MOVED_FROM, || {
+                new_dir.change(rename.new_name, WatchMask::MOVED_TO, call)
+            })
+        }?;
         self.attrs.set_fresh(reply.old_dir);
         new_dir.attrs.set_fresh(reply.new_dir);
         if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(&moved, replaced)) {

@@ -1,6 +1,6 @@
 //! The connection to one gofer, and what all mounts behind it share.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -35,6 +35,9 @@ pub struct Connection {
     listed: Mutex<VecDeque<Weak<GoferInode>>>,
     listed_bytes: AtomicUsize,
 }
+
+/// Each time the list of directories with listings has grown by so many, it is tidied.
+const LISTED_MAX: usize = 4096;
 
 /// What a container has of its gofer: the mounts, by the index that the runtime gave them.
 #[derive(Debug)]
@@ -148,8 +151,16 @@ impl Connection {
 
     /// Accounts for a listing that `dir` now keeps, and takes others away where the budget is exceeded.
     pub(super) fn keep_listing(&self, dir: &Weak<GoferInode>, bytes: usize) {
-        self.listed_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.listed.lock().push_back(dir.clone());
+        self.listing_grew(bytes);
+        {
+            let mut listed = self.listed.lock();
+            listed.push_back(dir.clone());
+            // Directories that are gone, or that were fetched again.
+            if listed.len().is_multiple_of(LISTED_MAX) {
+                let mut seen = HashSet::new();
+                listed.retain(|dir| dir.strong_count() > 0 && seen.insert(dir.as_ptr()));
+            }
+        }
         while self.listed_bytes.load(Ordering::Relaxed) > LISTING_BUDGET {
             let Some(oldest) = self.listed.lock().pop_front() else { return };
             if let Some(oldest) = oldest.upgrade() {
@@ -158,8 +169,15 @@ impl Connection {
         }
     }
 
+    /// A listing has more names.
+    pub(super) fn listing_grew(&self, bytes: usize) {
+        self.listed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// A listing is gone.
     pub(super) fn listing_gone(&self, bytes: usize) {
-        self.listed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        // Never below nothing: what grew may be told after it is gone.
+        let less = |all: usize| Some(all.saturating_sub(bytes));
+        let _ = self.listed_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }

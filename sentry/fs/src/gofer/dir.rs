@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use abi::{Errno, FileType, Result};
 use gofer_protocol::{Attr as WireAttr, Name, Walk, WalkEnd};
@@ -46,7 +47,22 @@ struct Inner {
     children: HashMap<Arc<[u8]>, Weak<GoferInode>>,
     /// In a shared mount: names that the host has changed.
     suspects: HashSet<Box<[u8]>>,
+    /// In a shared mount: changes of our own that are still to be reported to us.
+    own: Vec<OwnChange>,
 }
+
+/// A change that we asked for, whose event tells us nothing new.
+#[derive(Debug)]
+struct OwnChange {
+    name: Box<[u8]>,
+    event: WatchMask,
+    made_at: Instant,
+}
+
+/// An event that has not come by then does not come; later ones like it are somebody else's.
+const EVENT_DELAY: Duration = Duration::from_secs(2);
+/// Changes remembered at a time. What is forgotten is looked up once more, no harm done.
+const MAX_OWN: usize = 256;
 
 /// A name as it is listed to the guest: its inode number and type.
 pub(super) type Shown = (Arc<[u8]>, u64, FileType);
@@ -57,6 +73,22 @@ enum Known {
     Inode(Arc<GoferInode>),
     Listed(Arc<[u8]>, Box<WireAttr>, Option<Box<[u8]>>),
     Unknown { should_fill: bool },
+}
+
+impl Inner {
+    /// Whether this is the event of a change of ours, which is thereby settled.
+    fn is_own(&mut self, name: &[u8], event: WatchMask) -> bool {
+        if self.own.is_empty() {
+            return false;
+        }
+        self.own.retain(|own| own.made_at.elapsed() < EVENT_DELAY);
+        let event = event.difference(WatchMask::IS_DIR);
+        let at = self.own.iter().position(|own| *own.name == *name && own.event == event);
+        at.is_some_and(|at| {
+            self.own.remove(at);
+            true
+        })
+    }
 }
 
 impl GoferInode {
@@ -246,6 +278,31 @@ impl GoferInode {
         }
     }
 
+    /// Makes a change of `name` that the gofer will report as `event`: of a success we need not be told, after a
+    /// failure we know less than before.
+    pub(super) fn change<T>(
+        &self,
+        name: &[u8],
+        event: WatchMask,
+        call: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let watched =
+            self.dir.as_ref().filter(|dir| self.volume.is_shared() && dir.is_watched.load(Ordering::Acquire));
+        let Some(dir) = watched else { return call() };
+        {
+            let mut inner = dir.inner.lock();
+            if inner.own.len() >= MAX_OWN {
+                inner.own.remove(0);
+            }
+            inner.own.push(OwnChange { name: name.into(), event, made_at: Instant::now() });
+        }
+        call().inspect_err(|_| {
+            let mut inner = dir.inner.lock();
+            inner.is_own(name, event);
+            inner.suspects.insert(name.into());
+        })
+    }
+
     /// We made `name`: `child`.
     pub(super) fn name_added(&self, name: Arc<[u8]>, child: &Arc<Self>) {
         let Some(dir) = &self.dir else { return };
@@ -259,7 +316,11 @@ impl GoferInode {
         };
         inner.children.insert(name.clone(), Arc::downgrade(child));
         let Some(listing) = &mut inner.listing else { return };
+        let before = listing.bytes;
         listing.insert(name, listed);
+        let more = listing.bytes - before;
+        drop(inner);
+        self.volume.connection().listing_grew(more);
     }
 
     /// We removed `name`.
@@ -304,6 +365,9 @@ impl GoferInode {
         };
         let (child, listing) = {
             let mut inner = dir.inner.lock();
+            if inner.is_own(name, mask) {
+                return;
+            }
             let mut listing = None;
             if mask.intersects(names_changed) {
                 inner.changes += 1;
@@ -346,6 +410,7 @@ impl GoferInode {
             let mut inner = dir.inner.lock();
             inner.changes += 1;
             inner.suspects.clear();
+            inner.own.clear();
             (std::mem::take(&mut inner.children), inner.listing.take())
         };
         if let Some(listing) = listing {

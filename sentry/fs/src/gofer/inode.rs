@@ -320,6 +320,7 @@ impl GoferInode {
             place.parent.forget_child(&place.name, me);
         }
         self.volume.remove(self.key, me);
+        self.drop_listing();
         if let Some(node) = self.node.get_mut().take()
             && !self.is_root
         {

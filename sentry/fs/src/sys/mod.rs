@@ -23,11 +23,20 @@ fn cpu_range(count: usize) -> String {
 /// A bit map of the first `count` processors, or of one.
 fn cpu_mask(cpus: std::ops::Range<usize>, count: usize) -> String {
     let groups = count.div_ceil(32).max(1);
-    let word = |group: usize| (0..32).filter(|bit| cpus.contains(&(group * 32 + bit))).fold(0_u32, |w, bit| w | 1 << bit);
-    let words: Vec<String> = (0..groups)
-        .rev()
-        .map(|group| if group == groups - 1 { format!("{:x}", word(group)) } else { format!("{:08x}", word(group)) })
-        .collect();
+    let word = |group: usize| {
+        (0..32).filter(|bit| cpus.contains(&(group * 32 + bit))).fold(0_u32, |w, bit| w | 1 << bit)
+    };
+    let words: Vec<String> =
+        (0..groups)
+            .rev()
+            .map(|group| {
+                if group == groups - 1 {
+                    format!("{:x}", word(group))
+                } else {
+                    format!("{:08x}", word(group))
+                }
+            })
+            .collect();
     words.join(",") + "\n"
 }
 
@@ -47,7 +56,8 @@ fn cpu_dir(dir: Builder, cpu: usize, count: usize) -> Builder {
             .file("thread_siblings_list", 0o444, format!("{cpu}\n"))
     });
     let dir = dir.dir("cache", |dir| {
-        let caches = [("1", "Data", "32K", 64), ("1", "Instruction", "32K", 64), ("2", "Unified", "1024K", 1024)];
+        let caches =
+            [("1", "Data", "32K", 64), ("1", "Instruction", "32K", 64), ("2", "Unified", "1024K", 1024)];
         (0..).zip(caches).fold(dir, |dir, (index, (level, kind, size, sets))| {
             dir.dir(&format!("index{index}"), |cache| {
                 cache
@@ -92,8 +102,13 @@ fn system_dir(dir: Builder, kernel: &Kernel) -> Builder {
                     .file("cpulist", 0o444, cpu_range(count))
                     .file("cpumap", 0o444, cpu_mask(0..count, count))
                     .file("distance", 0o444, "10\n")
-                    .file("meminfo", 0o444, format!("Node 0 MemTotal:       {total} kB\nNode 0 MemFree:        {total} kB\n"));
-                (0..count).fold(node, |node, cpu| node.link(&format!("cpu{cpu}"), format!("../../cpu/cpu{cpu}")))
+                    .file(
+                        "meminfo",
+                        0o444,
+                        format!("Node 0 MemTotal:       {total} kB\nNode 0 MemFree:        {total} kB\n"),
+                    );
+                (0..count)
+                    .fold(node, |node, cpu| node.link(&format!("cpu{cpu}"), format!("../../cpu/cpu{cpu}")))
             })
     })
 }
@@ -137,15 +152,19 @@ fn loopback(dir: Builder) -> Builder {
 /// The whole tree.
 fn tree(inodes: &Inodes, kernel: &Kernel) -> Arc<dyn Inode> {
     let dmi = |dir: Builder| {
-        dir.file("board_vendor", 0o444, "rampart\n")
-            .file("product_name", 0o444, "rampart\n")
-            .file("sys_vendor", 0o444, "rampart\n")
+        dir.file("board_vendor", 0o444, "rampart\n").file("product_name", 0o444, "rampart\n").file(
+            "sys_vendor",
+            0o444,
+            "rampart\n",
+        )
     };
     Builder::new(inodes)
         .dir("block", |dir| dir)
-        .dir("bus", |dir| ["cpu", "pci", "usb", "platform"].iter().fold(dir, |dir, bus| dir.dir(bus, |bus| {
-            bus.dir("devices", |dir| dir).dir("drivers", |dir| dir)
-        })))
+        .dir("bus", |dir| {
+            ["cpu", "pci", "usb", "platform"].iter().fold(dir, |dir, bus| {
+                dir.dir(bus, |bus| bus.dir("devices", |dir| dir).dir("drivers", |dir| dir))
+            })
+        })
         .dir("class", |dir| {
             let empty = ["block", "graphics", "hwmon", "input", "mem", "misc", "power_supply", "thermal"];
             let dir = empty.iter().fold(dir, |dir, class| dir.dir(class, |dir| dir));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use abi::{Errno, OpenFlags};
+use kernel::vfs::RenameFlags;
 
 use super::{Temp, World};
 
@@ -54,4 +55,32 @@ fn a_replaced_file_is_another() {
     std::fs::rename(temp.path("g"), temp.path("f")).unwrap();
     soon(|| w.open("/f", OpenFlags::empty()).unwrap().read(0, 9) == "new!");
     assert_eq!(old.read(0, 9), "old");
+}
+
+#[test]
+fn our_own_changes_are_no_news() {
+    let temp = Temp::new();
+    let w = World::new(&temp, true);
+    w.mkdir("/d");
+    w.find("/d/x").unwrap_err();
+    for i in 0..20 {
+        w.mkdir(&format!("/d/{i}"));
+        if i % 2 == 0 {
+            w.rename(&format!("/d/{i}"), &format!("/d/r{i}"), RenameFlags::empty()).unwrap();
+        }
+    }
+    // The events have come by now, which the last one shows.
+    temp.write("d/marker", "");
+    soon(|| w.find("/d/marker").is_ok());
+    let ((), calls) = w.cost(|| {
+        for i in 0..20 {
+            let name = if i % 2 == 0 { format!("/d/r{i}/x") } else { format!("/d/{i}/x") };
+            w.find(&name).unwrap_err();
+        }
+    });
+    assert!(calls <= 20, "one for what is in each, none for the names: {calls}");
+    // What the host does to them is.
+    std::fs::remove_dir(temp.path("d/1")).unwrap();
+    soon(|| w.find("/d/1").is_err());
+    assert_eq!(w.vfs.rmdir(&w.caller(), &w.origin, b"/d/1"), Err(Errno::ENOENT));
 }
