@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use abi::inotify::InotifyMask;
 use abi::{Errno, FileType, Result};
 use gofer_protocol::{Attr as WireAttr, Name, Walk, WalkEnd};
 use host::fs::WatchMask;
+use kernel::vfs::notify_inode;
 use parking_lot::Mutex;
 
 use super::inode::{GoferInode, Origin};
@@ -75,7 +77,33 @@ enum Known {
     Unknown { should_fill: bool },
 }
 
+/// Events of names.
+const NAMES: WatchMask =
+    WatchMask::CREATE.union(WatchMask::DELETE).union(WatchMask::MOVED_FROM).union(WatchMask::MOVED_TO);
+/// Events of what is behind a name.
+const CONTENT: WatchMask = WatchMask::MODIFY.union(WatchMask::ATTRIB).union(WatchMask::CLOSE_WRITE);
+
 impl Inner {
+    /// The host changed `name`; returns the listing, which is no longer true.
+    fn suspect(&mut self, dir: &Directory, name: &[u8]) -> Option<Listing> {
+        self.changes += 1;
+        self.suspects.insert(name.into());
+        if self.suspects.len() > MAX_SUSPECTS {
+            self.suspects.clear();
+            self.children.clear();
+            dir.has_lost_events.store(true, Ordering::Release);
+        }
+        self.listing.take()
+    }
+
+    /// The host changed what is behind `name`.
+    fn doubt_attributes(&mut self, name: &[u8]) -> Option<Listing> {
+        if let Some(listed) = self.listing.as_mut().and_then(|listing| listing.names.get_mut(name)) {
+            listed.attr = None;
+        }
+        None
+    }
+
     /// Whether this is the event of a change of ours, which is thereby settled.
     fn is_own(&mut self, name: &[u8], event: WatchMask) -> bool {
         if self.own.is_empty() {
@@ -354,49 +382,74 @@ impl GoferInode {
         inode.is_some() && self.find_by_walk(dir, name).is_ok_and(is_same)
     }
 
-    /// The gofer says that the host changed something in this directory, or (without a name) the file itself.
-    pub(super) fn changed_by_host(&self, name: Option<&[u8]>, mask: WatchMask) {
-        let names_changed =
-            WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVED_FROM | WatchMask::MOVED_TO;
+    /// The gofer says that something changed in this directory, or (without a name) the file itself.
+    pub(super) fn changed_by_host(&self, name: Option<&[u8]>, mask: WatchMask, cookie: u32) {
         let (Some(name), Some(dir)) = (name, &self.dir) else {
             self.attrs.mark_stale();
             self.xattr_names.forget();
-            return;
+            return self.tell_watchers(self, mask.intersection(CONTENT), 0, b"");
         };
+        let names_changed = mask.intersects(NAMES);
         let (child, listing) = {
             let mut inner = dir.inner.lock();
             if inner.is_own(name, mask) {
                 return;
             }
-            let mut listing = None;
-            if mask.intersects(names_changed) {
-                inner.changes += 1;
-                listing = inner.listing.take();
-                inner.suspects.insert(name.into());
-                if inner.suspects.len() > MAX_SUSPECTS {
-                    inner.suspects.clear();
-                    inner.children.clear();
-                    dir.has_lost_events.store(true, Ordering::Release);
-                }
-            } else if let Some(listed) =
-                inner.listing.as_mut().and_then(|listing| listing.names.get_mut(name))
-            {
-                listed.attr = None;
-            }
-            (inner.children.get(name).and_then(Weak::upgrade), listing)
+            let child = inner.children.get(name).and_then(Weak::upgrade);
+            (child, if names_changed { inner.suspect(dir, name) } else { inner.doubt_attributes(name) })
         };
         if let Some(listing) = listing {
             self.volume.connection().listing_gone(listing.bytes);
+        }
+        if names_changed {
             self.attrs.mark_stale();
         }
-        if mask.intersects(names_changed) {
-            self.attrs.mark_stale();
-        }
-        if let Some(child) = child {
+        if let Some(child) = &child {
             child.attrs.mark_stale();
             if mask.contains(WatchMask::ATTRIB) {
                 child.xattr_names.forget();
             }
+        }
+        self.forward(name, mask, cookie, child.as_deref());
+    }
+
+    /// Tells the guest's own watchers of a change by the host: those of this directory, and those of the file.
+    fn forward(&self, name: &[u8], mask: WatchMask, cookie: u32, child: Option<&Self>) {
+        let Some(child) = child else { return self.tell_watchers(self, mask, cookie, name) };
+        if mask.intersects(CONTENT) && child.has_own_change() {
+            // The VFS has told of it already.
+            return;
+        }
+        self.tell_watchers(self, mask, cookie, name);
+        let mut of_file = mask.intersection(CONTENT);
+        if mask.contains(WatchMask::MOVED_FROM) {
+            of_file |= WatchMask::MOVE_SELF;
+        }
+        if mask.contains(WatchMask::DELETE) && (child.dir.is_some() || child.attrs.last().nlink <= 1) {
+            of_file |= WatchMask::DELETE_SELF;
+        }
+        self.tell_watchers(child, of_file, 0, b"");
+    }
+
+    fn tell_watchers(&self, inode: &Self, mask: WatchMask, cookie: u32, name: &[u8]) {
+        let mask = mask.intersection(
+            NAMES | CONTENT | WatchMask::IS_DIR | WatchMask::MOVE_SELF | WatchMask::DELETE_SELF,
+        );
+        if !mask.difference(WatchMask::IS_DIR).is_empty() {
+            // The host's numbers must not meet those that the VFS gives.
+            let cookie = if cookie == 0 { 0 } else { cookie | 1 << 31 };
+            notify_inode(inode, InotifyMask::from_bits_truncate(mask.bits()), cookie, name);
+        }
+    }
+
+    /// The guest watches this directory: the gofer is to tell of changes, also if nobody looks into it.
+    pub(super) fn start_watching(&self) {
+        if let Some(dir) = &self.dir
+            && self.volume.is_shared()
+            && !dir.is_watched.load(Ordering::Acquire)
+        {
+            // Asking for anything in it starts the watch; where that fails, there is nothing to tell.
+            let _ = self.fill();
         }
     }
 

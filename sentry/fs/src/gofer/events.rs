@@ -40,10 +40,10 @@ fn follow(events: &Transport, shared: &[Weak<Volume>]) {
 fn deliver(event: &Event<'_>, shared: &[Weak<Volume>]) {
     for volume in shared.iter().filter_map(Weak::upgrade) {
         match event {
-            Event::Changed { node, name, mask, .. } => {
+            Event::Changed { node, name, mask, cookie } => {
                 if let Some(inode) = volume.by_node(*node) {
                     let name = name.map(|name| name.as_bytes());
-                    inode.changed_by_host(name, WatchMask::from_bits_retain(*mask));
+                    inode.changed_by_host(name, WatchMask::from_bits_retain(*mask), *cookie);
                 }
             }
             Event::Lost => volume.watched().iter().for_each(|inode| inode.all_doubtful()),

@@ -58,7 +58,7 @@ impl GoferFile {
                 Err(error) => return Err(error),
             }
         }
-        self.inode.attrs.mark_stale();
+        self.inode.changed_by_us();
         let end = match at {
             WriteAt::Offset(offset) => offset.saturating_add(done as u64),
             WriteAt::Append => self.size()?,

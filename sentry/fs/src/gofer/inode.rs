@@ -1,7 +1,7 @@
 //! [`GoferInode`]: a host file as the guest's kernel knows it.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
@@ -20,6 +20,9 @@ use super::file::GoferFile;
 use super::handles::Handles;
 use super::volume::{Key, Volume};
 use super::xattr::XattrNames;
+
+/// The event of a change of ours comes within this time, the gofer's pauses included.
+const OWN_EVENT_DELAY_NS: i64 = 200_000_000;
 
 /// Names in one walk: far below what a message holds.
 const WALK_MAX: usize = 128;
@@ -81,6 +84,8 @@ pub struct GoferInode {
     pub(super) mappings: MappingSet,
     /// In a shared mount: whether the gofer reports changes of the directory where it was found.
     is_watched: AtomicBool,
+    /// In a shared mount: when we last changed it ourselves, by the host's clock.
+    own_change_ns: AtomicI64,
 }
 
 impl GoferInode {
@@ -104,6 +109,7 @@ impl GoferInode {
             xattr_names: XattrNames::new(matches!(kind, FileType::Regular | FileType::Directory)),
             mappings: MappingSet::new(),
             is_watched: AtomicBool::new(true),
+            own_change_ns: AtomicI64::new(0),
             volume,
         });
         inode.take_origin(origin);
@@ -198,6 +204,20 @@ impl GoferInode {
     /// Notes whether the gofer reports changes of this file.
     pub(super) fn set_watched(&self, is_watched: bool) {
         self.is_watched.store(is_watched, Ordering::Release);
+    }
+
+    /// We change content or attributes: what is cached is out of date, and events of it will be our own.
+    pub(super) fn changed_by_us(&self) {
+        self.attrs.mark_stale();
+        if self.volume.is_shared() {
+            self.own_change_ns.store(host::time::monotonic_ns(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an event that comes now is probably of our own change.
+    pub(super) fn has_own_change(&self) -> bool {
+        let at = self.own_change_ns.load(Ordering::Relaxed);
+        at != 0 && host::time::monotonic_ns().saturating_sub(at) < OWN_EVENT_DELAY_NS
     }
 
     /// Whether what was heard of this file may be kept.
@@ -363,7 +383,7 @@ impl Inode for GoferInode {
         if let (Some(new), Some(file)) = (size, self.handles.lock().writable()) {
             // Also works for a file that has lost its name.
             host::fs::truncate(file.fd(), new)?;
-            self.attrs.mark_stale();
+            self.changed_by_us();
             size = None;
         }
         // Cutting a file sets its time by itself.
@@ -391,6 +411,7 @@ impl Inode for GoferInode {
                 };
                 self.volume.connection().call(&request)?.get()
             })?;
+            self.changed_by_us();
             self.attrs.set_fresh(attr);
         }
         if change.mode.is_some() || change.uid.is_some() {
@@ -466,12 +487,16 @@ impl Inode for GoferInode {
         Some(self)
     }
 
+    fn note_watch(&self) {
+        self.start_watching();
+    }
+
     fn fallocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
         if !FALLOCATE_MODES.contains(&mode) {
             return Err(Errno::EOPNOTSUPP);
         }
         let file = self.handle(true)?;
-        self.attrs.mark_stale();
+        self.changed_by_us();
         host::fs::allocate(file.fd(), mode.cast_signed(), offset, len)
     }
 }

@@ -84,7 +84,7 @@ impl GoferInode {
 
     fn xattrs_changed(&self, name: XattrName<'_>) {
         self.xattr_names.forget();
-        self.attrs.mark_stale();
+        self.changed_by_us();
         if name.as_bytes().starts_with(b"system.posix_acl_") {
             // The group's bits of the mode follow the ACL; where they cannot be had now, they will be later.
             let _ = self.refreshed();

@@ -322,6 +322,10 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
+    /// Somebody watches it with inotify(7): a file system whose files change elsewhere begins to tell of that, by
+    /// [`super::notify_inode`].
+    fn note_watch(&self) {}
+
     /// Allocates, punches or zeroes a range: fallocate(2).
     ///
     /// # Errors

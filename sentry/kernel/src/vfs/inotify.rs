@@ -192,7 +192,29 @@ impl Inotify {
         drop(state);
         self.counter.watches.fetch_add(1, Ordering::Relaxed);
         list.add(&watch);
+        place.inode().note_watch();
         Ok(wd)
+    }
+
+    /// Moves as many events as fit to `dst`.
+    ///
+    /// # Errors
+    /// `EAGAIN` where there is none; `EINVAL` where the next one does not fit.
+    pub fn take_events(&self, dst: &mut IoDst<'_>) -> Result<usize> {
+        let mut bytes = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let first = state.events.front().ok_or(Errno::EAGAIN)?;
+            if first.len() > dst.remaining() {
+                return Err(Errno::EINVAL);
+            }
+            while state.events.front().is_some_and(|event| bytes.len() + event.len() <= dst.remaining()) {
+                if let Some(event) = state.events.pop_front() {
+                    event.encode(&mut bytes);
+                }
+            }
+        }
+        dst.put(&bytes)
     }
 
     /// Ends a watch; an `IN_IGNORED` event says so.
@@ -240,20 +262,7 @@ impl State {
 
 impl FileOps for Inotify {
     fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
-        let mut bytes = Vec::new();
-        {
-            let mut state = self.state.lock();
-            let first = state.events.front().ok_or(Errno::EAGAIN)?;
-            if first.len() > dst.remaining() {
-                return Err(Errno::EINVAL);
-            }
-            while state.events.front().is_some_and(|event| bytes.len() + event.len() <= dst.remaining()) {
-                if let Some(event) = state.events.pop_front() {
-                    event.encode(&mut bytes);
-                }
-            }
-        }
-        dst.put(&bytes)
+        self.take_events(dst)
     }
 
     fn is_seekable(&self) -> bool {

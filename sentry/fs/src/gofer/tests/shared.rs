@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use abi::inotify::{IN_ALL_EVENTS, InotifyMask};
 use abi::{Errno, OpenFlags};
-use kernel::vfs::RenameFlags;
+use kernel::mm::IoDst;
+use kernel::vfs::{Inotify, RenameFlags};
 
 use super::{Temp, World};
 
@@ -83,4 +85,33 @@ fn our_own_changes_are_no_news() {
     std::fs::remove_dir(temp.path("d/1")).unwrap();
     soon(|| w.find("/d/1").is_err());
     assert_eq!(w.vfs.rmdir(&w.caller(), &w.origin, b"/d/1"), Err(Errno::ENOENT));
+}
+
+#[test]
+fn guest_watchers_hear_of_the_hosts_changes() {
+    let temp = Temp::new();
+    std::fs::create_dir(temp.path("d")).unwrap();
+    temp.write("d/old", "");
+    let w = World::new(&temp, true);
+    let inotify = Inotify::new(&w.vfs).unwrap();
+    let d = inotify.add_watch(&w.find("/d").unwrap(), IN_ALL_EVENTS).unwrap();
+    let old = inotify.add_watch(&w.find("/d/old").unwrap(), IN_ALL_EVENTS).unwrap();
+    temp.write("d/new", "x");
+    std::fs::remove_file(temp.path("d/old")).unwrap();
+    let mut seen = Vec::new();
+    let mut has = |wd: i32, mask: InotifyMask| {
+        let mut bytes = [0; 4096];
+        let len = inotify.take_events(&mut IoDst::kernel(&mut bytes)).unwrap_or(0);
+        let mut rest = &bytes[..len];
+        while let Some((head, more)) = rest.split_at_checked(16) {
+            let word = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().unwrap());
+            seen.push((word(0).cast_signed(), word(4)));
+            rest = &more[word(12) as usize..];
+        }
+        seen.contains(&(wd, mask.bits()))
+    };
+    soon(|| has(d, InotifyMask::CREATE));
+    soon(|| has(d, InotifyMask::CLOSE_WRITE));
+    soon(|| has(d, InotifyMask::DELETE));
+    soon(|| has(old, InotifyMask::DELETE_SELF));
 }
