@@ -19,6 +19,7 @@ use kernel::task::{
 };
 use kernel::vfs::{FsContext, MountNamespace, Origin};
 use parking_lot::Mutex;
+use socket::inet::NetNamespace;
 use waiter::{Events, Parker};
 
 use crate::filesystems::Sources;
@@ -247,11 +248,14 @@ fn namespaces(
     let id = || kernel.tasks.new_namespace_id();
     let user_ns = &kernel.user_ns;
     let other = || OtherNamespace::new(id(), Arc::clone(user_ns));
+    let net = other();
+    // The first to ask makes the content: here, with the loopback interface up.
+    let _ = net.content(|| NetNamespace::new(kernel, true));
     Namespaces {
         uts: UtsNamespace::new(id(), Arc::clone(user_ns), host_name, "(none)"),
         ipc: other(),
         mnt: Arc::clone(mounts),
-        net: other(),
+        net,
         cgroup: other(),
         time: other(),
         pid_for_children: Arc::clone(pid_ns),

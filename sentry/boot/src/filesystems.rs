@@ -41,8 +41,31 @@ impl Sources {
         }
     }
 
-    /// The file system of one mount.
+    /// The file system of one mount; `None` for a kind that containers usually list and that is not there yet: they
+    /// run without it.
     pub(crate) fn mount(
+        &self,
+        kernel: &Arc<Kernel>,
+        creds: &Arc<Credentials>,
+        plan: &MountPlan,
+    ) -> Result<Option<Arc<dyn FileSystem>>, Failure> {
+        let needed = match plan.kind {
+            MountKind::Mqueue => "mqueue",
+            MountKind::Devpts => "devpts",
+            MountKind::Cgroup { unified: true } => "cgroup2",
+            MountKind::Cgroup { unified: false } => "cgroup",
+            _ => return self.make(kernel, creds, plan).map(Some),
+        };
+        if kernel.vfs.fs_type(needed.as_bytes()).is_ok() {
+            return self.make(kernel, creds, plan).map(Some);
+        }
+        kernel
+            .log
+            .line(&format!("{}: there is no {needed} yet, so nothing is mounted there", plan.destination));
+        Ok(None)
+    }
+
+    fn make(
         &self,
         kernel: &Arc<Kernel>,
         creds: &Arc<Credentials>,
@@ -69,10 +92,7 @@ impl Sources {
             }
             MountKind::Proc => named("proc", "")?,
             MountKind::Sysfs => named("sysfs", "")?,
-            MountKind::Devtmpfs => {
-                let dev = named("tmpfs", "mode=755")?;
-                dev
-            }
+            MountKind::Devtmpfs => named("devtmpfs", "")?,
             MountKind::Devpts => named("devpts", &options)?,
             MountKind::Mqueue => named("mqueue", "")?,
             MountKind::Cgroup { unified } => named(if *unified { "cgroup2" } else { "cgroup" }, &options)?,
@@ -136,15 +156,12 @@ impl Sources {
         let made = kernel
             .vfs
             .fs_type(name.as_bytes())
-            .or_else(|_| kernel.vfs.fs_type(b"tmpfs"))
             .and_then(|fs_type| fs_type.mount(kernel, &caller, name.as_bytes(), options.as_bytes()));
         made.map_err(|errno| match errno {
             Errno::EINVAL => {
                 Failure::invalid(format!("{destination}: {name} does not take the options {options:?}"))
             }
-            Errno::ENODEV if false => {
-                Failure::invalid(format!("{destination}: there is no file system {name:?}"))
-            }
+            Errno::ENODEV => Failure::invalid(format!("{destination}: there is no file system {name:?}")),
             other => Failure::host(format!("{destination}: cannot make a {name}: {other}")),
         })
     }

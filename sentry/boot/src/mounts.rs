@@ -36,8 +36,9 @@ impl Mounter<'_> {
         let origin = Origin::at_root(namespace.root_path());
         for plan in &self.config.mounts {
             let what = format!("cannot mount {} in the container", plan.destination);
-            let fs = self.sources.mount(self.kernel, self.creds, plan)?;
-            self.attach(&origin, plan, &fs).map_err(failed(what))?;
+            if let Some(fs) = self.sources.mount(self.kernel, self.creds, plan)? {
+                self.attach(&origin, plan, &fs).map_err(failed(what))?;
+            }
         }
         self.apply_linux(&origin)?;
         if self.config.root.readonly {

@@ -17,6 +17,7 @@ use kernel::{Kernel, log::LogSink as _};
 use parking_lot::{Condvar, Mutex};
 use platform::Platform;
 use platform::systrap::{HandOver, Systrap};
+use socket::inet::InetFamily;
 
 use crate::container::GuestContainer;
 use crate::filesystems::SharedMounts;
@@ -96,9 +97,10 @@ impl Sandbox {
                 log,
             },
         );
-        fs::tmpfs::register(&kernel)
-            .map_err(|errno| Failure::host(format!("cannot register tmpfs: {errno}")))?;
-        kernel.vfs.register_type(Arc::new(fs::overlay::OverlayType));
+        fs::register(&kernel)
+            .map_err(|errno| Failure::host(format!("cannot set up the sentry's file systems: {errno}")))?;
+        kernel.sockets.register(Arc::new(InetFamily::v4()));
+        kernel.sockets.register(Arc::new(InetFamily::v6()));
         kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
         let host_files = Arc::new(HostFiles::new(&kernel));
         let sandbox = Arc::new(Self {
