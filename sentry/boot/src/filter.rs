@@ -116,8 +116,9 @@ pub fn rules() -> Vec<Rule> {
     KERNEL_RULES.iter().chain(platform::systrap::HOST_CALLS).copied().collect()
 }
 
-/// Calls that glibc tries and that we answer instead of dying of them: it falls back on older ones.
-pub const REFUSED: &[Rule] = &[Rule::any(nr::SYS_clone3, "clone3")];
+/// Calls that glibc tries and that we answer instead of dying of them: it falls back on older ones, and its allocator
+/// asks `/proc/sys/vm/overcommit_memory` before it shrinks a thread's arena, taking failure for "no".
+pub const REFUSED: &[Rule] = &[Rule::any(nr::SYS_clone3, "clone3"), Rule::any(nr::SYS_openat, "openat")];
 
 /// Arms the filter on every thread. From here on the process can do what [`rules`] say, and nothing else.
 ///

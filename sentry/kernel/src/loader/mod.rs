@@ -31,6 +31,8 @@ pub use self::vdso::Vdso;
 const MAX_SCRIPTS: usize = 5;
 /// Stack mapped beyond what is on it at the start, as in Linux.
 const STACK_ROOM: u64 = 128 << 10;
+/// personality(2): the same layout every time.
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 /// Clock ticks a second, as times(2) counts.
 const CLOCK_TICKS: u64 = 100;
 
@@ -106,9 +108,10 @@ pub fn load(
     creds: &Credentials,
     is_secure: bool,
 ) -> Result<LoadedImage> {
-    let object = Object::open(task, mm, program.file.clone())?;
+    let object = Object::open(task, mm, program.file.clone())
+        .map_err(|error| if error == Errno::EIO { Errno::ENOEXEC } else { error })?;
     let interpreter = open_interpreter(task, mm, &object)?;
-    mm.randomize(&layout_random()?);
+    mm.randomize(&layout_random(task)?);
     mm.defer_mappings();
     let base = if interpreter.is_some() { Base::Near(mm.layout().pie_base) } else { Base::Anywhere };
     let main = object.map(mm, base)?;
@@ -128,9 +131,11 @@ pub fn load(
 
 impl Object {
     fn open(task: &Task, mm: &MemoryManager, file: Arc<File>) -> Result<Self> {
-        let mut head = [0; 64];
-        let got = file.read_kernel(task, 0, &mut head)?;
-        let header = Header::parse(&head[..got])?;
+        let mut head = [0; size_of::<abi::elf::FileHeader>()];
+        if file.read_kernel(task, 0, &mut head)? < head.len() {
+            return Err(Errno::EIO);
+        }
+        let header = Header::parse(&head)?;
         let mut table = vec![0; header.headers_len() as usize];
         if file.read_kernel(task, header.headers_offset, &mut table)? < table.len() {
             return Err(Errno::ENOEXEC);
@@ -159,8 +164,11 @@ fn open_interpreter(task: &Task, mm: &MemoryManager, object: &Object) -> Result<
     })
 }
 
-/// Raw random numbers for the layout.
-fn layout_random() -> Result<[u64; 4]> {
+/// Raw random numbers for the layout; zeros where the process has asked for no randomness.
+fn layout_random(task: &Task) -> Result<[u64; 4]> {
+    if task.thread_group().personality() & ADDR_NO_RANDOMIZE != 0 {
+        return Ok([0; 4]);
+    }
     let mut random = [[0; 8]; 4];
     host::memory::random(random.as_flattened_mut())?;
     Ok(random.map(u64::from_ne_bytes))

@@ -2,8 +2,8 @@
 
 use abi::{Errno, Result};
 
-/// How much of a file is looked at.
-pub(crate) const HEAD_LEN: usize = 256;
+/// How much of a file is looked at: one byte less than Linux reads.
+pub(crate) const HEAD_LEN: usize = 255;
 
 /// What a `#!` line says.
 #[derive(Clone, Debug, PartialEq, Eq)]

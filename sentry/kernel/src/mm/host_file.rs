@@ -13,6 +13,9 @@ use parking_lot::Mutex;
 /// Bytes of a file that the sentry maps at a time, where it must touch them itself.
 const WINDOW: u64 = 2 << 20;
 
+/// Most pieces of one file that stay mapped.
+const MAX_WINDOWS: usize = 64;
+
 /// A host file that can be mapped into stubs, with the sentry's own view of it for copies.
 #[derive(Debug)]
 pub struct HostFile {
@@ -80,6 +83,10 @@ impl HostFile {
             Err(Errno::EACCES | Errno::EPERM) => Window { mapping: Arc::new(map(false)?), writable: false },
             Err(error) => return Err(error),
         };
+        if windows.len() >= MAX_WINDOWS {
+            // Those in use stay mapped until their users are done.
+            windows.clear();
+        }
         windows.insert(index, window.clone());
         Ok(window)
     }
