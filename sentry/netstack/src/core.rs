@@ -274,7 +274,7 @@ impl Core {
         if self.is_local(to) {
             let nic = self.loopback().ok_or(Error::NetUnreachable)?;
             let own = if to.is_loopback() { Family::of(to).loopback() } else { to };
-            let mtu = nic.mtu();
+            let mtu = usable_mtu(&nic, to);
             let source = via.source.unwrap_or(own);
             return Ok(Path { nic, source, next_hop: to, kind: PathKind::Local, mtu });
         }
@@ -393,7 +393,7 @@ impl Core {
             .or_else(|| nic.source_for(to, self.now()))
             .or_else(|| self.foreign_source(to))
             .ok_or(if to.is_ipv4() { Error::NetUnreachable } else { Error::AddrNotAvailable })?;
-        let mut mtu = nic.mtu();
+        let mut mtu = usable_mtu(&nic, to);
         if kind == PathKind::Unicast
             && let Some(learnt) = self.pmtu.lock().get(to, self.now())
         {
@@ -417,4 +417,9 @@ impl Core {
     pub(crate) fn has_group(&self, interface: u32, group: IpAddr) -> bool {
         self.groups.lock().contains_key(&(interface, group))
     }
+}
+
+/// What an interface's MTU means for packets to `to`: their length field has 16 bits.
+fn usable_mtu(nic: &Nic, to: IpAddr) -> u32 {
+    nic.mtu().min(if to.is_ipv4() { 65_535 } else { 65_575 })
 }
