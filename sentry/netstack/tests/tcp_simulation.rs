@@ -14,7 +14,13 @@ fn byte(at: usize) -> u8 {
 }
 
 /// Moves `bytes` each way; gives the seconds it took and the sending stack's retransmissions.
-fn transfer(seed: u64, weather: Weather, config: Config, offloads: Offloads, bytes: [usize; 2]) -> (f64, u64) {
+fn transfer(
+    seed: u64,
+    weather: Weather,
+    config: Config,
+    offloads: Offloads,
+    bytes: [usize; 2],
+) -> (f64, u64) {
     let mut net = Net::with_offloads(2, seed, Weather::default(), config, offloads);
     net.run(Duration::from_secs(3));
     net.set_weather(weather);
@@ -36,8 +42,20 @@ fn transfer(seed: u64, weather: Weather, config: Config, offloads: Offloads, byt
     let began = net.clock.now();
     // Two handles are needed for two flows; a reader and a writer share each socket.
     let (client, server) = (std::rc::Rc::new(client), std::rc::Rc::new(server));
-    let mut out = Direction { flow: [client.clone(), server.clone()], total: bytes[0].max(1), sent: 1, got: 0, state: (false, false) };
-    let mut back = Direction { flow: [server.clone(), client.clone()], total: bytes[1], sent: 0, got: 0, state: (false, false) };
+    let mut out = Direction {
+        flow: [client.clone(), server.clone()],
+        total: bytes[0].max(1),
+        sent: 1,
+        got: 0,
+        state: (false, false),
+    };
+    let mut back = Direction {
+        flow: [server.clone(), client.clone()],
+        total: bytes[1],
+        sent: 0,
+        got: 0,
+        state: (false, false),
+    };
     let limit = began + Duration::from_secs(3600);
     while !(out.state.1 && back.state.1) {
         out.step(&mut dice);
@@ -46,6 +64,11 @@ fn transfer(seed: u64, weather: Weather, config: Config, offloads: Offloads, byt
     }
     let seconds = net.clock.now().since(began).as_secs_f64();
     let retransmits = net.stacks[0].counters().tcp.retrans_segs.get();
+    if std::env::var_os("VERBOSE").is_some() {
+        let rows = net.stacks[0].counters().tcp_ext.rows();
+        println!("{:?}", rows.iter().filter(|row| row.1 > 0).collect::<Vec<_>>());
+        println!("{:?}", client.info());
+    }
     drop((out, back, client, server, listener));
     net.run(Duration::from_secs(1000));
     for stack in &net.stacks {
@@ -101,7 +124,15 @@ fn ms(n: u64) -> Duration {
 
 #[test]
 fn bad_weather_of_every_kind() {
-    let all = Weather { loss: 300, duplicate: 200, reorder: 500, corrupt: 100, delay: ms(10), jitter: ms(5), ..Weather::default() };
+    let all = Weather {
+        loss: 300,
+        duplicate: 200,
+        reorder: 500,
+        corrupt: 100,
+        delay: ms(10),
+        jitter: ms(5),
+        ..Weather::default()
+    };
     let kinds = [
         Weather { loss: 500, delay: ms(10), ..Weather::default() },
         Weather { duplicate: 2000, delay: ms(10), ..Weather::default() },
@@ -112,14 +143,27 @@ fn bad_weather_of_every_kind() {
     ];
     for (index, weather) in kinds.into_iter().enumerate() {
         for seed in 1..=4 {
-            transfer(seed * 77 + index as u64, weather, Config::default(), Offloads::default(), [400_000, 150_000]);
+            transfer(
+                seed * 77 + index as u64,
+                weather,
+                Config::default(),
+                Offloads::default(),
+                [400_000, 150_000],
+            );
         }
     }
 }
 
 #[test]
 fn every_combination_of_features() {
-    let weather = Weather { loss: 200, reorder: 200, duplicate: 100, delay: ms(8), jitter: ms(2), ..Weather::default() };
+    let weather = Weather {
+        loss: 200,
+        reorder: 200,
+        duplicate: 100,
+        delay: ms(8),
+        jitter: ms(2),
+        ..Weather::default()
+    };
     for bits in 0..32u32 {
         let config = Config {
             tcp_sack: bits & 1 != 0,
@@ -165,15 +209,27 @@ fn one_percent_loss_with_20_ms_keeps_going() {
 #[test]
 #[ignore = "prints figures"]
 fn figures() {
-    for loss in [0, 10, 100, 300, 1000] {
+    let only = std::env::var("LOSS").ok().and_then(|s| s.parse().ok());
+    for loss in [0, 10, 100, 300, 1000].into_iter().filter(|loss| only.is_none_or(|only: u32| only == *loss))
+    {
         for rtt in [2, 20, 100] {
-            let weather = Weather { loss, delay: Duration::from_millis(rtt / 2), rate: 125_000_000, queue: 2_000_000, ..Weather::default() };
+            let weather = Weather {
+                loss,
+                delay: Duration::from_millis(rtt / 2),
+                rate: 125_000_000,
+                queue: 2_000_000,
+                ..Weather::default()
+            };
             let mut line = format!("loss {:5.2}% rtt {rtt:3} ms:", loss as f64 / 100.0);
             for congestion in Congestion::ALL {
                 let config = Config { tcp_congestion_control: congestion, ..Config::default() };
                 let bytes = if loss == 0 { 60_000_000 } else { 10_000_000 };
                 let (seconds, retransmits) = transfer(9, weather, config, Offloads::default(), [bytes, 0]);
-                line += &format!("  {} {:7.2} MB/s ({retransmits} rtx)", congestion.name(), bytes as f64 / 1e6 / seconds);
+                line += &format!(
+                    "  {} {:7.2} MB/s ({retransmits} rtx)",
+                    congestion.name(),
+                    bytes as f64 / 1e6 / seconds
+                );
             }
             println!("{line}");
         }

@@ -44,12 +44,8 @@ impl Core {
         };
         match self.tcp.get(&segment.tuple) {
             Some(Conn::Socket(socket)) => return socket.on_segment(&segment),
-            Some(Conn::TimeWait(wait)) => {
-                if !self.late_segment(&segment, &wait) {
-                    return;
-                }
-            }
-            None => {}
+            Some(Conn::TimeWait(wait)) if !self.late_segment(&segment, &wait) => return,
+            Some(Conn::TimeWait(_)) | None => {}
         }
         let arrival = Arrival { to: segment.tuple.local, from: segment.tuple.remote, device: segment.device };
         match self.tcp_ports.lookup(&arrival, Wanted::Listening) {

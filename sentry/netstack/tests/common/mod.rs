@@ -1,7 +1,12 @@
 //! What the tests share: a stack with loopback, and short ways to use its sockets.
-#![allow(clippy::unwrap_used, dead_code, reason = "test code; not every test uses everything")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "test code; not every test uses everything"
+)]
 
-pub mod net;
+pub(crate) mod net;
 
 use netstack::*;
 use std::sync::Arc;

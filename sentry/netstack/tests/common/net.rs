@@ -1,4 +1,9 @@
-#![allow(clippy::unwrap_used, dead_code, reason = "test code; not every test uses everything")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "test code; not every test uses everything"
+)]
 //! A simulated network: hosts on one Ethernet segment with seeded loss, delay, reordering, duplication, corruption.
 
 use netstack::*;

@@ -105,6 +105,7 @@ impl Connection {
             self.urgent_out = None;
         }
         self.timers.retransmit = (!self.board.is_empty()).then(|| env.now + self.rtt.rto());
+        self.leave_black_hole(env);
         self.confirm_neighbour(env);
         if self.wants_room && self.has_room(env) {
             self.wants_room = false;

@@ -226,6 +226,8 @@ pub(crate) struct Connection {
     /// What an ICMP message hinted at, for when the connection times out.
     pub(super) soft_error: Option<Error>,
     is_cwnd_limited: bool,
+    /// The peer's segment size while smaller ones are used because full ones seemed to vanish, and since when.
+    black_hole: Option<(u64, Instant)>,
     /// When the neighbour table last heard of progress.
     confirmed_at: Option<Instant>,
 

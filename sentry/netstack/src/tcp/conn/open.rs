@@ -111,6 +111,7 @@ impl Connection {
             keep_probes: 0,
             soft_error: None,
             is_cwnd_limited: false,
+            black_hole: None,
             confirmed_at: None,
             irs: 0,
             rcv_nxt: 0,

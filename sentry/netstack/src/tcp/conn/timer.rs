@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Retransmissions that an orphan gets where `tcp_orphan_retries` is 0.
 const ORPHAN_RETRIES: u32 = 8;
+/// How long small segments are used after full ones seemed to vanish.
+const BLACK_HOLE: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// Does what is due.
@@ -112,21 +114,30 @@ impl Connection {
         self.timers.retransmit = Some(env.now + self.rtt.rto());
     }
 
-    /// Full segments vanish and nobody says why: smaller ones may pass (RFC 4821 in its simplest form).
+    /// Full segments vanish and nobody says why: smaller ones may pass (RFC 4821 in its simplest form). It may also
+    /// have been plain loss, so after a while the full size is tried again.
     fn suspect_black_hole(&mut self, env: &Env<'_>) {
-        let floor = u64::from(env.config.tcp_min_snd_mss).max(88);
-        if env.config.tcp_mtu_probing > 0
-            && self.retries >= env.config.tcp_retries1.into()
-            && self.mss > floor
-        {
-            let smaller = if self.mss > env.config.tcp_base_mss.into() {
-                env.config.tcp_base_mss.into()
-            } else {
-                self.mss / 2
-            };
-            self.peer_mss = smaller.max(floor);
+        let first = env.config.tcp_retries1.into();
+        if env.config.tcp_mtu_probing == 0 || self.retries < first {
+            return;
+        }
+        let base = u64::from(env.config.tcp_base_mss);
+        let target = if self.retries < 2 * first { base } else { 512 };
+        if self.mss <= target {
+            return;
+        }
+        let (full, _) = self.black_hole.unwrap_or((self.peer_mss, env.now));
+        self.black_hole = Some((full, env.now));
+        self.peer_mss = target;
+        self.update_mss(env);
+        env.core.counters.tcp_ext.mtup_fail.inc();
+    }
+
+    /// Things go well: tries the full segment size again, some time after it seemed to vanish.
+    pub(super) fn leave_black_hole(&mut self, env: &Env<'_>) {
+        if let Some((full, _)) = self.black_hole.take_if(|(_, since)| env.now.since(*since) > BLACK_HOLE) {
+            self.peer_mss = full;
             self.update_mss(env);
-            env.core.counters.tcp_ext.mtup_fail.inc();
         }
     }
 

@@ -223,9 +223,9 @@ impl Connection {
         if unread || lingers_not {
             let counters = &env.core.counters.tcp_ext;
             if unread {
-                counters.abort_on_close.inc()
+                counters.abort_on_close.inc();
             } else {
-                counters.abort_on_data.inc()
+                counters.abort_on_data.inc();
             };
             return self.abort(env, None);
         }
