@@ -69,7 +69,7 @@ impl FileOps for Device {
         if *self == Self::Full {
             return Err(Errno::ENOSPC);
         }
-        let count = src.remaining();
+        let count = src.skip(src.remaining());
         let from = if let WriteAt::Offset(offset) = at { offset } else { 0 };
         Ok((count, from.saturating_add(count as u64)))
     }
