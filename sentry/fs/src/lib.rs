@@ -26,5 +26,6 @@ pub fn register(kernel: &Arc<Kernel>) -> Result<()> {
     kernel.vfs.register_type(Arc::new(proc::ProcType::new(kernel)));
     kernel.vfs.register_type(Arc::new(sys::SysfsType));
     dev::register(kernel);
+    tty::register(kernel);
     Ok(())
 }

@@ -14,6 +14,7 @@ use kernel::task::Credentials;
 use kernel::vfs::{Caching, File, FileSystem, Mount};
 
 pub use file::HostFile;
+pub(crate) use readiness::normalize;
 pub use readiness::{HostSource, Readiness};
 
 use crate::synth::{Builder, Inodes, SynthFs};

@@ -29,6 +29,7 @@ use kernel::vfs::{Caching, Caller, FileSystem, FileSystemType, Inode};
 use kernel::{Kernel, Task};
 
 use crate::synth::{Inodes, SynthFs};
+pub(crate) use root::parse_number;
 use sysctl::Sysctl;
 
 /// What all files of an instance share.

@@ -106,7 +106,7 @@ impl DirContent for Root {
 }
 
 /// A decimal number without sign or leading zeros.
-pub(super) fn parse_number(name: &[u8]) -> Option<i32> {
+pub(crate) fn parse_number(name: &[u8]) -> Option<i32> {
     if name.first().is_none_or(|&first| first == b'0' && name.len() > 1)
         || !name.iter().all(u8::is_ascii_digit)
     {

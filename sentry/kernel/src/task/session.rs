@@ -15,6 +15,12 @@ pub trait ControllingTerminal: Send + Sync + Any {
     /// Its device number (`tty_nr` in `/proc/[pid]/stat`).
     fn device(&self) -> DeviceId;
 
+    /// Its name below `/dev`: `pts/0`.
+    fn name(&self) -> String;
+
+    /// The window has another size now.
+    fn set_window_size(&self, rows: u16, columns: u16);
+
     /// The process group in the foreground.
     fn foreground(&self) -> Option<Arc<ProcessGroup>>;
 

@@ -7,6 +7,7 @@ use abi::fcntl::ioctl::{
 use abi::{Errno, FileType, OpenFlags, UserAddr};
 
 use super::args::{file, int, uint};
+use crate::error::{Restart, SysError};
 use crate::syscalls::table::Args;
 use crate::vfs::File;
 use crate::{CurrentTask, SysResult, Task};
@@ -23,7 +24,16 @@ pub(super) fn ioctl(task: &mut CurrentTask, args: Args) -> SysResult {
         FIOASYNC => set_flag(task, &file, OpenFlags::ASYNC, arg),
         FIOQSIZE | FIGETBSZ | FIONREAD | FIBMAP | FICLONE | FICLONERANGE | FIDEDUPERANGE
         | FS_IOC_GETFLAGS | FS_IOC_SETFLAGS => on_disk_file(task, &file, command, arg),
-        _ => Ok(file.ops().ioctl(task, &file, command, arg)?),
+        _ => file.ops().ioctl(task, &file, command, arg).map_err(|errno| restart(task, errno)),
+    }
+}
+
+/// A terminal that has told a background process to stop says `EAGAIN`: the call starts again after that.
+fn restart(task: &Task, errno: Errno) -> SysError {
+    if errno == Errno::EAGAIN && task.wake().is_interrupted() {
+        SysError::Restart(Restart::Sys)
+    } else {
+        SysError::Errno(errno)
     }
 }
 
