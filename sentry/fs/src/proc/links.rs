@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
+use kernel::task::{NamespaceFile, NamespaceKind, NamespaceRef};
 use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, LinkTarget, VfsPath};
 
 use super::task_dir::alive;
@@ -60,65 +61,6 @@ impl Target for PlaceLink {
     }
 }
 
-/// The kinds of name spaces, as they are called in `ns`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NsKind {
-    Cgroup,
-    Ipc,
-    Mnt,
-    Net,
-    Pid,
-    PidForChildren,
-    Time,
-    TimeForChildren,
-    User,
-    Uts,
-}
-
-const KINDS: [(&str, NsKind); 10] = [
-    ("cgroup", NsKind::Cgroup),
-    ("ipc", NsKind::Ipc),
-    ("mnt", NsKind::Mnt),
-    ("net", NsKind::Net),
-    ("pid", NsKind::Pid),
-    ("pid_for_children", NsKind::PidForChildren),
-    ("time", NsKind::Time),
-    ("time_for_children", NsKind::TimeForChildren),
-    ("user", NsKind::User),
-    ("uts", NsKind::Uts),
-];
-
-impl NsKind {
-    /// The word in front of the number.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Cgroup => "cgroup",
-            Self::Ipc => "ipc",
-            Self::Mnt => "mnt",
-            Self::Net => "net",
-            Self::Pid | Self::PidForChildren => "pid",
-            Self::Time | Self::TimeForChildren => "time",
-            Self::User => "user",
-            Self::Uts => "uts",
-        }
-    }
-
-    fn id(self, task: &Task) -> u64 {
-        let spaces = task.namespaces();
-        match self {
-            Self::Cgroup => spaces.cgroup.id().0,
-            Self::Ipc => spaces.ipc.id().0,
-            Self::Mnt => spaces.mnt.id(),
-            Self::Net => spaces.net.id().0,
-            Self::Pid => task.pid_ns().id().0,
-            Self::PidForChildren => spaces.pid_for_children.id().0,
-            Self::Time | Self::TimeForChildren => spaces.time.id().0,
-            Self::User => task.creds().user_ns.id().0,
-            Self::Uts => spaces.uts.id().0,
-        }
-    }
-}
-
 /// `/proc/[pid]/ns`.
 pub(super) struct NsDir {
     pub(super) proc: Arc<Proc>,
@@ -132,19 +74,21 @@ impl DirContent for NsDir {
     }
 
     fn lookup(&self, _caller: &Caller<'_>, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let found = KINDS.iter().position(|(known, _)| known.as_bytes() == name).ok_or(Errno::ENOENT)?;
+        let names = NamespaceKind::NAMES;
+        let found = names.iter().position(|(known, _)| known.as_bytes() == name).ok_or(Errno::ENOENT)?;
         let ino = self.attr.ino.wrapping_add(1000 + found as u64);
         let attr = Attr {
             uid: self.attr.uid,
             gid: self.attr.gid,
             ..self.proc.inodes.attr_numbered(ino, FileType::Symlink, 0o777)
         };
-        let target = NsLink { proc: self.proc.clone(), task: self.task.clone(), kind: KINDS[found].1 };
+        let target = NsLink { proc: self.proc.clone(), task: self.task.clone(), kind: names[found].1 };
         Ok(Link::new(attr, target))
     }
 
     fn next(&self, _task: &Task, from: u64) -> Option<Entry> {
-        let (name, _) = KINDS.get(usize::try_from(from).ok()?)?;
+        let names = NamespaceKind::NAMES;
+        let (name, _) = names.get(usize::try_from(from).ok()?)?;
         Some(Entry {
             name: name.as_bytes().to_vec(),
             ino: self.attr.ino.wrapping_add(1000 + from),
@@ -157,49 +101,45 @@ impl DirContent for NsDir {
 struct NsLink {
     proc: Arc<Proc>,
     task: Weak<Task>,
-    kind: NsKind,
+    kind: NamespaceKind,
 }
 
 impl NsLink {
-    fn find(&self, caller: &Caller<'_>) -> Result<(Arc<Task>, u64)> {
+    fn find(&self, caller: &Caller<'_>) -> Result<(Arc<Task>, NamespaceRef)> {
         let task = alive(&self.task)?;
         if let Some(viewer) = caller.task {
             access::check(viewer, &task)?;
         }
-        let id = self.kind.id(&task);
-        Ok((task, id))
+        let namespace = self.kind.of(&task);
+        Ok((task, namespace))
     }
+}
+
+/// `uts:[4026531838]`.
+fn text_of(namespace: &NamespaceRef) -> String {
+    format!("{}:[{}]", namespace.type_name(), namespace.id().0)
 }
 
 impl Target for NsLink {
     fn text(&self, caller: &Caller<'_>) -> Result<Vec<u8>> {
-        let (_, id) = self.find(caller)?;
-        Ok(format!("{}:[{id}]", self.kind.word()).into_bytes())
+        self.find(caller).map(|(_, namespace)| text_of(&namespace).into_bytes())
     }
 
     fn place(&self, caller: &Caller<'_>) -> Result<LinkTarget> {
-        let (task, id) = self.find(caller)?;
-        let attr = self.proc.inodes.attr_numbered(id, FileType::Regular, 0o444);
-        let inode = Arc::new(NsInode { common: InodeCommon::default(), attr });
-        let viewer = caller.task.ok_or(Errno::ENOENT)?;
-        let mount = viewer.fs().root().mount;
-        let name = format!("{}:[{id}]", self.kind.word());
-        Ok(LinkTarget::Place(task.kernel().vfs.unattached_path(&mount, inode, name.as_bytes())))
+        let (task, namespace) = self.find(caller)?;
+        let attr = self.proc.inodes.attr_numbered(namespace.id().0, FileType::Regular, 0o444);
+        let text = text_of(&namespace);
+        let inode = Arc::new(NsInode { common: InodeCommon::default(), attr, namespace });
+        let mount = caller.task.ok_or(Errno::ENOENT)?.fs().root().mount;
+        Ok(LinkTarget::Place(task.kernel().vfs.unattached_path(&mount, inode, text.as_bytes())))
     }
 }
 
-/// A name space as a file: it can be told apart from others by its number.
+/// A name space as a file, for setns(2) and to be told apart from others by its number.
 struct NsInode {
     common: InodeCommon,
     attr: Attr,
-}
-
-struct OpenNs;
-
-impl FileOps for OpenNs {
-    fn is_seekable(&self) -> bool {
-        false
-    }
+    namespace: NamespaceRef,
 }
 
 impl Inode for NsInode {
@@ -212,6 +152,6 @@ impl Inode for NsInode {
     }
 
     fn open(self: Arc<Self>, _caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        Ok(Arc::new(OpenNs))
+        Ok(Arc::new(NamespaceFile(self.namespace.clone())))
     }
 }

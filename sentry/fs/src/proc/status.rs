@@ -147,7 +147,8 @@ fn rest(view: &View<'_>, out: &mut Vec<u8>) {
     for (name, set) in sets {
         put!(out, "{name}:\t{:016x}\n", set.0);
     }
-    put!(out, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", u8::from(details.no_new_privs));
+    put!(out, "NoNewPrivs:\t{}\n", u8::from(details.no_new_privs));
+    put!(out, "Seccomp:\t{}\nSeccomp_filters:\t{}\n", task.seccomp_mode(), task.seccomp_filter_count());
     put!(out, "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tconditional enabled\n");
     let (map, ranges) = cpu_map(&details.affinity, task.kernel().config.cpu_count);
     put!(out, "Cpus_allowed:\t{map}\nCpus_allowed_list:\t{ranges}\n");
