@@ -128,7 +128,8 @@ impl GuestContainer {
             .map_err(|errno| Failure::invalid(format!("process.cwd {:?}: {errno}", process.cwd)))?;
         let fs = FsContext::new(root, cwd, process.user.umask.unwrap_or(0o022));
         let limits = process.limits(self.base_limits);
-        let fds = streams.open(&self.kernel, &self.host_files, &creds, limits.soft(Resource::Nofile))?;
+        let limit = limits.soft(Resource::Nofile);
+        let fds = streams.open(&self.kernel, &self.host_files, &self.mounts, &creds, limit)?;
         let program = &process.args[0];
         let new = NewProcess {
             container: Arc::clone(&self.container),

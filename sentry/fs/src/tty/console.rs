@@ -11,11 +11,11 @@ use abi::{OpenFlags, Result};
 use host::memory::{VolatileSlice, readv, writev};
 use kernel::Kernel;
 use kernel::task::Credentials;
-use kernel::vfs::{Caller, File, FileSystem, MountNamespace, OpenHow, Origin, VfsPath};
+use kernel::vfs::{Caller, File, FileSystem, MountNamespace, VfsPath};
 use parking_lot::Mutex;
 use waiter::Events;
 
-use super::devpts::{DevPts, Instance};
+use super::devpts::{DevPts, Instance, place_below};
 use super::terminal::MasterSink;
 use super::{Replica, Terminal};
 use crate::host::{HostSource, Readiness, normalize};
@@ -170,9 +170,7 @@ pub fn open_console(
         console.fill();
     }
     let caller = Caller { creds, task: None };
-    let how = OpenHow::flags(OpenFlags::PATH);
-    let found = kernel.vfs.open(&caller, &Origin::at_root(root), index.to_string().as_bytes(), &how)?;
-    let path = found.file.path().clone();
+    let path = place_below(kernel, &caller, &root, index)?;
     Ok((File::new(path, replica, OpenFlags::RDWR, creds.clone()), terminal))
 }
 

@@ -9,7 +9,8 @@ use std::sync::{Arc, Weak};
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 use kernel::Kernel;
 use kernel::vfs::{
-    Attr, Caching, Caller, FileOps, FileSystem, FileSystemType, Inode, InodeCommon, SetAttr, SetTime,
+    Attr, Caching, Caller, FileOps, FileSystem, FileSystemType, Inode, InodeCommon, Mount, MountNamespace,
+    OpenHow, Origin, SetAttr, SetTime, VfsPath,
 };
 use parking_lot::Mutex;
 
@@ -286,6 +287,29 @@ impl DevPts {
     pub(super) fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
+}
+
+/// The place of terminal `index` of `instance` in a mount name space, where that shows the instance.
+pub(super) fn place_of(
+    kernel: &Kernel,
+    caller: &Caller<'_>,
+    namespace: &MountNamespace,
+    instance: &Arc<Instance>,
+    index: u32,
+) -> Option<VfsPath> {
+    let shows = |mount: &Arc<Mount>| {
+        let fs: Arc<dyn std::any::Any + Send + Sync> = mount.fs().clone();
+        fs.downcast::<DevPts>().is_ok_and(|devpts| Arc::ptr_eq(&devpts.instance, instance))
+    };
+    let mount = namespace.mounts().into_iter().find(shows)?;
+    place_below(kernel, caller, &mount.root_path(), index).ok()
+}
+
+/// The place of terminal `index` in the devpts whose root is `root`.
+pub(super) fn place_below(kernel: &Kernel, caller: &Caller<'_>, root: &VfsPath, index: u32) -> Result<VfsPath> {
+    let how = OpenHow::flags(OpenFlags::PATH);
+    let found = kernel.vfs.open(caller, &Origin::at_root(root.clone()), index.to_string().as_bytes(), &how)?;
+    Ok(found.file.path().clone())
 }
 
 impl FileSystem for DevPts {

@@ -6,10 +6,10 @@ use abi::termios::{FIONREAD, TIOCGPKT, TIOCGPTLCK, TIOCGPTN, TIOCGPTPEER, TIOCPK
 use abi::{Errno, OpenFlags, Result, Signal, UserAddr};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
-use kernel::vfs::{File, FileOps, WriteAt};
+use kernel::vfs::{Caller, File, FileOps, WriteAt};
 use waiter::{Events, WaitQueue};
 
-use super::devpts::Instance;
+use super::devpts::{Instance, place_of};
 use super::ioctl::{Side, ioctl};
 use super::{Replica, Terminal};
 
@@ -35,8 +35,14 @@ impl Master {
         let flags = OpenFlags::from_bits_truncate(u32::try_from(flags).map_err(|_| Errno::EINVAL)?);
         let inode = self.instance.node(self.index).ok_or(Errno::EIO)?;
         let replica = Replica::open(&self.terminal, Some(task), flags)?;
-        let name = self.index.to_string();
-        let path = task.kernel().vfs.unattached_path(&file.path().mount, inode, name.as_bytes());
+        let creds = task.creds();
+        let caller = Caller { creds: &creds, task: Some(task) };
+        let kernel = task.kernel();
+        let namespace = task.namespaces().mnt.clone();
+        // ttyname(3) wants the name in the devpts that the task sees.
+        let path = place_of(kernel, &caller, &namespace, &self.instance, self.index).unwrap_or_else(|| {
+            kernel.vfs.unattached_path(&file.path().mount, inode, self.index.to_string().as_bytes())
+        });
         let opened = File::new(path, replica, flags, task.creds());
         Ok(task.install_fd(opened, flags.contains(OpenFlags::CLOEXEC))? as u64)
     }
