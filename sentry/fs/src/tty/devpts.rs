@@ -306,9 +306,15 @@ pub(super) fn place_of(
 }
 
 /// The place of terminal `index` in the devpts whose root is `root`.
-pub(super) fn place_below(kernel: &Kernel, caller: &Caller<'_>, root: &VfsPath, index: u32) -> Result<VfsPath> {
+pub(super) fn place_below(
+    kernel: &Kernel,
+    caller: &Caller<'_>,
+    root: &VfsPath,
+    index: u32,
+) -> Result<VfsPath> {
     let how = OpenHow::flags(OpenFlags::PATH);
-    let found = kernel.vfs.open(caller, &Origin::at_root(root.clone()), index.to_string().as_bytes(), &how)?;
+    let found =
+        kernel.vfs.open(caller, &Origin::at_root(root.clone()), index.to_string().as_bytes(), &how)?;
     Ok(found.file.path().clone())
 }
 
