@@ -10,7 +10,8 @@ use super::task_dir::View;
 
 /// A list of processors as Linux prints bit maps of them: 32 bits a group, highest first, and as ranges.
 fn cpu_map(words: &[u64], count: usize) -> (String, String) {
-    let is_set = |cpu: usize| cpu < count && words.get(cpu / 64).is_some_and(|word| word & (1 << (cpu % 64)) != 0);
+    let is_set =
+        |cpu: usize| cpu < count && words.get(cpu / 64).is_some_and(|word| word & (1 << (cpu % 64)) != 0);
     let groups = count.div_ceil(32).max(1);
     let group =
         |index: usize| (0..32).filter(|bit| is_set(index * 32 + bit)).fold(0_u32, |map, bit| map | 1 << bit);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::fcntl::{Seals, falloc};
 use abi::{DeviceId, Errno, FileType, OpenFlags, PAGE_SIZE, Result, Timespec};
-use kernel::mm::MemoryFile;
+use kernel::mm::{Mappable, MemoryFile};
 use kernel::time::Timekeeper;
 use kernel::vfs::{
     Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, RenameFlags, SetAttr, SetTime, Xattr,
@@ -402,6 +402,9 @@ impl Inode for TmpInode {
         let _io = content.lock_io();
         if self.seal_bits().contains(Seals::SEAL) {
             return Err(Errno::EPERM);
+        }
+        if added.contains(Seals::WRITE) && content.mappings().has_writable() {
+            return Err(Errno::EBUSY);
         }
         seals.fetch_or(added.bits(), Ordering::AcqRel);
         Ok(())

@@ -83,6 +83,15 @@ impl MemoryManager {
         Ok((found, if covered { Ok(()) } else { Err(Errno::ENOMEM) }))
     }
 
+    /// Whether a shared mapping of the file may store to it.
+    pub(super) fn may_write_to(&self, set: &super::MappingSet) -> bool {
+        let writable = VmaFlags::SHARED | VmaFlags::MAY_WRITE;
+        self.read_mappings().vmas.iter().any(|(_, vma)| {
+            vma.flags.contains(writable)
+                && vma.object.as_ref().is_some_and(|object| object.identity() == set.identity())
+        })
+    }
+
     /// Takes the pages of a changed file away: see [`super::MappingSet::invalidate`].
     pub(super) fn invalidate(&self, set: &super::MappingSet, file: Range<u64>, even_private: bool) {
         let mappings = self.read_mappings();

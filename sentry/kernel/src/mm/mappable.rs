@@ -113,6 +113,14 @@ impl MappingSet {
         self.spaces.lock().values().all(|space| space.strong_count() == 0)
     }
 
+    /// Whether anybody has, or may give itself, a writable shared mapping of the file: such a file cannot be sealed
+    /// against writing. The file's own locks may be held.
+    #[must_use]
+    pub fn has_writable(&self) -> bool {
+        let spaces: Vec<Arc<MemoryManager>> = self.spaces.lock().values().filter_map(Weak::upgrade).collect();
+        spaces.iter().any(|space| space.may_write_to(self))
+    }
+
     /// Changes with every invalidation.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)

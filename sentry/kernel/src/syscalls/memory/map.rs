@@ -1,5 +1,6 @@
 //! mmap(2), munmap(2), mprotect(2), mremap(2), brk(2), remap_file_pages(2).
 
+use abi::fcntl::Seals;
 use abi::mman::{self, MapFlags};
 use abi::mount::MountFlags;
 use abi::resource::Resource;
@@ -42,7 +43,12 @@ pub(super) fn mmap(task: &mut CurrentTask, args: Args) -> SysResult {
         if len == 0 {
             return Err(Errno::EINVAL.into());
         }
-        request.may_write = kind == mman::MAP_PRIVATE || file.flags().is_writable();
+        let sealed =
+            file.inode().seals().is_ok_and(|seals| seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE));
+        if sealed && kind != mman::MAP_PRIVATE && prot.write {
+            return Err(Errno::EPERM.into());
+        }
+        request.may_write = kind == mman::MAP_PRIVATE || (file.flags().is_writable() && !sealed);
         request.mappable = Some((file.ops().mappable(&file)?, offset));
         request.file = Some(file);
     } else if !matches!(kind, mman::MAP_SHARED | mman::MAP_PRIVATE) || is_shared_stack(kind, flags) {
