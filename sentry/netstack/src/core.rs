@@ -127,6 +127,8 @@ pub(crate) struct Core {
     pub(crate) raw: RwLock<Vec<Arc<RawCore>>>,
     pub(crate) taps: RwLock<Vec<Arc<PacketCore>>>,
     pub(crate) challenges: Mutex<ChallengeLimit>,
+    /// Packet sockets that saw a frame while a sender's lock was held; they hear of it from `run_backlog`.
+    pub(crate) tap_wakes: Mutex<Vec<Arc<PacketCore>>>,
     /// How many packet sockets see the loopback interface.
     pub(crate) loopback_taps: AtomicU32,
     wheel: Mutex<Wheel<Timer>>,
@@ -170,6 +172,7 @@ impl Core {
             raw: RwLock::new(Vec::new()),
             taps: RwLock::new(Vec::new()),
             challenges: Mutex::new(ChallengeLimit::new()),
+            tap_wakes: Mutex::new(Vec::new()),
             loopback_taps: AtomicU32::new(0),
             wheel: Mutex::new(Wheel::new(now)),
             waker: OnceLock::new(),
@@ -346,14 +349,15 @@ impl Core {
             let nics = self.nics.read();
             nics.iter().filter(on_link).max_by_key(|nic| longest(nic)).cloned()
         };
-        let routes = self.routes.read();
+        // Copied, so that the table's lock is never held while the interfaces' is taken.
+        let routes: Vec<_> = self.routes.read().candidates(to, via.device).cloned().collect();
         let up = |index: u32| self.nic(index).filter(|nic| nic.is_up());
-        let route = routes
-            .candidates(to, via.device)
-            .filter(|route| !(via.on_link_only && route.gateway.is_some()))
-            .find_map(|route| match route.kind {
-                RouteKind::Unicast => up(route.interface).map(|nic| (route, Some(nic))),
-                _ => Some((route, None)),
+        let route =
+            routes.iter().filter(|route| !(via.on_link_only && route.gateway.is_some())).find_map(|route| {
+                match route.kind {
+                    RouteKind::Unicast => up(route.interface).map(|nic| (route, Some(nic))),
+                    _ => Some((route, None)),
+                }
             });
         let direct_len = direct.as_ref().map(|nic| longest(nic).unwrap_or(u8::MAX));
         if let Some((route, nic)) = route
@@ -372,7 +376,6 @@ impl Core {
             }
             return Ok(path);
         }
-        drop(routes);
         match direct {
             Some(nic) => self.path_over(nic, to, via, PathKind::Unicast, None),
             None => Err(Error::NetUnreachable),

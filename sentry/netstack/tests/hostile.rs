@@ -272,7 +272,7 @@ fn corpus_is_replayed() {
 
 #[test]
 fn floods_are_bounded() {
-    let mut target = target();
+    let target = target();
     let mut dice = Dice(99);
     for n in 0..20_000u32 {
         let frame = match n % 4 {

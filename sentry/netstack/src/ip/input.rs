@@ -59,6 +59,14 @@ impl Core {
 
     /// Receives what this host sent to itself. Called with no lock held.
     pub(crate) fn run_backlog(&self) {
+        self.drain_backlog();
+        let wakes = std::mem::take(&mut *self.tap_wakes.lock());
+        for tap in wakes {
+            tap.notify();
+        }
+    }
+
+    fn drain_backlog(&self) {
         for _ in 0..LOOPBACK_BATCH {
             let Some((nic, frame)) = self.backlog.lock().pop_front() else { return };
             if !nic.is_up() {

@@ -161,6 +161,7 @@ impl PacketSocket {
             core.stack.run_backlog();
         } else {
             core.stack.transmit(&nic, TxFrame { data, start: 0, meta: TxMeta::default() });
+            core.stack.run_backlog();
         }
         Ok(len)
     }
@@ -272,12 +273,13 @@ impl PacketCore {
         }
     }
 
-    fn take(&self, link: &LinkAddr, frame: &[u8], skip: usize) {
+    /// Queues a frame if the socket wants it; whether its observer is to hear of it.
+    fn take(&self, link: &LinkAddr, frame: &[u8], skip: usize) -> bool {
         let mut inner = self.inner.lock();
         let wanted = (inner.interface == 0 || inner.interface == link.interface)
             && (inner.protocol == ALL || inner.protocol == link.protocol && link.kind != PACKET_OUTGOING);
         if !wanted {
-            return;
+            return false;
         }
         let limit = inner.options.base.rcv_buf();
         inner.packets = inner.packets.wrapping_add(1);
@@ -291,12 +293,15 @@ impl PacketCore {
         let mut queue = self.queue.lock();
         if queue.0.push(&self.stack.pool, limit, datagram) {
             queue.1.push_back(*link);
-            drop(queue);
-            drop(inner);
-            self.events.notify(Readiness::IN);
-        } else {
-            inner.drops = inner.drops.wrapping_add(1);
+            return true;
         }
+        inner.drops = inner.drops.wrapping_add(1);
+        false
+    }
+
+    /// Tells the observer of a frame. The caller holds no lock.
+    pub(crate) fn notify(&self) {
+        self.events.notify(Readiness::IN);
     }
 }
 
@@ -343,8 +348,10 @@ impl Core {
         }
         let protocol = if has_header { get16(&data, 12).unwrap_or(0) } else { bare_protocol };
         let link = LinkAddr { interface: nic.index, protocol, hardware: hardware(nic), kind, mac: from };
-        for tap in &taps {
-            tap.take(&link, &data, header);
+        for tap in taps {
+            if tap.take(&link, &data, header) {
+                self.tap_wakes.lock().push(tap);
+            }
         }
     }
 }
