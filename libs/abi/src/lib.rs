@@ -18,6 +18,7 @@ pub mod mman;
 pub mod mount;
 pub mod poll;
 pub mod prctl;
+pub mod ptrace;
 pub mod regs_x86_64;
 pub mod resource;
 pub mod sched;

@@ -1,7 +1,9 @@
 //! General registers of an x86-64 guest thread.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// All integer state of a guest thread. Extended state (x87, SSE, AVX…) stays with the platform's context.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[allow(missing_docs, reason = "the names are the architecture's")]
 #[repr(C)]
 pub struct Regs {

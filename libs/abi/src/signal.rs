@@ -220,6 +220,11 @@ pub const SS_AUTODISARM: i32 = i32::MIN;
 /// The smallest alternate stack that sigaltstack(2) takes.
 pub const MINSIGSTKSZ: u64 = 2048;
 
+/// `si_code` of a `SIGTRAP` for a single step.
+pub const TRAP_TRACE: i32 = 2;
+/// `si_code` of a `SIGTRAP` for a hardware breakpoint or watchpoint.
+pub const TRAP_HWBKPT: i32 = 4;
+
 /// `CLD_*`: `si_code` of `SIGCHLD`.
 #[allow(missing_docs, reason = "Linux's names; man 2 sigaction")]
 pub mod cld {

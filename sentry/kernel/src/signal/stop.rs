@@ -59,9 +59,6 @@ impl CurrentTask {
         if let Some(report) = report {
             group.notify_parent_of(report);
         }
-        if self.is_traced() {
-            self.trace_group_stop();
-        }
         loop {
             {
                 let state = group.signal.lock();
@@ -73,6 +70,10 @@ impl CurrentTask {
                     own.is_stopped = false;
                     return;
                 }
+            }
+            if self.is_traced() {
+                self.trace_group_stop();
+                return;
             }
             self.park();
         }

@@ -305,6 +305,7 @@ impl CurrentTask {
                 parent.family.lock().children.push(group.clone());
             }
             kernel.tasks.insert(group);
+            group.watch_cpu_limit();
         }
         kernel.tasks.count_task();
         child.pid().set_task(Some(child.clone()));

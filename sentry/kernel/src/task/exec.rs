@@ -182,6 +182,7 @@ impl CurrentTask {
             details.robust_list = UserAddr::NULL;
             details.exit_signal = Some(Signal::CHLD);
         }
+        group.timers().delete_posix();
         self.own_fd_table();
         self.fd_table().close_on_exec(self);
         self.trap = crate::signal::TrapInfo::default();

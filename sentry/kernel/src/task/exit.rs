@@ -53,9 +53,13 @@ impl Task {
                 group.zap_pid_namespace(self);
             }
         }
+        if is_last {
+            group.timers().clear();
+        }
         self.release_futexes();
         self.release_memory();
         self.leave_fd_table(FdTable::new());
+        self.release_tracees();
         if is_last && group.is_session_leader() {
             let session = group.session();
             if let Some(terminal) = session.terminal() {
@@ -112,6 +116,7 @@ impl Task {
             group.hang_up_orphans(None);
         }
         if !self.is_leader() {
+            self.leave_tracer();
             group.threads.lock().list.retain(|task| task.id() != self.id());
             self.pid().set_task(None);
         }
@@ -230,16 +235,26 @@ impl ThreadGroup {
             state.group_exit.unwrap_or(ExitStatus::Exited(0))
         };
         self.set_zombie(status);
-        let exit_signal = self.exit_signal();
-        let unwanted = match self.parent() {
-            Some(parent) => self.notify_parent_of_exit(&parent, exit_signal),
-            None => true,
-        };
-        let is_traced = self.leader().is_some_and(|leader| leader.is_traced());
-        if unwanted && !is_traced {
-            self.reap(tree);
+        let tracer = self.leader().and_then(|leader| leader.tracer());
+        let foreign = tracer
+            .filter(|tracer| self.parent().is_none_or(|parent| parent.id() != tracer.thread_group().id()));
+        match foreign {
+            // The parent hears of it when the tracer has.
+            Some(tracer) => {
+                self.notify_parent_of_exit(tracer.thread_group(), Some(Signal::CHLD));
+            }
+            None => self.tell_parent_of_end(tree),
         }
         self.exit_events().notify(Events::IN | Events::RDNORM | Events::HUP);
+    }
+
+    /// Tells the parent that this process has ended; one that nobody waits for is released.
+    pub(super) fn tell_parent_of_end(self: &Arc<Self>, tree: &TreeGuard<'_>) {
+        let exit_signal = self.exit_signal();
+        let unwanted = self.parent().is_none_or(|parent| self.notify_parent_of_exit(&parent, exit_signal));
+        if unwanted {
+            self.reap(tree);
+        }
     }
 
     /// Releases a zombie: its numbers are free, its parent has its usage.
@@ -261,6 +276,9 @@ impl ThreadGroup {
             family.process_group.clone()
         };
         pgrp.remove(self);
+        if let Some(leader) = self.leader().filter(|leader| leader.is_traced()) {
+            leader.unlink_tracer(None);
+        }
         let threads = std::mem::take(&mut self.threads.lock().list);
         for task in &threads {
             task.pid().set_task(None);

@@ -9,6 +9,7 @@
 mod block;
 mod clone;
 mod container;
+mod cpu_limit;
 mod cpu_time;
 mod crash;
 mod credentials;
@@ -59,6 +60,7 @@ pub use namespace_file::{NamespaceFile, NamespaceKind, NamespaceRef};
 pub use namespaces::{NamespaceId, Namespaces, OtherNamespace, UtsNamespace};
 pub use pid::{PID_MAX, Pid, PidNamespace, Tid};
 pub use pidfd::PidFd;
+pub use ptrace::{RegisterSet, Resume, StopKind, Stopped, Trace};
 pub use run::install_panic_report;
 pub use session::{ControllingTerminal, ProcessGroup, Session};
 pub use start::NewProcess;

@@ -19,6 +19,9 @@ const THREAD_STACK: usize = 256 << 10;
 /// `int 0x80` and `sysenter` are answered with ENOSYS.
 const COMPAT_RESULT: u64 = abi::Errno::ENOSYS.to_return();
 
+/// Traps after each instruction.
+const FLAG_TF: u64 = 1 << 8;
+
 /// The trap number of a general protection fault.
 const TRAP_GENERAL_PROTECTION: u64 = 13;
 
@@ -56,12 +59,27 @@ impl CurrentTask {
                 continue;
             }
             self.clock().switch(Activity::Guest);
-            let event = self.context.run(&mut self.regs);
+            let event = self.run_guest();
             self.clock().switch(Activity::Kernel);
             self.wake().leave_guest();
             self.handle(event);
         }
         self.exit();
+    }
+
+    /// Runs guest code, one instruction only where a tracer wants that.
+    fn run_guest(&mut self) -> Event {
+        if !self.must_step() {
+            return self.context.run(&mut self.regs);
+        }
+        self.note_watched();
+        let had_trap_flag = self.regs.rflags & FLAG_TF != 0;
+        self.regs.rflags |= FLAG_TF;
+        let event = self.context.run(&mut self.regs);
+        if !had_trap_flag {
+            self.regs.rflags &= !FLAG_TF;
+        }
+        event
     }
 
     /// Names what the thread does next in a panic's report.

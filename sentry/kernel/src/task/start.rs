@@ -130,6 +130,7 @@ impl Kernel {
                 group.signal.lock().is_unkillable = true;
             }
             self.tasks.insert(&group);
+            group.watch_cpu_limit();
             self.tasks.count_task();
             task.pid().set_task(Some(task.clone()));
         }

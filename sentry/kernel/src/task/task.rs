@@ -7,6 +7,7 @@ use abi::{SigInfo, Signal, UserAddr};
 use parking_lot::{Mutex, RwLock};
 
 use super::details::TaskDetails;
+use super::ptrace::Trace;
 use super::{
     Container, CpuClock, Credentials, ExitStatus, Namespaces, Pid, PidNamespace, ThreadGroup, Tid, Wake,
 };
@@ -38,6 +39,7 @@ pub struct Task {
     pub(crate) signals: Mutex<TaskSignals>,
     pub(crate) details: Mutex<TaskDetails>,
     pub(crate) seccomp: Seccomp,
+    pub(crate) trace: Mutex<Trace>,
     exit: Mutex<Option<ExitStatus>>,
     /// It runs no guest code any more.
     has_exited: AtomicBool,
@@ -79,6 +81,7 @@ impl Task {
             signals: Mutex::new(new.signals),
             details: Mutex::new(new.details),
             seccomp: Seccomp::default(),
+            trace: Mutex::default(),
             exit: Mutex::new(None),
             has_exited: AtomicBool::new(false),
             is_traced: AtomicBool::new(false),
@@ -246,6 +249,14 @@ impl Task {
     #[must_use]
     pub fn is_traced(&self) -> bool {
         self.is_traced.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_traced(&self, is_traced: bool) {
+        self.is_traced.store(is_traced, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_trace_stopped(&self, is_stopped: bool) {
+        self.is_trace_stopped.store(is_stopped, Ordering::SeqCst);
     }
 
     /// Whether it is stopped for its tracer.

@@ -9,6 +9,8 @@ use abi::{SigSet, Signal};
 use parking_lot::{Mutex, RwLock};
 use waiter::WaitQueue;
 
+use super::cpu_limit::CpuLimit;
+use super::ptrace::Tracees;
 use super::task::Parent;
 use super::{
     Container, CpuTimes, ExitStatus, Limits, PidNamespace, ProcessGroup, Session, Task, Tid, TreeGuard,
@@ -44,6 +46,8 @@ pub struct ThreadGroup {
     oom_score_adj: AtomicI32,
     personality: AtomicU32,
     timers: ProcessTimers,
+    pub(super) cpu_limit: CpuLimit,
+    pub(super) tracees: Tracees,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +129,8 @@ impl ThreadGroup {
             oom_score_adj: AtomicI32::new(new.oom_score_adj),
             personality: AtomicU32::new(new.personality),
             timers: ProcessTimers::default(),
+            cpu_limit: CpuLimit::default(),
+            tracees: Tracees::default(),
         }
     }
 
@@ -414,6 +420,9 @@ impl ThreadGroup {
 
     /// Passes a changed limit on to whoever keeps a copy of it.
     pub fn limits_changed(&self, resource: Resource) {
+        if resource == Resource::Cpu {
+            self.watch_cpu_limit();
+        }
         if matches!(resource, Resource::As | Resource::Data | Resource::Stack)
             && let Some(mm) = self.tasks().iter().find_map(|task| task.try_mm())
         {

@@ -14,6 +14,7 @@ mod namespaces;
 mod pidfd;
 mod prctl;
 mod priority;
+mod ptrace;
 mod sched;
 mod seccomp;
 mod set_mm;
@@ -99,6 +100,13 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(97, "getrlimit", &[Arg::Int, Arg::Hex], limits::getrlimit),
     Row::full(98, "getrusage", &[Arg::Int, Arg::Hex], limits::getrusage),
     Row::full(100, "times", &[Arg::Hex], limits::times),
+    Row::partial(
+        101,
+        "ptrace",
+        &[Arg::Int, Arg::Int, Arg::Hex, Arg::Hex],
+        ptrace::ptrace,
+        "hardware watchpoints are emulated by single steps and do not notice reads; no PTRACE_SYSEMU_SINGLESTEP",
+    ),
     Row::full(102, "getuid", &[], credentials::getuid),
     Row::full(104, "getgid", &[], credentials::getgid),
     Row::full(105, "setuid", &[Arg::Int], credentials::setuid),

@@ -1,81 +1,236 @@
 //! Tracing (`man 2 ptrace`).
+//!
+//! A tracee stops by publishing its registers and extended state in its [`Trace`], telling the tracer, and parking
+//! until the tracer has said how to go on; it then takes the registers, perhaps changed, back. So a tracer never
+//! touches a running task. Lock: a task's `trace` is a leaf; whom a process traces is another.
 
-use abi::SigInfo;
-use platform::Exception;
-use std::sync::Arc;
+mod events;
+mod regs_x86_64;
+mod stop;
+mod wait;
+mod watch_x86_64;
 
-use super::clone::CloneRequest;
-use super::{CurrentTask, Task, Tid};
+use std::sync::{Arc, Weak};
 
-impl CurrentTask {
-    pub(crate) fn trace_signal(&mut self, info: SigInfo) -> Option<SigInfo> {
-        Some(info)
+use abi::ptrace::TraceOptions;
+use abi::{Errno, Regs, Result, SigInfo, Signal};
+
+use super::{ExitStatus, Task, Work};
+use crate::signal::Sender;
+
+pub use regs_x86_64::RegisterSet;
+pub(crate) use wait::Tracees;
+pub(crate) use watch_x86_64::DebugRegs;
+
+/// How a tracee goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// To the next event.
+    Continue,
+    /// To the next entry to or exit from a system call.
+    ToCall,
+    /// As `ToCall`, and the call entered is not carried out.
+    EmulateCalls,
+    /// One instruction.
+    Step,
+    /// It stays in its group stop, but may be woken by `SIGCONT`.
+    Listen,
+}
+
+/// What a tracee has stopped for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopKind {
+    /// A signal is about to be taken.
+    Signal,
+    /// A system call begins.
+    CallEntry,
+    /// A system call has ended.
+    CallExit,
+    /// `PTRACE_EVENT_*`.
+    Event(i32),
+    /// The whole process has been stopped.
+    Group,
+}
+
+/// The state of a tracee that has stopped.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// What for.
+    pub kind: StopKind,
+    /// The upper part of the wait status.
+    pub code: i32,
+    /// Registers.
+    pub regs: Regs,
+    /// Extended state.
+    pub xstate: Vec<u8>,
+    /// The tracer has changed the extended state.
+    pub xstate_changed: bool,
+    /// The signal that it stopped for.
+    pub info: Option<SigInfo>,
+    /// wait4(2) has told of it.
+    pub was_reported: bool,
+}
+
+/// A task as a tracee.
+#[derive(Debug, Default)]
+pub struct Trace {
+    tracer: Weak<Task>,
+    is_seized: bool,
+    /// `PTRACE_O_*`.
+    pub options: TraceOptions,
+    /// `PTRACE_GETEVENTMSG`.
+    pub message: u64,
+    /// Present while it is stopped.
+    pub stopped: Option<Box<Stopped>>,
+    /// What `PTRACE_SETSIGINFO` put in the place of the signal it stopped for.
+    pub(crate) last_info: Option<SigInfo>,
+    /// What the tracer said last.
+    resume: Option<(Resume, Option<Signal>)>,
+    mode: Option<Resume>,
+    must_interrupt: bool,
+    debug: DebugRegs,
+}
+
+impl Trace {
+    /// Whether it was attached to by `PTRACE_SEIZE`.
+    #[must_use]
+    pub fn is_seized(&self) -> bool {
+        self.is_seized
     }
 
-    pub(crate) fn trace_group_stop(&mut self) {}
-
-    pub(crate) fn trace_handler_entry(&mut self) {}
-
-    pub(super) fn trace_exit(&mut self) {}
-
-    pub(super) fn trace_exec(&mut self, old_tid: Tid) {
-        let _ = old_tid;
-    }
-
-    pub(super) fn trace_stop_if_asked(&mut self) {}
-
-    pub(super) fn trace_trap(&mut self, exception: Exception) -> bool {
-        let _ = exception;
-        false
-    }
-
-    pub(super) fn trace_new_child(&mut self, request: &CloneRequest, child: &Arc<Task>) -> bool {
-        let _ = (request, child);
-        false
-    }
-
-    pub(super) fn trace_clone_event(&mut self, request: &CloneRequest, child: &Arc<Task>) {
-        let _ = (request, child);
-    }
-
-    pub(super) fn trace_vfork_done(&mut self, child: &Arc<Task>) {
-        let _ = child;
-    }
-
-    pub(super) fn traces(&self, task: &Task) -> bool {
-        let _ = task;
-        false
-    }
-
-    pub(super) fn look_at_tracees(
-        &self,
-        tree: &super::TreeGuard<'_>,
-        what: &super::WaitFor,
-        options: abi::wait::WaitOptions,
-        found: &mut bool,
-    ) -> Option<super::WaitResult> {
-        let _ = (tree, what, options, found);
-        None
-    }
-
-    pub(super) fn traces_calls(&self) -> bool {
-        false
-    }
-
-    pub(super) fn trace_call_entry(&mut self) -> bool {
-        true
-    }
-
-    pub(super) fn trace_call_exit(&mut self) {}
-
-    pub(crate) fn trace_seccomp(&mut self, value: u32) -> bool {
-        let _ = value;
-        false
+    /// The debug registers.
+    pub(crate) fn debug_regs(&mut self) -> &mut DebugRegs {
+        &mut self.debug
     }
 }
 
 impl Task {
-    pub(super) fn tracer_may_privilege(&self) -> bool {
-        false
+    /// Its tracer.
+    #[must_use]
+    pub fn tracer(&self) -> Option<Arc<Task>> {
+        self.trace.lock().tracer.upgrade()
+    }
+
+    /// Whether this task traces `other`.
+    #[must_use]
+    pub fn traces(&self, other: &Task) -> bool {
+        other.tracer().is_some_and(|tracer| tracer.thread_group().id() == self.thread_group().id())
+    }
+
+    /// Makes `tracer` the tracer of this task.
+    fn link_tracer(self: &Arc<Self>, tracer: &Arc<Task>, options: TraceOptions, is_seized: bool) {
+        let mut trace = self.trace.lock();
+        *trace = Trace { tracer: Arc::downgrade(tracer), is_seized, options, ..Trace::default() };
+        self.set_traced(true);
+        drop(trace);
+        tracer.thread_group().tracees.add(self);
+    }
+
+    /// Ends tracing; a stopped tracee goes on with `signal`.
+    pub(crate) fn unlink_tracer(&self, signal: Option<Signal>) {
+        let tracer = {
+            let mut trace = self.trace.lock();
+            self.set_traced(false);
+            trace.resume = Some((Resume::Continue, signal));
+            trace.mode = None;
+            trace.debug = DebugRegs::default();
+            std::mem::take(&mut trace.tracer)
+        };
+        if let Some(tracer) = tracer.upgrade() {
+            tracer.thread_group().tracees.remove(self);
+        }
+        self.wake().parker().unpark();
+    }
+
+    /// `PTRACE_TRACEME`.
+    ///
+    /// # Errors
+    /// `EPERM` where it is traced already, or where its parent may not.
+    pub fn trace_me(self: &Arc<Self>) -> Result<()> {
+        let parent = self.thread_group().family.lock().parent.task.upgrade().ok_or(Errno::EPERM)?;
+        if self.is_traced() || !parent.may_inspect(self) {
+            return Err(Errno::EPERM);
+        }
+        self.link_tracer(&parent, TraceOptions::empty(), false);
+        Ok(())
+    }
+
+    /// `PTRACE_ATTACH` and `PTRACE_SEIZE` by `tracer`.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn attach(self: &Arc<Self>, tracer: &Arc<Task>, seize: Option<TraceOptions>) -> Result<()> {
+        let is_own = self.thread_group().id() == tracer.thread_group().id();
+        if is_own || self.is_traced() || self.has_exited() || !tracer.may_inspect(self) {
+            return Err(Errno::EPERM);
+        }
+        self.link_tracer(tracer, seize.unwrap_or_default(), seize.is_some());
+        if seize.is_none() {
+            let info = SigInfo::new(Signal::STOP, abi::signal::SI_USER);
+            // SIGSTOP is never refused.
+            let _ = self.thread_group().queue_signal(Some(self), Signal::STOP, info, Sender::Above);
+        }
+        // One that is stopped with its process becomes a stop for the tracer.
+        self.wake().parker().unpark();
+        Ok(())
+    }
+
+    /// `PTRACE_INTERRUPT`.
+    pub fn interrupt_for_tracer(&self) {
+        self.trace.lock().must_interrupt = true;
+        self.wake().add(Work::TRACE);
+    }
+
+    /// Lets a stopped tracee go on.
+    ///
+    /// # Errors
+    /// `ESRCH` where it is not stopped, `EIO` for `Listen` outside a group stop.
+    pub fn resume_tracee(&self, how: Resume, signal: Option<Signal>) -> Result<()> {
+        let mut trace = self.trace.lock();
+        let stopped = trace.stopped.as_ref().ok_or(Errno::ESRCH)?;
+        if how == Resume::Listen {
+            let may_listen = trace.is_seized
+                && (stopped.kind == StopKind::Group
+                    || stopped.kind == StopKind::Event(abi::ptrace::event::STOP));
+            if !may_listen {
+                return Err(Errno::EIO);
+            }
+        }
+        trace.resume = Some((how, signal));
+        self.wake().parker().unpark();
+        Ok(())
+    }
+
+    /// Runs `f` on a stopped tracee's state.
+    ///
+    /// # Errors
+    /// `ESRCH` where it is not stopped.
+    pub fn with_stopped<T>(&self, f: impl FnOnce(&mut Stopped) -> Result<T>) -> Result<T> {
+        let mut trace = self.trace.lock();
+        f(trace.stopped.as_mut().ok_or(Errno::ESRCH)?)
+    }
+
+    /// A tracer exits: its tracees go on without it, or die.
+    pub(in crate::task) fn release_tracees(self: &Arc<Self>) {
+        for tracee in self.thread_group().tracees.all() {
+            let (is_own, kills) = {
+                let trace = tracee.trace.lock();
+                let is_own = trace.tracer.upgrade().is_some_and(|tracer| tracer.id() == self.id());
+                (is_own, trace.options.contains(TraceOptions::EXITKILL))
+            };
+            if !is_own {
+                continue;
+            }
+            if kills {
+                tracee.thread_group().kill(ExitStatus::Killed { signal: Signal::KILL, core: false });
+            }
+            tracee.unlink_tracer(None);
+        }
+    }
+
+    /// Whether its tracer could raise privileges itself, so that a program may gain some under it.
+    pub(in crate::task) fn tracer_may_privilege(&self) -> bool {
+        let user_ns = self.creds().user_ns.clone();
+        self.tracer().is_some_and(|tracer| tracer.creds().has_in(&user_ns, super::Capability::SysPtrace))
     }
 }
