@@ -68,6 +68,10 @@ fn identity(view: &View<'_>, out: &mut Vec<u8>) {
     for &gid in creds.groups.iter() {
         put!(out, "{} ", users.from_kernel_gid(gid));
     }
+    // Linux ends the list with a space, also where it is empty.
+    if creds.groups.is_empty() {
+        out.push(b' ');
+    }
     out.push(b'\n');
     let numbers = |numbers: Vec<i32>| numbers.iter().map(|n| format!("\t{n}")).collect::<String>();
     let below = |pid: &kernel::task::Pid| {

@@ -229,7 +229,9 @@ impl CurrentTask {
             oom_score_adj: own.oom_score_adj(),
             personality: own.personality(),
         };
-        Arc::new_cyclic(|this| ThreadGroup::new(self.kernel(), this, new))
+        let group = Arc::new_cyclic(|this| ThreadGroup::new(self.kernel(), this, new));
+        group.timers().limit_cpu(self.kernel(), &group, own.limits().get(Resource::Cpu));
+        group
     }
 
     /// Stores the child's number where it was asked for, and makes the pidfd.

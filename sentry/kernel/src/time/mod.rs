@@ -2,6 +2,7 @@
 
 mod clock;
 mod clock_timer;
+mod cpu_limit;
 mod process_timers;
 mod timekeeper;
 mod timer;

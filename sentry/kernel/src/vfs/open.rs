@@ -210,7 +210,8 @@ fn find_or_create(walk: &mut Walk<'_>, caller: &Caller<'_>, how: &OpenHow) -> Re
             }
         }
     }
-    if creates {
+    // A magic link may have led to any kind of file; every other way here ends at a directory.
+    if creates && walk.at.dentry.is_dir() {
         return Err(if how.flags.contains(OpenFlags::EXCL) { Errno::EEXIST } else { Errno::EISDIR });
     }
     walk.check_arrival()?;
