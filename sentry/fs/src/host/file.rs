@@ -10,7 +10,7 @@ use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
 use host::memory::{VolatileSlice, readv, writev};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
-use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, WriteAt};
+use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, WriteAt};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -180,6 +180,18 @@ impl Inode for HostFile {
             (attr.size, attr.blocks) = (stat.size, stat.blocks);
         }
         Ok(attr)
+    }
+
+    /// The file is not the guest's: it may be cut (`>/dev/stdout`), not given away.
+    fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
+        if change.mode.or(change.uid).or(change.gid).is_some() {
+            return Err(Errno::EPERM);
+        }
+        match change.size {
+            Some(size) if self.is_regular() => host::fs::truncate(self.fd.as_fd(), size),
+            Some(_) => Err(Errno::EINVAL),
+            None => Ok(()),
+        }
     }
 
     /// `/dev/stdout` and the like: the same descriptor again.

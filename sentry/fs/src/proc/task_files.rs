@@ -80,7 +80,8 @@ pub(super) fn set_comm(view: &View<'_>, text: &[u8]) -> Result<()> {
     if view.target.thread_group().id() != view.viewer.thread_group().id() {
         return Err(Errno::EINVAL);
     }
-    view.target.set_comm(text.strip_suffix(b"\n").unwrap_or(text));
+    // Linux keeps a line end as well.
+    view.target.set_comm(text);
     Ok(())
 }
 
