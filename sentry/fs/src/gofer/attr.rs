@@ -17,6 +17,8 @@ pub(super) struct AttrCache {
     is_stale: AtomicBool,
     /// It is out of date again as soon as it was read: mapped for writing, or in a mount that nobody watches.
     is_volatile: AtomicBool,
+    /// The owner may have changed, which only the gofer can tell.
+    is_owner_doubtful: AtomicBool,
 }
 
 impl AttrCache {
@@ -26,6 +28,7 @@ impl AttrCache {
             last: Mutex::new(attr),
             is_stale: AtomicBool::new(false),
             is_volatile: AtomicBool::new(false),
+            is_owner_doubtful: AtomicBool::new(false),
         }
     }
 
@@ -74,6 +77,17 @@ impl AttrCache {
         if !self.is_stale.load(Ordering::Relaxed) {
             self.is_stale.store(true, Ordering::Release);
         }
+    }
+
+    /// Somebody else changed attributes.
+    pub(super) fn doubt_owner(&self) {
+        self.is_owner_doubtful.store(true, Ordering::Release);
+        self.mark_stale();
+    }
+
+    /// Whether the gofer has to be asked, which the caller then does.
+    pub(super) fn take_owner_doubt(&self) -> bool {
+        self.is_owner_doubtful.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn set_volatile(&self, is_volatile: bool) {

@@ -385,7 +385,7 @@ impl GoferInode {
     /// The gofer says that something changed in this directory, or (without a name) the file itself.
     pub(super) fn changed_by_host(&self, name: Option<&[u8]>, mask: WatchMask, cookie: u32) {
         let (Some(name), Some(dir)) = (name, &self.dir) else {
-            self.attrs.mark_stale();
+            self.attrs.doubt_owner();
             self.xattr_names.forget();
             return self.tell_watchers(self, mask.intersection(CONTENT), 0, b"");
         };
@@ -407,6 +407,7 @@ impl GoferInode {
         if let Some(child) = &child {
             child.attrs.mark_stale();
             if mask.contains(WatchMask::ATTRIB) {
+                child.attrs.doubt_owner();
                 child.xattr_names.forget();
             }
         }
@@ -470,7 +471,7 @@ impl GoferInode {
             self.volume.connection().listing_gone(listing.bytes);
         }
         for child in children.values().filter_map(Weak::upgrade) {
-            child.attrs.mark_stale();
+            child.attrs.doubt_owner();
             child.xattr_names.forget();
         }
     }

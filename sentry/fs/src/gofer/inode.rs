@@ -292,8 +292,13 @@ impl GoferInode {
             return Ok(attr);
         }
         self.attrs.start_refresh();
-        let attr = match self.handles.lock().any() {
-            Some(file) => from_host(&host::fs::stat_open(file.fd())?),
+        let handle = self.handles.lock().any().filter(|_| !self.attrs.take_owner_doubt());
+        let attr = match handle {
+            Some(file) => {
+                // This process's user name space does not know the host's owners: they are what the gofer said.
+                let WireAttr { uid, gid, .. } = self.attrs.last();
+                WireAttr { uid, gid, ..from_host(&host::fs::stat_open(file.fd())?) }
+            }
             None => {
                 match self.with_target(|target| {
                     let response = self.volume.connection().call(&GetAttr { target })?;
