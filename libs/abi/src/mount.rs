@@ -1,6 +1,7 @@
 //! Mounting (`linux/mount.h`; `man 2 mount`, `man 2 umount`, `man 2 mount_setattr`).
 
 use bitflags::bitflags;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags! {
     /// Flags of mount(2).
@@ -56,3 +57,32 @@ bitflags! {
 pub const MS_MGC_VAL: u64 = 0xC0ED_0000;
 /// Covers [`MS_MGC_VAL`].
 pub const MS_MGC_MSK: u64 = 0xffff_0000;
+
+bitflags! {
+    /// `MOUNT_ATTR_*`. The values of `ATIME` are a number of its own: 0 is relative.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    #[allow(missing_docs, reason = "Linux's names; man 2 mount_setattr")]
+    pub struct MountAttrs: u64 {
+        const RDONLY = 0x1;
+        const NOSUID = 0x2;
+        const NODEV = 0x4;
+        const NOEXEC = 0x8;
+        const NOATIME = 0x10;
+        const STRICTATIME = 0x20;
+        const ATIME = 0x70;
+        const NODIRATIME = 0x80;
+        const IDMAP = 0x10_0000;
+        const NOSYMFOLLOW = 0x20_0000;
+    }
+}
+
+/// `struct mount_attr`.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs, reason = "Linux's names; man 2 mount_setattr")]
+#[repr(C)]
+pub struct MountSetattr {
+    pub attr_set: u64,
+    pub attr_clr: u64,
+    pub propagation: u64,
+    pub userns_fd: u64,
+}

@@ -12,6 +12,7 @@ mod ioctl;
 mod lock;
 mod memfd;
 mod mount;
+mod mount_api;
 mod names;
 mod open;
 mod read_write;
@@ -165,4 +166,28 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(254, "inotify_add_watch", &[Arg::Fd, Arg::Path, Arg::Hex], inotify::inotify_add_watch),
     Row::full(255, "inotify_rm_watch", &[Arg::Fd, Arg::Int], inotify::inotify_rm_watch),
     Row::full(294, "inotify_init1", &[Arg::Hex], inotify::inotify_init1),
+    Row::full(428, "open_tree", &[Arg::DirFd, Arg::Path, Arg::Hex], mount_api::open_tree),
+    Row::full(
+        429,
+        "move_mount",
+        &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path, Arg::Hex],
+        mount_api::move_mount,
+    ),
+    Row::full(430, "fsopen", &[Arg::Str, Arg::Hex], mount_api::fsopen),
+    Row::partial(
+        431,
+        "fsconfig",
+        &[Arg::Fd, Arg::Int, Arg::Str, Arg::Hex, Arg::Int],
+        mount_api::fsconfig,
+        "no binary, descriptor or empty-path parameters",
+    ),
+    Row::full(432, "fsmount", &[Arg::Fd, Arg::Hex, Arg::Hex], mount_api::fsmount),
+    Row::full(433, "fspick", &[Arg::DirFd, Arg::Path, Arg::Hex], mount_api::fspick),
+    Row::partial(
+        442,
+        "mount_setattr",
+        &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Hex, Arg::Size],
+        mount_api::mount_setattr,
+        "no id-mapped mounts",
+    ),
 ];
