@@ -141,6 +141,10 @@ impl Vfs {
         if old.dentry.is_dir() {
             return Err(Errno::EPERM);
         }
+        // What was unlinked stays unlinked; a file that never had a name (O_TMPFILE) may get one.
+        if old.dentry.parent().is_some() && old.inode().attr()?.nlink == 0 {
+            return Err(Errno::ENOENT);
+        }
         dir.inode().link(caller, &target.name, old.inode())?;
         dir.dentry.adopt(&target.name, old.inode().clone());
         inotify::on_attrib(&old.dentry);

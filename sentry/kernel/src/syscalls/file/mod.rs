@@ -22,7 +22,7 @@ mod stat;
 mod sync;
 mod xattr;
 
-use abi::OpenFlags;
+use abi::{Errno, OpenFlags};
 
 use super::table::{Arg, Row};
 
@@ -190,4 +190,14 @@ pub(crate) const TABLE: &[Row] = &[
         mount_api::mount_setattr,
         "no id-mapped mounts",
     ),
+    Row::absent(303, "name_to_handle_at", Errno::EOPNOTSUPP, "file systems give no handles"),
+    Row::absent(304, "open_by_handle_at", Errno::EOPNOTSUPP, "file systems give no handles"),
+    Row::absent(206, "io_setup", Errno::ENOSYS, "asynchronous I/O"),
+    Row::absent(207, "io_destroy", Errno::ENOSYS, "asynchronous I/O"),
+    Row::absent(208, "io_getevents", Errno::ENOSYS, "asynchronous I/O"),
+    Row::absent(209, "io_submit", Errno::ENOSYS, "asynchronous I/O"),
+    Row::absent(210, "io_cancel", Errno::ENOSYS, "asynchronous I/O"),
+    Row::absent(333, "io_pgetevents", Errno::ENOSYS, "asynchronous I/O"),
+    Row::absent(457, "statmount", Errno::ENOSYS, "use /proc/self/mountinfo"),
+    Row::absent(458, "listmount", Errno::ENOSYS, "use /proc/self/mountinfo"),
 ];

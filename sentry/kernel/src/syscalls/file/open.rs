@@ -58,7 +58,7 @@ fn lenient_how(task: &Task, flags: u32, mode: u32) -> Result<OpenHow> {
     let creates = flags.intersects(OpenFlags::CREAT) || flags.contains(OpenFlags::TMPFILE);
     let mode = if creates { mode & 0o7777 } else { 0 };
     Ok(OpenHow {
-        flags: flags | OpenFlags::LARGEFILE,
+        flags: with_largefile(flags),
         mode,
         umask: task.fs().umask(),
         resolve: WalkFlags::empty(),
@@ -82,8 +82,13 @@ fn strict_how(task: &Task, raw: &OpenHowRaw) -> Result<OpenHow> {
     }
     check_combination(flags)?;
     let resolve = resolve_flags(raw.resolve, flags)?;
-    let flags = flags | OpenFlags::LARGEFILE;
+    let flags = with_largefile(flags);
     Ok(OpenHow { flags, mode: raw.mode as u32, umask: task.fs().umask(), resolve })
+}
+
+/// On 64-bit systems all files are opened as large ones; an `O_PATH` file is not opened.
+fn with_largefile(flags: OpenFlags) -> OpenFlags {
+    if flags.contains(OpenFlags::PATH) { flags } else { flags | OpenFlags::LARGEFILE }
 }
 
 /// `O_TMPFILE` needs `O_DIRECTORY`, write access and no `O_CREAT`; `O_DIRECTORY` with `O_CREAT` makes no sense.

@@ -155,6 +155,7 @@ pub(super) fn read_from(
             Some(queue) => task.block_on(queue, Events::READABLE, None, &mut attempt)?,
             None => return Err(Errno::EAGAIN.into()),
         },
+        Err(Errno::EINVAL) if file.path().dentry.is_dir() => return Err(Errno::EISDIR.into()),
         other => other?,
     };
     if count > 0 {
