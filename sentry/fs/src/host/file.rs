@@ -26,6 +26,8 @@ pub struct HostFile {
     common: InodeCommon,
     fd: OwnedFd,
     attr: Attr,
+    /// Device and inode number on the host.
+    host_id: (u64, u64),
     /// Regular files keep the host's position, which other holders of the descriptor share.
     position: Mutex<()>,
     queue: WaitQueue,
@@ -62,13 +64,18 @@ impl HostFile {
             outcome = readiness.watch(fd.as_fd(), &source);
             let is_watched = outcome.unwrap_or(false);
             let (common, queue) = (InodeCommon::default(), WaitQueue::new());
-            Self { common, fd, attr, position: Mutex::new(()), queue, is_watched }
+            Self { common, fd, attr, host_id: (stat.dev, stat.ino), position: Mutex::new(()), queue, is_watched }
         });
         outcome.map(|_| file)
     }
 
     fn is_regular(&self) -> bool {
         self.attr.file_type() == FileType::Regular
+    }
+
+    /// What the file is on the host, where it is a regular one.
+    pub(super) fn identity(&self) -> Option<(u64, u64)> {
+        self.is_regular().then_some(self.host_id)
     }
 
     /// The position that the host has for the descriptor.

@@ -4,14 +4,15 @@ mod file;
 mod readiness;
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use abi::mount::MountFlags;
 use abi::{FileType, OpenFlags, Result};
 use kernel::Kernel;
 use kernel::task::Credentials;
 use kernel::vfs::{Caching, File, FileSystem, Mount};
+use parking_lot::Mutex;
 
 pub use file::HostFile;
 pub(crate) use readiness::normalize;
@@ -25,7 +26,12 @@ pub struct HostFiles {
     mount: Arc<Mount>,
     readiness: Arc<Readiness>,
     next_ino: AtomicU64,
+    /// Regular files in use: several descriptors of one host description share one position. A leaf lock.
+    regular: Mutex<Vec<(Identity, Weak<File>)>>,
 }
+
+/// By what two descriptors are taken for the same: file, access mode, and position when they came.
+type Identity = ((u64, u64), OpenFlags, u64);
 
 impl HostFiles {
     /// A mount without files.
@@ -41,7 +47,7 @@ impl HostFiles {
             options: String::new(),
         });
         let mount = kernel.vfs.new_mount(&fs, b"none", MountFlags::empty());
-        Self { mount, readiness: Arc::default(), next_ino: AtomicU64::new(2) }
+        Self { mount, readiness: Arc::default(), next_ino: AtomicU64::new(2), regular: Mutex::default() }
     }
 
     /// The watcher of host descriptors.
@@ -68,11 +74,19 @@ impl HostFiles {
             FileType::Socket => "socket",
             _ => "host",
         };
+        let position = inode.host_position();
+        let identity = inode.identity().map(|file| (file, flags, position));
+        let mut regular = self.regular.lock();
+        regular.retain(|(_, file)| file.strong_count() > 0);
+        let twin = regular.iter().find(|(known, _)| Some(*known) == identity);
+        if let Some(file) = twin.and_then(|(_, file)| file.upgrade()) {
+            return Ok(file);
+        }
         let path =
             kernel.vfs.unattached_path(&self.mount, inode.clone(), format!("{kind}:[{ino}]").as_bytes());
-        let position = inode.host_position();
         let file = File::new(path, Arc::new(file::OpenHostFile(inode)), flags, creds.clone());
         *file.position() = position;
+        regular.extend(identity.map(|identity| (identity, Arc::downgrade(&file))));
         Ok(file)
     }
 }
