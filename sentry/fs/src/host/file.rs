@@ -64,7 +64,15 @@ impl HostFile {
             outcome = readiness.watch(fd.as_fd(), &source);
             let is_watched = outcome.unwrap_or(false);
             let (common, queue) = (InodeCommon::default(), WaitQueue::new());
-            Self { common, fd, attr, host_id: (stat.dev, stat.ino), position: Mutex::new(()), queue, is_watched }
+            Self {
+                common,
+                fd,
+                attr,
+                host_id: (stat.dev, stat.ino),
+                position: Mutex::new(()),
+                queue,
+                is_watched,
+            }
         });
         outcome.map(|_| file)
     }

@@ -57,12 +57,7 @@ fn lenient_how(task: &Task, flags: u32, mode: u32) -> Result<OpenHow> {
     check_combination(flags)?;
     let creates = flags.intersects(OpenFlags::CREAT) || flags.contains(OpenFlags::TMPFILE);
     let mode = if creates { mode & 0o7777 } else { 0 };
-    Ok(OpenHow {
-        flags: with_largefile(flags),
-        mode,
-        umask: task.fs().umask(),
-        resolve: WalkFlags::empty(),
-    })
+    Ok(OpenHow { flags: with_largefile(flags), mode, umask: task.fs().umask(), resolve: WalkFlags::empty() })
 }
 
 /// openat2(2)'s way: unknown flags are errors.

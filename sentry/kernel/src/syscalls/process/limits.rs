@@ -18,7 +18,12 @@ const RUSAGE_CHILDREN: i32 = -1;
 const RUSAGE_THREAD: i32 = 1;
 
 /// Replaces a limit; returns the old one.
-fn exchange(task: &Task, group: &Arc<ThreadGroup>, resource: Resource, new: Option<Rlimit>) -> Result<Rlimit> {
+fn exchange(
+    task: &Task,
+    group: &Arc<ThreadGroup>,
+    resource: Resource,
+    new: Option<Rlimit>,
+) -> Result<Rlimit> {
     let Some(new) = new else { return Ok(group.limits().get(resource)) };
     if new.cur > new.max {
         return Err(Errno::EINVAL);
