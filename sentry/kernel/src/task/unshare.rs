@@ -86,9 +86,7 @@ impl Task {
                 set.pid_for_children.child(kernel.tasks.new_namespace_id(), owner.clone())?;
         }
         if flags.contains(CloneFlags::NEWNS) {
-            // The mount tree cannot be copied yet.
-            let _ = fs;
-            return Err(Errno::EPERM);
+            set.mnt = kernel.vfs.copy_namespace(&set.mnt, fs)?;
         }
         Ok(set)
     }
