@@ -63,7 +63,7 @@ fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Re
             let group = sandbox.container(&container)?.process(pid)?;
             let terminal = group.session().terminal();
             let terminal = terminal.ok_or_else(|| Failure::wrong_state("the process has no terminal"))?;
-            let _ = (terminal, rows, columns);
+            terminal.set_window_size(rows, columns);
             Ok(Reply::Done)
         }
         Request::Destroy { container } => {
@@ -151,7 +151,7 @@ fn processes(sandbox: &Sandbox, id: &str) -> Result<Vec<ProcessRow>, Failure> {
             cpu_percent: u32::try_from(cpu_ns.saturating_mul(100) / age_ns).unwrap_or(u32::MAX),
             start_time: (kernel.timekeeper.boot_realtime_ns() + started) / 1_000_000_000,
             cpu_time_ns: cpu_ns,
-            tty: group.session().terminal().map_or_else(|| "?".into(), |_| "?".into()),
+            tty: group.session().terminal().map_or_else(|| "?".into(), |terminal| terminal.name()),
             command: String::from_utf8_lossy(&leader.comm()).into_owned(),
         })
     });
