@@ -120,9 +120,12 @@ impl Vfs {
             FileType::Char => self.open_device(caller, DeviceKind::Char, attr, flags)?,
             FileType::Block => self.open_device(caller, DeviceKind::Block, attr, flags)?,
             FileType::Fifo => {
-                let opening = place.inode().common().fifo(Pipe::new).open_fifo(flags)?;
+                // An anonymous pipe reached through /proc has been open already: nobody waits for its other side.
+                let is_anonymous = place.mount.fs().type_name() == "pipefs";
+                let mode = if is_anonymous { flags & !OpenFlags::NONBLOCK } else { flags };
+                let opening = place.inode().common().fifo(Pipe::new).open_fifo(mode)?;
                 let end: Arc<dyn FileOps> = opening.end.clone();
-                fifo = Some(opening);
+                fifo = (!is_anonymous).then_some(opening);
                 end
             }
         };
