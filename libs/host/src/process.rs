@@ -453,9 +453,3 @@ mod tests {
         assert_eq!(take_inherited(901, 1).unwrap_err(), Errno::EBUSY);
     }
 }
-
-/// Makes the C library's allocator use at most `arenas` heaps, whatever the number of threads.
-pub fn limit_malloc_arenas(arenas: i32) {
-    // SAFETY: changes a setting of the allocator; safe at any time.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
-}

@@ -22,9 +22,6 @@ use socket::inet::InetFamily;
 use crate::container::GuestContainer;
 use crate::filesystems::SharedMounts;
 
-/// Heaps of the C library's allocator that threads share: enough that they rarely wait for each other, and few enough
-/// that a thousand threads do not keep a thousand heaps.
-const MALLOC_ARENAS: i32 = 4;
 /// How long the end waits for replies that are under way.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
@@ -63,7 +60,6 @@ impl Donated {
 impl Sandbox {
     /// Makes the kernel and the first container, created but not started.
     pub(crate) fn new(config: BootConfig, fds: Vec<OwnedFd>) -> Result<Arc<Self>, Failure> {
-        host::process::limit_malloc_arenas(MALLOC_ARENAS);
         memory::install_fault_handler();
         let mut donated = Donated::new(fds);
         let log_fd = config.debug_log_fd.map(|index| donated.take(index)).transpose()?;

@@ -229,9 +229,7 @@ impl CurrentTask {
             oom_score_adj: own.oom_score_adj(),
             personality: own.personality(),
         };
-        let group = Arc::new_cyclic(|this| ThreadGroup::new(self.kernel(), this, new));
-        group.timers().limit_cpu(self.kernel(), &group, own.limits().get(Resource::Cpu));
-        group
+        Arc::new_cyclic(|this| ThreadGroup::new(self.kernel(), this, new))
     }
 
     /// Stores the child's number where it was asked for, and makes the pidfd.

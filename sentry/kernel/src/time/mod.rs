@@ -2,7 +2,6 @@
 
 mod clock;
 mod clock_timer;
-mod cpu_limit;
 mod process_timers;
 mod timekeeper;
 mod timer;

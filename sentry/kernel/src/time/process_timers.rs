@@ -8,12 +8,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use abi::resource::Rlimit;
 use abi::signal::{SI_KERNEL, SI_TIMER};
 use abi::{Errno, Result, SigInfo, Signal};
 use parking_lot::Mutex;
 
-use super::cpu_limit;
 use super::{Clock, ClockTimer, CpuKind, Expiry, FirstExpiry, TimerSetting};
 use crate::signal::Sender;
 use crate::task::ThreadGroup;
@@ -194,7 +192,6 @@ impl fmt::Debug for PosixTimer {
 #[derive(Default)]
 struct State {
     intervals: [Option<(Arc<IntervalAlarm>, Arc<ClockTimer>)>; 3],
-    cpu_limit: Option<cpu_limit::Armed>,
     posix: BTreeMap<i32, Arc<PosixTimer>>,
     next_id: i32,
 }
@@ -229,11 +226,6 @@ impl ProcessTimers {
             0 => timer.set(FirstExpiry::Disarmed, 0),
             left => timer.set(FirstExpiry::In(left), setting.interval_ns),
         }
-    }
-
-    /// Enforces `RLIMIT_CPU` from now on.
-    pub fn limit_cpu(&self, kernel: &Kernel, group: &Arc<ThreadGroup>, limit: Rlimit) {
-        cpu_limit::set(&mut self.state.lock().cpu_limit, kernel, group, limit);
     }
 
     /// What an interval timer is set to.

@@ -1,7 +1,5 @@
 //! Resource limits and usage: `man 2 getrlimit`, `prlimit`, `getrusage`, `times`.
 
-use std::sync::Arc;
-
 use abi::resource::{Resource, Rlimit};
 use abi::{Errno, Result, UserAddr};
 
@@ -18,12 +16,7 @@ const RUSAGE_CHILDREN: i32 = -1;
 const RUSAGE_THREAD: i32 = 1;
 
 /// Replaces a limit; returns the old one.
-fn exchange(
-    task: &Task,
-    group: &Arc<ThreadGroup>,
-    resource: Resource,
-    new: Option<Rlimit>,
-) -> Result<Rlimit> {
+fn exchange(task: &Task, group: &ThreadGroup, resource: Resource, new: Option<Rlimit>) -> Result<Rlimit> {
     let Some(new) = new else { return Ok(group.limits().get(resource)) };
     if new.cur > new.max {
         return Err(Errno::EINVAL);
@@ -41,9 +34,6 @@ fn exchange(
         Ok(old)
     })?;
     group.limits_changed(resource);
-    if resource == Resource::Cpu {
-        group.timers().limit_cpu(task.kernel(), group, new);
-    }
     Ok(old)
 }
 
