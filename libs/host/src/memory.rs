@@ -309,7 +309,22 @@ pub fn punch_hole(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<()> {
     check(i64::from(unsafe { libc::fallocate(fd.as_raw_fd(), mode, offset, len) })).map(|_| ())
 }
 
-/// The next range of a file from `offset` on, below `end`, that has data (is not a hole).
+/// The first byte of a file from `offset` on that has data (is not in a hole).
+///
+/// # Errors
+/// What `lseek(2)` says.
+pub fn seek_data(fd: BorrowedFd<'_>, offset: u64) -> Result<Option<u64>> {
+    let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: a plain system call on a live descriptor.
+    match check(unsafe { libc::lseek(fd.as_raw_fd(), offset, libc::SEEK_DATA) }) {
+        Ok(at) => Ok(Some(at as u64)),
+        Err(Errno::ENXIO) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The next range of a file from `offset` on, below `end`, that has data (is not a hole). Takes time for all of the
+/// data, even what lies behind `end`.
 ///
 /// # Errors
 /// What `lseek(2)` says.

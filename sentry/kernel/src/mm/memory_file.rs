@@ -17,6 +17,8 @@ use super::free_space::FreeSpace;
 /// Allocations of at most this size are expected to be touched at once: they are served from memory that was freed
 /// lately, and kept when freed. Larger ones are mostly holes, and are returned to the host.
 pub(crate) const SMALL: u64 = 128 << 10;
+/// Ranges up to this size are asked about page by page.
+const PROBED: u64 = 256 << 10;
 /// Freed memory kept for reuse, bytes.
 const KEEP: u64 = 4 << 20;
 /// The file is larger than the limit by this factor: reserved but untouched frames (stacks, arenas) cost nothing.
@@ -175,8 +177,22 @@ impl MemoryFile {
 
     /// The next run of pages in `at..end` that are present; the rest reads as zeros without taking memory.
     pub(crate) fn next_present(&self, at: u64, end: u64) -> Option<Range<u64>> {
+        if end.saturating_sub(at) <= PROBED {
+            return self.probe_present(at, end);
+        }
         // An error cannot happen on a memfd; taking everything for present is always right.
         host::memory::next_data(self.fd(), at, end).unwrap_or(Some(at..end)).filter(|run| run.start < run.end)
+    }
+
+    /// As [`Self::next_present`], page by page: the host looks for the end of a run far beyond `end`.
+    fn probe_present(&self, at: u64, end: u64) -> Option<Range<u64>> {
+        let data_at = |at| host::memory::seek_data(self.fd(), at).unwrap_or(Some(at));
+        let start = data_at(at).filter(|&start| start < end)?;
+        let mut stop = start + PAGE_SIZE;
+        while stop < end && data_at(stop) == Some(stop) {
+            stop += PAGE_SIZE;
+        }
+        Some(start..stop.min(end))
     }
 
     /// Makes a range read as zeros, returning its memory to the host where that is worth a system call.
@@ -203,6 +219,20 @@ impl MemoryFile {
             self.release(to, len);
         }
         copied.map(|()| to).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// As [`Self::duplicate`], for frames that are known to be present.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn duplicate_present(&self, offset: u64, len: u64, near: Option<u64>) -> Result<u64> {
+        let (to, _) = self.allocate_any(len, near)?;
+        let copy = || self.slice(offset, len as usize)?.copy_to(&self.slice(to, len as usize)?);
+        if copy().is_err() {
+            self.release(to, len);
+            return Err(Errno::ENOMEM);
+        }
+        Ok(to)
     }
 
     fn copy_present(&self, from: u64, to: u64, len: u64, dirty: bool) -> Result<()> {
