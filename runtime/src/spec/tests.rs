@@ -154,7 +154,7 @@ proptest! {
         for (place, value) in changes {
             let mut all = Vec::new();
             places(&json, "", &mut all);
-            if let Some(found) = json.pointer_mut(place.get(&all)) {
+            if let Some(found) = json.pointer_mut(place.get(all.as_slice()).as_str()) {
                 *found = value;
             }
         }

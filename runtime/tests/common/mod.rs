@@ -3,7 +3,7 @@
 //! The host's own root is the containers' root, with all writes in an overlay in memory. Everything is below a
 //! temporary directory per test; containers are removed when a test ends, however it ends.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it as a module of its own")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

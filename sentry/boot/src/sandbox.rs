@@ -13,7 +13,7 @@ use fs::host::HostFiles;
 use host::memory;
 use kernel::kernel::KernelConfig;
 use kernel::mm::MemoryFile;
-use kernel::{Kernel, log::LogSink as _};
+use kernel::Kernel;
 use parking_lot::{Condvar, Mutex};
 use platform::Platform;
 use platform::systrap::{HandOver, Systrap};
