@@ -37,7 +37,7 @@ impl UserAddr {
     /// Whether it lies on a page boundary.
     #[must_use]
     pub const fn is_page_aligned(self) -> bool {
-        self.0 % PAGE_SIZE == 0
+        self.0.is_multiple_of(PAGE_SIZE)
     }
 }
 

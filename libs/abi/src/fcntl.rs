@@ -1,4 +1,8 @@
 //! Operations on descriptors and paths (`linux/fcntl.h`, `linux/stat.h`; `man 2 fcntl`, `man 2 openat`, `man 2 statx`).
+#![allow(
+    missing_docs,
+    reason = "Linux's names: man 2 openat, man 2 fcntl, man 2 openat2, man 2 statx, man 2 preadv2, man 2 fallocate, man 2 ioctl_list"
+)]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -6,7 +10,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 bitflags! {
     /// Flags of the `*at` calls. Some bits mean different things to different calls.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 openat")]
     pub struct AtFlags: u32 {
         const SYMLINK_NOFOLLOW = 0x100;
         /// `AT_REMOVEDIR` of unlinkat(2), `AT_EACCESS` of faccessat2(2).
@@ -22,7 +25,6 @@ bitflags! {
 }
 
 /// Commands of fcntl(2).
-#[allow(missing_docs, reason = "Linux's names; man 2 fcntl")]
 pub mod cmd {
     pub const F_DUPFD: u32 = 0;
     pub const F_GETFD: u32 = 1;
@@ -74,7 +76,6 @@ pub const F_UNLCK: i16 = 2;
 bitflags! {
     /// Seals of a memfd (`F_ADD_SEALS`).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 fcntl")]
     pub struct Seals: u32 {
         const SEAL = 1;
         const SHRINK = 2;
@@ -87,7 +88,6 @@ bitflags! {
 
 /// `struct flock` of x86-64.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 fcntl")]
 #[repr(C)]
 pub struct Flock {
     pub l_type: i16,
@@ -101,7 +101,6 @@ pub struct Flock {
 
 /// `struct f_owner_ex`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 fcntl")]
 #[repr(C)]
 pub struct FOwnerEx {
     pub kind: i32,
@@ -110,7 +109,6 @@ pub struct FOwnerEx {
 
 /// `struct open_how` of openat2(2).
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 openat2")]
 #[repr(C)]
 pub struct OpenHowRaw {
     pub flags: u64,
@@ -120,7 +118,6 @@ pub struct OpenHowRaw {
 
 /// `struct statx_timestamp`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 statx")]
 #[repr(C)]
 pub struct StatxTimestamp {
     pub tv_sec: i64,
@@ -130,7 +127,6 @@ pub struct StatxTimestamp {
 
 /// `struct statx`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 statx")]
 #[repr(C)]
 pub struct Statx {
     pub stx_mask: u32,
@@ -180,7 +176,6 @@ pub const UTIME_OMIT: i64 = (1 << 30) - 2;
 bitflags! {
     /// Flags of preadv2(2) and pwritev2(2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 preadv2")]
     pub struct RwFlags: u32 {
         const HIPRI = 1;
         const DSYNC = 2;
@@ -192,7 +187,6 @@ bitflags! {
 }
 
 /// Modes of fallocate(2).
-#[allow(missing_docs, reason = "Linux's names; man 2 fallocate")]
 pub mod falloc {
     pub const KEEP_SIZE: u32 = 1;
     pub const PUNCH_HOLE: u32 = 2;
@@ -203,7 +197,6 @@ pub mod falloc {
 }
 
 /// ioctl(2) commands that any file may get.
-#[allow(missing_docs, reason = "Linux's names; man 2 ioctl_list")]
 pub mod ioctl {
     pub const FIGETBSZ: u32 = 2;
     pub const FIBMAP: u32 = 1;

@@ -1,4 +1,5 @@
 //! Files: modes, open flags, `struct stat` (`fcntl.h`, `sys/stat.h`; `man 2 open`, `man 2 stat`).
+#![allow(missing_docs, reason = "Linux's names: man 2 open, man 2 stat, man 2 statfs")]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -15,7 +16,6 @@ pub const AT_FDCWD: i32 = -100;
 bitflags! {
     /// Flags of open(2), as x86-64 numbers them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 open")]
     pub struct OpenFlags: u32 {
         const WRONLY = 0o1;
         const RDWR = 0o2;
@@ -133,7 +133,6 @@ impl DeviceId {
 
 /// `struct stat` of x86-64.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 stat")]
 #[repr(C)]
 pub struct Stat {
     pub st_dev: u64,
@@ -155,7 +154,6 @@ pub struct Stat {
 
 /// `struct statfs` of x86-64.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 statfs")]
 #[repr(C)]
 pub struct Statfs {
     pub f_type: i64,

@@ -1,4 +1,5 @@
 //! inotify (`linux/inotify.h`; `man 7 inotify`).
+#![allow(missing_docs, reason = "Linux's names: man 7 inotify")]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -6,7 +7,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 bitflags! {
     /// Events, and flags of inotify_add_watch(2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 7 inotify")]
     pub struct InotifyMask: u32 {
         const ACCESS = 0x1;
         const MODIFY = 0x2;
@@ -38,7 +38,6 @@ pub const IN_ALL_EVENTS: InotifyMask = InotifyMask::from_bits_retain(0xfff);
 
 /// `struct inotify_event` without the name.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 7 inotify")]
 #[repr(C)]
 pub struct InotifyEvent {
     pub wd: i32,

@@ -1,4 +1,5 @@
 //! Mounting (`linux/mount.h`; `man 2 mount`, `man 2 umount`, `man 2 mount_setattr`).
+#![allow(missing_docs, reason = "Linux's names: man 2 mount, man 2 umount, man 2 mount_setattr")]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -6,7 +7,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 bitflags! {
     /// Flags of mount(2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 mount")]
     pub struct MountFlags: u64 {
         const RDONLY = 1;
         const NOSUID = 2;
@@ -44,7 +44,6 @@ bitflags! {
 bitflags! {
     /// Flags of umount2(2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 umount")]
     pub struct UmountFlags: u32 {
         const FORCE = 1;
         const DETACH = 2;
@@ -61,7 +60,6 @@ pub const MS_MGC_MSK: u64 = 0xffff_0000;
 bitflags! {
     /// `MOUNT_ATTR_*`. The values of `ATIME` are a number of its own: 0 is relative.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 mount_setattr")]
     pub struct MountAttrs: u64 {
         const RDONLY = 0x1;
         const NOSUID = 0x2;
@@ -78,7 +76,6 @@ bitflags! {
 
 /// `struct mount_attr`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 mount_setattr")]
 #[repr(C)]
 pub struct MountSetattr {
     pub attr_set: u64,

@@ -1,10 +1,10 @@
 //! ptrace(2) (`linux/ptrace.h`, `asm/ptrace-abi.h`).
+#![allow(missing_docs, reason = "Linux's names: man 2 ptrace")]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Requests.
-#[allow(missing_docs, reason = "Linux's names; man 2 ptrace")]
 pub mod request {
     pub const TRACEME: u64 = 0;
     pub const PEEKTEXT: u64 = 1;
@@ -45,7 +45,6 @@ pub mod request {
 bitflags! {
     /// `PTRACE_O_*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 ptrace")]
     pub struct TraceOptions: u64 {
         const TRACESYSGOOD = 0x1;
         const TRACEFORK = 0x2;
@@ -61,7 +60,6 @@ bitflags! {
 }
 
 /// `PTRACE_EVENT_*`.
-#[allow(missing_docs, reason = "Linux's names; man 2 ptrace")]
 pub mod event {
     pub const FORK: i32 = 1;
     pub const VFORK: i32 = 2;
@@ -89,7 +87,6 @@ pub const USER_SIZE: u64 = 912;
 
 /// `struct ptrace_peeksiginfo_args`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names")]
 #[repr(C)]
 pub struct PeekSiginfoArgs {
     pub off: u64,
@@ -102,7 +99,6 @@ pub const PEEKSIGINFO_SHARED: u32 = 1;
 
 /// `struct ptrace_syscall_info`, with the longest of its variants.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 ptrace")]
 #[repr(C)]
 pub struct SyscallInfo {
     pub op: u8,

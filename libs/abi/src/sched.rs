@@ -1,4 +1,5 @@
 //! Flags of clone(2) and unshare(2), scheduling policies (`linux/sched.h`, `linux/sched/types.h`).
+#![allow(missing_docs, reason = "Linux's names: man 2 clone, man 7 sched, man 2 sched_setattr")]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -6,7 +7,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 bitflags! {
     /// `CLONE_*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 clone")]
     pub struct CloneFlags: u64 {
         const NEWTIME = 0x0000_0080;
         const VM = 0x0000_0100;
@@ -52,7 +52,6 @@ impl CloneFlags {
 
 /// `struct clone_args`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names")]
 #[repr(C)]
 pub struct CloneArgs {
     pub flags: u64,
@@ -72,7 +71,6 @@ pub struct CloneArgs {
 pub const CLONE_ARGS_SIZE_VER0: u64 = 64;
 
 /// `SCHED_*` policies.
-#[allow(missing_docs, reason = "Linux's names; man 7 sched")]
 pub mod policy {
     pub const NORMAL: u32 = 0;
     pub const FIFO: u32 = 1;
@@ -86,7 +84,6 @@ pub mod policy {
 
 /// `struct sched_attr`, with utilization clamps.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 sched_setattr")]
 #[repr(C)]
 pub struct SchedAttr {
     pub size: u32,

@@ -1,11 +1,11 @@
 //! seccomp(2) and classic BPF (`linux/seccomp.h`, `linux/filter.h`).
+#![allow(missing_docs, reason = "Linux's names: man 2 seccomp, man 2 seccomp_unotify")]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `struct sock_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names")]
 #[repr(C)]
 pub struct SockFilter {
     pub code: u16,
@@ -16,7 +16,6 @@ pub struct SockFilter {
 
 /// `struct sock_fprog` of a 64-bit process.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names")]
 #[repr(C)]
 pub struct SockFprog {
     pub len: u16,
@@ -29,7 +28,6 @@ pub const BPF_MAXINSNS: usize = 4096;
 
 /// `struct seccomp_data`: what a filter sees.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 seccomp")]
 #[repr(C)]
 pub struct SeccompData {
     pub nr: i32,
@@ -47,7 +45,6 @@ pub const SECCOMP_MODE_STRICT: u64 = 1;
 pub const SECCOMP_MODE_FILTER: u64 = 2;
 
 /// Operations of seccomp(2).
-#[allow(missing_docs, reason = "Linux's names; man 2 seccomp")]
 pub mod op {
     pub const SET_MODE_STRICT: u32 = 0;
     pub const SET_MODE_FILTER: u32 = 1;
@@ -58,7 +55,6 @@ pub mod op {
 bitflags! {
     /// Flags of `SECCOMP_SET_MODE_FILTER`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 seccomp")]
     pub struct FilterFlags: u32 {
         const TSYNC = 1;
         const LOG = 2;
@@ -70,7 +66,6 @@ bitflags! {
 }
 
 /// What a filter returns, without the data in the low 16 bits.
-#[allow(missing_docs, reason = "Linux's names; man 2 seccomp")]
 pub mod ret {
     pub const KILL_PROCESS: u32 = 0x8000_0000;
     pub const KILL_THREAD: u32 = 0;
@@ -86,7 +81,6 @@ pub mod ret {
 
 /// `struct seccomp_notif_sizes`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names")]
 #[repr(C)]
 pub struct NotifSizes {
     pub notif: u16,
@@ -96,7 +90,6 @@ pub struct NotifSizes {
 
 /// `struct seccomp_notif`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 seccomp_unotify")]
 #[repr(C)]
 pub struct Notif {
     pub id: u64,
@@ -107,7 +100,6 @@ pub struct Notif {
 
 /// `struct seccomp_notif_resp`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 seccomp_unotify")]
 #[repr(C)]
 pub struct NotifResp {
     pub id: u64,
@@ -118,7 +110,6 @@ pub struct NotifResp {
 
 /// `struct seccomp_notif_addfd`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 seccomp_unotify")]
 #[repr(C)]
 pub struct NotifAddfd {
     pub id: u64,

@@ -1,4 +1,5 @@
 //! Signal numbers, sets and `siginfo_t` (`asm-generic/signal.h`, `asm-generic/siginfo.h`; `man 7 signal`).
+#![allow(missing_docs, reason = "Linux's names: man 2 sigaction, man 2 sigaltstack")]
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -8,7 +9,6 @@ pub struct Signal(u8);
 
 macro_rules! signals {
     ($($name:ident = $number:literal,)*) => {
-        #[allow(missing_docs, reason = "Linux's names")]
         impl Signal { $(pub const $name: Self = Self($number);)* }
         const NAMES: &[(u8, &str)] = &[$(($number, stringify!($name)),)*];
     };
@@ -175,7 +175,6 @@ pub const SIG_IGN: u64 = 1;
 bitflags::bitflags! {
     /// `SA_*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 sigaction")]
     pub struct SaFlags: u64 {
         const NOCLDSTOP = 0x0000_0001;
         const NOCLDWAIT = 0x0000_0002;
@@ -191,7 +190,6 @@ bitflags::bitflags! {
 
 /// `struct sigaction` as rt_sigaction(2) takes it on x86-64.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names")]
 #[repr(C)]
 pub struct KernelSigaction {
     pub sa_handler: u64,
@@ -202,7 +200,6 @@ pub struct KernelSigaction {
 
 /// `stack_t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 sigaltstack")]
 #[repr(C)]
 pub struct StackT {
     pub ss_sp: u64,
@@ -226,7 +223,6 @@ pub const TRAP_TRACE: i32 = 2;
 pub const TRAP_HWBKPT: i32 = 4;
 
 /// `CLD_*`: `si_code` of `SIGCHLD`.
-#[allow(missing_docs, reason = "Linux's names; man 2 sigaction")]
 pub mod cld {
     pub const EXITED: i32 = 1;
     pub const KILLED: i32 = 2;

@@ -1,4 +1,8 @@
 //! Sockets: families, types, options, message headers (`linux/socket.h`, `asm-generic/socket.h`; `man 7 socket`).
+#![allow(
+    missing_docs,
+    reason = "Linux's names: man 2 recv, man 2 recvmsg, man 2 recvmmsg, man 3 cmsg, man 7 unix, man 7 socket"
+)]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -58,7 +62,6 @@ impl SocketType {
 bitflags! {
     /// Flags of send(2), recv(2) and of `msghdr.msg_flags`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 send, man 2 recv")]
     pub struct MsgFlags: u32 {
         const OOB = 0x1;
         const PEEK = 0x2;
@@ -81,7 +84,6 @@ bitflags! {
 
 /// `struct msghdr` of x86-64.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 recvmsg")]
 #[repr(C)]
 pub struct MsgHdr {
     pub msg_name: u64,
@@ -97,7 +99,6 @@ pub struct MsgHdr {
 
 /// `struct mmsghdr`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 2 recvmmsg")]
 #[repr(C)]
 pub struct MMsgHdr {
     pub msg_hdr: MsgHdr,
@@ -107,7 +108,6 @@ pub struct MMsgHdr {
 
 /// `struct cmsghdr`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 3 cmsg")]
 #[repr(C)]
 pub struct CmsgHdr {
     pub cmsg_len: u64,
@@ -117,7 +117,6 @@ pub struct CmsgHdr {
 
 /// `struct ucred`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[allow(missing_docs, reason = "Linux's names; man 7 unix")]
 #[repr(C)]
 pub struct Ucred {
     pub pid: i32,
@@ -133,7 +132,6 @@ pub const SCM_RIGHTS: i32 = 1;
 pub const SCM_CREDENTIALS: i32 = 2;
 
 /// Options at level `SOL_SOCKET`.
-#[allow(missing_docs, reason = "Linux's names; man 7 socket")]
 pub mod so {
     pub const DEBUG: i32 = 1;
     pub const REUSEADDR: i32 = 2;

@@ -1,11 +1,11 @@
 //! wait4(2) and waitid(2) (`linux/wait.h`).
+#![allow(missing_docs, reason = "Linux's names: man 2 wait")]
 
 use bitflags::bitflags;
 
 bitflags! {
     /// `W*` and `__W*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    #[allow(missing_docs, reason = "Linux's names; man 2 wait")]
     pub struct WaitOptions: u32 {
         const NOHANG = 0x0000_0001;
         const UNTRACED = 0x0000_0002;

@@ -33,7 +33,7 @@ impl Help {
         match self.topic.as_deref() {
             None => overview(),
             Some("platforms") => {
-                say!("systrap: traps system calls by seccomp; needs nothing of the host (default)")
+                say!("systrap: traps system calls by seccomp; needs nothing of the host (default)");
             }
             Some("seccomp") => seccomp(),
             Some("syscalls") => super::syscalls::print(&self.format, self.filename.as_deref())?,

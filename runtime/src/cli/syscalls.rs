@@ -15,7 +15,7 @@ pub(super) fn print(format: &str, file: Option<&Path>) -> Result<()> {
     match file {
         None => say_raw!("{text}"),
         Some(path) => {
-            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     Ok(())

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// The binary under test.
-pub fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("RUNSC").map_or_else(|| env!("CARGO_BIN_EXE_runsc").into(), PathBuf::from)
 }
 
 /// Whether these tests can run here; says why not.
-pub fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     let root =
         std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     if !root {
@@ -28,13 +28,13 @@ pub fn can_run() -> bool {
 
 /// A test's own state directory and bundle.
 #[derive(Debug)]
-pub struct Lab {
+pub(crate) struct Lab {
     dir: PathBuf,
 }
 
 impl Lab {
     /// Makes the directories; the configuration runs `args`.
-    pub fn new(name: &str, args: &[&str]) -> Self {
+    pub(crate) fn new(name: &str, args: &[&str]) -> Self {
         let dir = std::env::temp_dir().join(format!("runsc-test-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("bundle")).unwrap();
@@ -44,12 +44,12 @@ impl Lab {
     }
 
     /// A path of the lab's.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
     /// Writes the configuration: the usual one, changed.
-    pub fn configure(&self, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut Value)) {
         let path = self.path("bundle/config.json");
         let mut config = match std::fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).unwrap(),
@@ -60,7 +60,7 @@ impl Lab {
     }
 
     /// An invocation.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.arg("--root").arg(self.path("state"));
         command.args(["--overlay2=all:memory", "--network=none", "--log-format=json"]);
@@ -70,26 +70,26 @@ impl Lab {
     }
 
     /// Runs it to its end.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         finish(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Runs it to its end; it must succeed. Its standard output.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {}: {}", output.status, stderr(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Runs it to its end; it must fail with this status. Its standard error.
-    pub fn fails(&self, status: i32, args: &[&str]) -> String {
+    pub(crate) fn fails(&self, status: i32, args: &[&str]) -> String {
         let output = self.run(args);
         assert_eq!(output.status.code(), Some(status), "{args:?}: {}", stderr(&output));
         stderr(&output)
     }
 
     /// Makes a container without holding its streams open.
-    pub fn create(&self, id: &str) -> i32 {
+    pub(crate) fn create(&self, id: &str) -> i32 {
         let pid_file = self.path(&format!("{id}.pid"));
         let mut command = self.command(&["create", "--pid-file", pid_file.to_str().unwrap(), id]);
         command.stdout(Stdio::null()).stderr(std::fs::File::create(self.path("create.err")).unwrap());
@@ -100,18 +100,18 @@ impl Lab {
     }
 
     /// A container's status.
-    pub fn status(&self, id: &str) -> String {
+    pub(crate) fn status(&self, id: &str) -> String {
         let state: Value = serde_json::from_str(&self.ok(&["state", id])).unwrap();
         state["status"].as_str().unwrap().to_string()
     }
 
     /// Waits until a container has this status.
-    pub fn await_status(&self, id: &str, wanted: &str) {
+    pub(crate) fn await_status(&self, id: &str, wanted: &str) {
         eventually(&format!("status {wanted}"), || self.status(id) == wanted);
     }
 
     /// The messages of level "error" in the log.
-    pub fn logged_errors(&self) -> Vec<String> {
+    pub(crate) fn logged_errors(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.path("log")).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines
@@ -121,7 +121,7 @@ impl Lab {
     }
 
     /// Nothing of this lab's containers is left: no state, no process, no mount.
-    pub fn assert_clean(&self) {
+    pub(crate) fn assert_clean(&self) {
         let left: Vec<_> = std::fs::read_dir(self.path("state")).into_iter().flatten().flatten().collect();
         assert!(left.is_empty(), "left: {left:?}");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
@@ -154,12 +154,12 @@ fn usual() -> Value {
 }
 
 /// What an invocation said.
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Waits for an invocation, not for ever.
-pub fn finish(mut child: Child) -> Output {
+pub(crate) fn finish(mut child: Child) -> Output {
     let deadline = Instant::now() + Duration::from_secs(60);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
@@ -173,7 +173,7 @@ pub fn finish(mut child: Child) -> Output {
 }
 
 /// Waits until something holds.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "it never came to {what}");
@@ -182,7 +182,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The processes of this host whose command line contains a container's id as an argument of ours.
-pub fn processes_of(id: &str) -> Vec<i32> {
+pub(crate) fn processes_of(id: &str) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
@@ -194,6 +194,6 @@ pub fn processes_of(id: &str) -> Vec<i32> {
 }
 
 /// Whether a path is there.
-pub fn exists(path: impl AsRef<Path>) -> bool {
+pub(crate) fn exists(path: impl AsRef<Path>) -> bool {
     path.as_ref().exists()
 }

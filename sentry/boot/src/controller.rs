@@ -141,7 +141,7 @@ fn processes(sandbox: &Sandbox, id: &str) -> Result<Vec<ProcessRow>, Failure> {
         let leader = group.leader()?;
         let started = leader.start_time().0;
         let times = group.cpu_times();
-        let cpu_ns = u64::try_from(times.user_ns + times.system_ns).unwrap_or(0);
+        let cpu_ns = times.user_ns + times.system_ns;
         let age_ns = u64::try_from(now - started).unwrap_or(0).max(1);
         Some(ProcessRow {
             uid: leader.creds().euid,
@@ -164,8 +164,8 @@ fn stats(sandbox: &Sandbox, id: &str) -> Result<Stats, Failure> {
     let mut stats = Stats::default();
     for group in &groups {
         let times = group.cpu_times();
-        stats.cpu.usage.user += u64::try_from(times.user_ns).unwrap_or(0);
-        stats.cpu.usage.kernel += u64::try_from(times.system_ns).unwrap_or(0);
+        stats.cpu.usage.user += times.user_ns;
+        stats.cpu.usage.kernel += times.system_ns;
     }
     stats.cpu.usage.total = stats.cpu.usage.user + stats.cpu.usage.kernel;
     stats.memory.usage.usage = kernel.memory.allocated();

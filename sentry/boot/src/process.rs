@@ -16,8 +16,6 @@ use serde_json::Value;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProcessSpec {
     #[serde(default)]
-    pub(crate) terminal: bool,
-    #[serde(default)]
     pub(crate) user: UserSpec,
     pub(crate) args: Vec<String>,
     #[serde(default)]

@@ -1,14 +1,13 @@
 //! A platform without a processor, for unit tests of the kernel.
 //!
 //! It keeps what a stub would have mapped, and [`FakeGuest`] does loads and stores by it as a guest's processor would:
-//! what is mapped works, anything else is a fault for the memory manager. Contexts play back scripted events.
+//! what is mapped works, anything else is a fault for the memory manager. Contexts run nothing.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Weak};
 
-use abi::{Regs, SigInfo, UserAddr};
+use abi::{Regs, UserAddr};
 use parking_lot::Mutex;
 use platform::{
     AddressSpace, Context, Event, Interrupter, MapOp, MapSource, Platform, PlatformError, Protection,
@@ -16,7 +15,7 @@ use platform::{
 };
 use segment::{Segment, SegmentMap};
 
-use crate::mm::{MemoryFile, MemoryManager};
+use crate::mm::{FaultSignal, MemoryFile, MemoryManager};
 
 /// Where fake guests may have mappings.
 const BOUNDS: (UserAddr, UserAddr) = (UserAddr(0x1_0000), UserAddr(0x7fff_0000_0000));
@@ -194,7 +193,7 @@ impl AddressSpace for FakeSpace {
     }
 
     fn new_context(&self, _parent: Option<&dyn Context>) -> Result<Box<dyn Context>, PlatformError> {
-        Ok(Box::new(FakeContext::default()))
+        Ok(Box::new(IdleContext))
     }
 }
 
@@ -208,22 +207,22 @@ pub(crate) struct FakeGuest {
 
 impl FakeGuest {
     /// Loads bytes as guest code would; the signal it would get otherwise.
-    pub(crate) fn load(&self, addr: u64, to: &mut [u8]) -> Result<(), SigInfo> {
+    pub(crate) fn load(&self, addr: u64, to: &mut [u8]) -> Result<(), FaultSignal> {
         self.touch(addr, to, false)
     }
 
     /// Loads one byte.
-    pub(crate) fn peek(&self, addr: u64) -> Result<u8, SigInfo> {
+    pub(crate) fn peek(&self, addr: u64) -> Result<u8, FaultSignal> {
         let mut byte = [0];
         self.load(addr, &mut byte).map(|()| byte[0])
     }
 
     /// Stores bytes.
-    pub(crate) fn store(&self, addr: u64, from: &[u8]) -> Result<(), SigInfo> {
+    pub(crate) fn store(&self, addr: u64, from: &[u8]) -> Result<(), FaultSignal> {
         self.touch(addr, &mut from.to_vec(), true)
     }
 
-    fn touch(&self, addr: u64, bytes: &mut [u8], write: bool) -> Result<(), SigInfo> {
+    fn touch(&self, addr: u64, bytes: &mut [u8], write: bool) -> Result<(), FaultSignal> {
         let (mut done, mut faults) = (0, 0);
         loop {
             let moved = self.space.move_bytes(addr + done as u64, &mut bytes[done..], write);
@@ -238,22 +237,12 @@ impl FakeGuest {
     }
 }
 
-/// Plays back events.
-#[derive(Default)]
-pub(crate) struct FakeContext {
-    events: VecDeque<Event>,
-}
+/// A guest thread that never runs.
+struct IdleContext;
 
-impl FakeContext {
-    /// A context whose `run` returns these, then dies.
-    pub(crate) fn scripted(events: impl IntoIterator<Item = Event>) -> Self {
-        Self { events: events.into_iter().collect() }
-    }
-}
-
-impl Context for FakeContext {
+impl Context for IdleContext {
     fn run(&mut self, _regs: &mut Regs) -> Event {
-        self.events.pop_front().unwrap_or_else(|| Event::Died("the script is over".into()))
+        Event::Died("there is no processor".into())
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {

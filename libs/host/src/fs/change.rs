@@ -222,5 +222,5 @@ pub fn seek(file: BorrowedFd<'_>, offset: Option<u64>) -> Result<u64> {
         None => (0, libc::SEEK_CUR),
     };
     // SAFETY: a plain system call.
-    crate::check(unsafe { libc::lseek(file.as_raw_fd(), offset, whence) }).map(|at| at as u64)
+    check(unsafe { libc::lseek(file.as_raw_fd(), offset, whence) }).map(|at| at as u64)
 }

@@ -248,6 +248,6 @@ pub fn stat_file_system(file: BorrowedFd<'_>) -> Result<FileSystemStat> {
 /// What fcntl(2) says.
 pub fn status_flags(file: BorrowedFd<'_>) -> Result<OpenFlags> {
     // SAFETY: a plain system call on a live descriptor.
-    let flags = crate::check(i64::from(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) }))?;
+    let flags = check(i64::from(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) }))?;
     Ok(OpenFlags::from_bits_truncate(flags as u32))
 }

@@ -14,7 +14,7 @@ use super::kmsg;
 pub struct MemoryDevices;
 
 /// The major number of the memory devices.
-pub const MAJOR: u32 = 1;
+pub(super) const MAJOR: u32 = 1;
 
 impl DeviceDriver for MemoryDevices {
     fn open(&self, task: &Task, id: DeviceId, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {

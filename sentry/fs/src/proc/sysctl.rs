@@ -308,9 +308,9 @@ impl Content for UtsName {
         let text = String::from_utf8_lossy(text.split(|&byte| byte == b'\n').next().unwrap_or_default());
         let name: String = text.chars().take(64).collect();
         if self.is_domain {
-            uts.set_domain_name(&name)
+            uts.set_domain_name(&name);
         } else {
-            uts.set_host_name(&name)
+            uts.set_host_name(&name);
         }
         Ok(())
     }

@@ -244,10 +244,10 @@ impl Content {
                 self.zero_in(&state, offset, end - offset);
                 return;
             }
-            if offset % PAGE_SIZE != 0 {
+            if !offset.is_multiple_of(PAGE_SIZE) {
                 self.zero_in(&state, offset, first * PAGE_SIZE - offset);
             }
-            if end % PAGE_SIZE != 0 {
+            if !end.is_multiple_of(PAGE_SIZE) {
                 self.zero_in(&state, last * PAGE_SIZE, end % PAGE_SIZE);
             }
             state.take(first, last)

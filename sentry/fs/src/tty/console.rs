@@ -24,7 +24,7 @@ use crate::host::{HostSource, Readiness, normalize};
 const PIECE: usize = 2048;
 
 /// The host's side of a guest's terminal.
-pub struct Console {
+pub(super) struct Console {
     terminal: Arc<Terminal>,
     host: OwnedFd,
     instance: Weak<Instance>,

@@ -54,7 +54,7 @@ impl Options {
 }
 
 /// The pseudo-terminals of a mount.
-pub struct Instance {
+pub(super) struct Instance {
     kernel: Weak<Kernel>,
     options: Options,
     inodes: Inodes,

@@ -54,7 +54,7 @@ pub struct Reaction {
 }
 
 /// The state of a terminal's line discipline.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LineDiscipline {
     termios: Termios,
     queue: VecDeque<(u8, Mark)>,
@@ -67,20 +67,6 @@ pub struct LineDiscipline {
     is_erasing: bool,
     /// Output is stopped by `VSTOP`.
     is_stopped: bool,
-}
-
-impl Default for LineDiscipline {
-    fn default() -> Self {
-        Self {
-            termios: Termios::default(),
-            queue: VecDeque::new(),
-            complete: 0,
-            column: Column::default(),
-            is_literal_next: false,
-            is_erasing: false,
-            is_stopped: false,
-        }
-    }
 }
 
 impl LineDiscipline {
@@ -261,7 +247,7 @@ impl LineDiscipline {
         if !self.input(IXON) {
             return false;
         }
-        if self.is_char(byte, VSTART) && !(self.is_char(byte, VSTOP) && !self.is_stopped) {
+        if self.is_char(byte, VSTART) && (self.is_stopped || !self.is_char(byte, VSTOP)) {
             self.start(reaction);
         } else if self.is_char(byte, VSTOP) {
             if self.set_stopped(true) {

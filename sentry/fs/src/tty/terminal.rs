@@ -27,7 +27,7 @@ const OUTPUT_SIZE: usize = 64 << 10;
 const PIECE: usize = 4096;
 
 /// The host's side of a terminal, told of work instead of a master's descriptor.
-pub trait MasterSink: Send + Sync {
+pub(super) trait MasterSink: Send + Sync {
     /// There is output to show.
     fn output_ready(&self);
 

@@ -62,11 +62,13 @@ mod tests {
 
     use super::{HEAD_LEN, ScriptLine};
 
-    fn parse(head: &[u8]) -> abi::Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+    type Parts = (Vec<u8>, Option<Vec<u8>>);
+
+    fn parse(head: &[u8]) -> abi::Result<Option<Parts>> {
         ScriptLine::parse(head).map(|line| line.map(|line| (line.interpreter, line.argument)))
     }
 
-    fn line(interpreter: &[u8], argument: Option<&[u8]>) -> abi::Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+    fn line(interpreter: &[u8], argument: Option<&[u8]>) -> abi::Result<Option<Parts>> {
         Ok(Some((interpreter.to_vec(), argument.map(<[u8]>::to_vec))))
     }
 

@@ -163,7 +163,7 @@ impl MemoryManager {
         access: Access,
         f: &mut dyn FnMut(VolatileSlice<'_>) -> Result<()>,
     ) -> Result<()> {
-        if addr.0 % 4 != 0 {
+        if !addr.0.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
         let done = self.access(addr, 4, access, &mut |piece, _| f(piece));

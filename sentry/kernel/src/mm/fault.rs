@@ -70,13 +70,13 @@ pub(crate) enum FaultError {
 }
 
 impl FaultError {
-    fn signal(self, addr: u64) -> SigInfo {
-        match self {
+    fn signal(self, addr: u64) -> FaultSignal {
+        Box::new(match self {
             Self::Unmapped => SigInfo::from_fault(Signal::SEGV, SEGV_MAPERR, addr),
             Self::Denied => SigInfo::from_fault(Signal::SEGV, SEGV_ACCERR, addr),
             Self::Bus => SigInfo::from_fault(Signal::BUS, BUS_ADRERR, addr),
             Self::NoMemory => SigInfo::new(Signal::KILL, abi::signal::SI_KERNEL),
-        }
+        })
     }
 }
 
@@ -103,7 +103,7 @@ impl MemoryManager {
     pub fn resolve(&self, fault: &platform::Fault) -> Result<(), FaultSignal> {
         let access = Access { write: fault.write, execute: fault.execute, force: false };
         if fault.signal == Signal::SEGV.number() && fault.addr == 0 && fault.code == abi::signal::SI_KERNEL {
-            return Err(SigInfo::from_fault(Signal::SEGV, fault.code, 0));
+            return Err(Box::new(SigInfo::from_fault(Signal::SEGV, fault.code, 0)));
         }
         if fault.signal == Signal::BUS.number() {
             self.forget_page(page_floor(fault.addr));

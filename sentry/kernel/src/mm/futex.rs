@@ -29,7 +29,7 @@ impl MemoryManager {
     /// # Errors
     /// `EINVAL` where `addr` is not a multiple of 4; `EFAULT` where nothing is mapped.
     pub fn futex_key(&self, addr: UserAddr, shared: bool) -> Result<FutexKey> {
-        if addr.0 % 4 != 0 {
+        if !addr.0.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
         if addr.0 >= self.bounds.end {

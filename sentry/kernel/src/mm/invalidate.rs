@@ -54,7 +54,8 @@ impl MemoryManager {
             if unless_locked && vma.flags.contains(VmaFlags::LOCKED) {
                 return Err(Errno::EBUSY);
             }
-            Ok(files.extend(file_range(&self.read_mappings().vmas, &piece, vma)))
+            let _: () = files.extend(file_range(&self.read_mappings().vmas, &piece, vma));
+            Ok(())
         });
         (files, result)
     }

@@ -17,7 +17,7 @@ use super::pma::{PageSource, Pages};
 use super::vma::{Vma, VmaFlags};
 
 /// The signal that an unresolvable fault deserves.
-pub type FaultSignal = SigInfo;
+pub type FaultSignal = Box<SigInfo>;
 
 /// Most mappings of an address space (`vm.max_map_count`).
 pub(crate) const MAX_MAPPINGS: usize = 65530;

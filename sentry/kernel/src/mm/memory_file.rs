@@ -111,7 +111,7 @@ impl MemoryFile {
     /// # Errors
     /// As [`Self::allocate`].
     pub(crate) fn allocate_any(&self, len: u64, near: Option<u64>) -> Result<(u64, bool)> {
-        if len == 0 || len % PAGE_SIZE != 0 {
+        if len == 0 || !len.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::ENOMEM);
         }
         self.charge(len)?;
@@ -342,7 +342,7 @@ mod tests {
         memory.release(used, 1 << 20);
         assert!(memory.allocate(4096).is_ok());
         memory.release(reserved, 64 << 20);
-        assert_eq!(memory.allocate(u64::MAX & !4095), Err(Errno::ENOMEM));
+        assert_eq!(memory.allocate(!4095), Err(Errno::ENOMEM));
     }
 
     #[test]

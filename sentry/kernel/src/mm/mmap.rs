@@ -119,6 +119,9 @@ struct Ahead {
     is_copy: bool,
 }
 
+/// Mappings that made way for a new one.
+type Replaced = Vec<(Range<u64>, Vma)>;
+
 impl MemoryManager {
     /// mmap(2) after argument checks that need files.
     ///
@@ -155,7 +158,7 @@ impl MemoryManager {
         len: u64,
         mut vma: Vma,
         ahead: Option<Ahead>,
-    ) -> Result<(Range<u64>, Vec<(Range<u64>, Vma)>)> {
+    ) -> Result<(Range<u64>, Replaced)> {
         let mut mappings = self.write_mappings();
         let placed = self.place(&mappings, args, len).and_then(|start| {
             vma.flags |= mappings.lock_future;

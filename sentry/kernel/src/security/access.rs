@@ -12,17 +12,12 @@ impl Task {
             return true;
         }
         let (own, other) = (self.creds(), target.creds());
-        let same_user = [other.uid, other.euid, other.suid].iter().all(|uid| *uid == own.uid);
-        let same_group = [other.gid, other.egid, other.sgid].iter().all(|gid| *gid == own.gid);
-        let is_privileged = own.has_in(&other.user_ns, Capability::SysPtrace);
-        if !(same_user && same_group) && !is_privileged {
-            return false;
+        if own.has_in(&other.user_ns, Capability::SysPtrace) {
+            return true;
         }
-        if !target.thread_group().is_dumpable() && !is_privileged {
-            return false;
-        }
-        let is_within = std::sync::Arc::ptr_eq(&own.user_ns, &other.user_ns)
-            && own.permitted.is_superset(other.permitted);
-        is_within || is_privileged
+        own.owns_all_ids_of(&other)
+            && target.thread_group().is_dumpable()
+            && std::sync::Arc::ptr_eq(&own.user_ns, &other.user_ns)
+            && own.permitted.is_superset(other.permitted)
     }
 }

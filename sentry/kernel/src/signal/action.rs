@@ -69,7 +69,7 @@ pub fn default_action(signal: Signal) -> DefaultAction {
 }
 
 /// The signals that stop a process by default.
-pub const STOP_SIGNALS: SigSet =
+pub(super) const STOP_SIGNALS: SigSet =
     SigSet::of(Signal::STOP).with(Signal::TSTP).with(Signal::TTIN).with(Signal::TTOU);
 
 /// The actions of all signals, shared by the threads of a process and by `CLONE_SIGHAND`. Lock: a leaf.

@@ -211,7 +211,7 @@ impl SocketOptions {
             }
             so::RCVLOWAT => values.low_water = if number < 0 { i32::MAX } else { number.max(1) },
             so::PRIORITY if (0..=6).contains(&number) || creds.has(Capability::NetAdmin) => {
-                values.priority = number
+                values.priority = number;
             }
             so::PRIORITY => return Err(Errno::EPERM),
             _ => values.mark = number,

@@ -87,7 +87,7 @@ impl TaskDetails {
     pub fn initial(cpu_count: usize, now_ns: i64) -> Self {
         let mut affinity = vec![u64::MAX; cpu_count.div_ceil(64)];
         if let Some(last) = affinity.last_mut()
-            && cpu_count % 64 != 0
+            && !cpu_count.is_multiple_of(64)
         {
             *last = (1 << (cpu_count % 64)) - 1;
         }

@@ -160,7 +160,7 @@ impl CurrentTask {
             return;
         }
         if let Err(info) = self.mm().resolve(&fault) {
-            self.force_signal(info);
+            self.force_signal(*info);
         }
     }
 

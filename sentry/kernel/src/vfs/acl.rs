@@ -8,9 +8,9 @@ use super::Attr;
 use crate::task::Credentials;
 
 /// The attribute that grants access.
-pub const ACCESS: &[u8] = b"system.posix_acl_access";
+pub(crate) const ACCESS: &[u8] = b"system.posix_acl_access";
 /// The attribute of a directory that new files in it inherit.
-pub const DEFAULT: &[u8] = b"system.posix_acl_default";
+pub(crate) const DEFAULT: &[u8] = b"system.posix_acl_default";
 
 const VERSION: u32 = 2;
 const USER_OBJ: u16 = 0x01;
@@ -19,6 +19,7 @@ const GROUP_OBJ: u16 = 0x04;
 const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
+#[cfg(test)]
 const NO_ID: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub(super) fn validate(acl: &[u8]) -> Result<AclShape> {
     if u32::from_le_bytes(*version) != VERSION {
         return Err(Errno::EOPNOTSUPP);
     }
-    if (acl.len() - 4) % 8 != 0 {
+    if !(acl.len() - 4).is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     if acl.len() == 4 {

@@ -33,9 +33,9 @@ impl FileOps for UnixSocket {
 
     fn poll(&self, _file: &File) -> Events {
         let mut events = Events::empty();
-        let (has_data, ended, refused) = {
+        let (has_data, ended) = {
             let inbox = self.inbox.lock();
-            (!inbox.is_empty(), inbox.ended, inbox.refused)
+            (!inbox.is_empty(), inbox.ended)
         };
         let peer = {
             let state = self.state.lock();
@@ -61,9 +61,10 @@ impl FileOps for UnixSocket {
                 true
             }
             Some((Some(peer), write_shut)) => {
-                events
-                    .set(Events::HUP, ended && (write_shut || refused) && self.is_connection() && write_shut);
-                peer.inbox.lock().room(self.options.send_buffer()) > self.options.send_buffer() / 4
+                let inbox = peer.inbox.lock();
+                // Linux: both directions are shut, each by either side.
+                events.set(Events::HUP, ended && (write_shut || inbox.refused) && self.is_connection());
+                inbox.room(self.options.send_buffer()) > self.options.send_buffer() / 4
             }
         };
         events.set(Events::WRITABLE, writable);

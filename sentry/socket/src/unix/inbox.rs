@@ -96,10 +96,4 @@ impl Inbox {
         self.bytes -= message.rest().len();
         Some(message)
     }
-
-    /// Throws everything away; returns it, to be dropped without a lock.
-    pub(super) fn clear(&mut self) -> VecDeque<Message> {
-        self.bytes = 0;
-        std::mem::take(&mut self.messages)
-    }
 }

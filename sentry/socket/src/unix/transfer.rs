@@ -240,8 +240,7 @@ fn receive_stream(
     let is_peek = request.flags.contains(MsgFlags::PEEK);
     let mut received = Received::default();
     let (mut index, mut last_creds) = (0, None);
-    loop {
-        let Some(message) = inbox.get(index) else { break };
+    while let Some(message) = inbox.get(index) {
         let is_first = last_creds.is_none();
         let boundary = !message.rights.is_empty() || (with_creds && last_creds != Some(message.creds));
         if (!is_first && boundary) || request.data.remaining() == 0 {

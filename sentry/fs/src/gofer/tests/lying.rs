@@ -94,7 +94,11 @@ fn a_file_that_is_its_own_directory_hangs_nobody() {
 fn a_file_that_changes_its_type_is_another() {
     let count = std::sync::atomic::AtomicU32::new(0);
     let w = world(move |t, f| {
-        let kind = if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0 { FILE } else { DIR };
+        let kind = if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2) {
+            FILE
+        } else {
+            DIR
+        };
         reply(t, f, &walk_reply(vec![found(5, 5, kind)], WalkEnd::Complete))
     });
     assert_eq!(w.attr("/a").unwrap().mode, FILE);

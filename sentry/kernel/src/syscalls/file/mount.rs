@@ -71,7 +71,7 @@ fn own_flags(flags: MountFlags, old: Option<MountFlags>) -> MountFlags {
     match old {
         Some(old) if !flags.intersects(TIMES) => own |= old & TIMES & MountFlags::PER_MOUNT,
         _ if flags.contains(MountFlags::STRICTATIME) => {
-            own.remove(MountFlags::RELATIME | MountFlags::NOATIME)
+            own.remove(MountFlags::RELATIME | MountFlags::NOATIME);
         }
         _ if !flags.contains(MountFlags::NOATIME) => own |= MountFlags::RELATIME,
         _ => own.remove(MountFlags::RELATIME),

@@ -193,8 +193,8 @@ fn move_between(
     step: &mut dyn FnMut() -> Result<usize>,
 ) -> SysResult {
     let first = step();
-    let waits = !no_wait && !(input.is_nonblocking() || out.is_nonblocking());
-    if first != Err(Errno::EAGAIN) || !waits {
+    let may_wait = !no_wait && !input.is_nonblocking() && !out.is_nonblocking();
+    if first != Err(Errno::EAGAIN) || !may_wait {
         return Ok(first? as u64);
     }
     let queues = (input.ops().wait_queue(), out.ops().wait_queue());

@@ -18,7 +18,7 @@ const PUNCH_KEEP_SIZE: u32 = 3;
 
 /// The pages that `addr` and `len` name.
 fn range(addr: u64, len: u64) -> Result<Range<u64>> {
-    if addr % PAGE_SIZE != 0 {
+    if !addr.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
     let len = page_ceil(len).ok_or(Errno::EINVAL)?;

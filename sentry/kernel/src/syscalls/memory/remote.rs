@@ -6,7 +6,7 @@ use abi::{Errno, Result, UserAddr};
 
 use crate::mm::MemoryManager;
 use crate::syscalls::table::Args;
-use crate::task::{Capability, Tid};
+use crate::task::Tid;
 use crate::{CurrentTask, SysResult, Task};
 
 /// Bytes copied at a time.
@@ -20,14 +20,8 @@ type Ranges = Vec<(UserAddr, usize)>;
 /// # Errors
 /// `EPERM`; `ESRCH` where it has exited.
 pub(super) fn memory_of(task: &Task, target: &Arc<Task>) -> Result<Arc<MemoryManager>> {
-    if !Arc::ptr_eq(task.thread_group(), target.thread_group()) {
-        let (ours, theirs) = (task.creds(), target.creds());
-        let same_user = [theirs.uid, theirs.euid, theirs.suid].iter().all(|&uid| uid == ours.uid);
-        let same_group = [theirs.gid, theirs.egid, theirs.sgid].iter().all(|&gid| gid == ours.gid);
-        let is_covered = theirs.permitted.0 & !ours.permitted.0 == 0;
-        if !(same_user && same_group && is_covered) && !ours.has_in(&theirs.user_ns, Capability::SysPtrace) {
-            return Err(Errno::EPERM);
-        }
+    if !task.may_inspect(target) {
+        return Err(Errno::EPERM);
     }
     target.try_mm().ok_or(Errno::ESRCH)
 }

@@ -64,8 +64,8 @@ pub(super) fn capset(task: &mut CurrentTask, args: Args) -> SysResult {
     let known = |bits: u64| CapabilitySet(bits).and(CapabilitySet::FULL);
     let (effective, permitted, inheritable) = (known(effective), known(permitted), known(inheritable));
     let old = task.creds();
-    let is_limited = !old.has(Capability::Setpcap);
-    let allowed = !(is_limited && !old.inheritable.or(old.permitted).is_superset(inheritable))
+    let allowed = (old.has(Capability::Setpcap)
+        || old.inheritable.or(old.permitted).is_superset(inheritable))
         && old.inheritable.or(old.bounding).is_superset(inheritable)
         && old.permitted.is_superset(permitted)
         && permitted.is_superset(effective);

@@ -59,9 +59,7 @@ pub(super) fn prlimit64(task: &mut CurrentTask, args: Args) -> SysResult {
     let group = target.thread_group();
     if group.id() != task.thread_group().id() {
         let (own, other) = (task.creds(), target.creds());
-        let same_user = [other.uid, other.euid, other.suid].iter().all(|uid| *uid == own.uid);
-        let same_group = [other.gid, other.egid, other.sgid].iter().all(|gid| *gid == own.gid);
-        if !(same_user && same_group) && !own.has_in(&other.user_ns, Capability::SysResource) {
+        if !own.owns_all_ids_of(&other) && !own.has_in(&other.user_ns, Capability::SysResource) {
             return Err(Errno::EPERM.into());
         }
     }

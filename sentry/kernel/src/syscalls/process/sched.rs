@@ -214,7 +214,7 @@ pub(super) fn setaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EPERM.into());
     }
     if let Some(last) = mask.last_mut()
-        && cpus % 64 != 0
+        && !cpus.is_multiple_of(64)
     {
         *last &= (1 << (cpus % 64)) - 1;
     }
@@ -228,7 +228,7 @@ pub(super) fn setaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn getaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
     let len = args.0[1] & 0xffff_ffff;
     let words = task.kernel().config.cpu_count.div_ceil(64);
-    if len % 8 != 0 || len < words as u64 * 8 {
+    if !len.is_multiple_of(8) || len < words as u64 * 8 {
         return Err(Errno::EINVAL.into());
     }
     let target = task_or_self(task, args.0[0] as i32)?;

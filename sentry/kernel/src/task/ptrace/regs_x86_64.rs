@@ -72,7 +72,7 @@ impl Stopped {
             RegisterSet::General => {
                 let mut regs = self.regs;
                 let room = regs.as_mut_bytes();
-                if bytes.len() > room.len() || bytes.len() % 8 != 0 {
+                if bytes.len() > room.len() || !bytes.len().is_multiple_of(8) {
                     return Err(Errno::EINVAL);
                 }
                 room[..bytes.len()].copy_from_slice(bytes);
@@ -100,7 +100,7 @@ impl Task {
     /// # Errors
     /// `EIO` for an offset that is not a word of `struct user`.
     pub fn peek_user(&self, offset: u64) -> Result<u64> {
-        if offset % 8 != 0 || offset >= USER_SIZE {
+        if !offset.is_multiple_of(8) || offset >= USER_SIZE {
             return Err(Errno::EIO);
         }
         let mut trace = self.trace.lock();
@@ -117,7 +117,7 @@ impl Task {
     /// # Errors
     /// `EIO` for an offset that cannot be written, `EINVAL` for a value that is not allowed.
     pub fn poke_user(&self, offset: u64, value: u64) -> Result<()> {
-        if offset % 8 != 0 || offset >= USER_SIZE {
+        if !offset.is_multiple_of(8) || offset >= USER_SIZE {
             return Err(Errno::EIO);
         }
         let mut trace = self.trace.lock();
