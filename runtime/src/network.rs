@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use control::Client;
 use control::network::{AddressPlan, LinkPlan, NeighbourPlan, NetworkMode, NetworkPlan, RoutePlan};
-use host::netlink::{Link, LinkAddress, Neighbour, Netlink, Route, packet_socket};
+use host::netlink::{Link, LinkAddress, Neighbour, Netlink, Route};
+use host::packet;
 use host::process::{Namespaces, enter};
 
 use crate::container::State;
@@ -58,10 +59,13 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
     }
     let mut sockets = Vec::new();
     for link in &usable {
-        let what = || format!("cannot open a packet socket on {}", link.name);
-        sockets.push(packet_socket(link.index, false).with_context(what)?);
+        sockets.extend(open_channels(link, config)?);
     }
-    let plan = found.plan(&usable);
+    let mut plan = found.plan(&usable, config);
+    if let Some(socket) = resolver() {
+        plan.dns_fd = Some(sockets.len() as u32);
+        sockets.push(socket);
+    }
     let fds: Vec<_> = sockets.iter().map(OwnedFd::as_fd).collect();
     client.network(plan, &fds).map_err(Error::from)?;
     // Only now: what failed before leaves the name space as it was.
@@ -72,8 +76,48 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
             logging::warning(format!("the host keeps answering for {}: {errno}", address.address));
         }
     }
+    for link in &usable {
+        silence_ipv6(link);
+    }
     drop(visit);
     Ok(())
+}
+
+/// The packet sockets of a link, `--num-network-channels` of them.
+fn open_channels(link: &Link, config: &Config) -> Result<Vec<OwnedFd>> {
+    let what = || format!("cannot open a packet socket on {}", link.name);
+    let mut sockets = Vec::new();
+    for _ in 0..config.network_channels {
+        let socket = packet::open(link.index, config.gso).with_context(what)?;
+        if config.network_channels > 1 {
+            packet::join_group(&socket, link.index as u16).with_context(what)?;
+        }
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// A socket connected to Docker's name server, which listens on the name space's own loopback interface.
+fn resolver() -> Option<OwnedFd> {
+    /// 127.0.0.11 as `/proc/net/udp` writes it.
+    const ADDRESS: &str = " 0B00007F:";
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/udp").ok()?;
+    if !sockets.contains(ADDRESS) {
+        return None;
+    }
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).ok()?;
+    socket.connect(("127.0.0.11", 53)).ok()?;
+    Some(socket.into())
+}
+
+/// Keeps the host's kernel from taking new IPv6 addresses on a link and from answering neighbours there.
+fn silence_ipv6(link: &Link) {
+    let switch = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", link.name);
+    if let Err(error) = std::fs::write(&switch, "1")
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        logging::debug(format!("the host goes on to speak IPv6 on {}: {error}", link.name));
+    }
 }
 
 fn is_usable(link: &Link) -> bool {
@@ -102,19 +146,25 @@ impl Found {
         })
     }
 
-    /// The plan for the usable links; link number *n* has descriptor *n*.
-    fn plan(&self, usable: &[&Link]) -> NetworkPlan {
+    /// The plan for the usable links; each link's descriptors follow those of the link before.
+    fn plan(&self, usable: &[&Link], config: &Config) -> NetworkPlan {
+        let channels = config.network_channels;
         let links = usable.iter().enumerate().map(|(number, link)| LinkPlan {
             name: link.name.clone(),
             index: link.index,
             mac: link.mac.unwrap_or_default(),
             mtu: link.mtu,
-            fds: vec![number as u32],
+            fds: (number as u32 * channels..(number as u32 + 1) * channels).collect(),
             addresses: self
                 .addresses
                 .iter()
                 .filter(|address| address.link == link.index)
-                .map(|address| AddressPlan { address: address.address, prefix: address.prefix })
+                .map(|found| AddressPlan {
+                    address: found.address,
+                    prefix: found.prefix,
+                    peer: found.peer,
+                    broadcast: found.broadcast,
+                })
                 .collect(),
             neighbours: self
                 .neighbours
@@ -122,7 +172,7 @@ impl Found {
                 .filter(|neighbour| neighbour.link == link.index && neighbour.mac != [0; 6])
                 .map(|neighbour| NeighbourPlan { address: neighbour.address, mac: neighbour.mac })
                 .collect(),
-            gso: false,
+            gso: config.gso,
         });
         let ours = |route: &&Route| usable.iter().any(|link| link.index == route.link);
         let routes = self.routes.iter().filter(ours).map(|route| RoutePlan {
@@ -130,6 +180,9 @@ impl Found {
             prefix: route.prefix,
             gateway: route.gateway,
             link: route.link,
+            source: route.source,
+            metric: route.metric,
+            mtu: route.mtu,
         });
         NetworkPlan { links: links.collect(), routes: routes.collect(), dns_fd: None }
     }

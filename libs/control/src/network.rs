@@ -65,6 +65,12 @@ pub struct AddressPlan {
     pub address: IpAddr,
     /// Bits of its network.
     pub prefix: u8,
+    /// The other end of a link between two points.
+    #[serde(default)]
+    pub peer: Option<IpAddr>,
+    /// The broadcast address, where it has one.
+    #[serde(default)]
+    pub broadcast: Option<IpAddr>,
 }
 
 /// A route of the main table.
@@ -78,6 +84,15 @@ pub struct RoutePlan {
     pub gateway: Option<IpAddr>,
     /// The link, by its index in the container's name space.
     pub link: u32,
+    /// The preferred source address.
+    #[serde(default)]
+    pub source: Option<IpAddr>,
+    /// Lower wins.
+    #[serde(default)]
+    pub metric: u32,
+    /// The largest packet, where the route limits it.
+    #[serde(default)]
+    pub mtu: u32,
 }
 
 /// An entry of the neighbour table.

@@ -11,6 +11,7 @@ pub mod memory;
 mod memory_x86_64;
 pub mod mount;
 pub mod netlink;
+pub mod packet;
 pub mod poll;
 pub mod process;
 pub mod random;

@@ -42,6 +42,10 @@ pub(crate) struct Config {
     pub(crate) rootless: bool,
     /// `--network`.
     pub(crate) network: NetworkMode,
+    /// `--gso`: frames to and from a link may be larger than its MTU, with checksums left open.
+    pub(crate) gso: bool,
+    /// `--num-network-channels`: packet sockets of a link.
+    pub(crate) network_channels: u32,
     /// `--overlay2`.
     pub(crate) overlay: Option<OverlaySetting>,
     /// `--file-access`.
@@ -73,6 +77,8 @@ impl Config {
             ignore_cgroups: flags.is_set("ignore-cgroups"),
             rootless: flags.is_set("rootless"),
             network: network(flags.get("network"))?,
+            gso: flags.is_set("gso"),
+            network_channels: u32::try_from(flags.number("num-network-channels")).unwrap_or(1).clamp(1, 16),
             overlay: overlay::parse(flags.get("overlay2"))?,
             root_access: access("file-access"),
             mount_access: access("file-access-mounts"),

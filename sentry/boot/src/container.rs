@@ -19,7 +19,6 @@ use kernel::task::{
 };
 use kernel::vfs::{FsContext, MountNamespace, Origin};
 use parking_lot::Mutex;
-use socket::inet::NetNamespace;
 use waiter::{Events, Parker};
 
 use crate::filesystems::Sources;
@@ -77,7 +76,7 @@ impl GuestContainer {
             None => PidNamespace::new_root(&kernel.tasks, &kernel.user_ns),
         };
         let host_name = config.spec["hostname"].as_str().unwrap_or("runsc").to_owned();
-        let namespaces = namespaces(kernel, &host_name, &mounts, &pid_ns);
+        let namespaces = namespaces(kernel, &host_name, &mounts, &pid_ns, sandbox.net());
         config.mounts.clear();
         Ok(Arc::new(Self {
             container: Container::new(&config.id, pid_ns),
@@ -245,18 +244,16 @@ fn namespaces(
     host_name: &str,
     mounts: &Arc<MountNamespace>,
     pid_ns: &Arc<PidNamespace>,
+    net: &Arc<OtherNamespace>,
 ) -> Namespaces {
     let id = || kernel.tasks.new_namespace_id();
     let user_ns = &kernel.user_ns;
     let other = || OtherNamespace::new(id(), Arc::clone(user_ns));
-    let net = other();
-    // The first to ask makes the content: here, with the loopback interface up.
-    let _ = net.content(|| NetNamespace::new(kernel, true));
     Namespaces {
         uts: UtsNamespace::new(id(), Arc::clone(user_ns), host_name, "(none)"),
         ipc: other(),
         mnt: Arc::clone(mounts),
-        net,
+        net: Arc::clone(net),
         cgroup: other(),
         time: other(),
         pid_for_children: Arc::clone(pid_ns),

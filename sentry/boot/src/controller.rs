@@ -30,8 +30,9 @@ impl Handler for Controller {
 fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Result<Reply, Failure> {
     match request {
         Request::CreateContainer(config) => sandbox.add_container(*config, donated).map(|()| Reply::Done),
-        // Links are attached when the stack has devices; loopback is there from the start.
-        Request::Network(_) => Ok(Reply::Done),
+        Request::Network(plan) => {
+            crate::network::attach(&sandbox.net_content()?, &plan, donated).map(|()| Reply::Done)
+        }
         Request::Start { container } => {
             let pid = sandbox.container(&container)?.start()?;
             Ok(Reply::Started { pid })

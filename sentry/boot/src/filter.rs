@@ -66,6 +66,8 @@ const KERNEL_RULES: &[Rule] = &[
     // Gofers, the control socket, stubs.
     Rule::any(nr::SYS_sendmsg, "sendmsg"),
     Rule::any(nr::SYS_recvmsg, "recvmsg"),
+    // Links: as many frames as there are.
+    Rule::any(nr::SYS_recvmmsg, "recvmmsg"),
     Rule::when(nr::SYS_recvfrom, "recvfrom", &[ArgCheck::Eq(4, 0)]),
     Rule::when(nr::SYS_sendto, "sendto", &[ArgCheck::Eq(4, 0)]),
     Rule::any(nr::SYS_accept4, "accept4"),

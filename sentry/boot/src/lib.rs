@@ -10,6 +10,7 @@ mod filesystems;
 pub mod filter;
 mod log;
 mod mounts;
+mod network;
 mod process;
 mod sandbox;
 mod stdio;

@@ -14,10 +14,11 @@ use host::memory;
 use kernel::Kernel;
 use kernel::kernel::KernelConfig;
 use kernel::mm::MemoryFile;
+use kernel::task::OtherNamespace;
 use parking_lot::{Condvar, Mutex};
 use platform::Platform;
 use platform::systrap::{HandOver, Systrap};
-use socket::inet::InetFamily;
+use socket::inet::{InetFamily, NetNamespace};
 
 use crate::container::GuestContainer;
 use crate::filesystems::SharedMounts;
@@ -33,6 +34,8 @@ pub(crate) struct Sandbox {
     host: control::boot::HostPlan,
     host_files: Arc<HostFiles>,
     shared_mounts: Arc<SharedMounts>,
+    /// The network name space that all containers share.
+    net: Arc<OtherNamespace>,
     containers: Mutex<BTreeMap<String, Arc<GuestContainer>>>,
     /// Calls that have not been answered yet.
     calls: Mutex<usize>,
@@ -99,6 +102,7 @@ impl Sandbox {
         kernel.sockets.register(Arc::new(InetFamily::v6()));
         kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
         let host_files = Arc::new(HostFiles::new(&kernel));
+        let net = OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns));
         let sandbox = Arc::new(Self {
             kernel,
             root_id: config.root.id.clone(),
@@ -106,12 +110,26 @@ impl Sandbox {
             host: config.host,
             host_files,
             shared_mounts: Arc::default(),
+            net,
             containers: Mutex::default(),
             calls: Mutex::new(0),
             answered: Condvar::new(),
         });
+        // The first to ask makes the content: here, with the loopback interface up.
+        sandbox.net_content()?;
         sandbox.add_container(config.root, &mut donated)?;
         Ok(sandbox)
+    }
+
+    /// The network name space that all containers share.
+    pub(crate) fn net(&self) -> &Arc<OtherNamespace> {
+        &self.net
+    }
+
+    /// What is in it.
+    pub(crate) fn net_content(&self) -> Result<Arc<NetNamespace>, Failure> {
+        let content = self.net.content(|| NetNamespace::new(&self.kernel, true));
+        content.ok_or_else(|| Failure::host("the network name space holds something else"))
     }
 
     pub(crate) fn kernel(&self) -> &Arc<Kernel> {

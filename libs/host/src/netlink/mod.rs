@@ -1,10 +1,8 @@
-//! Links, addresses, routes and neighbours of this process's network name space (`man 7 rtnetlink`), and packet
-//! sockets on its links (`man 7 packet`).
+//! Links, addresses, routes and neighbours of this process's network name space (`man 7 rtnetlink`).
 //!
 //! Only what a sandbox's network is made from: dumps, and the removal of an address. Replies come from the kernel and
 //! are still read with every length checked.
 
-mod packet;
 mod parse;
 
 use std::net::IpAddr;
@@ -13,7 +11,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use abi::{Errno, Result};
 
 use crate::check;
-pub use packet::packet_socket;
 use parse::{Attributes, Messages, address};
 
 /// A link.
@@ -42,6 +39,10 @@ pub struct LinkAddress {
     pub address: IpAddr,
     /// Bits of its network.
     pub prefix: u8,
+    /// The other end of a link between two points.
+    pub peer: Option<IpAddr>,
+    /// The broadcast address, where it has one.
+    pub broadcast: Option<IpAddr>,
 }
 
 /// A route of the main table.
@@ -55,6 +56,12 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The link.
     pub link: u32,
+    /// The preferred source address.
+    pub source: Option<IpAddr>,
+    /// Lower wins.
+    pub metric: u32,
+    /// The largest packet, where the route limits it.
+    pub mtu: u32,
 }
 
 /// A neighbour whose link-layer address is known.
@@ -142,17 +149,20 @@ impl Netlink {
         let mut addresses = Vec::new();
         self.dump(RTM_GETADDR, RTM_NEWADDR, 8, |body| {
             let (header, attributes) = body.split_at_checked(8).ok_or(Errno::EPROTO)?;
-            let (mut own, mut peer) = (None, None);
+            let (mut own, mut peer, mut broadcast) = (None, None, None);
             for (kind, value) in Attributes(attributes) {
                 match kind {
                     libc::IFA_LOCAL => own = address(value),
                     libc::IFA_ADDRESS => peer = address(value),
+                    libc::IFA_BROADCAST => broadcast = address(value),
                     _ => {}
                 }
             }
             // On a link between two points IFA_ADDRESS is the other end; IPv6 has no IFA_LOCAL elsewhere.
             if let Some(address) = own.or(peer) {
-                addresses.push(LinkAddress { link: word(header, 4)?, address, prefix: header[1] });
+                let peer = peer.filter(|peer| *peer != address);
+                let (link, prefix) = (word(header, 4)?, header[1]);
+                addresses.push(LinkAddress { link, address, prefix, peer, broadcast });
             }
             Ok(())
         })?;
@@ -169,11 +179,15 @@ impl Netlink {
             let (header, attributes) = body.split_at_checked(12).ok_or(Errno::EPROTO)?;
             let (family, prefix, mut table, kind) = (header[0], header[1], u32::from(header[4]), header[7]);
             let (mut destination, mut gateway, mut link) = (unspecified(family), None, None);
+            let (mut source, mut metric, mut mtu) = (None, 0, 0);
             for (kind, value) in Attributes(attributes) {
                 match kind {
                     libc::RTA_DST => destination = address(value),
                     libc::RTA_GATEWAY => gateway = address(value),
                     libc::RTA_OIF => link = Some(word(value, 0)?),
+                    libc::RTA_PREFSRC => source = address(value),
+                    libc::RTA_PRIORITY => metric = word(value, 0)?,
+                    libc::RTA_METRICS => mtu = metrics_mtu(value)?,
                     libc::RTA_TABLE => table = word(value, 0)?,
                     _ => {}
                 }
@@ -182,7 +196,7 @@ impl Netlink {
                 && table == u32::from(libc::RT_TABLE_MAIN)
                 && kind == libc::RTN_UNICAST
             {
-                routes.push(Route { destination, prefix, gateway, link });
+                routes.push(Route { destination, prefix, gateway, link, source, metric, mtu });
             }
             Ok(())
         })?;
@@ -306,6 +320,12 @@ fn acknowledged(body: &[u8]) -> Result<()> {
 fn word(bytes: &[u8], at: usize) -> Result<u32> {
     let bytes = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).ok_or(Errno::EPROTO)?;
     Ok(u32::from_ne_bytes(bytes))
+}
+
+/// The MTU among a route's metrics.
+fn metrics_mtu(metrics: &[u8]) -> Result<u32> {
+    const RTAX_MTU: u16 = 2;
+    Attributes(metrics).find(|(kind, _)| *kind == RTAX_MTU).map_or(Ok(0), |(_, value)| word(value, 0))
 }
 
 /// The address that a missing destination stands for.

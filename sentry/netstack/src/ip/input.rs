@@ -52,7 +52,7 @@ impl Core {
     fn ip_input(&self, nic: &Arc<Nic>, packet: &[u8], meta: RxMeta, cast: Cast) {
         match packet.first().map(|byte| byte >> 4) {
             Some(4) => self.ipv4_input(nic, packet, meta, cast),
-            Some(6) => self.ipv6_input(nic, packet, meta, cast),
+            Some(6) if nic.has_ipv6() => self.ipv6_input(nic, packet, meta, cast),
             _ => nic.stats.rx_errors.inc(),
         }
     }

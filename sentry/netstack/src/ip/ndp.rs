@@ -218,7 +218,7 @@ impl Core {
 
     /// An IPv6 interface comes up: it gets a link-local address and asks for routers.
     pub(crate) fn start_ipv6(&self, nic: &Arc<Nic>) {
-        if nic.kind != NicKind::Ethernet || nic.mac() == Mac::default() {
+        if nic.kind != NicKind::Ethernet || nic.mac() == Mac::default() || !nic.has_ipv6() {
             return;
         }
         let has_link_local = nic.with_addrs(|addrs| {

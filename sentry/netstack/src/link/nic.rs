@@ -162,6 +162,7 @@ pub struct Nic {
     mac: RwLock<Mac>,
     mtu: AtomicU32,
     is_up: AtomicBool,
+    has_ipv6: AtomicBool,
     is_promiscuous: AtomicU32,
     addrs: RwLock<Vec<IfAddr>>,
 }
@@ -188,6 +189,7 @@ impl Nic {
             mac: RwLock::new(config.mac),
             mtu: AtomicU32::new(config.mtu),
             is_up: AtomicBool::new(false),
+            has_ipv6: AtomicBool::new(true),
             is_promiscuous: AtomicU32::new(0),
             addrs: RwLock::new(Vec::new()),
         }
@@ -237,6 +239,17 @@ impl Nic {
 
     pub(crate) fn set_up(&self, up: bool) {
         self.is_up.store(up, Ordering::Relaxed);
+    }
+
+    /// Whether IPv6 is spoken here (the opposite of `disable_ipv6`).
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        self.has_ipv6.load(Ordering::Relaxed)
+    }
+
+    /// Switches IPv6 on or off. To be done while the interface is down: its addresses stay as they are.
+    pub fn set_ipv6(&self, wanted: bool) {
+        self.has_ipv6.store(wanted, Ordering::Relaxed);
     }
 
     /// Whether it is the loopback interface.

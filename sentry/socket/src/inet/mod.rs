@@ -5,8 +5,10 @@
 
 mod address;
 mod interfaces;
+mod link;
 mod namespace;
 mod options;
+mod resolver;
 mod tcp;
 mod transfer;
 mod udp;
@@ -20,6 +22,7 @@ use kernel::socket::SocketFamily;
 use kernel::vfs::FileOps;
 use netstack::Family;
 
+pub use link::LinkSetup;
 pub use namespace::NetNamespace;
 
 /// `IPPROTO_TCP`.

@@ -1,0 +1,144 @@
+//! Links to the host: packet sockets that the runtime has opened and donated.
+//!
+//! Frames leave from the thread that sends them. For frames that arrive each socket has a thread that sleeps in the
+//! host, passes what came to the stack, and thereby wakes whoever waits. Nothing is polled.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
+
+use abi::{Errno, Result};
+use host::packet::{Batch, OffloadHeader};
+use netstack::{Device, Mac, Nic, NicConfig, NicKind, Offloads, RxMeta, TxFrame, TxMeta};
+
+use super::errno;
+use super::namespace::NetNamespace;
+
+/// Stack of a receiving thread: parsing, timers and observers of one packet at a time.
+const STACK: usize = 256 << 10;
+
+/// What a link is made from.
+#[derive(Debug)]
+pub struct LinkSetup {
+    /// Its name, `eth0`.
+    pub name: String,
+    /// Its index, as in the name space that it comes from.
+    pub index: u32,
+    /// Its link-layer address.
+    pub mac: [u8; 6],
+    /// The largest packet.
+    pub mtu: u32,
+    /// Packet sockets, at least one; each receives a share of the flows.
+    pub sockets: Vec<OwnedFd>,
+    /// The sockets' frames have offload headers.
+    pub offload: bool,
+    /// IPv6 is spoken on it.
+    pub ipv6: bool,
+}
+
+/// A packet socket as the stack's device.
+struct Link {
+    socket: Arc<OwnedFd>,
+    offload: bool,
+}
+
+impl Device for Link {
+    fn transmit(&self, frames: &[TxFrame]) -> usize {
+        let send = |frame: &&TxFrame| {
+            let header = self.offload.then(|| encode(&frame.meta));
+            host::packet::send(self.socket.as_fd(), header.as_ref(), frame.bytes()).is_ok()
+        };
+        frames.iter().take_while(send).count()
+    }
+
+    fn offloads(&self) -> Offloads {
+        Offloads { tx_checksum: self.offload, segmentation: self.offload }
+    }
+}
+
+fn encode(meta: &TxMeta) -> OffloadHeader {
+    let mut header = OffloadHeader::default();
+    if let Some((start, offset)) = meta.checksum {
+        header.flags = OffloadHeader::NEEDS_CHECKSUM;
+        (header.checksum_start, header.checksum_offset) = (start, offset);
+    }
+    if meta.gso_size != 0 {
+        let kind = if meta.is_v6 { OffloadHeader::GSO_TCP6 } else { OffloadHeader::GSO_TCP4 };
+        header.gso_type = kind | if meta.has_ecn { OffloadHeader::GSO_ECN } else { 0 };
+        (header.gso_size, header.header_len) = (meta.gso_size, meta.header_len);
+    }
+    header
+}
+
+fn decode(header: &OffloadHeader) -> RxMeta {
+    // A checksum still to be completed belongs to a frame that never left this host.
+    let checked = OffloadHeader::NEEDS_CHECKSUM | OffloadHeader::CHECKSUM_VALID;
+    let gso_size = if header.gso_type == 0 { 0 } else { header.gso_size };
+    RxMeta { checksum_ok: header.flags & checked != 0, gso_size, stamp_ns: 0 }
+}
+
+/// Receives until the name space is gone.
+fn receive(net: &Weak<NetNamespace>, nic: &Arc<Nic>, socket: &OwnedFd, offload: bool) {
+    let mut batch = Batch::new(offload);
+    loop {
+        match batch.receive(socket.as_fd()) {
+            Ok(()) => {}
+            // Told once: the link may come up again.
+            Err(Errno::ENETDOWN | Errno::EINTR | Errno::EAGAIN | Errno::ENOBUFS) => continue,
+            Err(_) => return,
+        }
+        let Some(net) = net.upgrade() else { return };
+        for (header, frame) in batch.frames() {
+            net.stack().receive(nic, frame, decode(&header));
+        }
+    }
+}
+
+impl NetNamespace {
+    /// Adds a link, down and without addresses, and starts to receive from it.
+    ///
+    /// # Errors
+    /// `EINVAL` without a socket or with a bad name, `EEXIST`, `EAGAIN` where the host has no thread to give.
+    pub fn add_link(self: &Arc<Self>, setup: LinkSetup) -> Result<Arc<Nic>> {
+        let sockets: Vec<Arc<OwnedFd>> = setup.sockets.into_iter().map(Arc::new).collect();
+        let first = Arc::clone(sockets.first().ok_or(Errno::EINVAL)?);
+        let config = NicConfig {
+            name: setup.name,
+            kind: NicKind::Ethernet,
+            mac: Mac(setup.mac),
+            mtu: setup.mtu,
+            device: Some(Arc::new(Link { socket: first, offload: setup.offload })),
+        };
+        let nic = self.stack().add_nic_at(setup.index, config).map_err(errno)?;
+        nic.set_ipv6(setup.ipv6);
+        for socket in sockets {
+            let (net, nic, offload) = (Arc::downgrade(self), Arc::clone(&nic), setup.offload);
+            std::thread::Builder::new()
+                .name(format!("rx-{}", nic.name()))
+                .stack_size(STACK)
+                .spawn(move || receive(&net, &nic, &socket, offload))
+                .map_err(|_| Errno::EAGAIN)?;
+        }
+        Ok(nic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host::packet::OffloadHeader;
+    use netstack::TxMeta;
+
+    use super::{decode, encode};
+
+    #[test]
+    fn offload_headers() {
+        let meta =
+            TxMeta { checksum: Some((34, 16)), gso_size: 1448, header_len: 66, is_v6: false, has_ecn: true };
+        let header = encode(&meta);
+        assert_eq!((header.flags, header.gso_type, header.gso_size), (1, 0x81, 1448));
+        assert_eq!((header.header_len, header.checksum_start, header.checksum_offset), (66, 34, 16));
+        assert_eq!(encode(&TxMeta::default()), OffloadHeader::default());
+        let received = decode(&header);
+        assert_eq!((received.checksum_ok, received.gso_size), (true, 1448));
+        assert!(!decode(&OffloadHeader { gso_size: 9, ..OffloadHeader::default() }).checksum_ok);
+    }
+}
