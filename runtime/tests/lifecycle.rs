@@ -1,5 +1,7 @@
 //! Containers from `create` to `delete`, as Docker and a person at a shell drive them, and what goes wrong on the way.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::process::Stdio;

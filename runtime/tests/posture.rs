@@ -1,5 +1,7 @@
 //! The jail, seen from outside: what a live sandbox and its gofer are and have.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -98,7 +98,7 @@ fn check_gaps(map: &SegmentMap<Value>, model: &Model, start: u64, end: u64, len:
     let free = |at: u64| model[at as usize].is_none();
     let covered: Vec<u64> = map.gaps(start..end).flatten().collect();
     assert_eq!(covered, (start..end).filter(|&at| free(at)).collect::<Vec<_>>());
-    let fits = |at: &u64| at % align == 0 && at + len <= end && (*at..at + len).all(free);
+    let fits = |at: &u64| at.is_multiple_of(align) && at + len <= end && (*at..at + len).all(free);
     assert_eq!(map.lowest_gap(len, align, start..end), (start..end).find(fits));
     assert_eq!(map.highest_gap(len, align, start..end), (start..end).rev().find(fits));
 }

@@ -118,7 +118,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.into());
     match value {
         Value::Object(object) => {
-            object.iter().for_each(|(key, inner)| places(inner, &format!("{at}/{key}"), found))
+            object.iter().for_each(|(key, inner)| places(inner, &format!("{at}/{key}"), found));
         }
         Value::Array(list) => {
             list.iter().enumerate().for_each(|(index, inner)| places(inner, &format!("{at}/{index}"), found));

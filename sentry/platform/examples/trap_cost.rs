@@ -1,7 +1,7 @@
 //! What the platform costs: `cargo run --release -p platform --example trap_cost [PART-OF-A-NAME]`.
 
 #[path = "../tests/guest/mod.rs"]
-#[allow(clippy::unwrap_used, unreachable_pub, reason = "an example for developers")]
+#[allow(unreachable_pub, reason = "an example for developers")]
 mod guest;
 
 use std::time::Instant;

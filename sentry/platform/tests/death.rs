@@ -1,6 +1,8 @@
 //! Stubs that die, and that nothing is left behind. The tests of this file look at all children of the process and so
 //! take turns.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod guest;
 
 use std::collections::BTreeSet;

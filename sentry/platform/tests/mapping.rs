@@ -1,5 +1,7 @@
 //! Mapping operations: memory, files, rights, holes, limits, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod guest;
 
 use std::io::Write;

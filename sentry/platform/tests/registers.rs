@@ -1,5 +1,7 @@
 //! Every register survives traps, faults, interrupts and the copy to a new thread.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod guest;
 
 use std::time::Duration;

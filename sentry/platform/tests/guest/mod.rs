@@ -1,4 +1,6 @@
 //! A kernel for tests: loads machine code into a memory file, maps it into address spaces and runs contexts.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(dead_code, reason = "every test file uses a part")]
 
 use std::os::fd::{AsFd, OwnedFd};

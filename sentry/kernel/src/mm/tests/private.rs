@@ -3,7 +3,7 @@
 use abi::{Errno, Signal, UserAddr};
 
 use super::{NONE, PAGE, R, RW, map_anon};
-use crate::mm::{MmapArgs, MmapFlags, ProtectRange, RemapFlags};
+use crate::mm::{FaultSignal, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
 use crate::testing::{FakeGuest, FakePlatform};
 
 const NO_FLAGS: MmapFlags = MmapFlags::empty();
@@ -12,7 +12,7 @@ fn guest() -> FakeGuest {
     FakePlatform::new(1 << 30).0.guest()
 }
 
-fn code<T: std::fmt::Debug>(result: Result<T, abi::SigInfo>) -> (i32, i32) {
+fn code<T: std::fmt::Debug>(result: Result<T, FaultSignal>) -> (i32, i32) {
     let info = result.unwrap_err();
     (info.signo, info.code)
 }
