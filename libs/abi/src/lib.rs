@@ -16,6 +16,7 @@ pub mod inotify;
 pub mod ipc;
 pub mod mman;
 pub mod mount;
+pub mod mqueue;
 pub mod poll;
 pub mod prctl;
 pub mod ptrace;

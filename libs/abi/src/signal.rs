@@ -123,6 +123,8 @@ pub const SI_KERNEL: i32 = 0x80;
 pub const SI_QUEUE: i32 = -1;
 /// `si_code` for POSIX timers.
 pub const SI_TIMER: i32 = -2;
+/// `si_code` for POSIX message queues.
+pub const SI_MESGQ: i32 = -3;
 /// `si_code` for tgkill(2).
 pub const SI_TKILL: i32 = -6;
 
@@ -221,6 +223,27 @@ pub const MINSIGSTKSZ: u64 = 2048;
 pub const TRAP_TRACE: i32 = 2;
 /// `si_code` of a `SIGTRAP` for a hardware breakpoint or watchpoint.
 pub const TRAP_HWBKPT: i32 = 4;
+
+/// `struct sigevent`: how timers and message queues tell of an event.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[allow(missing_docs, reason = "Linux's names; man 7 sigevent")]
+#[repr(C)]
+pub struct SigEvent {
+    pub value: u64,
+    pub signo: i32,
+    pub notify: i32,
+    pub tid: i32,
+    pub pad: [i32; 11],
+}
+
+/// By a signal.
+pub const SIGEV_SIGNAL: i32 = 0;
+/// Not at all.
+pub const SIGEV_NONE: i32 = 1;
+/// By a thread, which the C library makes.
+pub const SIGEV_THREAD: i32 = 2;
+/// By a signal to one thread.
+pub const SIGEV_THREAD_ID: i32 = 4;
 
 /// `CLD_*`: `si_code` of `SIGCHLD`.
 pub mod cld {

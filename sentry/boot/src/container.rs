@@ -67,7 +67,8 @@ impl GuestContainer {
         let root_creds = Arc::new(Credentials::root(Arc::clone(&kernel.user_ns)));
         let gofer = config.gofer_fd.map(|index| donated.take(index)).transpose()?;
         let gofer = gofer.map(|fd| attach_gofer(kernel, fd)).transpose()?.unwrap_or_default();
-        let sources = Sources { gofer, shared: Arc::clone(sandbox.shared_mounts()) };
+        let ipc = OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns));
+        let sources = Sources { gofer, shared: Arc::clone(sandbox.shared_mounts()), ipc: Arc::clone(&ipc) };
         let mounts = Mounter { kernel, creds: &root_creds, config: &config, sources: &sources }.make()?;
         let process = ProcessSpec::parse(&config.spec["process"])?;
         let streams = Streams::of_container(&config, donated)?;
@@ -76,7 +77,7 @@ impl GuestContainer {
             None => PidNamespace::new_root(&kernel.tasks, &kernel.user_ns),
         };
         let host_name = config.spec["hostname"].as_str().unwrap_or("runsc").to_owned();
-        let namespaces = namespaces(kernel, &host_name, &mounts, &pid_ns, sandbox.net());
+        let namespaces = namespaces(kernel, &host_name, &mounts, &pid_ns, sandbox.net(), ipc);
         config.mounts.clear();
         Ok(Arc::new(Self {
             container: Container::new(&config.id, pid_ns),
@@ -245,13 +246,14 @@ fn namespaces(
     mounts: &Arc<MountNamespace>,
     pid_ns: &Arc<PidNamespace>,
     net: &Arc<OtherNamespace>,
+    ipc: Arc<OtherNamespace>,
 ) -> Namespaces {
     let id = || kernel.tasks.new_namespace_id();
     let user_ns = &kernel.user_ns;
     let other = || OtherNamespace::new(id(), Arc::clone(user_ns));
     Namespaces {
         uts: UtsNamespace::new(id(), Arc::clone(user_ns), host_name, "(none)"),
-        ipc: other(),
+        ipc,
         mnt: Arc::clone(mounts),
         net: Arc::clone(net),
         cgroup: other(),

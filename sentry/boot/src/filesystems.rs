@@ -9,7 +9,8 @@ use control::{Failure, MountKind, MountPlan, Overlay, RootPlan};
 use fs::gofer::GoferFs;
 use fs::overlay::OverlayConfig;
 use kernel::Kernel;
-use kernel::task::Credentials;
+use kernel::ipc::IpcNamespace;
+use kernel::task::{Credentials, OtherNamespace};
 use kernel::vfs::{Caller, FileSystem};
 use parking_lot::Mutex;
 
@@ -22,6 +23,8 @@ pub(crate) struct Sources {
     pub(crate) gofer: Vec<Arc<GoferFs>>,
     /// Those of its sandbox.
     pub(crate) shared: Arc<SharedMounts>,
+    /// The container's IPC name space: its message queues are a file system.
+    pub(crate) ipc: Arc<OtherNamespace>,
 }
 
 impl Sources {
@@ -50,7 +53,6 @@ impl Sources {
         plan: &MountPlan,
     ) -> Result<Option<Arc<dyn FileSystem>>, Failure> {
         let needed = match plan.kind {
-            MountKind::Mqueue => "mqueue",
             MountKind::Devpts => "devpts",
             MountKind::Cgroup { unified: true } => "cgroup2",
             MountKind::Cgroup { unified: false } => "cgroup",
@@ -94,7 +96,7 @@ impl Sources {
             MountKind::Sysfs => named("sysfs", "")?,
             MountKind::Devtmpfs => named("devtmpfs", "")?,
             MountKind::Devpts => named("devpts", &options)?,
-            MountKind::Mqueue => named("mqueue", "")?,
+            MountKind::Mqueue => IpcNamespace::inside(kernel, &self.ipc).queues.fs(),
             MountKind::Cgroup { unified } => named(if *unified { "cgroup2" } else { "cgroup" }, &options)?,
             MountKind::Erofs { .. } => {
                 return Err(Failure::new(

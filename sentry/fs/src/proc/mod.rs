@@ -17,7 +17,9 @@ mod root;
 mod stat;
 mod status;
 mod sysctl;
+mod sysctl_ipc;
 mod system;
+mod sysvipc;
 mod task_dir;
 mod task_files;
 

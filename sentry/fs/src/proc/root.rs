@@ -66,7 +66,7 @@ fn system_files(builder: Builder) -> Builder {
         .file("stat", 0o444, Show(system::stat))
         .file("swaps", 0o444, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")
         .file("sysrq-trigger", 0o200, "")
-        .dir("sysvipc", system::sysvipc)
+        .dir("sysvipc", super::sysvipc::build)
         .dir("tty", |dir| dir.file("drivers", 0o444, system::TTY_DRIVERS).dir("ldisc", |dir| dir))
         .file("uptime", 0o444, Show(system::uptime))
         .file("version", 0o444, kernel::version::version_line())

@@ -51,11 +51,6 @@ const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("fs/lease-break-time", 45, INT),
     ("fs/leases-enable", 1, SWITCH),
     ("fs/mount-max", 100_000, ANY),
-    ("fs/mqueue/msg_default", 10, INT),
-    ("fs/mqueue/msg_max", 10, INT),
-    ("fs/mqueue/msgsize_default", 8192, INT),
-    ("fs/mqueue/msgsize_max", 8192, INT),
-    ("fs/mqueue/queues_max", 256, INT),
     ("fs/overflowgid", 65534, (0, 65535)),
     ("fs/overflowuid", 65534, (0, 65535)),
     ("fs/pipe-max-size", kernel::vfs::pipe::MAX_SIZE as i64, ANY),
@@ -76,9 +71,6 @@ const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("kernel/keys/root_maxbytes", 25_000_000, INT),
     ("kernel/keys/root_maxkeys", 1_000_000, INT),
     ("kernel/kptr_restrict", 0, (0, 2)),
-    ("kernel/msgmax", 8192, INT),
-    ("kernel/msgmnb", 16384, INT),
-    ("kernel/msgmni", 32000, INT),
     ("kernel/numa_balancing", 0, SWITCH),
     ("kernel/panic", 0, INT),
     ("kernel/panic_on_oops", 0, SWITCH),
@@ -92,9 +84,6 @@ const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("kernel/sched_rt_period_us", 1_000_000, INT),
     ("kernel/sched_rt_runtime_us", 950_000, INT),
     ("kernel/shm_rmid_forced", 0, SWITCH),
-    ("kernel/shmall", i64::MAX / 4096, ANY),
-    ("kernel/shmmax", i64::MAX, ANY),
-    ("kernel/shmmni", 4096, INT),
     ("kernel/sysrq", 0, INT),
     ("kernel/tainted", 0, ANY),
     ("kernel/unprivileged_bpf_disabled", 2, (0, 2)),
@@ -191,7 +180,6 @@ const TEXTS: &[(&str, &str)] = &[
     ("kernel/random/poolsize", "256\n"),
     ("kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow\n"),
     ("kernel/seccomp/actions_logged", "kill_process kill_thread trap errno user_notif trace log\n"),
-    ("kernel/sem", "32000\t1024000000\t500\t32000\n"),
     ("kernel/threads-max", "65536\n"),
     ("net/ipv4/ip_local_port_range", "32768\t60999\n"),
     ("net/ipv4/ping_group_range", "0\t2147483647\n"),
@@ -373,6 +361,9 @@ pub(super) fn make(sysctl: &Arc<Sysctl>, _kernel: &Kernel, inodes: &Inodes) -> A
     for (index, number) in sysctl.numbers.iter().enumerate() {
         let content = NumberFile { sysctl: sysctl.clone(), index };
         tree.add(number.path, crate::synth::TextFile::new(attr(0o644), content));
+    }
+    for &content in super::sysctl_ipc::FILES {
+        tree.add(content.path, crate::synth::TextFile::new(attr(0o644), content));
     }
     for &(path, text) in TEXTS {
         tree.add(path, crate::synth::TextFile::new(attr(0o444), text));

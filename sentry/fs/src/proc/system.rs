@@ -174,23 +174,3 @@ pub(super) fn filesystems(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     }
     Ok(())
 }
-
-pub(super) fn sysvipc(dir: Builder) -> Builder {
-    dir.file(
-        "msg",
-        0o444,
-        "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      \
-         ctime\n",
-    )
-    .file(
-        "sem",
-        0o444,
-        "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n",
-    )
-    .file(
-        "shm",
-        0o444,
-        "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      \
-         ctime                   rss                  swap\n",
-    )
-}

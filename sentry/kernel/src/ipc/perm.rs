@@ -126,16 +126,15 @@ pub trait IpcObject {
 pub struct IpcIds<T> {
     objects: BTreeMap<i32, (i32, Arc<T>)>,
     next_seq: u16,
-    limit: usize,
+}
+
+impl<T> Default for IpcIds<T> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), next_seq: 0 }
+    }
 }
 
 impl<T: IpcObject> IpcIds<T> {
-    /// An empty set for at most `limit` objects.
-    #[must_use]
-    pub fn new(limit: usize) -> Self {
-        Self { objects: BTreeMap::new(), next_seq: 0, limit }
-    }
-
     /// Number of objects.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -182,7 +181,8 @@ impl<T: IpcObject> IpcIds<T> {
         self.objects.values().map(|(id, object)| (*id, object))
     }
 
-    /// The `*get` call: finds the object with `key`, or makes it. `fits` checks what is there already.
+    /// The `*get` call: finds the object with `key`, or makes it where there are fewer than `limit`. `fits` checks what
+    /// is there already.
     ///
     /// # Errors
     /// `ENOENT`, `EEXIST`, `EACCES`, `ENOSPC`; what `fits` and `make` say.
@@ -191,6 +191,7 @@ impl<T: IpcObject> IpcIds<T> {
         key: i32,
         flags: u32,
         creds: &Credentials,
+        limit: u64,
         fits: impl FnOnce(&T) -> Result<()>,
         make: impl FnOnce() -> Result<Arc<T>>,
     ) -> Result<i32> {
@@ -207,7 +208,7 @@ impl<T: IpcObject> IpcIds<T> {
         if key != IPC_PRIVATE && flags & IPC_CREAT == 0 {
             return Err(Errno::ENOENT);
         }
-        if self.objects.len() >= self.limit {
+        if self.objects.len() as u64 >= limit.min(INDICES as u64) {
             return Err(Errno::ENOSPC);
         }
         let object = make()?;

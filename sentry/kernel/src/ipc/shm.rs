@@ -9,15 +9,10 @@ use abi::ipc::{IPC_PRIVATE, IpcPerm, SHM_DEST, SHM_LOCKED, ShmLimits, ShmUse, Sh
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 use parking_lot::Mutex;
 
-use super::{Access, IpcIds, IpcObject, Perm};
+use super::{Access, IpcIds, IpcLimit, IpcLimits, IpcObject, Perm};
 use crate::mm::{Backing, Mappable, MappingSet, MemoryFile, SharedAnon};
 use crate::task::Credentials;
 use crate::time::Timekeeper;
-
-/// `kernel.shmmni`.
-const MAX_SEGMENTS: usize = 4096;
-/// `kernel.shmmax` and `kernel.shmall`: no limit, as Linux ships it.
-const MAX_BYTES: u64 = u64::MAX - (1 << 24);
 
 /// A segment.
 #[derive(Debug)]
@@ -49,18 +44,20 @@ pub struct ShmSet {
     this: Weak<Self>,
     memory: Arc<MemoryFile>,
     timekeeper: Arc<Timekeeper>,
+    limits: Arc<IpcLimits>,
     ids: Mutex<IpcIds<ShmSegment>>,
 }
 
 impl ShmSet {
     /// No segments.
     #[must_use]
-    pub fn new(memory: &Arc<MemoryFile>, timekeeper: &Arc<Timekeeper>) -> Arc<Self> {
+    pub fn new(memory: &Arc<MemoryFile>, timekeeper: &Arc<Timekeeper>, limits: &Arc<IpcLimits>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             memory: memory.clone(),
             timekeeper: timekeeper.clone(),
-            ids: Mutex::new(IpcIds::new(MAX_SEGMENTS)),
+            limits: limits.clone(),
+            ids: Mutex::default(),
         })
     }
 
@@ -82,7 +79,9 @@ impl ShmSet {
     ) -> Result<i32> {
         let fits = |segment: &ShmSegment| if size > segment.size { Err(Errno::EINVAL) } else { Ok(()) };
         let mut ids = self.ids.lock();
-        let id = ids.find_or_make(key, flags, creds, fits, || self.make(key, size, flags, creds, pid))?;
+        let used = ids.iter().map(|(_, segment)| segment.len() / PAGE_SIZE).sum();
+        let make = || self.make(key, size, flags, creds, pid, used);
+        let id = ids.find_or_make(key, flags, creds, self.limits.get(IpcLimit::ShmMni), fits, make)?;
         ids.get(id)?.state.lock().id = id;
         Ok(id)
     }
@@ -94,8 +93,13 @@ impl ShmSet {
         flags: u32,
         creds: &Credentials,
         pid: i32,
+        used_pages: u64,
     ) -> Result<Arc<ShmSegment>> {
-        let len = page_ceil(size).filter(|&len| len > 0 && size <= MAX_BYTES).ok_or(Errno::EINVAL)?;
+        let max = self.limits.get(IpcLimit::ShmMax);
+        let len = page_ceil(size).filter(|&len| len > 0 && size <= max).ok_or(Errno::EINVAL)?;
+        if used_pages.saturating_add(len / PAGE_SIZE) > self.limits.get(IpcLimit::ShmAll) {
+            return Err(Errno::ENOSPC);
+        }
         if len > self.memory.limit() && flags & abi::ipc::SHM_NORESERVE == 0 {
             return Err(Errno::ENOMEM);
         }
@@ -158,11 +162,11 @@ impl ShmSet {
     #[must_use]
     pub fn limits(&self) -> (ShmLimits, i32) {
         let limits = ShmLimits {
-            shmmax: MAX_BYTES,
+            shmmax: self.limits.get(IpcLimit::ShmMax),
             shmmin: 1,
-            shmmni: MAX_SEGMENTS as u64,
-            shmseg: MAX_SEGMENTS as u64,
-            shmall: MAX_BYTES,
+            shmmni: self.limits.get(IpcLimit::ShmMni),
+            shmseg: self.limits.get(IpcLimit::ShmMni),
+            shmall: self.limits.get(IpcLimit::ShmAll),
             ..ShmLimits::default()
         };
         (limits, self.ids.lock().highest_index().max(0))

@@ -1,4 +1,5 @@
-//! What is counted for each user across the sandbox (Linux's `struct user_struct`): queued signals, processes.
+//! What is counted for each user across the sandbox (Linux's `struct user_struct`): queued signals, processes,
+//! bytes of message queues.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 pub struct UserAccount {
     pending_signals: AtomicU64,
     processes: AtomicU64,
+    queue_bytes: AtomicU64,
 }
 
 /// Which count.
@@ -18,6 +20,7 @@ pub struct UserAccount {
 enum Counter {
     PendingSignals,
     Processes,
+    QueueBytes,
 }
 
 impl UserAccount {
@@ -25,25 +28,32 @@ impl UserAccount {
         match which {
             Counter::PendingSignals => &self.pending_signals,
             Counter::Processes => &self.processes,
+            Counter::QueueBytes => &self.queue_bytes,
         }
     }
 
-    fn charge(self: &Arc<Self>, counter: Counter, limit: u64) -> Option<AccountCharge> {
-        let fits = |value: u64| (value < limit).then_some(value + 1);
+    fn charge(self: &Arc<Self>, counter: Counter, amount: u64, limit: u64) -> Option<AccountCharge> {
+        let fits = |value: u64| value.checked_add(amount).filter(|&sum| sum <= limit);
         let taken = self.counter(counter).fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
-        taken.then(|| AccountCharge { account: self.clone(), counter })
+        taken.then(|| AccountCharge { account: self.clone(), counter, amount })
     }
 
     /// Counts a queued signal, if there are fewer than `limit`.
     #[must_use]
     pub fn charge_signal(self: &Arc<Self>, limit: u64) -> Option<AccountCharge> {
-        self.charge(Counter::PendingSignals, limit)
+        self.charge(Counter::PendingSignals, 1, limit)
     }
 
     /// Counts a task, if there are fewer than `limit`.
     #[must_use]
     pub fn charge_process(self: &Arc<Self>, limit: u64) -> Option<AccountCharge> {
-        self.charge(Counter::Processes, limit)
+        self.charge(Counter::Processes, 1, limit)
+    }
+
+    /// Counts the bytes of a message queue, if that makes no more than `limit`.
+    #[must_use]
+    pub fn charge_queue(self: &Arc<Self>, bytes: u64, limit: u64) -> Option<AccountCharge> {
+        self.charge(Counter::QueueBytes, bytes, limit)
     }
 
     /// Queued signals (`SigQ` in `/proc/[pid]/status`).
@@ -59,16 +69,17 @@ impl UserAccount {
     }
 }
 
-/// One counted thing; dropping it counts down.
+/// Something counted; dropping it counts down.
 #[derive(Debug)]
 pub struct AccountCharge {
     account: Arc<UserAccount>,
     counter: Counter,
+    amount: u64,
 }
 
 impl Drop for AccountCharge {
     fn drop(&mut self) {
-        self.account.counter(self.counter).fetch_sub(1, Ordering::Relaxed);
+        self.account.counter(self.counter).fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
 

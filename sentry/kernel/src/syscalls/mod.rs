@@ -6,6 +6,7 @@
 
 pub mod events;
 pub mod file;
+pub mod ipc;
 pub mod memory;
 pub mod misc;
 pub mod process;

@@ -195,7 +195,21 @@ impl CurrentTask {
         };
         let Inherited { mm, fds, fs, creds, namespaces } = inherited;
         let kernel = self.kernel().clone();
-        let new = NewTask { kernel, group, pid, mm, creds, fds, fs, namespaces, signals, details, charge };
+        let sem_undo = flags.contains(CloneFlags::SYSVSEM).then(|| self.undo_list());
+        let new = NewTask {
+            kernel,
+            group,
+            pid,
+            mm,
+            creds,
+            fds,
+            fs,
+            namespaces,
+            signals,
+            details,
+            charge,
+            sem_undo,
+        };
         let child = Task::new(new);
         child.seccomp.copy_from(&self.seccomp);
         if !is_thread {

@@ -58,6 +58,7 @@ impl Task {
         }
         self.release_futexes();
         self.release_memory();
+        self.release_semaphores();
         self.leave_fd_table(FdTable::new());
         self.release_tracees();
         if is_last && group.is_session_leader() {

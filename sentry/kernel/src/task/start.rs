@@ -100,6 +100,7 @@ impl Kernel {
             signals: TaskSignals::default(),
             details,
             charge,
+            sem_undo: None,
         });
         task.thread_group().set_leader(&task);
         Ok(task)

@@ -12,6 +12,7 @@ use super::{
     Container, CpuClock, Credentials, ExitStatus, Namespaces, Pid, PidNamespace, ThreadGroup, Tid, Wake,
 };
 use crate::Kernel;
+use crate::ipc::UndoList;
 use crate::mm::MemoryManager;
 use crate::security::Seccomp;
 use crate::signal::{AccountCharge, TaskSignals};
@@ -46,6 +47,8 @@ pub struct Task {
     is_traced: AtomicBool,
     is_trace_stopped: AtomicBool,
     charge: RwLock<Option<AccountCharge>>,
+    /// What its end takes back from semaphores.
+    sem_undo: Mutex<Option<Arc<UndoList>>>,
 }
 
 /// What a new task starts with.
@@ -61,6 +64,7 @@ pub(super) struct NewTask {
     pub(super) signals: TaskSignals,
     pub(super) details: TaskDetails,
     pub(super) charge: Option<AccountCharge>,
+    pub(super) sem_undo: Option<Arc<UndoList>>,
 }
 
 impl Task {
@@ -87,6 +91,7 @@ impl Task {
             is_traced: AtomicBool::new(false),
             is_trace_stopped: AtomicBool::new(false),
             charge: RwLock::new(new.charge),
+            sem_undo: Mutex::new(new.sem_undo),
         })
     }
 
@@ -269,6 +274,17 @@ impl Task {
     pub(super) fn release_charge(&self) {
         let charge = self.charge.write().take();
         drop(charge);
+    }
+
+    /// What its end takes back from semaphores.
+    pub(crate) fn sem_undo(&self) -> &Mutex<Option<Arc<UndoList>>> {
+        &self.sem_undo
+    }
+
+    /// Takes back what it did to semaphores, unless other tasks share its list.
+    pub(super) fn release_semaphores(&self) {
+        let undo = self.sem_undo.lock().take();
+        drop(undo);
     }
 
     pub(super) fn set_exited(&self) {

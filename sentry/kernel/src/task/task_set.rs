@@ -99,7 +99,7 @@ impl TaskSet {
         &self.gone
     }
 
-    pub(super) fn new_id(&self) -> u64 {
+    pub(crate) fn new_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 

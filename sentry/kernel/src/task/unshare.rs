@@ -125,6 +125,9 @@ impl CurrentTask {
         if flags.contains(CloneFlags::FS) {
             self.set_fs(fs);
         }
+        if flags.intersects(CloneFlags::SYSVSEM | CloneFlags::NEWIPC) {
+            self.release_semaphores();
+        }
         if flags.contains(CloneFlags::FILES) && self.fd_table().is_shared() {
             self.leave_fd_table(self.fd_table().duplicate());
         }
@@ -179,6 +182,7 @@ impl CurrentTask {
             }
             NamespaceRef::Ipc(ns) => {
                 check(ns.user_ns())?;
+                self.release_semaphores();
                 set.ipc = ns;
             }
             NamespaceRef::Net(ns) => {

@@ -10,8 +10,7 @@ use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
 use parking_lot::Mutex;
 
 use super::{
-    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, Mount, SetAttr, SetTime, Superblock,
-    VfsPath,
+    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, Mount, SetAttr, Superblock, VfsPath,
 };
 use crate::task::Credentials;
 use crate::time::Timekeeper;
@@ -145,18 +144,7 @@ impl Inode for AnonInode {
         if change.size.is_some() {
             return Err(Errno::EINVAL);
         }
-        let now = self.timekeeper.now();
-        let time = |value: SetTime| match value {
-            SetTime::Now => now,
-            SetTime::At(at) => at,
-        };
-        let mut attr = self.attr.lock();
-        attr.mode = change.mode.map_or(attr.mode, |mode| attr.mode & !0o7777 | mode & 0o7777);
-        attr.uid = change.uid.unwrap_or(attr.uid);
-        attr.gid = change.gid.unwrap_or(attr.gid);
-        attr.atime = change.atime.map_or(attr.atime, time);
-        attr.mtime = change.mtime.map_or(attr.mtime, time);
-        attr.ctime = now;
+        self.attr.lock().apply(change, self.timekeeper.now());
         Ok(())
     }
 

@@ -57,6 +57,20 @@ impl Attr {
     pub fn file_type(&self) -> FileType {
         FileType::from_mode(self.mode).unwrap_or(FileType::Regular)
     }
+
+    /// Applies a change other than of the size, for file systems that keep attributes in this form.
+    pub fn apply(&mut self, change: &SetAttr, now: Timespec) {
+        let time = |value: SetTime| match value {
+            SetTime::Now => now,
+            SetTime::At(at) => at,
+        };
+        self.mode = change.mode.map_or(self.mode, |mode| self.mode & !0o7777 | mode & 0o7777);
+        self.uid = change.uid.unwrap_or(self.uid);
+        self.gid = change.gid.unwrap_or(self.gid);
+        self.atime = change.atime.map_or(self.atime, time);
+        self.mtime = change.mtime.map_or(self.mtime, time);
+        self.ctime = now;
+    }
 }
 
 /// A new value for a timestamp.

@@ -6,7 +6,6 @@ mod lock;
 mod map;
 mod policy;
 mod remote;
-mod shm;
 
 use abi::Errno;
 
@@ -66,10 +65,6 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(26, "msync", &[Arg::Hex, Arg::Size, MSYNC], advise::msync),
     Row::full(27, "mincore", &[Arg::Hex, Arg::Size, Arg::Hex], advise::mincore),
     Row::full(28, "madvise", &[Arg::Hex, Arg::Size, ADVICE], advise::madvise),
-    Row::full(29, "shmget", &[Arg::Hex, Arg::Size, Arg::Mode], shm::shmget),
-    Row::full(30, "shmat", &[Arg::Int, Arg::Hex, Arg::Hex], shm::shmat),
-    Row::full(31, "shmctl", &[Arg::Int, Arg::Int, Arg::Hex], shm::shmctl),
-    Row::full(67, "shmdt", &[Arg::Hex], shm::shmdt),
     Row::full(149, "mlock", &[Arg::Hex, Arg::Size], lock::mlock),
     Row::full(150, "munlock", &[Arg::Hex, Arg::Size], lock::munlock),
     Row::full(151, "mlockall", &[MCL], lock::mlockall),

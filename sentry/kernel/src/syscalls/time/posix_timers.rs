@@ -3,30 +3,14 @@
 use std::sync::Arc;
 
 use abi::resource::Resource;
+use abi::signal::{SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, SigEvent};
 use abi::time::{Itimerspec, TIMER_ABSTIME, Timespec};
 use abi::{Errno, Result, Signal, UserAddr};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::clocks::check_alarm_clock;
 use crate::syscalls::table::Args;
 use crate::time::{Clock, ClockId, FirstExpiry, Notification, TimerSetting};
 use crate::{CurrentTask, SysResult, Task};
-
-/// `struct sigevent`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-struct SigEvent {
-    value: u64,
-    signo: i32,
-    notify: i32,
-    tid: i32,
-    pad: [i32; 11],
-}
-
-const SIGEV_SIGNAL: i32 = 0;
-const SIGEV_NONE: i32 = 1;
-const SIGEV_THREAD: i32 = 2;
-const SIGEV_THREAD_ID: i32 = 4;
 
 fn notification(task: &Task, event: &SigEvent) -> Result<Notification> {
     if event.notify == SIGEV_NONE {

@@ -7,15 +7,12 @@ use abi::ipc::{
 use abi::{Errno, UserAddr};
 use platform::Protection;
 
+use super::pid;
 use crate::ipc::{Access, IpcNamespace, IpcObject};
 use crate::mm::{MmapArgs, MmapFlags};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
-use crate::{CurrentTask, SysResult, Task};
-
-fn pid(task: &Task) -> i32 {
-    task.thread_group().tgid()
-}
+use crate::{CurrentTask, SysResult};
 
 /// shmget(2).
 pub(super) fn shmget(task: &mut CurrentTask, args: Args) -> SysResult {

@@ -1,0 +1,139 @@
+//! System V semaphores (`man 2 semget`, `man 2 semop`, `man 2 semctl`).
+//!
+//! As in Linux, a set carries out the operations of those who wait: a call that makes something possible does it on
+//! the waiter's behalf, in order of arrival, and nobody can slip in between. A waiting call is a [`Pending`] in the set's
+//! queue, which its task holds, too.
+//!
+//! Locks: the registry's `ids` comes before a set's `state`; a wait queue's own comes last.
+
+mod operate;
+mod set;
+mod undo;
+
+use std::sync::{Arc, Weak};
+
+use abi::ipc::{SEMVMX, SemInfo};
+use abi::{Errno, Result};
+use parking_lot::Mutex;
+
+use super::{IpcIds, IpcLimit, IpcLimits, Perm};
+use crate::task::Credentials;
+use crate::time::Timekeeper;
+
+pub use operate::Pending;
+pub use set::SemSet;
+pub use undo::UndoList;
+
+/// The semaphore sets of an IPC name space.
+#[derive(Debug)]
+pub struct SemSets {
+    this: Weak<Self>,
+    timekeeper: Arc<Timekeeper>,
+    limits: Arc<IpcLimits>,
+    ids: Mutex<IpcIds<SemSet>>,
+}
+
+impl SemSets {
+    /// No sets.
+    #[must_use]
+    pub fn new(timekeeper: &Arc<Timekeeper>, limits: &Arc<IpcLimits>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            timekeeper: timekeeper.clone(),
+            limits: limits.clone(),
+            ids: Mutex::default(),
+        })
+    }
+
+    fn now(&self) -> i64 {
+        self.timekeeper.now().tv_sec
+    }
+
+    /// semget(2).
+    ///
+    /// # Errors
+    /// As semget(2).
+    pub fn find_or_make(&self, key: i32, count: i32, flags: u32, creds: &Credentials) -> Result<i32> {
+        let max = self.limits.get(IpcLimit::SemMsl);
+        let count =
+            u16::try_from(count).ok().filter(|&count| u64::from(count) <= max).ok_or(Errno::EINVAL)?;
+        let mut ids = self.ids.lock();
+        let used = total(&ids);
+        let fits = |set: &SemSet| if count > set.len() { Err(Errno::EINVAL) } else { Ok(()) };
+        let make = || {
+            if count == 0 {
+                return Err(Errno::EINVAL);
+            }
+            if used + u64::from(count) > self.limits.get(IpcLimit::SemMns) {
+                return Err(Errno::ENOSPC);
+            }
+            Ok(SemSet::new(&self.this, Perm::new(key, creds, flags), count, self.now()))
+        };
+        ids.find_or_make(key, flags, creds, self.limits.get(IpcLimit::SemMni), fits, make)
+    }
+
+    /// The set with this identifier.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EIDRM`.
+    pub fn get(&self, id: i32) -> Result<Arc<SemSet>> {
+        self.ids.lock().get(id)
+    }
+
+    /// The set at an index, with its identifier.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub fn at_index(&self, index: i32) -> Result<(i32, Arc<SemSet>)> {
+        self.ids.lock().at_index(index)
+    }
+
+    /// All sets with their identifiers, for `/proc/sysvipc/sem`.
+    #[must_use]
+    pub fn all(&self) -> Vec<(i32, Arc<SemSet>)> {
+        self.ids.lock().iter().map(|(id, set)| (id, set.clone())).collect()
+    }
+
+    /// `IPC_RMID`: whoever waits gets `EIDRM`.
+    pub fn remove(&self, id: i32) {
+        let removed = self.ids.lock().remove(id);
+        if let Some(set) = removed {
+            set.end();
+        }
+    }
+
+    /// Most operations in one call.
+    #[must_use]
+    pub fn max_operations(&self) -> u64 {
+        self.limits.get(IpcLimit::SemOpm)
+    }
+
+    /// `IPC_INFO` and `SEM_INFO`: limits or use, and the highest index in use.
+    #[must_use]
+    pub fn info(&self, wants_use: bool) -> (SemInfo, i32) {
+        let limit = |which| i32::try_from(self.limits.get(which)).unwrap_or(i32::MAX);
+        let ids = self.ids.lock();
+        let mut info = SemInfo {
+            semmap: limit(IpcLimit::SemMns),
+            semmni: limit(IpcLimit::SemMni),
+            semmns: limit(IpcLimit::SemMns),
+            semmnu: limit(IpcLimit::SemMns),
+            semmsl: limit(IpcLimit::SemMsl),
+            semopm: limit(IpcLimit::SemOpm),
+            semume: limit(IpcLimit::SemOpm),
+            semusz: 20,
+            semvmx: i32::from(SEMVMX),
+            semaem: i32::from(SEMVMX),
+        };
+        if wants_use {
+            info.semusz = i32::try_from(ids.len()).unwrap_or(i32::MAX);
+            info.semaem = i32::try_from(total(&ids)).unwrap_or(i32::MAX);
+        }
+        (info, ids.highest_index().max(0))
+    }
+}
+
+/// Semaphores in all sets.
+fn total(ids: &IpcIds<SemSet>) -> u64 {
+    ids.iter().map(|(_, set)| u64::from(set.len())).sum()
+}
