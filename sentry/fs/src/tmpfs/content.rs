@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use super::usage::Usage;
 
 /// Most pages that one hole is filled with at a time.
-const CHUNK_PAGES: u64 = 64;
+const CHUNK_PAGES: u64 = 256;
 /// Frames of a copy under way.
 const BATCH_PAGES: u64 = 512;
 
@@ -47,6 +47,8 @@ pub(super) struct Content {
 /// Part of the file: frames that the holder keeps alive, or a hole.
 struct Piece {
     frame: Option<u64>,
+    /// The frames were given just now, and are not in memory yet.
+    is_new: bool,
     /// Bytes from the start of the piece's first page.
     skip: u64,
     len: u64,
@@ -135,8 +137,11 @@ impl Content {
     }
 
     fn copy_in(&self, piece: &Piece, src: &mut IoSrc<'_>) -> Result<usize> {
-        let frame = piece.frame.ok_or(Errno::EIO)?;
-        src.take_slice(self.memory.slice(frame + piece.skip, piece.len as usize)?)
+        let (at, len) = (piece.frame.ok_or(Errno::EIO)? + piece.skip, piece.len as usize);
+        if piece.is_new && piece.len >= PAGE_SIZE {
+            return self.memory.fill(at, len, src);
+        }
+        src.take_slice(self.memory.slice(at, len)?)
     }
 
     fn grow_to(&self, end: u64) {
@@ -159,8 +164,8 @@ impl Content {
         let mut piece = state.piece(at, max);
         if piece.frame.is_none() {
             let pages = piece.pages.min(CHUNK_PAGES);
-            self.fill(&mut state, at / PAGE_SIZE, pages)?;
-            piece = state.piece(at, max);
+            let is_new = self.fill(&mut state, at / PAGE_SIZE, pages)?;
+            piece = Piece { is_new, ..state.piece(at, max) };
         }
         self.retain(&piece);
         Ok(piece)
@@ -178,14 +183,14 @@ impl Content {
         }
     }
 
-    /// Gives a hole of `pages` pages frames, all or at least the first.
-    fn fill(&self, state: &mut State, page: u64, pages: u64) -> Result<()> {
+    /// Gives a hole of `pages` pages frames, all or at least the first. Returns whether they are not in memory yet.
+    fn fill(&self, state: &mut State, page: u64, pages: u64) -> Result<bool> {
         let pages = self.usage.charge_pages(pages)?;
         let near = state.extent_before(page).map(|extent| extent.frame + extent.pages * PAGE_SIZE);
-        match self.memory.allocate_near(pages * PAGE_SIZE, near) {
-            Ok(frame) => {
+        match self.memory.allocate_to_fill(pages * PAGE_SIZE, near) {
+            Ok((frame, is_new)) => {
                 state.insert(page, Extent { frame, pages });
-                Ok(())
+                Ok(is_new)
             }
             Err(errno) => {
                 self.usage.uncharge_pages(pages);
@@ -349,7 +354,7 @@ impl State {
             }
         };
         let pages = pages.min(max_pages);
-        Piece { frame, skip, len: max.min(pages * PAGE_SIZE - skip), pages }
+        Piece { frame, is_new: false, skip, len: max.min(pages * PAGE_SIZE - skip), pages }
     }
 
     /// The extent that ends where `page` begins.

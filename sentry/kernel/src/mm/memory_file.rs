@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::frames::Frames;
 use super::free_space::FreeSpace;
+use super::io::IoSrc;
 
 /// Allocations of at most this size are expected to be touched at once: they are served from memory that was freed
 /// lately, and kept when freed. Larger ones are mostly holes, and are returned to the host.
@@ -97,12 +98,35 @@ impl MemoryFile {
     /// # Errors
     /// As [`Self::allocate`].
     pub fn allocate_near(&self, len: u64, near: Option<u64>) -> Result<u64> {
+        self.allocate_to_fill(len, near).map(|(at, _)| at)
+    }
+
+    /// As [`Self::allocate_near`]; the second value says whether the frames are holes of the file, for which
+    /// [`Self::fill`] is the cheapest way to their first content.
+    ///
+    /// # Errors
+    /// As [`Self::allocate`].
+    pub fn allocate_to_fill(&self, len: u64, near: Option<u64>) -> Result<(u64, bool)> {
         let (at, dirty) = self.allocate_any(len, near)?;
         if dirty && self.zero(at, len).is_err() {
             self.release(at, len);
             return Err(Errno::ENOMEM);
         }
-        Ok(at)
+        Ok((at, !dirty))
+    }
+
+    /// Takes up to `len` bytes from `src` to `offset` on, by a call of the host instead of the direct map: pages that
+    /// are not there yet cost no fault, and are not zeroed before they are overwritten.
+    ///
+    /// # Errors
+    /// `EFAULT` where not even one byte could be loaded; `ENOMEM`.
+    pub fn fill(&self, offset: u64, len: usize, src: &mut IoSrc<'_>) -> Result<usize> {
+        let mut at = offset;
+        src.drain_with(len, &mut |slices| {
+            let count = host::memory::pwritev(self.fd(), slices, at)?;
+            at += count as u64;
+            Ok(count)
+        })
     }
 
     /// As [`Self::allocate_near`], but where the second value is true the frames hold arbitrary old data of any guest
