@@ -169,7 +169,8 @@ impl Found {
             neighbours: self
                 .neighbours
                 .iter()
-                .filter(|neighbour| neighbour.link == link.index && neighbour.mac != [0; 6])
+                .filter(|neighbour| neighbour.link == link.index)
+                .filter(|neighbour| neighbour.mac != [0; 6] && !neighbour.address.is_multicast())
                 .map(|neighbour| NeighbourPlan { address: neighbour.address, mac: neighbour.mac })
                 .collect(),
             gso: config.gso,

@@ -100,6 +100,7 @@ impl Sandbox {
             .map_err(|errno| Failure::host(format!("cannot set up the sentry's file systems: {errno}")))?;
         kernel.sockets.register(Arc::new(InetFamily::v4()));
         kernel.sockets.register(Arc::new(InetFamily::v6()));
+        kernel.sockets.register(Arc::new(socket::netlink::NetlinkFamily));
         kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
         let host_files = Arc::new(HostFiles::new(&kernel));
         let net = OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns));

@@ -41,7 +41,7 @@ pub use socket::packet::{PacketKind, PacketSocket};
 pub use socket::ping::PingSocket;
 pub use socket::raw::RawSocket;
 pub use socket::udp::{Shutdown, UdpSocket};
-pub use stack::Stack;
+pub use stack::{FoundRoute, Stack};
 pub use tcp::info::TcpInfo;
 pub use tcp::socket::TcpSocket;
 pub use tcp::state::TcpState;

@@ -5,7 +5,7 @@ use crate::base::config::Config;
 use crate::base::counters::Counters;
 use crate::base::error::{Error, Result};
 use crate::base::time::{Clock, Instant};
-use crate::core::{Core, Timer, TimerWaker};
+use crate::core::{Core, PathKind, Timer, TimerWaker, Via};
 use crate::ip::neighbour::{Neighbour, NeighbourState};
 use crate::ip::route::Route;
 use crate::link::device::RxMeta;
@@ -20,6 +20,19 @@ use crate::tcp::state::TcpState;
 use crate::tcp::table::Conn;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// The way that packets to an address take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundRoute {
+    /// Interface.
+    pub interface: u32,
+    /// The own address that they come from.
+    pub source: IpAddr,
+    /// Router, where the destination is not on the link.
+    pub gateway: Option<IpAddr>,
+    /// The destination is this stack.
+    pub is_local: bool,
+}
 
 /// A network stack: one network name space.
 #[derive(Debug)]
@@ -268,6 +281,18 @@ impl Stack {
         self.core.routes.read().all().to_vec()
     }
 
+    /// The way that packets to `to` take, over `interface` where that is not 0.
+    pub fn find_route(&self, to: IpAddr, interface: u32) -> Result<FoundRoute> {
+        let via = Via { source: None, device: interface, on_link_only: false };
+        let path = self.core.path(to, &via)?;
+        Ok(FoundRoute {
+            interface: path.nic.index,
+            source: path.source,
+            gateway: Some(path.next_hop).filter(|hop| *hop != to),
+            is_local: path.kind == PathKind::Local,
+        })
+    }
+
     /// Whether `ip` is an own address.
     #[must_use]
     pub fn is_local(&self, ip: IpAddr) -> bool {
@@ -320,6 +345,7 @@ impl Stack {
                 send_queue: 0,
                 recv_queue: 0,
                 uid: wait.uid,
+                inode: 0,
             },
         }));
         list

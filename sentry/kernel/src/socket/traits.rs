@@ -77,6 +77,11 @@ pub trait Socket: Send + Sync {
     /// The options of level `SOL_SOCKET` that all families keep.
     fn options(&self) -> &SocketOptions;
 
+    /// The socket got a file: the number that `/proc` and sock_diag show for it.
+    fn set_inode(&self, inode: u64) {
+        let _ = inode;
+    }
+
     /// bind(2).
     ///
     /// # Errors

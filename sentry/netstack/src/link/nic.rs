@@ -205,6 +205,12 @@ impl Nic {
         *self.name.write() = name;
     }
 
+    /// Whether a device carries its frames: without one, what is sent is lost.
+    #[must_use]
+    pub fn has_device(&self) -> bool {
+        self.device.is_some()
+    }
+
     /// Its Ethernet address.
     #[must_use]
     pub fn mac(&self) -> Mac {

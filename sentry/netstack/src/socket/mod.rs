@@ -32,4 +32,6 @@ pub struct SocketSummary {
     pub recv_queue: usize,
     /// Owner.
     pub uid: u32,
+    /// The number that the owner shows for it; 0 for what has no socket.
+    pub inode: u32,
 }

@@ -116,6 +116,8 @@ pub struct BaseOptions {
     pub rcv_lowat: usize,
     /// The owner's user id: who may share a port by `SO_REUSEPORT`.
     pub uid: u32,
+    /// The number that the owner shows for the socket (`/proc/net/tcp`, sock_diag).
+    pub inode: u32,
     rcv_buf: usize,
     snd_buf: usize,
     rcv_locked: bool,
@@ -227,6 +229,8 @@ pub struct Ip4Options {
     pub recv_orig_dst: bool,
     /// `IP_RECVOPTS`, `IP_RETOPTS`
     pub recv_opts: bool,
+    /// `IP_RETOPTS`
+    pub ret_opts: bool,
     /// `IP_RECVERR`
     pub recv_err: bool,
     /// `IP_HDRINCL` (raw sockets)
@@ -554,6 +558,7 @@ impl BaseOptions {
             device: 0,
             rcv_lowat: 1,
             uid: 0,
+            inode: 0,
             rcv_buf,
             snd_buf,
             rcv_locked: false,
@@ -574,6 +579,7 @@ impl Default for Ip4Options {
             pktinfo: false,
             recv_orig_dst: false,
             recv_opts: false,
+            ret_opts: false,
             recv_err: false,
             hdr_incl: false,
             router_alert: false,

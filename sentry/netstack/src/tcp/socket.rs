@@ -133,6 +133,7 @@ impl TcpCore {
             send_queue,
             recv_queue,
             uid: inner.options.base.uid,
+            inode: inner.options.base.inode,
         }
     }
 }

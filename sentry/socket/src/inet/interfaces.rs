@@ -31,7 +31,7 @@ const ARPHRD_LOOPBACK: u16 = 772;
 ///
 /// # Errors
 /// `ENODEV`, `EADDRNOTAVAIL`, `ENOTTY` for a command that is none of these.
-pub(super) fn ioctl(task: &Task, net: &NetNamespace, command: u32, arg: u64) -> Result<u64> {
+pub(crate) fn ioctl(task: &Task, net: &NetNamespace, command: u32, arg: u64) -> Result<u64> {
     let (mm, at) = (task.mm(), UserAddr(arg));
     if command == SIOCGIFCONF {
         return list(task, net, at);
@@ -65,7 +65,8 @@ fn put_name(request: &mut [u8], name: &str) {
 
 fn answer(nic: &Nic, command: u32) -> Result<Vec<u8>> {
     Ok(match command {
-        SIOCGIFFLAGS => flags(nic).to_ne_bytes().to_vec(),
+        // The ioctl has room for the lower half.
+        SIOCGIFFLAGS => (flags(nic) as u16).to_ne_bytes().to_vec(),
         SIOCGIFINDEX => nic.index.to_ne_bytes().to_vec(),
         SIOCGIFMTU => nic.mtu().to_ne_bytes().to_vec(),
         SIOCGIFMETRIC => 0u32.to_ne_bytes().to_vec(),
@@ -103,10 +104,11 @@ fn sockaddr(ip: std::net::Ipv4Addr) -> Vec<u8> {
     [AF_INET.as_slice(), &[0, 0], &ip.octets(), &[0; 8]].concat()
 }
 
-/// `IFF_UP`, `LOOPBACK` or `BROADCAST`, `RUNNING`, `MULTICAST`.
-fn flags(nic: &Nic) -> u16 {
-    let up = if nic.is_up() { 0x41 } else { 0 };
-    up | if nic.kind == NicKind::Loopback { 0x8 } else { 0x1002 }
+/// `IFF_UP`, `RUNNING` and `LOWER_UP`; `LOOPBACK` or `BROADCAST` and `MULTICAST`; `PROMISC`.
+pub(crate) fn flags(nic: &Nic) -> u32 {
+    let up = if nic.is_up() { 0x1_0041 } else { 0 };
+    let kind = if nic.kind == NicKind::Loopback { 0x8 } else { 0x1002 };
+    up | kind | if nic.is_promiscuous() { 0x100 } else { 0 }
 }
 
 /// `SIOCGIFCONF`: the interfaces that have an IPv4 address.

@@ -4,14 +4,15 @@
 //! privileges, readiness as wait queues, and the stack's timer on the kernel's.
 
 mod address;
+mod any;
+mod control;
+mod file;
 mod interfaces;
 mod link;
 mod namespace;
 mod options;
 mod resolver;
-mod tcp;
 mod transfer;
-mod udp;
 
 use std::sync::Arc;
 
@@ -19,9 +20,14 @@ use abi::socket::{AF_INET, AF_INET6, SocketType};
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::socket::SocketFamily;
+use kernel::task::Capability;
 use kernel::vfs::FileOps;
 use netstack::Family;
 
+use any::{AnySocket, InetSocket};
+use file::InetFile;
+
+pub(crate) use interfaces::{flags as link_flags, ioctl as interface_ioctl};
 pub use link::LinkSetup;
 pub use namespace::NetNamespace;
 
@@ -55,17 +61,48 @@ impl SocketFamily for InetFamily {
 
     fn create(&self, task: &Task, kind: SocketType, protocol: i32) -> Result<Arc<dyn FileOps>> {
         let net = NetNamespace::of(task)?;
-        match (kind, protocol) {
-            (SocketType::Stream, 0 | IPPROTO_TCP) => {
-                Ok(tcp::TcpFile::create(net.stack().tcp_socket(self.0), net))
-            }
+        let (stack, family) = (net.stack(), self.0);
+        let (any, protocol) = match (kind, protocol) {
+            (SocketType::Stream, 0 | IPPROTO_TCP) => (AnySocket::Tcp(stack.tcp_socket(family)), IPPROTO_TCP),
             (SocketType::Datagram, 0 | IPPROTO_UDP) => {
-                Ok(udp::UdpFile::create(net.stack().udp_socket(self.0), net))
+                (AnySocket::Udp(stack.udp_socket(family)), IPPROTO_UDP)
             }
-            (SocketType::Stream | SocketType::Datagram, _) => Err(Errno::EPROTONOSUPPORT),
-            (SocketType::Raw | SocketType::SeqPacket, _) => Err(Errno::ESOCKTNOSUPPORT),
-        }
+            (SocketType::Datagram, number) if number == icmp_of(family) => {
+                check_ping(task, &net)?;
+                (AnySocket::Ping(stack.ping_socket(family)), number)
+            }
+            (SocketType::Raw, number @ 1..=255) => {
+                check_raw(task)?;
+                (AnySocket::Raw(stack.raw_socket(family, number as u8)), number)
+            }
+            (SocketType::SeqPacket, _) => return Err(Errno::ESOCKTNOSUPPORT),
+            _ => return Err(Errno::EPROTONOSUPPORT),
+        };
+        Ok(InetFile::create(InetSocket { any, family, protocol }, net))
     }
+}
+
+/// The protocol that ping sockets speak.
+const fn icmp_of(family: Family) -> i32 {
+    match family {
+        Family::V4 => 1,
+        Family::V6 => 58,
+    }
+}
+
+/// Ping sockets are for the groups in `ping_group_range`.
+fn check_ping(task: &Task, net: &NetNamespace) -> Result<()> {
+    let creds = task.creds();
+    let (first, last) = net.stack().config().ping_group_range;
+    let is_in = |group: &u32| (first..=last).contains(group);
+    if is_in(&creds.egid) || creds.groups.iter().any(is_in) { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// Raw and packet sockets take CAP_NET_RAW over the network name space.
+fn check_raw(task: &Task) -> Result<()> {
+    let namespaces = task.namespaces();
+    let may = task.creds().has_in(namespaces.net.user_ns(), Capability::NetRaw);
+    if may { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 fn family_number(family: Family) -> u16 {
@@ -76,6 +113,6 @@ fn family_number(family: Family) -> u16 {
 }
 
 /// The stack's error as a guest sees it.
-fn errno(error: netstack::Error) -> Errno {
+pub(crate) fn errno(error: netstack::Error) -> Errno {
     Errno::from_raw(error.errno())
 }

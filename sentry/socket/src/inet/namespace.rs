@@ -5,12 +5,15 @@ use std::sync::{Arc, Weak};
 use abi::{Errno, Result};
 use kernel::time::{MonotonicTime, Timekeeper, Timer, TimerHandler};
 use kernel::{Kernel, Task};
+
+use crate::netlink::Listeners;
 use netstack::{Clock, Config, Instant, Stack, TimerWaker};
 
 /// The content of a network name space.
 #[derive(Debug)]
 pub struct NetNamespace {
     stack: Stack,
+    netlink: Listeners,
     timer: Arc<Timer>,
 }
 
@@ -50,6 +53,7 @@ impl NetNamespace {
         let clock = Arc::new(KernelClock(Arc::clone(&kernel.timekeeper)));
         let net = Arc::new_cyclic(|this: &Weak<Self>| Self {
             stack: Stack::new(clock, seed, Config::default()),
+            netlink: Listeners::default(),
             timer: kernel.timers.timer(this.clone()),
         });
         net.stack.set_timer_waker(Arc::new(Waker(Arc::downgrade(&net))));
@@ -68,6 +72,11 @@ impl NetNamespace {
     pub fn of(task: &Task) -> Result<Arc<Self>> {
         let kernel = task.kernel();
         task.namespaces().net.content(|| Self::new(kernel, false)).ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    /// The netlink sockets.
+    pub(crate) fn netlink(&self) -> &Listeners {
+        &self.netlink
     }
 
     /// The TCP/IP stack.

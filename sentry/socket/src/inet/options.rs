@@ -1,65 +1,39 @@
-//! Options of levels SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, and control messages.
+//! Options of levels SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_RAW and IPPROTO_ICMPV6.
 //!
 //! Most options are a number kept in the stack's plain [`Options`]: [`NUMBERS`] is the table of those, read and written
 //! alike. What has another form is handled by name.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use abi::socket::{SOL_SOCKET, so};
 use abi::{Errno, Result};
 use kernel::Task;
-use kernel::socket::{ControlMessage, SocketOptions};
+use kernel::socket::SocketOptions;
 use kernel::task::Capability;
-use netstack::{
-    Config, Congestion, Family, Membership, MtuDiscover, Options, PacketInfo, SendMeta, TcpSocket,
-    Timestamps, UdpSocket,
-};
+use netstack::{Config, Congestion, Family, Membership, MtuDiscover, Options, Timestamps};
 
+use super::any::{AnySocket, InetSocket};
 use super::errno;
 use super::namespace::NetNamespace;
 
-const SOL_IP: i32 = 0;
-const SOL_TCP: i32 = 6;
-const SOL_IPV6: i32 = 41;
-const IP_PKTINFO: i32 = 8;
+pub(super) const SOL_IP: i32 = 0;
+pub(super) const SOL_TCP: i32 = 6;
+pub(super) const SOL_IPV6: i32 = 41;
+pub(super) const IP_PKTINFO: i32 = 8;
 const IP_MULTICAST_IF: i32 = 32;
 const IP_ADD_MEMBERSHIP: i32 = 35;
 const IP_DROP_MEMBERSHIP: i32 = 36;
 const IPV6_JOIN_GROUP: i32 = 20;
 const IPV6_LEAVE_GROUP: i32 = 21;
-const IPV6_PKTINFO: i32 = 50;
+pub(super) const IPV6_PKTINFO: i32 = 50;
+const IPV6_CHECKSUM: i32 = 7;
+const SOL_ICMPV6: i32 = 58;
+const SOL_RAW: i32 = 255;
+const ICMP_FILTER: i32 = 1;
+const ICMPV6_FILTER: i32 = 1;
 const TCP_INFO: i32 = 11;
 const TCP_CONGESTION: i32 = 13;
-
-/// A socket of either kind.
-pub(super) enum Handle<'a> {
-    Tcp(&'a TcpSocket),
-    Udp(&'a UdpSocket),
-}
-
-impl Handle<'_> {
-    fn read<R>(&self, f: impl FnOnce(&Options) -> R) -> R {
-        match self {
-            Self::Tcp(socket) => socket.options(f),
-            Self::Udp(socket) => socket.options(f),
-        }
-    }
-
-    fn change<R>(&self, f: impl FnOnce(&mut Options) -> R) -> R {
-        match self {
-            Self::Tcp(socket) => socket.set_options(f),
-            Self::Udp(socket) => socket.set_options(f),
-        }
-    }
-
-    fn family(&self) -> Family {
-        match self {
-            Self::Tcp(socket) => socket.family(),
-            Self::Udp(socket) => socket.family(),
-        }
-    }
-}
 
 type Get = fn(&Options, &Config) -> i32;
 type Set = fn(&mut Options, i32) -> netstack::Result<()>;
@@ -75,6 +49,7 @@ const NUMBERS: &[(i32, i32, Get, Set)] = &[
     ),
     (SOL_IP, 3, |o, _| i32::from(o.ip4.hdr_incl), |o, v| flag(&mut o.ip4.hdr_incl, v)),
     (SOL_IP, 6, |o, _| i32::from(o.ip4.recv_opts), |o, v| flag(&mut o.ip4.recv_opts, v)),
+    (SOL_IP, 7, |o, _| i32::from(o.ip4.ret_opts), |o, v| flag(&mut o.ip4.ret_opts, v)),
     (SOL_IP, IP_PKTINFO, |o, _| i32::from(o.ip4.pktinfo), |o, v| flag(&mut o.ip4.pktinfo, v)),
     (
         SOL_IP,
@@ -207,7 +182,7 @@ fn flag(slot: &mut bool, value: i32) -> netstack::Result<()> {
     Ok(())
 }
 
-fn byte(value: i32) -> netstack::Result<u8> {
+pub(super) fn byte(value: i32) -> netstack::Result<u8> {
     u8::try_from(value).map_err(|_| netstack::Error::Invalid)
 }
 
@@ -229,7 +204,7 @@ fn seconds(time: Duration) -> i32 {
 }
 
 /// The `int` (or, as Linux allows at IP level, the byte) that an option's value is.
-fn number(value: &[u8]) -> Result<i32> {
+pub(super) fn number(value: &[u8]) -> Result<i32> {
     match value {
         [a, b, c, d, ..] => Ok(i32::from_ne_bytes([*a, *b, *c, *d])),
         [byte, ..] => Ok(i32::from(*byte)),
@@ -238,27 +213,29 @@ fn number(value: &[u8]) -> Result<i32> {
 }
 
 /// Whether the level exists for the socket.
-fn has_level(handle: &Handle<'_>, level: i32) -> bool {
+fn has_level(socket: &InetSocket, level: i32) -> bool {
     match level {
         SOL_IP => true,
-        SOL_IPV6 => handle.family() == Family::V6,
-        SOL_TCP => matches!(handle, Handle::Tcp(_)),
+        SOL_IPV6 => socket.family == Family::V6,
+        SOL_TCP => socket.tcp().is_some(),
+        SOL_RAW => matches!(socket.any, AnySocket::Raw(_)),
+        SOL_ICMPV6 => matches!(socket.any, AnySocket::Raw(_)) && socket.family == Family::V6,
         _ => false,
     }
 }
 
 /// The value of an option that the common part does not keep.
-pub(super) fn get(handle: &Handle<'_>, net: &NetNamespace, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
+pub(super) fn get(socket: &InetSocket, net: &NetNamespace, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
     if (level, name) == (SOL_SOCKET, so::BINDTODEVICE) {
-        let index = handle.read(|options| options.base.device);
+        let index = socket.read(|options| options.base.device);
         let name = net.stack().nic(index).map(|nic| nic.name() + "\0").unwrap_or_default();
         return Some(Ok(name.into_bytes()));
     }
-    if !has_level(handle, level) {
+    if !has_level(socket, level) {
         return None;
     }
     let config = net.stack().config();
-    let int = |get: Get| Ok(handle.read(|options| get(options, &config)).to_ne_bytes().to_vec());
+    let int = |get: Get| Ok(socket.read(|options| get(options, &config)).to_ne_bytes().to_vec());
     let found = match level {
         SOL_TCP => TCP_NUMBERS.iter().find(|row| row.0 == name).map(|row| row.1),
         _ => NUMBERS.iter().find(|row| (row.0, row.1) == (level, name)).map(|row| row.2),
@@ -266,15 +243,22 @@ pub(super) fn get(handle: &Handle<'_>, net: &NetNamespace, level: i32, name: i32
     if let Some(get) = found {
         return Some(int(get));
     }
-    Some(match (level, name, handle) {
+    Some(match (level, name, &socket.any) {
         (SOL_TCP, TCP_CONGESTION, _) => {
-            let mut name = handle.read(|options| options.tcp.congestion.name().as_bytes().to_vec());
+            let mut name = socket.read(|options| options.tcp.congestion.name().as_bytes().to_vec());
             name.resize(16, 0);
             Ok(name)
         }
-        (SOL_TCP, TCP_INFO, Handle::Tcp(socket)) => Ok(encode_info(&socket.info())),
+        (SOL_TCP, TCP_INFO, AnySocket::Tcp(tcp)) => Ok(encode_info(&tcp.info())),
+        (SOL_RAW, ICMP_FILTER, AnySocket::Raw(raw)) => Ok(raw.icmp_filter().to_ne_bytes().to_vec()),
+        (SOL_ICMPV6, ICMPV6_FILTER, _) => {
+            Ok(socket.read(|all| all.ip6.icmp_filter.iter().flat_map(|word| word.to_ne_bytes()).collect()))
+        }
+        (SOL_RAW | SOL_IPV6, IPV6_CHECKSUM, _) => {
+            Ok(socket.read(|all| all.ip6.checksum.map_or(-1, i32::from)).to_ne_bytes().to_vec())
+        }
         (SOL_IP, IP_MULTICAST_IF, _) => {
-            Ok(handle.read(|options| options.ip4.multicast_addr.octets().to_vec()))
+            Ok(socket.read(|options| options.ip4.multicast_addr.octets().to_vec()))
         }
         _ => Err(Errno::ENOPROTOOPT),
     })
@@ -283,21 +267,21 @@ pub(super) fn get(handle: &Handle<'_>, net: &NetNamespace, level: i32, name: i32
 /// Sets an option that the common part does not keep.
 pub(super) fn set(
     task: &Task,
-    handle: &Handle<'_>,
+    socket: &InetSocket,
     net: &NetNamespace,
     level: i32,
     name: i32,
     value: &[u8],
 ) -> Option<Result<()>> {
     if (level, name) == (SOL_SOCKET, so::BINDTODEVICE) {
-        return Some(bind_to_device(task, handle, net, value));
+        return Some(bind_to_device(task, socket, net, value));
     }
-    if !has_level(handle, level) {
+    if !has_level(socket, level) {
         return None;
     }
     let apply = |set: Set| {
         let value = number(value)?;
-        handle.change(|options| set(options, value)).map_err(errno)
+        socket.change(|options| set(options, value)).map_err(errno)
     };
     let found = match level {
         SOL_TCP => TCP_NUMBERS.iter().find(|row| row.0 == name).map(|row| row.2),
@@ -307,19 +291,53 @@ pub(super) fn set(
         return Some(apply(set));
     }
     Some(match (level, name) {
-        (SOL_TCP, TCP_CONGESTION) => set_congestion(handle, value),
-        (SOL_IP, IP_MULTICAST_IF) => set_multicast_if(handle, value),
+        (SOL_TCP, TCP_CONGESTION) => set_congestion(socket, value),
+        (SOL_IP, IP_MULTICAST_IF) => set_multicast_if(socket, value),
         (SOL_IP, IP_ADD_MEMBERSHIP | IP_DROP_MEMBERSHIP) => {
-            group_v4(net, value).and_then(|group| change_group(handle, group, name == IP_ADD_MEMBERSHIP))
+            group_v4(net, value).and_then(|group| change_group(socket, group, name == IP_ADD_MEMBERSHIP))
         }
         (SOL_IPV6, IPV6_JOIN_GROUP | IPV6_LEAVE_GROUP) => {
-            group_v6(value).and_then(|group| change_group(handle, group, name == IPV6_JOIN_GROUP))
+            group_v6(value).and_then(|group| change_group(socket, group, name == IPV6_JOIN_GROUP))
         }
+        (SOL_RAW, ICMP_FILTER) => set_icmp_filter(socket, value),
+        (SOL_ICMPV6, ICMPV6_FILTER) => set_icmp6_filter(socket, value),
+        (SOL_RAW | SOL_IPV6, IPV6_CHECKSUM) => set_checksum_offset(socket, value),
         _ => Err(Errno::ENOPROTOOPT),
     })
 }
 
-fn bind_to_device(task: &Task, handle: &Handle<'_>, net: &NetNamespace, value: &[u8]) -> Result<()> {
+fn set_icmp_filter(socket: &InetSocket, value: &[u8]) -> Result<()> {
+    let AnySocket::Raw(raw) = &socket.any else { return Err(Errno::ENOPROTOOPT) };
+    let mask = value.first_chunk::<4>().ok_or(Errno::EINVAL)?;
+    raw.set_icmp_filter(u32::from_ne_bytes(*mask));
+    Ok(())
+}
+
+fn set_icmp6_filter(socket: &InetSocket, value: &[u8]) -> Result<()> {
+    // A shorter value sets the first types.
+    socket.change(|all| {
+        for (slot, word) in all.ip6.icmp_filter.iter_mut().zip(value.chunks_exact(4)) {
+            *slot = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+        }
+    });
+    Ok(())
+}
+
+/// `IPV6_CHECKSUM`: where the stack puts a checksum; -1 for nowhere.
+fn set_checksum_offset(socket: &InetSocket, value: &[u8]) -> Result<()> {
+    if !matches!(socket.any, AnySocket::Raw(_)) {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    let offset = match number(value)? {
+        ..0 => None,
+        offset if offset % 2 != 0 => return Err(Errno::EINVAL),
+        offset => Some(u16::try_from(offset).map_err(|_| Errno::EINVAL)?),
+    };
+    socket.change(|all| all.ip6.checksum = offset);
+    Ok(())
+}
+
+fn bind_to_device(task: &Task, socket: &InetSocket, net: &NetNamespace, value: &[u8]) -> Result<()> {
     let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
     let index = if name.is_empty() {
         0
@@ -327,28 +345,28 @@ fn bind_to_device(task: &Task, handle: &Handle<'_>, net: &NetNamespace, value: &
         let name = std::str::from_utf8(name).map_err(|_| Errno::ENODEV)?;
         net.stack().nic_by_name(name).ok_or(Errno::ENODEV)?.index
     };
-    let bound = handle.read(|options| options.base.device);
+    let bound = socket.read(|options| options.base.device);
     if bound != 0 && !task.creds().has(Capability::NetRaw) {
         return Err(Errno::EPERM);
     }
-    handle.change(|options| options.base.device = index);
+    socket.change(|options| options.base.device = index);
     Ok(())
 }
 
-fn set_congestion(handle: &Handle<'_>, value: &[u8]) -> Result<()> {
+fn set_congestion(socket: &InetSocket, value: &[u8]) -> Result<()> {
     let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
     let name = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
     let algorithm = Congestion::from_name(name).ok_or(Errno::ENOENT)?;
-    handle.change(|options| options.tcp.congestion = algorithm);
+    socket.change(|options| options.tcp.congestion = algorithm);
     Ok(())
 }
 
 /// `struct in_addr`, `ip_mreq` or `ip_mreqn`.
-fn set_multicast_if(handle: &Handle<'_>, value: &[u8]) -> Result<()> {
+fn set_multicast_if(socket: &InetSocket, value: &[u8]) -> Result<()> {
     let octets = |at: usize| -> Option<[u8; 4]> { value.get(at..at + 4)?.try_into().ok() };
     let address = if value.len() >= 8 { octets(4) } else { octets(0) }.ok_or(Errno::EINVAL)?;
     let interface = octets(8).map_or(0, u32::from_ne_bytes);
-    handle.change(|options| {
+    socket.change(|options| {
         options.ip4.multicast_addr = Ipv4Addr::from(address);
         options.ip4.multicast_if = interface;
     });
@@ -375,21 +393,23 @@ fn group_v6(value: &[u8]) -> Result<(IpAddr, u32)> {
     Ok((IpAddr::V6(Ipv6Addr::from(*group)), u32::from_ne_bytes(*index)))
 }
 
-fn change_group(handle: &Handle<'_>, (group, interface): (IpAddr, u32), joins: bool) -> Result<()> {
-    let Handle::Udp(socket) = handle else { return Err(Errno::EOPNOTSUPP) };
-    let done = if joins {
-        socket.join_group(Membership { group, interface, is_include: false, sources: Vec::new() })
-    } else {
-        socket.leave_group(group, interface)
-    };
-    done.map_err(errno)
+fn change_group(socket: &InetSocket, (group, interface): (IpAddr, u32), joins: bool) -> Result<()> {
+    let membership = || Membership { group, interface, is_include: false, sources: Vec::new() };
+    match (&socket.any, joins) {
+        (AnySocket::Udp(udp), true) => udp.join_group(membership()),
+        (AnySocket::Udp(udp), false) => udp.leave_group(group, interface),
+        (AnySocket::Raw(raw), true) => raw.join_group(membership()),
+        (AnySocket::Raw(raw), false) => raw.leave_group(group, interface),
+        _ => return Err(Errno::EOPNOTSUPP),
+    }
+    .map_err(errno)
 }
 
 /// Hands the common options down to the stack.
-pub(super) fn apply_common(handle: &Handle<'_>, net: &NetNamespace, common: &SocketOptions) {
+pub(super) fn apply_common(socket: &InetSocket, net: &NetNamespace, common: &SocketOptions) {
     let config = net.stack().config();
     let linger = common.linger();
-    handle.change(|options| {
+    socket.change(|options| {
         let base = &mut options.base;
         base.reuse_addr = common.is_set(so::REUSEADDR);
         base.reuse_port = common.is_set(so::REUSEPORT);
@@ -422,106 +442,6 @@ pub(super) fn check_port(task: &Task, net: &NetNamespace, port: u16) -> Result<(
         return Err(Errno::EACCES);
     }
     Ok(())
-}
-
-/// What a sender asks for in control messages.
-pub(super) fn apply_control(meta: &mut SendMeta, control: &[ControlMessage]) -> Result<()> {
-    for message in control {
-        let ControlMessage::Raw { level, kind, data } = message else { return Err(Errno::EINVAL) };
-        match (*level, *kind) {
-            (SOL_IP, IP_PKTINFO) => {
-                let words = data.first_chunk::<12>().ok_or(Errno::EINVAL)?;
-                meta.interface = u32::from_ne_bytes([words[0], words[1], words[2], words[3]]);
-                let source = Ipv4Addr::new(words[4], words[5], words[6], words[7]);
-                meta.source = (!source.is_unspecified()).then_some(IpAddr::V4(source));
-            }
-            (SOL_IPV6, IPV6_PKTINFO) => {
-                let (source, rest) = data.split_first_chunk::<16>().ok_or(Errno::EINVAL)?;
-                let index = rest.first_chunk::<4>().ok_or(Errno::EINVAL)?;
-                meta.interface = u32::from_ne_bytes(*index);
-                let source = Ipv6Addr::from(*source);
-                meta.source = (!source.is_unspecified()).then_some(IpAddr::V6(source));
-            }
-            (SOL_IP, 2) | (SOL_IPV6, 52) => meta.ttl = Some(byte(number(data)?).map_err(errno)?),
-            (SOL_IP, 1) | (SOL_IPV6, 67) => meta.tos = Some(byte(number(data)?).map_err(errno)?),
-            _ => return Err(Errno::EINVAL),
-        }
-    }
-    Ok(())
-}
-
-/// The control messages that the socket's options ask for.
-pub(super) fn control_messages(handle: &Handle<'_>, got: &netstack::Received) -> Vec<ControlMessage> {
-    let mut messages = Vec::new();
-    let mut add =
-        |level: i32, kind: i32, data: Vec<u8>| messages.push(ControlMessage::Raw { level, kind, data });
-    handle.read(|options| {
-        let info = &got.info;
-        let (seconds, nanos) =
-            ((info.stamp_ns / 1_000_000_000) as i64, (info.stamp_ns % 1_000_000_000) as i64);
-        match options.base.timestamps {
-            Timestamps::Off => {}
-            Timestamps::Micros => add(SOL_SOCKET, so::TIMESTAMP, pair(seconds, nanos / 1000)),
-            Timestamps::Nanos => add(SOL_SOCKET, so::TIMESTAMPNS, pair(seconds, nanos)),
-        }
-        if options.base.rxq_overflow {
-            add(SOL_SOCKET, so::RXQ_OVFL, info.dropped.to_ne_bytes().to_vec());
-        }
-        if options.ip4.pktinfo
-            && let Some(data) = pktinfo_v4(info)
-        {
-            add(SOL_IP, IP_PKTINFO, data);
-        }
-        if options.ip4.recv_ttl {
-            add(SOL_IP, 2, i32::from(info.ttl).to_ne_bytes().to_vec());
-        }
-        if options.ip4.recv_tos {
-            add(SOL_IP, 1, vec![info.tos]);
-        }
-        if options.ip6.recv_pktinfo
-            && let Some(SocketAddr::V6(to)) = info.to
-        {
-            let mut data = to.ip().octets().to_vec();
-            data.extend(info.interface.to_ne_bytes());
-            add(SOL_IPV6, IPV6_PKTINFO, data);
-        }
-        if options.ip6.recv_hop_limit {
-            add(SOL_IPV6, 52, i32::from(info.ttl).to_ne_bytes().to_vec());
-        }
-        if options.ip6.recv_tclass {
-            add(SOL_IPV6, 67, i32::from(info.tos).to_ne_bytes().to_vec());
-        }
-        if options.tcp.inq && matches!(handle, Handle::Tcp(_)) {
-            add(SOL_TCP, 36, i32::try_from(got.left).unwrap_or(i32::MAX).to_ne_bytes().to_vec());
-        }
-    });
-    if let Some(error) = &got.error {
-        let level = if handle.family() == Family::V4 { (SOL_IP, 11) } else { (SOL_IPV6, 25) };
-        add(level.0, level.1, extended_error(error));
-    }
-    messages
-}
-
-fn pair(a: i64, b: i64) -> Vec<u8> {
-    [a.to_ne_bytes(), b.to_ne_bytes()].concat()
-}
-
-/// `struct in_pktinfo`.
-fn pktinfo_v4(info: &PacketInfo) -> Option<Vec<u8>> {
-    let Some(SocketAddr::V4(to)) = info.to else { return None };
-    Some([info.interface.to_ne_bytes(), to.ip().octets(), to.ip().octets()].concat())
-}
-
-/// `struct sock_extended_err` with the offender behind it.
-fn extended_error(error: &netstack::ExtendedError) -> Vec<u8> {
-    let mut data = (error.error.errno() as u32).to_ne_bytes().to_vec();
-    data.extend([error.origin as u8, error.kind, error.code, 0]);
-    data.extend(error.info.to_ne_bytes());
-    data.extend([0; 4]);
-    data.extend(
-        error.offender.map_or_else(|| vec![0; 16], |ip| super::address::encode(SocketAddr::new(ip, 0))),
-    );
-    data
 }
 
 /// `struct tcp_info`, as much of it as Linux 6.1 has.

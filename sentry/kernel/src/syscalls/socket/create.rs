@@ -42,5 +42,8 @@ fn close(task: &Task, fd: Fd) {
 pub(super) fn install(task: &Task, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Result<Fd> {
     let flags_of_file = OpenFlags::RDWR | (flags & OpenFlags::NONBLOCK);
     let file = task.kernel().vfs.anon_file(AnonKind::Socket, ops, flags_of_file, &task.creds());
+    if let Some(socket) = file.ops().socket() {
+        socket.set_inode(file.inode().attr()?.ino);
+    }
     task.install_fd(file, flags.contains(OpenFlags::CLOEXEC))
 }

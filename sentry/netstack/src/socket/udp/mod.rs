@@ -370,6 +370,7 @@ impl UdpCore {
             send_queue: 0,
             recv_queue: self.queue.lock().bytes(),
             uid: inner.options.base.uid,
+            inode: inner.options.base.inode,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A TCP socket as a file.
+//! An internet socket as a file: TCP, UDP, ping and raw alike.
 
 use std::sync::Arc;
 
@@ -8,57 +8,62 @@ use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions};
 use kernel::vfs::{File, FileOps, WriteAt};
-use netstack::{Discard, RecvFlags, SendFlags, Shutdown, TcpSocket};
+use netstack::{Discard, RecvFlags, SendFlags, SendMeta, Shutdown, TcpSocket};
 use waiter::{Events, WaitQueue};
 
 use super::address::{Parsed, encode, parse, parse_address};
+use super::any::{AnySocket, InetSocket};
 use super::namespace::NetNamespace;
-use super::options::{self, Handle};
 use super::transfer::{Announcer, GuestSink, GuestSource, events};
-use super::{IPPROTO_TCP, errno, family_number};
+use super::{control, errno, family_number, options};
 
 const FIONREAD: u32 = 0x541b;
 const SIOCOUTQ: u32 = 0x5411;
 const SIOCATMARK: u32 = 0x8905;
 
-/// A TCP socket.
-pub(super) struct TcpFile {
-    socket: TcpSocket,
+/// An internet socket.
+#[derive(Debug)]
+pub(super) struct InetFile {
+    socket: InetSocket,
     announcer: Arc<Announcer>,
     options: SocketOptions,
     net: Arc<NetNamespace>,
 }
 
-impl TcpFile {
-    pub(super) fn create(socket: TcpSocket, net: Arc<NetNamespace>) -> Arc<Self> {
+impl InetFile {
+    pub(super) fn create(socket: InetSocket, net: Arc<NetNamespace>) -> Arc<Self> {
         let announcer = Arc::new(Announcer::default());
         let as_observer: Arc<dyn netstack::Observer> = announcer.clone();
         socket.set_observer(Arc::downgrade(&as_observer));
         Arc::new(Self { socket, announcer, options: SocketOptions::default(), net })
     }
 
-    fn send_bytes(&self, data: &mut IoSrc<'_>, flags: MsgFlags) -> Result<usize> {
-        let flags = SendFlags::from_bits_truncate(flags.bits());
-        self.socket.send(&mut GuestSource(data), flags).map_err(errno)
+    fn tcp(&self) -> Result<&TcpSocket> {
+        self.socket.tcp().ok_or(Errno::EOPNOTSUPP)
+    }
+
+    fn send_bytes(&self, data: &mut IoSrc<'_>, meta: &SendMeta) -> Result<usize> {
+        self.socket.send(&mut GuestSource(data), meta).map_err(errno)
     }
 
     fn receive_bytes(&self, data: &mut IoDst<'_>, flags: MsgFlags) -> Result<netstack::Received> {
-        let mut recv_flags = RecvFlags::from_bits_truncate(flags.bits());
-        if recv_flags.contains(RecvFlags::TRUNC) {
-            recv_flags -= RecvFlags::TRUNC;
-            return self.socket.recv(&mut Discard(data.remaining()), recv_flags).map_err(errno);
+        let flags = RecvFlags::from_bits_truncate(flags.bits());
+        // On a stream it means to throw away instead of copying.
+        if flags.contains(RecvFlags::TRUNC) && self.socket.tcp().is_some() {
+            let mut sink = Discard(data.remaining());
+            return self.socket.recv(&mut sink, flags - RecvFlags::TRUNC).map_err(errno);
         }
-        self.socket.recv(&mut GuestSink(data), recv_flags).map_err(errno)
+        self.socket.recv(&mut GuestSink(data), flags).map_err(errno)
     }
 }
 
-impl FileOps for TcpFile {
+impl FileOps for InetFile {
     fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
         self.receive_bytes(dst, MsgFlags::empty()).map(|received| received.copied)
     }
 
     fn write(&self, _task: &Task, _file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
-        self.send_bytes(src, MsgFlags::empty()).map(|count| (count, 0))
+        self.send_bytes(src, &SendMeta::default()).map(|count| (count, 0))
     }
 
     fn is_seekable(&self) -> bool {
@@ -74,12 +79,13 @@ impl FileOps for TcpFile {
     }
 
     fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
-        let (readable, unsent) = self.socket.queues();
+        let tcp = self.socket.tcp();
+        let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let value = match command {
-            FIONREAD if self.socket.is_listening() => return Err(Errno::EINVAL),
-            FIONREAD => i32::try_from(readable).unwrap_or(i32::MAX),
-            SIOCOUTQ => i32::try_from(unsent).unwrap_or(i32::MAX),
-            SIOCATMARK => i32::from(self.socket.is_at_mark()),
+            FIONREAD if tcp.is_some_and(TcpSocket::is_listening) => return Err(Errno::EINVAL),
+            FIONREAD => number(self.socket.queues().0),
+            SIOCOUTQ => number(self.socket.queues().1),
+            SIOCATMARK if tcp.is_some() => i32::from(tcp.is_some_and(TcpSocket::is_at_mark)),
             _ => return super::interfaces::ioctl(task, &self.net, command, arg),
         };
         task.mm().write_object(abi::UserAddr(arg), &value)?;
@@ -91,63 +97,87 @@ impl FileOps for TcpFile {
     }
 }
 
-impl Socket for TcpFile {
+impl Socket for InetFile {
     fn family(&self) -> u16 {
-        family_number(self.socket.family())
+        family_number(self.socket.family)
     }
 
     fn socket_type(&self) -> SocketType {
-        SocketType::Stream
+        self.socket.kind()
     }
 
     fn protocol(&self) -> i32 {
-        IPPROTO_TCP
+        self.socket.protocol
     }
 
     fn options(&self) -> &SocketOptions {
         &self.options
     }
 
+    fn set_inode(&self, inode: u64) {
+        self.socket.change(|all| all.base.inode = inode as u32);
+    }
+
     fn bind(&self, task: &Task, address: &[u8]) -> Result<()> {
-        let address = parse_address(self.socket.family(), address)?;
-        options::check_port(task, &self.net, address.port())?;
-        self.socket.set_options(|all| all.base.uid = task.creds().euid);
+        let address = parse_address(self.socket.family, address)?;
+        if self.socket.has_ports() {
+            options::check_port(task, &self.net, address.port())?;
+        }
+        self.socket.change(|all| all.base.uid = task.creds().euid);
         self.socket.bind(address).map_err(errno)
     }
 
-    fn connect(&self, _task: &Task, address: &[u8]) -> Result<()> {
-        match parse(self.socket.family(), address)? {
+    fn connect(&self, task: &Task, address: &[u8]) -> Result<()> {
+        match parse(self.socket.family, address)? {
             Parsed::Unspecified => {
                 self.socket.disconnect();
                 Ok(())
             }
-            Parsed::Address(address) => match self.socket.connect(address) {
-                // Between two sockets of one stack the outcome is there at once.
-                Err(netstack::Error::InProgress) => self.socket.finish_connect().map_err(errno),
-                other => other.map_err(errno),
-            },
+            Parsed::Address(address) => {
+                self.socket.change(|all| all.base.uid = task.creds().euid);
+                self.socket.connect(address).map_err(errno)
+            }
         }
     }
 
     fn listen(&self, _task: &Task, backlog: i32) -> Result<()> {
-        self.socket.listen(backlog).map_err(errno)
+        self.tcp()?.listen(backlog).map_err(errno)
     }
 
     fn accept(&self, _task: &Task) -> Result<Accepted> {
-        let socket = self.socket.accept().map_err(errno)?;
+        let socket = self.tcp()?.accept().map_err(errno)?;
         let peer = socket.peer_addr().map_or_else(|_| Vec::new(), encode);
+        let socket = InetSocket { any: AnySocket::Tcp(socket), ..self.socket };
         Ok(Accepted { ops: Self::create(socket, Arc::clone(&self.net)), peer })
     }
 
     fn send(&self, _task: &Task, request: &mut SendRequest<'_, '_>) -> Result<usize> {
-        self.send_bytes(request.data, request.flags)
+        let flags = SendFlags::from_bits_truncate(request.flags.bits());
+        let mut meta = SendMeta { flags, ..SendMeta::default() };
+        if self.socket.tcp().is_none() {
+            if let Some(bytes) = request.address
+                && let Parsed::Address(address) = parse(self.socket.family, bytes)?
+            {
+                meta.to = Some(address);
+            }
+            control::apply(&mut meta, &request.control)?;
+        }
+        self.send_bytes(request.data, &meta)
     }
 
     fn receive(&self, _task: &Task, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
         let got = self.receive_bytes(request.data, request.flags)?;
-        let mut received = Received { len: got.copied, ..Received::default() };
+        let control = control::of_received(&self.socket, &got);
+        let mut received = Received { len: got.copied, control, ..Received::default() };
         received.flags.set(MsgFlags::OOB, got.is_oob);
-        received.control = options::control_messages(&Handle::Tcp(&self.socket), &got);
+        received.flags.set(MsgFlags::ERRQUEUE, got.error.is_some());
+        if self.socket.tcp().is_none() {
+            if request.flags.contains(MsgFlags::TRUNC) {
+                received.len = got.full_len;
+            }
+            received.flags.set(MsgFlags::TRUNC, got.is_truncated());
+            received.address = got.from.map(encode).unwrap_or_default();
+        }
         Ok(received)
     }
 
@@ -174,24 +204,18 @@ impl Socket for TcpFile {
     }
 
     fn is_listening(&self) -> bool {
-        self.socket.is_listening()
+        self.socket.tcp().is_some_and(TcpSocket::is_listening)
     }
 
     fn get_option(&self, _task: &Task, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
-        options::get(&Handle::Tcp(&self.socket), &self.net, level, name)
+        options::get(&self.socket, &self.net, level, name)
     }
 
     fn set_option(&self, task: &Task, level: i32, name: i32, value: &[u8]) -> Option<Result<()>> {
         if level == abi::socket::SOL_SOCKET && name != so::BINDTODEVICE {
-            options::apply_common(&Handle::Tcp(&self.socket), &self.net, &self.options);
+            options::apply_common(&self.socket, &self.net, &self.options);
             return Some(Ok(())).filter(|_| self.options.get(name).is_some());
         }
-        options::set(task, &Handle::Tcp(&self.socket), &self.net, level, name, value)
-    }
-}
-
-impl std::fmt::Debug for TcpFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TcpFile({})", self.socket.id())
+        options::set(task, &self.socket, &self.net, level, name, value)
     }
 }

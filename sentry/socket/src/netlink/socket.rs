@@ -1,0 +1,377 @@
+//! The netlink socket as a file.
+//!
+//! Lock: `state`; user memory is copied with it held, nothing else is locked inside.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use abi::socket::{AF_NETLINK, MsgFlags, SocketType};
+use abi::{Errno, Result};
+use kernel::Task;
+use kernel::mm::{IoDst, IoSrc};
+use kernel::socket::{
+    ControlMessage, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions,
+};
+use kernel::vfs::{File, FileOps, WriteAt};
+use parking_lot::Mutex;
+use waiter::{Events, WaitQueue};
+
+use super::message::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Requests, half, word};
+use super::{Context, Protocol, diag, generic, route};
+use crate::inet::NetNamespace;
+
+const FIONREAD: u32 = 0x541b;
+const SOL_NETLINK: i32 = 270;
+const NETLINK_ADD_MEMBERSHIP: i32 = 1;
+const NETLINK_DROP_MEMBERSHIP: i32 = 2;
+const NETLINK_PKTINFO: i32 = 3;
+const NETLINK_LIST_MEMBERSHIPS: i32 = 9;
+const NETLINK_CAP_ACK: i32 = 10;
+/// Switches that are kept: broadcast errors, no ENOBUFS, listening in all name spaces, long error replies, strict checks.
+const SWITCHES: &[i32] = &[NETLINK_PKTINFO, 4, 5, 8, NETLINK_CAP_ACK, 11, 12];
+/// The largest request.
+const REQUEST_MAX: usize = 64 << 10;
+/// Groups are numbered from 1; these are kept.
+const GROUPS: u32 = 64;
+
+/// A received datagram.
+#[derive(Debug)]
+struct Datagram {
+    /// The group that it was sent to; 0 for a reply.
+    group: u32,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// 0 while not bound.
+    port: u32,
+    /// Bit *n*: member of group *n* + 1.
+    groups: u64,
+    /// Bit *n*: option *n* of [`SWITCHES`] is on.
+    switches: u32,
+    queue: VecDeque<Datagram>,
+    bytes: usize,
+    /// A change did not fit and was lost: told once, as `ENOBUFS`.
+    overrun: bool,
+}
+
+/// A netlink socket.
+#[derive(Debug)]
+pub(crate) struct NetlinkSocket {
+    net: Arc<NetNamespace>,
+    kind: SocketType,
+    protocol: Protocol,
+    options: SocketOptions,
+    waiters: WaitQueue,
+    state: Mutex<State>,
+}
+
+impl NetlinkSocket {
+    pub(super) fn create(net: Arc<NetNamespace>, kind: SocketType, protocol: Protocol) -> Arc<Self> {
+        let socket = Arc::new(Self {
+            net: Arc::clone(&net),
+            kind,
+            protocol,
+            options: SocketOptions::default(),
+            waiters: WaitQueue::new(),
+            state: Mutex::default(),
+        });
+        net.netlink().add(&socket);
+        socket
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(super) fn port(&self) -> u32 {
+        self.state.lock().port
+    }
+
+    pub(super) fn is_member(&self, group: u32) -> bool {
+        self.state.lock().groups & group_bit(group) != 0
+    }
+
+    /// Queues a message to a group; one that does not fit is lost.
+    pub(super) fn hear(&self, group: u32, bytes: &[u8]) {
+        let mut state = self.state.lock();
+        if state.bytes + bytes.len() > self.options.receive_buffer() {
+            state.overrun = true;
+        } else {
+            state.bytes += bytes.len();
+            state.queue.push_back(Datagram { group, bytes: bytes.to_vec() });
+        }
+        drop(state);
+        self.waiters.notify(Events::READABLE);
+    }
+
+    /// The port, taken at first use: the process id where it is free, as in Linux a number that no process has otherwise.
+    fn bound_port(&self, task: &Task) -> u32 {
+        let own = self.port();
+        if own != 0 {
+            return own;
+        }
+        let wanted = task.thread_group().tgid().cast_unsigned();
+        let others = (0x8000_0000..0xffff_f000u32).rev();
+        let claim = |port: u32| self.net.netlink().claim(self, port).then_some(port);
+        std::iter::once(wanted).chain(others).find_map(claim).unwrap_or(wanted)
+    }
+
+    /// Takes a port. Called with the list of sockets locked.
+    pub(super) fn set_port(&self, port: u32) {
+        self.state.lock().port = port;
+    }
+
+    fn is_switched(&self, name: i32) -> bool {
+        let at = SWITCHES.iter().position(|switch| *switch == name);
+        at.is_some_and(|at| self.state.lock().switches & 1 << at != 0)
+    }
+
+    /// Answers the requests in a datagram.
+    fn answer(&self, task: &Task, bytes: &[u8]) -> Result<()> {
+        let mut replies = Replies::to(self.bound_port(task));
+        let context = Context { task, net: &self.net };
+        let is_capped = self.is_switched(NETLINK_CAP_ACK);
+        for request in Requests(bytes) {
+            if !request.has(NLM_F_REQUEST) || request.kind < NLMSG_MIN_TYPE {
+                continue;
+            }
+            replies.begin(request.seq);
+            let outcome = match self.protocol {
+                Protocol::Route => route::answer(&context, &request, &mut replies),
+                Protocol::SocketDiag => diag::answer(&context, &request, &mut replies),
+                Protocol::Generic => generic::answer(&request, &mut replies),
+                Protocol::Uevent => Err(Errno::EOPNOTSUPP),
+            };
+            // The end of a dump is its acknowledgement.
+            if outcome.is_err() || request.has(NLM_F_ACK) && !request.is_dump() {
+                replies.outcome(&request, outcome, is_capped);
+            }
+        }
+        let mut state = self.state.lock();
+        for bytes in replies.finish() {
+            state.bytes += bytes.len();
+            state.queue.push_back(Datagram { group: 0, bytes });
+        }
+        drop(state);
+        self.waiters.notify(Events::READABLE);
+        Ok(())
+    }
+
+    fn send_bytes(&self, task: &Task, data: &mut IoSrc<'_>, address: Option<&[u8]>) -> Result<usize> {
+        if let Some(address) = address.filter(|address| !address.is_empty()) {
+            let (port, groups) = parse_address(address)?;
+            if port != 0 || groups != 0 {
+                // Messages between processes: only the kernel speaks here.
+                return Err(if groups != 0 { Errno::EPERM } else { Errno::ECONNREFUSED });
+            }
+        }
+        let len = data.remaining();
+        if len > REQUEST_MAX {
+            return Err(Errno::EMSGSIZE);
+        }
+        if self.state.lock().bytes > self.options.receive_buffer() {
+            return Err(Errno::ENOBUFS);
+        }
+        let mut bytes = vec![0; len];
+        data.take(&mut bytes)?;
+        self.answer(task, &bytes)?;
+        Ok(len)
+    }
+
+    fn receive_datagram(&self, data: &mut IoDst<'_>, flags: MsgFlags) -> Result<Received> {
+        let tells_group = self.is_switched(NETLINK_PKTINFO);
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.overrun) {
+            return Err(Errno::ENOBUFS);
+        }
+        let datagram = state.queue.front().ok_or(Errno::EAGAIN)?;
+        let (group, full) = (datagram.group, datagram.bytes.len());
+        let room = data.remaining().min(full);
+        let copied = data.put(&datagram.bytes[..room]);
+        if !flags.contains(MsgFlags::PEEK) {
+            state.queue.pop_front();
+            state.bytes -= full;
+        }
+        drop(state);
+        copied?;
+        let mut received = Received {
+            len: if flags.contains(MsgFlags::TRUNC) { full } else { room },
+            address: encode_address(0, group_bit(group) as u32),
+            ..Received::default()
+        };
+        received.flags.set(MsgFlags::TRUNC, room < full);
+        if tells_group {
+            let data = group.to_ne_bytes().to_vec();
+            received.control.push(ControlMessage::Raw { level: SOL_NETLINK, kind: NETLINK_PKTINFO, data });
+        }
+        Ok(received)
+    }
+
+    fn change_membership(&self, group: u32, joins: bool) -> Result<()> {
+        if !(1..=GROUPS).contains(&group) {
+            return Err(Errno::EINVAL);
+        }
+        let mut state = self.state.lock();
+        if joins {
+            state.groups |= group_bit(group);
+        } else {
+            state.groups &= !group_bit(group);
+        }
+        Ok(())
+    }
+}
+
+/// The bit of a group; none for what is no group.
+fn group_bit(group: u32) -> u64 {
+    group.checked_sub(1).and_then(|at| 1u64.checked_shl(at)).unwrap_or(0)
+}
+
+/// (port, groups) of a `sockaddr_nl`.
+fn parse_address(bytes: &[u8]) -> Result<(u32, u32)> {
+    if bytes.len() < 12 || half(bytes, 0) != Some(AF_NETLINK) {
+        return Err(Errno::EINVAL);
+    }
+    word(bytes, 4).zip(word(bytes, 8)).ok_or(Errno::EINVAL)
+}
+
+fn encode_address(port: u32, groups: u32) -> Vec<u8> {
+    [&AF_NETLINK.to_ne_bytes()[..], &[0, 0], &port.to_ne_bytes(), &groups.to_ne_bytes()].concat()
+}
+
+impl FileOps for NetlinkSocket {
+    fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        self.receive_datagram(dst, MsgFlags::empty()).map(|received| received.len)
+    }
+
+    fn write(&self, task: &Task, _file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+        self.send_bytes(task, src, None).map(|count| (count, 0))
+    }
+
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn poll(&self, _file: &File) -> Events {
+        let state = self.state.lock();
+        let mut events = Events::WRITABLE;
+        events.set(Events::READABLE, !state.queue.is_empty() || state.overrun);
+        events.set(Events::ERR, state.overrun);
+        events
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.waiters)
+    }
+
+    fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
+        if command != FIONREAD {
+            return crate::inet::interface_ioctl(task, &self.net, command, arg);
+        }
+        let len = self.state.lock().queue.front().map_or(0, |datagram| datagram.bytes.len());
+        task.mm().write_object(abi::UserAddr(arg), &i32::try_from(len).unwrap_or(i32::MAX))?;
+        Ok(0)
+    }
+
+    fn socket(&self) -> Option<&dyn Socket> {
+        Some(self)
+    }
+}
+
+impl Socket for NetlinkSocket {
+    fn family(&self) -> u16 {
+        AF_NETLINK
+    }
+
+    fn socket_type(&self) -> SocketType {
+        self.kind
+    }
+
+    fn protocol(&self) -> i32 {
+        self.protocol.raw()
+    }
+
+    fn options(&self) -> &SocketOptions {
+        &self.options
+    }
+
+    fn bind(&self, task: &Task, address: &[u8]) -> Result<()> {
+        let (port, groups) = parse_address(address)?;
+        let own = self.port();
+        if own != 0 && port != own {
+            return Err(Errno::EINVAL);
+        }
+        if own == 0 && port != 0 {
+            if !self.net.netlink().claim(self, port) {
+                return Err(Errno::EADDRINUSE);
+            }
+        }
+        self.bound_port(task);
+        let mut state = self.state.lock();
+        state.groups = state.groups & !u64::from(u32::MAX) | u64::from(groups);
+        Ok(())
+    }
+
+    fn connect(&self, task: &Task, address: &[u8]) -> Result<()> {
+        // The kernel is the only peer; AF_UNSPEC goes back to it as well.
+        if half(address, 0) != Some(0) && parse_address(address)? != (0, 0) {
+            return Err(Errno::EPERM);
+        }
+        self.bound_port(task);
+        Ok(())
+    }
+
+    fn send(&self, task: &Task, request: &mut SendRequest<'_, '_>) -> Result<usize> {
+        if request.flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.send_bytes(task, request.data, request.address)
+    }
+
+    fn receive(&self, _task: &Task, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
+        self.receive_datagram(request.data, request.flags)
+    }
+
+    fn shutdown(&self, _how: ShutdownHow) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn local_address(&self) -> Result<Vec<u8>> {
+        let state = self.state.lock();
+        Ok(encode_address(state.port, state.groups as u32))
+    }
+
+    fn peer_address(&self) -> Result<Vec<u8>> {
+        Ok(encode_address(0, 0))
+    }
+
+    fn get_option(&self, _task: &Task, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
+        if level != SOL_NETLINK {
+            return None;
+        }
+        Some(match name {
+            NETLINK_LIST_MEMBERSHIPS => Ok(self.state.lock().groups.to_ne_bytes().to_vec()),
+            _ if SWITCHES.contains(&name) => Ok(i32::from(self.is_switched(name)).to_ne_bytes().to_vec()),
+            _ => Err(Errno::ENOPROTOOPT),
+        })
+    }
+
+    fn set_option(&self, _task: &Task, level: i32, name: i32, value: &[u8]) -> Option<Result<()>> {
+        if level != SOL_NETLINK {
+            return None;
+        }
+        let Some(value) = word(value, 0) else { return Some(Err(Errno::EINVAL)) };
+        Some(match (name, SWITCHES.iter().position(|switch| *switch == name)) {
+            (NETLINK_ADD_MEMBERSHIP | NETLINK_DROP_MEMBERSHIP, _) => {
+                self.change_membership(value, name == NETLINK_ADD_MEMBERSHIP)
+            }
+            (_, Some(at)) => {
+                let mut state = self.state.lock();
+                state.switches = state.switches & !(1 << at) | u32::from(value != 0) << at;
+                Ok(())
+            }
+            _ => Err(Errno::ENOPROTOOPT),
+        })
+    }
+}
