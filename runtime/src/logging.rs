@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,7 +61,7 @@ pub(crate) fn start(flags: &Flags, command: &str, id: &str) {
     let level = if flags.is_set("debug") { Level::Debug } else { Level::Info };
     let mut logs = Logs::default();
     if !flags.get("log").is_empty()
-        && let Some(file) = append(&PathBuf::from(flags.get("log")))
+        && let Some(file) = append(Path::new(flags.get("log")))
     {
         logs.sinks.push(Sink { file, format: format("log-format"), level });
     }
@@ -79,13 +79,26 @@ pub(crate) fn start(flags: &Flags, command: &str, id: &str) {
 }
 
 /// Opens a log for appending; says on standard error where that fails.
-fn append(path: &PathBuf) -> Option<File> {
-    match OpenOptions::new().create(true).append(true).open(path) {
+fn append(path: &Path) -> Option<File> {
+    match open_log(path) {
         Ok(file) => Some(file),
         Err(error) => {
             eprintln!("runsc: cannot write the log {}: {error}", path.display());
             None
         }
+    }
+}
+
+/// Opens a log for appending, and makes the directory that it is in where that is missing.
+pub(crate) fn open_log(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    match (options.open(path), path.parent()) {
+        (Err(error), Some(dir)) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(dir)?;
+            options.open(path)
+        }
+        (opened, _) => opened,
     }
 }
 

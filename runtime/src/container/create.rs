@@ -60,6 +60,9 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     };
     let mut flags = flags.clone();
     flags.apply_annotations(&spec.annotations)?;
+    if is_dockers(&spec.bundle) {
+        keep_root_visible(&mut flags)?;
+    }
     let config = Config::new(&flags)?;
     let store = Store::new(&config.root);
     let role = pod_role(&spec.annotations)?;
@@ -77,6 +80,21 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     };
     undo.keep();
     Ok(created)
+}
+
+/// Whether Docker made the bundle: it keeps its containers in containerd's name space "moby".
+fn is_dockers(bundle: &Path) -> bool {
+    bundle.components().any(|part| part.as_os_str() == "moby")
+}
+
+/// Docker gives each container a writable layer of its own and looks into it from outside (`docker cp`, `diff`,
+/// `commit`, `export`): what the guest writes has to get there. Flags that were given stay.
+fn keep_root_visible(flags: &mut Flags) -> Result<()> {
+    if flags.is_given("overlay2") {
+        return Ok(());
+    }
+    flags.set_default("overlay2", "none")?;
+    flags.set_default("file-access", "shared")
 }
 
 struct Maker<'a> {
@@ -296,4 +314,24 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         return Err(Error::new(format!("the pid file's path {} is not a file's", path.display())));
     };
     replace(dir, name, pid.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Flags, is_dockers, keep_root_visible};
+
+    #[test]
+    fn docker_sees_what_the_guest_writes() {
+        let bundle = "/run/containerd/io.containerd.runtime.v2.task/moby/0123";
+        assert!(is_dockers(Path::new(bundle)) && !is_dockers(Path::new("/run/k8s.io/moby-dick")));
+        let mut flags = Flags::default();
+        keep_root_visible(&mut flags).unwrap();
+        assert_eq!((flags.get("overlay2"), flags.get("file-access")), ("none", "shared"));
+        let mut flags = Flags::default();
+        flags.set("overlay2", "root:self").unwrap();
+        keep_root_visible(&mut flags).unwrap();
+        assert_eq!((flags.get("overlay2"), flags.get("file-access")), ("root:self", "exclusive"));
+    }
 }

@@ -82,15 +82,9 @@ const OVERRIDABLE: &[&str] = &[
     "mount-cgroup-v2",
 ];
 
-/// The values of all flags.
-#[derive(Clone, Debug)]
+/// The values of all flags: those that were given, and the defaults of the others.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Flags(BTreeMap<&'static str, String>);
-
-impl Default for Flags {
-    fn default() -> Self {
-        Self(FLAGS.iter().map(|flag| (flag.name, flag.default.to_string())).collect())
-    }
-}
 
 impl Flags {
     /// Sets one flag from the command line.
@@ -106,9 +100,22 @@ impl Flags {
         Ok(())
     }
 
+    /// Sets a flag that nobody has set: a default that depends on the caller.
+    pub(crate) fn set_default(&mut self, name: &str, value: &str) -> Result<()> {
+        if self.is_given(name) { Ok(()) } else { self.set(name, value) }
+    }
+
     /// A flag's value. Every name in the table has one.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        match self.0.get(name) {
+            Some(value) => value,
+            None => find(name).map_or("", |flag| flag.default),
+        }
+    }
+
+    /// Whether it was set, be it to its default.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// Whether a boolean flag is set.
@@ -123,7 +130,7 @@ impl Flags {
 
     /// All values by name.
     pub(crate) fn all(&self) -> BTreeMap<String, String> {
-        self.0.iter().map(|(name, value)| ((*name).to_string(), value.clone())).collect()
+        FLAGS.iter().map(|flag| (flag.name.to_string(), self.get(flag.name).to_string())).collect()
     }
 
     /// Applies the `dev.gvisor.flag.NAME` annotations of a container.

@@ -213,7 +213,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     ),
     // Security.
     flag("rootless", Bool, "false", Works, "run without privileges, in a user name space of the caller's"),
-    flag("oci-seccomp", Bool, "false", Works, "apply the specification's seccomp profile to guest processes"),
+    flag("oci-seccomp", Bool, "true", Works, "apply the specification's seccomp profile to guest processes"),
     flag("allow-suid", Bool, "false", Works, "let set-user-ID programs change the user"),
     flag("allow-flag-override", Bool, "false", Works, "let annotations dev.gvisor.flag.NAME change any flag"),
     flag(

@@ -66,11 +66,7 @@ pub(crate) fn output_file(dir: &Path, config: &Config, command: &str, id: &str) 
         .into_iter()
         .find(|pattern| !pattern.is_empty())
         .map_or_else(|| dir.join("output.log"), |pattern| logging::debug_log_path(pattern, command, id));
-    File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))
+    logging::open_log(&path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The end of what our processes printed into the container's directory, for an error message.
@@ -202,7 +198,7 @@ pub(crate) fn spawn_sandbox(
         "" => None,
         pattern => {
             let path = logging::debug_log_path(pattern, "boot", order.id);
-            let file = File::options().create(true).append(true).open(&path);
+            let file = logging::open_log(&path);
             Some(fds.add(file.with_context(|| format!("cannot write the debug log {}", path.display()))?))
         }
     };

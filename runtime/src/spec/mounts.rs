@@ -91,7 +91,12 @@ fn add(
     } else {
         internal(mount, path, &destination, config)?
     };
-    let options = options(mount).filter(|option| BEHAVIOUR.contains(option)).map(Into::into).collect();
+    let is_devpts = matches!(kind, MountKind::Devpts);
+    let wanted = |option: &&str| {
+        BEHAVIOUR.contains(option)
+            || is_devpts && option.split_once('=').is_some_and(|(key, _)| DEVPTS.contains(&key))
+    };
+    let options = options(mount).filter(wanted).map(Into::into).collect();
     plan.mounts.push(MountPlan { destination, kind, readonly, options, overlay: None });
     Ok(())
 }
@@ -111,6 +116,9 @@ const BEHAVIOUR: &[&str] = &[
     "exec",
     "nosymfollow",
 ];
+
+/// Options of devpts with a value (`man 4 pts`).
+const DEVPTS: &[&str] = &["uid", "gid", "mode", "ptmxmode", "max"];
 
 fn bind(
     mount: &Value,

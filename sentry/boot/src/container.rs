@@ -50,6 +50,7 @@ pub(crate) struct GuestContainer {
     namespaces: Namespaces,
     base_limits: Limits,
     dropped: CapabilitySet,
+    seccomp: Option<crate::seccomp::Filter>,
     phase: Mutex<Phase>,
     started: parking_lot::Condvar,
     /// Processes made by exec, until somebody has waited for them.
@@ -78,6 +79,10 @@ impl GuestContainer {
         };
         let host_name = config.spec["hostname"].as_str().unwrap_or("runsc").to_owned();
         let namespaces = namespaces(kernel, &host_name, &mounts, &pid_ns, sandbox.net(), ipc);
+        let seccomp = match sandbox.settings().oci_seccomp {
+            true => crate::seccomp::compile(&config.spec["linux"]["seccomp"])?,
+            false => None,
+        };
         config.mounts.clear();
         Ok(Arc::new(Self {
             container: Container::new(&config.id, pid_ns),
@@ -88,6 +93,7 @@ impl GuestContainer {
             namespaces,
             base_limits: base_limits(&sandbox.host().rlimits),
             dropped: dropped_capabilities(sandbox.settings()),
+            seccomp,
             phase: Mutex::new(Phase::Created(Box::new(Prepared { process, streams }))),
             started: parking_lot::Condvar::new(),
             executed: Mutex::default(),
@@ -147,6 +153,7 @@ impl GuestContainer {
                 .to_vec(),
             no_new_privs: process.no_new_privileges,
             oom_score_adj: process.oom_score_adj.unwrap_or(0),
+            seccomp: self.seccomp.clone(),
             terminal: streams.terminal(),
         };
         self.kernel.start_process(new).map_err(|errno| program_failure(program, errno))

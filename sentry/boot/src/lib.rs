@@ -13,6 +13,7 @@ mod mounts;
 mod network;
 mod process;
 mod sandbox;
+mod seccomp;
 mod stdio;
 
 use std::sync::Arc;

@@ -6,6 +6,8 @@ use abi::{Errno, Result};
 use zerocopy::IntoBytes;
 
 const DATA_SIZE: u32 = size_of::<SeccompData>() as u32;
+/// Number and architecture, which come before what differs from call to call.
+const FIXED_BYTES: usize = 8;
 /// Scratch words.
 const MEMORY: usize = 16;
 
@@ -108,8 +110,20 @@ impl Program {
         &self.source
     }
 
+    /// Whether it says `verdict` of a call whatever its arguments and the place that it comes from: found by running
+    /// it until it looks at either (as Linux's `seccomp_is_const_allow`).
+    pub(crate) fn always_says(&self, verdict: u32, nr: i32, arch: u32) -> bool {
+        let data = SeccompData { nr, arch, instruction_pointer: 0, args: [0; 6] };
+        self.interpret(&data, FIXED_BYTES) == Some(verdict)
+    }
+
     /// What it says of a call.
     pub(crate) fn run(&self, data: &SeccompData) -> u32 {
+        self.interpret(data, size_of::<SeccompData>()).unwrap_or(0)
+    }
+
+    /// Runs it; `None` where it reads beyond the first `known` bytes of the data.
+    fn interpret(&self, data: &SeccompData, known: usize) -> Option<u32> {
         let bytes = data.as_bytes();
         let (mut a, mut x, mut memory, mut at) = (0_u32, 0_u32, [0_u32; MEMORY], 0);
         while let Some(op) = self.ops.get(at) {
@@ -119,6 +133,7 @@ impl Program {
                 Operand::X => x,
             };
             match *op {
+                Op::LoadData(offset) if offset + 4 > known => return None,
                 Op::LoadData(offset) => a = load(bytes, offset),
                 Op::LoadA(value) => a = value,
                 Op::LoadX(value) => x = value,
@@ -129,19 +144,19 @@ impl Program {
                 Op::Alu(alu, operand) => match calculate(alu, a, value(operand)) {
                     Some(result) => a = result,
                     // Division by zero ends the program with 0: the thread is killed.
-                    None => return 0,
+                    None => return Some(0),
                 },
                 Op::Jump(to) => at = to,
                 Op::Branch(test, operand, yes, no) => {
                     at = if holds(test, a, value(operand)) { yes } else { no };
                 }
-                Op::Return(value) => return value,
-                Op::ReturnA => return a,
+                Op::Return(value) => return Some(value),
+                Op::ReturnA => return Some(a),
                 Op::MoveAToX => x = a,
                 Op::MoveXToA => a = x,
             }
         }
-        0
+        Some(0)
     }
 }
 
@@ -312,6 +327,8 @@ mod tests {
         assert_eq!(program.run(&data(39, 7)), 0x0005_0001);
         assert_eq!(program.run(&data(39, 8)), 0x7fff_0000);
         assert_eq!(program.run(&data(40, 7)), 0x7fff_0000);
+        let always = |nr| program.always_says(0x7fff_0000, nr, AUDIT_ARCH_X86_64);
+        assert!(always(40) && !always(39));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 
 use super::bpf::Program;
 use super::seccomp_notify::Listener;
+use crate::syscalls::table::TABLE_LEN;
 use crate::task::{ExitStatus, Tid};
 use crate::{CurrentTask, Task};
 
@@ -35,11 +36,45 @@ pub(crate) struct Filter {
 
 type Filters = Arc<Vec<Arc<Filter>>>;
 
+/// The calls that a list of filters allows whatever the arguments, a bit each: most calls need no filter to be run.
+#[derive(Clone, Debug)]
+struct Allowed(Arc<[u64; TABLE_LEN / 64]>);
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self(Arc::new([u64::MAX; TABLE_LEN / 64]))
+    }
+}
+
+impl Allowed {
+    /// Without what one more filter looks at.
+    fn narrowed(&self, filter: &Program) -> Self {
+        let mut bits = *self.0;
+        for nr in (0..TABLE_LEN).filter(|nr| self.has(*nr as u64)) {
+            if !filter.always_says(ret::ALLOW, nr as i32, AUDIT_ARCH_X86_64) {
+                bits[nr / 64] &= !(1 << (nr % 64));
+            }
+        }
+        Self(Arc::new(bits))
+    }
+
+    fn has(&self, nr: u64) -> bool {
+        self.0.get((nr / 64) as usize).is_some_and(|word| word >> (nr % 64) & 1 == 1)
+    }
+}
+
+/// The filters of a task, oldest first, and what they all allow.
+#[derive(Clone, Debug, Default)]
+struct Installed {
+    filters: Filters,
+    allowed: Allowed,
+}
+
 /// The seccomp state of a task.
 #[derive(Debug, Default)]
 pub(crate) struct Seccomp {
     mode: AtomicU8,
-    filters: RwLock<Filters>,
+    installed: RwLock<Installed>,
 }
 
 /// What becomes of a call.
@@ -66,12 +101,13 @@ impl Seccomp {
     }
 
     pub(crate) fn filters(&self) -> Filters {
-        self.filters.read().clone()
+        self.installed.read().filters.clone()
     }
 
     /// The state of a child.
     pub(crate) fn copy_from(&self, parent: &Self) {
-        *self.filters.write() = parent.filters();
+        let inherited = parent.installed.read().clone();
+        *self.installed.write() = inherited;
         self.set_mode(parent.mode());
     }
 
@@ -158,12 +194,13 @@ impl Task {
             };
         }
         let logs = flags.contains(FilterFlags::LOG);
+        let allowed = self.seccomp.installed.read().allowed.narrowed(&program);
         let mut filters = (*own).clone();
         filters.push(Arc::new(Filter { program, logs, listener }));
-        let filters = Arc::new(filters);
+        let installed = Installed { filters: Arc::new(filters), allowed };
         let no_new_privs = self.details.lock().no_new_privs;
         let install = |task: &Task| {
-            *task.seccomp.filters.write() = filters.clone();
+            *task.seccomp.installed.write() = installed.clone();
             task.seccomp.set_mode(SECCOMP_MODE_FILTER);
         };
         install(self);
@@ -207,7 +244,7 @@ impl CurrentTask {
                 }
                 is_allowed
             }
-            _ => self.obey_filters(false),
+            _ => self.seccomp.installed.read().allowed.has(self.regs.orig_rax) || self.obey_filters(false),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use abi::seccomp::{FilterFlags, SockFilter};
 use abi::{Errno, Result};
 
 use super::clone::default_actions;
@@ -41,6 +42,8 @@ pub struct NewProcess {
     pub no_new_privs: bool,
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
+    /// A seccomp filter that it starts with, and its flags.
+    pub seccomp: Option<(Vec<SockFilter>, FilterFlags)>,
     /// The terminal that is to control its session.
     pub terminal: Option<Arc<dyn ControllingTerminal>>,
 }
@@ -53,11 +56,17 @@ impl Kernel {
     /// What execve(2) says of the program (`ENOENT`, `EACCES`, `ENOEXEC`...), `EAGAIN`, `ENOMEM`.
     pub fn start_process(self: &Arc<Self>, new: NewProcess) -> Result<Arc<ThreadGroup>> {
         let (argv, envp, search_path) = (new.argv.clone(), new.envp.clone(), new.search_path.clone());
-        let terminal = new.terminal.clone();
+        let (terminal, seccomp) = (new.terminal.clone(), new.seccomp.clone());
         let task = self.new_first_task(new)?;
         let prepared = find_program(&task, &search_path, &argv)
             .and_then(|(file, path)| {
                 exec::prepare(&task, ExecRequest { file, path, argv, envp, path_vanishes: false })
+            })
+            .and_then(|prepared| {
+                if let Some((program, flags)) = seccomp {
+                    task.install_filter(program, flags, None)?;
+                }
+                Ok(prepared)
             })
             .inspect_err(|_| {
                 task.leave_fd_table(FdTable::new());
