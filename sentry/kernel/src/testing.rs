@@ -192,7 +192,7 @@ impl AddressSpace for FakeSpace {
         Ok(())
     }
 
-    fn new_context(&self, _parent: Option<&dyn Context>) -> Result<Box<dyn Context>, PlatformError> {
+    fn new_context(&self, _parent: Option<&mut dyn Context>) -> Result<Box<dyn Context>, PlatformError> {
         Ok(Box::new(IdleContext))
     }
 }
@@ -249,12 +249,14 @@ impl Context for IdleContext {
         Arc::new(NoInterrupter)
     }
 
-    fn save_xstate(&self, to: &mut [u8]) -> usize {
+    fn save_xstate(&mut self, to: &mut [u8]) -> usize {
         to[..XSTATE_MAX].fill(0);
         XSTATE_MAX
     }
 
     fn load_xstate(&mut self, _from: Option<&[u8]>) {}
+
+    fn set_answers(&mut self, _answers: Option<platform::Answers>) {}
 }
 
 struct NoInterrupter;

@@ -108,7 +108,7 @@ pub trait AddressSpace: Send + Sync {
     ///
     /// # Errors
     /// `Resources` where no host thread can be had.
-    fn new_context(&self, parent: Option<&dyn Context>) -> Result<Box<dyn Context>, PlatformError>;
+    fn new_context(&self, parent: Option<&mut dyn Context>) -> Result<Box<dyn Context>, PlatformError>;
 }
 
 /// The kind of access that faulted.
@@ -150,6 +150,8 @@ pub struct Exception {
 pub enum Event {
     /// A 64-bit `syscall`. `rip` is behind the instruction, `orig_rax` holds the number.
     Syscall,
+    /// The same, from a call site that was [rewritten](crate::rewrite).
+    RewrittenCall,
     /// A 32-bit entry (`int 0x80`, `sysenter`) with this number; unsupported on purpose, answered with `ENOSYS`.
     CompatSyscall,
     /// A memory access that the mappings do not allow.
@@ -180,9 +182,32 @@ pub trait Context: Send {
 
     /// Copies the extended state, in the standard (non-compacted) XSAVE format, into `to`; returns its size.
     /// `to` is at least [`Platform::xstate_layout`]'s size.
-    fn save_xstate(&self, to: &mut [u8]) -> usize;
+    fn save_xstate(&mut self, to: &mut [u8]) -> usize;
 
     /// Replaces the extended state with an XSAVE image, or with a bare 512-byte FXSAVE image. Bits that the CPU would
     /// refuse are masked off, so that a hostile image harms only its own guest. `None` means the initial state.
     fn load_xstate(&mut self, from: Option<&[u8]>);
+
+    /// What rewritten call sites may be answered without an event from now on; nothing where it is `None`. To be
+    /// called while the context does not run.
+    fn set_answers(&mut self, answers: Option<Answers>);
+}
+
+/// Results of calls that need no kernel, as their call returns them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// getpid(2).
+    pub pid: u64,
+    /// gettid(2).
+    pub tid: u64,
+    /// getppid(2).
+    pub parent: u64,
+    /// getuid(2).
+    pub uid: u64,
+    /// geteuid(2).
+    pub effective_uid: u64,
+    /// getgid(2).
+    pub gid: u64,
+    /// getegid(2).
+    pub effective_gid: u64,
 }

@@ -7,9 +7,11 @@
 //! The platform knows nothing of tasks, files or Linux semantics: it moves registers and mappings.
 
 mod api;
+#[path = "rewrite_x86_64.rs"]
+pub mod rewrite;
 pub mod systrap;
 
 pub use api::{
-    AddressSpace, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource, Platform, PlatformError,
-    Protection, XSTATE_MAX,
+    AddressSpace, Answers, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource, Platform,
+    PlatformError, Protection, XSTATE_MAX,
 };

@@ -330,7 +330,7 @@ fn avx512_survives_calls_and_copies_to_a_new_thread() {
     let (process, mut thread, values) = vector_process(&machine, all_vectors());
     thread.syscall();
     let mut child = Thread {
-        context: process.space.new_context(Some(&*thread.context)).unwrap(),
+        context: process.space.new_context(Some(&mut *thread.context)).unwrap(),
         regs: Regs { rsi: DATA + 3 * 4096, ..thread.regs },
     };
     thread.syscall();
@@ -397,7 +397,7 @@ fn a_new_thread_starts_with_the_initial_state() {
     let process = machine.process(sse_vectors());
     let (size, features) = machine.platform.xstate_layout();
     assert!(size >= 576 && features & 3 == 3);
-    let thread = process.thread();
+    let mut thread = process.thread();
     let mut image = vec![0xaa; size];
     thread.context.save_xstate(&mut image);
     assert_eq!(image[..2], [0x7f, 3]);

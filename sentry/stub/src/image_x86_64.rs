@@ -1,25 +1,34 @@
 //! The stub's code.
 //!
-//! Three routines, none of which has a stack or reads memory that a guest can write, except where it is that guest's
+//! Four routines, none of which has a stack or reads memory that a guest can write, except where it is that guest's
 //! own state:
 //!
 //! - `boot`: the zygote's first steps: unmap everything but this code, map it at its final place.
 //! - `operator`: a loop that carries out the commands of a ring that only the sentry can write. The zygote, and a
 //!   stub's spawner and helper threads, never leave it. `r12` ring, `r13` next command, `r14` first error, `r15` its
 //!   index, `rbp` the result to report.
-//! - `handler`: the signal handler of guest threads: tell the sentry, by the state word if it watches that and else at
-//!   the door, then return through the frame.
+//! - `call`: where rewritten call sites end up (`docs/platform.md`), with the area's address in `r11` and that of the
+//!   instruction behind the site in `rcx`. Answers the call from the area or saves the registers there.
+//! - `handler`: the signal handler of guest threads.
+//!
+//! The last two tell the sentry, by the state word if it watches that and else at the door; `r12` is then the area and
+//! `ebx` says which of them it was, and so how to go on: through the frame, or behind the call site.
+//!
+//! An interrupt that hits `call` on its way to the sentry is dropped by the handler, since the thread gets there anyway;
+//! from the instruction that looks at `AREA_INTERRUPT` on it is not. `rsp` is a scratch register in `call`: signals
+//! are handled on a stack of their own.
 //!
 //! Each `syscall` instruction that a guest thread may execute is a *site* with a filter test of its own.
 
 use core::arch::global_asm;
 
 use crate::layout::{
-    AREA_EVENT_FRAME, AREA_EVENT_FS, AREA_EVENT_GS, AREA_FS, AREA_GS, AREA_STACK, AREA_STATE, CONSTANTS,
-    DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS,
-    FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, IMAGE, IMAGE_SIZE,
-    RING_ENTRIES, RING_MASK, RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT,
-    STATE_WATCHED, STUB_SPINS, TASK_END, ZYGOTE_RING,
+    ANSWER_NUMBERS, ANSWER_TABLE, AREA_ANSWERS_HOLD, AREA_CALL, AREA_EVENT_FRAME, AREA_EVENT_FS,
+    AREA_EVENT_GS, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_STACK, AREA_STATE, CONSTANTS, DOOR_NR,
+    ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD,
+    FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_RIP, IMAGE, IMAGE_SIZE, INTERRUPT,
+    MARK_CALL, MARK_INTERRUPTED, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK, RING_TAIL, SLOT_SIZE,
+    SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS, TASK_END, ZYGOTE_RING,
 };
 
 global_asm!(
@@ -180,53 +189,166 @@ global_asm!(
     "mov r12, rsp",
     "and r12, -{slot_size}",
     "xor edi, edi",                     // no frame yet
-    "jmp 8f",
+    "xor ebx, ebx",
+    "jmp stub_door",
     "9: ud2",
 
-    // A signal: rsp is the frame, in this thread's area.
+    // A signal: edi is its number, rsp the frame, in this thread's area.
     ".p2align 6",
     ".globl stub_handler",
     ".hidden stub_handler",
     "stub_handler:",
+    "cmp edi, {interrupt}",
+    "jne 1f",
+    "mov rax, [rsp + {frame_rip}]",
+    "lea rcx, [rip + stub_call_save]",
+    "cmp rax, rcx",
+    "jb 1f",
+    "lea rcx, [rip + stub_call_committed]",
+    "cmp rax, rcx",
+    "jae 1f",
+    "add rsp, 8",                       // it is on its way to the sentry
+    "jmp stub_sigreturn",
+    "1:",
     "mov r12, rsp",
     "and r12, -{slot_size}",
     "mov rdi, rsp",
     "rdfsbase rsi",
     "rdgsbase rdx",
+    "xor ebx, ebx",
+    "jmp stub_tell",
+
+    // A rewritten call site.
+    ".p2align 6",
+    ".globl stub_call",
+    ".hidden stub_call",
+    "stub_call:",
+    "mov [r11 + {call} + 8 * 15], rsp",
+    ".globl stub_call_has_rsp",
+    ".hidden stub_call_has_rsp",
+    "stub_call_has_rsp:",
+    "lea rsp, [r11 + {call} + 8 * 18]",
+    "pushfq",
+    ".globl stub_call_has_flags",
+    ".hidden stub_call_has_flags",
+    "stub_call_has_flags:",
+    "cmp rax, {answer_table}",
+    "jae stub_call_save",
+    "movabs rsp, {answer_numbers}",
+    "movzx esp, byte ptr [rsp + rax]",
+    "test esp, esp",
+    "jz stub_call_save",
+    "cmp dword ptr [r11 + {answers_hold}], 0",
+    "je stub_call_save",
+    "mov rax, [rsp + r11]",
+    ".globl stub_call_answered",
+    ".hidden stub_call_answered",
+    "stub_call_answered:",
+    "lea rsp, [r11 + {call} + 8 * 17]",
+    "popfq",
+    "mov rsp, [r11 + {call} + 8 * 15]",
+    "mov r11, [r11 + {call} + 8 * 17]",
+    "jmp rcx",
+
+    ".globl stub_call_save",
+    ".hidden stub_call_save",
+    "stub_call_save:",
+    "mov [r11 + {call}], r8",
+    "mov [r11 + {call} + 8], r9",
+    "mov [r11 + {call} + 8 * 2], r10",
+    "mov [r11 + {call} + 8 * 4], r12",
+    "mov [r11 + {call} + 8 * 5], r13",
+    "mov [r11 + {call} + 8 * 6], r14",
+    "mov [r11 + {call} + 8 * 7], r15",
+    "mov [r11 + {call} + 8 * 8], rdi",
+    "mov [r11 + {call} + 8 * 9], rsi",
+    "mov [r11 + {call} + 8 * 10], rbp",
+    "mov [r11 + {call} + 8 * 11], rbx",
+    "mov [r11 + {call} + 8 * 12], rdx",
+    "mov [r11 + {call} + 8 * 13], rax",
+    "mov [r11 + {call} + 8 * 16], rcx",
+    "mov r12, r11",
+    "mov edi, {mark_call}",
+    "rdfsbase rsi",
+    "rdgsbase rdx",
+    "mov ebx, 1",
+
+    // rdi: the frame or a mark, rsi and rdx: segment bases.
+    "stub_tell:",
     "mov eax, {watched}",
     "cmp [r12 + {area_state}], eax",
-    "jne 8f",
+    "jne stub_door",
     "mov [r12 + {event_frame}], rdi",   // the sentry watches: post the event and watch, too
     "mov [r12 + {event_fs}], rsi",
     "mov [r12 + {event_gs}], rdx",
     "mov ecx, {event}",
     "lock cmpxchg [r12 + {area_state}], ecx",
-    "jne 8f",
+    "jne stub_door",
     "mov ecx, {spins}",
-    "81:",
+    "2:",
     "pause",
     "cmp dword ptr [r12 + {area_state}], {event}",
-    "jne 82f",
+    "jne stub_go_on",
     "dec ecx",
-    "jnz 81b",
+    "jnz 2b",
     "mov eax, {event}",
     "mov ecx, {asleep}",
     "lock cmpxchg [r12 + {area_state}], ecx",
-    "jne 82f",
-    "8:",                               // door(frame, fs base, gs base)
+    "jne stub_go_on",
+    "stub_door:",                       // door(frame or mark, fs base, gs base)
     "mov eax, {door_nr}",
     "syscall",
     ".globl stub_site_door",
     ".hidden stub_site_door",
     "stub_site_door:",
     "test rax, rax",
-    "jnz 83f",
-    "82:",
+    "jnz stub_exit",
+    "stub_go_on:",
+    "test ebx, ebx",
+    "jz stub_return",
+    "cmp dword ptr [r12 + {resume}], {resume_raise}",
+    "je stub_raise",
+    "cmp dword ptr [r12 + {interrupt_wanted}], 0",
+    ".globl stub_call_committed",
+    ".hidden stub_call_committed",
+    "stub_call_committed:",
+    "jne 3f",
+    "cmp dword ptr [r12 + {resume}], {resume_frame}",
+    "je stub_return",
+    "mov r8, [r12 + {call}]",
+    "mov r9, [r12 + {call} + 8]",
+    "mov r10, [r12 + {call} + 8 * 2]",
+    "mov r13, [r12 + {call} + 8 * 5]",
+    "mov r14, [r12 + {call} + 8 * 6]",
+    "mov r15, [r12 + {call} + 8 * 7]",
+    "mov rdi, [r12 + {call} + 8 * 8]",
+    "mov rsi, [r12 + {call} + 8 * 9]",
+    "mov rbp, [r12 + {call} + 8 * 10]",
+    "mov rbx, [r12 + {call} + 8 * 11]",
+    "mov rdx, [r12 + {call} + 8 * 12]",
+    "mov rax, [r12 + {call} + 8 * 13]",
+    "mov rcx, [r12 + {call} + 8 * 16]",
+    "lea rsp, [r12 + {call} + 8 * 17]",
+    "popfq",
+    "mov rsp, [r12 + {call} + 8 * 15]",
+    "mov r11, [r12 + {call} + 8 * 17]",
+    "mov r12, [r12 + {call} + 8 * 4]",
+    "jmp rcx",
+    "3:",
+    "mov edi, {mark_interrupted}",
+    "rdfsbase rsi",
+    "rdgsbase rdx",
+    "jmp stub_tell",
+
+    "stub_raise: ud2",
+
+    "stub_return:",
     "mov rax, [r12 + {area_fs}]",
     "wrfsbase rax",
     "mov rax, [r12 + {area_gs}]",
     "wrgsbase rax",
     "mov rsp, [r12 + {area_stack}]",
+    "stub_sigreturn:",
     "mov eax, 15",
     "syscall",
     ".globl stub_site_sigreturn",
@@ -236,7 +358,7 @@ global_asm!(
     ".hidden stub_restorer",
     "stub_restorer:",
     "ud2",
-    "83:",                              // not wanted any more: exit(0), of this thread alone
+    "stub_exit:",                       // not wanted any more: exit(0), of this thread alone
     "xor edi, edi",
     "mov eax, 60",
     "syscall",
@@ -244,6 +366,7 @@ global_asm!(
     ".hidden stub_site_exit",
     "stub_site_exit:",
     "ud2",
+
     ".globl stub_image_end",
     ".hidden stub_image_end",
     "stub_image_end:",
@@ -285,6 +408,18 @@ global_asm!(
     area_fs = const AREA_FS,
     area_gs = const AREA_GS,
     area_stack = const AREA_STACK,
+    call = const AREA_CALL,
+    resume = const AREA_RESUME,
+    resume_raise = const RESUME_RAISE,
+    resume_frame = const RESUME_FRAME,
+    interrupt_wanted = const AREA_INTERRUPT,
+    interrupt = const INTERRUPT,
+    frame_rip = const FRAME_RIP,
+    mark_call = const MARK_CALL,
+    mark_interrupted = const MARK_INTERRUPTED,
+    answers_hold = const AREA_ANSWERS_HOLD,
+    answer_table = const ANSWER_TABLE,
+    answer_numbers = const ANSWER_NUMBERS,
 );
 
 unsafe extern "C" {
@@ -297,6 +432,12 @@ unsafe extern "C" {
     static stub_site_door: u8;
     static stub_site_sigreturn: u8;
     static stub_site_exit: u8;
+    static stub_call: u8;
+    static stub_call_has_rsp: u8;
+    static stub_call_has_flags: u8;
+    static stub_call_answered: u8;
+    static stub_call_save: u8;
+    static stub_call_committed: u8;
 }
 
 /// A place in the image that the sentry must know.
@@ -316,6 +457,18 @@ pub enum Entry {
     SigReturn,
     /// Behind a guest thread's `exit`.
     Exit,
+    /// Where rewritten call sites end up.
+    Call,
+    /// From here on the caller's stack pointer is in the area,
+    CallHasRsp,
+    /// and its flags.
+    CallHasFlags,
+    /// From here on the call was answered by the stub.
+    CallAnswered,
+    /// From here on the call is on its way to the sentry.
+    CallSave,
+    /// From here on the thread is on its way back into guest code.
+    CallCommitted,
 }
 
 /// The image's bytes.
@@ -337,6 +490,12 @@ fn offset(entry: Entry) -> u64 {
         Entry::Door => &raw const stub_site_door,
         Entry::SigReturn => &raw const stub_site_sigreturn,
         Entry::Exit => &raw const stub_site_exit,
+        Entry::Call => &raw const stub_call,
+        Entry::CallHasRsp => &raw const stub_call_has_rsp,
+        Entry::CallHasFlags => &raw const stub_call_has_flags,
+        Entry::CallAnswered => &raw const stub_call_answered,
+        Entry::CallSave => &raw const stub_call_save,
+        Entry::CallCommitted => &raw const stub_call_committed,
     };
     (symbol as usize - (&raw const stub_image_start) as usize) as u64
 }

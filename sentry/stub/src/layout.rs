@@ -107,6 +107,43 @@ pub const AREA_EVENT_FS: u64 = 0x30;
 /// In an area: the `gs` base at a posted event.
 pub const AREA_EVENT_GS: u64 = 0x38;
 
+/// In an area: minus its address; how a rewritten call site makes sure that `gs` still points here.
+pub const AREA_SELF: u64 = 0x40;
+/// In an area: not zero where the sentry wants the thread back (`u32`).
+pub const AREA_INTERRUPT: u64 = 0x48;
+/// In an area: how a thread that came by a rewritten call site goes on, one of `RESUME_*` (`u32`).
+pub const AREA_RESUME: u64 = 0x4c;
+/// In an area: not zero where the answers below hold (`u32`).
+pub const AREA_ANSWERS_HOLD: u64 = 0x50;
+/// In an area: the results of calls that the stub answers itself, in the order of [`ANSWERED`].
+pub const AREA_ANSWERS: u64 = 0x58;
+
+/// In an area: the registers at a rewritten call site, in the order of the kernel's `sigcontext`: r8 to r15, rdi, rsi,
+/// rbp, rbx, rdx, rax, rcx, rsp, rip, flags.
+pub const AREA_CALL: u64 = 0x100;
+/// In [`AREA_CALL`]: words.
+pub const CALL_WORDS: usize = 18;
+
+/// Go on behind the call site, with the registers in [`AREA_CALL`].
+pub const RESUME_CALL: u32 = 0;
+/// Raise a signal, so that there is a whole frame.
+pub const RESUME_RAISE: u32 = 1;
+/// Go on with the frame behind [`AREA_STACK`].
+pub const RESUME_FRAME: u32 = 2;
+
+/// In place of a frame's address: the registers of a call are in [`AREA_CALL`].
+pub const MARK_CALL: u64 = 1;
+/// In place of a frame's address: interrupted before it went on as [`RESUME_CALL`].
+pub const MARK_INTERRUPTED: u64 = 2;
+
+/// Calls that the stub answers while their results are known, by number: getpid, gettid, getppid, getuid, geteuid,
+/// getgid, getegid. Each has its answer in an area, in this order.
+pub const ANSWERED: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
+/// Numbers of calls from here on are not looked up.
+pub const ANSWER_TABLE: u32 = 256;
+/// Where constants have, for each of these numbers, a byte: where in an area its answer lies, or 0.
+pub const ANSWER_NUMBERS: u64 = CONSTANTS + PAGE - ANSWER_TABLE as u64;
+
 /// The sentry sleeps: come to the door.
 pub const STATE_DOOR: u32 = 0;
 /// The sentry watches the word: post the event by writing [`STATE_EVENT`].
@@ -118,10 +155,15 @@ pub const STATE_ASLEEP: u32 = 3;
 /// How often the thread looks at the word, with a `pause` each: 5 to 20 microseconds.
 pub const STUB_SPINS: u32 = 512;
 
-/// In an area: the lowest byte of the signal stack. Below it, from the second page on, is spare room.
+/// In an area: the lowest byte of the signal stack. Below it is spare room.
 pub const AREA_SIGNAL_STACK: u64 = 4 * PAGE;
-/// In an area: where the sentry builds a frame for a thread that has none. It ends at the area's end.
-pub const AREA_FIRST_FRAME: u64 = SLOT_SIZE - PAGE;
+/// In an area: where the sentry builds a frame for a thread that has none; no signal is ever handled there.
+pub const AREA_FIRST_FRAME: u64 = PAGE;
+
+/// The signal that interrupts a guest thread: `SIGURG`.
+pub const INTERRUPT: i32 = 23;
+/// In a signal frame, from the handler's stack pointer on: the interrupted instruction's address.
+pub const FRAME_RIP: u64 = 176;
 
 /// Descriptors of a stub: the sandbox's memory.
 pub const FD_MEMORY: i32 = 0;

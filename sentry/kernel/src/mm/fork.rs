@@ -15,6 +15,7 @@ impl MemoryManager {
     /// # Errors
     /// As [`Self::new`].
     pub fn fork(&self) -> Result<Arc<Self>> {
+        let call_sites = self.call_sites.lock();
         let _no_transfer = self.io.write();
         let mappings = self.read_mappings();
         let mut copy = mappings.clone();
@@ -33,6 +34,7 @@ impl MemoryManager {
                 object.mappable.mappings().add(&child.this);
             }
         }
+        *child.call_sites.lock() = call_sites.clone();
         child.register_barriers(self.registered_barriers());
         let mut ours = self.pages.write();
         let mut theirs = child.pages.write();

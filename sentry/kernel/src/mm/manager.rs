@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, Result, SigInfo, UserAddr};
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use platform::{AddressSpace, Platform, PlatformError};
 use segment::SegmentMap;
 
 use super::MemoryFile;
+use super::call_sites::CallSites;
 use super::image::ProgramImage;
 use super::layout::Layout;
 use super::limits::Limits;
@@ -24,7 +25,7 @@ pub(crate) const MAX_MAPPINGS: usize = 65530;
 
 /// One guest address space.
 ///
-/// Locks, in this order: `io`, `mappings`, (a mapped file's own locks), `pages`, the memory file's.
+/// Locks, in this order: `call_sites`, `io`, `mappings`, (a mapped file's own locks), `pages`, the memory file's.
 /// * `io` is held for reading while the host does I/O on guest pages, and for writing by fork(2), which must not mark
 ///   pages copy-on-write under a transfer.
 /// * `mappings` is taken for reading recursively: whoever holds a file's lock may copy to guest memory and so fault,
@@ -43,6 +44,8 @@ pub struct MemoryManager {
     pub(super) mappings: RwLock<Mappings>,
     pub(super) pages: RwLock<Pages>,
     pub(super) limits: Limits,
+    /// Before all other locks.
+    pub(super) call_sites: Mutex<CallSites>,
     /// Commands of membarrier(2) that have been registered.
     pub(super) barriers: AtomicU32,
 }
@@ -98,6 +101,7 @@ impl MemoryManager {
             mappings: RwLock::new(mappings),
             pages: RwLock::default(),
             limits,
+            call_sites: Mutex::default(),
             barriers: AtomicU32::new(0),
         }))
     }

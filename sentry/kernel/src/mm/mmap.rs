@@ -135,6 +135,9 @@ impl MemoryManager {
         if let Some((_, offset)) = &args.mappable {
             offset.checked_add(len).filter(|&end| end <= 1 << 63).ok_or(Errno::EOVERFLOW)?;
         }
+        if args.flags.contains(MmapFlags::FIXED) {
+            self.forget_thunks(args.addr.0..args.addr.0.saturating_add(len));
+        }
         let vma = args.vma(&self.memory, len, VmaFlags::empty());
         let ahead = self.ask_ahead(&args, &vma, len);
         if let Some(object) = &vma.object {
@@ -358,6 +361,7 @@ impl MemoryManager {
         if range.is_empty() || range.end > self.bounds.end {
             return Err(Errno::EINVAL);
         }
+        self.forget_thunks(range.clone());
         let mut mappings = self.write_mappings();
         let splits = mappings
             .vmas

@@ -10,6 +10,7 @@ mod advise;
 mod barrier;
 mod batch;
 mod brk;
+mod call_sites;
 mod copy;
 mod cow;
 mod fault;

@@ -147,6 +147,7 @@ impl Task {
         match self.seccomp.mode() {
             0 | SECCOMP_MODE_STRICT => {
                 self.seccomp.set_mode(SECCOMP_MODE_STRICT);
+                self.note_new_answers();
                 Ok(())
             }
             _ => Err(Errno::EINVAL),
@@ -202,6 +203,7 @@ impl Task {
         let install = |task: &Task| {
             *task.seccomp.installed.write() = installed.clone();
             task.seccomp.set_mode(SECCOMP_MODE_FILTER);
+            task.note_new_answers();
         };
         install(self);
         if syncs {

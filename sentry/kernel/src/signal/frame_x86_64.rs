@@ -100,7 +100,7 @@ impl CurrentTask {
         self.context.load_xstate(None);
     }
 
-    fn write_xstate(&self, at: u64, size: usize, xfeatures: u64) -> Result<()> {
+    fn write_xstate(&mut self, at: u64, size: usize, xfeatures: u64) -> Result<()> {
         let mut image = [0; XSTATE_MAX + 4];
         let size = size.min(XSTATE_MAX);
         self.context.save_xstate(&mut image[..size]);

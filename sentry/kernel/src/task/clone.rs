@@ -91,7 +91,7 @@ impl CurrentTask {
             return Err(Errno::EINVAL.into());
         }
         let context =
-            inherited.mm.address_space().new_context(Some(&*self.context)).map_err(|_| Errno::EAGAIN)?;
+            inherited.mm.address_space().new_context(Some(&mut *self.context)).map_err(|_| Errno::EAGAIN)?;
         let pid = pid_ns.allocate(&request.set_tid)?;
         let mut regs = self.regs;
         regs.rax = 0;

@@ -196,6 +196,9 @@ impl ThreadGroup {
             group: new.map(Arc::downgrade).unwrap_or_default(),
             task: task.as_ref().map(Arc::downgrade).unwrap_or_default(),
         };
+        for task in self.tasks() {
+            task.note_new_answers();
+        }
         if let Some(leader) = self.leader() {
             leader.details.lock().exit_signal = Some(Signal::CHLD);
         }

@@ -6,7 +6,9 @@
 //! Lock order: the tree ([`TaskSet::tree`]), a process's family, its signal lock, its threads, a task's signals. All
 //! other locks in here are leaves. None is held while guest memory is copied or a file is touched.
 
+mod answers;
 mod block;
+mod call_sites;
 mod clone;
 mod container;
 mod cpu_limit;

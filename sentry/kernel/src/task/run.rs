@@ -3,14 +3,14 @@
 //! Guest code runs until something needs the kernel ([`Event`]); the event is dealt with; whatever work has come up
 //! (signals, stops, freezing) is done; guest code goes on. Straight-line code: a call that blocks sleeps right here.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use abi::{SigInfo, Signal};
 use platform::{Event, Exception, Fault};
 use waiter::Events;
 
 use super::cpu_time::Activity;
-use super::{CurrentTask, ExitStatus, Work};
+use super::{CurrentTask, ExitStatus, Tid, Work};
 use crate::signal::TrapInfo;
 
 /// Stack of a sentry thread. Calls do not recurse on guest input, and large buffers live on the heap.
@@ -26,17 +26,17 @@ const FLAG_TF: u64 = 1 << 8;
 const TRAP_GENERAL_PROTECTION: u64 = 13;
 
 thread_local! {
-    /// What this thread was doing, for the report of a panic alone.
-    static DOING: RefCell<String> = const { RefCell::new(String::new()) };
+    /// The guest task and the call that this thread is at, for the report of a panic alone.
+    static DOING: Cell<(Tid, &'static str)> = const { Cell::new((0, "no task")) };
 }
 
 /// Makes a panic in a sentry thread name the guest task and what it was doing. Once a process.
 pub fn install_panic_report(log: impl Fn(&str) + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |info| {
-        let doing = DOING.with(|doing| doing.try_borrow().map(|text| text.clone()).unwrap_or_default());
+        let (tid, call) = DOING.get();
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
-        log(&format!("sentry panic in thread {name} {doing}: {info}"));
+        log(&format!("sentry panic in thread {name} (guest task {tid}, {call}): {info}"));
     }));
 }
 
@@ -53,7 +53,7 @@ impl CurrentTask {
     /// Runs the task until it has exited.
     fn run(mut self) {
         self.clock().switch(Activity::Kernel);
-        DOING.with(|doing| *doing.borrow_mut() = format!("(guest task {:?})", self.task()));
+        self.note_call("before its first call");
         while self.do_work() {
             if !self.wake().enter_guest() {
                 continue;
@@ -83,13 +83,8 @@ impl CurrentTask {
     }
 
     /// Names what the thread does next in a panic's report.
-    pub(super) fn note_call(&self, name: &str) {
-        DOING.with(|doing| {
-            let mut doing = doing.borrow_mut();
-            doing.clear();
-            doing.push_str("(guest task ");
-            let _ = std::fmt::Write::write_fmt(&mut *doing, format_args!("{} in {name})", self.tid()));
-        });
+    pub(super) fn note_call(&self, name: &'static str) {
+        DOING.set((self.tid(), name));
     }
 
     /// Does what must be done before guest code runs; says `false` where the task is to exit.
@@ -101,6 +96,9 @@ impl CurrentTask {
             let work = self.wake().work();
             if work.is_empty() && !self.must_resolve_restart() {
                 return true;
+            }
+            if work.contains(Work::ANSWERS) {
+                self.refresh_answers();
             }
             if work.contains(Work::FREEZE) {
                 self.stay_frozen();
@@ -125,7 +123,12 @@ impl CurrentTask {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Syscall => self.do_system_call(),
+            Event::RewrittenCall => self.do_system_call(),
+            Event::Syscall => {
+                self.note_trapped_call();
+                self.do_system_call();
+            }
+            Event::Fault(fault) if self.takes_fault_for_call(&fault) => self.do_system_call(),
             Event::CompatSyscall => {
                 self.regs.rax = COMPAT_RESULT;
                 self.regs.orig_rax = u64::MAX;
@@ -140,6 +143,7 @@ impl CurrentTask {
             }
             Event::Interrupted => {
                 self.regs.orig_rax = u64::MAX;
+                self.leave_call_site();
                 self.clock().count_interruption();
             }
             Event::Died(reason) => {

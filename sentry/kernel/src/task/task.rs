@@ -258,6 +258,7 @@ impl Task {
 
     pub(super) fn set_traced(&self, is_traced: bool) {
         self.is_traced.store(is_traced, Ordering::SeqCst);
+        self.note_new_answers();
     }
 
     pub(super) fn set_trace_stopped(&self, is_stopped: bool) {
@@ -297,6 +298,7 @@ impl Task {
 
     pub(crate) fn set_creds(&self, creds: Credentials) {
         *self.creds.write() = Arc::new(creds);
+        self.note_new_answers();
     }
 
     pub(crate) fn set_fd_table(&self, fds: Arc<FdTable>) -> Arc<FdTable> {
@@ -314,6 +316,7 @@ impl Task {
     pub(super) fn set_pid(&self, pid: Arc<Pid>) {
         self.tid.store(pid.number(), Ordering::Relaxed);
         *self.pid.write() = pid;
+        self.note_new_answers();
     }
 
     /// Sends it a signal of the kernel's making.

@@ -22,6 +22,8 @@ bitflags! {
         const FREEZE = 2;
         /// A tracer wants it to stop.
         const TRACE = 4;
+        /// What the platform was told about the task is out of date.
+        const ANSWERS = 8;
     }
 }
 
@@ -41,7 +43,7 @@ pub struct Wake {
 impl Wake {
     pub(super) fn new() -> Self {
         Self {
-            work: AtomicU32::new(0),
+            work: AtomicU32::new(Work::ANSWERS.bits()),
             in_guest: AtomicBool::new(false),
             parker: Arc::new(Parker::new()),
             interrupter: Mutex::new(None),

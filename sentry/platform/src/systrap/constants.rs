@@ -3,7 +3,9 @@
 use abi::Result;
 use host::memory::VolatileSlice;
 use host::seccomp::Program;
-use stub::layout::{CONSTANTS, FD_TRANSIENT, PAGE, SCRATCH, SLOT0_CONSTANTS};
+use stub::layout::{
+    ANSWER_NUMBERS, ANSWER_TABLE, ANSWERED, AREA_ANSWERS, CONSTANTS, FD_TRANSIENT, SCRATCH, SLOT0_CONSTANTS,
+};
 
 use super::filter;
 
@@ -40,10 +42,21 @@ impl Constants {
         let send_hello = page.words(&[0, 0, iov, 1, 0, 0, 0]);
         let scratch_iov = page.words(&[SCRATCH, 1]);
         let receive = page.words(&[0, 0, scratch_iov, 1, SCRATCH + 64, 24, 0]);
-        assert!(page.bytes.len() <= PAGE as usize, "the constants fit their page");
+        assert!(page.address() <= ANSWER_NUMBERS, "the constants fit their page");
+        page.bytes.resize((ANSWER_NUMBERS - CONSTANTS) as usize, 0);
+        page.bytes.extend_from_slice(&answer_numbers());
         slot0.sub(SLOT0_CONSTANTS as usize, page.bytes.len())?.write(&page.bytes)?;
         Ok(Self { notify_filter, trap_filter, helper_filter, send_transient, send_hello, receive })
     }
+}
+
+/// For each call number, where in an area its answer lies.
+fn answer_numbers() -> [u8; ANSWER_TABLE as usize] {
+    let mut table = [0; ANSWER_TABLE as usize];
+    for (index, number) in ANSWERED.into_iter().enumerate() {
+        table[number as usize] = AREA_ANSWERS as u8 + 8 * index as u8;
+    }
+    table
 }
 
 /// Collects data and says at which address in a stub it will lie.
@@ -70,3 +83,5 @@ impl Page {
         self.words(&[program.instructions().len() as u64, code])
     }
 }
+
+const _: () = assert!(AREA_ANSWERS + 8 * ANSWERED.len() as u64 <= u8::MAX as u64);

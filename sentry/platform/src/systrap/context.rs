@@ -1,11 +1,17 @@
-//! One guest thread: its registers in the signal frame, its stops, its interruption.
+//! One guest thread: its registers in the signal frame or as a rewritten call left them, its stops, its interruption.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::Regs;
-use stub::layout::{AREA_FS, AREA_GS, AREA_STACK};
+use host::memory::VolatileSlice;
+use stub::layout::{
+    AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_SELF, AREA_STACK,
+    INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE,
+};
 
+use super::call::{self, Place};
+use super::control::Slot;
 use super::door::Gone;
 use super::frame;
 use super::handover::{Arrival, GuestThread};
@@ -13,8 +19,7 @@ use super::keeper::{self, Overdue, Tenancy};
 use super::life::Life;
 use super::spin::{Cores, Policy};
 use super::xstate::Layout;
-use super::zygote::INTERRUPT;
-use crate::{Context, Event, Interrupter};
+use crate::{Answers, Context, Event, Interrupter};
 
 /// Guest code may be running.
 const RUNNING: u32 = 1;
@@ -30,12 +35,14 @@ struct Signalling {
     is_watched: AtomicBool,
     life: Arc<Life>,
     tid: i32,
+    area: Arc<Slot>,
     keeper: Arc<keeper::Shared>,
     this: Weak<Self>,
 }
 
 impl Signalling {
-    fn new(life: Arc<Life>, tid: i32, keeper: Arc<keeper::Shared>) -> Arc<Self> {
+    fn new(life: Arc<Life>, thread: &GuestThread, keeper: Arc<keeper::Shared>) -> Arc<Self> {
+        let (tid, area) = (thread.tid, Arc::clone(thread.slot()));
         Arc::new_cyclic(|this| Self {
             state: AtomicU32::new(0),
             runs: AtomicU32::new(0),
@@ -43,6 +50,7 @@ impl Signalling {
             is_watched: AtomicBool::new(false),
             life,
             tid,
+            area,
             keeper,
             this: this.clone(),
         })
@@ -54,7 +62,14 @@ impl Signalling {
             return true;
         }
         self.state.store(0, Ordering::SeqCst);
+        self.want_back(false);
         false
+    }
+
+    /// Tells the stub whether a thread that is on its way back into guest code shall turn round.
+    fn want_back(&self, is_wanted: bool) {
+        // The area is mapped as long as we are; a guest that removed its page has lost the thread anyway.
+        let _ = self.area.memory().store_u32(AREA_INTERRUPT as usize, u32::from(is_wanted));
     }
 
     /// Leaves guest code. An interrupt that is being reported is no longer pending.
@@ -62,6 +77,9 @@ impl Signalling {
         self.runs.fetch_add(1, Ordering::SeqCst);
         let taken = if is_interrupt { RUNNING | PENDING } else { RUNNING };
         self.state.fetch_and(!taken, Ordering::SeqCst);
+        if is_interrupt {
+            self.want_back(false);
+        }
     }
 }
 
@@ -73,6 +91,8 @@ impl Interrupter for Signalling {
             return;
         }
         self.sent_in.store(self.runs.load(Ordering::SeqCst), Ordering::SeqCst);
+        // Before the signal: the stub drops it where it has yet to look at this.
+        self.want_back(true);
         self.life.signal_thread(self.tid, INTERRUPT);
         if !self.is_watched.swap(true, Ordering::SeqCst) {
             let this: Weak<Self> = Weak::clone(&self.this);
@@ -116,18 +136,21 @@ pub(super) struct StubContext {
     layout: Layout,
     cores: Arc<Cores>,
     policy: Policy,
-    /// Where the current frame and its extended state lie in the area.
-    frame: usize,
-    xstate: Option<usize>,
-    /// What the area's header holds, as far as we last saw it: frame, fs base, gs base.
-    header: Header,
+    state: State,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Header {
-    frame: usize,
-    fs_base: u64,
-    gs_base: u64,
+/// Where a stopped thread's registers are.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// In a signal frame, and where in the area.
+    Frame {
+        frame: usize,
+        xstate: Option<usize>,
+        /// Of our making: no signal led to it.
+        is_first: bool,
+    },
+    /// Where the stub left them at a rewritten call site; the extended state is in the processor. What it came with.
+    Call(Regs),
 }
 
 impl StubContext {
@@ -138,91 +161,169 @@ impl StubContext {
         image: Vec<u8>,
         shared: &Shared,
     ) -> Result<Self, abi::Errno> {
-        let (frame, xstate) = frame::write_first(&thread.area(), thread.area_address, &shared.layout, image)?;
-        let header = Header { frame, fs_base: 0, gs_base: 0 };
-        let signalling = Signalling::new(Arc::clone(stub.life()), thread.tid, Arc::clone(&shared.keeper));
-        let context = Self {
+        let area = thread.area();
+        let state = first_frame(&thread, &shared.layout, image)?;
+        area.store_u64(AREA_SELF as usize, thread.area_address.wrapping_neg())?;
+        area.store_u32(AREA_INTERRUPT as usize, 0)?;
+        area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
+        let signalling = Signalling::new(Arc::clone(stub.life()), &thread, Arc::clone(&shared.keeper));
+        Ok(Self {
             stub,
             thread: Some(thread),
             signalling,
             layout: shared.layout,
             cores: Arc::clone(&shared.cores),
             policy: Policy::new(),
-            frame,
-            xstate: Some(xstate),
-            header,
-        };
-        context.write_header(header)?;
-        Ok(context)
+            state,
+        })
     }
 
     fn thread(&self) -> &GuestThread {
         self.thread.as_ref().expect("only drop takes the thread")
     }
 
-    fn write_header(&self, header: Header) -> Result<(), abi::Errno> {
-        let thread = self.thread();
-        let area = thread.area();
-        // The stub calls `rt_sigreturn` with the stack pointer behind the frame's return address.
-        let stack = thread.area_address + header.frame as u64 + 8;
-        let mut bytes = [0; 24];
-        bytes[..8].copy_from_slice(&header.fs_base.to_le_bytes());
-        bytes[8..16].copy_from_slice(&header.gs_base.to_le_bytes());
-        bytes[16..].copy_from_slice(&stack.to_le_bytes());
-        area.sub(AREA_FS as usize, bytes.len())?.write(&bytes).map(|_| ())
+    /// Puts `regs` where the thread will load them from.
+    fn load(&self, regs: &Regs) -> Result<(), abi::Errno> {
+        let area = self.thread().area();
+        match self.state {
+            State::Call(_) => {
+                area.store_u32(AREA_RESUME as usize, RESUME_CALL)?;
+                call::write(&area, regs)
+            }
+            State::Frame { frame, .. } => {
+                area.store_u32(AREA_RESUME as usize, RESUME_FRAME)?;
+                frame::write_registers(&area, frame, regs)?;
+                self.write_header(frame, regs)
+            }
+        }
     }
 
-    /// Puts `regs` where the thread will load them from.
-    fn load(&mut self, regs: &Regs) -> Result<(), Gone> {
-        frame::write_registers(&self.thread().area(), self.frame, regs).map_err(|_| Gone)?;
-        let header =
-            Header { frame: self.frame, fs_base: canonical(regs.fs_base), gs_base: canonical(regs.gs_base) };
-        self.write_header(header).map_err(|_| Gone)?;
-        self.header = header;
+    /// Says which frame to return through, and with which segment bases.
+    fn write_header(&self, frame: usize, regs: &Regs) -> Result<(), abi::Errno> {
+        let own = self.thread().area_address;
+        // Where the guest has no use for `gs`, rewritten call sites find the area by it.
+        let gs_base = if regs.gs_base == 0 { own } else { canonical(regs.gs_base) };
+        // The stub calls `rt_sigreturn` with the stack pointer behind the frame's return address.
+        let stack = own + frame as u64 + 8;
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&canonical(regs.fs_base).to_le_bytes());
+        bytes[8..16].copy_from_slice(&gs_base.to_le_bytes());
+        bytes[16..].copy_from_slice(&stack.to_le_bytes());
+        self.thread().area().sub(AREA_FS as usize, bytes.len())?.write(&bytes).map(|_| ())
+    }
+
+    /// Lets the thread go on until it stops again.
+    fn go(&mut self) -> Result<Arrival, Gone> {
+        let Some(thread) = &mut self.thread else { return Err(Gone) };
+        thread.run(&mut self.policy, &self.cores)
+    }
+
+    /// Lets the thread run until it stops again, and takes its registers.
+    fn run_to_door(&mut self, regs: &mut Regs) -> Result<Event, Gone> {
+        self.load(regs).map_err(|_| Gone)?;
+        let arrival = self.go()?;
+        match arrival.frame {
+            // On the way back into guest code: nothing has changed.
+            MARK_INTERRUPTED => Ok(Event::Interrupted),
+            MARK_CALL => self.take_call(regs, arrival).map_err(|_| Gone),
+            _ => self.take_frame(regs, arrival),
+        }
+    }
+
+    /// The registers of a call that came without a signal.
+    fn take_call(&mut self, regs: &mut Regs, arrival: Arrival) -> Result<Event, abi::Errno> {
+        let came = call::read(&self.thread().area())?;
+        *regs = self.with_segments(came, regs, arrival);
+        self.state = State::Call(*regs);
+        Ok(Event::RewrittenCall)
+    }
+
+    /// The registers of a signal frame.
+    fn take_frame(&mut self, regs: &mut Regs, arrival: Arrival) -> Result<Event, Gone> {
+        let area_address = self.thread().area_address;
+        let frame = frame::locate(arrival.frame, area_address).ok_or(Gone)?;
+        let area = self.thread().area();
+        let mut stop = frame::read(&area, area_address, frame, &self.layout).map_err(|_| Gone)?;
+        let place = match stop.event {
+            Event::Interrupted => call::unwind(&area, &mut stop.regs).map_err(|_| Gone)?,
+            _ => Place::Guest,
+        };
+        let was_first = matches!(self.state, State::Frame { is_first: true, .. });
+        if place != Place::Leaving || !was_first {
+            self.state = State::Frame { frame, xstate: stop.xstate, is_first: false };
+        }
+        if place != Place::Leaving {
+            *regs = self.with_segments(stop.regs, regs, arrival);
+        }
+        Ok(stop.event)
+    }
+
+    /// `new` with the segment bases that the thread told, and the selectors of `old`.
+    fn with_segments(&self, new: Regs, old: &Regs, arrival: Arrival) -> Regs {
+        let Arrival { fs_base, gs_base, .. } = arrival;
+        let gs_base = if gs_base == self.thread().area_address { 0 } else { gs_base };
+        Regs { fs_base, gs_base, ds: old.ds, es: old.es, fs: old.fs, gs: old.gs, ..new }
+    }
+
+    /// Makes a thread that stands at a rewritten call site raise a signal, so that all of its state lies in a frame.
+    fn make_whole(&mut self) -> Result<(), Gone> {
+        self.thread().area().store_u32(AREA_RESUME as usize, RESUME_RAISE).map_err(|_| Gone)?;
+        let arrival = self.go()?;
+        let area_address = self.thread().area_address;
+        let frame = frame::locate(arrival.frame, area_address).ok_or(Gone)?;
+        let stop = frame::read(&self.thread().area(), area_address, frame, &self.layout).map_err(|_| Gone)?;
+        self.state = State::Frame { frame, xstate: stop.xstate, is_first: false };
         Ok(())
     }
 
-    /// Lets the thread run until it is at the door again, and takes its registers.
-    fn run_to_door(&mut self, regs: &mut Regs) -> Result<Event, Gone> {
-        self.load(regs)?;
-        let Some(thread) = &mut self.thread else { return Err(Gone) };
-        let arrival = thread.run(&mut self.policy, &self.cores)?;
-        let area_address = thread.area_address;
-        let offset = frame::locate(arrival.frame, area_address).ok_or(Gone)?;
-        let stop = frame::read(&thread.area(), area_address, offset, &self.layout).map_err(|_| Gone)?;
-        self.frame = offset;
-        self.xstate = stop.xstate;
-        let old = *regs;
-        let Arrival { fs_base, gs_base, .. } = arrival;
-        *regs = Regs { fs_base, gs_base, ds: old.ds, es: old.es, fs: old.fs, gs: old.gs, ..stop.regs };
-        Ok(stop.event)
+    fn died(&self) -> Event {
+        // Dead already, or it broke the rules.
+        self.stub.life().end();
+        Event::Died("the guest's host process ended or misbehaved".into())
     }
+}
+
+/// Builds a frame that no signal made.
+fn first_frame(thread: &GuestThread, layout: &Layout, image: Vec<u8>) -> Result<State, abi::Errno> {
+    let (frame, xstate) = frame::write_first(&thread.area(), thread.area_address, layout, image)?;
+    Ok(State::Frame { frame, xstate: Some(xstate), is_first: true })
 }
 
 impl Context for StubContext {
     fn run(&mut self, regs: &mut Regs) -> Event {
+        if let State::Call(came) = &self.state
+            && !call::can_return(came, regs)
+            && self.make_whole().is_err()
+        {
+            return self.died();
+        }
         if !self.signalling.enter() {
             return Event::Interrupted;
         }
         let event = self.run_to_door(regs);
         self.signalling.leave(matches!(event, Ok(Event::Interrupted)));
-        event.unwrap_or_else(|Gone| {
-            // Dead already, or it broke the rules.
-            self.stub.life().end();
-            Event::Died("the guest's host process ended or misbehaved".into())
-        })
+        event.unwrap_or_else(|Gone| self.died())
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {
         Arc::clone(&self.signalling) as Arc<dyn Interrupter>
     }
 
-    fn save_xstate(&self, to: &mut [u8]) -> usize {
+    fn save_xstate(&mut self, to: &mut [u8]) -> usize {
+        if let State::Call(_) = self.state
+            && self.make_whole().is_err()
+        {
+            self.stub.life().end();
+        }
         let size = self.layout.size.min(to.len());
         let mut image = vec![0; self.layout.size];
         let area = self.thread().area();
-        let source = self.xstate.and_then(|at| area.sub(at, self.layout.size).ok());
-        let is_read = source.is_some_and(|source| source.read(&mut image).is_ok());
+        let State::Frame { xstate: Some(at), .. } = self.state else {
+            to[..size].copy_from_slice(&self.layout.initial()[..size]);
+            return size;
+        };
+        let source = area.sub(at, self.layout.size);
+        let is_read = source.is_ok_and(|source| source.read(&mut image).is_ok());
         let image = if is_read { self.layout.sanitize(&image) } else { self.layout.initial() };
         to[..size].copy_from_slice(&image[..size]);
         size
@@ -230,13 +331,41 @@ impl Context for StubContext {
 
     fn load_xstate(&mut self, from: Option<&[u8]>) {
         let image = from.map_or_else(|| self.layout.initial(), |from| self.layout.sanitize(from));
-        let area = self.thread().area();
-        let bytes = self.layout.to_frame(image);
-        // A thread that hid its frame's extended state from us has itself to blame.
-        if let Some(target) = self.xstate.and_then(|at| area.sub(at, bytes.len()).ok()) {
-            let _ = target.write(&bytes);
+        match self.state {
+            // No need to ask the thread for what is replaced.
+            State::Call(_) => {
+                if let Ok(state) = first_frame(self.thread(), &self.layout, image) {
+                    self.state = state;
+                }
+            }
+            // A thread that hid its frame's extended state from us has itself to blame.
+            State::Frame { xstate, .. } => {
+                let area = self.thread().area();
+                let bytes = self.layout.to_frame(image);
+                if let Some(target) = xstate.and_then(|at| area.sub(at, bytes.len()).ok()) {
+                    let _ = target.write(&bytes);
+                }
+            }
         }
     }
+
+    fn set_answers(&mut self, answers: Option<Answers>) {
+        let area = self.thread().area();
+        // Its own page: a failure leaves the thread as it is, which asks us then.
+        let _ = write_answers(&area, answers);
+    }
+}
+
+/// Fills in what the stub answers itself.
+fn write_answers(area: &VolatileSlice<'_>, answers: Option<Answers>) -> Result<(), abi::Errno> {
+    area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
+    let Some(answers) = answers else { return Ok(()) };
+    let Answers { pid, tid, parent, uid, effective_uid, gid, effective_gid } = answers;
+    let words = [pid, tid, parent, uid, effective_uid, gid, effective_gid];
+    for (index, word) in words.into_iter().enumerate() {
+        area.store_u64(AREA_ANSWERS as usize + 8 * index, word)?;
+    }
+    area.store_u32(AREA_ANSWERS_HOLD as usize, 1)
 }
 
 impl Drop for StubContext {

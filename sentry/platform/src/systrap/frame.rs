@@ -5,10 +5,9 @@
 
 use abi::{Regs, Result};
 use host::memory::VolatileSlice;
-use stub::layout::{AREA_FIRST_FRAME, AREA_SIGNAL_STACK, SLOT_SIZE};
+use stub::layout::{AREA_FIRST_FRAME, AREA_SIGNAL_STACK, CALL_WORDS, FRAME_RIP, INTERRUPT, SLOT_SIZE};
 
 use super::xstate::{Layout, TRAILER};
-use super::zygote::INTERRUPT;
 use crate::{Event, Exception, Fault};
 
 // Offsets in the frame: a return address, `struct ucontext` with `struct sigcontext`, `siginfo_t`.
@@ -64,7 +63,7 @@ pub(super) fn read(
 ) -> Result<Stop> {
     let mut frame = [0; USED];
     area.sub(offset, USED)?.read(&mut frame)?;
-    let mut regs = general_registers(&frame);
+    let mut regs = general_registers(&frame[GREGS..GREGS + 8 * CALL_WORDS]);
     let event = event(&frame, &mut regs);
     let xstate = word(&frame, FPSTATE)
         .checked_sub(area_address)
@@ -75,33 +74,11 @@ pub(super) fn read(
 
 /// Writes general registers into the frame at `offset`.
 pub(super) fn write_registers(area: &VolatileSlice<'_>, offset: usize, regs: &Regs) -> Result<()> {
-    let words = [
-        regs.r8,
-        regs.r9,
-        regs.r10,
-        regs.r11,
-        regs.r12,
-        regs.r13,
-        regs.r14,
-        regs.r15,
-        regs.rdi,
-        regs.rsi,
-        regs.rbp,
-        regs.rbx,
-        regs.rdx,
-        regs.rax,
-        regs.rcx,
-        regs.rsp,
-        regs.rip,
-        // The kernel takes the flags a user may set and ignores the others.
-        regs.rflags,
-        // cs and ss of 64-bit user code, whatever was asked for.
-        Regs::USER_CS | Regs::USER_SS << 48,
-    ];
     let mut bytes = [0; SELECTORS + 8 - GREGS];
-    for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
-        to.copy_from_slice(&word.to_le_bytes());
-    }
+    let (general, selectors) = bytes.split_at_mut(8 * CALL_WORDS);
+    general.copy_from_slice(&general_words(regs));
+    // cs and ss of 64-bit user code, whatever was asked for.
+    selectors.copy_from_slice(&(Regs::USER_CS | Regs::USER_SS << 48).to_le_bytes());
     area.sub(offset + GREGS, bytes.len())?.write(&bytes).map(|_| ())
 }
 
@@ -126,8 +103,39 @@ pub(super) fn write_first(
     Ok((offset, offset + OUR_XSTATE))
 }
 
-fn general_registers(frame: &[u8; USED]) -> Regs {
-    let greg = |index: usize| word(frame, GREGS + 8 * index);
+/// General registers in the order of `sigcontext`, flags last.
+pub(super) fn general_words(regs: &Regs) -> [u8; 8 * CALL_WORDS] {
+    let words = [
+        regs.r8,
+        regs.r9,
+        regs.r10,
+        regs.r11,
+        regs.r12,
+        regs.r13,
+        regs.r14,
+        regs.r15,
+        regs.rdi,
+        regs.rsi,
+        regs.rbp,
+        regs.rbx,
+        regs.rdx,
+        regs.rax,
+        regs.rcx,
+        regs.rsp,
+        regs.rip,
+        // The kernel takes the flags a user may set and ignores the others.
+        regs.rflags,
+    ];
+    let mut bytes = [0; 8 * CALL_WORDS];
+    for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// The registers that [`general_words`] wrote.
+pub(super) fn general_registers(words: &[u8]) -> Regs {
+    let greg = |index: usize| word(words, 8 * index);
     Regs {
         r8: greg(0),
         r9: greg(1),
@@ -187,7 +195,7 @@ fn event(frame: &[u8; USED], regs: &mut Regs) -> Event {
     }
 }
 
-fn word(bytes: &[u8; USED], at: usize) -> u64 {
+fn word(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
@@ -198,3 +206,6 @@ fn half(bytes: &[u8; USED], at: usize) -> u32 {
     half.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(half)
 }
+
+// Behind the return address that the handler's stack pointer points to, too.
+const _: () = assert!(FRAME_RIP as usize == GREGS + 8 * 16);

@@ -42,7 +42,7 @@ enum Parked {
 /// What a thread says when it stops; all of it hostile.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
-    /// Where its signal frame lies.
+    /// Where its signal frame lies, or a mark.
     pub(super) frame: u64,
     /// Its segment bases.
     pub(super) fs_base: u64,
@@ -59,6 +59,11 @@ impl GuestThread {
     /// Its area's bytes, which the guest can write at any time.
     pub(super) fn area(&self) -> VolatileSlice<'_> {
         self.area.memory()
+    }
+
+    /// Its area.
+    pub(super) const fn slot(&self) -> &Arc<Slot> {
+        &self.area
     }
 
     /// Makes sure that it is stopped whatever its process does: one that watches soon comes to the door.

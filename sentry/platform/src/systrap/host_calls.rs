@@ -3,7 +3,7 @@
 use host::seccomp::{ArgCheck, Rule};
 
 use super::life::KICK;
-use super::zygote::INTERRUPT;
+use stub::layout::INTERRUPT;
 
 /// What the sentry's allow-list must contain. Memory for the sentry itself, threads, locks and `exit` are not listed:
 /// every Rust program needs those.

@@ -49,7 +49,7 @@ impl AddressSpace for StubSpace {
         batch.flush()
     }
 
-    fn new_context(&self, parent: Option<&dyn Context>) -> Result<Box<dyn Context>, PlatformError> {
+    fn new_context(&self, parent: Option<&mut dyn Context>) -> Result<Box<dyn Context>, PlatformError> {
         let layout = &self.shared.layout;
         let image = parent.map_or_else(
             || layout.initial(),

@@ -13,8 +13,8 @@ use host::memory::{VolatileSlice, memfd};
 use host::unix::{Kind, Wait, pair, receive, send};
 use parking_lot::Mutex;
 use stub::layout::{
-    COMMANDS, COMMANDS_SIZE, FD_CONTROL, FD_SOCKET, FD_TRANSIENT, GUEST_END, IMAGE, IMAGE_SIZE, PAGE,
-    SCRATCH, SLOT_SCRATCH, SLOT0_RING, SMALL_RING, SPAWNER_RING, TASK_END, ZYGOTE_RING,
+    COMMANDS, COMMANDS_SIZE, FD_CONTROL, FD_SOCKET, FD_TRANSIENT, GUEST_END, IMAGE, IMAGE_SIZE, INTERRUPT,
+    PAGE, SCRATCH, SLOT_SCRATCH, SLOT0_RING, SMALL_RING, SPAWNER_RING, TASK_END, ZYGOTE_RING,
 };
 use stub::{Entry, address_of};
 
@@ -23,9 +23,6 @@ use super::constants::Constants;
 use super::control::{ControlFile, Slot};
 use super::life::{Life, Registry, reap, reap_all};
 use crate::PlatformError;
-
-/// The signal that interrupts a guest thread.
-pub(super) const INTERRUPT: i32 = libc::SIGURG;
 
 /// Signals that a guest thread's own execution, or [`INTERRUPT`], can raise.
 const HANDLED: [i32; 7] =
@@ -332,11 +329,12 @@ fn action_for(signal: i32) -> KernelSigaction {
     const SA_RESTORER: u64 = 0x0400_0000;
     KernelSigaction {
         handler: address_of(Entry::Handler, IMAGE),
-        flags: (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64 | SA_RESTORER,
+        flags: (libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART) as u64 | SA_RESTORER,
         restorer: address_of(Entry::Restorer, IMAGE),
-        // While a guest thread is at the door nothing else may start a handler.
+        // While a guest thread is in the handler nothing else may start one.
         mask: u64::MAX,
     }
 }
 
+const _: () = assert!(INTERRUPT == libc::SIGURG);
 const _: () = assert!(ZYGOTE_RING > IMAGE && COMMANDS > ZYGOTE_RING);

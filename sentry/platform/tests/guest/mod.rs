@@ -114,8 +114,12 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn thread(&self) -> Thread {
-        let regs = Regs { rip: CODE, rsp: STACK_TOP - 64, rflags: 0x202, ..Regs::default() };
-        Thread { context: self.space.new_context(None).unwrap(), regs }
+        Thread { context: self.space.new_context(None).unwrap(), regs: Thread::start() }
+    }
+
+    /// Where its code lies in the memory file.
+    pub(crate) fn code(&self) -> u64 {
+        self.data - LEN
     }
 }
 
@@ -126,6 +130,11 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
+    /// The registers of a new thread.
+    pub(crate) fn start() -> Regs {
+        Regs { rip: CODE, rsp: STACK_TOP - 64, rflags: 0x202, ..Regs::default() }
+    }
+
     pub(crate) fn run(&mut self) -> Event {
         self.context.run(&mut self.regs)
     }

@@ -1,0 +1,214 @@
+//! Call sites of guest code that have been rewritten to jump into the platform without a trap.
+//!
+//! [`platform::rewrite`] says which bytes; here they are put into guest memory, as copies private to this address
+//! space: text pages that are written to become its own, thunks get mappings near the code they serve. Both are
+//! ordinary guest memory, so fork(2) copies them and execve(2) forgets them.
+//!
+//! Lock order: [`CallSites`] before all locks of the address space.
+
+use std::ops::Range;
+
+use abi::{Errno, PAGE_SIZE, Result, UserAddr};
+use host::memory::VolatileSlice;
+use platform::Protection;
+use platform::rewrite::{self, CodePatch, Plan, REACH, THUNK_SIZE, WINDOW};
+
+use super::fault::Access;
+use super::manager::MemoryManager;
+use super::{MmapArgs, MmapFlags};
+
+/// Most pages of thunks: far more than programs have sites that they use often.
+const MAX_REGIONS: usize = 64;
+const THUNKS: u64 = PAGE_SIZE / THUNK_SIZE as u64;
+
+/// The rewritten sites of an address space.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallSites {
+    regions: Vec<Region>,
+    sites: Vec<Site>,
+    /// Somebody looks at the code: nothing is rewritten.
+    is_watched: bool,
+}
+
+/// A page of thunks.
+#[derive(Clone, Debug)]
+struct Region {
+    start: u64,
+    used: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Site {
+    ret: u64,
+    /// Where its thunk lies.
+    thunk: u64,
+    /// Where the jump in padding stands that leads to it.
+    padding: Option<u64>,
+    /// What stood there before.
+    original: CodePatch,
+}
+
+impl CallSites {
+    fn region_of(&self, addr: u64) -> Option<&Region> {
+        self.regions.iter().find(|region| (region.start..region.start + PAGE_SIZE).contains(&addr))
+    }
+}
+
+impl MemoryManager {
+    /// Rewrites the site before `ret`, from where calls of `number` come. `is_alone` tells that no other thread runs
+    /// in this address space. Says whether calls from there will come without a trap.
+    pub fn rewrite_call_site(&self, ret: UserAddr, number: u64, is_alone: bool) -> bool {
+        let mut sites = self.call_sites.lock();
+        if sites.is_watched {
+            return false;
+        }
+        if sites.sites.iter().any(|site| site.ret == ret.0) {
+            return true;
+        }
+        self.try_rewrite(&mut sites, ret.0, number, is_alone).is_ok()
+    }
+
+    fn try_rewrite(&self, sites: &mut CallSites, ret: u64, number: u64, is_alone: bool) -> Result<()> {
+        let (mapping, is_anonymous) = self.code_around(ret - 2).ok_or(Errno::EACCES)?;
+        let start = mapping.start.max(ret.saturating_sub(WINDOW + 8));
+        let mut code = vec![0; (mapping.end.min(ret + WINDOW + 8) - start) as usize];
+        self.read(UserAddr(start), &mut code)?;
+        // Planned with any thunk that is near first: most sites that cannot be rewritten shall not cost a page.
+        rewrite::plan(&code, start, ret, number, ret, is_anonymous).ok_or(Errno::ENOENT)?;
+        let thunk = self.new_thunk(sites, ret, mapping.start)?;
+        let plan = rewrite::plan(&code, start, ret, number, thunk, is_anonymous).ok_or(Errno::ERANGE)?;
+        let at = (plan.site.addr - start) as usize;
+        let before = code.get(at..at + plan.site.bytes.len()).ok_or(Errno::ERANGE)?;
+        let original = CodePatch { addr: plan.site.addr, bytes: before.to_vec() };
+        let padding = plan.padding.as_ref().map(|padding| padding.addr);
+        self.write_plan(&plan, thunk, is_alone)?;
+        sites.sites.push(Site { ret, thunk, padding, original });
+        Ok(())
+    }
+
+    /// The mapping with the code at `addr`, if that is private and only executed; and whether it is no file's.
+    fn code_around(&self, addr: u64) -> Option<(Range<u64>, bool)> {
+        let mappings = self.read_mappings();
+        let (range, vma) = mappings.vmas.get(addr)?;
+        let is_code = vma.prot.execute && vma.prot.read && !vma.prot.write && !vma.is_shared();
+        let is_special = vma.flags.contains(super::VmaFlags::SPECIAL);
+        (is_code && !is_special).then(|| (range, vma.object.is_none()))
+    }
+
+    fn write_plan(&self, plan: &Plan, thunk: u64, is_alone: bool) -> Result<()> {
+        self.write_code(&CodePatch { addr: thunk, bytes: plan.thunk.to_vec() })?;
+        if let Some(padding) = &plan.padding {
+            self.write_code(padding)?;
+        }
+        self.write_site(&plan.site, is_alone)
+    }
+
+    fn write_code(&self, patch: &CodePatch) -> Result<()> {
+        let done = self.write_forced(UserAddr(patch.addr), &patch.bytes);
+        if done == patch.bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Writes bytes where other threads may be executing: as one store, as far as they can tell.
+    fn write_site(&self, patch: &CodePatch, is_alone: bool) -> Result<()> {
+        let word = patch.addr & !7;
+        let at = (patch.addr - word) as usize;
+        if at + patch.bytes.len() > 8 {
+            return if is_alone { self.write_code(patch) } else { Err(Errno::EBUSY) };
+        }
+        let access = Access { force: true, ..Access::WRITE };
+        let done = self.access(UserAddr(word), 8, access, &mut |piece: VolatileSlice<'_>, _| {
+            let mut bytes = [0; 8];
+            piece.read(&mut bytes)?;
+            bytes[at..at + patch.bytes.len()].copy_from_slice(&patch.bytes);
+            piece.store_u64(0, u64::from_ne_bytes(bytes))
+        });
+        if done == 8 { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// A place for a thunk that a jump from `site` reaches; `below` is where the site's mapping begins.
+    fn new_thunk(&self, sites: &mut CallSites, site: u64, below: u64) -> Result<u64> {
+        let fits = |region: &&mut Region| region.used < THUNKS && region.start.abs_diff(site) < REACH;
+        if let Some(region) = sites.regions.iter_mut().find(fits) {
+            region.used += 1;
+            return Ok(region.start + (region.used - 1) * THUNK_SIZE as u64);
+        }
+        if sites.regions.len() >= MAX_REGIONS {
+            return Err(Errno::ENOSPC);
+        }
+        let start = self.new_region(site, below)?;
+        sites.regions.push(Region { start, used: 1 });
+        Ok(start)
+    }
+
+    fn new_region(&self, site: u64, below: u64) -> Result<u64> {
+        let low = site.saturating_sub(REACH).max(super::layout::MIN_ADDR);
+        let high = site.saturating_add(REACH).min(self.bounds.end);
+        let gap = {
+            let mappings = self.read_mappings();
+            // Below the program rather than above, where its heap wants to grow.
+            let under = mappings.vmas.highest_gap(PAGE_SIZE, PAGE_SIZE, low..below);
+            under.or_else(|| mappings.vmas.highest_gap(PAGE_SIZE, PAGE_SIZE, below..high))
+        };
+        let flags = MmapFlags::FIXED_NOREPLACE;
+        let addr = self.mmap(MmapArgs {
+            prot: Protection { read: true, write: false, execute: true },
+            name: Some("[calls]"),
+            ..MmapArgs::anonymous(UserAddr(gap.ok_or(Errno::ENOMEM)?), PAGE_SIZE, flags)
+        })?;
+        Ok(addr.0)
+    }
+
+    /// Puts back what stood at all sites, since somebody is going to look at or step through the code. Thunks stay,
+    /// for threads that are in them.
+    pub fn restore_call_sites(&self) {
+        let mut sites = self.call_sites.lock();
+        sites.is_watched = true;
+        for site in std::mem::take(&mut sites.sites) {
+            // What cannot be written any more is not executed either.
+            let _ = self.write_site(&site.original, true);
+        }
+    }
+
+    /// Puts back what stood at the sites whose thunks lie in `range`, which is about to be mapped anew.
+    pub(super) fn forget_thunks(&self, range: Range<u64>) {
+        let mut sites = self.call_sites.lock();
+        let is_inside = |at: u64| at < range.end && range.start < at + PAGE_SIZE;
+        if !sites.regions.iter().any(|region| is_inside(region.start)) {
+            return;
+        }
+        sites.regions.retain(|region| !is_inside(region.start));
+        let (gone, kept) = std::mem::take(&mut sites.sites)
+            .into_iter()
+            .partition(|site| is_inside(site.thunk & !(PAGE_SIZE - 1)));
+        sites.sites = kept;
+        let gone: Vec<Site> = gone;
+        for site in gone {
+            let _ = self.write_site(&site.original, true);
+        }
+    }
+
+    /// Where a thread that stands at `rip`, on its way from a rewritten site into the platform, is as far as the guest
+    /// knows: at the site, before the call.
+    pub fn call_site_at(&self, rip: u64) -> Option<u64> {
+        let sites = self.call_sites.lock();
+        if let Some(site) = sites.sites.iter().find(|site| site.padding == Some(rip)) {
+            return Some(site.ret.wrapping_sub(2));
+        }
+        let (thunk, offset) = self.thunk_at(&sites, rip)?;
+        Some(rewrite::place_of(&thunk, offset))
+    }
+
+    /// Where the call returns to that trapped at `rip` because the thunk there could not go on.
+    pub fn return_of_call_at(&self, rip: u64) -> Option<u64> {
+        let sites = self.call_sites.lock();
+        self.thunk_at(&sites, rip).map(|(thunk, _)| rewrite::return_of(&thunk))
+    }
+
+    fn thunk_at(&self, sites: &CallSites, rip: u64) -> Option<([u8; THUNK_SIZE], usize)> {
+        sites.region_of(rip)?;
+        let offset = rip % THUNK_SIZE as u64;
+        let mut thunk = [0; THUNK_SIZE];
+        self.read(UserAddr(rip - offset), &mut thunk).ok()?;
+        Some((thunk, offset as usize))
+    }
+}

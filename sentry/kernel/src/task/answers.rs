@@ -1,0 +1,45 @@
+//! What a task tells the platform about itself, so that `getpid` and its like are answered without the kernel.
+
+use platform::Answers;
+
+use super::{CurrentTask, Task, Work};
+
+impl Task {
+    /// Something that [`CurrentTask::refresh_answers`] tells has changed.
+    pub(crate) fn note_new_answers(&self) {
+        self.wake().add(Work::ANSWERS);
+    }
+}
+
+impl CurrentTask {
+    /// Tells the platform what calls of this task return. Nothing while somebody wants to see each call.
+    pub(super) fn refresh_answers(&mut self) {
+        self.wake().clear(Work::ANSWERS);
+        if self.is_traced() {
+            // The tracer shall see the program's own code.
+            self.mm().restore_call_sites();
+        }
+        let is_watched = self.is_traced() || self.seccomp_mode() != 0 || self.kernel().strace.is_on();
+        let answers = if is_watched { None } else { self.answers() };
+        self.context.set_answers(answers);
+    }
+
+    fn answers(&self) -> Option<Answers> {
+        let creds = self.creds();
+        let ids = &creds.user_ns;
+        if ids.uid_map().ranges().is_empty() || ids.gid_map().ranges().is_empty() {
+            // They may be set at any time, once.
+            return None;
+        }
+        let parent = self.thread_group().parent().map_or(0, |parent| parent.tgid_in(&self.pid_ns()));
+        Some(Answers {
+            pid: self.thread_group().tgid() as u64,
+            tid: self.tid() as u64,
+            parent: parent as u64,
+            uid: ids.from_kernel_uid(creds.uid).into(),
+            effective_uid: ids.from_kernel_uid(creds.euid).into(),
+            gid: ids.from_kernel_gid(creds.gid).into(),
+            effective_gid: ids.from_kernel_gid(creds.egid).into(),
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! A guest thread that came by a rewritten call site: its registers lie in its area, its extended state is still in
+//! the processor.
+//!
+//! What a call returns with is written back and loaded by the stub, which is possible as long as the kernel leaves
+//! alone what only a signal frame can change ([`can_return`]).
+
+use abi::{Regs, Result};
+use host::memory::VolatileSlice;
+use stub::layout::{AREA_CALL, CALL_WORDS, IMAGE};
+use stub::{Entry, address_of};
+
+use super::frame::{general_registers, general_words};
+
+/// Single steps, which would stop in the stub; and what never belongs to user code.
+const FLAGS_BEYOND: u64 = !Regs::USER_FLAGS | 1 << 8;
+/// Bits of the flags that are always as they are: the second, and interrupts being on.
+const FLAGS_FIXED: u64 = 1 << 9 | 1 << 1;
+
+/// The registers at a call, as the instruction itself would have left them for the kernel.
+pub(super) fn read(area: &VolatileSlice<'_>) -> Result<Regs> {
+    let mut words = [0; 8 * CALL_WORDS];
+    area.sub(AREA_CALL as usize, words.len())?.read(&mut words)?;
+    let regs = general_registers(&words);
+    let number = regs.rax & u64::from(u32::MAX);
+    Ok(Regs { rcx: regs.rip, r11: regs.rflags, orig_rax: number, ..regs })
+}
+
+/// Puts registers where the stub loads them from.
+pub(super) fn write(area: &VolatileSlice<'_>, regs: &Regs) -> Result<()> {
+    let words = general_words(regs);
+    area.sub(AREA_CALL as usize, words.len())?.write(&words).map(|_| ())
+}
+
+/// Whether the stub can load `regs` where a call came with `came`.
+pub(super) fn can_return(came: &Regs, regs: &Regs) -> bool {
+    regs.rcx == regs.rip
+        && regs.r11 == regs.rflags
+        && regs.rflags & FLAGS_BEYOND & !FLAGS_FIXED == 0
+        && regs.fs_base == came.fs_base
+        && regs.gs_base == came.gs_base
+}
+
+/// Where a thread in the stub was interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In guest code.
+    Guest,
+    /// On the way from a call site to its answer; the registers are now those at the site.
+    Entering,
+    /// On the way back into guest code: nothing of what was to be loaded has been in use.
+    Leaving,
+}
+
+/// Finds out where a thread was interrupted that stood at `regs.rip`, and makes `regs` those of guest code.
+pub(super) fn unwind(area: &VolatileSlice<'_>, regs: &mut Regs) -> Result<Place> {
+    let at = |entry| address_of(entry, IMAGE);
+    let rip = regs.rip;
+    if (at(Entry::CallCommitted)..at(Entry::SigReturn)).contains(&rip) {
+        return Ok(Place::Leaving);
+    }
+    if !(at(Entry::Call)..at(Entry::CallSave)).contains(&rip) {
+        return Ok(Place::Guest);
+    }
+    let saved = read(area)?;
+    if rip >= at(Entry::CallHasRsp) {
+        regs.rsp = saved.rsp;
+    }
+    if rip >= at(Entry::CallHasFlags) {
+        regs.rflags = saved.rflags;
+    }
+    // `rcx` is behind the site. Before it was answered, the call is made again.
+    regs.rip = if rip >= at(Entry::CallAnswered) { regs.rcx } else { regs.rcx.wrapping_sub(2) };
+    Ok(Place::Entering)
+}

@@ -1,0 +1,235 @@
+//! Rewritten call sites: calls arrive as from a trap, and nothing of the guest shows that there was none.
+
+mod guest;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use abi::Regs;
+use platform::rewrite::{self, WINDOW};
+use platform::{Answers, Event};
+
+use self::guest::{CODE, DATA, Machine, Process, Thread};
+
+const THUNK: u64 = CODE + 0x8000;
+
+// The site is at byte 2, padding behind the loop.
+guest!(padded, "nop", "nop", "2: syscall", "jmp 2b", ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0");
+// The site is at byte 5.
+guest!(numbered, "2: mov eax, 39", "syscall", "jmp 2b");
+// Counts in r15 the calls that returned what the last one did.
+guest!(counting, "xor r15d, r15d", "2: mov eax, 39", "syscall", "inc r15", "jmp 2b");
+// Uses gs for its own purposes, the site is at byte 0.
+guest!(own_gs, "syscall", "wrgsbase rbx", "2: syscall", "jmp 2b", ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0");
+
+// Moves rbx through a vector register across a call.
+guest!(
+    vectors,
+    "mov eax, 39",
+    "movq xmm3, rbx",
+    "syscall",
+    "movq rbx, xmm3",
+    "jmp 2f",
+    ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0",
+    "2: syscall",
+    "jmp 2b"
+);
+
+/// Rewrites the site before `ret`.
+fn rewrite(machine: &Machine, process: &Process, code: &[u8], ret: u64, number: u64) {
+    let mut window = vec![0; WINDOW as usize];
+    window[..code.len()].copy_from_slice(code);
+    let plan = rewrite::plan(&window, CODE, ret, number, THUNK, false).expect("the site can be rewritten");
+    let thunk = rewrite::CodePatch { addr: THUNK, bytes: plan.thunk.to_vec() };
+    for patch in [Some(thunk), plan.padding, Some(plan.site)].into_iter().flatten() {
+        let at = process.code() + (patch.addr - CODE);
+        machine.direct.slice(at, patch.bytes.len()).unwrap().write(&patch.bytes).unwrap();
+    }
+}
+
+fn call(thread: &mut Thread) {
+    let event = thread.run();
+    assert!(matches!(event, Event::RewrittenCall), "{event:?} at {:#x}", thread.regs.rip);
+}
+
+/// Every general register with a value of its own.
+fn recognizable() -> Regs {
+    let plain = Thread::start();
+    Regs {
+        rax: 39,
+        rbx: 0x11,
+        rdx: 0x22,
+        rsi: 0x33,
+        rdi: 0x44,
+        rbp: 0x55,
+        r8: 0x66,
+        r9: 0x77,
+        r10: 0x88,
+        r12: 0x99,
+        r13: 0xaa,
+        r14: 0xbb,
+        r15: 0xcc,
+        rflags: 0xad7,
+        ..plain
+    }
+}
+
+#[test]
+fn registers_pass_through_a_call_in_both_directions() {
+    let machine = Machine::new();
+    for (code, ret) in [(padded(), CODE + 4), (numbered(), CODE + 7)] {
+        let process = machine.process(code);
+        rewrite(&machine, &process, code, ret, 39);
+        let mut thread = process.thread();
+        thread.regs = recognizable();
+        for _ in 0..3 {
+            call(&mut thread);
+            let old = recognizable();
+            let (cs, ss) = (Regs::USER_CS, Regs::USER_SS);
+            let expected = Regs { rip: ret, rcx: ret, r11: old.rflags, orig_rax: 39, cs, ss, ..old };
+            assert_eq!(format!("{:?}", thread.regs), format!("{expected:?}"));
+        }
+        let answered = Regs { rax: 39, rbx: 1, rdx: 2, r12: 3, rsp: thread.regs.rsp - 8, ..thread.regs };
+        thread.regs = answered;
+        call(&mut thread);
+        assert_eq!(format!("{:?}", thread.regs), format!("{answered:?}"));
+    }
+}
+
+#[test]
+fn what_only_a_frame_can_load_is_loaded() {
+    let machine = Machine::new();
+    let process = machine.process(padded());
+    rewrite(&machine, &process, padded(), CODE + 4, 39);
+    let mut thread = process.thread();
+    call(&mut thread);
+    // Another place, with other values in what a call destroys, and another fs.
+    let regs = Regs { rip: CODE + 1, rcx: 5, r11: 6, fs_base: DATA, ..thread.regs };
+    thread.regs = regs;
+    call(&mut thread);
+    assert_eq!((thread.regs.fs_base, thread.regs.gs_base, thread.regs.rip), (DATA, 0, CODE + 4));
+}
+
+#[test]
+fn extended_state_survives_a_call_and_can_be_seen_and_replaced() {
+    const XMM3: usize = 160 + 3 * 16;
+    let machine = Machine::new();
+    let process = machine.process(vectors());
+    let ret = CODE + vectors().windows(2).position(|two| two == [0x0f, 5]).unwrap() as u64 + 2;
+    rewrite(&machine, &process, vectors(), ret, 39);
+    let mut thread = process.thread();
+    thread.regs.rbx = 0x1234;
+    call(&mut thread);
+    let mut image = vec![0; platform::XSTATE_MAX];
+    let size = thread.context.save_xstate(&mut image);
+    assert_eq!(image[XMM3..XMM3 + 2], [0x34, 0x12]);
+    thread.syscall();
+    assert_eq!(thread.regs.rbx, 0x1234);
+    // Again, and this time it is replaced while the thread stands at the site.
+    thread.regs.rip = CODE;
+    call(&mut thread);
+    image[XMM3..XMM3 + 2].copy_from_slice(&[0x78, 0x56]);
+    thread.context.load_xstate(Some(&image[..size]));
+    thread.syscall();
+    assert_eq!(thread.regs.rbx, 0x5678);
+}
+
+#[test]
+fn a_guest_with_a_gs_of_its_own_traps_and_keeps_it() {
+    let machine = Machine::new();
+    let process = machine.process(own_gs());
+    rewrite(&machine, &process, own_gs(), CODE + 9, 39);
+    for base in [DATA, 0x10, u64::from(u32::MAX) << 12] {
+        let mut thread = process.thread();
+        thread.syscall();
+        thread.regs.rbx = base;
+        match thread.run() {
+            Event::Syscall => assert!((THUNK..THUNK + 64).contains(&thread.regs.rip)),
+            Event::Fault(_) => assert!((THUNK..THUNK + 64).contains(&thread.regs.rip)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(thread.regs.gs_base, base);
+    }
+}
+
+#[test]
+fn the_stub_answers_what_it_was_told() {
+    let machine = Machine::new();
+    let process = machine.process(counting());
+    rewrite(&machine, &process, counting(), CODE + 10, 39);
+    let mut thread = process.thread();
+    let zero = Answers { pid: 0, tid: 0, parent: 0, uid: 0, effective_uid: 0, gid: 0, effective_gid: 0 };
+    call(&mut thread);
+    thread.context.set_answers(Some(Answers { pid: 77, ..zero }));
+    let interrupter = thread.context.interrupter();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::SeqCst) {
+                std::thread::sleep(std::time::Duration::from_micros(300));
+                interrupter.interrupt();
+            }
+        });
+        let (mut count, mut interruptions) = (thread.regs.r15, 0);
+        while interruptions < 300 {
+            match thread.run() {
+                Event::Interrupted => interruptions += 1,
+                // Interrupted between `mov` and `syscall`, it goes on with the latter, which is still there.
+                Event::Syscall => thread.regs.rax = 39,
+                other => panic!("{other:?}"),
+            }
+            let Regs { rip, rax, r15, .. } = thread.regs;
+            assert!(r15 >= count, "{r15} after {count}");
+            assert!(is_guest(rip), "interrupted at {rip:#x}");
+            assert!(matches!(rax, 39 | 77), "{rax}");
+            count = r15;
+        }
+        is_done.store(true, Ordering::SeqCst);
+        assert!(count > 1000, "{count}");
+    });
+    thread.context.set_answers(None);
+    while !matches!(thread.run(), Event::RewrittenCall) {
+        thread.regs.rax = 39;
+    }
+}
+
+/// In the guest's own code, thunks included.
+fn is_guest(rip: u64) -> bool {
+    (CODE..CODE + 0x1_0000).contains(&rip)
+}
+
+#[test]
+fn interrupts_are_neither_lost_nor_seen_in_the_stub() {
+    let machine = Machine::new();
+    let process = machine.process(counting());
+    rewrite(&machine, &process, counting(), CODE + 10, 39);
+    let mut thread = process.thread();
+    let interrupter = thread.context.interrupter();
+    let (mut calls, mut interruptions) = (0_u64, 0);
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::SeqCst) {
+                interrupter.interrupt();
+                for _ in 0..2000 {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        while interruptions < 3000 {
+            match thread.run() {
+                Event::RewrittenCall => {
+                    assert_eq!((thread.regs.r15, thread.regs.orig_rax), (calls, 39));
+                    calls += 1;
+                    thread.regs.rax = 1000 + calls;
+                }
+                Event::Interrupted => {
+                    interruptions += 1;
+                    assert!(is_guest(thread.regs.rip), "{:#x}", thread.regs.rip);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        is_done.store(true, Ordering::SeqCst);
+    });
+    assert!(calls > 100, "{calls}");
+}
