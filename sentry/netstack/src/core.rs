@@ -151,7 +151,7 @@ impl Core {
         let now = clock.now();
         Self {
             clock,
-            counters: Counters::default(),
+            counters: Counters::new(&config),
             random: Random::new(key()),
             key: key(),
             pool: Pool::new(config.memory_budget),

@@ -1,5 +1,4 @@
-//! `/proc/[pid]/net`: what the network tells. Until a stack fills them in, the tables are empty but for the loopback
-//! device.
+//! `/proc/[pid]/net`: what the socket families tell of the reader's network name space.
 
 use std::sync::Arc;
 
@@ -8,56 +7,57 @@ use kernel::Task;
 use kernel::vfs::{Attr, Caller, Inode};
 
 use super::Proc;
-use crate::synth::{Builder, Dir, DirContent, Entry, StaticEntries};
+use crate::synth::{Builder, Content, Dir, DirContent, Entry, StaticEntries};
 
-const DEV: &str = "\
-Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
-";
-const SOCKETS: &str =
-    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-const UNIX: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
-const ROUTE: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
-const ARP: &str = "IP address       HW type     Flags       HW address            Mask     Device\n";
-const IF_INET6: &str = "00000000000000000000000000000001 01 80 10 80       lo\n";
-const NETLINK: &str =
-    "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n";
-const PACKET: &str = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n";
-const SOCKSTAT: &str =
-    "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nRAW: inuse 0\n";
+/// The files. Families fill them; one that none fills is empty.
+const TABLES: &[&str] = &[
+    "arp",
+    "dev",
+    "if_inet6",
+    "igmp",
+    "ipv6_route",
+    "netlink",
+    "netstat",
+    "packet",
+    "protocols",
+    "raw",
+    "raw6",
+    "route",
+    "snmp",
+    "snmp6",
+    "sockstat",
+    "sockstat6",
+    "tcp",
+    "tcp6",
+    "udp",
+    "udp6",
+    "udplite",
+    "udplite6",
+    "unix",
+];
+/// Files that always say the same.
+const FIXED: &[(&str, &str)] =
+    &[("psched", "000003e8 00000040 000f4240 3b9aca00\n"), ("ptype", "Type Device      Function\n")];
 
 struct NetDir {
     attr: Attr,
     entries: StaticEntries,
 }
 
+struct Table(&'static str);
+
+impl Content for Table {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        out.extend(task.kernel().sockets.table(task, self.0).into_bytes());
+        Ok(())
+    }
+}
+
 /// The directory.
 pub(super) fn make(proc: &Proc, attr: Attr) -> Arc<dyn Inode> {
-    let files = [
-        ("arp", ARP),
-        ("dev", DEV),
-        ("if_inet6", IF_INET6),
-        ("ipv6_route", ""),
-        ("netlink", NETLINK),
-        ("netstat", ""),
-        ("packet", PACKET),
-        ("protocols", ""),
-        ("psched", "000003e8 00000040 000f4240 3b9aca00\n"),
-        ("ptype", "Type Device      Function\n"),
-        ("raw", SOCKETS),
-        ("raw6", SOCKETS),
-        ("route", ROUTE),
-        ("snmp", ""),
-        ("sockstat", SOCKSTAT),
-        ("tcp", SOCKETS),
-        ("tcp6", SOCKETS),
-        ("udp", SOCKETS),
-        ("udp6", SOCKETS),
-        ("unix", UNIX),
-    ];
-    let builder =
-        files.iter().fold(Builder::new(&proc.inodes), |dir, (name, text)| dir.file(name, 0o444, *text));
+    let builder = Builder::new(&proc.inodes);
+    let builder = TABLES.iter().fold(builder, |dir, name| dir.file(name, 0o444, Table(name)));
+    let builder = FIXED.iter().fold(builder, |dir, (name, text)| dir.file(name, 0o444, *text));
     Dir::new(NetDir { attr, entries: builder.entries() })
 }
 

@@ -91,35 +91,10 @@ const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("kernel/yama/ptrace_scope", 0, (0, 3)),
     ("net/core/bpf_jit_enable", 0, INT),
     ("net/core/netdev_max_backlog", 1000, INT),
-    ("net/core/optmem_max", 131_072, INT),
-    ("net/core/rmem_default", 212_992, INT),
-    ("net/core/rmem_max", 212_992, INT),
-    ("net/core/somaxconn", 4096, INT),
-    ("net/core/wmem_default", 212_992, INT),
-    ("net/core/wmem_max", 212_992, INT),
-    ("net/ipv4/conf/all/forwarding", 0, SWITCH),
     ("net/ipv4/conf/all/rp_filter", 0, (0, 2)),
     ("net/ipv4/conf/default/forwarding", 0, SWITCH),
     ("net/ipv4/conf/default/rp_filter", 0, (0, 2)),
-    ("net/ipv4/icmp_echo_ignore_all", 0, SWITCH),
-    ("net/ipv4/ip_default_ttl", 64, (1, 255)),
-    ("net/ipv4/ip_forward", 0, SWITCH),
-    ("net/ipv4/ip_nonlocal_bind", 0, SWITCH),
-    ("net/ipv4/ip_unprivileged_port_start", 1024, (0, 65535)),
-    ("net/ipv4/tcp_fin_timeout", 60, INT),
-    ("net/ipv4/tcp_keepalive_intvl", 75, INT),
-    ("net/ipv4/tcp_keepalive_probes", 9, INT),
-    ("net/ipv4/tcp_keepalive_time", 7200, INT),
-    ("net/ipv4/tcp_max_syn_backlog", 512, INT),
-    ("net/ipv4/tcp_sack", 1, SWITCH),
-    ("net/ipv4/tcp_syn_retries", 6, (1, 127)),
-    ("net/ipv4/tcp_syncookies", 1, (0, 2)),
-    ("net/ipv4/tcp_timestamps", 1, (0, 2)),
-    ("net/ipv4/tcp_tw_reuse", 2, (0, 2)),
-    ("net/ipv4/tcp_window_scaling", 1, SWITCH),
-    ("net/ipv6/bindv6only", 0, SWITCH),
     ("net/ipv6/conf/all/disable_ipv6", 0, SWITCH),
-    ("net/ipv6/conf/all/forwarding", 0, SWITCH),
     ("net/ipv6/conf/default/disable_ipv6", 0, SWITCH),
     ("net/ipv6/conf/default/forwarding", 0, SWITCH),
     ("net/unix/max_dgram_qlen", 512, INT),
@@ -181,14 +156,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow\n"),
     ("kernel/seccomp/actions_logged", "kill_process kill_thread trap errno user_notif trace log\n"),
     ("kernel/threads-max", "65536\n"),
-    ("net/ipv4/ip_local_port_range", "32768\t60999\n"),
-    ("net/ipv4/ping_group_range", "0\t2147483647\n"),
-    ("net/ipv4/tcp_allowed_congestion_control", "reno cubic\n"),
-    ("net/ipv4/tcp_available_congestion_control", "reno cubic\n"),
-    ("net/ipv4/tcp_congestion_control", "cubic\n"),
     ("net/ipv4/tcp_mem", "188961\t251951\t377922\n"),
-    ("net/ipv4/tcp_rmem", "4096\t131072\t6291456\n"),
-    ("net/ipv4/tcp_wmem", "4096\t16384\t4194304\n"),
     ("vm/lowmem_reserve_ratio", "256\t256\t32\t0\t0\n"),
 ];
 
@@ -252,6 +220,21 @@ impl Content for NumberFile {
         }
         number.value.store(value, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// A setting of the reader's network name space, kept by a socket family.
+struct NetSetting(&'static str);
+
+impl Content for NetSetting {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        put!(out, "{}\n", task.kernel().sockets.setting(task, self.0)?);
+        Ok(())
+    }
+
+    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
+        let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+        task.kernel().sockets.change_setting(task, self.0, text.trim())
     }
 }
 
@@ -337,8 +320,10 @@ struct Node {
 }
 
 impl Node {
-    fn add(&mut self, path: &'static str, file: Arc<dyn Inode>) {
-        let node = path.split('/').fold(self, |node, name| node.children.entry(name).or_default());
+    /// Puts a file at `path` below the directory `top`, or at the top where that is empty.
+    fn add(&mut self, top: &'static str, path: &'static str, file: Arc<dyn Inode>) {
+        let names = Some(top).filter(|top| !top.is_empty()).into_iter().chain(path.split('/'));
+        let node = names.fold(self, |node, name| node.children.entry(name).or_default());
         node.file = Some(file);
     }
 
@@ -355,18 +340,21 @@ impl Node {
 }
 
 /// Makes the directory.
-pub(super) fn make(sysctl: &Arc<Sysctl>, _kernel: &Kernel, inodes: &Inodes) -> Arc<dyn Inode> {
+pub(super) fn make(sysctl: &Arc<Sysctl>, kernel: &Kernel, inodes: &Inodes) -> Arc<dyn Inode> {
     let mut tree = Node::default();
     let attr = |mode| inodes.attr(abi::FileType::Regular, mode);
     for (index, number) in sysctl.numbers.iter().enumerate() {
         let content = NumberFile { sysctl: sysctl.clone(), index };
-        tree.add(number.path, crate::synth::TextFile::new(attr(0o644), content));
+        tree.add("", number.path, crate::synth::TextFile::new(attr(0o644), content));
     }
     for &content in super::sysctl_ipc::FILES {
-        tree.add(content.path, crate::synth::TextFile::new(attr(0o644), content));
+        tree.add("", content.path, crate::synth::TextFile::new(attr(0o644), content));
+    }
+    for path in kernel.sockets.settings() {
+        tree.add("net", path, crate::synth::TextFile::new(attr(0o644), NetSetting(path)));
     }
     for &(path, text) in TEXTS {
-        tree.add(path, crate::synth::TextFile::new(attr(0o444), text));
+        tree.add("", path, crate::synth::TextFile::new(attr(0o444), text));
     }
     let shows: [(&'static str, Show); 5] = [
         ("fs/nr_open", Show(nr_open)),
@@ -376,13 +364,17 @@ pub(super) fn make(sysctl: &Arc<Sysctl>, _kernel: &Kernel, inodes: &Inodes) -> A
         ("kernel/version", Show(version)),
     ];
     for (path, show) in shows {
-        tree.add(path, crate::synth::TextFile::new(attr(0o444), show));
+        tree.add("", path, crate::synth::TextFile::new(attr(0o444), show));
     }
     let boot_id = format!("{}\n", sysctl.boot_id);
-    tree.add("kernel/random/boot_id", crate::synth::TextFile::new(attr(0o444), boot_id));
-    tree.add("kernel/core_pattern", crate::synth::TextFile::new(attr(0o644), CorePattern(sysctl.clone())));
+    tree.add("", "kernel/random/boot_id", crate::synth::TextFile::new(attr(0o444), boot_id));
+    tree.add(
+        "",
+        "kernel/core_pattern",
+        crate::synth::TextFile::new(attr(0o644), CorePattern(sysctl.clone())),
+    );
     for (path, is_domain) in [("kernel/hostname", false), ("kernel/domainname", true)] {
-        tree.add(path, crate::synth::TextFile::new(attr(0o644), UtsName { is_domain }));
+        tree.add("", path, crate::synth::TextFile::new(attr(0o644), UtsName { is_domain }));
     }
     tree.build(inodes)
 }

@@ -7,6 +7,7 @@ use abi::{Errno, Result};
 use parking_lot::RwLock;
 
 use crate::Task;
+use crate::task::Capability;
 use crate::vfs::FileOps;
 
 /// Makes sockets of one address family.
@@ -28,6 +29,32 @@ pub trait SocketFamily: Send + Sync {
         let _ = (task, kind, protocol);
         Err(Errno::EOPNOTSUPP)
     }
+
+    /// The text of `/proc/net/NAME` as `task` sees it; `None` where it is another family's.
+    fn table(&self, task: &Task, name: &str) -> Option<String> {
+        let _ = (task, name);
+        None
+    }
+
+    /// The family's settings: paths below `/proc/sys/net`.
+    fn settings(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// The value of a setting for the name space of `task`; `None` where it is another family's.
+    fn setting(&self, task: &Task, path: &str) -> Option<String> {
+        let _ = (task, path);
+        None
+    }
+
+    /// Changes a setting for the name space of `task`, whose rights were checked.
+    ///
+    /// # Errors
+    /// `EINVAL` for a value that makes no sense, `ENOENT` where it is another family's.
+    fn change_setting(&self, task: &Task, path: &str, value: &str) -> Result<()> {
+        let _ = (task, path, value);
+        Err(Errno::ENOENT)
+    }
 }
 
 /// All families of a kernel. Filled at start.
@@ -47,6 +74,44 @@ impl SocketFamilies {
     pub fn get(&self, family: i32) -> Result<Arc<dyn SocketFamily>> {
         let families = self.0.read();
         families.iter().find(|entry| i32::from(entry.family()) == family).cloned().ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    fn all(&self) -> Vec<Arc<dyn SocketFamily>> {
+        self.0.read().clone()
+    }
+
+    /// The text of `/proc/net/NAME` as `task` sees it; empty where no family has it.
+    #[must_use]
+    pub fn table(&self, task: &Task, name: &str) -> String {
+        self.all().iter().find_map(|family| family.table(task, name)).unwrap_or_default()
+    }
+
+    /// The settings of all families: paths below `/proc/sys/net`.
+    #[must_use]
+    pub fn settings(&self) -> Vec<&'static str> {
+        self.all().iter().flat_map(|family| family.settings()).collect()
+    }
+
+    /// The value of a setting for the name space of `task`.
+    ///
+    /// # Errors
+    /// `ENOENT` where no family has it.
+    pub fn setting(&self, task: &Task, path: &str) -> Result<String> {
+        self.all().iter().find_map(|family| family.setting(task, path)).ok_or(Errno::ENOENT)
+    }
+
+    /// Changes a setting for the name space of `task`.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_NET_ADMIN over the name space; `EINVAL`, `ENOENT`.
+    pub fn change_setting(&self, task: &Task, path: &str, value: &str) -> Result<()> {
+        let namespaces = task.namespaces();
+        if !task.creds().has_in(namespaces.net.user_ns(), Capability::NetAdmin) {
+            return Err(Errno::EPERM);
+        }
+        let families = self.all();
+        let owner = families.iter().find(|family| family.settings().contains(&path)).ok_or(Errno::ENOENT)?;
+        owner.change_setting(task, path, value)
     }
 }
 

@@ -191,6 +191,19 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counters at zero, and the constants that are told among them.
+    #[must_use]
+    pub fn new(config: &super::config::Config) -> Self {
+        let counters = Self::default();
+        // "Not forwarding"; Van Jacobson's algorithm, and the limits of the retransmission time in ms.
+        counters.ip.forwarding.add(2);
+        counters.ip.default_ttl.add(config.ip_default_ttl.into());
+        counters.tcp.rto_algorithm.inc();
+        counters.tcp.rto_min.add(200);
+        counters.tcp.rto_max.add(120_000);
+        counters
+    }
+
     /// The counters of UDP over one family.
     pub(crate) const fn udp_of(&self, family: super::addr::Family) -> &Udp {
         match family {

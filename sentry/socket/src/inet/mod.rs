@@ -12,6 +12,8 @@ mod link;
 mod namespace;
 mod options;
 mod resolver;
+mod settings;
+mod tables;
 mod transfer;
 
 use std::sync::Arc;
@@ -79,6 +81,24 @@ impl SocketFamily for InetFamily {
             _ => return Err(Errno::EPROTONOSUPPORT),
         };
         Ok(InetFile::create(InetSocket { any, family, protocol }, net))
+    }
+
+    // One of the two families tells for both.
+    fn table(&self, task: &Task, name: &str) -> Option<String> {
+        let net = NetNamespace::of(task).ok().filter(|_| self.0 == Family::V4)?;
+        tables::text(&net, name)
+    }
+
+    fn settings(&self) -> Vec<&'static str> {
+        if self.0 == Family::V4 { settings::paths() } else { Vec::new() }
+    }
+
+    fn setting(&self, task: &Task, path: &str) -> Option<String> {
+        settings::get(&*NetNamespace::of(task).ok()?, path)
+    }
+
+    fn change_setting(&self, task: &Task, path: &str, value: &str) -> Result<()> {
+        settings::set(&*NetNamespace::of(task)?, path, value)
     }
 }
 

@@ -37,6 +37,17 @@ impl Listeners {
         true
     }
 
+    /// The text of `/proc/net/netlink`.
+    pub(super) fn table(&self) -> String {
+        let mut text = String::from(
+            "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n",
+        );
+        for socket in self.all() {
+            text.push_str(&socket.line());
+        }
+        text
+    }
+
     /// Tells the members of a routing group (`RTNLGRP_*`) of a change that `write` describes.
     pub(super) fn announce(&self, group: u32, write: impl FnOnce(&mut Replies)) {
         let members: Vec<_> = self

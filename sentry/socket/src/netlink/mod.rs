@@ -20,6 +20,7 @@ use kernel::vfs::FileOps;
 
 use crate::inet::NetNamespace;
 pub(crate) use listeners::Listeners;
+pub(crate) use route::main_table;
 use socket::NetlinkSocket;
 
 /// What a netlink socket speaks.
@@ -89,5 +90,10 @@ impl SocketFamily for NetlinkFamily {
         }
         let protocol = Protocol::from_raw(protocol).ok_or(Errno::EPROTONOSUPPORT)?;
         Ok(NetlinkSocket::create(NetNamespace::of(task)?, kind, protocol))
+    }
+
+    fn table(&self, task: &Task, name: &str) -> Option<String> {
+        let net = NetNamespace::of(task).ok().filter(|_| name == "netlink")?;
+        Some(net.netlink().table())
     }
 }

@@ -44,6 +44,8 @@ struct Datagram {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The number that `/proc` shows.
+    inode: u64,
     /// 0 while not bound.
     port: u32,
     /// Bit *n*: member of group *n* + 1.
@@ -91,6 +93,19 @@ impl NetlinkSocket {
 
     pub(super) fn is_member(&self, group: u32) -> bool {
         self.state.lock().groups & group_bit(group) != 0
+    }
+
+    /// A line of `/proc/net/netlink`.
+    pub(super) fn line(&self) -> String {
+        let state = self.state.lock();
+        format!(
+            "0000000000000000 {:<3} {:<10} {:08x} {:<8} 0        0     2        0        {}\n",
+            self.protocol.raw(),
+            state.port,
+            state.groups as u32,
+            state.bytes,
+            state.inode,
+        )
     }
 
     /// Queues a message to a group; one that does not fit is lost.
@@ -294,6 +309,10 @@ impl Socket for NetlinkSocket {
 
     fn options(&self) -> &SocketOptions {
         &self.options
+    }
+
+    fn set_inode(&self, inode: u64) {
+        self.state.lock().inode = inode;
     }
 
     fn bind(&self, task: &Task, address: &[u8]) -> Result<()> {

@@ -114,6 +114,10 @@ impl Socket for UnixSocket {
         &self.options
     }
 
+    fn set_inode(&self, inode: u64) {
+        self.state.lock().inode = inode;
+    }
+
     fn bind(&self, task: &Task, address: &[u8]) -> Result<()> {
         self.bind_to(task, &UnixAddress::parse(address)?)
     }

@@ -53,6 +53,12 @@ impl SocketFamily for UnixFamily {
         connect::pair(task, &a, &b);
         Ok([a, b])
     }
+
+    fn table(&self, _task: &Task, name: &str) -> Option<String> {
+        const HEAD: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
+        let lines = || self.names.sockets().iter().map(|socket| socket.line()).collect::<String>();
+        (name == "unix").then(|| HEAD.to_owned() + &lines())
+    }
 }
 
 /// Linux makes a datagram socket where a raw one is asked for.

@@ -1,4 +1,4 @@
-//! The abstract name space. Lock: `map`, a leaf.
+//! The abstract name space, and the list of all unix sockets. Locks: `map` and `all`, leaves.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -13,6 +13,8 @@ use super::socket::UnixSocket;
 pub(super) struct AbstractNames {
     map: Mutex<HashMap<Vec<u8>, Weak<UnixSocket>>>,
     next_auto: std::sync::atomic::AtomicU32,
+    /// Every socket, for `/proc/net/unix`.
+    all: Mutex<HashMap<usize, Weak<UnixSocket>>>,
 }
 
 impl AbstractNames {
@@ -42,6 +44,21 @@ impl AbstractNames {
             }
         }
         Err(Errno::ENOSPC)
+    }
+
+    /// Takes note of a new socket.
+    pub(super) fn add(&self, socket: &Arc<UnixSocket>) {
+        self.all.lock().insert(Arc::as_ptr(socket).addr(), Arc::downgrade(socket));
+    }
+
+    /// Forgets a socket that goes away.
+    pub(super) fn forget(&self, socket: &UnixSocket) {
+        self.all.lock().remove(&std::ptr::from_ref(socket).addr());
+    }
+
+    /// Every socket.
+    pub(super) fn sockets(&self) -> Vec<Arc<UnixSocket>> {
+        self.all.lock().values().filter_map(Weak::upgrade).collect()
     }
 
     /// Who is bound to `name`.

@@ -47,6 +47,8 @@ pub(super) enum Link {
 /// What changes rarely.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// The number that `/proc` shows.
+    pub(super) inode: u64,
     /// The name.
     pub(super) local: UnixAddress,
     /// The bound inode, kept alive.
@@ -76,7 +78,7 @@ pub(super) struct UnixSocket {
 
 impl UnixSocket {
     pub(super) fn new(kind: SocketType, names: Arc<AbstractNames>) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self {
+        let socket = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             kind,
             names,
@@ -84,7 +86,31 @@ impl UnixSocket {
             queue: WaitQueue::new(),
             inbox: Mutex::default(),
             state: Mutex::default(),
-        })
+        });
+        socket.names.add(&socket);
+        socket
+    }
+
+    /// A line of `/proc/net/unix`.
+    pub(super) fn line(&self) -> String {
+        /// `__SO_ACCEPTCON`.
+        const ACCEPTS: u32 = 1 << 16;
+        let state = self.state.lock();
+        // SS_UNCONNECTED, SS_CONNECTED.
+        let (flags, connected) = match &state.link {
+            Link::Listening { .. } => (ACCEPTS, 1),
+            Link::Connected { .. } => (0, 3),
+            Link::None => (0, 1),
+        };
+        let name = match &state.local {
+            UnixAddress::Unnamed => String::new(),
+            UnixAddress::Abstract(name) => format!(" @{}", String::from_utf8_lossy(name).replace('\0', "@")),
+            UnixAddress::Path(path) => format!(" {}", String::from_utf8_lossy(path)),
+        };
+        let (kind, inode) = (self.kind as u32, state.inode);
+        format!(
+            "0000000000000000: 00000002 00000000 {flags:08X} {kind:04X} {connected:02X} {inode:5}{name}\n"
+        )
     }
 
     /// Whether it keeps a connection (stream, seqpacket).
@@ -118,6 +144,7 @@ pub(super) fn credentials_of(task: &Task) -> Ucred {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
+        self.names.forget(self);
         let unread = !self.inbox.get_mut().is_empty();
         let state = self.state.get_mut();
         if let UnixAddress::Abstract(name) = &state.local {

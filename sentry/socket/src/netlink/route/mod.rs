@@ -11,6 +11,8 @@ use std::net::IpAddr;
 use abi::socket::{AF_INET, AF_INET6};
 use abi::{Errno, Result};
 
+pub(crate) use routes::main_table;
+
 use super::Context;
 use super::message::{Replies, Request};
 

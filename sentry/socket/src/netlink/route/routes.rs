@@ -1,17 +1,16 @@
 //! Routes: `RTM_*ROUTE`. The stack keeps the main table without what follows from addresses; that is told here.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use abi::{Errno, Result};
-use netstack::{Nic, Prefix, Route, RouteKind};
+use netstack::{Nic, Prefix, Route, RouteKind, Stack};
 
 use super::super::Context;
 use super::super::message::{
     Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies, Request, word,
 };
 use super::{RTM_DELROUTE, RTM_NEWROUTE, family, group, is_wanted, octets, parse_ip};
-use crate::inet::errno;
+use crate::inet::{NetNamespace, errno};
 
 const HEADER: usize = 12;
 const RTA_DST: u16 = 1;
@@ -118,6 +117,19 @@ fn implied(nic: &Nic) -> Vec<Told> {
     told
 }
 
+/// Every route: the added ones, then what follows from the addresses of links that are up.
+fn all(stack: &Stack) -> Vec<Told> {
+    let nics = stack.nics();
+    let implied = nics.iter().filter(|nic| nic.is_up()).flat_map(|nic| implied(nic));
+    stack.routes().into_iter().map(Told::added).chain(implied).collect()
+}
+
+/// The routes of the main table, for `/proc/net/route`.
+pub(crate) fn main_table(net: &NetNamespace) -> Vec<Route> {
+    let main = all(net.stack()).into_iter().filter(|told| told.table == RT_TABLE_MAIN);
+    main.map(|told| told.route).collect()
+}
+
 /// `RTM_GETROUTE`: all, or the one that packets to an address take.
 pub(super) fn get(context: &Context<'_>, request: &Request<'_>, replies: &mut Replies) -> Result<()> {
     if !request.is_dump() {
@@ -125,11 +137,8 @@ pub(super) fn get(context: &Context<'_>, request: &Request<'_>, replies: &mut Re
     }
     let wanted = request.body().first().copied().unwrap_or(0);
     let stack = context.net.stack();
-    let nics = stack.nics();
-    let up: Vec<&Arc<Nic>> = nics.iter().filter(|nic| nic.is_up()).collect();
-    let all = stack.routes().into_iter().map(Told::added).chain(up.iter().flat_map(|nic| implied(nic)));
-    for told in all.filter(|told| is_wanted(wanted, told.route.prefix.addr)) {
-        replies.message(RTM_NEWROUTE, NLM_F_MULTI, |body| describe(&told, 0, body));
+    for told in all(stack).iter().filter(|told| is_wanted(wanted, told.route.prefix.addr)) {
+        replies.message(RTM_NEWROUTE, NLM_F_MULTI, |body| describe(told, 0, body));
     }
     replies.done();
     Ok(())
