@@ -20,6 +20,19 @@ pub struct Termios {
     pub c_ospeed: u32,
 }
 
+/// `struct termio`, System V's form of the settings.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Termio {
+    pub c_iflag: u16,
+    pub c_oflag: u16,
+    pub c_cflag: u16,
+    pub c_lflag: u16,
+    pub c_line: u8,
+    pub c_cc: [u8; 8],
+    pub pad: u8,
+}
+
 /// Bytes of the kernel's `struct termios` (`TCGETS`).
 pub const TERMIOS_LEN: usize = 36;
 
@@ -73,7 +86,8 @@ constants! {
         TOSTOP = 0o400, ECHOCTL = 0o1000, ECHOPRT = 0o2000, ECHOKE = 0o4000, FLUSHO = 0o10000,
         PENDIN = 0o40000, IEXTEN = 0o100000, EXTPROC = 0o200000;
     // ioctl commands.
-    u32: TCGETS = 0x5401, TCSETS = 0x5402, TCSETSW = 0x5403, TCSETSF = 0x5404, TCGETA = 0x5405, TCSBRK = 0x5409,
+    u32: TCGETS = 0x5401, TCSETS = 0x5402, TCSETSW = 0x5403, TCSETSF = 0x5404, TCGETA = 0x5405,
+        TCSETA = 0x5406, TCSETAW = 0x5407, TCSETAF = 0x5408, TIOCGLCKTRMIOS = 0x5456, TIOCSLCKTRMIOS = 0x5457, TCSBRK = 0x5409,
         TCXONC = 0x540a, TCFLSH = 0x540b, TIOCEXCL = 0x540c, TIOCNXCL = 0x540d, TIOCSCTTY = 0x540e,
         TIOCGPGRP = 0x540f, TIOCSPGRP = 0x5410, TIOCOUTQ = 0x5411, TIOCSTI = 0x5412, TIOCGWINSZ = 0x5413,
         TIOCSWINSZ = 0x5414, TIOCMGET = 0x5415, TIOCGSOFTCAR = 0x5419, TIOCSSOFTCAR = 0x541a, FIONREAD = 0x541b,

@@ -85,7 +85,9 @@ fn run_one(source: &Path, binary: &Path, flavour: Flavour, runsc: &Path) -> Resu
     if !native.status.success() {
         return Err(format!("fails natively, so it may not judge the sandbox: {}", describe(&native)));
     }
-    let guest = run(Command::new(runsc).args(["--network=none", "do"]).arg(binary))?;
+    // Not as the first process: signals and orphans treat that specially.
+    let guest =
+        run(Command::new(runsc).args(["--network=none", "do", "sh", "-c", "\"$0\"; exit $?"]).arg(binary))?;
     if guest.status.success() { Ok(()) } else { Err(describe(&guest)) }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::{DeviceId, Errno, OpenFlags, Result};
 use kernel::Task;
-use kernel::mm::{IoDst, IoSrc};
+use kernel::mm::{IoDst, IoSrc, Mappable, MemoryFile, SharedAnon};
 use kernel::vfs::{DeviceDriver, File, FileOps, WriteAt};
 
 use super::kmsg;
@@ -20,7 +20,7 @@ impl DeviceDriver for MemoryDevices {
     fn open(&self, task: &Task, id: DeviceId, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         Ok(match id.minor {
             3 => Arc::new(Device::Null),
-            5 => Arc::new(Device::Zero),
+            5 => Arc::new(Device::Zero(task.kernel().memory.clone())),
             7 => Arc::new(Device::Full),
             8 | 9 => Arc::new(Device::Random),
             11 => return kmsg::open(task, flags),
@@ -29,13 +29,17 @@ impl DeviceDriver for MemoryDevices {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Device {
     Null,
-    Zero,
+    /// With where the pages of its mappings come from.
+    Zero(Arc<MemoryFile>),
     Full,
     Random,
 }
+
+/// More than a guest's address space, a page multiple.
+const MAX_MAPPING: u64 = 1 << 62;
 
 fn read_random(dst: &mut IoDst<'_>) -> Result<usize> {
     let mut buffer = [0; 4096];
@@ -60,13 +64,13 @@ impl FileOps for Device {
     fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
         match self {
             Self::Null => Ok(0),
-            Self::Zero | Self::Full => dst.put_zeros(dst.remaining()),
+            Self::Zero(_) | Self::Full => dst.put_zeros(dst.remaining()),
             Self::Random => read_random(dst),
         }
     }
 
     fn write(&self, _task: &Task, _file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
-        if *self == Self::Full {
+        if matches!(self, Self::Full) {
             return Err(Errno::ENOSPC);
         }
         let count = src.skip(src.remaining());
@@ -79,13 +83,21 @@ impl FileOps for Device {
         Ok(0)
     }
 
+    /// Each mapping is an object of zeros of its own, as long as any mapping can be.
+    fn mappable(&self, _file: &File) -> Result<Arc<dyn Mappable>> {
+        match self {
+            Self::Zero(memory) => Ok(SharedAnon::new(memory, MAX_MAPPING)),
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
     fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
         match command {
-            RNDGETENTCNT if *self == Self::Random => {
+            RNDGETENTCNT if matches!(self, Self::Random) => {
                 task.mm().write_object(abi::UserAddr(arg), &256_i32)?;
                 Ok(0)
             }
-            RNDADDENTROPY | RNDRESEEDCRNG if *self == Self::Random => {
+            RNDADDENTROPY | RNDRESEEDCRNG if matches!(self, Self::Random) => {
                 if task.creds().has(kernel::task::Capability::SysAdmin) { Ok(0) } else { Err(Errno::EPERM) }
             }
             _ => Err(Errno::ENOTTY),

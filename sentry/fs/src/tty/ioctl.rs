@@ -6,9 +6,8 @@ use abi::termios::*;
 use abi::{Errno, Result, Signal, UserAddr};
 use kernel::Task;
 use kernel::task::Capability;
-use zerocopy::IntoBytes;
 
-use super::Terminal;
+use super::{Terminal, settings};
 
 /// Through which side the command comes. Settings are the replica's in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +31,9 @@ pub(super) fn ioctl(
         terminal.check_background(task, Signal::TTOU)?;
     }
     match command {
-        TCGETS | TCGETS2 | TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCSETSW2 | TCSETSF2 => {
-            settings(terminal, task, command, UserAddr(arg))
+        TCGETS | TCGETS2 | TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCSETSW2 | TCSETSF2 | TCGETA | TCSETA
+        | TCSETAW | TCSETAF | TIOCGLCKTRMIOS | TIOCSLCKTRMIOS => {
+            settings::ioctl(terminal, task, command, UserAddr(arg))
         }
         TIOCSCTTY | TIOCNOTTY | TIOCGPGRP | TIOCSPGRP | TIOCGSID => {
             job_control(terminal, task, side, command, arg)
@@ -53,6 +53,10 @@ fn changes_settings(command: u32) -> bool {
             | TCSETS2
             | TCSETSW2
             | TCSETSF2
+            | TCSETA
+            | TCSETAW
+            | TCSETAF
+            | TIOCSLCKTRMIOS
             | TCXONC
             | TCFLSH
             | TCSBRK
@@ -61,23 +65,6 @@ fn changes_settings(command: u32) -> bool {
             | TIOCCBRK
             | TIOCSETD
     )
-}
-
-fn settings(terminal: &Terminal, task: &Task, command: u32, addr: UserAddr) -> Result<u64> {
-    let mm = task.mm();
-    let mut termios = *terminal.state.lock().discipline.termios();
-    // The old form lacks the two speeds at the end.
-    let is_long = matches!(command, TCGETS2 | TCSETS2 | TCSETSW2 | TCSETSF2);
-    let len = if is_long { size_of::<Termios>() } else { TERMIOS_LEN };
-    if matches!(command, TCGETS | TCGETS2) {
-        mm.write(addr, &termios.as_bytes()[..len])?;
-        return Ok(0);
-    }
-    mm.read(addr, &mut termios.as_mut_bytes()[..len])?;
-    // A pty has no hardware: eight bits, no parity, always receiving.
-    termios.c_cflag = (termios.c_cflag & !(CSIZE | PARENB)) | CS8 | CREAD;
-    terminal.set_termios(termios, matches!(command, TCSETSF | TCSETSF2));
-    Ok(0)
 }
 
 fn job_control(terminal: &Terminal, task: &Task, side: Side, command: u32, arg: u64) -> Result<u64> {

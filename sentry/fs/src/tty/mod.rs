@@ -12,6 +12,7 @@ mod line_discipline;
 mod output;
 mod pty;
 mod replica;
+mod settings;
 mod terminal;
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) packet: Option<u8>,
     /// `TIOCSPTLCK`: the replica cannot be opened yet.
     pub(super) is_locked: bool,
+    /// `TIOCSLCKTRMIOS`: settings that cannot be changed.
+    pub(super) locked: Option<Termios>,
     /// `TIOCEXCL`.
     pub(super) is_exclusive: bool,
     replicas: usize,

@@ -184,8 +184,11 @@ impl ThreadGroup {
     fn is_fatal(&self, state: &SignalState, taker: &Task, signal: Signal, sender: Sender) -> bool {
         let is_default = self.actions().get(signal).handler == abi::signal::SIG_DFL;
         let is_spared = state.is_unkillable && !(sender != Sender::User && KERNEL_ONLY.contains(signal));
+        // A thread that blocks the signal and waits for it in sigtimedwait(2) takes it as a value.
+        let is_waited_for = taker.signals.lock().blocked.contains(signal);
         is_default
             && !is_spared
+            && !is_waited_for
             && default_action(signal) == DefaultAction::Terminate
             && (signal == Signal::KILL || !taker.is_traced())
     }

@@ -8,7 +8,7 @@ use abi::fcntl::cmd::{
 };
 use abi::fcntl::{F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, FOwnerEx, Seals};
 use abi::resource::Resource;
-use abi::{Errno, OpenFlags, Result, Signal, UserAddr};
+use abi::{Errno, FileType, OpenFlags, Result, Signal, UserAddr};
 
 use super::args::{any_file, int, uint};
 use super::lock;
@@ -20,6 +20,7 @@ use crate::vfs::{File, SETTABLE_FLAGS, SignalOwner};
 use crate::{CurrentTask, SysResult, Task};
 
 const FD_CLOEXEC: u64 = 1;
+const DN_MULTISHOT: u32 = 0x8000_0000;
 
 pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
     let (fd, command, arg) = (int(args.0[0]), uint(args.0[1]), args.0[2]);
@@ -61,7 +62,12 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         F_GET_SEALS => Ok(u64::from(file.inode().seals()?.bits())),
         F_GETLEASE => Ok(u64::from(abi::fcntl::F_UNLCK.unsigned_abs())),
-        // Leases and dnotify: refused as by a file system that has none.
+        // Ending a notification that was never asked for: dnotify is refused, as by a kernel without it.
+        F_NOTIFY if uint(arg) & !DN_MULTISHOT == 0 => {
+            let is_dir = file.inode().attr()?.file_type() == FileType::Directory;
+            if is_dir { Ok(0) } else { Err(Errno::ENOTDIR.into()) }
+        }
+        // Leases are refused as by a file system that has none.
         F_SETLEASE if int(arg) == i32::from(abi::fcntl::F_UNLCK) => Err(Errno::EAGAIN.into()),
         F_SETLEASE | F_NOTIFY => Err(Errno::EINVAL.into()),
         _ => Err(Errno::EINVAL.into()),

@@ -311,19 +311,25 @@ fn mark_waiters(mm: &MemoryManager, addr: UserAddr) -> Result<()> {
 impl Task {
     /// Hands on the priority-inheriting locks that a dying thread owns and others wait for.
     pub(super) fn release_pi_locks(&self, mm: &MemoryManager) {
-        let table = &self.kernel().futexes;
-        for (key, addr) in table.waited_pi_locks(mm) {
-            let next = {
-                let mut bucket = table.bucket(&key);
-                let owned = mm.load_u32(addr).is_ok_and(|w| w & FUTEX_TID_MASK == self.tid().unsigned_abs());
-                if !owned {
-                    continue;
-                }
-                table.hand_over(mm, &mut bucket, &key, addr, FUTEX_OWNER_DIED)
-            };
-            if let Ok(Some(next)) = next {
-                next.wake();
-            }
+        for (key, addr) in self.kernel().futexes.waited_pi_locks(mm) {
+            self.bequeath_pi_lock(mm, &key, addr);
         }
+    }
+
+    /// Hands a lock of a dying thread to its first waiter. Says `false` where it does not own it, or nobody waits.
+    pub(super) fn bequeath_pi_lock(&self, mm: &MemoryManager, key: &FutexKey, addr: UserAddr) -> bool {
+        let table = &self.kernel().futexes;
+        let next = {
+            let mut bucket = table.bucket(key);
+            let owned = mm.load_u32(addr).is_ok_and(|w| w & FUTEX_TID_MASK == self.tid().unsigned_abs());
+            if !owned || !has_waiters(&bucket, key) {
+                return false;
+            }
+            table.hand_over(mm, &mut bucket, key, addr, FUTEX_OWNER_DIED)
+        };
+        if let Ok(Some(next)) = next {
+            next.wake();
+        }
+        true
     }
 }

@@ -74,6 +74,11 @@ impl Task {
             wake(FUTEX_WAITERS);
             return Ok(());
         }
+        // The kernel gives a priority-inheriting lock to whoever waits, marked as its dead owner's.
+        let keys = [true, false].map(|is_shared| mm.futex_key(addr, is_shared));
+        if is_pi && keys.iter().flatten().any(|key| self.bequeath_pi_lock(mm, key, addr)) {
+            return Ok(());
+        }
         loop {
             if word & FUTEX_TID_MASK != self.tid().unsigned_abs() {
                 return Ok(());
