@@ -154,7 +154,7 @@ impl Command {
 }
 
 /// Runs the program with `argv`; its exit status.
-pub(crate) fn main(argv: Vec<String>) -> u8 {
+pub fn main(argv: Vec<String>) -> u8 {
     let split = match args::split_globals(argv.get(1..).unwrap_or_default()) {
         Ok(split) => split,
         Err(error) => return fail(&error),

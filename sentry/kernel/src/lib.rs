@@ -10,6 +10,8 @@
 
 pub mod dmesg;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod ipc;
 pub mod kernel;
 pub mod loader;

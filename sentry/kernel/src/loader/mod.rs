@@ -3,10 +3,10 @@
 //! Loading works on a fresh address space in which nothing runs yet. Its mappings are collected and handed to the
 //! platform in one go at the end. Parsing ([`elf`], [`script`], [`stack`]) is pure.
 
-mod elf;
+pub(crate) mod elf;
 mod hwcap_x86_64;
 mod map;
-mod script;
+pub(crate) mod script;
 mod stack;
 mod vdso;
 

@@ -12,6 +12,8 @@ mod control;
 mod door;
 mod filter;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handover;
 mod host_calls;
 mod keeper;
