@@ -27,7 +27,23 @@ impl Epoll {
     /// # Errors
     /// `EPERM` for a file that is always ready.
     pub fn add(&self, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
-        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET;
+        self.add_for(
+            fd,
+            token,
+            libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET,
+        )
+    }
+
+    /// Watches `fd` for its other end's being closed alone, under the name `token`.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_end(&self, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
+        // The host adds EPOLLHUP and EPOLLERR itself.
+        self.add_for(fd, token, libc::EPOLLET)
+    }
+
+    fn add_for(&self, fd: BorrowedFd<'_>, token: u64, events: i32) -> Result<()> {
         let mut event = libc::epoll_event { events: events as u32, u64: token };
         let (epoll, fd) = (self.0.as_raw_fd(), fd.as_raw_fd());
         // SAFETY: `event` is live for the call.

@@ -348,8 +348,8 @@ pub fn next_data(fd: BorrowedFd<'_>, offset: u64, end: u64) -> Result<Option<std
 fn fstat(fd: BorrowedFd<'_>) -> Result<libc::stat> {
     // SAFETY: all zeros is a valid `stat`, and the kernel fills it.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `stat` is a live `struct stat`.
-    check(i64::from(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) }))?;
+    // The library's `fstat` makes another call, which also takes paths. SAFETY: `stat` is a live `struct stat`.
+    check(unsafe { libc::syscall(libc::SYS_fstat, fd.as_raw_fd(), &raw mut stat) })?;
     Ok(stat)
 }
 

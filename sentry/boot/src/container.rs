@@ -3,15 +3,15 @@
 //! Locks: `phase` is held while the container changes from one phase to the next.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use abi::Signal;
 use abi::resource::{Resource, Rlimit};
+use abi::{Errno, Signal};
 use control::reply::ContainerState;
 use control::{ContainerConfig, Exec, Failure, WaitStatus};
 use fs::gofer::GoferFs;
-use fs::host::HostFiles;
+use fs::host::{HostFiles, HostSource};
 use kernel::Kernel;
 use kernel::task::{
     CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace,
@@ -19,6 +19,7 @@ use kernel::task::{
 };
 use kernel::vfs::{FsContext, MountNamespace, Origin};
 use parking_lot::Mutex;
+use serde_json::Value;
 use waiter::{Events, Parker};
 
 use crate::filesystems::Sources;
@@ -33,10 +34,13 @@ enum Phase {
     Created(Box<Prepared>),
     /// Started: its first process.
     Started(Arc<ThreadGroup>),
+    /// Its gofer died before it was started.
+    Abandoned,
 }
 
 struct Prepared {
     process: ProcessSpec,
+    sysctls: Value,
     streams: Streams,
 }
 
@@ -55,6 +59,22 @@ pub(crate) struct GuestContainer {
     started: parking_lot::Condvar,
     /// Processes made by exec, until somebody has waited for them.
     executed: Mutex<HashMap<i32, Arc<ThreadGroup>>>,
+    /// The gofer's socket, to hear of its end.
+    lifeline: Option<OwnedFd>,
+}
+
+impl HostSource for GuestContainer {
+    /// The gofer has died.
+    fn ready(&self, _events: Events) {
+        self.kernel.log.line(&format!("the gofer of container {:?} is gone: the container ends", self.id));
+        let mut phase = self.phase.lock();
+        if matches!(*phase, Phase::Created(_)) {
+            *phase = Phase::Abandoned;
+            self.started.notify_all();
+        }
+        drop(phase);
+        self.kill_all();
+    }
 }
 
 impl GuestContainer {
@@ -66,8 +86,11 @@ impl GuestContainer {
     ) -> Result<Arc<Self>, Failure> {
         let kernel = sandbox.kernel();
         let root_creds = Arc::new(Credentials::root(Arc::clone(&kernel.user_ns)));
-        let gofer = config.gofer_fd.map(|index| donated.take(index)).transpose()?;
-        let gofer = gofer.map(|fd| attach_gofer(kernel, fd)).transpose()?.unwrap_or_default();
+        let gofer_socket = config.gofer_fd.map(|index| donated.take(index)).transpose()?;
+        let lifeline = gofer_socket.as_ref().map(OwnedFd::try_clone).transpose();
+        let lifeline =
+            lifeline.map_err(|error| Failure::host(format!("cannot duplicate a descriptor: {error}")))?;
+        let gofer = gofer_socket.map(|fd| attach_gofer(kernel, fd)).transpose()?.unwrap_or_default();
         let ipc = OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns));
         let sources = Sources { gofer, shared: Arc::clone(sandbox.shared_mounts()), ipc: Arc::clone(&ipc) };
         let mounts = Mounter { kernel, creds: &root_creds, config: &config, sources: &sources }.make()?;
@@ -83,8 +106,8 @@ impl GuestContainer {
             true => crate::seccomp::compile(&config.spec["linux"]["seccomp"])?,
             false => None,
         };
-        config.mounts.clear();
-        Ok(Arc::new(Self {
+        let sysctls = config.spec["linux"]["sysctl"].take();
+        let created = Arc::new(Self {
             container: Container::new(&config.id, pid_ns),
             id: config.id,
             kernel: Arc::clone(kernel),
@@ -94,19 +117,39 @@ impl GuestContainer {
             base_limits: base_limits(&sandbox.host().rlimits),
             dropped: dropped_capabilities(sandbox.settings()),
             seccomp,
-            phase: Mutex::new(Phase::Created(Box::new(Prepared { process, streams }))),
+            phase: Mutex::new(Phase::Created(Box::new(Prepared { process, sysctls, streams }))),
             started: parking_lot::Condvar::new(),
             executed: Mutex::default(),
-        }))
+            lifeline,
+        });
+        created.follow_gofer()?;
+        Ok(created)
+    }
+
+    /// From now on the container ends when its gofer does: without its files, no program of it can go on.
+    fn follow_gofer(self: &Arc<Self>) -> Result<(), Failure> {
+        let Some(lifeline) = &self.lifeline else { return Ok(()) };
+        let source: Arc<dyn HostSource> = self.clone();
+        let watched = self.host_files.readiness().watch_end(lifeline.as_fd(), &Arc::downgrade(&source));
+        watched.map_err(|errno| Failure::host(format!("cannot watch the gofer: {errno}")))
     }
 
     /// Starts the first process; returns its pid in the sandbox's first name space.
     pub(crate) fn start(&self) -> Result<i32, Failure> {
         let mut phase = self.phase.lock();
-        let Phase::Created(prepared) = &mut *phase else {
-            return Err(Failure::wrong_state(format!("container {:?} has been started already", self.id)));
+        let prepared = match &mut *phase {
+            Phase::Created(prepared) => prepared,
+            Phase::Started(_) => {
+                return Err(Failure::wrong_state(format!(
+                    "container {:?} has been started already",
+                    self.id
+                )));
+            }
+            Phase::Abandoned => {
+                return Err(Failure::host(format!("the gofer of container {:?} has died", self.id)));
+            }
         };
-        let group = self.spawn(&prepared.process, &mut prepared.streams)?;
+        let group = self.spawn(&prepared.process, &mut prepared.streams, &prepared.sysctls)?;
         let pid = group.tgid();
         *phase = Phase::Started(group);
         self.started.notify_all();
@@ -120,13 +163,18 @@ impl GuestContainer {
         }
         let process = ProcessSpec::parse(&exec.process)?;
         let mut streams = Streams::of_exec(exec, donated)?;
-        let group = self.spawn(&process, &mut streams)?;
+        let group = self.spawn(&process, &mut streams, &Value::Null)?;
         let pid = group.tgid();
         self.executed.lock().insert(pid, group);
         Ok(pid)
     }
 
-    fn spawn(&self, process: &ProcessSpec, streams: &mut Streams) -> Result<Arc<ThreadGroup>, Failure> {
+    fn spawn(
+        &self,
+        process: &ProcessSpec,
+        streams: &mut Streams,
+        sysctls: &Value,
+    ) -> Result<Arc<ThreadGroup>, Failure> {
         let creds = Arc::new(process.credentials(&self.kernel.user_ns, self.dropped));
         let root = self.mounts.root_path();
         let origin = Origin::at_root(root.clone());
@@ -156,13 +204,25 @@ impl GuestContainer {
             seccomp: self.seccomp.clone(),
             terminal: streams.terminal(),
         };
-        self.kernel.start_process(new).map_err(|errno| program_failure(program, errno))
+        let refused: Mutex<Option<Failure>> = Mutex::default();
+        let set_up = |task: &kernel::Task, envp: &mut Vec<Vec<u8>>| {
+            crate::set_up::add_home(task, process.uid(), envp);
+            crate::set_up::apply_sysctls(task, sysctls).map_err(|failure| {
+                *refused.lock() = Some(failure);
+                Errno::EINVAL
+            })
+        };
+        self.kernel.start_process(new, &set_up).map_err(|errno| match refused.lock().take() {
+            Some(failure) => failure,
+            None => program_failure(program, errno),
+        })
     }
 
     /// What the container is doing.
     pub(crate) fn state(&self) -> ContainerState {
         match &*self.phase.lock() {
             Phase::Created(_) => ContainerState::Created,
+            Phase::Abandoned => ContainerState::Stopped,
             Phase::Started(group) if group.is_zombie() => ContainerState::Stopped,
             Phase::Started(_) if self.container.is_frozen() => ContainerState::Paused,
             Phase::Started(_) => ContainerState::Running,
@@ -178,7 +238,7 @@ impl GuestContainer {
     pub(crate) fn init(&self) -> Result<Arc<ThreadGroup>, Failure> {
         match &*self.phase.lock() {
             Phase::Started(group) => Ok(Arc::clone(group)),
-            Phase::Created(_) => {
+            Phase::Created(_) | Phase::Abandoned => {
                 Err(Failure::wrong_state(format!("container {:?} has not been started", self.id)))
             }
         }
@@ -197,29 +257,29 @@ impl GuestContainer {
 
     /// Waits for the end of a process; one made by exec is forgotten then.
     pub(crate) fn wait(&self, pid: Option<i32>) -> Result<WaitStatus, Failure> {
-        let group = match pid {
-            None => self.wait_for_start(),
-            Some(_) => self.process(pid)?,
-        };
-        let status = wait_for_exit(&group);
-        if let Some(pid) = pid {
-            self.executed.lock().remove(&pid);
-        }
+        let Some(number) = pid else { return Ok(self.wait_for_exit()) };
+        let status = wait_for_exit(&*self.process(pid)?);
+        self.executed.lock().remove(&number);
         Ok(wait_status(status))
     }
 
     /// Waits for the end of the first process, started or not yet.
     pub(crate) fn wait_for_exit(&self) -> WaitStatus {
-        wait_status(wait_for_exit(&self.wait_for_start()))
+        match self.wait_for_start() {
+            Some(group) => wait_status(wait_for_exit(&group)),
+            None => WaitStatus::Signal(Signal::KILL.number() as u8),
+        }
     }
 
-    fn wait_for_start(&self) -> Arc<ThreadGroup> {
+    /// The first process; `None` where there will be none.
+    fn wait_for_start(&self) -> Option<Arc<ThreadGroup>> {
         let mut phase = self.phase.lock();
         loop {
-            if let Phase::Started(group) = &*phase {
-                return Arc::clone(group);
+            match &*phase {
+                Phase::Started(group) => return Some(Arc::clone(group)),
+                Phase::Abandoned => return None,
+                Phase::Created(_) => self.started.wait(&mut phase),
             }
-            self.started.wait(&mut phase);
         }
     }
 

@@ -11,8 +11,6 @@ use host::seccomp::{Action, ArgCheck, InstallFlags, Rule, compile, compile_with,
 const NOT_EXECUTABLE: ArgCheck = ArgCheck::Masked { arg: 2, mask: 4, value: 0 };
 /// `AT_EMPTY_PATH`: the descriptor itself.
 const EMPTY_PATH_AT_2: ArgCheck = ArgCheck::Masked { arg: 2, mask: 0x1000, value: 0x1000 };
-/// The same for the fourth argument.
-const EMPTY_PATH_AT_3: ArgCheck = ArgCheck::Masked { arg: 3, mask: 0x1000, value: 0x1000 };
 /// `FUTEX_WAIT`, `WAKE`, `WAIT_BITSET`, `WAKE_BITSET`, `REQUEUE`, `CMP_REQUEUE`, private and shared, with and without
 /// `FUTEX_CLOCK_REALTIME`.
 const FUTEX_OPERATIONS: &[u32] = &[0, 1, 3, 4, 9, 10, 128, 129, 131, 132, 137, 138, 256, 265, 384, 393];
@@ -46,16 +44,12 @@ const KERNEL_RULES: &[Rule] = &[
     Rule::any(nr::SYS_write, "write"),
     Rule::any(nr::SYS_readv, "readv"),
     Rule::any(nr::SYS_writev, "writev"),
-    Rule::any(nr::SYS_pread64, "pread64"),
-    Rule::any(nr::SYS_pwrite64, "pwrite64"),
     Rule::any(nr::SYS_preadv, "preadv"),
     // At a position, or with RWF_APPEND at the end.
     Rule::when(nr::SYS_pwritev2, "pwritev2", &[ArgCheck::OneOf32(5, &[0, 0x10])]),
     Rule::any(nr::SYS_lseek, "lseek"),
     Rule::any(nr::SYS_fstat, "fstat"),
     Rule::when(nr::SYS_statx, "statx", &[EMPTY_PATH_AT_2]),
-    Rule::when(nr::SYS_newfstatat, "newfstatat", &[EMPTY_PATH_AT_3]),
-    Rule::any(nr::SYS_fstatfs, "fstatfs"),
     Rule::any(nr::SYS_ftruncate, "ftruncate"),
     Rule::when(nr::SYS_fallocate, "fallocate", &[ArgCheck::OneOf32(1, FALLOCATE_MODES)]),
     Rule::any(nr::SYS_fsync, "fsync"),
@@ -78,12 +72,10 @@ const KERNEL_RULES: &[Rule] = &[
         "socketpair",
         &[ArgCheck::Eq32(0, 1), ArgCheck::OneOf32(1, &[0o2000001, 0o2000005]), ArgCheck::Eq32(2, 0)],
     ),
-    Rule::any(nr::SYS_poll, "poll"),
     Rule::any(nr::SYS_ppoll, "ppoll"),
     Rule::any(nr::SYS_epoll_create1, "epoll_create1"),
     Rule::any(nr::SYS_epoll_ctl, "epoll_ctl"),
     Rule::any(nr::SYS_epoll_wait, "epoll_wait"),
-    Rule::any(nr::SYS_eventfd2, "eventfd2"),
     // Memory.
     Rule::when(nr::SYS_mmap, "mmap", &[NOT_EXECUTABLE]),
     Rule::when(nr::SYS_mprotect, "mprotect", &[NOT_EXECUTABLE]),

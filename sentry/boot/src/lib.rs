@@ -14,6 +14,7 @@ mod network;
 mod process;
 mod sandbox;
 mod seccomp;
+mod set_up;
 mod stdio;
 
 use std::sync::Arc;

@@ -152,6 +152,11 @@ impl ProcessSpec {
         self.env.iter().map(|entry| entry.clone().into_bytes()).collect()
     }
 
+    /// The user that it is.
+    pub(crate) fn uid(&self) -> u32 {
+        self.user.uid
+    }
+
     /// Where it starts; `/` where nothing is said.
     pub(crate) fn cwd(&self) -> &[u8] {
         if self.cwd.is_empty() { b"/" } else { self.cwd.as_bytes() }

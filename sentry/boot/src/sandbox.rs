@@ -67,6 +67,7 @@ impl Sandbox {
         let mut donated = Donated::new(fds);
         let log_fd = config.debug_log_fd.map(|index| donated.take(index)).transpose()?;
         let log = crate::log::open(log_fd);
+        report_panics(&log);
         let limit = config.host.total_memory.max(64 << 20);
         let memory = MemoryFile::new(limit).map_err(|errno| {
             Failure::host(format!("cannot make the guest's memory ({limit} bytes): {errno}"))
@@ -215,6 +216,16 @@ impl Sandbox {
         while *calls > 0 && !self.answered.wait_until(&mut calls, deadline).timed_out() {}
         status.exit_status()
     }
+}
+
+/// A panic of ours names the guest's task: in the log, and on standard error, of which the command line tool quotes
+/// the end.
+fn report_panics(log: &kernel::DebugLog) {
+    let log = log.clone();
+    kernel::task::install_panic_report(move |report| {
+        log.line(report);
+        eprintln!("{report}");
+    });
 }
 
 /// How a wait ended, as the control protocol says it.

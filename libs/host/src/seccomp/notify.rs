@@ -123,9 +123,12 @@ impl Listener {
 
     fn poll(&self, events: i16, limit: Duration) -> i16 {
         let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events, revents: 0 };
-        let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: one pollfd.
-        let ready = unsafe { libc::poll(&raw mut poll, 1, limit) };
+        let limit = libc::timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        // SAFETY: one pollfd, and a time limit that outlives the call.
+        let ready = unsafe { libc::ppoll(&raw mut poll, 1, &raw const limit, std::ptr::null()) };
         if ready == 1 { poll.revents } else { 0 }
     }
 

@@ -44,19 +44,36 @@ impl Readiness {
     /// # Errors
     /// `EMFILE`, `ENOMEM`, `EAGAIN` where the host has no thread to give.
     pub fn watch(&self, fd: BorrowedFd<'_>, source: &Weak<dyn HostSource>) -> Result<bool> {
+        match self.add(fd, source, Epoll::add) {
+            Ok(()) => Ok(true),
+            Err(Errno::EPERM) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Tells `source` when the other end of `fd`, a socket or pipe, is closed, and of nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub fn watch_end(&self, fd: BorrowedFd<'_>, source: &Weak<dyn HostSource>) -> Result<()> {
+        self.add(fd, source, Epoll::add_end)
+    }
+
+    fn add(
+        &self,
+        fd: BorrowedFd<'_>,
+        source: &Weak<dyn HostSource>,
+        add: fn(&Epoll, BorrowedFd<'_>, u64) -> Result<()>,
+    ) -> Result<()> {
         let shared = self.shared()?;
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let mut sources = shared.sources.lock();
         sources.retain(|_, source| source.strong_count() > 0);
         sources.insert(token, source.clone());
         drop(sources);
-        match shared.epoll.add(fd, token) {
-            Ok(()) => Ok(true),
-            Err(errno) => {
-                shared.sources.lock().remove(&token);
-                if errno == Errno::EPERM { Ok(false) } else { Err(errno) }
-            }
-        }
+        add(&shared.epoll, fd, token).inspect_err(|_| {
+            shared.sources.lock().remove(&token);
+        })
     }
 
     fn shared(&self) -> Result<Arc<Shared>> {
@@ -142,6 +159,23 @@ mod tests {
         writer.write_all(b"x").unwrap();
         let mut events = heard.0.lock();
         while !events.contains(Events::IN) {
+            assert!(!heard.1.wait_for(&mut events, Duration::from_secs(10)).timed_out());
+        }
+    }
+
+    #[test]
+    fn an_end_is_heard_of_and_data_is_not() {
+        let readiness = Readiness::default();
+        let heard = Arc::new(Heard::default());
+        let source: Arc<dyn HostSource> = heard.clone();
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        readiness.watch_end(ours.as_fd(), &Arc::downgrade(&source)).unwrap();
+        theirs.write_all(b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(heard.0.lock().is_empty());
+        drop(theirs);
+        let mut events = heard.0.lock();
+        while !events.contains(Events::HUP) {
             assert!(!heard.1.wait_for(&mut events, Duration::from_secs(10)).timed_out());
         }
     }

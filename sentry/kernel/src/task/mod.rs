@@ -65,7 +65,7 @@ pub use pidfd::PidFd;
 pub use ptrace::{RegisterSet, Resume, StopKind, Stopped, Trace};
 pub use run::install_panic_report;
 pub use session::{ControllingTerminal, ProcessGroup, Session};
-pub use start::NewProcess;
+pub use start::{NewProcess, SetUp};
 pub use strace::Strace;
 pub use task::Task;
 pub use task_set::{TaskSet, Tree, TreeGuard};

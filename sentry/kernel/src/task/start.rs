@@ -48,17 +48,32 @@ pub struct NewProcess {
     pub terminal: Option<Arc<dyn ControllingTerminal>>,
 }
 
+/// What is to be done as the new process, with root's power, before its program is looked for; may change the
+/// environment.
+pub type SetUp<'a> = &'a dyn Fn(&Task, &mut Vec<Vec<u8>>) -> Result<()>;
+
 impl Kernel {
-    /// Makes a process in a session of its own and starts it. Its end shows in [`ThreadGroup::exit_events`]; nobody
+    /// Makes a process in a session of its own and starts it, `set_up` first. Its end shows in [`ThreadGroup::exit_events`]; nobody
     /// needs to wait for it.
     ///
     /// # Errors
-    /// What execve(2) says of the program (`ENOENT`, `EACCES`, `ENOEXEC`...), `EAGAIN`, `ENOMEM`.
-    pub fn start_process(self: &Arc<Self>, new: NewProcess) -> Result<Arc<ThreadGroup>> {
-        let (argv, envp, search_path) = (new.argv.clone(), new.envp.clone(), new.search_path.clone());
+    /// What `set_up` fails with, what execve(2) says of the program (`ENOENT`, `EACCES`, `ENOEXEC`...), `EAGAIN`,
+    /// `ENOMEM`.
+    pub fn start_process(
+        self: &Arc<Self>,
+        mut new: NewProcess,
+        set_up: SetUp<'_>,
+    ) -> Result<Arc<ThreadGroup>> {
+        let (argv, mut envp, search_path) = (new.argv.clone(), new.envp.clone(), new.search_path.clone());
         let (terminal, seccomp) = (new.terminal.clone(), new.seccomp.clone());
-        let task = self.new_first_task(new)?;
-        let prepared = find_program(&task, &search_path, &argv)
+        let root = Arc::new(Credentials::root(self.user_ns.clone()));
+        let creds = std::mem::replace(&mut new.creds, root);
+        let task = self.new_first_task(new, &creds)?;
+        let prepared = set_up(&task, &mut envp)
+            .and_then(|()| {
+                task.set_creds((*creds).clone());
+                find_program(&task, &search_path, &argv)
+            })
             .and_then(|(file, path)| {
                 exec::prepare(&task, ExecRequest { file, path, argv, envp, path_vanishes: false })
             })
@@ -75,7 +90,8 @@ impl Kernel {
         self.launch(&task, prepared, terminal)
     }
 
-    fn new_first_task(self: &Arc<Self>, new: NewProcess) -> Result<Arc<Task>> {
+    /// `owner` is whose process it will be.
+    fn new_first_task(self: &Arc<Self>, new: NewProcess, owner: &Credentials) -> Result<Arc<Task>> {
         let pid = new.container.pid_ns().allocate(&[])?;
         let group = Arc::new_cyclic(|this: &Weak<ThreadGroup>| {
             let session = Session::new(&pid, this);
@@ -96,7 +112,7 @@ impl Kernel {
         let mut details = TaskDetails::initial(self.config.cpu_count, now);
         details.no_new_privs = new.no_new_privs;
         details.exit_signal = None;
-        let charge = self.tasks.accounts.get(new.creds.uid).charge_process(u64::MAX);
+        let charge = self.tasks.accounts.get(owner.uid).charge_process(u64::MAX);
         let task = Task::new(NewTask {
             kernel: self.clone(),
             group,

@@ -30,7 +30,7 @@ pub const HOST_CALLS: &[Rule] = &[
         "fallocate",
         &[ArgCheck::Eq32(1, (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE) as u32)],
     ),
-    Rule::when(libc::SYS_poll, "poll", &[ArgCheck::Eq(1, 1)]),
+    Rule::when(libc::SYS_ppoll, "ppoll", &[ArgCheck::Eq(1, 1)]),
     Rule::any(libc::SYS_getpid, "getpid"),
     Rule::any(libc::SYS_gettid, "gettid"),
     Rule::any(libc::SYS_clock_nanosleep, "clock_nanosleep"),
