@@ -38,19 +38,26 @@ pub fn control_len(len: usize) -> usize {
 /// Takes the control buffer of a sendmsg(2) apart; `file` resolves descriptors.
 ///
 /// # Errors
-/// `EINVAL` for a malformed buffer, `EBADF`, `ETOOMANYREFS` (as `EINVAL`) for too many descriptors.
+/// `EINVAL` for a malformed buffer or for too many descriptors in the whole message, `EBADF`.
 pub fn parse_control(
     mut bytes: &[u8],
     file: &mut dyn FnMut(Fd) -> Result<Arc<File>>,
 ) -> Result<Vec<ControlMessage>> {
-    let mut messages = Vec::new();
+    let (mut messages, mut descriptors) = (Vec::new(), 0);
     while bytes.len() >= HEADER {
         let (header, _) = CmsgHdr::read_from_prefix(bytes).map_err(|_| Errno::EINVAL)?;
         let len = usize::try_from(header.cmsg_len).map_err(|_| Errno::EINVAL)?;
         if len < HEADER || len > bytes.len() {
             return Err(Errno::EINVAL);
         }
-        messages.push(parse_one(&header, &bytes[HEADER..len], file)?);
+        let message = parse_one(&header, &bytes[HEADER..len], file)?;
+        if let ControlMessage::Rights(files) = &message {
+            descriptors += files.len();
+            if descriptors > SCM_MAX_FD {
+                return Err(Errno::EINVAL);
+            }
+        }
+        messages.push(message);
         bytes = bytes.get(len.next_multiple_of(8)..).unwrap_or(&[]);
     }
     Ok(messages)

@@ -86,7 +86,7 @@ impl UnixSocket {
         if listener.kind != self.kind {
             return Err(Errno::EPROTOTYPE);
         }
-        let server = UnixSocket::new(self.kind, Arc::clone(&self.names));
+        let server = UnixSocket::new(self.kind, &self.names, &self.transit);
         let (client_address, creds) = (self.state.lock().local.clone(), credentials_of(task));
         let server_address = listener.state.lock().local.clone();
         {

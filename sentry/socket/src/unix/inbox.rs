@@ -1,12 +1,11 @@
 //! The inbox: what was sent to a socket and not yet received.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use abi::socket::Ucred;
-use kernel::vfs::File;
 
 use super::address::UnixAddress;
+use super::rights::Rights;
 
 /// A message, or a piece of a stream.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub(super) struct Message {
     /// The sender.
     pub(super) creds: Ucred,
     /// Descriptors that travel with the first byte.
-    pub(super) rights: Vec<Arc<File>>,
+    pub(super) rights: Option<Rights>,
 }
 
 impl Message {
@@ -41,8 +40,11 @@ pub(super) struct Inbox {
     pub(super) refused: bool,
 }
 
-/// Messages that a datagram socket holds before senders wait (`net.unix.max_dgram_qlen`).
-const MAX_DATAGRAMS: usize = 512;
+/// Messages that a socket holds before senders wait, whatever their length (`net.unix.max_dgram_qlen`).
+const MAX_MESSAGES: usize = 512;
+
+/// What a message costs beside its bytes, as Linux counts the size of its buffers too (`skb->truesize`).
+const MESSAGE_COST: usize = 256;
 
 impl Inbox {
     /// Bytes waiting.
@@ -57,10 +59,10 @@ impl Inbox {
 
     /// Bytes that a sender with a buffer of `limit` may still send.
     pub(super) fn room(&self, limit: usize) -> usize {
-        if self.messages.len() >= MAX_DATAGRAMS && self.bytes > 0 {
+        if self.messages.len() >= MAX_MESSAGES {
             return 0;
         }
-        limit.saturating_sub(self.bytes)
+        limit.saturating_sub(self.bytes + self.messages.len() * MESSAGE_COST)
     }
 
     /// Queues a message.
@@ -72,6 +74,16 @@ impl Inbox {
     /// The message at position `index`.
     pub(super) fn get(&self, index: usize) -> Option<&Message> {
         self.messages.get(index)
+    }
+
+    /// All messages.
+    pub(super) fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter()
+    }
+
+    /// Takes the files out of all messages.
+    pub(super) fn take_rights(&mut self) -> Vec<Rights> {
+        self.messages.iter_mut().filter_map(|message| message.rights.take()).collect()
     }
 
     /// The first message.
@@ -90,10 +102,10 @@ impl Inbox {
         }
     }
 
-    /// Takes the first message whole.
-    pub(super) fn pop(&mut self) -> Option<Message> {
-        let message = self.messages.pop_front()?;
-        self.bytes -= message.rest().len();
-        Some(message)
+    /// Takes the first message away.
+    pub(super) fn pop(&mut self) {
+        if let Some(message) = self.messages.pop_front() {
+            self.bytes -= message.rest().len();
+        }
     }
 }

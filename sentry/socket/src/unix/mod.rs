@@ -2,13 +2,15 @@
 //!
 //! A [`UnixSocket`](socket::UnixSocket) owns an [`Inbox`](inbox::Inbox), the queue of what was sent to it; peers push
 //! into each other's. Names are either *abstract* ([`names`]) or inodes of type socket, whose VFS part remembers who is
-//! bound there.
+//! bound there. Files that are sent along and not yet received are in [`transit`](rights::Transit).
 
 mod address;
 mod connect;
 mod file;
+mod garbage;
 mod inbox;
 mod names;
+mod rights;
 mod socket;
 mod transfer;
 
@@ -21,12 +23,14 @@ use kernel::socket::SocketFamily;
 use kernel::vfs::FileOps;
 
 use names::AbstractNames;
+use rights::Transit;
 use socket::UnixSocket;
 
 /// The family `AF_UNIX`.
 #[derive(Debug, Default)]
 pub struct UnixFamily {
     names: Arc<AbstractNames>,
+    transit: Arc<Transit>,
 }
 
 impl UnixFamily {
@@ -43,12 +47,12 @@ impl SocketFamily for UnixFamily {
     }
 
     fn create(&self, _task: &Task, kind: SocketType, protocol: i32) -> Result<Arc<dyn FileOps>> {
-        Ok(UnixSocket::new(check_kind(kind, protocol)?, Arc::clone(&self.names)))
+        Ok(UnixSocket::new(check_kind(kind, protocol)?, &self.names, &self.transit))
     }
 
     fn create_pair(&self, task: &Task, kind: SocketType, protocol: i32) -> Result<[Arc<dyn FileOps>; 2]> {
         let kind = check_kind(kind, protocol)?;
-        let new = || UnixSocket::new(kind, Arc::clone(&self.names));
+        let new = || UnixSocket::new(kind, &self.names, &self.transit);
         let (a, b) = (new(), new());
         connect::pair(task, &a, &b);
         Ok([a, b])

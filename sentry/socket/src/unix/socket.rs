@@ -17,6 +17,7 @@ use waiter::{Events, WaitQueue};
 use super::address::UnixAddress;
 use super::inbox::Inbox;
 use super::names::AbstractNames;
+use super::rights::Transit;
 
 /// Whom a socket talks to.
 #[derive(Debug, Default)]
@@ -69,6 +70,7 @@ pub(super) struct UnixSocket {
     pub(super) this: Weak<UnixSocket>,
     pub(super) kind: SocketType,
     pub(super) names: Arc<AbstractNames>,
+    pub(super) transit: Arc<Transit>,
     pub(super) options: SocketOptions,
     /// Readiness of this socket; senders that found it full wait here for OUT.
     pub(super) queue: WaitQueue,
@@ -77,11 +79,12 @@ pub(super) struct UnixSocket {
 }
 
 impl UnixSocket {
-    pub(super) fn new(kind: SocketType, names: Arc<AbstractNames>) -> Arc<Self> {
+    pub(super) fn new(kind: SocketType, names: &Arc<AbstractNames>, transit: &Arc<Transit>) -> Arc<Self> {
         let socket = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             kind,
-            names,
+            names: Arc::clone(names),
+            transit: Arc::clone(transit),
             options: SocketOptions::default(),
             queue: WaitQueue::new(),
             inbox: Mutex::default(),
@@ -161,5 +164,6 @@ impl Drop for UnixSocket {
         }
         // Senders that wait for room will find nobody.
         self.queue.notify(Events::all());
+        self.transit.socket_closed();
     }
 }

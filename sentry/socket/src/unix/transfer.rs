@@ -13,6 +13,7 @@ use waiter::Events;
 
 use super::address::UnixAddress;
 use super::inbox::{Inbox, Message};
+use super::rights::Rights;
 use super::socket::{Link, UnixSocket, credentials_of};
 
 /// The largest piece of a stream that is queued at once, bytes.
@@ -23,7 +24,7 @@ impl UnixSocket {
         if request.flags.contains(MsgFlags::OOB) {
             return Err(Errno::EOPNOTSUPP);
         }
-        let (creds, rights) = take_control(task, std::mem::take(&mut request.control))?;
+        let (creds, files) = take_control(task, std::mem::take(&mut request.control))?;
         let (from, error) = {
             let mut state = self.state.lock();
             if state.write_shut {
@@ -34,7 +35,10 @@ impl UnixSocket {
         if let Some(error) = error {
             return Err(error);
         }
-        let message = |data| Message { data, taken: 0, from: from.clone(), creds, rights: rights.clone() };
+        let mut rights =
+            if files.is_empty() { None } else { Some(Rights::send(&self.transit, task, files)?) };
+        // What is sent goes with the first piece.
+        let mut message = |data| Message { data, taken: 0, from: from.clone(), creds, rights: rights.take() };
         if self.kind == SocketType::Stream {
             return self.send_stream(request, message);
         }
@@ -89,11 +93,7 @@ impl UnixSocket {
                 Err(error) => return Err(error),
             };
             data.truncate(count);
-            let mut piece = message(data);
-            if sent > 0 {
-                piece.rights.clear();
-            }
-            peer.inbox.lock().push(piece);
+            peer.inbox.lock().push(message(data));
             sent += count;
         }
         if sent == 0 && request.data.remaining() > 0 {
@@ -142,11 +142,16 @@ impl UnixSocket {
             return self.nothing(ended);
         }
         let is_peek = request.flags.contains(MsgFlags::PEEK);
-        let received = if self.kind == SocketType::Stream {
-            receive_stream(inbox, request, self.options.is_set(so::PASSCRED))?
+        let with_creds = self.options.is_set(so::PASSCRED);
+        let (mut received, files) = if self.kind == SocketType::Stream {
+            receive_stream(inbox, request, with_creds)?
         } else {
-            receive_one(inbox, request, self.options.is_set(so::PASSCRED))?
+            receive_one(inbox, request, with_creds)?
         };
+        let files = self.arrive(files);
+        if !files.is_empty() {
+            received.control.push(ControlMessage::Rights(files));
+        }
         if !is_peek {
             self.queue.notify(Events::WRITABLE);
             if let Some(peer) = self.peer() {
@@ -154,6 +159,18 @@ impl UnixSocket {
             }
         }
         Ok(received)
+    }
+
+    /// Makes files that came with a message the receiver's. No inbox is locked.
+    fn arrive(&self, files: Files) -> Vec<Arc<File>> {
+        match files {
+            Files::None => Vec::new(),
+            Files::Taken(rights) => rights.receive(),
+            Files::Peeked(files) => {
+                self.transit.settle();
+                files
+            }
+        }
     }
 
     fn nothing(&self, ended: bool) -> Result<Received> {
@@ -194,15 +211,27 @@ fn check_claim(task: &Task, own: &Ucred, claimed: Ucred) -> Result<Ucred> {
     if uid && gid && pid { Ok(claimed) } else { Err(Errno::EPERM) }
 }
 
-fn describe(message: &mut Message, is_peek: bool, with_creds: bool, received: &mut Received) {
+/// What came with a message.
+#[derive(Default)]
+enum Files {
+    #[default]
+    None,
+    Taken(Rights),
+    /// Copied, the message keeps its own.
+    Peeked(Vec<Arc<File>>),
+}
+
+/// Says where `message` came from; returns the files that came with it.
+fn describe(message: &mut Message, is_peek: bool, with_creds: bool, received: &mut Received) -> Files {
     received.address = if message.from == UnixAddress::Unnamed { Vec::new() } else { message.from.encode() };
     if with_creds {
         received.control.push(ControlMessage::Credentials(message.creds));
     }
-    let rights = if is_peek { message.rights.clone() } else { std::mem::take(&mut message.rights) };
-    if !rights.is_empty() {
-        received.control.push(ControlMessage::Rights(rights));
+    if is_peek {
+        let rights = message.rights.as_ref();
+        return rights.map_or(Files::None, |rights| Files::Peeked(rights.files().to_vec()));
     }
+    message.rights.take().map_or(Files::None, Files::Taken)
 }
 
 /// One message whole; what does not fit is lost.
@@ -210,7 +239,7 @@ fn receive_one(
     mut inbox: MutexGuard<'_, Inbox>,
     request: &mut RecvRequest<'_, '_>,
     with_creds: bool,
-) -> Result<Received> {
+) -> Result<(Received, Files)> {
     let is_peek = request.flags.contains(MsgFlags::PEEK);
     let Some(message) = inbox.front_mut() else { return Err(Errno::EAGAIN) };
     let len = message.rest().len();
@@ -222,13 +251,11 @@ fn receive_one(
             received.len = len;
         }
     }
-    describe(message, is_peek, with_creds, &mut received);
+    let files = describe(message, is_peek, with_creds, &mut received);
     if !is_peek {
-        let done = inbox.pop();
-        drop(inbox);
-        drop(done);
+        inbox.pop();
     }
-    Ok(received)
+    Ok((received, files))
 }
 
 /// Bytes across messages, but never across a change of sender or past the first descriptors.
@@ -236,13 +263,13 @@ fn receive_stream(
     mut inbox: MutexGuard<'_, Inbox>,
     request: &mut RecvRequest<'_, '_>,
     with_creds: bool,
-) -> Result<Received> {
+) -> Result<(Received, Files)> {
     let is_peek = request.flags.contains(MsgFlags::PEEK);
-    let mut received = Received::default();
+    let (mut received, mut files) = (Received::default(), Files::None);
     let (mut index, mut last_creds) = (0, None);
     while let Some(message) = inbox.get(index) {
         let is_first = last_creds.is_none();
-        let boundary = !message.rights.is_empty() || (with_creds && last_creds != Some(message.creds));
+        let boundary = message.rights.is_some() || (with_creds && last_creds != Some(message.creds));
         if (!is_first && boundary) || request.data.remaining() == 0 {
             break;
         }
@@ -251,33 +278,20 @@ fn receive_stream(
             Err(_) if received.len > 0 => break,
             Err(error) => return Err(error),
         };
-        let (whole, had_rights) = (copied == message.rest().len(), !message.rights.is_empty());
+        let (whole, had_rights) = (copied == message.rest().len(), message.rights.is_some());
         received.len += copied;
         last_creds = Some(message.creds);
+        if is_first && let Some(front) = inbox.front_mut() {
+            files = describe(front, is_peek, with_creds, &mut received);
+        }
         if is_peek {
-            if is_first {
-                describe_peek(message, with_creds, &mut received);
-            }
             index += 1;
         } else {
-            if is_first && let Some(front) = inbox.front_mut() {
-                describe(front, false, with_creds, &mut received);
-            }
             inbox.consume(copied);
         }
         if !whole || had_rights {
             break;
         }
     }
-    Ok(received)
-}
-
-fn describe_peek(message: &Message, with_creds: bool, received: &mut Received) {
-    received.address = if message.from == UnixAddress::Unnamed { Vec::new() } else { message.from.encode() };
-    if with_creds {
-        received.control.push(ControlMessage::Credentials(message.creds));
-    }
-    if !message.rights.is_empty() {
-        received.control.push(ControlMessage::Rights(message.rights.clone()));
-    }
+    Ok((received, files))
 }
