@@ -9,6 +9,7 @@ mod cpuinfo;
 mod fds;
 mod id_maps;
 mod links;
+mod locks;
 mod maps;
 mod mem;
 mod mounts;

@@ -56,7 +56,7 @@ fn system_files(builder: Builder) -> Builder {
         .file("keys", 0o444, "")
         .file("kmsg", 0o400, system::Kmsg)
         .file("loadavg", 0o444, Show(system::loadavg))
-        .file("locks", 0o444, "")
+        .file("locks", 0o444, Show(super::locks::show))
         .file("meminfo", 0o444, Show(system::meminfo))
         .file("misc", 0o444, " 229 fuse\n")
         .file("modules", 0o444, "")

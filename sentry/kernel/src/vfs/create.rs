@@ -142,7 +142,8 @@ impl Vfs {
             return Err(Errno::EPERM);
         }
         // What was unlinked stays unlinked; a file that never had a name (O_TMPFILE) may get one.
-        if old.dentry.parent().is_some() && old.inode().attr()?.nlink == 0 {
+        let has_lost_name = old.dentry.parent().is_some() && old.inode().attr()?.nlink == 0;
+        if has_lost_name || old.inode().common().stays_unnamed() {
             return Err(Errno::ENOENT);
         }
         dir.inode().link(caller, &target.name, old.inode())?;

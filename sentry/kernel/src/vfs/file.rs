@@ -9,19 +9,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use abi::{Errno, OpenFlags, Result};
 use parking_lot::{Mutex, MutexGuard};
+use waiter::Registration;
 
-use super::{FileOps, Inode, VfsPath, inotify};
+use super::async_notice::{AsyncNotice, Owner};
+use super::{Fd, FileOps, Inode, VfsPath, inotify};
 use crate::Task;
 use crate::mm::{IoDst, IoSrc};
 use crate::task::Credentials;
 use crate::vfs::WriteAt;
 
-/// The flags that `fcntl(F_SETFL)` may change.
-pub const SETTABLE_FLAGS: OpenFlags = OpenFlags::APPEND
-    .union(OpenFlags::NONBLOCK)
-    .union(OpenFlags::DIRECT)
-    .union(OpenFlags::NOATIME)
-    .union(OpenFlags::ASYNC);
+/// The flags that `fcntl(F_SETFL)` may change, other than `O_ASYNC` (see [`File::set_async`]).
+pub const SETTABLE_FLAGS: OpenFlags =
+    OpenFlags::APPEND.union(OpenFlags::NONBLOCK).union(OpenFlags::DIRECT).union(OpenFlags::NOATIME);
 
 /// An open file description: what descriptors refer to, shared by dup(2) and fork(2).
 pub struct File {
@@ -32,7 +31,9 @@ pub struct File {
     creds: Arc<Credentials>,
     /// Counted in its inode as a writer.
     is_counted: bool,
-    owner: Mutex<Option<SignalOwner>>,
+    owner: Mutex<Owner>,
+    /// `O_ASYNC`: its registration with the wait queue.
+    listening: Mutex<Option<Registration>>,
 }
 
 /// Who is told of `O_ASYNC` readiness (`fcntl(F_SETOWN)`, `F_SETSIG`).
@@ -81,7 +82,8 @@ impl File {
             position: Mutex::new(0),
             creds,
             is_counted,
-            owner: Mutex::new(None),
+            owner: Mutex::default(),
+            listening: Mutex::new(None),
         }
     }
 
@@ -163,12 +165,37 @@ impl File {
     /// Who is told of readiness.
     #[must_use]
     pub fn signal_owner(&self) -> SignalOwner {
-        self.owner.lock().unwrap_or_default()
+        self.owner.lock().shown
     }
 
-    /// Sets who is told of readiness.
-    pub fn set_signal_owner(&self, owner: SignalOwner) {
-        *self.owner.lock() = Some(owner);
+    /// Sets who is told of readiness; numbers are of `task`'s pid name space.
+    ///
+    /// # Errors
+    /// `ESRCH` where nobody has that number.
+    pub fn set_signal_owner(&self, task: &Task, owner: SignalOwner) -> Result<()> {
+        let target = match owner.id {
+            0 => None,
+            id => Some(task.pid_ns().pid(id).ok_or(Errno::ESRCH)?),
+        };
+        *self.owner.lock() = Owner { shown: owner, target, creds: Some(task.creds()) };
+        Ok(())
+    }
+
+    /// Sets the signal that tells of readiness; 0 is SIGIO without details.
+    pub fn set_ready_signal(&self, signal: i32) {
+        self.owner.lock().shown.signal = signal;
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.owner.lock().clone()
+    }
+
+    /// Begins or ends telling the owner of readiness (`O_ASYNC`); `fd` is what the signals say.
+    pub fn set_async(self: &Arc<Self>, task: &Task, fd: Fd, is_on: bool) {
+        let now = if is_on { AsyncNotice::start(task, self, fd) } else { None };
+        let before = std::mem::replace(&mut *self.listening.lock(), now);
+        drop(before);
+        self.set_flags(OpenFlags::ASYNC, if is_on { OpenFlags::ASYNC } else { OpenFlags::empty() });
     }
 
     /// Reads into memory of ours from `offset` on, as much as there is and fits (the loader, sendfile).

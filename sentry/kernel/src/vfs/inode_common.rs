@@ -4,7 +4,7 @@
 //! Most inodes never need more than the writer count: the rest is made when it is first asked for.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, Result};
@@ -20,6 +20,8 @@ type Anything = dyn Any + Send + Sync;
 pub struct InodeCommon {
     /// Above zero: open for writing so many times. Below: running so many times (`ETXTBSY`).
     writers: AtomicI32,
+    /// Made with `O_TMPFILE | O_EXCL`: it gets no name.
+    stays_unnamed: AtomicBool,
     rare: OnceLock<Box<Rare>>,
 }
 
@@ -59,6 +61,16 @@ impl InodeCommon {
         self.writers.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// The file, which has no name, shall never get one.
+    pub(super) fn keep_unnamed(&self) {
+        self.stays_unnamed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether link(2) may not give it a name.
+    pub(super) fn stays_unnamed(&self) -> bool {
+        self.stays_unnamed.load(Ordering::Relaxed)
+    }
+
     /// Whether anybody has it open for writing.
     #[must_use]
     pub fn has_writers(&self) -> bool {
@@ -93,6 +105,12 @@ impl InodeCommon {
     #[must_use]
     pub fn locks(&self) -> &FileLocks {
         &self.rare().locks
+    }
+
+    /// The advisory locks on the file, where anybody has ever asked for one.
+    #[must_use]
+    pub fn locks_if_any(&self) -> Option<&FileLocks> {
+        self.rare.get().map(|rare| &rare.locks)
     }
 
     /// Who watches the file.

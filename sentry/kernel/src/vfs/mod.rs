@@ -11,6 +11,7 @@
 
 pub(crate) mod acl;
 mod anon;
+mod async_notice;
 mod attr;
 mod create;
 mod dcache;

@@ -156,6 +156,9 @@ impl Vfs {
         let shape = NewShape::new(caller, &dir.dentry, FileType::Regular, how.mode, how.umask)?;
         let inode = dir.inode().create_unnamed(caller, &shape.node(FileType::Regular))?;
         shape.finish(&*inode)?;
+        if how.flags.contains(OpenFlags::EXCL) {
+            inode.common().keep_unnamed();
+        }
         let attr = inode.attr()?;
         Ok(self.unattached_path(&dir.mount, inode, format!("#{}", attr.ino).as_bytes()))
     }

@@ -15,7 +15,7 @@ use crate::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr};
 
 /// The inode of a queue.
 #[derive(Debug)]
-pub struct QueueInode {
+pub(super) struct QueueInode {
     common: InodeCommon,
     attr: Mutex<Attr>,
     queue: Arc<Queue>,
@@ -71,14 +71,13 @@ impl Inode for QueueInode {
 
 /// A queue that is open: what the `mq_*` calls take.
 #[derive(Debug)]
-pub struct QueueFile {
+struct QueueFile {
     inode: Arc<QueueInode>,
 }
 
 impl QueueFile {
     /// The queue.
-    #[must_use]
-    pub fn queue(&self) -> &Arc<Queue> {
+    fn queue(&self) -> &Arc<Queue> {
         &self.inode.queue
     }
 }

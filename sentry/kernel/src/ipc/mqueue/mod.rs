@@ -27,8 +27,10 @@ use crate::vfs::{
 use crate::{CurrentTask, Kernel, Task};
 
 use dir::QueueDir;
-pub use file::{QueueInode, queue_of};
-pub use notice::{Notice, Told};
+use file::QueueInode;
+pub use file::queue_of;
+pub use notice::Notice;
+use notice::Told;
 pub use queue::{Queue, QueueMessage};
 
 const MQUEUE_MAGIC: i64 = 0x1980_0202;
@@ -38,7 +40,7 @@ const HARD_MESSAGE: u64 = 16 << 20;
 
 /// The queues of an IPC name space, as a file system.
 #[derive(Debug)]
-pub struct QueueFs {
+struct QueueFs {
     device: DeviceId,
     root: Arc<QueueDir>,
 }

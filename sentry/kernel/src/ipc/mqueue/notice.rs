@@ -29,7 +29,7 @@ enum How {
 
 /// What the file of a queue shows of a registration.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Told {
+pub(super) struct Told {
     pub(super) how: i32,
     pub(super) signal: i32,
     pub(super) pid: i32,

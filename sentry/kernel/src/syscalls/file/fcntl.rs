@@ -1,5 +1,7 @@
 //! fcntl(2). Locks are in [`super::lock`].
 
+use std::sync::Arc;
+
 use abi::fcntl::cmd::{
     F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLEASE, F_GETLK,
     F_GETOWN, F_GETOWN_EX, F_GETOWNER_UIDS, F_GETPIPE_SZ, F_GETSIG, F_NOTIFY, F_OFD_GETLK, F_OFD_SETLK,
@@ -39,7 +41,7 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         F_DUPFD_QUERY => {
             let other = fds.get(int(arg))?;
-            Ok(u64::from(std::sync::Arc::ptr_eq(&file, &other)))
+            Ok(u64::from(Arc::ptr_eq(&file, &other)))
         }
         F_GETFD => Ok(if fds.is_close_on_exec(fd)? { FD_CLOEXEC } else { 0 }),
         F_SETFD => {
@@ -47,7 +49,7 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
             Ok(0)
         }
         F_GETFL => Ok(u64::from(file.flags().bits())),
-        F_SETFL => set_flags(task, &file, OpenFlags::from_bits_retain(uint(arg))),
+        F_SETFL => set_flags(task, fd, &file, OpenFlags::from_bits_retain(uint(arg))),
         F_GETLK | F_OFD_GETLK => lock::get(task, &file, arg, command == F_OFD_GETLK),
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => lock::set(task, fd, &file, arg, command),
         F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX | F_GETOWNER_UIDS | F_SETSIG | F_GETSIG => {
@@ -74,12 +76,16 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
     }
 }
 
-fn set_flags(task: &Task, file: &File, flags: OpenFlags) -> SysResult {
+fn set_flags(task: &Task, fd: i32, file: &Arc<File>, flags: OpenFlags) -> SysResult {
     if flags.contains(OpenFlags::NOATIME) && !file.flags().contains(OpenFlags::NOATIME) {
         let attr = file.inode().attr()?;
         if !is_owner_or_capable(&task.creds(), &attr) {
             return Err(Errno::EPERM.into());
         }
+    }
+    let is_async = flags.contains(OpenFlags::ASYNC);
+    if is_async != file.flags().contains(OpenFlags::ASYNC) {
+        file.set_async(task, fd, is_async);
     }
     file.set_flags(SETTABLE_FLAGS, flags);
     Ok(0)
@@ -97,7 +103,7 @@ fn signal_owner(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
             let who = int(arg);
             let id = who.checked_abs().ok_or(Errno::EINVAL)?;
             let kind = if who < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
-            file.set_signal_owner(SignalOwner { kind, id, ..owner });
+            file.set_signal_owner(task, SignalOwner { kind, id, ..owner })?;
             Ok(0)
         }
         F_GETOWN_EX => {
@@ -110,7 +116,7 @@ fn signal_owner(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
             if !(F_OWNER_TID..=F_OWNER_PGRP).contains(&value.kind) {
                 return Err(Errno::EINVAL.into());
             }
-            file.set_signal_owner(SignalOwner { kind: value.kind, id: value.pid, ..owner });
+            file.set_signal_owner(task, SignalOwner { kind: value.kind, id: value.pid, ..owner })?;
             Ok(0)
         }
         F_GETOWNER_UIDS => {
@@ -124,7 +130,7 @@ fn signal_owner(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
             if signal != 0 && Signal::new(signal).is_none() {
                 return Err(Errno::EINVAL.into());
             }
-            file.set_signal_owner(SignalOwner { signal, ..owner });
+            file.set_ready_signal(signal);
             Ok(0)
         }
     }

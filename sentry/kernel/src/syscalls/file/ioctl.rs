@@ -20,8 +20,17 @@ pub(super) fn ioctl(task: &mut CurrentTask, args: Args) -> SysResult {
             task.fd_table().set_close_on_exec(fd, command == FIOCLEX)?;
             Ok(0)
         }
-        FIONBIO => set_flag(task, &file, OpenFlags::NONBLOCK, arg),
-        FIOASYNC => set_flag(task, &file, OpenFlags::ASYNC, arg),
+        FIONBIO => {
+            let is_on: i32 = task.mm().read_object(UserAddr(arg))?;
+            let flag = OpenFlags::NONBLOCK;
+            file.set_flags(flag, if is_on != 0 { flag } else { OpenFlags::empty() });
+            Ok(0)
+        }
+        FIOASYNC => {
+            let is_on: i32 = task.mm().read_object(UserAddr(arg))?;
+            file.set_async(task, fd, is_on != 0);
+            Ok(0)
+        }
         FIOQSIZE | FIGETBSZ | FIONREAD | FIBMAP | FICLONE | FICLONERANGE | FIDEDUPERANGE
         | FS_IOC_GETFLAGS | FS_IOC_SETFLAGS => on_disk_file(task, &file, command, arg),
         _ => file.ops().ioctl(task, &file, command, arg).map_err(|errno| restart(task, errno)),
@@ -35,12 +44,6 @@ fn restart(task: &Task, errno: Errno) -> SysError {
     } else {
         SysError::Errno(errno)
     }
-}
-
-fn set_flag(task: &Task, file: &File, flag: OpenFlags, arg: u64) -> SysResult {
-    let on: i32 = task.mm().read_object(UserAddr(arg))?;
-    file.set_flags(flag, if on != 0 { flag } else { OpenFlags::empty() });
-    Ok(0)
 }
 
 /// Commands that files and directories know, and other files take for themselves.

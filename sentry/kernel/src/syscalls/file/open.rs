@@ -40,7 +40,10 @@ fn open_path(task: &Task, dirfd: Fd, path_addr: u64, how: &OpenHow) -> SysResult
     let fds = task.fd_table();
     fds.check_room(limit)?;
     let identity = Identity::of(task);
-    let opened = vfs(task).open(&identity.caller(), &origin(task, dirfd, &path)?, &path, how)?;
+    // A walk that stays below its start begins there even where the path is absolute.
+    let is_scoped = how.resolve.intersects(WalkFlags::BENEATH | WalkFlags::IN_ROOT);
+    let origin = origin(task, dirfd, if is_scoped { b"." } else { &path })?;
+    let opened = vfs(task).open(&identity.caller(), &origin, &path, how)?;
     if let Some(fifo) = &opened.fifo {
         task.block_on(fifo.queue(), Events::IN, None, &mut || fifo.check())?;
     }

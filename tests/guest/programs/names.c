@@ -1,0 +1,137 @@
+// Names: rename flags, O_TMPFILE, link, unlink while open, getdents positions, statx, openat2, *at errors.
+#include "check.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+static int make(int dir, const char *name, const char *text) {
+    int fd = openat(dir, name, O_CREAT | O_RDWR | O_EXCL, 0644);
+    CHECK(fd >= 0 && write(fd, text, strlen(text)) == strlen(text));
+    return close(fd);
+}
+static int holds(int dir, const char *name, const char *text) {
+    char buffer[64] = {0};
+    int fd = openat(dir, name, O_RDONLY);
+    if (fd < 0) return 0;
+    read(fd, buffer, 63);
+    close(fd);
+    return strcmp(buffer, text) == 0;
+}
+
+int main(void) {
+    char path[] = "/tmp/names-XXXXXX";
+    CHECK(mkdtemp(path));
+    int dir = open(path, O_RDONLY | O_DIRECTORY);
+    make(dir, "a", "A");
+    make(dir, "b", "B");
+    CHECK(mkdirat(dir, "d", 0755) == 0 && mkdirat(dir, "d/e", 0755) == 0);
+    FAILS(renameat2(dir, "a", dir, "b", RENAME_NOREPLACE), EEXIST);
+    CHECK(renameat2(dir, "a", dir, "b", RENAME_EXCHANGE) == 0 && holds(dir, "a", "B") && holds(dir, "b", "A"));
+    FAILS(renameat2(dir, "a", dir, "c", RENAME_EXCHANGE), ENOENT);
+    FAILS(renameat2(dir, "a", dir, "b", RENAME_EXCHANGE | RENAME_NOREPLACE), EINVAL);
+    CHECK(renameat2(dir, "a", dir, "d", RENAME_EXCHANGE) == 0 && holds(dir, "d", "B"));
+    CHECK(renameat2(dir, "a", dir, "d", RENAME_EXCHANGE) == 0);
+    FAILS(renameat(dir, "d", dir, "d/e/f"), EINVAL);
+    FAILS(renameat(dir, "a", dir, "d"), EISDIR);
+    FAILS(renameat(dir, "d", dir, "a"), ENOTDIR);
+    CHECK(mkdirat(dir, "x", 0755) == 0);
+    FAILS(renameat(dir, "x", dir, "d"), ENOTEMPTY);
+    CHECK(renameat(dir, "x", dir, "d/e") == 0);
+    FAILS(unlinkat(dir, "d", AT_REMOVEDIR), ENOTEMPTY);
+    FAILS(unlinkat(dir, "d", 0), EISDIR);
+    FAILS(unlinkat(dir, "a", AT_REMOVEDIR), ENOTDIR);
+
+    // Hard links, open files without a name.
+    CHECK(linkat(dir, "a", dir, "a2", 0) == 0);
+    struct stat st;
+    CHECK(fstatat(dir, "a2", &st, 0) == 0 && st.st_nlink == 2);
+    FAILS(linkat(dir, "d", dir, "d2", 0), EPERM);
+    FAILS(linkat(dir, "a", dir, "b", 0), EEXIST);
+    CHECK(renameat(dir, "a", dir, "a2") == 0 && holds(dir, "a", "B"));
+    int fd = openat(dir, "b", O_RDWR);
+    CHECK(unlinkat(dir, "b", 0) == 0 && fstat(fd, &st) == 0 && st.st_nlink == 0 && pwrite(fd, "yes", 3, 0) == 3);
+    FAILS(openat(dir, "b", O_RDWR), ENOENT);
+
+    // O_TMPFILE, given a name through /proc.
+    int unnamed = openat(dir, ".", O_TMPFILE | O_RDWR, 0600);
+    CHECK(unnamed >= 0 && write(unnamed, "tmp", 3) == 3 && fstat(unnamed, &st) == 0 && st.st_nlink == 0);
+    char proc[64];
+    sprintf(proc, "/proc/self/fd/%d", unnamed);
+    CHECK(linkat(AT_FDCWD, proc, dir, "named", AT_SYMLINK_FOLLOW) == 0 && holds(dir, "named", "tmp"));
+    int excl = openat(dir, ".", O_TMPFILE | O_RDWR | O_EXCL, 0600);
+    sprintf(proc, "/proc/self/fd/%d", excl);
+    FAILS(linkat(AT_FDCWD, proc, dir, "never", AT_SYMLINK_FOLLOW), ENOENT);
+    FAILS(openat(dir, ".", O_TMPFILE | O_RDONLY, 0600), EINVAL);
+
+    // Listing: everything once, and again from a position.
+    for (int i = 0; i < 300; i++) {
+        char name[32];
+        sprintf(name, "d/file-with-a-long-name-%d", i);
+        make(dir, name, "");
+    }
+    int d = openat(dir, "d", O_RDONLY | O_DIRECTORY);
+    char entries[1024];
+    int count = 0, bytes;
+    while ((bytes = syscall(SYS_getdents64, d, entries, sizeof entries)) > 0)
+        for (int at = 0; at < bytes; at += *(unsigned short *)(entries + at + 16)) count++;
+    CHECK(bytes == 0 && count == 303);
+    CHECK(lseek(d, 0, SEEK_SET) == 0);
+    FAILS(syscall(SYS_getdents64, d, entries, 10), EINVAL);
+    FAILS(syscall(SYS_getdents64, fd, entries, sizeof entries), ENOTDIR);
+    DIR *listing = fdopendir(d);
+    for (int i = 0; i < 100; i++) CHECK(readdir(listing));
+    long position = telldir(listing);
+    char next[256];
+    strcpy(next, readdir(listing)->d_name);
+    for (int i = 0; i < 50; i++) readdir(listing);
+    seekdir(listing, position);
+    CHECK(strcmp(readdir(listing)->d_name, next) == 0);
+
+    // statx.
+    struct statx sx;
+    CHECK(statx(dir, "a", AT_SYMLINK_NOFOLLOW, STATX_ALL, &sx) == 0 && (sx.stx_mask & STATX_BASIC_STATS) == STATX_BASIC_STATS);
+    CHECK(sx.stx_size == 1 && S_ISREG(sx.stx_mode) && fstatat(dir, "a", &st, 0) == 0 && st.st_ino == sx.stx_ino);
+    CHECK(makedev(sx.stx_dev_major, sx.stx_dev_minor) == st.st_dev && statx(dir, "", AT_EMPTY_PATH, STATX_MODE, &sx) == 0 && S_ISDIR(sx.stx_mode));
+    FAILS(statx(dir, "", 0, STATX_MODE, &sx), ENOENT);
+    FAILS(statx(dir, "a", 0x10000000, 0, &sx), EINVAL);
+
+    // openat2.
+    CHECK(symlinkat("../..", dir, "up") == 0 && symlinkat("a", dir, "in") == 0);
+    struct open_how how = {.flags = O_RDONLY, .resolve = RESOLVE_BENEATH};
+    CHECK(syscall(SYS_openat2, dir, "in", &how, sizeof how) >= 0);
+    FAILS(syscall(SYS_openat2, dir, "up", &how, sizeof how), EXDEV);
+    FAILS(syscall(SYS_openat2, dir, "/etc", &how, sizeof how), EXDEV);
+    how.resolve = RESOLVE_NO_SYMLINKS;
+    FAILS(syscall(SYS_openat2, dir, "in", &how, sizeof how), ELOOP);
+    how.resolve = RESOLVE_IN_ROOT;
+    CHECK(syscall(SYS_openat2, dir, "/a", &how, sizeof how) >= 0);
+    how.resolve = RESOLVE_NO_MAGICLINKS;
+    FAILS(syscall(SYS_openat2, dir, "/proc/self/exe", &how, sizeof how), ELOOP);
+    how.resolve = 0x1000;
+    FAILS(syscall(SYS_openat2, dir, "a", &how, sizeof how), EINVAL);
+    how.resolve = 0;
+    FAILS(syscall(SYS_openat2, dir, "a", &how, 8), EINVAL);
+    how.mode = 0600;
+    FAILS(syscall(SYS_openat2, dir, "a", &how, sizeof how), EINVAL);
+
+    // Loops, length, trailing slashes.
+    CHECK(symlinkat("loop", dir, "loop") == 0);
+    FAILS(openat(dir, "loop", O_RDONLY), ELOOP);
+    FAILS(openat(dir, "a/", O_RDONLY), ENOTDIR);
+    FAILS(openat(dir, "a/b", O_RDONLY), ENOTDIR);
+    FAILS(openat(fd, "a", O_RDONLY), ENOTDIR);
+    FAILS(openat(dir, "", O_RDONLY), ENOENT);
+    char long_name[300];
+    memset(long_name, 'n', 299);
+    long_name[299] = 0;
+    FAILS(openat(dir, long_name, O_RDONLY), ENAMETOOLONG);
+    FAILS(openat(dir, "in", O_RDONLY | O_NOFOLLOW), ELOOP);
+    FAILS(openat(dir, "a", O_RDONLY | O_DIRECTORY), ENOTDIR);
+    FAILS(openat(dir, "d", O_WRONLY), EISDIR);
+    char command[300];
+    sprintf(command, "rm -rf %s", path);
+    return system(command) != 0;
+}
