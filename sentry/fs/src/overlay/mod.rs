@@ -35,6 +35,8 @@ use parking_lot::Mutex;
 use inode::OvlInode;
 
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
+/// Most overlays on each other (`FILESYSTEM_MAX_STACK_DEPTH`).
+const MAX_DEPTH: usize = 2;
 /// Attributes of ours on upper files; guests do not see them.
 const PRIVATE: &[u8] = b"trusted.overlay.";
 const OPAQUE: &[u8] = b"trusted.overlay.opaque";
@@ -117,20 +119,25 @@ pub struct Overlay {
     root: Arc<OvlInode>,
     shared: Arc<Shared>,
     options: String,
+    depth: usize,
 }
 
 impl Overlay {
     /// An overlay of these layers.
     ///
     /// # Errors
-    /// `EINVAL` without a lower layer, `ENOTDIR` where a layer is no directory.
+    /// `EINVAL` without a lower layer or for too many overlays on each other, `ENOTDIR` where a layer is no directory.
     pub fn new(vfs: &Arc<Vfs>, memory: &Arc<MemoryFile>, config: &OverlayConfig) -> Result<Arc<Self>> {
         if config.lowers.is_empty() {
             return Err(Errno::EINVAL);
         }
-        let mut all = config.lowers.iter().chain(&config.upper);
-        if all.any(|path| !path.dentry.is_dir()) {
+        let all = || config.lowers.iter().chain(&config.upper);
+        if all().any(|path| !path.dentry.is_dir()) {
             return Err(Errno::ENOTDIR);
+        }
+        let depth = 1 + all().map(|path| path.mount.fs().stack_depth()).max().unwrap_or(0);
+        if depth > MAX_DEPTH {
+            return Err(Errno::EINVAL);
         }
         let shared = Arc::new(Shared {
             vfs: Arc::downgrade(vfs),
@@ -141,7 +148,7 @@ impl Overlay {
             links: Mutex::default(),
         });
         let root = OvlInode::root(&shared)?;
-        Ok(Arc::new(Self { device: config.device, root, shared, options: config.options.clone() }))
+        Ok(Arc::new(Self { device: config.device, root, shared, options: config.options.clone(), depth }))
     }
 }
 
@@ -163,6 +170,10 @@ impl FileSystem for Overlay {
         Ok(Statfs { f_type: OVERLAY_MAGIC, ..layer.mount.fs().statfs()? })
     }
 
+    fn stack_depth(&self) -> usize {
+        self.depth
+    }
+
     fn options(&self) -> String {
         self.options.clone()
     }
@@ -180,7 +191,7 @@ impl Drop for Overlay {
     }
 }
 
-/// The type `overlay`.
+/// The type `overlay`. Not for user name spaces: layers are changed with the kernel's own credentials.
 #[derive(Debug)]
 pub struct OverlayType;
 
@@ -199,10 +210,6 @@ impl FileSystemType for OverlayType {
         let config = options::parse(kernel, caller, options)?;
         let fs = Overlay::new(&kernel.vfs, &kernel.memory, &config)?;
         Ok(fs)
-    }
-
-    fn allowed_in_user_ns(&self) -> bool {
-        true
     }
 }
 

@@ -177,3 +177,21 @@ fn a_file_without_a_name_can_still_change() {
     assert_eq!(w.content(&file), b"deep");
     assert_eq!(w.find(&w.merged, b"/d/e/g"), Err(Errno::ENOENT));
 }
+
+#[test]
+fn overlays_are_not_stacked_without_end() {
+    let w = world(populate);
+    let on = |lower: VfsPath| {
+        let config = OverlayConfig {
+            device: w.vfs.allocate_device(),
+            lowers: vec![lower],
+            upper: None,
+            creds: w.creds.clone(),
+            options: String::new(),
+        };
+        let fs: Arc<dyn FileSystem> = Overlay::new(&w.vfs, &w.memory, &config)?;
+        Ok(w.vfs.new_mount(&fs, b"overlay", MountFlags::empty()).root_path())
+    };
+    let second = on(w.merged.root.clone()).unwrap();
+    assert_eq!(on(second).map(|_: VfsPath| ()), Err(Errno::EINVAL));
+}

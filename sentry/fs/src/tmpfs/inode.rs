@@ -403,10 +403,11 @@ impl Inode for TmpInode {
         if self.seal_bits().contains(Seals::SEAL) {
             return Err(Errno::EPERM);
         }
-        if added.contains(Seals::WRITE) && content.mappings().has_writable() {
-            return Err(Errno::EBUSY);
+        let add = || _ = seals.fetch_or(added.bits(), Ordering::AcqRel);
+        if added.contains(Seals::WRITE) {
+            return content.mappings().without_writable(add);
         }
-        seals.fetch_or(added.bits(), Ordering::AcqRel);
+        add();
         Ok(())
     }
 

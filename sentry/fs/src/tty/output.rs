@@ -55,7 +55,7 @@ impl Column {
             }
             b'\t' => {
                 let spaces = 8 - (self.now & 7);
-                self.now += spaces;
+                self.now = self.now.saturating_add(spaces);
                 if termios.c_oflag & TABDLY == XTABS {
                     out.extend(std::iter::repeat_n(b' ', spaces as usize));
                 } else {
@@ -91,6 +91,16 @@ mod tests {
             column.put(&termios, byte, &mut out);
         }
         out
+    }
+
+    #[test]
+    fn a_line_without_end() {
+        let termios = Termios { c_oflag: OPOST, ..Termios::default() };
+        let mut column = Column { now: u32::MAX - 1, ..Column::default() };
+        for byte in *b"\t\ta" {
+            column.put(&termios, byte, &mut Vec::new());
+        }
+        assert_eq!(column.now, u32::MAX);
     }
 
     #[test]

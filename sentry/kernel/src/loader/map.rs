@@ -66,9 +66,10 @@ impl Object {
         mm.find_space(hint, len)?.checked_next_multiple_of(align).ok_or(Errno::ENOMEM)
     }
 
+    /// Maps one segment. The sums cannot overflow: [`Self::map`] has found the whole span within the address space.
     fn map_segment(&self, mm: &MemoryManager, segment: &LoadSegment, bias: u64) -> Result<()> {
-        let start = page_floor(segment.vaddr) + bias;
-        let data_end = segment.vaddr + bias + segment.file_len;
+        let start = page_floor(segment.vaddr).wrapping_add(bias);
+        let data_end = segment.vaddr.wrapping_add(bias) + segment.file_len;
         let mut zero_start = start;
         if segment.file_len > 0 {
             zero_start = page_ceil(data_end).ok_or(Errno::ENOMEM)?;
@@ -90,7 +91,7 @@ impl Object {
                 return Err(Errno::EFAULT);
             }
         }
-        let end = page_ceil(segment.vaddr + bias + segment.mem_len).ok_or(Errno::ENOMEM)?;
+        let end = page_ceil(segment.vaddr.wrapping_add(bias) + segment.mem_len).ok_or(Errno::ENOMEM)?;
         if end > zero_start {
             // Linux gives the rest of a segment no more than the rights to read and write, and execution where asked.
             let prot = Protection { read: true, write: true, execute: segment.prot.execute };

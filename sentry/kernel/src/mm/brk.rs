@@ -9,6 +9,7 @@ use super::{MmapFlags, VmaFlags};
 impl MemoryManager {
     /// brk(2): moves the end of the heap, if it can; returns where the end is then.
     pub fn brk(&self, addr: UserAddr) -> UserAddr {
+        let _one_at_a_time = self.heap.lock();
         let (start, old) = {
             let mappings = self.read_mappings();
             (mappings.brk.start, mappings.brk.end)
@@ -27,11 +28,8 @@ impl MemoryManager {
         } else if new_end > old_end && !self.grow_heap(start, old_end, new_end) {
             return UserAddr(old);
         }
-        let mut mappings = self.write_mappings();
-        if mappings.brk == (start..old) {
-            mappings.brk.end = addr.0;
-        }
-        UserAddr(mappings.brk.end)
+        self.write_mappings().brk.end = addr.0;
+        addr
     }
 
     fn grow_heap(&self, start: u64, old_end: u64, new_end: u64) -> bool {

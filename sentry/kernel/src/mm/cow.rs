@@ -90,9 +90,8 @@ impl MemoryManager {
         }
         pages.map.insert(run, pma);
         let result = batch.commit(pages, &*self.space);
-        for (range, pma) in removed {
-            self.release_source(&pma.source, range.end - range.start);
-        }
+        let freed = removed.into_iter().map(|(range, pma)| (pma.source, range.end - range.start)).collect();
+        self.release_all(pages.releasable(freed));
         Ok(result?)
     }
 }

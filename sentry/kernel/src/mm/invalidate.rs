@@ -123,6 +123,7 @@ impl MemoryManager {
         if batch.commit(&mut pages, &*self.space).is_err() {
             pages.is_broken = true;
         }
+        let freed = pages.releasable(freed);
         drop(pages);
         self.release_all(freed);
     }

@@ -25,7 +25,9 @@ pub(crate) const MAX_MAPPINGS: usize = 65530;
 
 /// One guest address space.
 ///
-/// Locks, in this order: `call_sites`, `io`, `mappings`, (a mapped file's own locks), `pages`, the memory file's.
+/// Locks, in this order: `call_sites` and `heap`, `io`, `mappings`, (a mapped file's own locks), `pages`, the memory
+/// file's.
+/// * `heap` is held by brk(2) from its look at the end of the heap to its change.
 /// * `io` is held for reading while the host does I/O on guest pages, and for writing by fork(2), which must not mark
 ///   pages copy-on-write under a transfer.
 /// * `mappings` is taken for reading recursively: whoever holds a file's lock may copy to guest memory and so fault,
@@ -40,6 +42,7 @@ pub struct MemoryManager {
     pub(super) space: Arc<dyn AddressSpace>,
     /// Where guest mappings may lie.
     pub(super) bounds: Range<u64>,
+    pub(super) heap: Mutex<()>,
     pub(super) io: RwLock<()>,
     pub(super) mappings: RwLock<Mappings>,
     pub(super) pages: RwLock<Pages>,
@@ -97,6 +100,7 @@ impl MemoryManager {
             memory: memory.clone(),
             space,
             bounds: min.0..max.0,
+            heap: Mutex::new(()),
             io: RwLock::new(()),
             mappings: RwLock::new(mappings),
             pages: RwLock::default(),
@@ -151,7 +155,7 @@ impl MemoryManager {
         Ok(addr.0..end.0)
     }
 
-    /// Gives frames back. To be called after the stub has lost its mappings of them.
+    /// Gives frames back. To be called with what [`Pages::releasable`] allows, after the stub has lost them.
     pub(super) fn release_all(&self, sources: Vec<(PageSource, u64)>) {
         for (source, len) in sources {
             if let PageSource::Memory(offset) = source {
@@ -164,11 +168,10 @@ impl MemoryManager {
 impl Drop for MemoryManager {
     fn drop(&mut self) {
         // No guest thread of this address space runs any more, so the stub's mappings are of no use to anybody.
-        for (range, pma) in self.pages.get_mut().map.iter() {
-            if let PageSource::Memory(offset) = pma.source {
-                self.memory.release(offset, range.end - range.start);
-            }
-        }
+        let pages = self.pages.get_mut();
+        let mut frames = std::mem::take(&mut pages.stranded);
+        frames.extend(pages.map.iter().map(|(range, pma)| (pma.source.clone(), range.end - range.start)));
+        self.release_all(frames);
     }
 }
 

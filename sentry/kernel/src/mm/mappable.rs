@@ -1,7 +1,7 @@
 //! What can be mapped: the seam between memory and files.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, Result};
@@ -81,6 +81,18 @@ pub struct MappingSet {
     generation: AtomicU64,
     /// By the address of the manager.
     spaces: Mutex<HashMap<usize, Weak<MemoryManager>>>,
+    /// How many writable shared mappings are being made; negative while none may be (Linux's `i_mmap_writable`).
+    intents: AtomicI64,
+}
+
+/// A writable shared mapping that is being made.
+#[derive(Debug)]
+pub struct WritableIntent<'a>(&'a MappingSet);
+
+impl Drop for WritableIntent<'_> {
+    fn drop(&mut self) {
+        self.0.intents.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl MappingSet {
@@ -97,14 +109,50 @@ impl MappingSet {
     /// may be held.
     pub fn invalidate(&self, offset: u64, end: u64, even_private: bool) {
         self.generation.fetch_add(1, Ordering::SeqCst);
-        let spaces: Vec<Arc<MemoryManager>> = {
-            let mut spaces = self.spaces.lock();
-            spaces.retain(|_, space| space.strong_count() > 0);
-            spaces.values().filter_map(Weak::upgrade).collect()
-        };
-        for space in spaces {
-            space.invalidate(self, offset..end, even_private);
+        let mut done: HashSet<usize> = HashSet::new();
+        loop {
+            // A child of fork(2) may have joined and got pages of its parent before those were taken away.
+            let joined: Vec<Arc<MemoryManager>> = {
+                let mut spaces = self.spaces.lock();
+                spaces.retain(|_, space| space.strong_count() > 0);
+                let is_new = |at: &usize| !done.contains(at);
+                spaces.iter().filter(|(at, _)| is_new(at)).filter_map(|(_, space)| space.upgrade()).collect()
+            };
+            if joined.is_empty() {
+                return;
+            }
+            for space in joined {
+                done.insert(Arc::as_ptr(&space).addr());
+                space.invalidate(self, offset..end, even_private);
+            }
         }
+    }
+
+    /// Notes that a writable shared mapping is about to be made, before the caller looks at the file's seals. It is to
+    /// be kept until the mapping stands.
+    ///
+    /// # Errors
+    /// `EPERM` while somebody seals the file.
+    pub fn begin_writable(&self) -> Result<WritableIntent<'_>> {
+        let more = |count: i64| (count >= 0).then(|| count.saturating_add(1));
+        self.intents.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).map_err(|_| Errno::EPERM)?;
+        Ok(WritableIntent(self))
+    }
+
+    /// Runs `seal` if there is no writable shared mapping, nor can be one before it returns.
+    ///
+    /// # Errors
+    /// `EBUSY` where there is one, or about to be.
+    pub fn without_writable(&self, seal: impl FnOnce()) -> Result<()> {
+        const DENIED: i64 = -1;
+        let denied = self.intents.compare_exchange(0, DENIED, Ordering::SeqCst, Ordering::SeqCst);
+        denied.map_err(|_| Errno::EBUSY)?;
+        let is_busy = self.has_writable();
+        if !is_busy {
+            seal();
+        }
+        self.intents.store(0, Ordering::SeqCst);
+        if is_busy { Err(Errno::EBUSY) } else { Ok(()) }
     }
 
     /// Whether any address space maps the file, or did.
@@ -115,8 +163,7 @@ impl MappingSet {
 
     /// Whether anybody has, or may give itself, a writable shared mapping of the file: such a file cannot be sealed
     /// against writing. The file's own locks may be held.
-    #[must_use]
-    pub fn has_writable(&self) -> bool {
+    fn has_writable(&self) -> bool {
         let spaces: Vec<Arc<MemoryManager>> = self.spaces.lock().values().filter_map(Weak::upgrade).collect();
         spaces.iter().any(|space| space.may_write_to(self))
     }

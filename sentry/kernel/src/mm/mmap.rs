@@ -70,6 +70,8 @@ pub struct MmapArgs {
     pub file: Option<Arc<File>>,
     /// Whether mprotect(2) may later add write access (a shared mapping of a read-only file may not).
     pub may_write: bool,
+    /// Whether mprotect(2) may later add the right to execute (not from a mount without it).
+    pub may_exec: bool,
     /// Name shown in maps for special areas: `[heap]`, `[stack]`, `[vdso]`.
     pub name: Option<&'static str>,
 }
@@ -79,7 +81,17 @@ impl MmapArgs {
     #[must_use]
     pub fn anonymous(addr: UserAddr, len: u64, flags: MmapFlags) -> Self {
         let prot = Protection { read: true, write: true, execute: false };
-        Self { addr, len, prot, flags, mappable: None, file: None, may_write: true, name: None }
+        Self {
+            addr,
+            len,
+            prot,
+            flags,
+            mappable: None,
+            file: None,
+            may_write: true,
+            may_exec: true,
+            name: None,
+        }
     }
 
     fn vma(&self, memory: &Arc<super::MemoryFile>, len: u64, future: VmaFlags) -> Vma {
@@ -94,6 +106,7 @@ impl MmapArgs {
             flags.set(vma_flag, flags.contains(vma_flag) || self.flags.contains(flag));
         }
         flags.set(VmaFlags::MAY_WRITE, self.may_write || !self.flags.contains(MmapFlags::SHARED));
+        flags.set(VmaFlags::MAY_EXEC, self.may_exec);
         let object = match &self.mappable {
             Some((mappable, offset)) => Some(VmaObject {
                 mappable: Attached::new(mappable.clone()),
@@ -183,6 +196,7 @@ impl MemoryManager {
         let freed = take_pages(&mut pages, range.clone(), &mut batch);
         let result = self.back_new(&mut pages, &range, &vma, ahead, &mut batch);
         let result = result.and(batch.commit(&mut pages, &*self.space));
+        let freed = pages.releasable(freed);
         drop(pages);
         let undone =
             if result.is_err() { self.unmap_locked(&mut mappings, range.clone()) } else { Vec::new() };
@@ -393,6 +407,7 @@ impl MemoryManager {
         if committed.is_err() {
             pages.is_broken = true;
         }
+        let freed = pages.releasable(freed);
         drop(pages);
         self.release_all(freed);
     }

@@ -84,6 +84,21 @@ pub(crate) struct Pages {
     pub(crate) map: SegmentMap<Pma>,
     /// The stub's state is no longer known: nothing can be mapped any more, the guest process must die.
     pub(crate) is_broken: bool,
+    /// Frames that the guest may still see although no page says so, because the host refused to take them from the
+    /// stub. Nobody else may get them before the stub is gone.
+    pub(crate) stranded: Vec<(PageSource, u64)>,
     /// Changes that are yet to be made: nothing runs in the address space, and more are coming.
     pub(crate) deferred: Option<Batch>,
+}
+
+impl Pages {
+    /// Which of these frames, taken out of the map and out of the stub, may be given back. None while it is not known
+    /// what the stub shows: they are kept until it ends.
+    pub(crate) fn releasable(&mut self, freed: Vec<(PageSource, u64)>) -> Vec<(PageSource, u64)> {
+        if !self.is_broken {
+            return freed;
+        }
+        self.stranded.extend(freed);
+        Vec::new()
+    }
 }

@@ -71,7 +71,8 @@ impl MemoryManager {
         let mut at = range.start;
         while at < range.end {
             let Some((whole, vma)) = vmas.get(at) else { return (Err(Errno::ENOMEM), range.start..at) };
-            if prot.write && !vma.flags.contains(VmaFlags::MAY_WRITE) {
+            let may = |right: bool, flag| !right || vma.flags.contains(flag);
+            if !may(prot.write, VmaFlags::MAY_WRITE) || !may(prot.execute, VmaFlags::MAY_EXEC) {
                 return (Err(Errno::EACCES), range.start..at);
             }
             at = whole.end;
@@ -91,6 +92,8 @@ impl MemoryManager {
             pma.prot = prot;
             batch.refresh(piece, pma, false);
         });
+        // What has been changed so far is to be seen by the stub even where frames for the rest cannot be had.
+        let mut added = Ok(());
         if prot != Protection::default() && !pages.is_broken {
             // Memory that was reserved without rights (a thread's stack, an arena) is about to be used.
             let gaps: Vec<Range<u64>> =
@@ -99,10 +102,10 @@ impl MemoryManager {
                 let whole =
                     vmas.get(gap.start).filter(|(whole, vma)| vma.is_private_anon() && whole.end >= gap.end);
                 if let Some((_, vma)) = whole {
-                    self.add_anon(&mut pages, gap, vma, &mut batch)?;
+                    added = added.and_then(|()| self.add_anon(&mut pages, gap, vma, &mut batch));
                 }
             }
         }
-        batch.commit(&mut pages, &*self.space)
+        batch.commit(&mut pages, &*self.space).and(added)
     }
 }

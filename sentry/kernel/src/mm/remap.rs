@@ -77,6 +77,7 @@ impl MemoryManager {
                 mappable: Some((object.mappable.object().clone(), offset)),
                 file: object.file.clone(),
                 may_write: vma.flags.contains(VmaFlags::MAY_WRITE),
+                may_exec: vma.flags.contains(VmaFlags::MAY_EXEC),
                 ..MmapArgs::anonymous(addr, len, MmapFlags::SHARED | MmapFlags::FIXED)
             }
         };
@@ -190,21 +191,21 @@ impl MemoryManager {
         }
         let tail = piece_of(vma, old.end - old.start);
         mappings.vmas.insert(more.clone(), tail.clone());
-        self.back_growth(more, &tail)?;
+        self.back_growth(more, &tail);
         Ok(Some(old.start))
     }
 
-    /// Frames for the part of an anonymous mapping that is new.
-    fn back_growth(&self, range: Range<u64>, vma: &Vma) -> Result<()> {
+    /// Frames for the part of an anonymous mapping that is new. The mapping has grown already: where there are none to
+    /// be had now, its faults will ask again.
+    fn back_growth(&self, range: Range<u64>, vma: &Vma) {
         if !vma.is_private_anon()
             || !vma.is_accessible()
             || range.is_empty()
             || range.end - range.start > EAGER
         {
-            return Ok(());
+            return;
         }
-        let mut pages = self.pages.write();
-        self.fill_anon(&mut pages, range, vma)
+        let _ = self.fill_anon(&mut self.pages.write(), range, vma);
     }
 
     /// Moves mapping and pages to `to`.
@@ -248,7 +249,7 @@ impl MemoryManager {
         drop(pages);
         // Where the host refused, faults bring the pages back one by one.
         result.or_else(|error| if self.pages.read().is_broken { Err(error) } else { Ok(()) })?;
-        self.back_growth(to + moved..to + new_len, &piece_of(&vma, moved))?;
+        self.back_growth(to + moved..to + new_len, &piece_of(&vma, moved));
         Ok(to)
     }
 }

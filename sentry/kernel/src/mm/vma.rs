@@ -43,6 +43,8 @@ bitflags! {
         const SPECIAL = 1 << 13;
         /// mprotect(2) may add write access.
         const MAY_WRITE = 1 << 14;
+        /// mprotect(2) may add the right to execute.
+        const MAY_EXEC = 1 << 15;
     }
 }
 

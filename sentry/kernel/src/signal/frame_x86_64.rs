@@ -63,8 +63,7 @@ impl CurrentTask {
         let frame_size = size_of::<RtSigFrame>() as u64;
         let frame = (fpstate.wrapping_sub(frame_size) & !(FRAME_ALIGN - 1)).wrapping_sub(8);
         // Running off the alternate stack must not overwrite what lies below it.
-        let overflows =
-            is_on_alt_stack && (frame < alt_stack.base.0 || frame > alt_stack.base.0 + alt_stack.size);
+        let overflows = is_on_alt_stack && !alt_stack.spans(frame);
         if overflows && (enters_alt_stack || alt_stack.holds(self.regs.rsp)) {
             return Err(Errno::EFAULT);
         }

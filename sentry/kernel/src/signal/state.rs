@@ -58,7 +58,13 @@ impl AltStack {
     /// Whether `sp` is on it, as Linux decides that.
     #[must_use]
     pub fn holds(&self, sp: u64) -> bool {
-        !self.autodisarm && sp > self.base.0 && sp - self.base.0 <= self.size
+        !self.autodisarm && sp > self.base.0 && self.spans(sp)
+    }
+
+    /// Whether `at` lies between its two ends. Nobody has checked that the stack ends within the address space.
+    #[must_use]
+    pub fn spans(&self, at: u64) -> bool {
+        at.wrapping_sub(self.base.0) <= self.size
     }
 }
 
@@ -79,4 +85,18 @@ pub struct TaskSignals {
     pub must_stop: bool,
     /// This thread is counted as stopped.
     pub is_stopped: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::UserAddr;
+
+    use super::AltStack;
+
+    #[test]
+    fn a_stack_at_the_end_of_all_addresses() {
+        let stack = AltStack { base: UserAddr(0u64.wrapping_sub(8192)), size: 16384, autodisarm: false };
+        assert!(stack.spans(u64::MAX) && stack.spans(8192) && !stack.spans(8193));
+        assert!(stack.holds(u64::MAX) && !stack.holds(4096));
+    }
 }

@@ -50,6 +50,12 @@ pub trait FileSystem: Send + Sync + Any {
         true
     }
 
+    /// How many file systems stand on each other here: 0 for one that stands on none. Each is a step of recursion, so
+    /// their number is limited.
+    fn stack_depth(&self) -> usize {
+        0
+    }
+
     /// Its mount options beyond the generic ones, as in `/proc/mounts` (`size=64k,mode=755`).
     fn options(&self) -> String {
         String::new()

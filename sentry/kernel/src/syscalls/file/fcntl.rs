@@ -95,8 +95,8 @@ fn signal_owner(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
     let owner = file.signal_owner();
     match command {
         F_GETOWN => {
-            // A group is told by its negative number.
-            let id = if owner.kind == F_OWNER_PGRP { -owner.id } else { owner.id };
+            // A group is told by its negative number; F_SETOWN_EX takes any, even one that has none.
+            let id = if owner.kind == F_OWNER_PGRP { owner.id.wrapping_neg() } else { owner.id };
             Ok(i64::from(id) as u64)
         }
         F_SETOWN => {

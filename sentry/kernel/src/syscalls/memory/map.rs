@@ -1,5 +1,7 @@
 //! mmap(2), munmap(2), mprotect(2), mremap(2), brk(2), remap_file_pages(2).
 
+use std::sync::Arc;
+
 use abi::fcntl::Seals;
 use abi::mman::{self, MapFlags};
 use abi::mount::MountFlags;
@@ -43,18 +45,31 @@ pub(super) fn mmap(task: &mut CurrentTask, args: Args) -> SysResult {
         if len == 0 {
             return Err(Errno::EINVAL.into());
         }
-        let sealed =
-            file.inode().seals().is_ok_and(|seals| seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE));
-        if sealed && kind != mman::MAP_PRIVATE && prot.write {
-            return Err(Errno::EPERM.into());
-        }
-        request.may_write = kind == mman::MAP_PRIVATE || (file.flags().is_writable() && !sealed);
-        request.mappable = Some((file.ops().mappable(&file)?, offset));
-        request.file = Some(file);
+        return map_file(task, request, file, offset);
     } else if !matches!(kind, mman::MAP_SHARED | mman::MAP_PRIVATE) || is_shared_stack(kind, flags) {
         return Err(Errno::EINVAL.into());
     }
     Ok(task.mm().mmap(request)?.0)
+}
+
+/// The part of mmap(2) that concerns the file, which may be mapped in this way.
+fn map_file(task: &Task, mut request: MmapArgs, file: Arc<File>, offset: u64) -> SysResult {
+    let mappable = file.ops().mappable(&file)?;
+    let is_writable = request.flags.contains(MmapFlags::SHARED) && file.flags().is_writable();
+    // From before the look at the seals until the mapping stands, so that no seal comes in between.
+    let intent = if is_writable { Some(mappable.mappings().begin_writable()?) } else { None };
+    let is_sealed = intent.is_some()
+        && file.inode().seals().is_ok_and(|seals| seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE));
+    if is_sealed && request.prot.write {
+        return Err(Errno::EPERM.into());
+    }
+    request.may_write = !request.flags.contains(MmapFlags::SHARED) || (is_writable && !is_sealed);
+    request.may_exec = !file.path().mount.flags().contains(MountFlags::NOEXEC);
+    request.mappable = Some((mappable.clone(), offset));
+    request.file = Some(file);
+    let addr = task.mm().mmap(request)?;
+    drop(intent);
+    Ok(addr.0)
 }
 
 fn is_shared_stack(kind: u64, flags: MapFlags) -> bool {
