@@ -32,7 +32,7 @@ impl Mounter<'_> {
         let failed = |what: String| move |errno: Errno| Failure::host(format!("{what}: {errno}"));
         let root_fs = self.sources.root(self.kernel, self.creds, &self.config.root)?;
         let root = self.kernel.vfs.new_mount(&root_fs, b"none", MountFlags::empty());
-        let namespace = self.kernel.vfs.new_namespace(Arc::clone(&root));
+        let namespace = self.kernel.vfs.new_namespace(Arc::clone(&root), &self.kernel.user_ns);
         let origin = Origin::at_root(namespace.root_path());
         for plan in &self.config.mounts {
             let what = format!("cannot mount {} in the container", plan.destination);

@@ -25,7 +25,7 @@ struct Kmsg {
 /// Opens it for `task`.
 pub(super) fn open(task: &Task, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
     let creds = task.creds();
-    if flags.is_readable() && !creds.has(Capability::Syslog) && !creds.has(Capability::SysAdmin) {
+    if flags.is_readable() && !creds.capable(Capability::Syslog) && !creds.capable(Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
     let kernel = task.kernel().clone();

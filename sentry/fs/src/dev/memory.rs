@@ -98,7 +98,11 @@ impl FileOps for Device {
                 Ok(0)
             }
             RNDADDENTROPY | RNDRESEEDCRNG if matches!(self, Self::Random) => {
-                if task.creds().has(kernel::task::Capability::SysAdmin) { Ok(0) } else { Err(Errno::EPERM) }
+                if task.creds().capable(kernel::task::Capability::SysAdmin) {
+                    Ok(0)
+                } else {
+                    Err(Errno::EPERM)
+                }
             }
             _ => Err(Errno::ENOTTY),
         }

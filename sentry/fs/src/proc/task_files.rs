@@ -173,7 +173,7 @@ pub(super) fn set_oom_score_adj(view: &View<'_>, text: &[u8]) -> Result<()> {
 
 fn set_oom(view: &View<'_>, value: i32) -> Result<()> {
     let group = view.target.thread_group();
-    if value < group.oom_score_adj() && !view.viewer.creds().has(Capability::SysResource) {
+    if value < group.oom_score_adj() && !view.viewer.creds().capable(Capability::SysResource) {
         return Err(Errno::EACCES);
     }
     group.set_oom_score_adj(value);
@@ -274,7 +274,8 @@ pub(super) fn set_timerslack(view: &View<'_>, text: &[u8]) -> Result<()> {
 
 fn check_slack(view: &View<'_>) -> Result<()> {
     let is_own = view.viewer.id() == view.target.id();
-    if is_own || view.viewer.creds().has(Capability::SysNice) { Ok(()) } else { Err(Errno::EPERM) }
+    let owner = &view.target.creds().user_ns;
+    if is_own || view.viewer.creds().has_in(owner, Capability::SysNice) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 pub(super) fn wchan(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {

@@ -29,8 +29,8 @@ fn world() -> World {
     let config = TmpfsConfig { mode: 0o755, ..TmpfsConfig::new(vfs.allocate_device()) };
     let fs: Arc<dyn FileSystem> = Tmpfs::new(&memory, &timekeeper, &config).unwrap();
     let mount = vfs.new_mount(&fs, b"tmpfs", MountFlags::empty());
-    let _namespace = vfs.new_namespace(mount.clone());
     let ns = UserNamespace::initial(NamespaceId(1));
+    let _namespace = vfs.new_namespace(mount.clone(), &ns);
     World {
         origin: Origin::at_root(mount.root_path()),
         vfs,

@@ -157,7 +157,7 @@ fn other(terminal: &Terminal, task: &Task, side: Side, command: u32, arg: u64) -
         // Typing for others is how programs escape from su(1): refused, as Linux does by default since 6.2.
         TIOCSTI => return Err(Errno::EIO),
         TIOCVHANGUP => {
-            if !task.creds().has(Capability::SysAdmin) {
+            if !task.creds().capable(Capability::SysAdmin) {
                 return Err(Errno::EPERM);
             }
             terminal.hang_up_all();

@@ -91,7 +91,7 @@ impl Terminal {
             return Err(Errno::EPERM);
         }
         if let Some(other) = self.session() {
-            if !steals || !task.creds().has(Capability::SysAdmin) {
+            if !steals || !task.creds().capable(Capability::SysAdmin) {
                 return Err(Errno::EPERM);
             }
             other.set_terminal(None);

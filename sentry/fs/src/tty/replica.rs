@@ -26,7 +26,7 @@ impl Replica {
     /// # Errors
     /// `EIO` where it is locked or has been hung up, `EBUSY` where somebody has it for himself.
     pub fn open(terminal: &Arc<Terminal>, task: Option<&Task>, flags: OpenFlags) -> Result<Arc<Self>> {
-        let is_privileged = task.is_none_or(|task| task.creds().has(Capability::SysAdmin));
+        let is_privileged = task.is_none_or(|task| task.creds().capable(Capability::SysAdmin));
         terminal.open_replica(is_privileged)?;
         let replica = Arc::new(Self(terminal.clone()));
         if let Some(task) = task.filter(|_| !flags.contains(OpenFlags::NOCTTY)) {

@@ -41,7 +41,7 @@ pub(super) fn ioctl(terminal: &Terminal, task: &Task, command: u32, addr: UserAd
             mm.write(addr, &locked.as_bytes()[..TERMIOS_LEN])?;
         }
         TIOCSLCKTRMIOS => {
-            if !task.creds().has(Capability::SysAdmin) {
+            if !task.creds().capable(Capability::SysAdmin) {
                 return Err(Errno::EPERM);
             }
             let mut locked = UNLOCKED;

@@ -12,7 +12,7 @@ mod shm;
 
 use std::sync::Arc;
 
-use crate::task::OtherNamespace;
+use crate::task::{OtherNamespace, UserNamespace};
 use crate::{Kernel, Task};
 
 pub use limits::{IpcLimit, IpcLimits};
@@ -38,12 +38,12 @@ pub struct IpcNamespace {
 }
 
 impl IpcNamespace {
-    fn new(kernel: &Kernel) -> Arc<Self> {
+    fn new(kernel: &Kernel, user_ns: &Arc<UserNamespace>) -> Arc<Self> {
         let (limits, timekeeper) = (Arc::new(IpcLimits::default()), &kernel.timekeeper);
         Arc::new(Self {
-            shm: ShmSet::new(&kernel.memory, timekeeper, &limits),
-            sem: SemSets::new(timekeeper, &limits),
-            msg: MsgQueues::new(timekeeper, &limits),
+            shm: ShmSet::new(&kernel.memory, timekeeper, &limits, user_ns),
+            sem: SemSets::new(timekeeper, &limits, user_ns),
+            msg: MsgQueues::new(timekeeper, &limits, user_ns),
             queues: MessageQueues::new(&kernel.vfs, &limits),
             limits,
         })
@@ -58,7 +58,7 @@ impl IpcNamespace {
     /// The objects of `namespace`, made when they are first asked for.
     #[must_use]
     pub fn inside(kernel: &Kernel, namespace: &OtherNamespace) -> Arc<Self> {
-        let make = || Self::new(kernel);
+        let make = || Self::new(kernel, namespace.user_ns());
         // Nobody else puts anything into an IPC name space; a set of its own does no harm if somebody did.
         namespace.content(make).unwrap_or_else(make)
     }

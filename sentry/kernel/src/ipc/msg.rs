@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::{Access, IpcIds, IpcLimit, IpcLimits, IpcObject, Perm};
-use crate::task::{Capability, Credentials};
+use crate::task::{Capability, Credentials, UserNamespace};
 use crate::time::Timekeeper;
 
 /// A message.
@@ -66,17 +66,24 @@ pub struct MsgQueues {
     this: Weak<Self>,
     timekeeper: Arc<Timekeeper>,
     limits: Arc<IpcLimits>,
+    /// The owner of the IPC name space.
+    user_ns: Arc<UserNamespace>,
     ids: Mutex<IpcIds<MsgQueue>>,
 }
 
 impl MsgQueues {
     /// No queues.
     #[must_use]
-    pub fn new(timekeeper: &Arc<Timekeeper>, limits: &Arc<IpcLimits>) -> Arc<Self> {
+    pub fn new(
+        timekeeper: &Arc<Timekeeper>,
+        limits: &Arc<IpcLimits>,
+        user_ns: &Arc<UserNamespace>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             timekeeper: timekeeper.clone(),
             limits: limits.clone(),
+            user_ns: user_ns.clone(),
             ids: Mutex::default(),
         })
     }
@@ -92,7 +99,7 @@ impl MsgQueues {
     pub fn find_or_make(&self, key: i32, flags: u32, creds: &Credentials) -> Result<i32> {
         let make = || {
             let state = State {
-                perm: Perm::new(key, creds, flags),
+                perm: Perm::new(key, creds, &self.user_ns, flags),
                 messages: VecDeque::new(),
                 bytes: 0,
                 max_bytes: self.limits.get(IpcLimit::MsgMnb),
@@ -184,7 +191,7 @@ impl MsgQueues {
 
 impl IpcObject for MsgQueue {
     fn perm(&self) -> Perm {
-        self.state.lock().perm
+        self.state.lock().perm.clone()
     }
 
     fn set_perm(&self, perm: Perm) {
@@ -296,7 +303,7 @@ impl MsgQueue {
         let limit = self.queues.upgrade().map_or(0, |queues| queues.limits.get(IpcLimit::MsgMnb));
         let mut state = self.state.lock();
         state.perm.check_owner(creds)?;
-        if new.msg_qbytes > limit && !creds.has(Capability::SysResource) {
+        if new.msg_qbytes > limit && !creds.capable(Capability::SysResource) {
             return Err(Errno::EPERM);
         }
         state.perm.set(creds, &new.msg_perm)?;

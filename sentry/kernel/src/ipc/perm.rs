@@ -6,13 +6,13 @@ use std::sync::Arc;
 use abi::ipc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IpcPerm};
 use abi::{Errno, Result};
 
-use crate::task::{Capability, Credentials};
+use crate::task::{Capability, Credentials, UserNamespace};
 
 /// Identifiers are `sequence * INDICES + index`, so that stale ones are noticed.
 const INDICES: i32 = 32768;
 
 /// Owner and mode of an object.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "Linux's names; man 2 shmctl")]
 pub struct Perm {
     pub key: i32,
@@ -22,6 +22,8 @@ pub struct Perm {
     pub cgid: u32,
     pub mode: u32,
     pub seq: u16,
+    /// Whose capabilities count: the user name space that the IPC name space belongs to.
+    pub user_ns: Arc<UserNamespace>,
 }
 
 /// What a call wants to do.
@@ -38,11 +40,12 @@ pub enum Access {
 }
 
 impl Perm {
-    /// For an object made by a task with `creds`.
+    /// For an object made by a task with `creds` in an IPC name space of `user_ns`.
     #[must_use]
-    pub fn new(key: i32, creds: &Credentials, mode: u32) -> Self {
+    pub fn new(key: i32, creds: &Credentials, user_ns: &Arc<UserNamespace>, mode: u32) -> Self {
         let (uid, gid) = (creds.euid, creds.egid);
-        Self { key, uid, gid, cuid: uid, cgid: gid, mode: mode & 0o777, seq: 0 }
+        let user_ns = user_ns.clone();
+        Self { key, uid, gid, cuid: uid, cgid: gid, mode: mode & 0o777, seq: 0, user_ns }
     }
 
     /// Whether a task with `creds` may have this access.
@@ -63,7 +66,7 @@ impl Perm {
         } else {
             self.mode
         };
-        if wanted & !granted & 7 == 0 || creds.has(Capability::IpcOwner) {
+        if wanted & !granted & 7 == 0 || creds.has_in(&self.user_ns, Capability::IpcOwner) {
             Ok(())
         } else {
             Err(Errno::EACCES)
@@ -76,7 +79,7 @@ impl Perm {
     /// `EPERM`.
     pub fn check_owner(&self, creds: &Credentials) -> Result<()> {
         let is_owner = creds.euid == self.uid || creds.euid == self.cuid;
-        if is_owner || creds.has(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
+        if is_owner || creds.has_in(&self.user_ns, Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
     }
 
     /// As the guest sees it, with the identities of its user name space.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{Access, IpcIds, IpcLimit, IpcLimits, IpcObject, Perm};
 use crate::mm::{Backing, Mappable, MappingSet, MemoryFile, SharedAnon};
-use crate::task::Credentials;
+use crate::task::{Credentials, UserNamespace};
 use crate::time::Timekeeper;
 
 /// A segment.
@@ -45,18 +45,26 @@ pub struct ShmSet {
     memory: Arc<MemoryFile>,
     timekeeper: Arc<Timekeeper>,
     limits: Arc<IpcLimits>,
+    /// The owner of the IPC name space.
+    user_ns: Arc<UserNamespace>,
     ids: Mutex<IpcIds<ShmSegment>>,
 }
 
 impl ShmSet {
     /// No segments.
     #[must_use]
-    pub fn new(memory: &Arc<MemoryFile>, timekeeper: &Arc<Timekeeper>, limits: &Arc<IpcLimits>) -> Arc<Self> {
+    pub fn new(
+        memory: &Arc<MemoryFile>,
+        timekeeper: &Arc<Timekeeper>,
+        limits: &Arc<IpcLimits>,
+        user_ns: &Arc<UserNamespace>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             memory: memory.clone(),
             timekeeper: timekeeper.clone(),
             limits: limits.clone(),
+            user_ns: user_ns.clone(),
             ids: Mutex::default(),
         })
     }
@@ -104,7 +112,7 @@ impl ShmSet {
             return Err(Errno::ENOMEM);
         }
         let state = State {
-            perm: Perm::new(key, creds, flags),
+            perm: Perm::new(key, creds, &self.user_ns, flags),
             id: 0,
             mappings: 0,
             attached_at: 0,
@@ -187,7 +195,7 @@ impl ShmSet {
 
 impl IpcObject for ShmSegment {
     fn perm(&self) -> Perm {
-        self.state.lock().perm
+        self.state.lock().perm.clone()
     }
 
     fn set_perm(&self, perm: Perm) {

@@ -8,7 +8,8 @@ use abi::{Errno, Result};
 use parking_lot::Mutex;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::task::{Capability, Credentials};
+use crate::Task;
+use crate::task::Capability;
 
 /// `net.core.rmem_default`, `wmem_default`.
 const DEFAULT_BUFFER: u32 = 212_992;
@@ -168,22 +169,22 @@ impl SocketOptions {
     }
 
     /// Sets option `name`; `None` where it is not one of ours.
-    pub fn set(&self, creds: &Credentials, name: i32, value: &[u8]) -> Option<Result<()>> {
+    pub fn set(&self, task: &Task, name: i32, value: &[u8]) -> Option<Result<()>> {
         Some(match name {
             so::SNDTIMEO => decode_timeout(value).map(|ns| self.values.lock().send_timeout_ns = ns),
             so::RCVTIMEO => decode_timeout(value).map(|ns| self.values.lock().receive_timeout_ns = ns),
             so::LINGER => decode_linger(value).map(|linger| self.values.lock().linger = linger),
-            so::SNDBUFFORCE | so::RCVBUFFORCE if !creds.has(Capability::NetAdmin) => Err(Errno::EPERM),
-            so::MARK if !creds.has(Capability::NetAdmin) && !creds.has(Capability::NetRaw) => {
+            so::SNDBUFFORCE | so::RCVBUFFORCE if !task.creds().capable(Capability::NetAdmin) => {
                 Err(Errno::EPERM)
             }
+            so::MARK if !may_mark(task) => Err(Errno::EPERM),
             so::PRIORITY
             | so::SNDBUF
             | so::RCVBUF
             | so::RCVLOWAT
             | so::MARK
             | so::SNDBUFFORCE
-            | so::RCVBUFFORCE => decode_int(value).and_then(|number| self.set_number(creds, name, number)),
+            | so::RCVBUFFORCE => decode_int(value).and_then(|number| self.set_number(task, name, number)),
             so::BUSY_POLL | so::INCOMING_CPU | so::PREFER_BUSY_POLL | so::TIMESTAMPING | so::PEEK_OFF => {
                 decode_int(value).map(|_| ())
             }
@@ -195,7 +196,7 @@ impl SocketOptions {
         })
     }
 
-    fn set_number(&self, creds: &Credentials, name: i32, number: i32) -> Result<()> {
+    fn set_number(&self, task: &Task, name: i32, number: i32) -> Result<()> {
         let doubled = |max: u32, min: u32| (number.max(0) as u32).min(max).saturating_mul(2).max(min);
         let mut values = self.values.lock();
         match name {
@@ -210,7 +211,7 @@ impl SocketOptions {
                 values.receive_buffer_locked = true;
             }
             so::RCVLOWAT => values.low_water = if number < 0 { i32::MAX } else { number.max(1) },
-            so::PRIORITY if (0..=6).contains(&number) || creds.has(Capability::NetAdmin) => {
+            so::PRIORITY if (0..=6).contains(&number) || may_mark(task) => {
                 values.priority = number;
             }
             so::PRIORITY => return Err(Errno::EPERM),
@@ -218,6 +219,13 @@ impl SocketOptions {
         }
         Ok(())
     }
+}
+
+/// Whether the task may tell its packets from others: `CAP_NET_RAW` or `CAP_NET_ADMIN` towards its network.
+fn may_mark(task: &Task) -> bool {
+    let (creds, namespaces) = (task.creds(), task.namespaces());
+    let has = |capability| creds.has_in(namespaces.net.user_ns(), capability);
+    has(Capability::NetRaw) || has(Capability::NetAdmin)
 }
 
 /// The `int` that most options take.

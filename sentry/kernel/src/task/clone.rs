@@ -139,7 +139,7 @@ impl CurrentTask {
             creds
         };
         let is_moved = flags.intersects(CloneFlags::NAMESPACES.difference(CloneFlags::NEWUSER));
-        if is_moved && !creds.has(Capability::SysAdmin) {
+        if is_moved && !creds.has_in_own(Capability::SysAdmin) {
             return Err(Errno::EPERM);
         }
         let fs = if flags.contains(CloneFlags::FS) { self.fs() } else { self.fs().duplicate() };
@@ -159,7 +159,7 @@ impl CurrentTask {
     fn charge_child(&self, creds: &Credentials) -> Result<Option<AccountCharge>, Errno> {
         let account = self.kernel().tasks.accounts.get(creds.uid);
         let is_exempt =
-            creds.uid == 0 || creds.has(Capability::SysResource) || creds.has(Capability::SysAdmin);
+            creds.uid == 0 || creds.capable(Capability::SysResource) || creds.capable(Capability::SysAdmin);
         let limit = if is_exempt { u64::MAX } else { self.limit(Resource::Nproc) };
         account.charge_process(limit).map(Some).ok_or(Errno::EAGAIN)
     }

@@ -184,9 +184,18 @@ impl Credentials {
         }
     }
 
-    /// Whether `capability` is effective in the task's own user name space.
+    /// Whether `capability` is held towards the sandbox as a whole: effective, and in the initial user name space
+    /// (Linux's `capable`).
     #[must_use]
-    pub fn has(&self, capability: Capability) -> bool {
+    pub fn capable(&self, capability: Capability) -> bool {
+        self.user_ns.parent().is_none() && self.effective.contains(capability)
+    }
+
+    /// Whether `capability` is held towards what belongs to the task's own user name space, whichever that is. Every
+    /// user can make one and have all capabilities in it, so this is no right over anything of others
+    /// (`ns_capable(current_user_ns(), ...)`).
+    #[must_use]
+    pub fn has_in_own(&self, capability: Capability) -> bool {
         self.effective.contains(capability)
     }
 
@@ -196,14 +205,14 @@ impl Credentials {
         self.fsgid == gid || self.groups.contains(&gid)
     }
 
-    /// Whether `capability` is held towards things that belong to `ns`: it is effective in `ns` or in a name space
+    /// Whether `capability` is held towards things that belong to `ns` (Linux's `ns_capable`): it is effective in `ns` or in a name space
     /// above, or the user made `ns` (or one between) from the name space it is in.
     #[must_use]
     pub fn has_in(&self, ns: &Arc<UserNamespace>, capability: Capability) -> bool {
         let mut at = ns;
         loop {
             if Arc::ptr_eq(at, &self.user_ns) {
-                return self.has(capability);
+                return self.effective.contains(capability);
             }
             let Some(parent) = at.parent() else { return false };
             if Arc::ptr_eq(parent, &self.user_ns) && at.owner() == self.euid {
@@ -214,6 +223,21 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// Whether the capabilities of `other` are no news to these: no more in the same user name space, or whichever in
+    /// one below it that this user has made (`cred_cap_issubset`).
+    fn covers_capabilities_of(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(&self.user_ns, &other.user_ns) && self.permitted.is_superset(other.permitted) {
+            return true;
+        }
+        let above = std::iter::successors(Some(&other.user_ns), |ns| ns.parent());
+        let is_made_here = |ns: &Arc<UserNamespace>| {
+            ns.owner() == self.euid && ns.parent().is_some_and(|parent| Arc::ptr_eq(parent, &self.user_ns))
+        };
+        above.into_iter().any(is_made_here)
+    }
+}
+
 impl Task {
     /// Takes on new credentials. A changed identity makes the process uninspectable for its former equals.
     pub fn commit_creds(&self, old: &Credentials, new: Credentials) {
@@ -221,7 +245,7 @@ impl Task {
             || old.egid != new.egid
             || old.fsuid != new.fsuid
             || old.fsgid != new.fsgid
-            || !old.permitted.is_superset(new.permitted);
+            || !old.covers_capabilities_of(&new);
         if is_changed {
             self.thread_group().set_dumpable(false);
             self.details.lock().parent_death_signal = None;

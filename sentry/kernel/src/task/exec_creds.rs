@@ -87,7 +87,7 @@ impl Task {
         let is_effective = permitted_by(&mut new, &old, file_caps)?;
         let gains = !old.permitted.is_superset(new.permitted);
         if (is_set_id || gains) && self.is_held_back_by_tracer() {
-            if !new.has(Capability::Setuid) || no_new_privs {
+            if !new.has_in_own(Capability::Setuid) || no_new_privs {
                 (new.euid, new.egid) = (new.uid, new.gid);
             }
             new.permitted = new.permitted.and(old.permitted);

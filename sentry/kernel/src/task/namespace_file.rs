@@ -134,7 +134,7 @@ impl NamespaceRef {
     fn owner(&self) -> Option<Arc<UserNamespace>> {
         match self {
             Self::User(ns) => ns.parent().cloned(),
-            Self::Mnt(_) => None,
+            Self::Mnt(ns) => Some(ns.user_ns().clone()),
             Self::Uts(ns) => Some(ns.user_ns().clone()),
             Self::Ipc(ns) | Self::Net(ns) | Self::Cgroup(ns) | Self::Time(ns) => Some(ns.user_ns().clone()),
             Self::Pid(ns) => Some(ns.user_ns().clone()),

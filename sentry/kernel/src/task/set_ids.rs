@@ -22,7 +22,7 @@ impl Credentials {
     /// `EPERM`.
     pub fn set_uid(&self, uid: u32) -> Result<Self> {
         let mut new = self.clone();
-        if self.has(Capability::Setuid) {
+        if self.has_in_own(Capability::Setuid) {
             (new.uid, new.suid) = (uid, uid);
         } else if uid != self.uid && uid != self.suid {
             return Err(Errno::EPERM);
@@ -37,7 +37,7 @@ impl Credentials {
     /// `EPERM`.
     pub fn set_reuid(&self, real: Option<u32>, effective: Option<u32>) -> Result<Self> {
         let mut new = self.clone();
-        let is_free = self.has(Capability::Setuid);
+        let is_free = self.has_in_own(Capability::Setuid);
         if let Some(uid) = real {
             if !is_free && uid != self.uid && uid != self.euid {
                 return Err(Errno::EPERM);
@@ -63,7 +63,7 @@ impl Credentials {
     /// `EPERM`.
     pub fn set_resuid(&self, ids: [Option<u32>; 3]) -> Result<Self> {
         let own = [self.uid, self.euid, self.suid];
-        let is_free = self.has(Capability::Setuid);
+        let is_free = self.has_in_own(Capability::Setuid);
         if !is_free && ids.iter().flatten().any(|uid| !own.contains(uid)) {
             return Err(Errno::EPERM);
         }
@@ -79,7 +79,7 @@ impl Credentials {
     #[must_use]
     pub fn set_fsuid(&self, uid: u32) -> Self {
         let own = [self.uid, self.euid, self.suid, self.fsuid];
-        if !own.contains(&uid) && !self.has(Capability::Setuid) {
+        if !own.contains(&uid) && !self.has_in_own(Capability::Setuid) {
             return self.clone();
         }
         let mut new = self.clone();
@@ -125,7 +125,7 @@ impl Credentials {
     /// `EPERM`.
     pub fn set_gid(&self, gid: u32) -> Result<Self> {
         let mut new = self.clone();
-        if self.has(Capability::Setgid) {
+        if self.has_in_own(Capability::Setgid) {
             (new.gid, new.sgid) = (gid, gid);
         } else if gid != self.gid && gid != self.sgid {
             return Err(Errno::EPERM);
@@ -140,7 +140,7 @@ impl Credentials {
     /// `EPERM`.
     pub fn set_regid(&self, real: Option<u32>, effective: Option<u32>) -> Result<Self> {
         let mut new = self.clone();
-        let is_free = self.has(Capability::Setgid);
+        let is_free = self.has_in_own(Capability::Setgid);
         if let Some(gid) = real {
             if !is_free && gid != self.gid && gid != self.egid {
                 return Err(Errno::EPERM);
@@ -166,7 +166,7 @@ impl Credentials {
     /// `EPERM`.
     pub fn set_resgid(&self, ids: [Option<u32>; 3]) -> Result<Self> {
         let own = [self.gid, self.egid, self.sgid];
-        if !self.has(Capability::Setgid) && ids.iter().flatten().any(|gid| !own.contains(gid)) {
+        if !self.has_in_own(Capability::Setgid) && ids.iter().flatten().any(|gid| !own.contains(gid)) {
             return Err(Errno::EPERM);
         }
         let mut new = self.clone();
@@ -182,7 +182,7 @@ impl Credentials {
     pub fn set_fsgid(&self, gid: u32) -> Self {
         let own = [self.gid, self.egid, self.sgid, self.fsgid];
         let mut new = self.clone();
-        if own.contains(&gid) || self.has(Capability::Setgid) {
+        if own.contains(&gid) || self.has_in_own(Capability::Setgid) {
             new.fsgid = gid;
         }
         new
@@ -236,7 +236,7 @@ mod tests {
     fn fsuid_takes_file_capabilities_along() {
         let user = root().set_fsuid(1000);
         assert_eq!(user.fsuid, 1000);
-        assert!(!user.has(crate::task::Capability::DacOverride));
-        assert!(user.has(crate::task::Capability::SysAdmin));
+        assert!(!user.has_in_own(crate::task::Capability::DacOverride));
+        assert!(user.has_in_own(crate::task::Capability::SysAdmin));
     }
 }

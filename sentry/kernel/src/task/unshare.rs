@@ -86,7 +86,7 @@ impl Task {
                 set.pid_for_children.child(kernel.tasks.new_namespace_id(), owner.clone())?;
         }
         if flags.contains(CloneFlags::NEWNS) {
-            set.mnt = kernel.vfs.copy_namespace(&set.mnt, fs)?;
+            set.mnt = kernel.vfs.copy_namespace(&set.mnt, owner, fs)?;
         }
         Ok(set)
     }
@@ -117,7 +117,7 @@ impl CurrentTask {
             (*old).clone()
         };
         let kinds = flags & CloneFlags::NAMESPACES.difference(CloneFlags::NEWUSER);
-        if !kinds.is_empty() && !creds.has(Capability::SysAdmin) {
+        if !kinds.is_empty() && !creds.has_in_own(Capability::SysAdmin) {
             return Err(Errno::EPERM);
         }
         let fs = if flags.contains(CloneFlags::FS) { self.fs().duplicate() } else { self.fs() };
@@ -171,7 +171,8 @@ impl CurrentTask {
         let creds = self.creds();
         let mut set = (*self.namespaces()).clone();
         let check = |owner: &Arc<UserNamespace>| {
-            let is_allowed = creds.has_in(owner, Capability::SysAdmin) && creds.has(Capability::SysAdmin);
+            let is_allowed =
+                creds.has_in(owner, Capability::SysAdmin) && creds.has_in_own(Capability::SysAdmin);
             if is_allowed { Ok(()) } else { Err(Errno::EPERM) }
         };
         match namespace {
@@ -202,8 +203,8 @@ impl CurrentTask {
                 set.pid_for_children = ns;
             }
             NamespaceRef::Mnt(ns) => {
-                check(&self.kernel().user_ns)?;
-                if !creds.has(Capability::SysChroot) {
+                check(ns.user_ns())?;
+                if !creds.has_in_own(Capability::SysChroot) {
                     return Err(Errno::EPERM);
                 }
                 let root = ns.root_path();

@@ -91,7 +91,7 @@ impl Vfs {
         let is_whiteout = spec.file_type == FileType::Char && spec.rdev == DeviceId::default();
         let is_device = matches!(spec.file_type, FileType::Char | FileType::Block) && !is_whiteout;
         make(caller, &target, |dir| {
-            if is_device && !caller.creds.has(Capability::Mknod) {
+            if is_device && !caller.creds.capable(Capability::Mknod) {
                 return Err(Errno::EPERM);
             }
             let shape = NewShape::new(caller, dir, spec.file_type, spec.mode, spec.umask)?;

@@ -28,7 +28,7 @@ pub struct Mount {
 }
 
 /// Where a mount is, and with whom it shares changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct MountState {
     pub(super) place: Option<Place>,
     pub(super) namespace: Weak<MountNamespace>,
@@ -40,6 +40,8 @@ pub(super) struct MountState {
     pub(super) is_unbindable: bool,
     /// It came with a less privileged name space and cannot be taken off by itself.
     pub(super) is_locked: bool,
+    /// The flags that cannot be changed, for the same reason.
+    pub(super) locked_flags: MountFlags,
 }
 
 /// What a mount sits on.
@@ -71,7 +73,15 @@ impl Mount {
             root,
             source: source.into(),
             flags: AtomicU64::new((flags & MountFlags::PER_MOUNT).bits()),
-            state: RwLock::default(),
+            state: RwLock::new(MountState {
+                place: None,
+                namespace: Weak::new(),
+                group: 0,
+                master: 0,
+                is_unbindable: false,
+                is_locked: false,
+                locked_flags: MountFlags::empty(),
+            }),
             is_expiring: AtomicBool::new(false),
             children: RwLock::default(),
         })

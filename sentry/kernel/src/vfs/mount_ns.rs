@@ -7,11 +7,13 @@ use parking_lot::RwLock;
 use waiter::{Events, WaitQueue};
 
 use super::{Mount, VfsPath};
+use crate::task::UserNamespace;
 
 /// A tree of mounts. Locks: `root` is a leaf.
 #[derive(Debug)]
 pub struct MountNamespace {
     id: u64,
+    user_ns: Arc<UserNamespace>,
     root: RwLock<Arc<Mount>>,
     /// Goes up with each change: pollers of `/proc/[pid]/mounts` compare.
     generation: AtomicU64,
@@ -19,9 +21,10 @@ pub struct MountNamespace {
 }
 
 impl MountNamespace {
-    pub(super) fn new(id: u64, root: Arc<Mount>) -> Arc<Self> {
+    pub(super) fn new(id: u64, root: Arc<Mount>, user_ns: Arc<UserNamespace>) -> Arc<Self> {
         let namespace = Arc::new(Self {
             id,
+            user_ns,
             root: RwLock::new(root.clone()),
             generation: AtomicU64::new(0),
             changed: WaitQueue::new(),
@@ -36,6 +39,12 @@ impl MountNamespace {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whose capabilities allow changes of the tree.
+    #[must_use]
+    pub fn user_ns(&self) -> &Arc<UserNamespace> {
+        &self.user_ns
     }
 
     /// The mount at the bottom of the tree.

@@ -11,9 +11,14 @@ use abi::mount::MountFlags;
 use abi::{Errno, Result};
 
 use super::{FsContext, Mount, MountNamespace, Vfs, VfsPath};
+use crate::task::UserNamespace;
 
 /// Mounts of one name space (Linux's `fs.mount-max`).
 const MAX_MOUNTS: usize = 100_000;
+
+/// How access times are kept.
+const ACCESS_TIMES: MountFlags =
+    MountFlags::NOATIME.union(MountFlags::NODIRATIME).union(MountFlags::RELATIME);
 
 /// A change of propagation type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,9 @@ impl Vfs {
             let copy = self.copy_tree(&tree.root_path(), Extent::Recursive)?;
             if !listener.is_peer {
                 self.enslave(&copy, listener.mount.propagation().group != 0);
+            }
+            if is_owned_apart(&listener.mount, &place.mount) {
+                lock_tree(&copy);
             }
             self.attach_locked(&copy, &at);
         }
@@ -193,13 +201,21 @@ impl Vfs {
     /// A copy of the tree seen at `source`, in no tree yet (`MS_BIND`, `open_tree`).
     ///
     /// # Errors
-    /// `EINVAL` for an unbindable mount.
+    /// `EINVAL` for an unbindable mount, and where something would be uncovered that is not to be seen.
     pub fn clone_tree(&self, source: &VfsPath, extent: Extent) -> Result<Arc<Mount>> {
         let _tree_lock = self.mount_lock.lock();
-        if source.mount.propagation().is_unbindable {
+        let shows_locked = |child: &Arc<Mount>| {
+            child.state().read().is_locked
+                && child.mountpoint().is_some_and(|place| source.dentry.is_ancestor_of(&place.dentry))
+        };
+        // A copy without a locked mount would show what that one covers.
+        let uncovers = extent == Extent::Single && source.mount.children().iter().any(shows_locked);
+        if source.mount.propagation().is_unbindable || uncovers {
             return Err(Errno::EINVAL);
         }
-        self.copy_tree(source, extent)
+        let tree = self.copy_tree(source, extent)?;
+        tree.state().write().is_locked = false;
+        Ok(tree)
     }
 
     fn copy_tree(&self, source: &VfsPath, extent: Extent) -> Result<Arc<Mount>> {
@@ -234,6 +250,8 @@ impl Vfs {
             let mut state = copy.state().write();
             state.group = propagation.group;
             state.master = propagation.master;
+            let old = mount.state().read();
+            (state.is_locked, state.locked_flags) = (old.is_locked, old.locked_flags);
         }
         if propagation.group != 0 || propagation.master != 0 {
             self.note_grouped(&copy);
@@ -244,11 +262,11 @@ impl Vfs {
     /// Moves a mount to another place (`MS_MOVE`).
     ///
     /// # Errors
-    /// `EINVAL` where it is a root, below a shared mount, or would end below itself.
+    /// `EINVAL` where it is a root, below a shared mount or locked, `ELOOP` where it would end below itself.
     pub fn move_mount(&self, mount: &Arc<Mount>, place: &VfsPath) -> Result<()> {
         let _tree_lock = self.mount_lock.lock();
         let Some(parent) = mount.mountpoint() else { return Err(Errno::EINVAL) };
-        if parent.mount.propagation().group != 0 {
+        if parent.mount.propagation().group != 0 || mount.state().read().is_locked {
             return Err(Errno::EINVAL);
         }
         let mut at = Some(place.clone());
@@ -262,7 +280,11 @@ impl Vfs {
             return Err(Errno::ENOTDIR);
         }
         mount.detach();
-        self.attach_tree_locked(mount, place)
+        let result = self.attach_tree_locked(mount, place);
+        if result.is_err() {
+            self.attach_locked(mount, &parent);
+        }
+        result
     }
 
     /// Unmounts. `is_lazy` detaches the whole tree whoever still uses it (`MNT_DETACH`).
@@ -325,11 +347,16 @@ impl Vfs {
         }
         let shared = |mount: &Arc<Mount>| mount.propagation().group != 0;
         let root_place = root_mount.mountpoint();
-        if shared(&new_place.mount) || root_place.as_ref().is_some_and(|place| shared(&place.mount)) {
+        if new_mount.state().read().is_locked
+            || shared(&new_place.mount)
+            || root_place.as_ref().is_some_and(|place| shared(&place.mount))
+        {
             return Err(Errno::EINVAL);
         }
         new_mount.detach();
         root_mount.detach();
+        let was_locked = std::mem::take(&mut root_mount.state().write().is_locked);
+        new_mount.state().write().is_locked = was_locked;
         match root_place {
             Some(place) => new_mount.attach(&place),
             None => namespace.set_root(new_mount.clone()),
@@ -339,15 +366,26 @@ impl Vfs {
         Ok(())
     }
 
-    /// A copy of a mount name space for `CLONE_NEWNS`. `fs`, which must be the new member's own, is moved into it.
+    /// A copy of a mount name space for `CLONE_NEWNS`, to belong to `user_ns`. `fs`, which must be the new member's own,
+    /// is moved into it. Where the owner is another than before, its mounts only listen to those they were copied from,
+    /// and cannot be taken apart.
     ///
     /// # Errors
     /// `ENOSPC` for too many mounts.
-    pub fn copy_namespace(&self, namespace: &MountNamespace, fs: &FsContext) -> Result<Arc<MountNamespace>> {
+    pub fn copy_namespace(
+        &self,
+        namespace: &MountNamespace,
+        user_ns: &Arc<UserNamespace>,
+        fs: &FsContext,
+    ) -> Result<Arc<MountNamespace>> {
         let _tree_lock = self.mount_lock.lock();
         let old_root = namespace.root();
         let new_root = self.copy_tree(&old_root.root_path(), Extent::Recursive)?;
-        let copy = self.new_namespace(new_root.clone());
+        if !Arc::ptr_eq(user_ns, namespace.user_ns()) {
+            self.enslave(&new_root, false);
+            lock_tree(&new_root);
+        }
+        let copy = self.new_namespace(new_root.clone(), user_ns);
         // Both trees have the same places; unbindable mounts, which a copy leaves out, map to nothing.
         let twin = |path: &VfsPath| -> Option<VfsPath> {
             let mount = find_twin(&path.mount, &new_root)?;
@@ -357,13 +395,51 @@ impl Vfs {
         Ok(copy)
     }
 
+    /// Whether a mount's own flags may be changed so.
+    ///
+    /// # Errors
+    /// `EPERM` for those that came with it into a less privileged name space.
+    pub fn check_mount_flags(&self, mount: &Mount, mask: MountFlags, flags: MountFlags) -> Result<()> {
+        let locked = mount.state().read().locked_flags;
+        let (old, new) = (mount.flags(), (mount.flags() & !mask) | (flags & mask));
+        let times = locked & ACCESS_TIMES;
+        let kept = locked & !ACCESS_TIMES;
+        if !new.contains(kept) || (old ^ new).intersects(times) { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
     /// Changes a mount's own flags (`MS_REMOUNT | MS_BIND`, mount_setattr(2)).
-    pub fn set_mount_flags(&self, mount: &Arc<Mount>, mask: MountFlags, flags: MountFlags) {
+    ///
+    /// # Errors
+    /// As [`Vfs::check_mount_flags`].
+    pub fn set_mount_flags(&self, mount: &Arc<Mount>, mask: MountFlags, flags: MountFlags) -> Result<()> {
         let _tree_lock = self.mount_lock.lock();
+        self.check_mount_flags(mount, mask, flags)?;
         mount.set_flags((mount.flags() & !mask) | (flags & mask));
         if let Some(namespace) = mount.namespace() {
             namespace.note_change();
         }
+        Ok(())
+    }
+}
+
+/// Whether two mounts are in name spaces of different owners.
+fn is_owned_apart(a: &Mount, b: &Mount) -> bool {
+    match (a.namespace(), b.namespace()) {
+        (Some(a), Some(b)) => !Arc::ptr_eq(a.user_ns(), b.user_ns()),
+        _ => false,
+    }
+}
+
+/// Keeps a tree as it is for the less privileged owner that it is given to: what is below its root cannot be taken off,
+/// and no flag that forbids something can be cleared (`lock_mnt_tree`).
+fn lock_tree(tree: &Arc<Mount>) {
+    const FORBIDDING: MountFlags =
+        MountFlags::RDONLY.union(MountFlags::NOSUID).union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+    for mount in tree.subtree() {
+        let flags = mount.flags() & FORBIDDING;
+        let mut state = mount.state().write();
+        state.locked_flags |= flags | ACCESS_TIMES;
+        state.is_locked |= !Arc::ptr_eq(&mount, tree);
     }
 }
 

@@ -77,7 +77,7 @@ fn is_overridden(creds: &Credentials, attr: &Attr, mask: u32) -> bool {
 /// mapped there (`capable_wrt_inode_uidgid`).
 #[must_use]
 pub fn capable_over(creds: &Credentials, attr: &Attr, capability: Capability) -> bool {
-    creds.has(capability) && creds.user_ns.maps_uid(attr.uid) && creds.user_ns.maps_gid(attr.gid)
+    creds.has_in_own(capability) && creds.user_ns.maps_uid(attr.uid) && creds.user_ns.maps_gid(attr.gid)
 }
 
 /// Whether the caller owns the file or may act as if (`inode_owner_or_capable`).

@@ -42,7 +42,7 @@ impl Vfs {
         if is_exchange && flags.intersects(RenameFlags::NOREPLACE | RenameFlags::WHITEOUT) {
             return Err(Errno::EINVAL);
         }
-        if flags.contains(RenameFlags::WHITEOUT) && !caller.creds.has(Capability::Mknod) {
+        if flags.contains(RenameFlags::WHITEOUT) && !caller.creds.capable(Capability::Mknod) {
             return Err(Errno::EPERM);
         }
         let no_replace = flags.contains(RenameFlags::NOREPLACE);

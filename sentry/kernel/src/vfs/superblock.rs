@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::dcache::DentryCache;
 use super::inotify::{self, WatchCounter};
 use super::{Caching, Dentry, FileSystem};
+use crate::task::{Capability, Credentials, UserNamespace};
 
 /// A file system in use, shared by all mounts of it.
 pub struct Superblock {
@@ -20,6 +21,9 @@ pub struct Superblock {
     pub(super) rename_lock: Mutex<()>,
     mounts: AtomicUsize,
     is_read_only: AtomicBool,
+    /// The user name space that it was mounted in, where that is not the initial one: capabilities there are rights
+    /// over the file system as a whole.
+    user_ns: Option<Arc<UserNamespace>>,
     /// The one root dentry, while anything uses it. A leaf lock.
     root: Mutex<Weak<Dentry>>,
 }
@@ -29,6 +33,7 @@ impl Superblock {
         fs: Arc<dyn FileSystem>,
         dcache: Arc<DentryCache>,
         watches: Arc<WatchCounter>,
+        user_ns: Option<Arc<UserNamespace>>,
     ) -> Arc<Self> {
         let caching = fs.caching();
         Arc::new(Self {
@@ -39,6 +44,7 @@ impl Superblock {
             rename_lock: Mutex::new(()),
             mounts: AtomicUsize::new(0),
             is_read_only: AtomicBool::new(false),
+            user_ns,
             root: Mutex::new(Weak::new()),
         })
     }
@@ -58,6 +64,13 @@ impl Superblock {
     /// Changes that (mount(2) with `MS_RDONLY`, or remounting).
     pub fn set_read_only(&self, is_read_only: bool) {
         self.is_read_only.store(is_read_only, Ordering::Relaxed);
+    }
+
+    /// Whether `creds` have `capability` over the file system as a whole: to change its options, or attributes that
+    /// only the kernel understands.
+    #[must_use]
+    pub fn is_capable(&self, creds: &Credentials, capability: Capability) -> bool {
+        self.user_ns.as_ref().map_or_else(|| creds.capable(capability), |ns| creds.has_in(ns, capability))
     }
 
     /// The root directory.

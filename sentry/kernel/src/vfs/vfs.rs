@@ -17,7 +17,7 @@ use super::{
     AnonKind, Caller, Dentry, DeviceDriver, DeviceKind, EpollNesting, File, FileOps, FileSystem,
     FileSystemType, Inode, Mount, MountNamespace, Origin, Superblock, VfsPath, WalkFlags,
 };
-use crate::task::Credentials;
+use crate::task::{Credentials, UserNamespace};
 use crate::time::Timekeeper;
 
 /// A sandbox's virtual file system.
@@ -51,8 +51,9 @@ impl Vfs {
     pub fn new(timekeeper: Arc<Timekeeper>) -> Arc<Self> {
         let dcache = Arc::new(DentryCache::new());
         let watches = Arc::new(WatchCounter::default());
-        let anon =
-            AnonMounts::new(timekeeper.clone(), |fs| Superblock::new(fs, dcache.clone(), watches.clone()));
+        let anon = AnonMounts::new(timekeeper.clone(), |fs| {
+            Superblock::new(fs, dcache.clone(), watches.clone(), None)
+        });
         Arc::new(Self {
             timekeeper,
             types: RwLock::default(),
@@ -138,14 +139,15 @@ impl Vfs {
         self.anon.place(kind, creds)
     }
 
-    /// The VFS's state of `fs`, made where this is its first mount.
-    pub fn superblock(&self, fs: &Arc<dyn FileSystem>) -> Arc<Superblock> {
+    /// The VFS's state of `fs`, made where this is its first mount, which is made in `user_ns`.
+    fn superblock(&self, fs: &Arc<dyn FileSystem>, user_ns: Option<&Arc<UserNamespace>>) -> Arc<Superblock> {
         let mut list = self.superblocks.lock();
         list.retain(|sb| sb.strong_count() > 0);
         if let Some(known) = list.iter().filter_map(Weak::upgrade).find(|sb| Arc::ptr_eq(sb.fs(), fs)) {
             return known;
         }
-        let sb = Superblock::new(fs.clone(), self.dcache.clone(), self.watches.clone());
+        let owner = user_ns.filter(|ns| ns.parent().is_some()).cloned();
+        let sb = Superblock::new(fs.clone(), self.dcache.clone(), self.watches.clone(), owner);
         list.push(Arc::downgrade(&sb));
         sb
     }
@@ -174,7 +176,19 @@ impl Vfs {
     /// A mount of `fs` that is in no tree yet. [`Vfs::attach`] puts it at a place.
     #[must_use]
     pub fn new_mount(&self, fs: &Arc<dyn FileSystem>, source: &[u8], flags: MountFlags) -> Arc<Mount> {
-        Mount::new(self.allocate_mount_id(), self.superblock(fs).root(), source, flags)
+        Mount::new(self.allocate_mount_id(), self.superblock(fs, None).root(), source, flags)
+    }
+
+    /// As [`Vfs::new_mount`], by a task of `user_ns`: if nobody has mounted `fs` before, it belongs to that.
+    #[must_use]
+    pub fn new_mount_in(
+        &self,
+        user_ns: &Arc<UserNamespace>,
+        fs: &Arc<dyn FileSystem>,
+        source: &[u8],
+        flags: MountFlags,
+    ) -> Arc<Mount> {
+        Mount::new(self.allocate_mount_id(), self.superblock(fs, Some(user_ns)).root(), source, flags)
     }
 
     /// A mount of a file or directory of `fs` other than its root, in no tree yet.
@@ -183,10 +197,10 @@ impl Vfs {
         Mount::new(self.allocate_mount_id(), path.dentry.clone(), source, flags)
     }
 
-    /// A mount name space with `root` at its bottom: one per container.
+    /// A mount name space of `user_ns` with `root` at its bottom: one per container.
     #[must_use]
-    pub fn new_namespace(&self, root: Arc<Mount>) -> Arc<MountNamespace> {
-        MountNamespace::new(self.next_namespace_id.fetch_add(1, Ordering::Relaxed), root)
+    pub fn new_namespace(&self, root: Arc<Mount>, user_ns: &Arc<UserNamespace>) -> Arc<MountNamespace> {
+        MountNamespace::new(self.next_namespace_id.fetch_add(1, Ordering::Relaxed), root, user_ns.clone())
     }
 
     /// Puts `mount` at `place`, above whatever is mounted there. Propagation is the caller's (mount(2)).

@@ -59,7 +59,7 @@ impl Vfs {
         let inode = place.inode();
         let xattr = inode.xattr().ok_or(Errno::EOPNOTSUPP)?;
         match space {
-            Space::Trusted if !caller.creds.has(Capability::SysAdmin) => return Err(Errno::ENODATA),
+            Space::Trusted if !caller.creds.capable(Capability::SysAdmin) => return Err(Errno::ENODATA),
             Space::User => {
                 check_user_file(&inode.attr()?, Errno::ENODATA)?;
                 check_access(caller, inode, MAY_READ)?;
@@ -75,7 +75,7 @@ impl Vfs {
     /// What the file system says.
     pub fn list_xattrs(&self, caller: &Caller<'_>, place: &VfsPath) -> Result<Vec<u8>> {
         let Some(xattr) = place.inode().xattr() else { return Ok(Vec::new()) };
-        let sees_trusted = caller.creds.has(Capability::SysAdmin);
+        let sees_trusted = caller.creds.capable(Capability::SysAdmin);
         let mut names = xattr.list()?;
         names.retain(|name| sees_trusted || !name.starts_with(b"trusted."));
         Ok(names.iter().flat_map(|name| name.iter().copied().chain([0])).collect())
@@ -135,9 +135,9 @@ fn prepare_change(caller: &Caller<'_>, place: &VfsPath, name: &[u8]) -> Result<(
     let attr = inode.attr()?;
     let creds = caller.creds;
     let is_allowed = match space {
-        Space::Trusted => creds.has(Capability::SysAdmin),
+        Space::Trusted => creds.capable(Capability::SysAdmin),
         Space::Security if name == b"security.capability" => capable_over(creds, &attr, Capability::Setfcap),
-        Space::Security => creds.has(Capability::SysAdmin),
+        Space::Security => place.mount.superblock().is_capable(creds, Capability::SysAdmin),
         Space::AccessAcl | Space::DefaultAcl => {
             if attr.file_type() == FileType::Symlink {
                 return Err(Errno::EOPNOTSUPP);

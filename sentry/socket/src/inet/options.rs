@@ -346,7 +346,7 @@ fn bind_to_device(task: &Task, socket: &InetSocket, net: &NetNamespace, value: &
         net.stack().nic_by_name(name).ok_or(Errno::ENODEV)?.index
     };
     let bound = socket.read(|options| options.base.device);
-    if bound != 0 && !task.creds().has(Capability::NetRaw) {
+    if bound != 0 && !task.creds().has_in(task.namespaces().net.user_ns(), Capability::NetRaw) {
         return Err(Errno::EPERM);
     }
     socket.change(|options| options.base.device = index);
@@ -438,7 +438,10 @@ pub(super) fn apply_common(socket: &InetSocket, net: &NetNamespace, common: &Soc
 /// Low ports need CAP_NET_BIND_SERVICE.
 pub(super) fn check_port(task: &Task, net: &NetNamespace, port: u16) -> Result<()> {
     let first_free = net.stack().config().ip_unprivileged_port_start;
-    if port != 0 && port < first_free && !task.creds().has(Capability::NetBindService) {
+    if port != 0
+        && port < first_free
+        && !task.creds().has_in(task.namespaces().net.user_ns(), Capability::NetBindService)
+    {
         return Err(Errno::EACCES);
     }
     Ok(())

@@ -74,7 +74,7 @@ impl Rights {
     /// `ETOOMANYREFS` where the sender's user has more in flight than a process may have open.
     pub(super) fn send(transit: &Arc<Transit>, task: &Task, files: Vec<Arc<File>>) -> Result<Self> {
         let creds = task.creds();
-        let is_free = creds.has(Capability::SysResource) || creds.has(Capability::SysAdmin);
+        let is_free = creds.capable(Capability::SysResource) || creds.capable(Capability::SysAdmin);
         let limit = if is_free { u64::MAX } else { task.limit(Resource::Nofile) };
         let is_due = transit.ledger.lock().take_off(&files, creds.uid, limit)?;
         let rights = Self { files, uid: creds.uid, transit: Arc::clone(transit) };

@@ -205,9 +205,11 @@ fn take_control(task: &Task, control: Vec<ControlMessage>) -> Result<(Ucred, Vec
 /// Only the privileged may claim to be somebody else (`man 7 unix`, SCM_CREDENTIALS).
 fn check_claim(task: &Task, own: &Ucred, claimed: Ucred) -> Result<Ucred> {
     let creds = task.creds();
-    let uid = [creds.uid, creds.euid, creds.suid].contains(&claimed.uid) || creds.has(Capability::Setuid);
-    let gid = [creds.gid, creds.egid, creds.sgid].contains(&claimed.gid) || creds.has(Capability::Setgid);
-    let pid = claimed.pid == own.pid || creds.has(Capability::SysAdmin);
+    let uid =
+        [creds.uid, creds.euid, creds.suid].contains(&claimed.uid) || creds.has_in_own(Capability::Setuid);
+    let gid =
+        [creds.gid, creds.egid, creds.sgid].contains(&claimed.gid) || creds.has_in_own(Capability::Setgid);
+    let pid = claimed.pid == own.pid || creds.has_in(task.pid_ns().user_ns(), Capability::SysAdmin);
     if uid && gid && pid { Ok(claimed) } else { Err(Errno::EPERM) }
 }
 

@@ -87,8 +87,8 @@ impl World {
         let gofer = attach(socket, || vfs.allocate_device())?.remove(0);
         let fs: Arc<dyn FileSystem> = gofer.clone();
         let mount = vfs.new_mount(&fs, b"root", MountFlags::empty());
-        let _namespace = vfs.new_namespace(mount.clone());
         let ns = UserNamespace::initial(NamespaceId(1));
+        let _namespace = vfs.new_namespace(mount.clone(), &ns);
         let creds = Arc::new(Credentials::root(ns));
         Ok(Self { fs: gofer, origin: Origin::at_root(mount.root_path()), vfs, creds })
     }

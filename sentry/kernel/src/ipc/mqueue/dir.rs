@@ -68,7 +68,7 @@ impl QueueDir {
             return Err(Errno::EEXIST);
         }
         let is_full = names.queues.len() as u64 >= self.limits.get(IpcLimit::Queues);
-        if is_full && !caller.creds.has(Capability::SysResource) {
+        if is_full && !caller.creds.capable(Capability::SysResource) {
             return Err(Errno::ENOSPC);
         }
         let (len, message) = sizes(caller, &self.limits, attr)?;

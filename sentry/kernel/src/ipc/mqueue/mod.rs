@@ -203,7 +203,7 @@ fn sizes(caller: &Caller<'_>, limits: &IpcLimits, attr: Option<&MqAttr>) -> Resu
     };
     let positive = |value: i64| u64::try_from(value).ok().filter(|&value| value > 0).ok_or(Errno::EINVAL);
     let wanted = (positive(attr.mq_maxmsg)?, positive(attr.mq_msgsize)?);
-    let is_privileged = caller.creds.has(Capability::SysResource);
+    let is_privileged = caller.creds.capable(Capability::SysResource);
     let allowed = if is_privileged { (HARD_LEN, HARD_MESSAGE) } else { (most, largest) };
     if wanted.0 > allowed.0 || wanted.1 > allowed.1 { Err(Errno::EINVAL) } else { Ok(wanted) }
 }

@@ -17,7 +17,7 @@ use abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use super::{IpcIds, IpcLimit, IpcLimits, Perm};
-use crate::task::Credentials;
+use crate::task::{Credentials, UserNamespace};
 use crate::time::Timekeeper;
 
 pub use operate::Pending;
@@ -30,17 +30,24 @@ pub struct SemSets {
     this: Weak<Self>,
     timekeeper: Arc<Timekeeper>,
     limits: Arc<IpcLimits>,
+    /// The owner of the IPC name space.
+    user_ns: Arc<UserNamespace>,
     ids: Mutex<IpcIds<SemSet>>,
 }
 
 impl SemSets {
     /// No sets.
     #[must_use]
-    pub fn new(timekeeper: &Arc<Timekeeper>, limits: &Arc<IpcLimits>) -> Arc<Self> {
+    pub fn new(
+        timekeeper: &Arc<Timekeeper>,
+        limits: &Arc<IpcLimits>,
+        user_ns: &Arc<UserNamespace>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             timekeeper: timekeeper.clone(),
             limits: limits.clone(),
+            user_ns: user_ns.clone(),
             ids: Mutex::default(),
         })
     }
@@ -67,7 +74,7 @@ impl SemSets {
             if used + u64::from(count) > self.limits.get(IpcLimit::SemMns) {
                 return Err(Errno::ENOSPC);
             }
-            Ok(SemSet::new(&self.this, Perm::new(key, creds, flags), count, self.now()))
+            Ok(SemSet::new(&self.this, Perm::new(key, creds, &self.user_ns, flags), count, self.now()))
         };
         ids.find_or_make(key, flags, creds, self.limits.get(IpcLimit::SemMni), fits, make)
     }

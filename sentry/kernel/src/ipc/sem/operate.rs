@@ -218,9 +218,11 @@ mod tests {
 
     use super::{Pending, SemSet};
     use crate::ipc::Perm;
+    use crate::task::{Credentials, NamespaceId, UserNamespace};
 
     fn set(count: u16) -> Arc<SemSet> {
-        let perm = Perm { key: 0, uid: 0, gid: 0, cuid: 0, cgid: 0, mode: 0o600, seq: 0 };
+        let user_ns = UserNamespace::initial(NamespaceId(1));
+        let perm = Perm::new(0, &Credentials::root(user_ns.clone()), &user_ns, 0o600);
         SemSet::new(&Weak::new(), perm, count, 0)
     }
 

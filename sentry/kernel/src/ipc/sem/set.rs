@@ -36,7 +36,7 @@ pub(super) struct State {
 
 impl IpcObject for SemSet {
     fn perm(&self) -> Perm {
-        self.state.lock().perm
+        self.state.lock().perm.clone()
     }
 
     fn set_perm(&self, perm: Perm) {

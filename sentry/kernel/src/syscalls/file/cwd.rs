@@ -56,7 +56,7 @@ pub(super) fn fchdir(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn chroot(task: &mut CurrentTask, args: Args) -> SysResult {
     let place = find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
     check_directory(task, &place)?;
-    if !task.creds().has(Capability::SysChroot) {
+    if !task.creds().has_in_own(Capability::SysChroot) {
         return Err(Errno::EPERM.into());
     }
     task.fs().set_root(place);

@@ -148,7 +148,7 @@ fn pipe_size(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
         if command == F_GETPIPE_SZ {
             return Ok(pipe.capacity());
         }
-        pipe.set_capacity(u64::from(uint(arg)), task.creds().has(Capability::SysResource))
+        pipe.set_capacity(u64::from(uint(arg)), task.creds().capable(Capability::SysResource))
     };
     Ok(size()? as u64)
 }

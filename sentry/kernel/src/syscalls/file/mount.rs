@@ -17,7 +17,8 @@ use crate::{CurrentTask, SysResult, Task};
 /// # Errors
 /// `EPERM`.
 pub(super) fn check_admin(task: &Task) -> Result<()> {
-    if task.creds().has(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
+    let is_allowed = task.creds().has_in(task.namespaces().mnt.user_ns(), Capability::SysAdmin);
+    if is_allowed { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// The mount that `place` is the root of, in the caller's name space.
@@ -45,7 +46,7 @@ pub(super) fn mount(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     if flags.contains(MountFlags::REMOUNT | MountFlags::BIND) {
         let mount = mount_at(task, &place)?;
-        vfs(task).set_mount_flags(&mount, MountFlags::PER_MOUNT, own_flags(flags, Some(mount.flags())));
+        vfs(task).set_mount_flags(&mount, MountFlags::PER_MOUNT, own_flags(flags, Some(mount.flags())))?;
     } else if flags.contains(MountFlags::REMOUNT) {
         remount(task, &place, flags, &options(task, data)?)?;
     } else if flags.contains(MountFlags::BIND) {
@@ -81,19 +82,37 @@ fn own_flags(flags: MountFlags, old: Option<MountFlags>) -> MountFlags {
 
 fn remount(task: &Task, place: &VfsPath, flags: MountFlags, options: &[u8]) -> Result<()> {
     let mount = mount_at(task, place)?;
+    vfs(task).check_mount_flags(&mount, MountFlags::PER_MOUNT, own_flags(flags, Some(mount.flags())))?;
+    reconfigure(task, &mount, options, flags.contains(MountFlags::RDONLY))?;
+    vfs(task).set_mount_flags(&mount, MountFlags::PER_MOUNT, own_flags(flags, Some(mount.flags())))
+}
+
+/// Changes the file system behind a mount, for all who have it mounted: a right of those who could mount it.
+///
+/// # Errors
+/// `EPERM`; what the file system says of the options.
+pub(super) fn reconfigure(task: &Task, mount: &Mount, options: &[u8], is_read_only: bool) -> Result<()> {
+    if !mount.superblock().is_capable(&task.creds(), Capability::SysAdmin) {
+        return Err(Errno::EPERM);
+    }
     mount.fs().remount(options)?;
-    mount.superblock().set_read_only(flags.contains(MountFlags::RDONLY));
-    vfs(task).set_mount_flags(&mount, MountFlags::PER_MOUNT, own_flags(flags, Some(mount.flags())));
+    mount.superblock().set_read_only(is_read_only);
     Ok(())
 }
 
 fn bind(task: &Task, source: u64, place: &VfsPath, flags: MountFlags) -> Result<()> {
     let from = find(task, AT_FDCWD, source, WalkFlags::FOLLOW)?;
-    if !is_own(task, &from.mount) && from.mount.namespace().is_some() {
-        return Err(Errno::EINVAL);
-    }
+    check_source(task, &from)?;
     let tree = vfs(task).clone_tree(&from, extent(flags))?;
     vfs(task).attach_tree(&tree, place)
+}
+
+/// Whether the tree at `from` may be copied: it is in the caller's name space, or in none.
+///
+/// # Errors
+/// `EINVAL`.
+pub(super) fn check_source(task: &Task, from: &VfsPath) -> Result<()> {
+    if !is_own(task, &from.mount) && from.mount.namespace().is_some() { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
 fn extent(flags: MountFlags) -> Extent {
@@ -131,7 +150,7 @@ fn new_mount(
     let name = mm.read_cstring(UserAddr(fs_type), PAGE_SIZE as usize)?;
     let source = if source == 0 { b"none".to_vec() } else { path(task, source)? };
     let fs = make_fs(task, &name, &source, &options(task, data)?)?;
-    let mount = vfs(task).new_mount(&fs, &source, own_flags(flags, None));
+    let mount = vfs(task).new_mount_in(&task.creds().user_ns, &fs, &source, own_flags(flags, None));
     if flags.contains(MountFlags::RDONLY) {
         mount.superblock().set_read_only(true);
     }
@@ -150,8 +169,13 @@ pub(super) fn make_fs(
 ) -> Result<Arc<dyn FileSystem>> {
     let fs_type = vfs(task).fs_type(name)?;
     let identity = Identity::of(task);
-    let is_first_ns = identity.caller().creds.user_ns.parent().is_none();
-    if !is_first_ns && !fs_type.allowed_in_user_ns() {
+    let creds = identity.caller().creds;
+    let is_allowed = if fs_type.allowed_in_user_ns() {
+        creds.has_in_own(Capability::SysAdmin)
+    } else {
+        creds.capable(Capability::SysAdmin)
+    };
+    if !is_allowed {
         return Err(Errno::EPERM);
     }
     fs_type.mount(task.kernel(), &identity.caller(), source, options)

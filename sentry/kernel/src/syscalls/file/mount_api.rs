@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use zerocopy::IntoBytes;
 
 use super::args::{Identity, file, find_bytes, int, path, uint, vfs};
-use super::mount::{check_admin, is_own, make_fs, mount_at};
+use super::mount::{check_admin, check_source, is_own, make_fs, mount_at, reconfigure};
 use crate::syscalls::table::Args;
 use crate::vfs::{
     AnonKind, Extent, Fd, File, FileOps, FileSystem, Mount, PropagationType, VfsPath, WalkFlags,
@@ -76,6 +76,7 @@ pub(super) fn open_tree(task: &mut CurrentTask, args: Args) -> SysResult {
     let place = find_at(task, int(args.0[0]), args.0[1], walk)?;
     let close_on_exec = flags & OpenFlags::CLOEXEC.bits() != 0;
     if clones {
+        check_source(task, &place)?;
         let extent = if at.contains(AtFlags::RECURSIVE) { Extent::Recursive } else { Extent::Single };
         let tree = vfs(task).clone_tree(&place, extent)?;
         return install_mount(task, &tree, close_on_exec);
@@ -196,8 +197,7 @@ pub(super) fn fsconfig(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         CMD_RECONFIGURE => with_context(task, fd, |config| {
             let mount = config.picked.as_ref().ok_or(Errno::EINVAL)?;
-            mount.fs().remount(&config.options)?;
-            mount.superblock().set_read_only(config.is_read_only);
+            reconfigure(task, mount, &config.options, config.is_read_only)?;
             Ok(())
         })?,
         2 | 4 | 5 => return Err(Errno::EOPNOTSUPP.into()),
@@ -241,7 +241,7 @@ pub(super) fn fsmount(task: &mut CurrentTask, args: Args) -> SysResult {
         let source = if config.source.is_empty() { b"none".to_vec() } else { config.source.clone() };
         Ok((fs, source, config.is_read_only))
     })?;
-    let mount = vfs(task).new_mount(&fs, &source, attr_flags(attrs)?);
+    let mount = vfs(task).new_mount_in(&task.creds().user_ns, &fs, &source, attr_flags(attrs)?);
     if is_read_only {
         mount.superblock().set_read_only(true);
     }
@@ -288,7 +288,7 @@ pub(super) fn mount_setattr(task: &mut CurrentTask, args: Args) -> SysResult {
     let mount = if is_detached { place.mount.clone() } else { mount_at(task, &place)? };
     let is_recursive = flags.contains(AtFlags::RECURSIVE);
     for mount in if is_recursive { mount.subtree() } else { vec![mount.clone()] } {
-        vfs(task).set_mount_flags(&mount, change.mask, change.flags);
+        vfs(task).set_mount_flags(&mount, change.mask, change.flags)?;
     }
     if let Some(kind) = change.propagation {
         let extent = if is_recursive { Extent::Recursive } else { Extent::Single };

@@ -86,7 +86,7 @@ fn make_link(task: &Task, old: (Fd, u64), new: (Fd, u64), flags: AtFlags) -> Sys
     let mut walk = WalkFlags::empty();
     walk.set(WalkFlags::FOLLOW, flags.contains(AtFlags::SYMLINK_FOLLOW));
     walk.set(WalkFlags::EMPTY, flags.contains(AtFlags::EMPTY_PATH));
-    if old_path.is_empty() && !caller.creds.has(Capability::DacReadSearch) {
+    if old_path.is_empty() && !caller.creds.capable(Capability::DacReadSearch) {
         return Err(Errno::ENOENT.into());
     }
     let place = vfs(task).lookup(&caller, &origin(task, old.0, &old_path)?, &old_path, walk)?;

@@ -102,7 +102,7 @@ pub(super) fn shmctl(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         SHM_LOCK | SHM_UNLOCK => {
             let segment = set.get(id)?;
-            if !creds.has(Capability::IpcLock) {
+            if !creds.has_in(&segment.perm().user_ns, Capability::IpcLock) {
                 segment.perm().check_owner(&creds)?;
                 if command == SHM_LOCK && task.limit(abi::resource::Resource::Memlock) == 0 {
                     return Err(Errno::EPERM.into());

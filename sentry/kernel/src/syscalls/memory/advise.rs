@@ -108,7 +108,7 @@ pub(super) fn process_madvise(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let mm = remote::memory_of(task, &target)?;
-    if !is_self && !task.creds().has(Capability::SysNice) {
+    if !is_self && !task.creds().capable(Capability::SysNice) {
         return Err(Errno::EPERM.into());
     }
     check_advice(advice)?;

@@ -21,7 +21,7 @@ fn range(addr: u64, len: u64) -> Result<Range<u64>> {
 
 /// Whether the task may lock memory at all, and up to how much.
 fn limit(task: &CurrentTask) -> Result<u64> {
-    if task.creds().has(Capability::IpcLock) {
+    if task.creds().capable(Capability::IpcLock) {
         return Ok(u64::MAX);
     }
     match task.limit(Resource::Memlock) {

@@ -97,7 +97,7 @@ fn mmap_flags(task: &Task, flags: MapFlags, len: u64) -> Result<MmapFlags> {
     result.set(MmapFlags::POPULATE, populate);
     let len = page_ceil(len).ok_or(Errno::ENOMEM)?;
     let locks = flags.contains(MapFlags::LOCKED) || !task.mm().future_locks().is_empty();
-    if locks && !task.creds().has(Capability::IpcLock) {
+    if locks && !task.creds().capable(Capability::IpcLock) {
         let limit = task.limit(Resource::Memlock);
         if limit == 0 && flags.contains(MapFlags::LOCKED) {
             return Err(Errno::EPERM);
@@ -169,7 +169,7 @@ pub(super) fn mremap(task: &mut CurrentTask, args: Args) -> SysResult {
     let [addr, old_len, new_len, flags, new_addr, _] = args.0;
     let flags = u32::try_from(flags).ok().and_then(RemapFlags::from_bits).ok_or(Errno::EINVAL)?;
     let mm = task.mm();
-    if new_len > old_len && mm.is_locked(UserAddr(addr)) && !task.creds().has(Capability::IpcLock) {
+    if new_len > old_len && mm.is_locked(UserAddr(addr)) && !task.creds().capable(Capability::IpcLock) {
         let limit = task.limit(Resource::Memlock);
         if mm.locked_bytes(0..0).saturating_add(new_len - old_len) > limit {
             return Err(Errno::EAGAIN.into());

@@ -23,7 +23,7 @@ const SIZE_BUFFER: i32 = 10;
 fn check(task: &Task, action: i32) -> abi::Result<()> {
     let creds = task.creds();
     let is_free = matches!(action, READ_ALL | SIZE_BUFFER);
-    if is_free || creds.has(Capability::Syslog) || creds.has(Capability::SysAdmin) {
+    if is_free || creds.capable(Capability::Syslog) || creds.capable(Capability::SysAdmin) {
         Ok(())
     } else {
         Err(Errno::EPERM)

@@ -92,7 +92,7 @@ pub(super) fn sysinfo(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn vhangup(task: &mut CurrentTask, _args: Args) -> SysResult {
-    if !task.creds().has(Capability::SysTtyConfig) {
+    if !task.creds().capable(Capability::SysTtyConfig) {
         return Err(Errno::EPERM.into());
     }
     if let Some(terminal) = task.thread_group().session().terminal() {

@@ -64,7 +64,7 @@ pub(super) fn capset(task: &mut CurrentTask, args: Args) -> SysResult {
     let known = |bits: u64| CapabilitySet(bits).and(CapabilitySet::FULL);
     let (effective, permitted, inheritable) = (known(effective), known(permitted), known(inheritable));
     let old = task.creds();
-    let allowed = (old.has(Capability::Setpcap)
+    let allowed = (old.has_in_own(Capability::Setpcap)
         || old.inheritable.or(old.permitted).is_superset(inheritable))
         && old.inheritable.or(old.bounding).is_superset(inheritable)
         && old.permitted.is_superset(permitted)

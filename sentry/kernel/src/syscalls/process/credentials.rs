@@ -145,7 +145,7 @@ pub(super) fn getgroups(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn setgroups(task: &mut CurrentTask, args: Args) -> SysResult {
     let count = args.0[0] & 0xffff_ffff;
     let old = task.creds();
-    if !old.has(Capability::Setgid) || !old.user_ns.can_set_groups() {
+    if !old.has_in_own(Capability::Setgid) || !old.user_ns.can_set_groups() {
         return Err(Errno::EPERM.into());
     }
     if count > MAX_GROUPS {

@@ -141,7 +141,7 @@ fn set_timer_slack(task: &CurrentTask, ns: u64) -> SysResult {
 
 fn drop_from_bounding(task: &CurrentTask, number: u64) -> SysResult {
     let old = task.creds();
-    if !old.has(Capability::Setpcap) {
+    if !old.has_in_own(Capability::Setpcap) {
         return Err(Errno::EPERM.into());
     }
     let dropped = CapabilitySet::of_number(number)?;
@@ -173,7 +173,7 @@ fn secure_bits(task: &CurrentTask, args: &Args) -> SysResult {
             let breaks_lock = locked & (old.securebits ^ wanted) != 0
                 || old.securebits & securebits::ALL_LOCKS & !wanted != 0
                 || wanted & !(securebits::ALL_LOCKS | securebits::ALL_BITS) != 0;
-            if breaks_lock || !old.has(Capability::Setpcap) {
+            if breaks_lock || !old.has_in_own(Capability::Setpcap) {
                 return Err(Errno::EPERM.into());
             }
             new.securebits = wanted;

@@ -81,7 +81,7 @@ pub(super) fn ioprio_set(task: &mut CurrentTask, args: Args) -> SysResult {
     let value = u16::try_from(args.0[2] as u32).map_err(|_| Errno::EINVAL)?;
     let (class, level) = (value >> CLASS_SHIFT, value & ((1 << CLASS_SHIFT) - 1));
     match class {
-        CLASS_REALTIME if !task.creds().has(Capability::SysNice) => return Err(Errno::EPERM.into()),
+        CLASS_REALTIME if !task.creds().capable(Capability::SysNice) => return Err(Errno::EPERM.into()),
         1 | 2 if level > MAX_LEVEL => return Err(Errno::EINVAL.into()),
         0 if level != 0 => return Err(Errno::EINVAL.into()),
         0..=CLASS_IDLE => {}

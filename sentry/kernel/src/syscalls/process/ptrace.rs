@@ -63,7 +63,7 @@ pub(super) fn ptrace(task: &mut CurrentTask, args: Args) -> SysResult {
 
 fn options(task: &CurrentTask, raw: u64) -> Result<TraceOptions> {
     let options = TraceOptions::from_bits(raw).ok_or(Errno::EINVAL)?;
-    if options.contains(TraceOptions::SUSPEND_SECCOMP) && !task.creds().has(Capability::SysAdmin) {
+    if options.contains(TraceOptions::SUSPEND_SECCOMP) && !task.creds().capable(Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
     Ok(options)
@@ -218,7 +218,7 @@ fn peek_signals(task: &CurrentTask, target: &Task, addr: u64, data: u64) -> Resu
 }
 
 fn seccomp_filter(task: &CurrentTask, target: &Task, index: u64, data: u64) -> Result<u64> {
-    if !task.creds().has(Capability::SysAdmin) || task.seccomp_mode() != 0 {
+    if !task.creds().capable(Capability::SysAdmin) || task.seccomp_mode() != 0 {
         return Err(Errno::EACCES);
     }
     let source = usize::try_from(index).ok().and_then(|index| target.filter_source(index));

@@ -45,7 +45,7 @@ fn install(task: &CurrentTask, flags: FilterFlags, program: u64) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let program = read_program(task, program)?;
-    if !task.details.lock().no_new_privs && !task.creds().has(Capability::SysAdmin) {
+    if !task.details.lock().no_new_privs && !task.creds().has_in_own(Capability::SysAdmin) {
         return Err(Errno::EACCES.into());
     }
     if !wants_listener {

@@ -21,7 +21,7 @@ const MAX_AUXV: u64 = 46 * 8;
 
 pub(super) fn set_mm(task: &CurrentTask, args: &Args) -> SysResult {
     let [_, what, addr, len, ..] = args.0;
-    if !task.creds().has(Capability::SysResource) {
+    if !task.creds().capable(Capability::SysResource) {
         return Err(Errno::EPERM.into());
     }
     let mm = task.mm();

@@ -23,7 +23,7 @@ pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     task.mm().read(UserAddr(addr), &mut value)?;
     let (socket, level, name) = (socket_of(&file)?, level as i32, name as i32);
     if level == SOL_SOCKET
-        && let Some(result) = socket.options().set(&task.creds(), name, &value)
+        && let Some(result) = socket.options().set(task, name, &value)
     {
         result?;
         if let Some(reaction) = socket.set_option(task, level, name, &value) {

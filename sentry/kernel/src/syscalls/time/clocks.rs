@@ -141,5 +141,5 @@ pub(super) fn clock_adjtime(task: &mut CurrentTask, args: Args) -> SysResult {
 /// Alarm clocks wake a sleeping machine, which takes a capability.
 pub(crate) fn check_alarm_clock(task: &Task, raw: i32) -> abi::Result<()> {
     let is_alarm = matches!(ClockId::from_raw(raw), Some(ClockId::RealtimeAlarm | ClockId::BoottimeAlarm));
-    if is_alarm && !task.creds().has(Capability::WakeAlarm) { Err(Errno::EPERM) } else { Ok(()) }
+    if is_alarm && !task.creds().capable(Capability::WakeAlarm) { Err(Errno::EPERM) } else { Ok(()) }
 }
