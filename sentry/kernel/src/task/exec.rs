@@ -76,9 +76,12 @@ pub(crate) fn open_executable(
 /// As [`open_executable`], for a file that has been found already.
 ///
 /// # Errors
-/// As [`check_executable`].
+/// As [`check_executable`]; `ETXTBSY` while somebody has it open for writing.
 pub(crate) fn open_place(task: &Task, place: &VfsPath) -> Result<Arc<File>> {
     check_executable(task, place)?;
+    if place.inode().common().has_writers() {
+        return Err(Errno::ETXTBSY);
+    }
     let creds = task.creds();
     let caller = Caller { creds: &creds, task: Some(task) };
     let ops = place.inode().clone().open(&caller, OpenFlags::empty())?;

@@ -148,7 +148,7 @@ impl Vfs {
         }
         dir.inode().link(caller, &target.name, old.inode())?;
         dir.dentry.adopt(&target.name, old.inode().clone());
-        inotify::on_attrib(&old.dentry);
+        inotify::on_link(&old.dentry);
         inotify::on_create(&dir.dentry, &target.name, false);
         Ok(())
     }

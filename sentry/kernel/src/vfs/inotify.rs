@@ -23,7 +23,7 @@ use crate::mm::IoDst;
 pub use hooks::notify_inode;
 pub(crate) use hooks::{note_access, note_modify};
 pub(super) use hooks::{
-    on_attrib, on_close, on_create, on_delete, on_modify, on_move, on_open, on_replaced, on_unmount,
+    on_attrib, on_close, on_create, on_delete, on_link, on_modify, on_move, on_open, on_replaced, on_unmount,
 };
 
 /// Events kept for one instance (`/proc/sys/fs/inotify/max_queued_events`).

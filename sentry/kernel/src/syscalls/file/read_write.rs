@@ -182,11 +182,13 @@ pub(super) fn write_from(
     let (mut total, mut end) = (0, offset);
     let failure: Option<SysError> = loop {
         let next = if appends { WriteAt::Append } else { WriteAt::Offset(end) };
+        let before = src.remaining();
         match write_once(task, file, next, src, flags) {
             Ok((count, behind)) => {
                 total += count as u64;
                 end = behind;
-                if src.remaining() == 0 || count == 0 {
+                // Whoever takes nothing and says that it took something would be asked for ever.
+                if src.remaining() == 0 || src.remaining() == before {
                     break None;
                 }
             }

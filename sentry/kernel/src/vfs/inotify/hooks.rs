@@ -12,16 +12,16 @@ fn is_idle(dentry: &Dentry) -> bool {
     dentry.superblock().watches.is_idle()
 }
 
-/// An event in the life of a file: its own watchers hear of it, and those of its directory, with its name.
+/// An event in the life of a file: the watchers of its directory hear of it, with its name, then its own.
 fn tell(dentry: &Arc<Dentry>, mask: InotifyMask) {
     if is_idle(dentry) {
         return;
     }
     let mask = mask | dir_bit(dentry.is_dir());
-    deliver(&**dentry.inode(), mask, 0, b"", false);
     if let (Some(parent), name) = dentry.parent_and_name() {
         deliver(&**parent.inode(), mask, 0, &name, dentry.is_unlinked());
     }
+    deliver(&**dentry.inode(), mask, 0, b"", false);
 }
 
 fn dir_bit(is_dir: bool) -> InotifyMask {
@@ -98,6 +98,13 @@ pub(in crate::vfs) fn on_attrib(dentry: &Arc<Dentry>) {
     tell(dentry, InotifyMask::ATTRIB);
 }
 
+/// A file has one more name: only its own watchers hear of the change of its link count.
+pub(in crate::vfs) fn on_link(dentry: &Arc<Dentry>) {
+    if !is_idle(dentry) {
+        deliver(&**dentry.inode(), InotifyMask::ATTRIB, 0, b"", false);
+    }
+}
+
 /// `dir` has a new name.
 pub(in crate::vfs) fn on_create(dir: &Arc<Dentry>, name: &[u8], is_dir: bool) {
     if !is_idle(dir) {
@@ -113,8 +120,8 @@ pub(in crate::vfs) fn on_delete(dir: &Arc<Dentry>, name: &[u8], victim: &Arc<Den
     if !victim.is_dir() {
         deliver(&**victim.inode(), InotifyMask::ATTRIB, 0, b"", false);
     }
-    deliver(&**dir.inode(), InotifyMask::DELETE | dir_bit(victim.is_dir()), 0, name, false);
     finish_if_gone(victim);
+    deliver(&**dir.inode(), InotifyMask::DELETE | dir_bit(victim.is_dir()), 0, name, false);
 }
 
 /// A name moved.
