@@ -6,7 +6,8 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use control::Client;
 use control::network::{AddressPlan, LinkPlan, NeighbourPlan, NetworkMode, NetworkPlan, RoutePlan};
@@ -27,7 +28,7 @@ pub(crate) struct NetworkVisit {
 
 impl NetworkVisit {
     /// Enters the name space at `path`.
-    pub(crate) fn start(path: &std::path::Path) -> Result<Self> {
+    pub(crate) fn start(path: &Path) -> Result<Self> {
         let home = File::open("/proc/self/ns/net").context("cannot open our own network name space")?;
         let what = || format!("cannot join the network name space {}", path.display());
         let there = File::open(path).with_context(what)?;
@@ -50,7 +51,14 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
     let (uid, _) = host::process::effective_ids();
     let wanted = config.network == NetworkMode::Sandbox && !config.rootless && uid == 0;
     let Some(sandbox) = state.sandbox.filter(|_| wanted) else { return Ok(()) };
-    let visit = NetworkVisit::start(&PathBuf::from(format!("/proc/{}/ns/net", sandbox.pid)))?;
+    let place = PathBuf::from(format!("/proc/{}/ns/net", sandbox.pid));
+    if is_own(&place) {
+        logging::warning(
+            "the container is to share our own network name space, whose addresses are not ours to take: it has a loopback interface only",
+        );
+        return Ok(());
+    }
+    let visit = NetworkVisit::start(&place)?;
     let found = Found::read().context("cannot read the network of the sandbox's name space")?;
     let usable: Vec<&Link> = found.links.iter().filter(|link| is_usable(link)).collect();
     if usable.is_empty() {
@@ -81,6 +89,13 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
     }
     drop(visit);
     Ok(())
+}
+
+/// Whether `place` is the network name space that this process is in.
+fn is_own(place: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let own = identity(Path::new("/proc/self/ns/net"));
+    own.is_some() && own == identity(place)
 }
 
 /// The packet sockets of a link, `--num-network-channels` of them.

@@ -18,7 +18,7 @@ const PACKET_VNET_HDR: libc::c_int = 15;
 /// What this host sends on the link is not for us.
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 /// Frames that one call receives or sends at most.
-const BATCH: usize = 32;
+const BATCH: usize = 8;
 /// The largest frame: 64 KiB with all headers and tags.
 const FRAME_MAX: usize = (64 << 10) + 128;
 

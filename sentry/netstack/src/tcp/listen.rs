@@ -164,7 +164,9 @@ impl TcpCore {
                 None => return Outcome::Done,
             },
         };
-        let child = Arc::new(Self::new(stack, self.family, options.clone()));
+        let mut options = options.clone();
+        options.base.inode = 0;
+        let child = Arc::new(Self::new(stack, self.family, options));
         let mut theirs = child.inner.lock();
         if !stack.register(request.tuple, &child) {
             return Outcome::Done;

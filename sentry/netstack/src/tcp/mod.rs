@@ -13,6 +13,7 @@ mod rtt;
 mod scoreboard;
 mod segment;
 pub(crate) mod socket;
+mod socket_bulk;
 mod socket_net;
 mod socket_open;
 pub(crate) mod state;

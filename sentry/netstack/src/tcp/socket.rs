@@ -34,6 +34,10 @@ pub(crate) struct TcpCore {
     pub(crate) family: Family,
     pub(crate) events: ObserverSlot,
     pub(crate) inner: Mutex<Inner>,
+    /// Keeps readers of a connection over packets in order.
+    pub(super) reader: Mutex<()>,
+    /// Keeps its writers in order.
+    pub(super) writer: Mutex<()>,
 }
 
 /// `sock->state`: what connect(2) has come to.
@@ -101,6 +105,8 @@ impl TcpCore {
             family,
             events: ObserverSlot::default(),
             inner: Mutex::new(inner),
+            reader: Mutex::new(()),
+            writer: Mutex::new(()),
         }
     }
 
@@ -191,7 +197,7 @@ impl TcpSocket {
         if let Some((end, _)) = self.core.local_end() {
             return end.send(&self.core.stack, source, flags);
         }
-        if let Some(sent) = self.core.with_net(|conn, env| conn.send(env, source, flags)) {
+        if let Some(sent) = self.core.send_net(source, flags) {
             return sent;
         }
         let mut inner = self.core.inner.lock();
@@ -210,7 +216,7 @@ impl TcpSocket {
         if let Some((end, inline)) = self.core.local_end() {
             return end.recv(&self.core.stack, sink, flags, inline);
         }
-        if let Some(received) = self.core.with_net(|conn, env| conn.recv(env, sink, flags)) {
+        if let Some(received) = self.core.recv_net(sink, flags) {
             return received;
         }
         let mut inner = self.core.inner.lock();

@@ -5,6 +5,7 @@
 //! the wire knows 32-bit numbers, so nothing inside wraps.
 
 mod ack;
+mod bulk;
 mod input;
 mod open;
 mod output;

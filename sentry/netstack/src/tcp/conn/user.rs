@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// Data was read: the window may have opened enough to tell, and the buffer may have to grow.
-    fn after_read(&mut self, env: &mut Env<'_>) {
+    pub(super) fn after_read(&mut self, env: &mut Env<'_>) {
         if !self.state.is_synchronized() || self.fin_received {
             return;
         }
@@ -142,7 +142,7 @@ impl Connection {
         self.tuning.began = env.now;
     }
 
-    fn readable(&self, options: &Options) -> usize {
+    pub(crate) fn readable(&self, options: &Options) -> usize {
         urgent::readable(&self.rx, self.urgent_in, options.base.oob_inline)
     }
 
