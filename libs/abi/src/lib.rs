@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod aio;
 pub mod auxv;
 pub mod capability;
 pub mod elf;

@@ -7,7 +7,6 @@ use abi::time::NSEC_PER_SEC;
 use kernel::Task;
 use kernel::task::CpuTimes;
 
-
 /// `/proc/kmsg`.
 pub(super) struct Kmsg;
 

@@ -10,6 +10,7 @@ use platform::{AddressSpace, Platform, PlatformError};
 use segment::SegmentMap;
 
 use super::MemoryFile;
+use super::aio::AioContexts;
 use super::call_sites::CallSites;
 use super::image::ProgramImage;
 use super::layout::Layout;
@@ -51,6 +52,8 @@ pub struct MemoryManager {
     pub(super) call_sites: Mutex<CallSites>,
     /// Commands of membarrier(2) that have been registered.
     pub(super) barriers: AtomicU32,
+    /// Asynchronous I/O.
+    pub(super) aio: AioContexts,
 }
 
 /// What the guest asked for.
@@ -107,6 +110,7 @@ impl MemoryManager {
             limits,
             call_sites: Mutex::default(),
             barriers: AtomicU32::new(0),
+            aio: AioContexts::default(),
         }))
     }
 

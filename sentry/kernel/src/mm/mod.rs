@@ -7,6 +7,7 @@
 //! One file per operation, each an `impl` of the manager; the locks and their order stand at the type.
 
 mod advise;
+mod aio;
 mod barrier;
 mod batch;
 mod brk;
@@ -42,6 +43,7 @@ mod stack;
 mod tests;
 mod vma;
 
+pub use aio::AioContext;
 pub use futex::FutexKey;
 pub use host_file::HostFile;
 pub use image::{ProgramImage, RunningFile};

@@ -166,10 +166,9 @@ pub trait Socket: Send + Sync {
         None
     }
 
-    /// Puts a message of the kernel's own into its receive buffer (netlink). Says whether there was room.
-    fn deliver_from_kernel(&self, message: &[u8]) -> bool {
+    /// Puts a message of the kernel's own into its receive buffer (netlink); without room it is lost.
+    fn deliver_from_kernel(&self, message: &[u8]) {
         let _ = message;
-        false
     }
 
     /// What to wait on when [`Self::send`] to `address` had no room: another socket's queue where that one is full.

@@ -348,6 +348,11 @@ impl Socket for NetlinkSocket {
         self.send_bytes(task, request.data, request.address)
     }
 
+    /// A message of the kernel's, without a header of its own (mq_notify(2)).
+    fn deliver_from_kernel(&self, message: &[u8]) {
+        self.hear(0, message);
+    }
+
     fn receive(&self, _task: &Task, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
         self.receive_datagram(request.data, request.flags)
     }

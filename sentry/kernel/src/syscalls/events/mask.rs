@@ -6,7 +6,7 @@ use crate::error::SysError;
 use crate::{SysResult, Task};
 
 /// Reads the mask at `addr`, if there is one.
-pub(super) fn read_mask(task: &Task, addr: UserAddr, size: u64) -> Result<Option<SigSet>> {
+pub(crate) fn read_mask(task: &Task, addr: UserAddr, size: u64) -> Result<Option<SigSet>> {
     if addr.is_null() {
         return Ok(None);
     }
@@ -18,7 +18,7 @@ pub(super) fn read_mask(task: &Task, addr: UserAddr, size: u64) -> Result<Option
 
 /// Runs `wait` with `mask` blocked. A signal that ends it is delivered with that mask still in place; the run loop
 /// restores the former one from [`crate::signal::TaskSignals::saved_mask`].
-pub(super) fn with_mask<T>(
+pub(crate) fn with_mask<T>(
     task: &Task,
     mask: Option<SigSet>,
     wait: impl FnOnce() -> SysResult<T>,

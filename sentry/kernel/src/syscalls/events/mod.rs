@@ -7,6 +7,8 @@ mod poll;
 mod queues;
 mod select;
 
+pub(crate) use mask::{read_mask, with_mask};
+
 use abi::OpenFlags;
 
 use super::table::{Arg, Row};

@@ -1,6 +1,7 @@
 //! System calls on files and directories.
 
 mod access;
+mod aio;
 pub(crate) mod args;
 mod attributes;
 mod cwd;
@@ -56,7 +57,13 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(5, "fstat", &[Arg::Fd, Arg::Hex], stat::fstat),
     Row::full(6, "lstat", &[Arg::Path, Arg::Hex], stat::lstat),
     Row::full(8, "lseek", &[Arg::Fd, Arg::Int, Arg::Int], seek::lseek),
-    Row::full(16, "ioctl", &[Arg::Fd, Arg::Hex, Arg::Hex], ioctl::ioctl),
+    Row::partial(
+        16,
+        "ioctl",
+        &[Arg::Fd, Arg::Hex, Arg::Hex],
+        ioctl::ioctl,
+        "file systems share no blocks (FICLONE, FIDEDUPERANGE) and have no flags to set",
+    ),
     Row::full(17, "pread64", &[Arg::Fd, Arg::OutBuf, Arg::Size, Arg::Int], read_write::pread64),
     Row::full(18, "pwrite64", &[Arg::Fd, Arg::InBuf(2), Arg::Size, Arg::Int], read_write::pwrite64),
     Row::full(19, "readv", &[Arg::Fd, Arg::Hex, Arg::Size], read_write::readv),
@@ -64,7 +71,13 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(21, "access", &[Arg::Path, Arg::Int], access::access),
     Row::full(32, "dup", &[Arg::Fd], dup::dup),
     Row::full(33, "dup2", &[Arg::Fd, Arg::Fd], dup::dup2),
-    Row::full(72, "fcntl", &[Arg::Fd, Arg::Int, Arg::Hex], fcntl::fcntl),
+    Row::partial(
+        72,
+        "fcntl",
+        &[Arg::Fd, Arg::Int, Arg::Hex],
+        fcntl::fcntl,
+        "no leases, no directory notification (F_NOTIFY), no life-time hints; deadlocks are seen within one file",
+    ),
     Row::full(73, "flock", &[Arg::Fd, Arg::Int], lock::flock),
     Row::full(74, "fsync", &[Arg::Fd], sync::fsync),
     Row::full(75, "fdatasync", &[Arg::Fd], sync::fdatasync),
@@ -152,7 +165,13 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(275, "splice", &[Arg::Fd, Arg::Hex, Arg::Fd, Arg::Hex, Arg::Size, Arg::Hex], splice::splice),
     Row::full(276, "tee", &[Arg::Fd, Arg::Fd, Arg::Size, Arg::Hex], splice::tee),
     Row::full(278, "vmsplice", &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Hex], splice::vmsplice),
-    Row::full(319, "memfd_create", &[Arg::Str, Arg::Hex], memfd::memfd_create),
+    Row::partial(
+        319,
+        "memfd_create",
+        &[Arg::Str, Arg::Hex],
+        memfd::memfd_create,
+        "there are no huge pages (MFD_HUGETLB)",
+    ),
     Row::full(
         326,
         "copy_file_range",
@@ -163,7 +182,13 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(165, "mount", &[Arg::Str, Arg::Path, Arg::Str, Arg::Hex, Arg::Hex], mount::mount),
     Row::full(166, "umount2", &[Arg::Path, Arg::Hex], mount::umount2),
     Row::full(253, "inotify_init", &[], inotify::inotify_init),
-    Row::full(254, "inotify_add_watch", &[Arg::Fd, Arg::Path, Arg::Hex], inotify::inotify_add_watch),
+    Row::partial(
+        254,
+        "inotify_add_watch",
+        &[Arg::Fd, Arg::Path, Arg::Hex],
+        inotify::inotify_add_watch,
+        "IN_DELETE_SELF comes with the last name, even while the file is open",
+    ),
     Row::full(255, "inotify_rm_watch", &[Arg::Fd, Arg::Int], inotify::inotify_rm_watch),
     Row::full(294, "inotify_init1", &[Arg::Hex], inotify::inotify_init1),
     Row::full(428, "open_tree", &[Arg::DirFd, Arg::Path, Arg::Hex], mount_api::open_tree),
@@ -192,12 +217,28 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     Row::absent(303, "name_to_handle_at", Errno::EOPNOTSUPP, "file systems give no handles"),
     Row::absent(304, "open_by_handle_at", Errno::EOPNOTSUPP, "file systems give no handles"),
-    Row::absent(206, "io_setup", Errno::ENOSYS, "asynchronous I/O"),
-    Row::absent(207, "io_destroy", Errno::ENOSYS, "asynchronous I/O"),
-    Row::absent(208, "io_getevents", Errno::ENOSYS, "asynchronous I/O"),
-    Row::absent(209, "io_submit", Errno::ENOSYS, "asynchronous I/O"),
-    Row::absent(210, "io_cancel", Errno::ENOSYS, "asynchronous I/O"),
-    Row::absent(333, "io_pgetevents", Errno::ENOSYS, "asynchronous I/O"),
+    Row::full(206, "io_setup", &[Arg::Size, Arg::Hex], aio::io_setup),
+    Row::full(207, "io_destroy", &[Arg::Hex], aio::io_destroy),
+    Row::full(
+        208,
+        "io_getevents",
+        &[Arg::Hex, Arg::Int, Arg::Int, Arg::Hex, Arg::Timespec],
+        aio::io_getevents,
+    ),
+    Row::partial(
+        209,
+        "io_submit",
+        &[Arg::Hex, Arg::Int, Arg::Hex],
+        aio::io_submit,
+        "requests are carried out while they are submitted; no IOCB_CMD_POLL",
+    ),
+    Row::full(210, "io_cancel", &[Arg::Hex, Arg::Hex, Arg::Hex], aio::io_cancel),
+    Row::full(
+        333,
+        "io_pgetevents",
+        &[Arg::Hex, Arg::Int, Arg::Int, Arg::Hex, Arg::Timespec, Arg::Hex],
+        aio::io_pgetevents,
+    ),
     Row::absent(457, "statmount", Errno::ENOSYS, "use /proc/self/mountinfo"),
     Row::absent(458, "listmount", Errno::ENOSYS, "use /proc/self/mountinfo"),
 ];

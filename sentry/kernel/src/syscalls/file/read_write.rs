@@ -278,7 +278,7 @@ fn prepare_write(task: &Task, file: &File, at: WriteAt, src: &IoSrc<'_>) -> Resu
 }
 
 /// Checks a buffer and cuts its length to what one call moves.
-fn buffer(addr: u64, len: u64) -> Result<usize> {
+pub(super) fn buffer(addr: u64, len: u64) -> Result<usize> {
     if i64::try_from(len).is_err() {
         return Err(Errno::EINVAL);
     }
@@ -295,7 +295,7 @@ fn check_positioned(file: &File) -> Result<()> {
     if file.ops().is_seekable() { Ok(()) } else { Err(Errno::ESPIPE) }
 }
 
-fn rw_flags(arg: u64) -> Result<RwFlags> {
+pub(super) fn rw_flags(arg: u64) -> Result<RwFlags> {
     let flags = RwFlags::from_bits(uint(arg)).ok_or(Errno::EOPNOTSUPP)?;
     if flags.contains(RwFlags::APPEND | RwFlags::NOAPPEND) { Err(Errno::EINVAL) } else { Ok(flags) }
 }

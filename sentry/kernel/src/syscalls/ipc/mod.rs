@@ -34,7 +34,13 @@ const MSG_COMMANDS: Arg = Arg::Enum(&[
 
 /// The rows of this family.
 pub(crate) const TABLE: &[Row] = &[
-    Row::full(29, "shmget", &[Arg::Hex, Arg::Size, Arg::Mode], shm::shmget),
+    Row::partial(
+        29,
+        "shmget",
+        &[Arg::Hex, Arg::Size, Arg::Mode],
+        shm::shmget,
+        "there are no huge pages (SHM_HUGETLB)",
+    ),
     Row::full(30, "shmat", &[Arg::Int, Arg::Hex, Arg::Hex], shm::shmat),
     Row::full(31, "shmctl", &[Arg::Int, Arg::Int, Arg::Hex], shm::shmctl),
     Row::full(64, "semget", &[Arg::Hex, Arg::Int, Arg::Mode], sem::semget),

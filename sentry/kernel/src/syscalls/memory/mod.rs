@@ -57,7 +57,13 @@ const NO_NUMA: &str = "there is one node; policies are checked and change nothin
 
 /// The rows of this family.
 pub(crate) const TABLE: &[Row] = &[
-    Row::full(9, "mmap", &[Arg::Hex, Arg::Size, PROT, MAP, Arg::Fd, Arg::Hex], map::mmap),
+    Row::partial(
+        9,
+        "mmap",
+        &[Arg::Hex, Arg::Size, PROT, MAP, Arg::Fd, Arg::Hex],
+        map::mmap,
+        "no huge pages (MAP_HUGETLB), no MAP_SYNC, no MAP_DROPPABLE",
+    ),
     Row::full(10, "mprotect", &[Arg::Hex, Arg::Size, PROT], map::mprotect),
     Row::full(11, "munmap", &[Arg::Hex, Arg::Size], map::munmap),
     Row::full(12, "brk", &[Arg::Hex], map::brk),
