@@ -74,12 +74,13 @@ fn the_sandbox_is_nobody_with_nothing() {
     assert!(options.split(',').any(|option| option == "ro"), "{mounts}");
     assert_descriptors(sandbox);
 
-    // The processes in which guest code runs. Their guest threads arm filters of their own that allow less than the
-    // sentry's; the platform's tests look at those.
+    // The processes in which guest code runs. Their guest threads arm filters of their own on top of the family's; the
+    // platform's tests look at those.
     for pid in descendants(sandbox) {
         for task in threads(pid) {
             let status = status(&task);
             assert_eq!(status["NoNewPrivs"], "1", "{task}");
+            assert_eq!(status["Seccomp"], "2", "{task}");
             for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
                 assert_eq!(u64::from_str_radix(&status[set], 16).unwrap(), 0, "{task}: {set}");
             }

@@ -18,6 +18,8 @@ pub(super) struct Constants {
     pub(super) trap_filter: u64,
     /// `sock_fprog` of the helper's filter.
     pub(super) helper_filter: u64,
+    /// `sock_fprog` of the filter of the zygote and all that come from it.
+    pub(super) family_filter: u64,
     /// `msghdr` that sends the transient descriptor.
     pub(super) send_transient: u64,
     /// `msghdr` that sends one byte.
@@ -34,6 +36,7 @@ impl Constants {
         let notify_filter = page.program(&filter::notify());
         let trap_filter = page.program(&filter::trap());
         let helper_filter = page.program(&filter::helper());
+        let family_filter = page.program(&filter::family());
         let byte = page.words(&[0x21]);
         let iov = page.words(&[byte, 1]);
         // struct cmsghdr { len: 20, level: SOL_SOCKET, type: SCM_RIGHTS }, then the descriptor.
@@ -46,7 +49,15 @@ impl Constants {
         page.bytes.resize((ANSWER_NUMBERS - CONSTANTS) as usize, 0);
         page.bytes.extend_from_slice(&answer_numbers());
         slot0.sub(SLOT0_CONSTANTS as usize, page.bytes.len())?.write(&page.bytes)?;
-        Ok(Self { notify_filter, trap_filter, helper_filter, send_transient, send_hello, receive })
+        Ok(Self {
+            notify_filter,
+            trap_filter,
+            helper_filter,
+            family_filter,
+            send_transient,
+            send_hello,
+            receive,
+        })
     }
 }
 

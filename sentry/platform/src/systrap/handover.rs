@@ -11,7 +11,7 @@ use stub::layout::{AREA_EVENT_FRAME, AREA_STATE, STATE_DOOR, STATE_EVENT, STATE_
 
 use super::control::Slot;
 use super::door::{Door, Gone};
-use super::spin::{Cores, Mode, Policy, WATCH};
+use super::spin::{Cores, Mode, Policy};
 
 const STATE: usize = AREA_STATE as usize;
 
@@ -92,44 +92,48 @@ impl GuestThread {
     /// Lets it run until it stops again.
     pub(super) fn run(&mut self, policy: &mut Policy, cores: &Cores) -> Result<Arrival, Gone> {
         let mode = policy.resume(cores);
-        let arrival = self.resume(mode, policy).and_then(|is_watched| self.wait(is_watched, policy));
+        let arrival = self.resume(mode, policy, cores).and_then(|mode| self.wait(mode, policy, cores));
         cores.leave();
         arrival
     }
 
-    /// Lets it go on; says whether it will post its next event instead of coming to the door.
-    fn resume(&mut self, mode: Mode, policy: &mut Policy) -> Result<bool, Gone> {
+    /// Lets it go on; says how its next event is to be waited for.
+    fn resume(&mut self, mode: Mode, policy: &mut Policy, cores: &Cores) -> Result<Mode, Gone> {
         let next = if mode == Mode::Door { STATE_DOOR } else { STATE_WATCHED };
         if self.parked == Parked::Posted {
             let before = self.area().compare_exchange_u32(STATE, STATE_EVENT, next).map_err(|_| Gone)?;
             if before == STATE_EVENT {
-                return Ok(mode != Mode::Door);
+                return Ok(mode);
             }
             // It got tired: the sentry took long.
             policy.end_session();
             self.parked = Parked::Door(self.door.wait()?.id);
-            return self.open(Mode::Door);
+            return self.open(Mode::Door, cores);
         }
-        self.open(mode)
+        self.open(mode, cores)
     }
 
-    fn open(&mut self, mode: Mode) -> Result<bool, Gone> {
+    fn open(&mut self, mode: Mode, cores: &Cores) -> Result<Mode, Gone> {
         let Parked::Door(id) = self.parked else { return Err(Gone) };
         // A session goes on without a wake-up only while both sides watch. One that was interrupted begins anew.
-        let is_watched = mode == Mode::Begin;
-        let state = if is_watched { STATE_WATCHED } else { STATE_DOOR };
-        self.area().store_u32(STATE, state).map_err(|_| Gone)?;
-        if is_watched {
+        if mode == Mode::Begin {
+            self.area().store_u32(STATE, STATE_WATCHED).map_err(|_| Gone)?;
+            cores.affinity.send_away(self.tid);
             self.door.open_elsewhere(id)?;
-        } else {
-            self.door.open(id)?;
+            return Ok(mode);
         }
-        Ok(is_watched)
+        self.area().store_u32(STATE, STATE_DOOR).map_err(|_| Gone)?;
+        self.door.open(id)?;
+        Ok(Mode::Door)
     }
 
-    fn wait(&mut self, is_watched: bool, policy: &mut Policy) -> Result<Arrival, Gone> {
-        if is_watched {
-            if self.watch() {
+    fn wait(&mut self, mode: Mode, policy: &mut Policy, cores: &Cores) -> Result<Arrival, Gone> {
+        if mode != Mode::Door {
+            let is_posted = self.watch(mode.patience());
+            if mode == Mode::Begin {
+                cores.affinity.let_anywhere(self.tid);
+            }
+            if is_posted {
                 self.parked = Parked::Posted;
                 policy.seen();
                 return self.posted();
@@ -143,8 +147,8 @@ impl GuestThread {
         Ok(Arrival { frame, fs_base, gs_base })
     }
 
-    /// Watches for an event for a while; says whether one came.
-    fn watch(&self) -> bool {
+    /// Watches for an event for this long; says whether one came.
+    fn watch(&self, patience: Duration) -> bool {
         let area = self.area();
         let start = Instant::now();
         loop {
@@ -154,7 +158,7 @@ impl GuestThread {
                 }
                 std::hint::spin_loop();
             }
-            if start.elapsed() > WATCH {
+            if start.elapsed() > patience {
                 // From now on it has to come to the door, unless it was faster.
                 return area.compare_exchange_u32(STATE, STATE_WATCHED, STATE_DOOR) == Ok(STATE_EVENT);
             }

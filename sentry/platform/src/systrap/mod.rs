@@ -4,6 +4,7 @@
 //! a stub [`process`] is cloned from it for each address space; its helper thread carries out [`command`]s that change
 //! mappings; its guest threads run guest code, and come to the [`door`] with their registers in a signal [`frame`].
 
+mod affinity;
 mod call;
 mod command;
 mod constants;

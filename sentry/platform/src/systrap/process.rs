@@ -29,7 +29,7 @@ use super::zygote::Zygote;
 use crate::PlatformError;
 
 /// How threads of a stub are made.
-const THREAD_FLAGS: i32 = libc::CLONE_VM
+pub(super) const THREAD_FLAGS: i32 = libc::CLONE_VM
     | libc::CLONE_FS
     | libc::CLONE_FILES
     | libc::CLONE_SIGHAND
@@ -326,7 +326,7 @@ fn start_commands(
     ])
 }
 
-fn install_filter(program: u64, flags: u64) -> Command {
+pub(super) fn install_filter(program: u64, flags: u64) -> Command {
     Command::call(libc::SYS_seccomp, [u64::from(libc::SECCOMP_SET_MODE_FILTER), flags, program])
 }
 

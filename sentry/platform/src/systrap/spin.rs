@@ -5,16 +5,19 @@
 //! cores are to spare, and ended by the first wait that is too long. A session that did not pay makes the next one
 //! harder to begin. A guest that computes, sleeps or is idle is never watched.
 
+use super::affinity::Affinity;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that the sentry watches for the next event.
-pub(super) const WATCH: Duration = Duration::from_micros(20);
+const WATCH: Duration = Duration::from_micros(20);
+/// The same for the first event of a session: a core that has halted takes some 50 us to wake on a virtual machine.
+const WATCH_FIRST: Duration = Duration::from_micros(150);
 /// A round is short where guest code and the sentry took less than this, a switch at the door included.
 const SHORT: Duration = Duration::from_micros(25);
 /// So many short rounds in a row begin a session, at least and at most.
 const FEWEST: u32 = 16;
-const MOST: u32 = 1 << 14;
+const MOST: u32 = 1 << 10;
 /// A session of this many rounds was worth the wake-up.
 const WORTH_IT: u32 = 64;
 
@@ -36,13 +39,15 @@ pub(super) struct Cores {
     hand_over: HandOver,
     usable: u32,
     running: AtomicU32,
+    /// For moving one side to another core.
+    pub(super) affinity: Affinity,
 }
 
 impl Cores {
     /// Asks how many cores this process may use, by affinity and by cgroup quota.
     pub(super) fn detect(hand_over: HandOver) -> Self {
         let usable = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        Self { hand_over, usable, running: AtomicU32::new(0) }
+        Self { hand_over, usable, running: AtomicU32::new(0), affinity: Affinity::detect() }
     }
 
     /// A guest thread starts to run. Says whether a second core is there for its sentry thread.
@@ -70,6 +75,17 @@ pub(super) enum Mode {
     Begin,
     /// Watching; it is on another core.
     Watch,
+}
+
+impl Mode {
+    /// How long to watch for the next event.
+    pub(super) const fn patience(self) -> Duration {
+        match self {
+            Self::Door => Duration::ZERO,
+            Self::Begin => WATCH_FIRST,
+            Self::Watch => WATCH,
+        }
+    }
 }
 
 /// One context's history.
@@ -139,7 +155,7 @@ mod tests {
     use super::{Cores, FEWEST, HandOver, MOST, Mode, Policy, WORTH_IT};
 
     fn cores(usable: u32) -> Cores {
-        Cores { hand_over: HandOver::Adaptive, usable, running: 0.into() }
+        Cores { usable, ..Cores::detect(HandOver::Adaptive) }
     }
 
     fn short_round(policy: &mut Policy, cores: &Cores) -> Mode {
@@ -177,7 +193,7 @@ mod tests {
                 policy.end_session();
             }
         }
-        assert!(begun < 16, "{begun}");
+        assert!(begun < 110, "{begun}");
         assert_eq!(policy.needed, MOST);
         policy.session = Some(WORTH_IT);
         policy.end_session();

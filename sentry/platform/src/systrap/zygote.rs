@@ -22,6 +22,7 @@ use super::command::{Command, Ring};
 use super::constants::Constants;
 use super::control::{ControlFile, Slot};
 use super::life::{Life, Registry, reap, reap_all};
+use super::process::install_filter;
 use crate::PlatformError;
 
 /// Signals that a guest thread's own execution, or [`INTERRUPT`], can raise.
@@ -61,6 +62,7 @@ impl Zygote {
         let temporary = TemporaryImage::map(image.as_fd()).map_err(|e| failed("stub image", e))?;
         let first = [
             Command::call(libc::SYS_munmap, [temporary.base, IMAGE_SIZE]).expect(0),
+            install_filter(constants.family_filter, 0).expect(0),
             Command::call(libc::SYS_sendmsg, [FD_SOCKET as u64, constants.send_hello, 0]).expect(1),
         ];
         ring.publish(&slot0, &first).map_err(|e| failed("commands", e))?;
