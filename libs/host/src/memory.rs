@@ -62,6 +62,18 @@ impl Mapping {
     pub fn slice(&self, offset: u64, len: usize) -> Result<VolatileSlice<'_>> {
         self.as_slice().sub(usize::try_from(offset).map_err(|_| Errno::EFAULT)?, len)
     }
+
+    /// Which pages of `offset..` the host holds in memory right now (`man 2 mincore`): one byte a page, its lowest bit
+    /// set where it does. A page that was swapped out counts as absent.
+    ///
+    /// # Errors
+    /// `EFAULT` where the range is not inside the mapping.
+    pub fn resident(&self, offset: u64, pages: &mut [u8]) -> Result<()> {
+        let range = self.slice(offset, pages.len().checked_mul(4096).ok_or(Errno::EFAULT)?)?;
+        // SAFETY: `slice` checked the range, and the kernel stores one byte for each of its pages.
+        check(unsafe { libc::mincore(range.ptr.as_ptr().cast(), range.len, pages.as_mut_ptr()) }.into())
+            .map(drop)
+    }
 }
 
 impl Drop for Mapping {

@@ -82,6 +82,7 @@ const KERNEL_RULES: &[Rule] = &[
     Rule::any(nr::SYS_munmap, "munmap"),
     Rule::any(nr::SYS_mremap, "mremap"),
     Rule::any(nr::SYS_madvise, "madvise"),
+    Rule::any(nr::SYS_mincore, "mincore"),
     Rule::any(nr::SYS_brk, "brk"),
     // Threads and their signals.
     Rule::when(nr::SYS_clone, "clone", &[ArgCheck::Eq(0, THREAD_FLAGS)]),

@@ -9,7 +9,7 @@ use crate::loader::Vdso;
 use crate::log::DebugLog;
 use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
-use crate::task::{FutexTable, Strace, TaskSet, UserNamespace};
+use crate::task::{FutexTable, Strace, TaskSet, TaskThreads, UserNamespace};
 use crate::time::{Timekeeper, TimerService};
 use crate::vfs::Vfs;
 
@@ -25,6 +25,8 @@ pub struct Kernel {
     pub timers: TimerService,
     /// All tasks and process identifiers.
     pub tasks: TaskSet,
+    /// The sentry threads that run them.
+    pub(crate) task_threads: TaskThreads,
     /// The user name space that kernel ids are of.
     pub user_ns: Arc<UserNamespace>,
     /// Socket families.
@@ -79,6 +81,7 @@ impl Kernel {
             timekeeper,
             user_ns: UserNamespace::initial(tasks.new_namespace_id()),
             tasks,
+            task_threads: TaskThreads::default(),
             log: config.log.clone(),
             futexes: FutexTable::default(),
             strace,

@@ -64,18 +64,10 @@ impl MemoryManager {
     /// The pages around `page` that are worth copying with it: shared, and present (copying a hole would fill it).
     fn run_to_copy(&self, page: u64, range: &Range<u64>, frame: &dyn Fn(u64) -> u64) -> Range<u64> {
         let shared = grow(page, range, COPY_CHUNK, |at| !self.memory.is_exclusive(frame(at)));
-        let (first, end) = (frame(shared.start), frame(shared.start) + (shared.end - shared.start));
-        let mut at = first;
-        while let Some(present) = self.memory.next_present(at, end) {
-            if present.contains(&frame(page)) {
-                return shared.start + (present.start - first)..shared.start + (present.end - first);
-            }
-            if present.start > frame(page) {
-                break;
-            }
-            at = present.end;
-        }
-        page..page + PAGE_SIZE
+        let index = |at: u64| ((at - shared.start) / PAGE_SIZE) as usize;
+        let mut resident = [0; (COPY_CHUNK / PAGE_SIZE) as usize];
+        self.memory.resident_pages(frame(shared.start), &mut resident[..index(shared.end)]);
+        grow(page, &shared, COPY_CHUNK, |at| resident[index(at)] & 1 != 0)
     }
 
     /// Puts own frames in the place of shared pages.

@@ -219,6 +219,14 @@ impl MemoryFile {
         Some(start..stop.min(end))
     }
 
+    /// Which pages from `offset` on are worth copying along with another: those that the host has in memory right now.
+    /// Not to be taken for holes: what was swapped out is not among them.
+    pub(crate) fn resident_pages(&self, offset: u64, pages: &mut [u8]) {
+        if self.map.resident(offset, pages).is_err() {
+            pages.fill(0);
+        }
+    }
+
     /// Makes a range read as zeros, returning its memory to the host where that is worth a system call.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use waiter::Events;
 
 use super::task::{NewTask, Parent};
 use super::thread_group::NewThreadGroup;
-use super::{Capability, Credentials, CurrentTask, Namespaces, Pid, Task, ThreadGroup, Tid, VforkDone, run};
+use super::{Capability, Credentials, CurrentTask, Namespaces, Pid, Task, ThreadGroup, Tid, VforkDone};
 use crate::error::{Restart, SysError, SysResult};
 use crate::mm::MemoryManager;
 use crate::signal::{AccountCharge, AltStack, GroupStop, SignalActions, TaskSignals};
@@ -116,7 +116,7 @@ impl CurrentTask {
         let traced = self.trace_new_child(request, &child);
         let mut current = CurrentTask::new(child.clone(), regs, context);
         current.is_stepped = traced && self.is_stepped;
-        if run::start_thread(current).is_err() {
+        if self.kernel().task_threads.start(current).is_err() {
             self.close_pidfd(pidfd);
             child.abandon();
             return Err(Errno::EAGAIN.into());

@@ -13,9 +13,6 @@ use super::cpu_time::Activity;
 use super::{CurrentTask, ExitStatus, Tid, Work};
 use crate::signal::TrapInfo;
 
-/// Stack of a sentry thread. Calls do not recurse on guest input, and large buffers live on the heap.
-const THREAD_STACK: usize = 256 << 10;
-
 /// `int 0x80` and `sysenter` are answered with ENOSYS.
 const COMPAT_RESULT: u64 = abi::Errno::ENOSYS.to_return();
 
@@ -40,18 +37,9 @@ pub fn install_panic_report(log: impl Fn(&str) + Send + Sync + 'static) {
     }));
 }
 
-/// Starts the thread that runs a task; `current` is what it starts with.
-///
-/// # Errors
-/// What the host says where it has no thread to give. The task is gone then.
-pub(super) fn start_thread(current: CurrentTask) -> std::io::Result<()> {
-    let name = format!("task-{}", current.tid());
-    std::thread::Builder::new().name(name).stack_size(THREAD_STACK).spawn(move || current.run()).map(drop)
-}
-
 impl CurrentTask {
     /// Runs the task until it has exited.
-    fn run(mut self) {
+    pub(super) fn run(mut self) {
         self.clock().switch(Activity::Kernel);
         self.note_call("before its first call");
         while self.do_work() {

@@ -11,7 +11,7 @@ use super::task::{NewTask, Parent};
 use super::thread_group::NewThreadGroup;
 use super::{
     Container, ControllingTerminal, Credentials, CurrentTask, Limits, Namespaces, ProcessGroup, Session,
-    Task, TaskDetails, ThreadGroup, run,
+    Task, TaskDetails, ThreadGroup,
 };
 use crate::Kernel;
 use crate::mm::MemoryManager;
@@ -168,7 +168,7 @@ impl Kernel {
         if task.container().is_frozen() {
             task.wake().add(super::Work::FREEZE);
         }
-        if run::start_thread(CurrentTask::new(task.clone(), regs, context)).is_err() {
+        if self.task_threads.start(CurrentTask::new(task.clone(), regs, context)).is_err() {
             task.abandon();
             return Err(Errno::EAGAIN);
         }
