@@ -9,6 +9,8 @@ mod cgroup;
 mod cli;
 mod console;
 mod container;
+mod docker;
+mod doctor;
 mod error;
 mod flags;
 mod hooks;

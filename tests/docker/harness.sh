@@ -19,12 +19,12 @@ JSON
 # An image `box` of programs that every Debian has, with a few files that images have and that are hard to get right.
 make_image() {
     local root=$dir/root program
-    mkdir -p "$root"/{bin,etc,tmp,root,proc,sys,dev,var/log,home/web,data,srv}
+    mkdir -p "$root"/{bin,etc,tmp,root,proc,sys,dev,var/log,home/web,data,srv,mnt}
     ln -s bin "$root/sbin"
     mkdir "$root/usr" && ln -s ../bin "$root/usr/bin" && ln -s ../bin "$root/usr/sbin"
     for program in bash cat chmod chown cp cut date dd df env false grep head hostname id kill ln ls mkdir mkfifo mv \
         nproc ps readlink rm sed seq sh sleep sort stat stty sync tail tar tee test timeout touch tr true tty ulimit \
-        umask uname wc which mount umount findmnt python3 perl mknod setpriv capsh getpcaps find awk; do
+        umask uname wc which mount umount findmnt python3 perl mknod setpriv capsh getpcaps find awk dmesg xargs; do
         add_program "$root" "$program"
     done
     ln -sf bash "$root/bin/sh"

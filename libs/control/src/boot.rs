@@ -80,14 +80,12 @@ pub struct BootConfig {
 pub struct HostPlan {
     /// Bytes of memory that the guest sees: the cgroup's limit, or the host's memory.
     pub total_memory: u64,
-    /// Whether [`Self::total_memory`] is a limit that the host enforces.
+    /// Bytes of memory that the sentry lets its guests use. More than [`Self::total_memory`] where the host enforces
+    /// that one, and kills guest processes for it.
     #[serde(default)]
-    pub memory_limited: bool,
+    pub memory_capacity: u64,
     /// Processors that the guest sees.
     pub cpu_count: u32,
-    /// The limit on guest processes, from `linux.resources.pids`.
-    #[serde(default)]
-    pub pids_limit: Option<u64>,
     /// The hard limit on the sandbox's own descriptors.
     #[serde(default)]
     pub fd_limit: u64,

@@ -96,6 +96,10 @@ pub(crate) fn rewrite(command: &Command, args: &[String]) -> Vec<String> {
                 None => out.push(arg.clone()),
             },
             (true, None) => out.push(format!("--{long}")),
+            // A boolean that is true unless it is said otherwise.
+            (false, None) if known.get_num_args().is_some_and(|range| range.min_values() == 0) => {
+                out.push(format!("--{long}"));
+            }
             (false, Some(value)) => out.push(format!("--{long}={value}")),
             (false, None) => {
                 // An argument that looks like a flag is still this one's value, as in Go.
@@ -151,5 +155,7 @@ mod tests {
         assert_eq!(of("delete", "-force c"), "--force c");
         assert_eq!(of("update", "-resources - c"), "--resources=- c");
         assert_eq!(of("kill", "-bogus c"), "-bogus c");
+        assert_eq!(of("install", "-clobber -runtime r -- --debug"), "--clobber --runtime=r -- --debug");
+        assert_eq!(of("install", "-clobber=false"), "--clobber=false");
     }
 }

@@ -21,11 +21,13 @@ mod boot;
 mod commands;
 mod create;
 mod do_;
+mod doctor;
 mod events;
 mod exec;
 mod features;
 mod gofer;
 mod help;
+mod install;
 mod list;
 mod ps;
 mod run;
@@ -90,6 +92,12 @@ enum Command {
     Features(features::Features),
     /// Run a command on the host's files, read-only below an overlay that is thrown away.
     Do(do_::Do),
+    /// Make Docker know this runtime.
+    Install(install::Install),
+    /// Make Docker forget it.
+    Uninstall(install::Uninstall),
+    /// Look at this host: what works, what does not, and what to do about it.
+    Doctor(doctor::Doctor),
     /// Show help for a command or a topic.
     Help(help::Help),
     /// List the global flags.
@@ -144,6 +152,9 @@ impl Command {
             Self::Spec(command) => command.run(),
             Self::Features(command) => command.run(),
             Self::Do(command) => command.run(flags),
+            Self::Install(command) => command.run(),
+            Self::Uninstall(command) => command.run(),
+            Self::Doctor(command) => command.run(),
             Self::Help(command) => command.run(),
             Self::Flags(command) => command.run(),
             Self::Commands(command) => command.run(),

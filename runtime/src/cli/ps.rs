@@ -4,6 +4,7 @@ use clap::Args;
 use control::ProcessRow;
 
 use super::table::Table;
+use crate::container::create::is_dockers;
 use crate::container::life::Container;
 use crate::error::Result;
 use crate::flags::Config;
@@ -25,10 +26,14 @@ pub(crate) struct Ps {
 impl Ps {
     /// Lists them.
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
-        let client = Container::open(config, &self.id)?.connect()?;
-        let rows = client.processes(&self.id)?;
+        let container = Container::open(config, &self.id)?;
+        let rows = container.connect()?.processes(&self.id)?;
         if self.format == "json" {
-            let pids: Vec<i32> = rows.iter().map(|row| row.pid).collect();
+            let pids: Vec<i32> = match container.state.sandbox {
+                // Docker looks for these among the processes of the host, where a guest's pid is somebody else's.
+                Some(sandbox) if is_dockers(&container.state.bundle) => vec![sandbox.pid],
+                _ => rows.iter().map(|row| row.pid).collect(),
+            };
             say!("{}", serde_json::json!(pids));
         } else {
             print_table(&rows);

@@ -83,7 +83,7 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
 }
 
 /// Whether Docker made the bundle: it keeps its containers in containerd's name space "moby".
-fn is_dockers(bundle: &Path) -> bool {
+pub(crate) fn is_dockers(bundle: &Path) -> bool {
     bundle.components().any(|part| part.as_os_str() == "moby")
 }
 
@@ -147,7 +147,9 @@ impl<'a> Maker<'a> {
         gofer.go()?;
         sandbox.go()?;
         self.ready(gofer, "gofer")?;
+        let pid = sandbox.process().pid();
         self.ready(sandbox, "sandbox")?;
+        sandbox::spare(pid, &order)?;
         self.finish(&mut state)?;
         Ok(Created { streams })
     }

@@ -16,20 +16,23 @@ pub(crate) fn total_memory() -> u64 {
 /// Resources whose limits a guest process inherits where the specification has none: number, as in `man 2 getrlimit`.
 const INHERITED: &[u32] = &[0, 1, 2, 3, 4, 6, 7, 8, 11, 12, 13, 14];
 
-/// The part of the host that the limits in `resources` leave.
-pub(crate) fn host_plan(resources: &Value, cpus_from_quota: bool) -> HostPlan {
-    let host_memory = total_memory();
+/// The memory that a limit leaves of the host's.
+pub(crate) fn shown_memory(resources: &Value) -> u64 {
     let limit = resources["memory"]["limit"].as_i64().filter(|limit| *limit > 0).map(i64::unsigned_abs);
-    let total_memory = limit.map_or(host_memory, |limit| limit.min(host_memory));
+    limit.unwrap_or(u64::MAX).min(total_memory())
+}
+
+/// The part of the host that the limits in `resources` leave; `enforced` says that a cgroup of the host sees to them.
+pub(crate) fn host_plan(resources: &Value, cpus_from_quota: bool, enforced: bool) -> HostPlan {
+    let shown = shown_memory(resources);
     let host_cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     let rlimits = INHERITED.iter().filter_map(|number| {
         host::process::resource_limit(*number).ok().map(|(soft, hard)| (*number, soft, hard))
     });
     HostPlan {
-        total_memory,
-        memory_limited: limit.is_some_and(|limit| limit < host_memory),
+        total_memory: shown,
+        memory_capacity: if enforced { total_memory() } else { shown },
         cpu_count: cpu_count(&resources["cpu"], host_cpus, cpus_from_quota),
-        pids_limit: resources["pids"]["limit"].as_i64().filter(|limit| *limit > 0).map(i64::unsigned_abs),
         fd_limit: host::process::resource_limit(RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard),
         rlimits: rlimits.collect(),
         localtime: localtime(),
@@ -74,7 +77,7 @@ mod tests {
         assert_eq!(cpu_count(&json!({"quota": 150_000, "period": 100_000}), 8, false), 8);
         assert_eq!(cpu_count(&json!({"quota": 1000}), 8, true), 1);
         assert_eq!(cpu_count(&json!({"quota": -1}), 8, true), 8);
-        let plan = host_plan(&json!({"memory": {"limit": 1 << 20}, "pids": {"limit": 7}}), true);
-        assert_eq!((plan.total_memory, plan.memory_limited, plan.pids_limit), (1 << 20, true, Some(7)));
+        let plan = host_plan(&json!({"memory": {"limit": 1 << 20}}), true, false);
+        assert_eq!((plan.total_memory, plan.memory_capacity), (1 << 20, 1 << 20));
     }
 }

@@ -120,7 +120,7 @@ pub(crate) fn spawn_gofer(order: &Order<'_>, hooks: HookSet<'_>) -> Result<(Pend
     let birthplace = order.cgroup.and_then(CgroupRecord::birthplace);
     let cgroup = birthplace.as_ref().map(AsFd::as_fd);
     let pending = spawn("gofer", spaces, cgroup, |start| gofer::enter(&plan, start))?;
-    settle(&pending, order, maps.as_ref())?;
+    settle(&pending, order, maps.as_ref(), oom_score(order)?)?;
     Ok((pending, ours))
 }
 
@@ -136,17 +136,35 @@ fn user_namespace(spec: &Spec) -> Option<IdMaps> {
     (!maps.users.is_empty() && !maps.groups.is_empty()).then_some(maps)
 }
 
+/// By how much more readily the host, short of memory, kills the processes in which guests run than their sandbox.
+const GUEST_OOM_SCORE: i32 = 600;
+
+/// Makes the host kill a sandbox that is ready less readily than its guests' processes, which descend from the one
+/// that it forked before.
+pub(crate) fn spare(sandbox: i32, order: &Order<'_>) -> Result<()> {
+    set_oom_score(sandbox, oom_score(order)?);
+    Ok(())
+}
+
+/// The specification's `oomScoreAdj`, or our own where it says nothing.
+fn oom_score(order: &Order<'_>) -> Result<i32> {
+    let own = || std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok();
+    Ok(order.spec.process()?.oom_score_adj().or_else(own).unwrap_or(0))
+}
+
+fn set_oom_score(pid: i32, score: i32) {
+    if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
+        logging::warning(format!("oomScoreAdj {score} is not set: {error}"));
+    }
+}
+
 /// The parent's part for a new process: its cgroup, its ids, how readily the host kills it.
-fn settle(pending: &Pending, order: &Order<'_>, maps: Option<&IdMaps>) -> Result<()> {
+fn settle(pending: &Pending, order: &Order<'_>, maps: Option<&IdMaps>, oom_score: i32) -> Result<()> {
     let pid = pending.process().pid();
     if let Some(cgroup) = order.cgroup.filter(|cgroup| !cgroup.is_v2()) {
         cgroup.add(pid)?;
     }
-    if let Some(score) = order.spec.process()?.oom_score_adj()
-        && let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
-    {
-        logging::warning(format!("oomScoreAdj {score} is not set: {error}"));
-    }
+    set_oom_score(pid, oom_score);
     maps.map_or(Ok(()), |maps| pending.map_ids(maps))
 }
 
@@ -208,7 +226,7 @@ pub(crate) fn spawn_sandbox(
     let boot = BootConfig {
         sandbox_id: order.id.into(),
         settings: config.settings.clone(),
-        host: machine::host_plan(order.spec.resources(), config.cpus_from_quota),
+        host: machine::host_plan(order.spec.resources(), config.cpus_from_quota, order.cgroup.is_some()),
         network: config.network,
         root,
         peer_uid: PEER_UID,
@@ -244,7 +262,7 @@ pub(crate) fn spawn_sandbox(
     let visit = join.as_deref().map(NetworkVisit::start).transpose()?;
     let pending = spawn("sandbox", spaces, cgroup, |start| jail::enter(&plan, start))?;
     drop(visit);
-    settle(&pending, order, Some(&maps))?;
+    settle(&pending, order, Some(&maps), (oom_score(order)? + GUEST_OOM_SCORE).min(1000))?;
     Ok(pending)
 }
 

@@ -163,7 +163,7 @@ proptest! {
             // Looking at the host may fail; it must not panic.
             let config = crate::flags::Config::new(&crate::flags::Flags::default()).unwrap();
             let _ = super::mounts::plan(&spec, &config);
-            let _ = crate::sandbox::machine::host_plan(spec.resources(), true);
+            let _ = crate::sandbox::machine::host_plan(spec.resources(), true, true);
         }
     }
 

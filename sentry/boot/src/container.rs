@@ -109,7 +109,7 @@ impl GuestContainer {
         let sysctls = config.spec["linux"]["sysctl"].take();
         let created = Arc::new(Self {
             container: Container::new(&config.id, pid_ns),
-            id: config.id,
+            id: config.id.clone(),
             kernel: Arc::clone(kernel),
             mounts,
             host_files: Arc::clone(sandbox.host_files()),
@@ -122,6 +122,7 @@ impl GuestContainer {
             executed: Mutex::default(),
             lifeline,
         });
+        created.set_limits(&config.spec["linux"]["resources"]);
         created.follow_gofer()?;
         Ok(created)
     }
@@ -132,6 +133,13 @@ impl GuestContainer {
         let source: Arc<dyn HostSource> = self.clone();
         let watched = self.host_files.readiness().watch_end(lifeline.as_fd(), &Arc::downgrade(&source));
         watched.map_err(|errno| Failure::host(format!("cannot watch the gofer: {errno}")))
+    }
+
+    /// Takes over the limits of an OCI `resources` object that the sentry sees to: how many tasks there may be.
+    pub(crate) fn set_limits(&self, resources: &Value) {
+        if let Some(limit) = resources["pids"]["limit"].as_i64().filter(|limit| *limit != 0) {
+            self.container.set_max_tasks(u64::try_from(limit).unwrap_or(u64::MAX));
+        }
     }
 
     /// Starts the first process; returns its pid in the sandbox's first name space.

@@ -81,10 +81,21 @@ fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Re
             }
             Ok(Reply::Done)
         }
-        // The limits that the sentry itself enforces are all derived from the host's cgroup.
-        Request::Update { container, .. } => sandbox.container(&container).map(|_| Reply::Done),
+        Request::Update { container, resources } => {
+            let found = sandbox.container(&container)?;
+            found.set_limits(&resources);
+            if let Some(bytes) = memory_limit(&resources).filter(|_| sandbox.is_root(&container)) {
+                sandbox.kernel().set_total_memory(bytes.min(sandbox.host().memory_capacity));
+            }
+            Ok(Reply::Done)
+        }
         Request::Stacks => Ok(Reply::Text(stacks(sandbox))),
     }
+}
+
+/// The limit on memory in an OCI `resources` object; it may lower what the guest sees, never raise it above the host's.
+fn memory_limit(resources: &serde_json::Value) -> Option<u64> {
+    u64::try_from(resources["memory"]["limit"].as_i64()?).ok().filter(|bytes| *bytes > 0)
 }
 
 fn send_signal(sandbox: &Sandbox, target: &Target, number: i32) -> Result<(), Failure> {
@@ -161,7 +172,8 @@ fn processes(sandbox: &Sandbox, id: &str) -> Result<Vec<ProcessRow>, Failure> {
 
 fn stats(sandbox: &Sandbox, id: &str) -> Result<Stats, Failure> {
     let kernel = sandbox.kernel();
-    let groups = sandbox.container(id)?.container().thread_groups(&kernel.tasks);
+    let container = sandbox.container(id)?;
+    let groups = container.container().thread_groups(&kernel.tasks);
     let mut stats = Stats::default();
     for group in &groups {
         let times = group.cpu_times();
@@ -170,9 +182,10 @@ fn stats(sandbox: &Sandbox, id: &str) -> Result<Stats, Failure> {
     }
     stats.cpu.usage.total = stats.cpu.usage.user + stats.cpu.usage.kernel;
     stats.memory.usage.usage = kernel.memory.allocated();
-    stats.memory.usage.limit = sandbox.host().total_memory;
+    stats.memory.usage.limit = kernel.total_memory();
     stats.pids.current = groups.iter().map(|group| group.thread_count() as u64).sum();
-    stats.pids.limit = sandbox.host().pids_limit.unwrap_or(0);
+    let limit = container.container().max_tasks();
+    stats.pids.limit = if limit == u64::MAX { 0 } else { limit };
     Ok(stats)
 }
 

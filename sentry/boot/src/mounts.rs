@@ -36,6 +36,7 @@ impl Mounter<'_> {
         let origin = Origin::at_root(namespace.root_path());
         for plan in &self.config.mounts {
             let what = format!("cannot mount {} in the container", plan.destination);
+            let plan = &self.with_mode_of_place(&origin, plan);
             if let Some(fs) = self.sources.mount(self.kernel, self.creds, plan)? {
                 self.attach(&origin, plan, &fs).map_err(failed(what))?;
             }
@@ -59,6 +60,17 @@ impl Mounter<'_> {
         let mount = self.kernel.vfs.new_mount(fs, source_name(plan), flags);
         self.kernel.vfs.attach(&mount, &place);
         Ok(())
+    }
+
+    /// A tmpfs of which no mode is said gets that of the directory that it covers, as with runc.
+    fn with_mode_of_place(&self, origin: &Origin, plan: &MountPlan) -> MountPlan {
+        let mut plan = plan.clone();
+        if let MountKind::Tmpfs { mode: mode @ None, .. } = &mut plan.kind
+            && let Ok(place) = self.find(origin, plan.destination.as_bytes())
+        {
+            *mode = place.dentry.inode().attr().ok().map(|attr| attr.mode & 0o7777);
+        }
+        plan
     }
 
     /// What `path` names, following links.

@@ -68,7 +68,7 @@ impl Sandbox {
         let log_fd = config.debug_log_fd.map(|index| donated.take(index)).transpose()?;
         let log = crate::log::open(log_fd);
         report_panics(&log);
-        let limit = config.host.total_memory.max(64 << 20);
+        let limit = config.host.memory_capacity.max(64 << 20);
         let memory = MemoryFile::new(limit).map_err(|errno| {
             Failure::host(format!("cannot make the guest's memory ({limit} bytes): {errno}"))
         })?;

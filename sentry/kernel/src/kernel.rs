@@ -1,6 +1,7 @@
 //! The [`Kernel`]: the one value that a sandbox's whole state hangs off.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use platform::Platform;
 
@@ -45,6 +46,7 @@ pub struct Kernel {
     pub vdso: Option<Arc<Vdso>>,
     /// What was fixed when the sandbox was made.
     pub config: KernelConfig,
+    memory_size: AtomicU64,
 }
 
 /// Facts about the sandbox that do not change.
@@ -52,7 +54,7 @@ pub struct Kernel {
 pub struct KernelConfig {
     /// Processors shown to guests.
     pub cpu_count: usize,
-    /// Memory shown to guests and granted to them, bytes.
+    /// Memory shown to guests at first, bytes.
     pub total_memory: u64,
     /// System calls to log: `None` none, an empty list all.
     pub strace: Option<Vec<String>>,
@@ -86,10 +88,22 @@ impl Kernel {
             futexes: FutexTable::default(),
             strace,
             sockets: SocketFamilies::default(),
+            memory_size: AtomicU64::new(config.total_memory),
             config,
         });
         crate::version::log_boot(&kernel);
         kernel
+    }
+
+    /// Memory shown to guests, bytes.
+    #[must_use]
+    pub fn total_memory(&self) -> u64 {
+        self.memory_size.load(Ordering::Relaxed)
+    }
+
+    /// Changes what [`Self::total_memory`] says: the container's limit has changed.
+    pub fn set_total_memory(&self, bytes: u64) {
+        self.memory_size.store(bytes, Ordering::Relaxed);
     }
 }
 

@@ -5,7 +5,7 @@ same "stop" 'started --init box sleep 60; docker stop $N; docker inspect -f "{{.
 same "pause and unpause" 'started box sh -c "while :; do echo x >> /tmp/x; sleep 0.02; done"; docker pause $N; a=$(docker inspect -f "{{.State.Status}}" $N); docker exec $N true >/dev/null 2>&1; echo $? $a; docker unpause $N; docker exec $N test -s /tmp/x'
 same "wait" 'started box sh -c "sleep 0.5; exit 7"; docker wait $N'
 same "top" 'started box sh -c "sleep 61; true"; sleep 0.3; docker top $N | head -1 | tr -s " " | cut -d" " -f1'
-ours "top lists processes" 'sleep' 'started box sh -c "sleep 61; true"; sleep 0.3; docker top $N'
+ours "top shows the sandbox" 'runsc-sandbox' 'started box sh -c "sleep 61; true"; sleep 0.3; docker top $N'
 same "stats" 'started box sleep 60; docker stats --no-stream --format "{{.PIDs}}" $N | grep -c "[1-9]"; docker stats --no-stream --format "{{.MemUsage}}" $N | grep -c iB'
 same "logs -f" 'started box sh -c "for i in 1 2 3; do echo \$i; sleep 0.2; done"; timeout 10 docker logs -f $N'
 same "attach" 'docker run -di --network=none --runtime=$R --name $N box cat >/dev/null; (echo typed; sleep 1) | timeout -s KILL 3 docker attach $N | head -1'

@@ -96,7 +96,7 @@ pub(super) fn stat(task: &Task, out: &mut Vec<u8>) -> Result<()> {
 
 pub(super) fn meminfo(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let kernel = task.kernel();
-    let total = kernel.config.total_memory;
+    let total = kernel.total_memory();
     let used = kernel.memory.allocated().min(total);
     let free = total - used;
     let mut line = |name: &str, bytes: u64| {
@@ -138,7 +138,7 @@ pub(super) fn meminfo(task: &Task, out: &mut Vec<u8>) -> Result<()> {
 pub(super) fn vmstat(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let kernel = task.kernel();
     let used = kernel.memory.allocated() >> 12;
-    let free = (kernel.config.total_memory >> 12).saturating_sub(used);
+    let free = (kernel.total_memory() >> 12).saturating_sub(used);
     put!(
         out,
         "nr_free_pages {free}\nnr_anon_pages {used}\nnr_mapped 0\nnr_file_pages 0\nnr_dirty 0\nnr_writeback 0\n"

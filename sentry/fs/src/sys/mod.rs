@@ -90,7 +90,7 @@ fn system_dir(dir: Builder, kernel: &Kernel) -> Builder {
             .dir("vulnerabilities", |dir| dir);
         (0..count).fold(dir, |dir, cpu| dir.dir(&format!("cpu{cpu}"), |dir| cpu_dir(dir, cpu, count)))
     });
-    let total = kernel.config.total_memory >> 10;
+    let total = kernel.total_memory() >> 10;
     dir.dir("node", |dir| {
         dir.file("online", 0o444, "0\n")
             .file("possible", 0o444, "0\n")

@@ -156,12 +156,15 @@ impl CurrentTask {
         Ok(Inherited { mm, fds, fs, creds, namespaces })
     }
 
-    fn charge_child(&self, creds: &Credentials) -> Result<Option<AccountCharge>, Errno> {
+    /// Counts a child for its user and for the container.
+    fn charge_child(&self, creds: &Credentials) -> Result<Vec<AccountCharge>, Errno> {
         let account = self.kernel().tasks.accounts.get(creds.uid);
         let is_exempt =
             creds.uid == 0 || creds.capable(Capability::SysResource) || creds.capable(Capability::SysAdmin);
         let limit = if is_exempt { u64::MAX } else { self.limit(Resource::Nproc) };
-        account.charge_process(limit).map(Some).ok_or(Errno::EAGAIN)
+        let of_user = account.charge_process(limit).ok_or(Errno::EAGAIN)?;
+        let of_container = self.container().charge_task().ok_or(Errno::EAGAIN)?;
+        Ok(vec![of_user, of_container])
     }
 
     fn new_child(
@@ -169,7 +172,7 @@ impl CurrentTask {
         request: &CloneRequest,
         inherited: Inherited,
         pid: Arc<Pid>,
-        charge: Option<AccountCharge>,
+        charge: Vec<AccountCharge>,
         vfork_done: Option<Arc<VforkDone>>,
     ) -> Arc<Task> {
         let flags = request.flags;

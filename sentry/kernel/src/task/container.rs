@@ -1,12 +1,13 @@
 //! A container: what was started together from one OCI bundle, and can be frozen and killed together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use abi::{SigInfo, Signal};
 use waiter::{Events, WaitQueue};
 
 use super::{PidNamespace, TaskSet, ThreadGroup, Work};
+use crate::signal::{AccountCharge, UserAccount};
 
 /// A container of the sandbox.
 #[derive(Debug)]
@@ -14,6 +15,9 @@ pub struct Container {
     id: String,
     pid_ns: Arc<PidNamespace>,
     is_frozen: AtomicBool,
+    /// Counts its tasks.
+    account: Arc<UserAccount>,
+    max_tasks: AtomicU64,
     /// Told when the container thaws.
     thawed: WaitQueue,
 }
@@ -22,8 +26,14 @@ impl Container {
     /// A container named `id`, whose first process will be numbered in `pid_ns`.
     #[must_use]
     pub fn new(id: &str, pid_ns: Arc<PidNamespace>) -> Arc<Self> {
-        let (is_frozen, thawed) = (AtomicBool::new(false), WaitQueue::new());
-        Arc::new(Self { id: id.to_owned(), pid_ns, is_frozen, thawed })
+        Arc::new(Self {
+            id: id.to_owned(),
+            pid_ns,
+            is_frozen: AtomicBool::new(false),
+            account: Arc::default(),
+            max_tasks: AtomicU64::new(u64::MAX),
+            thawed: WaitQueue::new(),
+        })
     }
 
     /// The name that the container manager knows it by.
@@ -36,6 +46,22 @@ impl Container {
     #[must_use]
     pub fn pid_ns(&self) -> &Arc<PidNamespace> {
         &self.pid_ns
+    }
+
+    /// Limits how many tasks it may have at a time (the cgroup's `pids.max`). Those that are there stay.
+    pub fn set_max_tasks(&self, max: u64) {
+        self.max_tasks.store(max, Ordering::Relaxed);
+    }
+
+    /// How many tasks it may have at a time.
+    #[must_use]
+    pub fn max_tasks(&self) -> u64 {
+        self.max_tasks.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more task; `None` where it has as many as it may have.
+    pub(super) fn charge_task(&self) -> Option<AccountCharge> {
+        self.account.charge_process(self.max_tasks())
     }
 
     /// Its processes.

@@ -92,6 +92,7 @@ impl Kernel {
 
     /// `owner` is whose process it will be.
     fn new_first_task(self: &Arc<Self>, new: NewProcess, owner: &Credentials) -> Result<Arc<Task>> {
+        let of_container = new.container.charge_task().ok_or(Errno::EAGAIN)?;
         let pid = new.container.pid_ns().allocate(&[])?;
         let group = Arc::new_cyclic(|this: &Weak<ThreadGroup>| {
             let session = Session::new(&pid, this);
@@ -112,7 +113,8 @@ impl Kernel {
         let mut details = TaskDetails::initial(self.config.cpu_count, now);
         details.no_new_privs = new.no_new_privs;
         details.exit_signal = None;
-        let charge = self.tasks.accounts.get(owner.uid).charge_process(u64::MAX);
+        let of_user = self.tasks.accounts.get(owner.uid).charge_process(u64::MAX);
+        let charge = of_user.into_iter().chain([of_container]).collect();
         let task = Task::new(NewTask {
             kernel: self.clone(),
             group,

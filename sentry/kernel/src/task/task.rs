@@ -46,7 +46,7 @@ pub struct Task {
     has_exited: AtomicBool,
     is_traced: AtomicBool,
     is_trace_stopped: AtomicBool,
-    charge: RwLock<Option<AccountCharge>>,
+    charge: RwLock<Vec<AccountCharge>>,
     /// What its end takes back from semaphores.
     sem_undo: Mutex<Option<Arc<UndoList>>>,
 }
@@ -63,7 +63,7 @@ pub(super) struct NewTask {
     pub(super) namespaces: Arc<Namespaces>,
     pub(super) signals: TaskSignals,
     pub(super) details: TaskDetails,
-    pub(super) charge: Option<AccountCharge>,
+    pub(super) charge: Vec<AccountCharge>,
     pub(super) sem_undo: Option<Arc<UndoList>>,
 }
 
@@ -273,7 +273,7 @@ impl Task {
 
     /// Its owner's count of processes goes down.
     pub(super) fn release_charge(&self) {
-        let charge = self.charge.write().take();
+        let charge = std::mem::take(&mut *self.charge.write());
         drop(charge);
     }
 

@@ -78,7 +78,7 @@ struct Sysinfo {
 
 pub(super) fn sysinfo(task: &mut CurrentTask, args: Args) -> SysResult {
     let kernel = task.kernel();
-    let total = kernel.config.total_memory;
+    let total = kernel.total_memory();
     let info = Sysinfo {
         uptime: kernel.timekeeper.monotonic().0 / abi::time::NSEC_PER_SEC,
         totalram: total,
