@@ -78,9 +78,8 @@ impl FileOps for Device {
         Ok((count, from.saturating_add(count as u64)))
     }
 
-    /// Positions exist and mean nothing.
-    fn size(&self) -> Result<u64> {
-        Ok(0)
+    fn keeps_position(&self) -> bool {
+        false
     }
 
     /// Each mapping is an object of zeros of its own, as long as any mapping can be.

@@ -64,6 +64,11 @@ pub trait FileOps: Send + Sync + Any {
         true
     }
 
+    /// Whether lseek(2) moves the position. Devices whose positions mean nothing say `false`: it stays 0.
+    fn keeps_position(&self) -> bool {
+        true
+    }
+
     /// The size that `SEEK_END` counts from.
     ///
     /// # Errors

@@ -22,6 +22,9 @@ pub(super) fn lseek(task: &mut CurrentTask, args: Args) -> SysResult {
     if !file.ops().is_seekable() {
         return Err(Errno::ESPIPE.into());
     }
+    if !file.ops().keeps_position() {
+        return Ok(0);
+    }
     let mut position = file.position();
     let new = target(&file, *position, offset, whence)?;
     *position = new;

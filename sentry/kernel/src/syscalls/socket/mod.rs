@@ -118,7 +118,10 @@ fn parse_type(raw: u64) -> Result<(SocketType, OpenFlags)> {
     let raw = raw as i32;
     let kind = raw & 0xf;
     let flags = parse_flags(raw & !0xf, SOCK_CLOEXEC, SOCK_NONBLOCK)?;
-    SocketType::from_raw(kind).map(|kind| (kind, flags)).ok_or(Errno::EINVAL)
+    // Types that Linux has and no family of ours (SOCK_RDM, SOCK_DCCP) are not invalid.
+    const SOCK_MAX: i32 = 11;
+    let refusal = if kind < SOCK_MAX { Errno::ESOCKTNOSUPPORT } else { Errno::EINVAL };
+    SocketType::from_raw(kind).map(|kind| (kind, flags)).ok_or(refusal)
 }
 
 fn parse_flags(raw: i32, cloexec: i32, nonblock: i32) -> Result<OpenFlags> {
