@@ -180,6 +180,8 @@ global_asm!(
     ".globl stub_site_helper_door",
     ".hidden stub_site_helper_door",
     "stub_site_helper_door:",
+    "test rax, rax",                    // nobody is at the other side
+    "jnz 9f",
     "xor r14d, r14d",
     "xor r15d, r15d",
     "xor ebp, ebp",

@@ -198,9 +198,14 @@ impl Stub {
         operations.spawner.wake(&memory).map_err(failed)?;
         let listener = match receive_listener(operations.socket.as_fd()) {
             Ok(listener) => listener,
-            Err(error) => {
+            Err(NoListener::Refused) => {
                 operations.spare.push((area_address, area));
-                return Err(error);
+                return Err(NoListener::Refused.into());
+            }
+            Err(error) => {
+                // If a thread was made, nobody can tell when it lets go of its area and of the ring.
+                self.life.kill();
+                return Err(error.into());
             }
         };
         let door = Door::new(listener, Arc::clone(&self.life));
@@ -330,16 +335,37 @@ pub(super) fn install_filter(program: u64, flags: u64) -> Command {
     Command::call(libc::SYS_seccomp, [u64::from(libc::SECCOMP_SET_MODE_FILTER), flags, program])
 }
 
+/// Why a listener did not come.
+#[derive(Debug, thiserror::Error)]
+enum NoListener {
+    /// No thread was made.
+    #[error("the host refused a thread")]
+    Refused,
+    /// It was sent, and the host had no descriptor for it.
+    #[error("the sandbox is out of descriptors")]
+    Lost,
+    /// Nobody is left to send it.
+    #[error("a stub process ended while it started")]
+    Ended,
+    /// The host would not receive it.
+    #[error("stub process: {0}")]
+    Host(Errno),
+}
+
+impl From<NoListener> for PlatformError {
+    fn from(error: NoListener) -> Self {
+        Self::Resources(error.to_string())
+    }
+}
+
 /// A listener sent by a thread that runs no guest code.
-fn receive_listener(socket: BorrowedFd<'_>) -> Result<Listener, PlatformError> {
-    let mut message = receive(socket, &mut [0; 1], Wait::Block)
-        .map_err(|errno| PlatformError::Resources(format!("stub process: {errno}")))?;
+fn receive_listener(socket: BorrowedFd<'_>) -> Result<Listener, NoListener> {
+    let mut message = receive(socket, &mut [0; 1], Wait::Block).map_err(NoListener::Host)?;
     match message.fds.pop() {
         Some(fd) => Ok(Listener::new(fd)),
-        None if message.len == 0 => {
-            Err(PlatformError::Resources("a stub process ended while it started".into()))
-        }
-        None => Err(PlatformError::Resources("the host refused a thread".into())),
+        None if message.has_lost_fds => Err(NoListener::Lost),
+        None if message.len == 0 => Err(NoListener::Ended),
+        None => Err(NoListener::Refused),
     }
 }
 

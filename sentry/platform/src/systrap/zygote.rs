@@ -100,7 +100,7 @@ impl Zygote {
 
     /// Clones a process that carries out the spawner's ring in `slot`, and waits for its sign of life: `greet` gets
     /// our end of its socket. Only then may the zygote's ring go on, since the child still reads the command that
-    /// made it.
+    /// made it. Where `greet` fails, having dropped the listener if it got one, the process has ended on return.
     pub(super) fn clone_stub<T>(
         &self,
         slot: &Slot,
@@ -129,8 +129,14 @@ impl Zygote {
         let socket = channel
             .order(&self.control.platform_slot(), &commands)
             .map_err(|errno| PlatformError::Resources(format!("new stub process: {errno}")))?;
-        let greeting = greet(&socket)?;
-        Ok((socket, greeting))
+        match greet(&socket) {
+            Ok(greeting) => Ok((socket, greeting)),
+            Err(error) => {
+                // The process is nobody's: its helper, without a listener, ends it. The slot must outlast that.
+                wait_closed(socket.as_fd());
+                Err(error)
+            }
+        }
     }
 }
 
@@ -143,6 +149,12 @@ impl Channel {
         self.ring.wake(slot0)?;
         Ok(ours)
     }
+}
+
+/// Waits until nobody has the other end of `socket`: a process that had it has given its memory back by then, since
+/// the host takes that from a dying process before its descriptors.
+fn wait_closed(socket: BorrowedFd<'_>) {
+    while receive(socket, &mut [0; 1], Wait::Block).is_ok_and(|message| message.len > 0) {}
 }
 
 impl Drop for Zygote {
