@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use control::Client;
 use control::network::{AddressPlan, LinkPlan, NeighbourPlan, NetworkMode, NetworkPlan, RoutePlan};
@@ -15,7 +15,7 @@ use host::netlink::{Link, LinkAddress, Neighbour, Netlink, Route};
 use host::packet;
 use host::process::{Namespaces, enter};
 
-use crate::container::State;
+use crate::container::{ProcessId, State};
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
 use crate::logging;
@@ -29,10 +29,26 @@ pub(crate) struct NetworkVisit {
 impl NetworkVisit {
     /// Enters the name space at `path`.
     pub(crate) fn start(path: &Path) -> Result<Self> {
-        let home = File::open("/proc/self/ns/net").context("cannot open our own network name space")?;
         let what = || format!("cannot join the network name space {}", path.display());
-        let there = File::open(path).with_context(what)?;
-        enter(there.as_fd(), Namespaces::NET).with_context(what)?;
+        Self::enter(&File::open(path).with_context(what)?).with_context(what)
+    }
+
+    /// Enters a sandbox's name space, which is to be changed; `None` where that is the host's or ours.
+    fn of_sandbox(sandbox: &ProcessId) -> Result<Option<Self>> {
+        let path = format!("/proc/{}/ns/net", sandbox.pid);
+        let there = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        if sandbox.open().is_none() {
+            return Err(Error::new("the sandbox ended before it got its network"));
+        }
+        if ["/proc/self/ns/net", "/proc/1/ns/net"].iter().any(|host| is_same(Path::new(host), &there)) {
+            return Ok(None);
+        }
+        Self::enter(&there).map(Some).context("cannot join the sandbox's network name space")
+    }
+
+    fn enter(there: &File) -> Result<Self> {
+        let home = File::open("/proc/self/ns/net").context("cannot open our own network name space")?;
+        enter(there.as_fd(), Namespaces::NET).context("cannot enter it")?;
         Ok(Self { home })
     }
 }
@@ -51,14 +67,13 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
     let (uid, _) = host::process::effective_ids();
     let wanted = config.network == NetworkMode::Sandbox && !config.rootless && uid == 0;
     let Some(sandbox) = state.sandbox.filter(|_| wanted) else { return Ok(()) };
-    let place = PathBuf::from(format!("/proc/{}/ns/net", sandbox.pid));
-    if is_own(&place) {
+    let Some(visit) = NetworkVisit::of_sandbox(&sandbox)? else {
         logging::warning(
-            "the container is to share our own network name space, whose addresses are not ours to take: it has a loopback interface only",
+            "the container is to share the host's network name space, whose addresses are not ours to take: it has a \
+             loopback interface only",
         );
         return Ok(());
-    }
-    let visit = NetworkVisit::start(&place)?;
+    };
     let found = Found::read().context("cannot read the network of the sandbox's name space")?;
     let usable: Vec<&Link> = found.links.iter().filter(|link| is_usable(link)).collect();
     if usable.is_empty() {
@@ -91,11 +106,11 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
     Ok(())
 }
 
-/// Whether `place` is the network name space that this process is in.
-fn is_own(place: &Path) -> bool {
-    let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-    let own = identity(Path::new("/proc/self/ns/net"));
-    own.is_some() && own == identity(place)
+/// Whether `path` leads to the name space that is open as `file`.
+fn is_same(path: &Path, file: &File) -> bool {
+    let place = |meta: std::io::Result<std::fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+    let there = place(file.metadata());
+    there.is_some() && place(std::fs::metadata(path)) == there
 }
 
 /// The packet sockets of a link, `--num-network-channels` of them.

@@ -60,8 +60,6 @@ pub struct BootConfig {
     pub network: NetworkMode,
     /// The first container.
     pub root: ContainerConfig,
-    /// The user id that a legitimate peer of the control socket has, as seen from the sandbox's user name space.
-    pub peer_uid: u32,
     /// How many descriptors are donated from [`FIRST_DONATED_FD`] on.
     pub donated_fds: u32,
     /// The debug log, by index; appended to.

@@ -376,6 +376,13 @@ pub fn set_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
+/// Keeps other processes of this one's user from tracing it, reading its memory and looking into its `/proc` files.
+/// Holds until the next execve(2).
+pub fn forbid_tracing() {
+    // SAFETY: a plain system call with numbers, which cannot fail for 0.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
 /// Becomes the one that adopts orphaned descendants, so that they can be waited for.
 ///
 /// # Errors

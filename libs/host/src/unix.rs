@@ -37,17 +37,6 @@ impl Kind {
     }
 }
 
-/// Who is at the other end, as the kernel noted it when the connection was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerCredentials {
-    /// Process id in our pid name space, 0 where it has none there.
-    pub pid: i32,
-    /// Effective user id in our user name space.
-    pub uid: u32,
-    /// Effective group id in our user name space.
-    pub gid: u32,
-}
-
 /// What [`receive`] got.
 #[derive(Debug)]
 pub struct Received {
@@ -153,22 +142,6 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
         i64::from(libc::accept4(listener.as_raw_fd(), none, std::ptr::null_mut(), libc::SOCK_CLOEXEC))
     })?;
     own(fd)
-}
-
-/// Who is at the other end of a connection.
-///
-/// # Errors
-/// What `getsockopt(2)` says.
-pub fn peer_credentials(fd: BorrowedFd<'_>) -> Result<PeerCredentials> {
-    let mut raw = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: `raw` has `len` bytes for the kernel to fill.
-    let done = unsafe {
-        let value = (&raw mut raw).cast();
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, value, &raw mut len)
-    };
-    check(i64::from(done))?;
-    Ok(PeerCredentials { pid: raw.pid, uid: raw.uid, gid: raw.gid })
 }
 
 /// Ends sending, receiving, or both (`libc::SHUT_*` as the [`Shutdown`] of the standard library).
@@ -335,7 +308,7 @@ mod tests {
 
     use abi::Errno;
 
-    use super::{Kind, Wait, accept, connect, listen, pair, peer_credentials, receive, send};
+    use super::{Kind, Wait, accept, connect, listen, pair, receive, send};
 
     #[test]
     fn messages_keep_boundaries_and_carry_descriptors() {
@@ -375,7 +348,6 @@ mod tests {
         let listener = listen(&path, Kind::SeqPacket, 4).unwrap();
         let client = connect(&path, Kind::SeqPacket).unwrap();
         let server = accept(listener.as_fd()).unwrap();
-        assert_eq!(peer_credentials(server.as_fd()).unwrap().pid, std::process::id() as i32);
         send(client.as_fd(), &[IoSlice::new(b"hi")], &[]).unwrap();
         assert_eq!(receive(server.as_fd(), &mut [0; 4], Wait::Block).unwrap().len, 2);
         let long = dir.join("x".repeat(120));

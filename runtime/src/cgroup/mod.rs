@@ -15,6 +15,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub(crate) use layout::Layout;
+pub(crate) use path::is_ancestor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -94,11 +95,10 @@ impl CgroupRecord {
     }
 
     /// The directory in which a process can be born, for version 2.
-    pub(crate) fn birthplace(&self) -> Option<File> {
-        if !self.is_v2() {
-            return None;
-        }
-        File::open(&self.dirs.first()?.path).ok()
+    pub(crate) fn birthplace(&self) -> Result<Option<File>> {
+        let Some(dir) = self.dirs.first().filter(|_| self.is_v2()) else { return Ok(None) };
+        let opened = File::open(&dir.path);
+        opened.map(Some).with_context(|| format!("cannot open the cgroup {}", dir.path.display()))
     }
 
     /// Moves a process into it.
@@ -109,9 +109,11 @@ impl CgroupRecord {
         Ok(())
     }
 
-    /// The processes in it.
-    pub(crate) fn pids(&self) -> Vec<i32> {
-        let Some(dir) = self.dirs.first() else { return Vec::new() };
+    /// The processes in it, where it is ours alone: in one that was there before others may be at home.
+    pub(crate) fn own_pids(&self) -> Vec<i32> {
+        let Some(dir) = self.dirs.first().filter(|dir| self.made.contains(&dir.path)) else {
+            return Vec::new();
+        };
         let text = std::fs::read_to_string(dir.path.join("cgroup.procs")).unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }

@@ -47,6 +47,17 @@ pub(super) fn relative(text: &str, systemd: bool) -> Result<Place> {
     }
 }
 
+/// Whether the cgroup at `above` is a true ancestor of the one that a configuration asks for.
+pub(crate) fn is_ancestor(above: &str, cgroups_path: &str, systemd: bool) -> bool {
+    match (relative(above, false), relative(cgroups_path, systemd)) {
+        (Ok(Place::FromRoot(above)), Ok(Place::FromRoot(path)))
+        | (Ok(Place::FromOwn(above)), Ok(Place::FromOwn(path))) => {
+            above.components().next().is_some() && path != above && path.starts_with(&above)
+        }
+        _ => false,
+    }
+}
+
 /// Where systemd keeps the unit `prefix-name.scope` of `slice`: `a-b.slice` is below `a.slice`.
 fn systemd_path(slice: &str, prefix: &str, name: &str) -> Result<PathBuf> {
     let bad = |why: &str| Error::new(format!("$.linux.cgroupsPath \"{slice}:{prefix}:{name}\": {why}"));

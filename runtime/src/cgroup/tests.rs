@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::layout::Layout;
 use super::path::{Place, relative};
-use super::{create, parse_cpu_list, v2};
+use super::{CgroupDir, CgroupRecord, create, is_ancestor, parse_cpu_list, v2};
 
 const HYBRID: &str = "\
 25 30 0:23 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -51,6 +51,24 @@ fn paths_have_runcs_meaning() {
         assert!(relative(bad, false).is_err(), "{bad}");
     }
     assert!(relative("/docker/abc", true).unwrap_err().to_string().contains("--systemd-cgroup"));
+}
+
+#[test]
+fn a_pods_cgroup_holds_the_containers() {
+    assert!(is_ancestor("/kubepods/pod1", "/kubepods/pod1/c", false));
+    assert!(is_ancestor("/kubepods.slice", "kubepods-burstable.slice:cri:abc", true));
+    for bad in
+        ["/", "", ".", "/kubepods/pod1/c", "/kubepods/pod", "/other", "kubepods/pod1", "/kubepods/../x"]
+    {
+        assert!(!is_ancestor(bad, "/kubepods/pod1/c", false), "{bad}");
+    }
+}
+
+#[test]
+fn processes_of_others_are_not_ours() {
+    let dir = CgroupDir { controllers: vec!["cpu".into()], path: std::env::temp_dir() };
+    let record = CgroupRecord { dirs: vec![dir], made: Vec::new() };
+    assert!(record.own_pids().is_empty());
 }
 
 #[test]
@@ -101,7 +119,7 @@ fn what_was_made_is_removed() {
     let layout = Layout::V2 { root: root.clone(), own: PathBuf::new() };
     let record = create(&layout, "/there/a/b", &json!(null), false, false).unwrap().unwrap();
     assert_eq!(record.made, [root.join("there/a"), root.join("there/a/b")]);
-    assert!(record.is_v2() && record.birthplace().is_some());
+    assert!(record.is_v2() && record.birthplace().unwrap().is_some());
     record.remove();
     assert!(root.join("there").is_dir() && !root.join("there/a").exists());
     std::fs::remove_dir_all(root).unwrap();

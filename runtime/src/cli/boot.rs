@@ -21,6 +21,8 @@ pub(crate) struct Boot {
 impl Boot {
     /// Becomes the sandbox.
     pub(crate) fn run(&self) -> Result<u8> {
+        // First of all: every sandbox of the host runs as the same user.
+        host::process::forbid_tracing();
         host::process::set_name(c"runsc-sandbox");
         host::process::tame_allocator();
         let missing = format!("`runsc boot {}` is for runsc itself: use `runsc run`", self.id);

@@ -17,7 +17,7 @@ pub(crate) struct Start {
 impl Start {
     /// Starts it.
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
-        Container::open(config, &self.id)?.start(config).map(|()| 0)
+        Container::open(config, &self.id)?.start().map(|()| 0)
     }
 }
 

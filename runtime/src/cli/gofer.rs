@@ -22,6 +22,8 @@ pub(crate) struct Gofer {
 impl Gofer {
     /// Becomes the gofer.
     pub(crate) fn run(&self) -> Result<u8> {
+        // First of all: containers of one user share it.
+        host::process::forbid_tracing();
         host::process::set_name(c"runsc-gofer");
         host::process::tame_allocator();
         let missing = format!("`runsc gofer {}` is for runsc itself: use `runsc run`", self.id);

@@ -39,6 +39,7 @@ mod wait;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::container::store::check_id;
 use crate::error::{Error, Result};
 use crate::flags::{Config, Flags};
 use crate::logging::{self, Level};
@@ -182,6 +183,12 @@ pub fn main(argv: Vec<String>) -> u8 {
         Ok(command) => command,
         Err(error) => return usage(&split, &error),
     };
+    // The names of logs contain it.
+    if !command.id().is_empty()
+        && let Err(error) = check_id(command.id())
+    {
+        return fail(&error);
+    }
     logging::start(&split.flags, &split.rest[0], command.id());
     logging::debug(format!("{:?}", split.rest));
     match command.run(&split.flags) {

@@ -60,7 +60,7 @@ fn start_and_wait(
 ) -> Result<u8> {
     let mut container = Container::open(config, &options.id)?;
     let (waiter, teller) = (container.connect()?, container.connect()?);
-    container.start(config)?;
+    container.start()?;
     if !options.attached {
         return Ok(0);
     }

@@ -73,7 +73,8 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     undo.push(|| {
         let _ = std::fs::remove_dir_all(&dir);
     });
-    let mut maker = Maker { options, spec: &spec, config: &config, store: &store, locked: &locked };
+    let mut maker =
+        Maker { options, spec: &spec, flags: &flags, config: &config, store: &store, locked: &locked };
     let created = match role {
         PodRole::Alone | PodRole::Sandbox => maker.sandbox(&files, &mut undo)?,
         PodRole::Member(sandbox_id) => maker.member(&sandbox_id, &files, &mut undo)?,
@@ -100,6 +101,7 @@ fn keep_root_visible(flags: &mut Flags) -> Result<()> {
 struct Maker<'a> {
     options: &'a CreateOptions,
     spec: &'a Spec,
+    flags: &'a Flags,
     config: &'a Config,
     store: &'a Store,
     locked: &'a Locked,
@@ -215,23 +217,34 @@ impl<'a> Maker<'a> {
     }
 
     fn make_cgroup<'u>(&self, undo: &mut Undo<'u>) -> Result<Option<CgroupRecord>> {
-        let path = self.spec.annotations.get("dev.gvisor.spec.cgroup-parent").map(String::as_str);
-        let Some(path) = path.or_else(|| self.spec.cgroups_path()).filter(|_| !self.config.ignore_cgroups)
-        else {
+        let Some(path) = self.spec.cgroups_path().filter(|_| !self.config.ignore_cgroups) else {
             return Ok(None);
         };
-        let lenient = self.config.rootless;
-        let record = cgroup::create(
-            &Layout::of_host(),
-            path,
-            self.spec.resources(),
-            self.config.systemd_cgroup,
-            lenient,
-        )?;
+        let (layout, lenient) = (Layout::of_host(), self.config.rootless);
+        let record = match self.pod_cgroup(path) {
+            // The pod's: its limits are set by whoever made it, those of one container do not belong there.
+            Some(pod) => cgroup::create(&layout, pod, &Value::Null, false, lenient)?,
+            None => {
+                cgroup::create(&layout, path, self.spec.resources(), self.config.systemd_cgroup, lenient)?
+            }
+        };
         if let Some(record) = record.clone() {
             undo.push(move || record.remove());
         }
         Ok(record)
+    }
+
+    /// The cgroup of the pod, where an annotation names one that the container's own, `path`, is in.
+    fn pod_cgroup(&self, path: &str) -> Option<&str> {
+        const ANNOTATION: &str = "dev.gvisor.spec.cgroup-parent";
+        let pod = self.spec.annotations.get(ANNOTATION)?;
+        let is_parent = cgroup::is_ancestor(pod, path, self.config.systemd_cgroup);
+        if !is_parent {
+            logging::warning(format!(
+                "annotation {ANNOTATION}={pod:?} is ignored: the container's cgroup {path:?} is not in it"
+            ));
+        }
+        is_parent.then_some(pod)
     }
 
     fn state(&self, sandbox_id: &str, cgroup: Option<CgroupRecord>) -> State {
@@ -241,6 +254,7 @@ impl<'a> Maker<'a> {
             oci_version: self.spec.oci.version().clone(),
             bundle: self.spec.bundle.clone(),
             annotations: self.spec.annotations.clone(),
+            flags: self.flags.given(),
             created: logging::timestamp(std::time::SystemTime::now()),
             owner: host::process::effective_ids().0,
             status: Status::Creating,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::store::{Locked, Store};
 use super::{SIGKILL, State, Status, current_status, end_process, oci_state};
 use crate::error::{Error, Result};
-use crate::flags::Config;
+use crate::flags::{Config, Flags};
 use crate::hooks::{HookSet, of_stage};
 use crate::logging;
 use crate::sandbox;
@@ -88,7 +88,7 @@ impl Container {
     }
 
     /// Runs the container's program.
-    pub(crate) fn start(&mut self, config: &Config) -> Result<()> {
+    pub(crate) fn start(&mut self) -> Result<()> {
         if self.state.status != Status::Created {
             return Err(self.wrong_state("created to be started"));
         }
@@ -98,7 +98,7 @@ impl Container {
                 "$.hooks.startContainer: these hooks would run inside the sandbox and are skipped",
             );
         }
-        if let Err(error) = self.start_program(config) {
+        if let Err(error) = self.start_program() {
             self.end();
             self.state.status = Status::Stopped;
             let _ = self.save();
@@ -109,10 +109,11 @@ impl Container {
         self.run_hooks("poststart", true)
     }
 
-    fn start_program(&self, config: &Config) -> Result<()> {
+    fn start_program(&self) -> Result<()> {
         let client = self.connect()?;
         if self.state.is_root() {
-            crate::network::donate(config, &self.state, &client)?;
+            let config = Config::new(&Flags::from_given(&self.state.flags)?)?;
+            crate::network::donate(&config, &self.state, &client)?;
         }
         let pid = client.start(self.id()).map_err(|error| {
             if error.is_gone() { self.death_notice("starting the program") } else { error.into() }
@@ -217,7 +218,7 @@ impl Container {
         self.end();
         let stopped = Self { state: State { status: Status::Stopped, ..self.state }, ..self };
         if let Some(cgroup) = stopped.state.cgroup.as_ref().filter(|cgroup| !cgroup.made.is_empty()) {
-            end_rest(&cgroup.pids());
+            end_rest(&cgroup.own_pids());
             cgroup.remove();
         }
         if let Err(error) = stopped.run_hooks("poststop", true) {

@@ -103,6 +103,9 @@ pub(crate) struct State {
     pub(crate) bundle: PathBuf,
     /// Its annotations.
     pub(crate) annotations: BTreeMap<String, String>,
+    /// The flags it was made with, annotations applied. They hold for it, whatever later invocations are given.
+    #[serde(default)]
+    pub(crate) flags: BTreeMap<String, String>,
     /// When it was made (RFC 3339).
     pub(crate) created: String,
     /// The user that made it.

@@ -68,6 +68,7 @@ impl Store {
         let mut builder = DirBuilder::new();
         builder.mode(0o711).recursive(true);
         builder.create(&self.root).with_context(|| format!("cannot make the state directory {root}"))?;
+        self.check_root()?;
         let path = self.dir(id);
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => self.lock(id),
@@ -78,6 +79,30 @@ impl Store {
         }
     }
 
+    /// Whether what lies in the directory can be believed: nobody else may have put it there. One that is not there
+    /// is fine.
+    fn check_root(&self) -> Result<()> {
+        let root = self.root.display();
+        let meta = match std::fs::symlink_metadata(&self.root) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                return Err(Error::new(format!("cannot look at the state directory {root}: {error}")));
+            }
+        };
+        let (uid, _) = host::process::effective_ids();
+        let why = if !meta.is_dir() {
+            "is not a directory"
+        } else if meta.uid() != uid {
+            "belongs to another user"
+        } else if meta.mode() & 0o022 != 0 {
+            "can be written by others"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(format!("the state directory {root} {why}: choose another with --root")))
+    }
+
     /// Locks an existing container.
     pub(crate) fn lock(&self, id: &str) -> Result<Locked> {
         self.lock_within(id, LOCK_PATIENCE)
@@ -86,6 +111,7 @@ impl Store {
     /// Locks an existing container unless another invocation holds it longer than `patience`.
     pub(crate) fn lock_within(&self, id: &str, patience: Duration) -> Result<Locked> {
         check_id(id)?;
+        self.check_root()?;
         let path = self.dir(id);
         let missing = || Error::new(format!("container \"{id}\" does not exist in {}", self.root.display()));
         let lock = match File::open(&path) {
@@ -107,6 +133,7 @@ impl Store {
 
     /// The ids of all containers, sorted.
     pub(crate) fn ids(&self) -> Result<Vec<String>> {
+        self.check_root()?;
         let entries = match std::fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -121,6 +148,7 @@ impl Store {
     /// Reads a container without locking it: files are replaced whole.
     pub(crate) fn peek(&self, id: &str) -> Result<State> {
         check_id(id)?;
+        self.check_root()?;
         if !self.exists(id) {
             return Err(Error::new(format!("container \"{id}\" does not exist in {}", self.root.display())));
         }
@@ -227,6 +255,8 @@ pub(crate) fn replace(dir: &Path, name: &str, contents: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::{Store, check_id, replace};
 
     fn store(name: &str) -> Store {
@@ -270,6 +300,22 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(50));
         locked.remove().unwrap();
         assert!(waiter.join().unwrap().unwrap_err().contains("does not exist"));
+        std::fs::remove_dir_all(store.root()).unwrap();
+    }
+
+    #[test]
+    fn a_state_directory_that_others_can_change_is_refused() {
+        let store = store("open");
+        store.create("c").unwrap().remove().unwrap();
+        std::fs::set_permissions(store.root(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        for refused in [store.create("c").map(|_| ()), store.ids().map(|_| ()), store.lock("c").map(|_| ())] {
+            assert!(refused.unwrap_err().to_string().contains("can be written by others"));
+        }
+        let link = store.root().with_extension("link");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(store.root(), &link).unwrap();
+        assert!(Store::new(&link).peek("c").unwrap_err().to_string().contains("is not a directory"));
+        std::fs::remove_file(link).unwrap();
         std::fs::remove_dir_all(store.root()).unwrap();
     }
 

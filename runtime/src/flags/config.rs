@@ -147,6 +147,9 @@ fn state_root(given: &str) -> Result<PathBuf> {
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => Ok(PathBuf::from(dir).join("runsc")),
         None if uid == 0 => Ok("/var/run/runsc".into()),
-        None => Ok(format!("/tmp/runsc-{uid}").into()),
+        None => {
+            let own = PathBuf::from(format!("/run/user/{uid}"));
+            Ok(if own.is_dir() { own.join("runsc") } else { format!("/tmp/runsc-{uid}").into() })
+        }
     }
 }

@@ -128,6 +128,18 @@ impl Flags {
         self.get(name).parse().unwrap_or(-1)
     }
 
+    /// The values that were given, by name: what a container's state keeps.
+    pub(crate) fn given(&self) -> BTreeMap<String, String> {
+        self.0.iter().map(|(name, value)| (name.to_string(), value.clone())).collect()
+    }
+
+    /// Flags as [`Self::given`] wrote them down.
+    pub(crate) fn from_given(given: &BTreeMap<String, String>) -> Result<Self> {
+        let mut flags = Self::default();
+        given.iter().try_for_each(|(name, value)| flags.set(name, value))?;
+        Ok(flags)
+    }
+
     /// All values by name.
     pub(crate) fn all(&self) -> BTreeMap<String, String> {
         FLAGS.iter().map(|flag| (flag.name.to_string(), self.get(flag.name).to_string())).collect()
@@ -224,6 +236,16 @@ mod tests {
         assert!(refused(&mut flags, "nvproxy", "true").contains("GPUs are not supported"));
         assert!(refused(&mut flags, "debuglog", "x").contains("did you mean --debug-log"));
         flags.set("nvproxy", "false").unwrap();
+    }
+
+    #[test]
+    fn what_was_given_can_be_written_down() {
+        let mut flags = Flags::default();
+        flags.set("network", "host").unwrap();
+        flags.set("debug", "1").unwrap();
+        let again = Flags::from_given(&flags.given()).unwrap();
+        assert_eq!((again.get("network"), again.is_set("debug")), ("host", true));
+        assert!(!again.is_given("overlay2"));
     }
 
     #[test]

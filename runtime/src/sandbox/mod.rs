@@ -32,13 +32,9 @@ use crate::spec::annotations::container_name;
 use crate::spec::mounts::FilePlan;
 use fds::FdTable;
 use gofer::{GoferBoot, GoferBootMount, GoferPlan};
-use identity::{IdMaps, IdRange, NOBODY};
+use identity::{IdMaps, IdRange};
 use jail::JailPlan;
 use spawn::{Pending, document, own_binary, spawn};
-
-/// The user id that a caller has in the sandbox's user name space, where only nobody is mapped: whatever it is
-/// outside, it shows as the overflow id.
-const PEER_UID: u32 = NOBODY;
 
 /// What the processes of one container are made from.
 #[derive(Debug)]
@@ -117,7 +113,7 @@ pub(crate) fn spawn_gofer(order: &Order<'_>, hooks: HookSet<'_>) -> Result<(Pend
     let mut spaces =
         Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS | Namespaces::NET;
     spaces.set(Namespaces::USER, maps.is_some());
-    let birthplace = order.cgroup.and_then(CgroupRecord::birthplace);
+    let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
     let cgroup = birthplace.as_ref().map(AsFd::as_fd);
     let pending = spawn("gofer", spaces, cgroup, |start| gofer::enter(&plan, start))?;
     settle(&pending, order, maps.as_ref(), oom_score(order)?)?;
@@ -229,7 +225,6 @@ pub(crate) fn spawn_sandbox(
         host: machine::host_plan(order.spec.resources(), config.cpus_from_quota, order.cgroup.is_some()),
         network: config.network,
         root,
-        peer_uid: PEER_UID,
         donated_fds: fds.len(),
         debug_log_fd,
         panic_log_fd: None,
@@ -257,7 +252,7 @@ pub(crate) fn spawn_sandbox(
     let shares_host = config.network == NetworkMode::Host || join.is_some();
     spaces.set(Namespaces::NET, !shares_host);
     let maps = IdMaps::nobody();
-    let birthplace = order.cgroup.and_then(CgroupRecord::birthplace);
+    let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
     let cgroup = birthplace.as_ref().map(AsFd::as_fd);
     let visit = join.as_deref().map(NetworkVisit::start).transpose()?;
     let pending = spawn("sandbox", spaces, cgroup, |start| jail::enter(&plan, start))?;

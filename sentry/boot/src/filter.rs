@@ -66,7 +66,6 @@ const KERNEL_RULES: &[Rule] = &[
     Rule::when(nr::SYS_sendto, "sendto", &[ArgCheck::Eq(4, 0)]),
     Rule::any(nr::SYS_accept4, "accept4"),
     Rule::any(nr::SYS_shutdown, "shutdown"),
-    Rule::when(nr::SYS_getsockopt, "getsockopt", &[ArgCheck::Eq32(1, 1)]),
     Rule::when(
         nr::SYS_socketpair,
         "socketpair",

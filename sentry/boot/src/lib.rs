@@ -30,7 +30,6 @@ use sandbox::Sandbox;
 #[must_use]
 pub fn run(launch: Launch) -> u8 {
     let Launch { config, mut start, control, fds } = launch;
-    let peer_uid = config.peer_uid;
     start.stage("starting the kernel");
     let sandbox = match Sandbox::new(config, fds) {
         Ok(sandbox) => sandbox,
@@ -40,7 +39,7 @@ pub fn run(launch: Launch) -> u8 {
     if let Err(failure) = filter::close_jail() {
         return give_up(start, failure);
     }
-    let server = Server::new(control, peer_uid);
+    let server = Server::new(control);
     let handler = Arc::new(Controller(sandbox.clone()));
     let kernel = sandbox.kernel().clone();
     let serve = move || {
