@@ -1,5 +1,5 @@
 # What security settings mean inside, as a guest sees it.
-same "the hardened case" 'box -u 101 --cap-drop ALL --cap-add NET_BIND_SERVICE --read-only --tmpfs /var/log:size=1m --security-opt no-new-privileges box sh -c "id; grep -E \"Cap|NoNewPrivs|Seccomp:\" /proc/self/status; touch /x; touch /var/log/x && echo log"'
+same "the hardened case" 'box -u 101 --cap-drop ALL --cap-add NET_BIND_SERVICE --read-only --tmpfs /var/log:size=1m --security-opt no-new-privileges box sh -c "id; grep -E \"Cap|NoNewPrivs|Seccomp:\" /proc/self/status; (touch /x; touch /var/log/x && echo log) 2>&1"'
 same "no-new-privileges" 'box --security-opt no-new-privileges -u web box sh -c "grep NoNewPrivs /proc/self/status; suid-id -u"'
 same "seccomp: Docker's default" 'box box sh -c "grep Seccomp: /proc/self/status"'
 same "seccomp=unconfined" 'box --security-opt seccomp=unconfined box grep Seccomp: /proc/self/status'

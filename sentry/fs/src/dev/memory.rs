@@ -17,13 +17,13 @@ pub struct MemoryDevices;
 pub(super) const MAJOR: u32 = 1;
 
 impl DeviceDriver for MemoryDevices {
-    fn open(&self, task: &Task, id: DeviceId, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+    fn open(&self, task: &Task, id: DeviceId, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         Ok(match id.minor {
             3 => Arc::new(Device::Null),
             5 => Arc::new(Device::Zero(task.kernel().memory.clone())),
             7 => Arc::new(Device::Full),
             8 | 9 => Arc::new(Device::Random),
-            11 => return kmsg::open(task, flags),
+            11 => return kmsg::open(task),
             _ => return Err(Errno::ENXIO),
         })
     }
