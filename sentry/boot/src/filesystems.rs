@@ -44,30 +44,8 @@ impl Sources {
         }
     }
 
-    /// The file system of one mount; `None` for a kind that containers usually list and that is not there yet: they
-    /// run without it.
+    /// The file system of one mount.
     pub(crate) fn mount(
-        &self,
-        kernel: &Arc<Kernel>,
-        creds: &Arc<Credentials>,
-        plan: &MountPlan,
-    ) -> Result<Option<Arc<dyn FileSystem>>, Failure> {
-        let needed = match plan.kind {
-            MountKind::Devpts => "devpts",
-            MountKind::Cgroup { unified: true } => "cgroup2",
-            MountKind::Cgroup { unified: false } => "cgroup",
-            _ => return self.make(kernel, creds, plan).map(Some),
-        };
-        if kernel.vfs.fs_type(needed.as_bytes()).is_ok() {
-            return self.make(kernel, creds, plan).map(Some);
-        }
-        kernel
-            .log
-            .line(&format!("{}: there is no {needed} yet, so nothing is mounted there", plan.destination));
-        Ok(None)
-    }
-
-    fn make(
         &self,
         kernel: &Arc<Kernel>,
         creds: &Arc<Credentials>,
@@ -97,7 +75,8 @@ impl Sources {
             MountKind::Devtmpfs => named("devtmpfs", "")?,
             MountKind::Devpts => named("devpts", &options)?,
             MountKind::Mqueue => IpcNamespace::inside(kernel, &self.ipc).queues.fs(),
-            MountKind::Cgroup { unified } => named(if *unified { "cgroup2" } else { "cgroup" }, &options)?,
+            // Guests see the unified hierarchy, whatever the host has.
+            MountKind::Cgroup { .. } => named("cgroup2", "")?,
             MountKind::Erofs { .. } => {
                 return Err(Failure::new(
                     control::FailureKind::Unsupported,

@@ -37,9 +37,8 @@ impl Mounter<'_> {
         for plan in &self.config.mounts {
             let what = format!("cannot mount {} in the container", plan.destination);
             let plan = &self.with_mode_of_place(&origin, plan);
-            if let Some(fs) = self.sources.mount(self.kernel, self.creds, plan)? {
-                self.attach(&origin, plan, &fs).map_err(failed(what))?;
-            }
+            let fs = self.sources.mount(self.kernel, self.creds, plan)?;
+            self.attach(&origin, plan, &fs).map_err(failed(what))?;
         }
         self.apply_linux(&origin)?;
         if self.config.root.readonly {

@@ -1,6 +1,7 @@
 //! The file systems that a guest can see: from the host through a gofer, in memory, and made up.
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 pub mod dev;
 pub mod gofer;
 pub mod host;
@@ -25,6 +26,7 @@ pub fn register(kernel: &Arc<Kernel>) -> Result<()> {
     kernel.vfs.register_type(Arc::new(overlay::OverlayType));
     kernel.vfs.register_type(Arc::new(proc::ProcType::new(kernel)));
     kernel.vfs.register_type(Arc::new(sys::SysfsType));
+    kernel.vfs.register_type(Arc::new(cgroup::Cgroup2Type));
     kernel.vfs.register_type(Arc::new(kernel::ipc::QueueFsType));
     dev::register(kernel);
     tty::register(kernel);

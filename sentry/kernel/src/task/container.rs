@@ -59,6 +59,12 @@ impl Container {
         self.max_tasks.load(Ordering::Relaxed)
     }
 
+    /// How many tasks it has.
+    #[must_use]
+    pub fn task_count(&self) -> u64 {
+        self.account.processes()
+    }
+
     /// Counts one more task; `None` where it has as many as it may have.
     pub(super) fn charge_task(&self) -> Option<AccountCharge> {
         self.account.charge_process(self.max_tasks())

@@ -321,10 +321,8 @@ impl Socket for NetlinkSocket {
         if own != 0 && port != own {
             return Err(Errno::EINVAL);
         }
-        if own == 0 && port != 0 {
-            if !self.net.netlink().claim(self, port) {
-                return Err(Errno::EADDRINUSE);
-            }
+        if own == 0 && port != 0 && !self.net.netlink().claim(self, port) {
+            return Err(Errno::EADDRINUSE);
         }
         self.bound_port(task);
         let mut state = self.state.lock();
