@@ -41,10 +41,26 @@ enum Device {
 /// More than a guest's address space, a page multiple.
 const MAX_MAPPING: u64 = 1 << 62;
 
-fn read_random(dst: &mut IoDst<'_>) -> Result<usize> {
+/// What is given between two looks for signals: reads of gigabytes take their time.
+const CHUNK: usize = 1 << 20;
+
+/// Zeros until the reader has enough or a signal comes.
+fn read_zeros(task: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
+    let mut done = 0;
+    while dst.remaining() > 0 && (done == 0 || !task.wake().is_interrupted()) {
+        match dst.put_zeros(dst.remaining().min(CHUNK)) {
+            Ok(count) => done += count,
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
+fn read_random(task: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
     let mut buffer = [0; 4096];
     let mut done = 0;
-    while dst.remaining() > 0 {
+    while dst.remaining() > 0 && (done == 0 || !task.wake().is_interrupted()) {
         let want = dst.remaining().min(buffer.len());
         host::memory::random(&mut buffer[..want])?;
         match dst.put(&buffer[..want]) {
@@ -61,11 +77,11 @@ const RNDADDENTROPY: u32 = 0x4008_5203;
 const RNDRESEEDCRNG: u32 = 0x5207;
 
 impl FileOps for Device {
-    fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+    fn read(&self, task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
         match self {
             Self::Null => Ok(0),
-            Self::Zero(_) | Self::Full => dst.put_zeros(dst.remaining()),
-            Self::Random => read_random(dst),
+            Self::Zero(_) | Self::Full => read_zeros(task, dst),
+            Self::Random => read_random(task, dst),
         }
     }
 

@@ -59,6 +59,8 @@ impl OvlInode {
     /// Removes a name that is not a directory's.
     pub(super) fn remove_file(self: &Arc<Self>, name: &[u8], child: &Arc<Self>) -> Result<()> {
         let dir = self.upper_dir()?;
+        // A copy made meanwhile would bring the name back.
+        let _copying = child.copying.lock();
         if let Some(upper) = self.find_upper(name)?.filter(|upper| !is_whiteout(upper)) {
             dir.unlink(&self.shared.caller(), name, &upper)?;
         }
@@ -98,22 +100,35 @@ impl OvlInode {
         let target = rename.replaced.map(Self::downcast).transpose()?;
         let (from, to) = (self.upper_dir()?, new_dir.upper_dir()?);
         let upper_source = source.copy_up(true)?;
+        let mut copying = None;
+        let mut covered = false;
         match &target {
             Some(target) if is_exchange => {
                 target.copy_up(true)?;
                 target.mark_moved(self.has_lower(name)?)?;
             }
-            Some(target) => target.make_room(caller)?,
-            None => drop(new_dir.lift_whiteout(new_name)?),
+            Some(target) => {
+                // A copy made meanwhile would bring the name back.
+                copying = Some(target.copying.lock());
+                target.make_room(caller)?;
+            }
+            None => covered = new_dir.lift_whiteout(new_name)?,
         }
-        source.mark_moved(new_dir.has_lower(new_name)?)?;
         let mut real_flags = if is_exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
         if !is_exchange && self.has_lower(name)? {
             real_flags |= RenameFlags::WHITEOUT;
         }
         let replaced = target.as_ref().and_then(|target| target.upper.get());
         let real = Rename { name, source: upper_source, new_dir: to, new_name, replaced, flags: real_flags };
-        from.rename(&self.shared.caller(), &real)?;
+        let moved = new_dir
+            .has_lower(new_name)
+            .and_then(|covers_lower| source.mark_moved(covers_lower))
+            .and_then(|()| from.rename(&self.shared.caller(), &real));
+        if let Err(errno) = moved {
+            new_dir.restore_whiteout(new_name, covered);
+            return Err(errno);
+        }
+        drop(copying);
         source.set_place(Some(Place { parent: new_dir.clone(), name: new_name.into() }));
         match target {
             Some(target) if is_exchange => {

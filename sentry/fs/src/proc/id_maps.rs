@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::{Errno, Result};
-use kernel::task::{Capability, IdMap, IdRange, UserNamespace};
+use kernel::task::{Capability, Credentials, IdMap, IdRange, UserNamespace};
 
 use super::system::put;
 use super::task_dir::View;
@@ -81,15 +81,16 @@ enum Which {
 fn store(view: &View<'_>, text: &[u8], which: Which) -> Result<()> {
     let ns = view.target.creds().user_ns.clone();
     let parent = ns.parent().ok_or(Errno::EPERM)?.clone();
-    let creds = view.viewer.creds();
-    let may_write = Arc::ptr_eq(&creds.user_ns, &ns) || Arc::ptr_eq(&creds.user_ns, &parent);
-    if !may_write || !creds.has_in(&ns, Capability::SysAdmin) {
+    let opener = &view.opener;
+    let may_write = Arc::ptr_eq(&opener.user_ns, &ns) || Arc::ptr_eq(&opener.user_ns, &parent);
+    if !may_write || !opener.has_in(&ns, Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
     let parent_map = if which == Which::Uid { parent.uid_map() } else { parent.gid_map() };
     let ranges = to_kernel(parse(text)?, &parent_map)?;
     let capability = if which == Which::Uid { Capability::Setuid } else { Capability::Setgid };
-    if !is_own_id(view, &ns, &ranges, which) && !creds.has_in(&parent, capability) {
+    let both_may = opener.has_in(&parent, capability) && view.viewer.creds().has_in(&parent, capability);
+    if !is_own_id(opener, &ns, &ranges, which) && !both_may {
         return Err(Errno::EPERM);
     }
     let map = IdMap::new(ranges)?;
@@ -97,9 +98,8 @@ fn store(view: &View<'_>, text: &[u8], which: Which) -> Result<()> {
 }
 
 /// Without privilege, the maker of a name space may map its own id, and its own group once setgroups(2) is denied.
-fn is_own_id(view: &View<'_>, ns: &UserNamespace, ranges: &[IdRange], which: Which) -> bool {
+fn is_own_id(creds: &Credentials, ns: &UserNamespace, ranges: &[IdRange], which: Which) -> bool {
     let [range] = ranges else { return false };
-    let creds = view.viewer.creds();
     if range.count != 1 || ns.owner() != creds.euid {
         return false;
     }
@@ -125,7 +125,7 @@ pub(super) fn show_setgroups(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
 
 pub(super) fn store_setgroups(view: &View<'_>, text: &[u8]) -> Result<()> {
     let ns = view.target.creds().user_ns.clone();
-    if !view.viewer.creds().has_in(&ns, Capability::SysAdmin) {
+    if !view.opener.has_in(&ns, Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
     match text.trim_ascii_end() {

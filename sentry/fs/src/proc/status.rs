@@ -58,7 +58,9 @@ fn identity(view: &View<'_>, out: &mut Vec<u8>) {
     }
     put!(out, "\nUmask:\t{:04o}\nState:\t{letter} ({word})\n", task.fs().umask());
     put!(out, "Tgid:\t{}\nNgid:\t0\nPid:\t{}\n", group.tgid_in(ns), task.tid_in(ns));
-    put!(out, "PPid:\t{}\nTracerPid:\t0\n", group.parent().map_or(0, |parent| parent.tgid_in(ns)));
+    let parent = group.parent().map_or(0, |parent| parent.tgid_in(ns));
+    let tracer = task.tracer().map_or(0, |tracer| tracer.tid_in(ns));
+    put!(out, "PPid:\t{parent}\nTracerPid:\t{tracer}\n");
     let uids = [creds.uid, creds.euid, creds.suid, creds.fsuid].map(|uid| users.from_kernel_uid(uid));
     let gids = [creds.gid, creds.egid, creds.sgid, creds.fsgid].map(|gid| users.from_kernel_gid(gid));
     for (name, ids) in [("Uid", uids), ("Gid", gids)] {

@@ -97,7 +97,7 @@ pub(super) fn stat(task: &Task, out: &mut Vec<u8>) -> Result<()> {
 pub(super) fn meminfo(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let kernel = task.kernel();
     let total = kernel.total_memory();
-    let used = kernel.memory.allocated().min(total);
+    let used = kernel.memory.used().min(total);
     let free = total - used;
     let mut line = |name: &str, bytes: u64| {
         put!(out, "{:<16}{:>8} kB\n", format!("{name}:"), bytes >> 10);
@@ -137,7 +137,7 @@ pub(super) fn meminfo(task: &Task, out: &mut Vec<u8>) -> Result<()> {
 
 pub(super) fn vmstat(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let kernel = task.kernel();
-    let used = kernel.memory.allocated() >> 12;
+    let used = kernel.memory.used() >> 12;
     let free = (kernel.total_memory() >> 12).saturating_sub(used);
     put!(
         out,

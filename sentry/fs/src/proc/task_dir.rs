@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
-use kernel::task::{PidNamespace, Tid};
+use kernel::task::{Credentials, PidNamespace, Tid};
 use kernel::vfs::{Attr, Caller, Inode};
 
 use super::root::parse_number;
@@ -15,6 +15,8 @@ use crate::synth::{Content, Dir, DirContent, Entry, Link, TextFile};
 pub(super) struct View<'a> {
     pub(super) viewer: &'a Task,
     pub(super) target: &'a Arc<Task>,
+    /// With whose rights the file was opened, where it is written to.
+    pub(super) opener: Arc<Credentials>,
     /// Whose numbers the viewer sees.
     pub(super) ns: Arc<PidNamespace>,
     /// Whether the file is the whole process's, not one thread's.
@@ -251,10 +253,15 @@ struct TaskFile {
 }
 
 impl TaskFile {
-    fn with_view<T>(&self, viewer: &Task, f: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+    fn with_view<T>(
+        &self,
+        viewer: &Task,
+        opener: Arc<Credentials>,
+        f: impl FnOnce(&View<'_>) -> Result<T>,
+    ) -> Result<T> {
         let target = alive(&self.task)?;
         let ns = self.proc.pid_ns(viewer);
-        f(&View { viewer, target: &target, ns, is_process: self.is_process })
+        f(&View { viewer, target: &target, opener, ns, is_process: self.is_process })
     }
 }
 
@@ -263,7 +270,7 @@ impl Content for TaskFile {
         let (Kind::Text(guard, show) | Kind::Knob(guard, show, _)) = &self.entry.kind else {
             return Err(Errno::EINVAL);
         };
-        self.with_view(task, |view| {
+        self.with_view(task, task.creds(), |view| {
             if *guard == Guard::Trace {
                 access::check(task, view.target)?;
             }
@@ -271,9 +278,9 @@ impl Content for TaskFile {
         })
     }
 
-    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
+    fn write_opened(&self, task: &Task, opener: &Arc<Credentials>, text: &[u8]) -> Result<()> {
         let Kind::Knob(_, _, store) = &self.entry.kind else { return Err(Errno::EIO) };
-        self.with_view(task, |view| store(view, text))
+        self.with_view(task, opener.clone(), |view| store(view, text))
     }
 
     fn open(&self, caller: &Caller<'_>, _flags: OpenFlags) -> Result<()> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::{Errno, OpenFlags, Result};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
+use kernel::task::Credentials;
 use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, WriteAt};
 use parking_lot::Mutex;
 
@@ -26,6 +27,16 @@ pub trait Content: Send + Sync + 'static {
     fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
         let _ = (task, text);
         Err(Errno::EIO)
+    }
+
+    /// As [`Content::write`], told with whose rights the file was opened. They count where somebody with more could be
+    /// made to write into a descriptor that was given to it.
+    ///
+    /// # Errors
+    /// As [`Content::write`].
+    fn write_opened(&self, task: &Task, opener: &Arc<Credentials>, text: &[u8]) -> Result<()> {
+        let _ = opener;
+        self.write(task, text)
     }
 
     /// Checks an open(2) beyond mode bits.
@@ -121,11 +132,11 @@ impl<C: Content> FileOps for OpenText<C> {
         if rest.is_empty() { Ok(0) } else { dst.put(rest) }
     }
 
-    fn write(&self, task: &Task, _file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
+    fn write(&self, task: &Task, file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
         let mut text = vec![0; src.remaining().min(MAX_WRITE)];
         let count = src.take(&mut text)?;
         text.truncate(count);
-        self.inode.content.write(task, &text)?;
+        self.inode.content.write_opened(task, file.creds(), &text)?;
         let from = if let WriteAt::Offset(offset) = at { offset } else { 0 };
         Ok((count, from.saturating_add(count as u64)))
     }

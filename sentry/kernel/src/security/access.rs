@@ -1,13 +1,25 @@
 //! Who may look into whom: the check behind ptrace(2), `/proc/[pid]/mem`, kcmp(2) and their kin (`man 2 ptrace`,
 //! "Ptrace access mode checking").
 
+use std::sync::Arc;
+
 use crate::Task;
 use crate::task::Capability;
+
+/// Whose rights count of who looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessIds {
+    /// The real ids, and the capabilities that it could make effective: calls that name a process
+    /// (`PTRACE_MODE_REALCREDS`).
+    Real,
+    /// The ids and capabilities in force for files: `/proc` (`PTRACE_MODE_FSCREDS`).
+    FileSystem,
+}
 
 impl Task {
     /// Whether this task may read and change `target`'s memory and registers.
     #[must_use]
-    pub fn may_inspect(&self, target: &Task) -> bool {
+    pub fn may_inspect(&self, target: &Task, ids: AccessIds) -> bool {
         if self.thread_group().id() == target.thread_group().id() {
             return true;
         }
@@ -15,9 +27,13 @@ impl Task {
         if own.has_in(&other.user_ns, Capability::SysPtrace) {
             return true;
         }
-        own.owns_all_ids_of(&other)
+        let (uid, gid, capabilities) = match ids {
+            AccessIds::Real => (own.uid, own.gid, own.permitted),
+            AccessIds::FileSystem => (own.fsuid, own.fsgid, own.effective),
+        };
+        other.has_only_ids(uid, gid)
             && target.thread_group().is_dumpable()
-            && std::sync::Arc::ptr_eq(&own.user_ns, &other.user_ns)
-            && own.permitted.is_superset(other.permitted)
+            && Arc::ptr_eq(&own.user_ns, &other.user_ns)
+            && capabilities.is_superset(other.permitted)
     }
 }

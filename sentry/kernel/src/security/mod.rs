@@ -5,5 +5,6 @@ mod bpf;
 mod seccomp;
 mod seccomp_notify;
 
+pub use access::AccessIds;
 pub(crate) use seccomp::Seccomp;
 pub(crate) use seccomp_notify::ListenerFile;

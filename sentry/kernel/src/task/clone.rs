@@ -112,6 +112,10 @@ impl CurrentTask {
             self.close_pidfd(pidfd);
             return Err(self.undo_clone(&child, error));
         }
+        if child.thread_group().container().is_frozen() {
+            // It is known by now: whoever froze the container after this look has told it.
+            child.wake().add(super::Work::FREEZE);
+        }
         let tid = child.tid_in(&self.pid_ns());
         let traced = self.trace_new_child(request, &child);
         let mut current = CurrentTask::new(child.clone(), regs, context);
@@ -214,7 +218,6 @@ impl CurrentTask {
             sem_undo,
         };
         let child = Task::new(new);
-        child.seccomp.copy_from(&self.seccomp);
         if !is_thread {
             child.thread_group().set_leader(&child);
         }
@@ -296,10 +299,15 @@ impl CurrentTask {
             if state.group_exit.is_some() || state.exec_in_progress || state.stop != GroupStop::Running {
                 return Err(SysError::Restart(Restart::NoIntr));
             }
+            // Under the lock that is held while filters are synchronized: none passes the new thread by.
+            child.seccomp.copy_from(&self.seccomp);
+            child.details.lock().no_new_privs |= self.details.lock().no_new_privs;
             let mut threads = group.threads.lock();
             threads.list.push(child.clone());
             threads.live += 1;
         } else {
+            child.seccomp.copy_from(&self.seccomp);
+            child.details.lock().no_new_privs |= self.details.lock().no_new_privs;
             if self.thread_group().signal.lock().group_exit.is_some() {
                 return Err(SysError::Restart(Restart::NoIntr));
             }

@@ -153,12 +153,11 @@ impl Credentials {
         Self::user(user_ns, 0, 0, CapabilitySet::FULL)
     }
 
-    /// Whether every user and group id of `other` is the real one of these: half of the right to look into a
-    /// process or to set its limits (`man 2 ptrace`, `man 2 prlimit`).
+    /// Whether every user id is `uid` and every group id `gid`, those of who wants to look into the process or to set
+    /// its limits (`man 2 ptrace`, `man 2 prlimit`).
     #[must_use]
-    pub fn owns_all_ids_of(&self, other: &Self) -> bool {
-        [other.uid, other.euid, other.suid].iter().all(|uid| *uid == self.uid)
-            && [other.gid, other.egid, other.sgid].iter().all(|gid| *gid == self.gid)
+    pub fn has_only_ids(&self, uid: u32, gid: u32) -> bool {
+        [self.uid, self.euid, self.suid] == [uid; 3] && [self.gid, self.egid, self.sgid] == [gid; 3]
     }
 
     /// A user with one group and these capabilities, none of them inheritable.

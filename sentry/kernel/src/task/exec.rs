@@ -191,14 +191,6 @@ impl CurrentTask {
         self.trap = crate::signal::TrapInfo::default();
     }
 
-    /// Stops sharing descriptors with other processes (`CLONE_FILES`).
-    fn own_fd_table(&self) {
-        let table = self.fd_table();
-        if table.is_shared() {
-            self.leave_fd_table(table.duplicate());
-        }
-    }
-
     /// Ends all other threads of the process and takes over the leader's number (Linux's `de_thread`).
     ///
     /// # Errors

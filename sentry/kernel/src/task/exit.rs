@@ -92,6 +92,14 @@ impl Task {
         }
     }
 
+    /// Stops sharing descriptors with other tasks (`CLONE_FILES`).
+    pub(crate) fn own_fd_table(&self) {
+        let table = self.fd_table();
+        if table.is_shared() {
+            self.leave_fd_table(table.duplicate());
+        }
+    }
+
     fn leave_process(self: &Arc<Self>, tree: &TreeGuard<'_>, is_last: bool) {
         let group = self.thread_group().clone();
         let times = self.clock().times();
@@ -121,6 +129,8 @@ impl Task {
             group.threads.lock().list.retain(|task| task.id() != self.id());
             self.pid().set_task(None);
         }
+        // For descriptors that stand for this thread alone.
+        group.exit_events().notify(Events::READABLE);
         // Whoever waits for the other threads to be gone (execve(2)) looks again.
         for other in group.tasks() {
             other.wake().parker().unpark();

@@ -10,6 +10,7 @@ use super::{
     Capability, CapabilitySet, Credentials, CurrentTask, Namespaces, OtherNamespace, PidFd, Task,
     UserNamespace, UtsNamespace,
 };
+use crate::security::AccessIds;
 use crate::vfs::{Fd, FsContext};
 
 impl Credentials {
@@ -128,8 +129,8 @@ impl CurrentTask {
         if flags.intersects(CloneFlags::SYSVSEM | CloneFlags::NEWIPC) {
             self.release_semaphores();
         }
-        if flags.contains(CloneFlags::FILES) && self.fd_table().is_shared() {
-            self.leave_fd_table(self.fd_table().duplicate());
+        if flags.contains(CloneFlags::FILES) {
+            self.own_fd_table();
         }
         if let Some(namespaces) = namespaces {
             self.set_namespaces(namespaces);
@@ -152,7 +153,7 @@ impl CurrentTask {
                 return Err(Errno::EINVAL);
             }
             let target = pidfd.task()?.clone();
-            if !self.may_inspect(&target) {
+            if !self.may_inspect(&target, AccessIds::Real) {
                 return Err(Errno::EPERM);
             }
             return Kind::ENTERED

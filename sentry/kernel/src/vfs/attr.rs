@@ -9,6 +9,9 @@ use super::permission::{MAY_WRITE, capable_over, check_access, check_mount_writa
 use super::{Attr, Caller, File, Inode, SetAttr, SetTime, Vfs, VfsPath, acl, inotify};
 use crate::task::Capability;
 
+/// The attribute that holds a program's capabilities (`man 7 capabilities`).
+pub(super) const FILE_CAPABILITIES: &[u8] = b"security.capability";
+
 /// The new times of utimensat(2); `None` leaves one alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NewTimes {
@@ -130,6 +133,7 @@ fn resize(caller: &Caller<'_>, place: &VfsPath, size: u64) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     let inode = place.inode();
+    drop_file_capabilities(&**inode)?;
     let mode = set_ids_to_drop(caller, &**inode)?;
     let change = SetAttr { size: Some(size), mtime: Some(SetTime::Now), mode, ..SetAttr::default() };
     inode.set_attr(caller, &change)?;
@@ -153,17 +157,24 @@ fn set_ids_to_drop(caller: &Caller<'_>, inode: &dyn Inode) -> Result<Option<u32>
 /// # Errors
 /// What the file system says.
 pub fn drop_privileges_on_write(caller: &Caller<'_>, inode: &dyn Inode) -> Result<()> {
+    drop_file_capabilities(inode)?;
     match set_ids_to_drop(caller, inode)? {
         None => Ok(()),
         Some(mode) => inode.set_attr(caller, &SetAttr { mode: Some(mode), ..SetAttr::default() }),
     }
 }
 
-fn drop_file_capabilities(inode: &dyn Inode) -> Result<()> {
-    match inode.xattr().map(|xattr| xattr.remove(b"security.capability")) {
-        Some(Err(errno)) if errno != Errno::ENODATA && errno != Errno::EOPNOTSUPP => Err(errno),
-        _ => Ok(()),
+/// Takes file capabilities away: they were given to the content as it was, or by its owner as that was.
+pub(super) fn drop_file_capabilities(inode: &dyn Inode) -> Result<()> {
+    let common = inode.common();
+    if common.lacks_capabilities() {
+        return Ok(());
     }
+    match inode.xattr().map(|xattr| xattr.remove(FILE_CAPABILITIES)) {
+        Some(Err(errno)) if errno != Errno::ENODATA && errno != Errno::EOPNOTSUPP => return Err(errno),
+        _ => common.set_lacks_capabilities(true),
+    }
+    Ok(())
 }
 
 fn check_chown(caller: &Caller<'_>, attr: &Attr, uid: Option<u32>, gid: Option<u32>) -> Result<()> {

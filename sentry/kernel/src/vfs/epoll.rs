@@ -281,13 +281,17 @@ impl Epoll {
         if std::ptr::eq(self, nested) {
             return Err(Errno::EINVAL);
         }
-        let below = nested.depth_without(self, MAX_DEPTH)?;
-        let above = self.height(MAX_DEPTH);
+        let below = nested.depth_without(self, MAX_DEPTH, &mut Depths::new())?;
+        let above = self.height(MAX_DEPTH, &mut Depths::new());
         if above + 1 + below > MAX_DEPTH { Err(Errno::ELOOP) } else { Ok(()) }
     }
 
     /// How many instances high the longest chain above this one is, at most `budget`.
-    fn height(&self, budget: usize) -> usize {
+    fn height(&self, budget: usize, known: &mut Depths) -> usize {
+        let at = std::ptr::from_ref(self).addr();
+        if let Some(&height) = known.get(&at) {
+            return height;
+        }
         let mut watchers = self.watchers.lock();
         watchers.retain(|watcher| watcher.strong_count() > 0);
         let above: Vec<_> = watchers.iter().filter_map(Weak::upgrade).collect();
@@ -295,11 +299,17 @@ impl Epoll {
         if budget == 0 {
             return 0;
         }
-        above.iter().map(|watcher| 1 + watcher.height(budget - 1)).max().unwrap_or(0)
+        let height = above.iter().map(|watcher| 1 + watcher.height(budget - 1, known)).max().unwrap_or(0);
+        known.insert(at, height);
+        height
     }
 
     /// How many instances deep the longest chain below this one is; fails where it meets `forbidden`.
-    fn depth_without(&self, forbidden: &Self, budget: usize) -> Result<usize> {
+    fn depth_without(&self, forbidden: &Self, budget: usize, known: &mut Depths) -> Result<usize> {
+        let at = std::ptr::from_ref(self).addr();
+        if let Some(&depth) = known.get(&at) {
+            return Ok(depth);
+        }
         let files: Vec<Arc<File>> = {
             let interest = self.interest.lock();
             interest.watches.values().filter_map(|watch| watch.item.file.upgrade()).collect()
@@ -309,11 +319,16 @@ impl Epoll {
             if std::ptr::eq(epoll, forbidden) || budget == 0 {
                 return Err(Errno::ELOOP);
             }
-            deepest = deepest.max(1 + epoll.depth_without(forbidden, budget - 1)?);
+            deepest = deepest.max(1 + epoll.depth_without(forbidden, budget - 1, known)?);
         }
+        known.insert(at, deepest);
         Ok(deepest)
     }
 }
+
+/// How far it is from instances, by address, to the end of their longest chain. Each is looked at once: there may be
+/// more ways through a net of instances than time to walk them.
+type Depths = HashMap<usize, usize>;
 
 impl Interest {
     /// Drops watches of files that are closed, now and then.

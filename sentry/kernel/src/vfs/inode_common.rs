@@ -20,6 +20,8 @@ type Anything = dyn Any + Send + Sync;
 pub struct InodeCommon {
     /// Above zero: open for writing so many times. Below: running so many times (`ETXTBSY`).
     writers: AtomicI32,
+    /// It is known to have no file capabilities, so that writers need not look (Linux's `S_NOSEC`).
+    lacks_capabilities: AtomicBool,
     /// Made with `O_TMPFILE | O_EXCL`: it gets no name.
     stays_unnamed: AtomicBool,
     rare: OnceLock<Box<Rare>>,
@@ -69,6 +71,16 @@ impl InodeCommon {
     /// Whether link(2) may not give it a name.
     pub(super) fn stays_unnamed(&self) -> bool {
         self.stays_unnamed.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is known to have no file capabilities.
+    pub(super) fn lacks_capabilities(&self) -> bool {
+        self.lacks_capabilities.load(Ordering::Acquire)
+    }
+
+    /// Notes whether that is known.
+    pub(super) fn set_lacks_capabilities(&self, is_known: bool) {
+        self.lacks_capabilities.store(is_known, Ordering::Release);
     }
 
     /// Whether anybody has it open for writing.

@@ -4,6 +4,7 @@
 //! Everything here holds `Vfs::mount_lock`. Mounts of one peer group tell each other of what is mounted below them;
 //! slaves only listen.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -66,13 +67,11 @@ impl Vfs {
         if place.dentry.is_unlinked() {
             return Err(Errno::ENOENT);
         }
-        if let Some(namespace) = place.mount.namespace()
-            && namespace.mounts().len() + tree.subtree().len() > MAX_MOUNTS
-        {
-            return Err(Errno::ENOSPC);
-        }
         let place = topmost(place);
-        let listeners = self.listeners(&place.mount);
+        let mut listeners = self.listeners(&place.mount);
+        listeners.retain(|listener| listener.mount.root().is_ancestor_of(&place.dentry));
+        let receivers = listeners.iter().map(|listener| &listener.mount).chain([&place.mount]);
+        check_room(receivers, tree.subtree().len())?;
         if place.mount.propagation().group != 0 {
             for mount in tree.subtree() {
                 self.make_shared(&mount);
@@ -80,9 +79,6 @@ impl Vfs {
         }
         for listener in listeners {
             let at = VfsPath { mount: listener.mount.clone(), dentry: place.dentry.clone() };
-            if !listener.mount.root().is_ancestor_of(&at.dentry) {
-                continue;
-            }
             let copy = self.copy_tree(&tree.root_path(), Extent::Recursive)?;
             if !listener.is_peer {
                 self.enslave(&copy, listener.mount.propagation().group != 0);
@@ -420,6 +416,22 @@ impl Vfs {
         }
         Ok(())
     }
+}
+
+/// Whether the name spaces of `receivers` can take `count` more mounts each time.
+///
+/// # Errors
+/// `ENOSPC`.
+fn check_room<'a>(receivers: impl Iterator<Item = &'a Arc<Mount>>, count: usize) -> Result<()> {
+    let mut totals: HashMap<u64, usize> = HashMap::new();
+    for namespace in receivers.filter_map(|mount| mount.namespace()) {
+        let total = totals.entry(namespace.id()).or_insert_with(|| namespace.mounts().len());
+        *total += count;
+        if *total > MAX_MOUNTS {
+            return Err(Errno::ENOSPC);
+        }
+    }
+    Ok(())
 }
 
 /// Whether two mounts are in name spaces of different owners.

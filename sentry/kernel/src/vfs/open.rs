@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::fs::{S_ISGID, S_ISUID};
 use abi::{Errno, FileType, OpenFlags, Result};
 
+use super::attr::drop_file_capabilities;
 use super::path_walk::{Component, Last, Walk};
 use super::permission::{
     MAY_READ, MAY_WRITE, capable_over, check_access, check_create, check_devices, check_mount_writable,
@@ -88,12 +89,16 @@ impl Vfs {
         if counts_writer {
             place.inode().common().begin_write()?;
         }
-        let opened = self.make_file(caller, place, &attr, flags, is_new, counts_writer);
+        let opened = self.make_file(caller, place, &attr, flags, counts_writer);
         if counts_writer && opened.is_err() {
             place.inode().common().end_write();
         }
         let opened = opened?;
         inotify::on_open(&opened.file);
+        // Last, when nothing can fail any more: an open that fails leaves the content as it was.
+        if flags.contains(OpenFlags::TRUNC) && file_type == FileType::Regular && !is_new {
+            truncate_at_open(caller, place, &attr)?;
+        }
         Ok(opened)
     }
 
@@ -103,12 +108,8 @@ impl Vfs {
         place: &VfsPath,
         attr: &Attr,
         flags: OpenFlags,
-        is_new: bool,
         counts_writer: bool,
     ) -> Result<Opened> {
-        if flags.contains(OpenFlags::TRUNC) && attr.file_type() == FileType::Regular && !is_new {
-            truncate_at_open(caller, place, attr)?;
-        }
         let mut fifo = None;
         let is_special = !matches!(attr.file_type(), FileType::Regular | FileType::Directory);
         let special = if is_special { place.inode().clone().open_special(caller, flags) } else { None };
@@ -362,7 +363,14 @@ fn truncate_at_open(caller: &Caller<'_>, place: &VfsPath, attr: &Attr) -> Result
     let keeps = capable_over(caller.creds, attr, Capability::Fsetid) || attr.mode & (S_ISUID | S_ISGID) == 0;
     let mode = if keeps { None } else { Some(without_set_ids(attr.mode)) };
     let change = SetAttr { size: Some(0), mtime: Some(SetTime::Now), mode, ..SetAttr::default() };
-    place.inode().set_attr(caller, &change)
+    let inode = place.inode();
+    // Also of a file opened for reading only: a running program stays as it is.
+    inode.common().begin_write()?;
+    let result = drop_file_capabilities(&**inode).and_then(|()| inode.set_attr(caller, &change));
+    inode.common().end_write();
+    result?;
+    inotify::on_modify(&place.dentry);
+    Ok(())
 }
 
 /// The permission bits of `mode` without the set-user-ID bit, and without the set-group-ID bit of a program.

@@ -4,6 +4,7 @@ use abi::fs::{S_ISGID, S_ISVTX};
 use abi::{Errno, FileType, Result};
 use bitflags::bitflags;
 
+use super::attr::FILE_CAPABILITIES;
 use super::permission::{
     MAY_READ, MAY_WRITE, capable_over, check_access, check_mount_writable, is_owner_or_capable,
 };
@@ -95,12 +96,20 @@ impl Vfs {
     ) -> Result<()> {
         let (space, attr) = prepare_change(caller, place, name)?;
         let xattr = place.inode().xattr().ok_or(Errno::EOPNOTSUPP)?;
+        let inode_common = place.inode().common();
         if space.is_acl() {
             set_acl(caller, place, &attr, space, value)?;
         } else {
             let (create, replace) =
                 (flags.contains(SetXattrFlags::CREATE), flags.contains(SetXattrFlags::REPLACE));
+            if name == FILE_CAPABILITIES {
+                // Before and after: a writer that comes in between must neither miss them nor note their absence.
+                inode_common.set_lacks_capabilities(false);
+            }
             xattr.set(name, value, create, replace)?;
+            if name == FILE_CAPABILITIES {
+                inode_common.set_lacks_capabilities(false);
+            }
         }
         inotify::on_attrib(&place.dentry);
         Ok(())
@@ -136,7 +145,7 @@ fn prepare_change(caller: &Caller<'_>, place: &VfsPath, name: &[u8]) -> Result<(
     let creds = caller.creds;
     let is_allowed = match space {
         Space::Trusted => creds.capable(Capability::SysAdmin),
-        Space::Security if name == b"security.capability" => capable_over(creds, &attr, Capability::Setfcap),
+        Space::Security if name == FILE_CAPABILITIES => capable_over(creds, &attr, Capability::Setfcap),
         Space::Security => place.mount.superblock().is_capable(creds, Capability::SysAdmin),
         Space::AccessAcl | Space::DefaultAcl => {
             if attr.file_type() == FileType::Symlink {

@@ -163,8 +163,7 @@ pub(super) fn close_range(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     if flags & UNSHARE != 0 {
-        let own = task.fd_table().duplicate();
-        drop(task.set_fd_table(own));
+        task.own_fd_table();
     }
     let fds = task.fd_table();
     if flags & CLOEXEC != 0 {

@@ -203,7 +203,7 @@ fn move_between(
     Ok(task.block_until(None, step)? as u64)
 }
 
-/// A pipe into something else. The bytes are looked at, written, and only then taken from the pipe.
+/// A pipe into something else. What cannot be written goes back into the pipe.
 fn from_pipe(
     task: &Task,
     input: &File,
@@ -217,20 +217,21 @@ fn from_pipe(
         return Err(Errno::EINVAL.into());
     }
     let mut to = Cursor::new(task, out, offset_addr)?;
-    let mut look = || pipe.peek(len);
+    let mut take = || pipe.take(len);
     let waits = !no_wait && !input.is_nonblocking();
-    let bytes = match look() {
+    let taken = match take() {
         Err(Errno::EAGAIN) if waits => match input.ops().wait_queue() {
-            Some(queue) => task.block_on(queue, Events::READABLE, None, &mut look)?,
+            Some(queue) => task.block_on(queue, Events::READABLE, None, &mut take)?,
             None => return Err(Errno::EAGAIN.into()),
         },
         other => other?,
     };
-    if bytes.is_empty() {
+    if taken.bytes.is_empty() {
         return Ok(0);
     }
-    let (written, end) = write_from(task, out, to.at, &mut IoSrc::kernel(&bytes), RwFlags::empty())?;
-    pipe.consume(written as usize)?;
+    let result = write_from(task, out, to.at, &mut IoSrc::kernel(&taken.bytes), RwFlags::empty());
+    pipe.put_back(&taken, result.as_ref().map_or(0, |(written, _)| *written as usize));
+    let (written, end) = result?;
     to.at = end;
     to.finish()?;
     Ok(written)

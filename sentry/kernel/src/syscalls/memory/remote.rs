@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::{Errno, Result, UserAddr};
 
 use crate::mm::MemoryManager;
+use crate::security::AccessIds;
 use crate::syscalls::table::Args;
 use crate::task::Tid;
 use crate::{CurrentTask, SysResult, Task};
@@ -20,7 +21,7 @@ type Ranges = Vec<(UserAddr, usize)>;
 /// # Errors
 /// `EPERM`; `ESRCH` where it has exited.
 pub(super) fn memory_of(task: &Task, target: &Arc<Task>) -> Result<Arc<MemoryManager>> {
-    if !task.may_inspect(target) {
+    if !task.may_inspect(target, AccessIds::Real) {
         return Err(Errno::EPERM);
     }
     target.try_mm().ok_or(Errno::ESRCH)

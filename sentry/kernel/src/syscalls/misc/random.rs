@@ -22,7 +22,8 @@ pub(super) fn getrandom(task: &mut CurrentTask, args: Args) -> SysResult {
     let mut dst = IoDst::user(&mm, UserAddr(addr), len);
     let mut buffer = [0; 4096];
     let mut done = 0;
-    while dst.remaining() > 0 {
+    // A signal ends it early, but not before 256 bytes (getrandom(2)).
+    while dst.remaining() > 0 && (done == 0 || !task.wake().is_interrupted()) {
         let want = dst.remaining().min(buffer.len());
         host::memory::random(&mut buffer[..want])?;
         match dst.put(&buffer[..want]) {

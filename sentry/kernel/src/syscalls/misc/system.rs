@@ -82,7 +82,7 @@ pub(super) fn sysinfo(task: &mut CurrentTask, args: Args) -> SysResult {
     let info = Sysinfo {
         uptime: kernel.timekeeper.monotonic().0 / abi::time::NSEC_PER_SEC,
         totalram: total,
-        freeram: total.saturating_sub(kernel.memory.allocated()),
+        freeram: total.saturating_sub(kernel.memory.used()),
         procs: u16::try_from(kernel.tasks.len()).unwrap_or(u16::MAX),
         mem_unit: 1,
         ..Sysinfo::default()

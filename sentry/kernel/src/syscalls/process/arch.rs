@@ -7,6 +7,7 @@ use abi::prctl::{ARCH_GET_CPUID, ARCH_GET_FS, ARCH_GET_GS, ARCH_SET_CPUID, ARCH_
 use abi::{Errno, UserAddr};
 
 use super::args::task_or_self;
+use crate::security::AccessIds;
 use crate::syscalls::table::Args;
 use crate::{CurrentTask, SysResult};
 
@@ -63,7 +64,7 @@ pub(super) fn set_robust_list(task: &mut CurrentTask, args: Args) -> SysResult {
 
 pub(super) fn get_robust_list(task: &mut CurrentTask, args: Args) -> SysResult {
     let target = task_or_self(task, args.0[0] as i32)?;
-    if !task.may_inspect(&target) {
+    if !task.may_inspect(&target, AccessIds::Real) {
         return Err(Errno::EPERM.into());
     }
     let head = target.details.lock().robust_list;
@@ -105,7 +106,7 @@ fn address<T: ?Sized>(of: &Arc<T>) -> usize {
 pub(super) fn kcmp(task: &mut CurrentTask, args: Args) -> SysResult {
     let [first, second, kind, a, b, _] = args.0;
     let (first, second) = (task_or_self(task, first as i32)?, task_or_self(task, second as i32)?);
-    if !task.may_inspect(&first) || !task.may_inspect(&second) {
+    if !task.may_inspect(&first, AccessIds::Real) || !task.may_inspect(&second, AccessIds::Real) {
         return Err(Errno::EPERM.into());
     }
     let mm = |task: &crate::Task| task.try_mm().ok_or(Errno::ESRCH);

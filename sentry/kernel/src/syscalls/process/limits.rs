@@ -59,7 +59,7 @@ pub(super) fn prlimit64(task: &mut CurrentTask, args: Args) -> SysResult {
     let group = target.thread_group();
     if group.id() != task.thread_group().id() {
         let (own, other) = (task.creds(), target.creds());
-        if !own.owns_all_ids_of(&other) && !own.has_in(&other.user_ns, Capability::SysResource) {
+        if !other.has_only_ids(own.uid, own.gid) && !own.has_in(&other.user_ns, Capability::SysResource) {
             return Err(Errno::EPERM.into());
         }
     }

@@ -2,6 +2,7 @@
 
 use abi::{Errno, OpenFlags, SigInfo, Signal, UserAddr};
 
+use crate::security::AccessIds;
 use crate::syscalls::table::Args;
 use crate::{CurrentTask, SysResult};
 
@@ -29,7 +30,7 @@ pub(super) fn pidfd_getfd(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let target = task.with_pidfd(pidfd as i32, |pidfd| pidfd.task().cloned())?;
-    if !task.may_inspect(&target) {
+    if !task.may_inspect(&target, AccessIds::Real) {
         return Err(Errno::EPERM.into());
     }
     if target.has_exited() {

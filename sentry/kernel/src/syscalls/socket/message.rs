@@ -13,7 +13,7 @@ use crate::mm::{IoDst, IoSrc, MAX_RW_COUNT, MemoryManager};
 use crate::socket::{ControlMessage, Received, RecvRequest, SendRequest, parse_control, write_control};
 use crate::syscalls::table::Args;
 use crate::time::MonotonicTime;
-use crate::vfs::File;
+use crate::vfs::{Fd, File};
 use crate::{CurrentTask, SysError, Task};
 
 /// The longest control buffer that is looked at (`net.core.optmem_max` is below it), bytes.
@@ -278,15 +278,20 @@ fn receive_header(
         mm.write(UserAddr(header.msg_name), &received.address[..room])?;
         header.msg_namelen = received.address.len() as u32;
     }
-    let (control, is_cut) = encode_control(task, &header, received.control, flags)?;
+    let mut installed = Vec::new();
+    let (control, is_cut) = encode_control(task, &header, received.control, flags, &mut installed);
     out_flags.set(MsgFlags::CTRUNC, is_cut);
     out_flags.set(MsgFlags::CMSG_CLOEXEC, flags.contains(MsgFlags::CMSG_CLOEXEC));
-    if !control.is_empty() {
-        mm.write(UserAddr(header.msg_control), &control)?;
-    }
+    let told = if control.is_empty() { Ok(()) } else { mm.write(UserAddr(header.msg_control), &control) };
     header.msg_controllen = control.len() as u64;
     header.msg_flags = out_flags.bits();
-    mm.write_object(at, &header)?;
+    if let Err(errno) = told.and_then(|()| mm.write_object(at, &header)) {
+        // The receiver will never learn their numbers.
+        for fd in installed {
+            let _ = task.fd_table().close(task, fd);
+        }
+        return Err(errno.into());
+    }
     Ok(received.len as u64)
 }
 
@@ -297,7 +302,8 @@ fn encode_control(
     header: &MsgHdr,
     messages: Vec<ControlMessage>,
     flags: MsgFlags,
-) -> Result<(Vec<u8>, bool)> {
+    installed: &mut Vec<Fd>,
+) -> (Vec<u8>, bool) {
     let limit = if header.msg_control == 0 { 0 } else { header.msg_controllen.min(MAX_CONTROL) as usize };
     let (mut buffer, mut is_cut) = (Vec::new(), false);
     for message in messages {
@@ -308,30 +314,29 @@ fn encode_control(
             ControlMessage::Raw { level, kind, data } => {
                 write_control(&mut buffer, limit, level, kind, &data)
             }
-            ControlMessage::Rights(files) => receive_files(task, &mut buffer, limit, files, flags),
+            ControlMessage::Rights(files) => {
+                let room = limit.saturating_sub(buffer.len() + size_of::<abi::socket::CmsgHdr>()) / 4;
+                let (numbers, is_cut) = receive_files(task, room, files, flags);
+                if !numbers.is_empty() {
+                    write_control(&mut buffer, limit, SOL_SOCKET, SCM_RIGHTS, numbers.as_bytes());
+                }
+                installed.extend_from_slice(&numbers);
+                is_cut
+            }
         };
     }
-    Ok((buffer, is_cut))
+    (buffer, is_cut)
 }
 
-fn receive_files(
-    task: &Task,
-    buffer: &mut Vec<u8>,
-    limit: usize,
-    files: Vec<Arc<File>>,
-    flags: MsgFlags,
-) -> bool {
-    let room = limit.saturating_sub(buffer.len() + size_of::<abi::socket::CmsgHdr>()) / 4;
+/// Gives the receiver `files`, `room` at most. Returns their descriptors, and whether some are missing.
+fn receive_files(task: &Task, room: usize, files: Vec<Arc<File>>, flags: MsgFlags) -> (Vec<Fd>, bool) {
     let (wanted, mut numbers) = (files.len(), Vec::new());
     for file in files.into_iter().take(room) {
         match task.install_fd(file, flags.contains(MsgFlags::CMSG_CLOEXEC)) {
-            Ok(fd) => numbers.extend_from_slice(&fd.to_ne_bytes()),
+            Ok(fd) => numbers.push(fd),
             Err(_) => break,
         }
     }
-    let is_cut = numbers.len() / 4 < wanted;
-    if !numbers.is_empty() {
-        write_control(buffer, limit, SOL_SOCKET, SCM_RIGHTS, &numbers);
-    }
-    is_cut
+    let is_cut = numbers.len() < wanted;
+    (numbers, is_cut)
 }

@@ -39,7 +39,10 @@ impl CurrentTask {
             let trace = self.trace.lock();
             (trace.options, trace.is_seized())
         };
-        child.link_tracer(&tracer, options, is_seized);
+        if child.link_tracer(&tracer, options, is_seized).is_err() {
+            // Another tracer was faster.
+            return false;
+        }
         if is_seized {
             child.interrupt_for_tracer();
         } else {

@@ -16,6 +16,7 @@ use abi::ptrace::TraceOptions;
 use abi::{Errno, Regs, Result, SigInfo, Signal};
 
 use super::{ExitStatus, Task, Work};
+use crate::security::AccessIds;
 use crate::signal::Sender;
 
 pub use regs_x86_64::RegisterSet;
@@ -118,12 +119,27 @@ impl Task {
     }
 
     /// Makes `tracer` the tracer of this task.
-    fn link_tracer(self: &Arc<Self>, tracer: &Arc<Task>, options: TraceOptions, is_seized: bool) {
+    ///
+    /// # Errors
+    /// `EPERM` where it has one.
+    fn link_tracer(
+        self: &Arc<Self>,
+        tracer: &Arc<Task>,
+        options: TraceOptions,
+        is_seized: bool,
+    ) -> Result<()> {
         let mut trace = self.trace.lock();
-        *trace = Trace { tracer: Arc::downgrade(tracer), is_seized, options, ..Trace::default() };
+        if self.is_traced() {
+            return Err(Errno::EPERM);
+        }
+        // A former tracer may have let it go on, and it has not got to that yet.
+        let (stopped, resume) = (trace.stopped.take(), trace.resume.take());
+        let tracer_ref = Arc::downgrade(tracer);
+        *trace = Trace { tracer: tracer_ref, is_seized, options, stopped, resume, ..Trace::default() };
         self.set_traced(true);
         drop(trace);
         tracer.thread_group().tracees.add(self);
+        Ok(())
     }
 
     /// Ends tracing; a stopped tracee goes on with `signal`.
@@ -148,11 +164,10 @@ impl Task {
     /// `EPERM` where it is traced already, or where its parent may not.
     pub fn trace_me(self: &Arc<Self>) -> Result<()> {
         let parent = self.thread_group().family.lock().parent.task.upgrade().ok_or(Errno::EPERM)?;
-        if self.is_traced() || !parent.may_inspect(self) {
+        if !parent.may_inspect(self, AccessIds::Real) {
             return Err(Errno::EPERM);
         }
-        self.link_tracer(&parent, TraceOptions::empty(), false);
-        Ok(())
+        self.link_tracer(&parent, TraceOptions::empty(), false)
     }
 
     /// `PTRACE_ATTACH` and `PTRACE_SEIZE` by `tracer`.
@@ -161,10 +176,10 @@ impl Task {
     /// `EPERM`.
     pub fn attach(self: &Arc<Self>, tracer: &Arc<Task>, seize: Option<TraceOptions>) -> Result<()> {
         let is_own = self.thread_group().id() == tracer.thread_group().id();
-        if is_own || self.is_traced() || self.has_exited() || !tracer.may_inspect(self) {
+        if is_own || self.has_exited() || !tracer.may_inspect(self, AccessIds::Real) {
             return Err(Errno::EPERM);
         }
-        self.link_tracer(tracer, seize.unwrap_or_default(), seize.is_some());
+        self.link_tracer(tracer, seize.unwrap_or_default(), seize.is_some())?;
         if seize.is_none() {
             let info = SigInfo::new(Signal::STOP, abi::signal::SI_USER);
             // SIGSTOP is never refused.

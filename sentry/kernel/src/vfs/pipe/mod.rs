@@ -46,16 +46,58 @@ impl State {
     fn is_writable(&self) -> bool {
         self.room() >= PIPE_BUF && self.ring.packets() < self.capacity / PIPE_BUF
     }
+
+    /// Takes up to `len` bytes that `fill` provides; `EAGAIN` where there is no room, `EPIPE` without readers.
+    fn store(
+        &mut self,
+        len: usize,
+        is_packet: bool,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        if self.readers == 0 {
+            return Err(Errno::EPIPE);
+        }
+        let mut done = 0;
+        while done < len {
+            let want = if is_packet { (len - done).min(PIPE_BUF) } else { len - done };
+            let room = self.room();
+            let is_blocked = room == 0
+                || (want <= PIPE_BUF && room < want && (is_packet || done == 0))
+                || (is_packet && self.ring.packets() >= self.capacity / PIPE_BUF);
+            if is_blocked {
+                break;
+            }
+            let want = want.min(room);
+            let stored = match self.ring.push_with(want, is_packet, fill) {
+                Ok(stored) => stored,
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+            };
+            done += stored;
+            if stored < want {
+                break;
+            }
+        }
+        if done == 0 && len > 0 { Err(Errno::EAGAIN) } else { Ok(done) }
+    }
+
+    /// `EAGAIN` where it is empty and has writers; whether there is anything to read.
+    fn check_readable(&self) -> Result<bool> {
+        match self.ring.is_empty() {
+            false => Ok(true),
+            true if self.writers == 0 => Ok(false),
+            true => Err(Errno::EAGAIN),
+        }
+    }
 }
 
 /// A pipe's buffer and what waits for it.
 #[derive(Debug)]
 pub struct Pipe {
     state: Mutex<State>,
-    /// Where readers wait for data and for the last writer's going.
-    read_queue: WaitQueue,
-    /// Where writers wait for room and for the last reader's going.
-    write_queue: WaitQueue,
+    /// Where readers wait for data and for the last writer's going, writers for room and for the last reader's going,
+    /// and who is both for either.
+    queue: WaitQueue,
     /// Where the open of a FIFO waits for the other side.
     open_queue: WaitQueue,
 }
@@ -70,12 +112,7 @@ impl Default for Pipe {
             reader_opens: 0,
             writer_opens: 0,
         };
-        Self {
-            state: Mutex::new(state),
-            read_queue: WaitQueue::new(),
-            write_queue: WaitQueue::new(),
-            open_queue: WaitQueue::new(),
-        }
+        Self { state: Mutex::new(state), queue: WaitQueue::new(), open_queue: WaitQueue::new() }
     }
 }
 
@@ -120,7 +157,7 @@ impl Pipe {
         let is_writable = state.is_writable();
         drop(state);
         if is_writable {
-            self.write_queue.notify(Events::WRITABLE);
+            self.queue.notify(Events::WRITABLE);
         }
         Ok(size)
     }
@@ -180,8 +217,8 @@ impl Pipe {
             return Ok(0);
         }
         let mut state = self.state.lock();
-        if state.ring.is_empty() {
-            return if state.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
+        if !state.check_readable()? {
+            return Ok(0);
         }
         let was_writable = state.is_writable();
         let count = state.ring.peek_with(max.min(state.ring.readable()), take)?;
@@ -189,7 +226,7 @@ impl Pipe {
         let wakes_writers = !was_writable && state.is_writable();
         drop(state);
         if wakes_writers {
-            self.write_queue.notify(Events::WRITABLE);
+            self.queue.notify(Events::WRITABLE);
         }
         Ok(count)
     }
@@ -202,64 +239,39 @@ impl Pipe {
         fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
         let mut state = self.state.lock();
-        if state.readers == 0 {
-            return Err(Errno::EPIPE);
-        }
-        let mut done = 0;
-        while done < len {
-            let want = if is_packet { (len - done).min(PIPE_BUF) } else { len - done };
-            let room = state.room();
-            let is_blocked = room == 0
-                || (want <= PIPE_BUF && room < want && (is_packet || done == 0))
-                || (is_packet && state.ring.packets() >= state.capacity / PIPE_BUF);
-            if is_blocked {
-                break;
-            }
-            let want = want.min(room);
-            let stored = match state.ring.push_with(want, is_packet, fill) {
-                Ok(stored) => stored,
-                Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
-            };
-            done += stored;
-            if stored < want {
-                break;
-            }
-        }
+        let stored = state.store(len, is_packet, fill)?;
         drop(state);
-        if done > 0 {
-            self.read_queue.notify(Events::READABLE);
+        if stored > 0 {
+            self.queue.notify(Events::READABLE);
         }
-        if done == 0 && len > 0 { Err(Errno::EAGAIN) } else { Ok(done) }
+        Ok(stored)
     }
 
-    /// The bytes that a read of `max` would give, left where they are.
+    /// Takes out what a read of `max` gives, for a caller that may have to put some of it back.
     ///
     /// # Errors
     /// `EAGAIN` where it is empty and has writers.
-    pub fn peek(&self, max: usize) -> Result<Vec<u8>> {
-        let state = self.state.lock();
-        if state.ring.is_empty() {
-            return if state.writers == 0 || max == 0 { Ok(Vec::new()) } else { Err(Errno::EAGAIN) };
-        }
+    pub fn take(&self, max: usize) -> Result<Taken> {
+        let is_packet = self.state.lock().ring.is_at_packet();
         let mut bytes = Vec::new();
-        state.ring.peek_with(max.min(state.ring.readable()), &mut |from| {
+        self.read_with(max, &mut |from| {
             bytes.extend_from_slice(from);
             Ok(from.len())
         })?;
-        Ok(bytes)
+        Ok(Taken { bytes, is_packet })
     }
 
-    /// Takes up to `count` bytes out that [`Self::peek`] has shown.
-    ///
-    /// # Errors
-    /// `EAGAIN` where another reader has taken them.
-    pub fn consume(&self, count: usize) -> Result<usize> {
-        self.read_with(count, &mut |from| Ok(from.len()))
+    /// Puts back what of `taken` is behind its first `used` bytes: it is read before everything else.
+    pub fn put_back(&self, taken: &Taken, used: usize) {
+        let rest = taken.bytes.get(used..).unwrap_or_default();
+        if !rest.is_empty() {
+            self.state.lock().ring.put_back(rest, taken.is_packet);
+            self.queue.notify(Events::READABLE);
+        }
     }
 
     /// Copies up to `max` bytes to `to` without removing them: tee(2). Moves them where `removes`: splice(2) between
-    /// pipes.
+    /// pipes. Nobody sees a state between.
     ///
     /// # Errors
     /// `EINVAL` where both are the same pipe; `EAGAIN`, `EPIPE` as read(2) and write(2).
@@ -267,23 +279,48 @@ impl Pipe {
         if std::ptr::eq(self, to) {
             return Err(Errno::EINVAL);
         }
-        // The target may change between the look and the write; then fewer bytes go, none is lost.
-        let bytes = self.peek(max)?;
-        if bytes.is_empty() {
+        // The one at the lower address first.
+        let (mut source, mut target) = if std::ptr::from_ref(self) < std::ptr::from_ref(to) {
+            let source = self.state.lock();
+            (source, to.state.lock())
+        } else {
+            let target = to.state.lock();
+            (self.state.lock(), target)
+        };
+        if max == 0 || !source.check_readable()? {
             return Ok(0);
         }
-        let mut left = bytes.as_slice();
-        let moved = to.write_with(bytes.len(), false, &mut |room| {
-            let count = room.len().min(left.len());
-            room[..count].copy_from_slice(&left[..count]);
-            left = &left[count..];
-            Ok(count)
+        let max = max.min(source.ring.readable());
+        let moved = source.ring.peek_with(max, &mut |from| {
+            let mut left = from;
+            target.store(from.len(), false, &mut |room| {
+                let count = room.len().min(left.len());
+                room[..count].copy_from_slice(&left[..count]);
+                left = &left[count..];
+                Ok(count)
+            })
         })?;
+        drop(target);
+        let was_writable = source.is_writable();
         if removes {
-            self.consume(moved)?;
+            source.ring.consume(moved);
+        }
+        let wakes_writers = !was_writable && source.is_writable();
+        drop(source);
+        to.queue.notify(Events::READABLE);
+        if wakes_writers {
+            self.queue.notify(Events::WRITABLE);
         }
         Ok(moved)
     }
+}
+
+/// Bytes that have been taken out of a pipe.
+#[derive(Debug)]
+pub struct Taken {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    is_packet: bool,
 }
 
 /// A FIFO that has been opened on this side and may have to wait for the other one.
@@ -355,10 +392,10 @@ impl Drop for PipeEnd {
         let (has_readers, has_writers) = (state.readers > 0, state.writers > 0);
         drop(state);
         if !has_writers {
-            self.pipe.read_queue.notify(Events::READABLE | Events::HUP);
+            self.pipe.queue.notify(Events::READABLE | Events::HUP);
         }
         if !has_readers {
-            self.pipe.write_queue.notify(Events::WRITABLE | Events::ERR);
+            self.pipe.queue.notify(Events::WRITABLE | Events::ERR);
         }
     }
 }
@@ -407,7 +444,7 @@ impl FileOps for PipeEnd {
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
-        Some(if self.access == Access::Write { &self.pipe.write_queue } else { &self.pipe.read_queue })
+        Some(&self.pipe.queue)
     }
 
     fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {

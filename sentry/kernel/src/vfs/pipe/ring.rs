@@ -136,6 +136,23 @@ impl Ring {
         Ok(done)
     }
 
+    /// Puts bytes that were taken out, and then not used, before all others.
+    pub(super) fn put_back(&mut self, bytes: &[u8], is_packet: bool) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.reserve(bytes.len());
+        self.head = (self.head + self.storage.len() - bytes.len()) % self.storage.len();
+        self.len += bytes.len();
+        let (front, wrapped) = bytes.split_at(bytes.len().min(self.storage.len() - self.head));
+        self.storage[self.head..self.head + front.len()].copy_from_slice(front);
+        self.storage[..wrapped.len()].copy_from_slice(wrapped);
+        match self.segments.front_mut() {
+            Some(first) if !first.is_packet && !is_packet => first.len += bytes.len(),
+            _ => self.segments.push_front(Segment { len: bytes.len(), is_packet }),
+        }
+    }
+
     /// Removes the first `count` bytes; of a packet, all of it.
     pub(super) fn consume(&mut self, count: usize) {
         let mut left = count.min(self.len);
@@ -198,6 +215,23 @@ mod tests {
             }
             assert_eq!(ring.len() as u32, next_in - next_out);
         }
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first() {
+        let mut ring = Ring::default();
+        for round in 1..300 {
+            push(&mut ring, &vec![1; round * 31 % 5000 + 1], false);
+            let taken = pop(&mut ring, round * 17 % 4000);
+            ring.put_back(&taken, false);
+            ring.put_back(b"xy", false);
+            assert_eq!(pop(&mut ring, 3), [b'x', b'y', 1]);
+        }
+        let mut ring = Ring::default();
+        push(&mut ring, b"stream", false);
+        ring.put_back(b"one", true);
+        assert_eq!(pop(&mut ring, 100), b"one");
+        assert_eq!(pop(&mut ring, 100), b"stream");
     }
 
     #[test]
