@@ -42,21 +42,27 @@ pub(crate) struct CgroupDir {
 
 /// Makes the cgroup that a configuration asks for and sets its limits.
 ///
-/// A host that does not let us is an error, or a warning where `lenient` (rootless callers rarely may).
+/// `note` gets the record before anything is made, to be written down: whoever finds it can remove what an interrupted
+/// caller left. A host that does not let us is an error, or a warning where `lenient` (rootless callers rarely may).
 pub(crate) fn create(
     layout: &Layout,
     cgroups_path: &str,
     resources: &Value,
     systemd: bool,
     lenient: bool,
+    note: impl FnOnce(&CgroupRecord) -> Result<()>,
 ) -> Result<Option<CgroupRecord>> {
-    let relative = path::relative(cgroups_path, systemd)?;
-    let mut record = CgroupRecord { dirs: Vec::new(), made: Vec::new() };
-    let made = match layout {
+    let place = path::relative(cgroups_path, systemd)?;
+    let record = plan(layout, &place);
+    note(&record)?;
+    let made = record.made.iter().try_for_each(|dir| make_dir(dir)).and_then(|()| match layout {
         Layout::None => Err(Error::new("no cgroup file system is mounted at /sys/fs/cgroup")),
-        Layout::V2 { root, own } => v2::create(root, own, &relative, &mut record),
-        Layout::V1 { hierarchies } => v1::create(hierarchies, &relative, &mut record),
-    };
+        Layout::V2 { root, own } => {
+            v2::pass_controllers(root, &place.below_root(own));
+            Ok(())
+        }
+        Layout::V1 { hierarchies } => v1::prepare(hierarchies, &place),
+    });
     let done = made.and_then(|()| record.apply(resources));
     match done {
         Ok(()) => Ok(Some(record)),
@@ -71,6 +77,34 @@ pub(crate) fn create(
             )))
         }
     }
+}
+
+/// The directories of a cgroup at `place`, and those of them that are to be made.
+fn plan(layout: &Layout, place: &path::Place) -> CgroupRecord {
+    let mut record = CgroupRecord { dirs: Vec::new(), made: Vec::new() };
+    let mut add = |root: &Path, own: &Path, controllers: Vec<String>| {
+        let mut path = root.to_path_buf();
+        for part in place.below_root(own).components() {
+            path.push(part);
+            if !path.exists() {
+                record.made.push(path.clone());
+            }
+        }
+        record.dirs.push(CgroupDir { controllers, path });
+    };
+    match layout {
+        Layout::None => {}
+        Layout::V2 { root, own } => add(root, own, Vec::new()),
+        Layout::V1 { hierarchies } => {
+            hierarchies.iter().for_each(|one| add(&one.root, &one.own, one.controllers.clone()));
+        }
+    }
+    record
+}
+
+/// Makes a directory; its parents again, where another container's end has just removed them.
+fn make_dir(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make the cgroup {}", dir.display()))
 }
 
 impl CgroupRecord {
@@ -121,7 +155,12 @@ impl CgroupRecord {
     /// Removes the directories that we made, as far as nobody else uses them.
     pub(crate) fn remove(&self) {
         for dir in self.made.iter().rev() {
-            remove_dir(dir);
+            if self.dirs.iter().any(|own| own.path == *dir) {
+                remove_dir(dir);
+            } else {
+                // Others may be in it by now.
+                let _ = std::fs::remove_dir(dir);
+            }
         }
     }
 }
@@ -137,23 +176,6 @@ fn remove_dir(dir: &Path) {
         }
     }
     logging::warning(format!("cannot remove the cgroup {}: processes are in it", dir.display()));
-}
-
-/// Makes a directory and its missing parents below `root`, noting what was made.
-fn make_dirs(root: &Path, relative: &Path, made: &mut Vec<PathBuf>) -> Result<PathBuf> {
-    let mut path = root.to_path_buf();
-    for part in relative.components() {
-        let std::path::Component::Normal(part) = part else { continue };
-        path.push(part);
-        match std::fs::create_dir(&path) {
-            Ok(()) => made.push(path.clone()),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(Error::new(format!("cannot make the cgroup {}: {error}", path.display())));
-            }
-        }
-    }
-    Ok(path)
 }
 
 /// Writes a control file.

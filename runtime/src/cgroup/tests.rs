@@ -117,7 +117,7 @@ fn what_was_made_is_removed() {
     let root = fake_root("made");
     std::fs::create_dir(root.join("there")).unwrap();
     let layout = Layout::V2 { root: root.clone(), own: PathBuf::new() };
-    let record = create(&layout, "/there/a/b", &json!(null), false, false).unwrap().unwrap();
+    let record = create(&layout, "/there/a/b", &json!(null), false, false, |_| Ok(())).unwrap().unwrap();
     assert_eq!(record.made, [root.join("there/a"), root.join("there/a/b")]);
     assert!(record.is_v2() && record.birthplace().unwrap().is_some());
     record.remove();
@@ -131,11 +131,11 @@ fn what_cannot_be_set_is_undone() {
     let layout = Layout::V2 { root: root.clone(), own: PathBuf::new() };
     // A fake tree has no control files: each limit fails.
     let limits = json!({"pids": {"limit": 5}});
-    let error = create(&layout, "/a", &limits, false, false).unwrap_err().to_string();
+    let error = create(&layout, "/a", &limits, false, false, |_| Ok(())).unwrap_err().to_string();
     assert!(error.contains("pids.max") && error.contains("--ignore-cgroups"), "{error}");
     assert!(!root.join("a").exists());
-    assert_eq!(create(&layout, "/a", &limits, false, true).unwrap(), None);
-    assert!(create(&Layout::None, "/a", &limits, false, false).is_err());
+    assert_eq!(create(&layout, "/a", &limits, false, true, |_| Ok(())).unwrap(), None);
+    assert!(create(&Layout::None, "/a", &limits, false, false, |_| Ok(())).is_err());
     assert!(Path::new(&root).is_dir());
     std::fs::remove_dir_all(root).unwrap();
 }

@@ -6,18 +6,14 @@ use serde_json::Value;
 
 use super::layout::Hierarchy;
 use super::path::Place;
-use super::{CgroupDir, CgroupRecord, make_dirs, read_number, write};
+use super::{CgroupRecord, read_number, write};
 use crate::error::{Error, Result};
 
-/// Makes the cgroup in every hierarchy.
-pub(super) fn create(hierarchies: &[Hierarchy], place: &Place, record: &mut CgroupRecord) -> Result<()> {
-    for hierarchy in hierarchies {
-        let below = place.below_root(&hierarchy.own);
-        let path = make_dirs(&hierarchy.root, &below, &mut record.made)?;
-        if hierarchy.controllers.iter().any(|name| name == "cpuset") {
-            inherit_cpuset(&hierarchy.root, &below)?;
-        }
-        record.dirs.push(CgroupDir { controllers: hierarchy.controllers.clone(), path });
+/// Gives the new cgroup what it needs before a process may run in it.
+pub(super) fn prepare(hierarchies: &[Hierarchy], place: &Place) -> Result<()> {
+    let cpusets = hierarchies.iter().filter(|one| one.controllers.iter().any(|name| name == "cpuset"));
+    for hierarchy in cpusets {
+        inherit_cpuset(&hierarchy.root, &place.below_root(&hierarchy.own))?;
     }
     Ok(())
 }

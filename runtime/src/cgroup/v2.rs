@@ -4,26 +4,21 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::path::Place;
 use super::v1::host_pids_limit;
-use super::{CgroupDir, CgroupRecord, make_dirs, write};
+use super::{CgroupRecord, write};
 use crate::error::Result;
 use crate::logging;
 
 /// Controllers that we set limits of.
 const WANTED: &[&str] = &["cpu", "cpuset", "memory", "pids", "io"];
 
-/// Makes the cgroup, with the controllers passed down to it.
-pub(super) fn create(root: &Path, own: &Path, place: &Place, record: &mut CgroupRecord) -> Result<()> {
-    let below = place.below_root(own);
-    let path = make_dirs(root, &below, &mut record.made)?;
+/// Passes the controllers that we want down to the cgroup `below` the root.
+pub(super) fn pass_controllers(root: &Path, below: &Path) {
     let mut parent = root.to_path_buf();
     for part in below.components() {
         enable_controllers(&parent);
         parent.push(part);
     }
-    record.dirs.push(CgroupDir { controllers: Vec::new(), path });
-    Ok(())
 }
 
 /// Passes every wanted controller that a cgroup has on to its children. What cannot be passed on (a cgroup with

@@ -113,8 +113,9 @@ impl<'a> Maker<'a> {
     where
         'a: 'u,
     {
-        let cgroup = self.make_cgroup(undo)?;
-        let mut state = self.state(&self.options.id, cgroup.clone());
+        let mut state = self.state(&self.options.id, None);
+        state.cgroup = self.make_cgroup(&state, undo)?;
+        let cgroup = state.cgroup.clone();
         self.write(&state)?;
         let (binary, output) = self.prepare()?;
         let order = Order {
@@ -216,16 +217,20 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn make_cgroup<'u>(&self, undo: &mut Undo<'u>) -> Result<Option<CgroupRecord>> {
+    /// Makes the cgroup, which `state` says before it is there.
+    fn make_cgroup<'u>(&self, state: &State, undo: &mut Undo<'u>) -> Result<Option<CgroupRecord>> {
+        let note =
+            |record: &CgroupRecord| self.write(&State { cgroup: Some(record.clone()), ..state.clone() });
         let Some(path) = self.spec.cgroups_path().filter(|_| !self.config.ignore_cgroups) else {
             return Ok(None);
         };
         let (layout, lenient) = (Layout::of_host(), self.config.rootless);
         let record = match self.pod_cgroup(path) {
             // The pod's: its limits are set by whoever made it, those of one container do not belong there.
-            Some(pod) => cgroup::create(&layout, pod, &Value::Null, false, lenient)?,
+            Some(pod) => cgroup::create(&layout, pod, &Value::Null, false, lenient, note)?,
             None => {
-                cgroup::create(&layout, path, self.spec.resources(), self.config.systemd_cgroup, lenient)?
+                let systemd = self.config.systemd_cgroup;
+                cgroup::create(&layout, path, self.spec.resources(), systemd, lenient, note)?
             }
         };
         if let Some(record) = record.clone() {
