@@ -154,6 +154,41 @@ fn what_cannot_work_says_why_and_leaves_nothing() {
 }
 
 #[test]
+fn volumes_are_the_hosts_files() {
+    if !can_run() {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt;
+    let script = "set -e; cd /tmp/v; stat -c %u:%g:%a given; echo made > new; echo more >> new; chmod 604 new; \
+                  chown 7:8 new; stat -c %u:%g:%a new; cat new; cat given 2>/dev/null; ! touch /tmp/ro/x 2>/dev/null";
+    let lab = Lab::new("volume", &["sh", "-c", script]);
+    let dir = lab.path("volume");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("given"), "host\n").unwrap();
+    std::os::unix::fs::chown(dir.join("given"), Some(5), Some(6)).unwrap();
+    lab.configure(|config| {
+        config["mounts"] = json!([
+            {"destination": "/tmp/v", "type": "bind", "source": dir, "options": ["rbind", "rw"]},
+            {"destination": "/tmp/ro", "type": "bind", "source": dir, "options": ["rbind", "ro"]},
+        ]);
+        config["process"]["capabilities"] = json!({
+            "permitted": ["CAP_CHOWN", "CAP_DAC_OVERRIDE"], "effective": ["CAP_CHOWN", "CAP_DAC_OVERRIDE"],
+            "bounding": ["CAP_CHOWN", "CAP_DAC_OVERRIDE"],
+        });
+    });
+    // Standard output is a file of the host's too, and appended to.
+    let mut command = lab.command(&["--overlay2=root:memory", "run", "volume-c"]);
+    command.stdout(std::fs::File::create(lab.path("volume.out")).unwrap()).stderr(Stdio::piped());
+    let ended = finish(command.spawn().unwrap());
+    assert!(ended.status.success(), "{}", stderr(&ended));
+    let said = std::fs::read_to_string(lab.path("volume.out")).unwrap();
+    assert_eq!(said, "5:6:644\n7:8:604\nmade\nmore\nhost\n");
+    let meta = std::fs::metadata(dir.join("new")).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (7, 8, 0o604));
+    lab.assert_clean();
+}
+
+#[test]
 fn ids_are_taken_once() {
     if !can_run() {
         return;
