@@ -28,8 +28,10 @@ pub struct HostFile {
     attr: Attr,
     /// Device and inode number on the host.
     host_id: (u64, u64),
-    /// Regular files keep the host's position, which other holders of the descriptor share.
-    position: Mutex<()>,
+    /// Held from a look at the host's state to the end of the transfer that relies on it, by readers and by writers:
+    /// that there is something to read, or of a regular file, where the position is that other holders share.
+    reading: Mutex<()>,
+    writing: Mutex<()>,
     queue: WaitQueue,
     /// Whether readiness changes: not for regular files and the like.
     is_watched: bool,
@@ -69,7 +71,8 @@ impl HostFile {
                 fd,
                 attr,
                 host_id: (stat.dev, stat.ino),
-                position: Mutex::new(()),
+                reading: Mutex::new(()),
+                writing: Mutex::new(()),
                 queue,
                 is_watched,
             }
@@ -97,25 +100,35 @@ impl HostFile {
     }
 
     fn read_stream(&self, dst: &mut IoDst<'_>) -> Result<usize> {
+        let _alone = self.reading.lock();
         if self.is_watched && !self.events().intersects(Events::IN | Events::HUP | Events::ERR) {
             return Err(Errno::EAGAIN);
         }
-        dst.fill_with(STREAM_READ, &mut |to| readv(self.fd.as_fd(), to))
+        dst.fill_with(STREAM_READ, &mut once(|to| readv(self.fd.as_fd(), to)))
     }
 
     fn write_stream(&self, src: &mut IoSrc<'_>) -> Result<usize> {
+        let _alone = self.writing.lock();
         if self.is_watched && !self.events().intersects(Events::OUT | Events::ERR | Events::HUP) {
             return Err(Errno::EAGAIN);
         }
-        src.drain_with(STREAM_WRITE, &mut |from| writev(self.fd.as_fd(), from))
+        src.drain_with(STREAM_WRITE, &mut once(|from| writev(self.fd.as_fd(), from)))
     }
 
     /// Puts the host's position where the guest's is, then transfers.
     fn at<T>(&self, offset: u64, transfer: impl FnOnce() -> Result<T>) -> Result<T> {
-        let _guard = self.position.lock();
+        let (_readers, _writers) = (self.reading.lock(), self.writing.lock());
         host::fs::seek(self.fd.as_fd(), Some(offset))?;
         transfer()
     }
+}
+
+/// Only the first call is made: readiness was asked for one, and another could wait.
+fn once(
+    mut call: impl FnMut(&[VolatileSlice<'_>]) -> Result<usize>,
+) -> impl FnMut(&[VolatileSlice<'_>]) -> Result<usize> {
+    let mut is_made = false;
+    move |slices| if std::mem::replace(&mut is_made, true) { Ok(0) } else { call(slices) }
 }
 
 impl HostSource for HostFile {

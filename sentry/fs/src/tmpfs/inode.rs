@@ -318,10 +318,13 @@ impl Inode for TmpInode {
         Ok(())
     }
 
-    fn rmdir(&self, _caller: &Caller<'_>, name: &[u8], _child: &Arc<dyn Inode>) -> Result<()> {
-        let mut names = self.names()?.write();
-        let child = names.get(name).cloned().ok_or(Errno::ENOENT)?;
-        child.names()?.write().kill()?;
+    fn rmdir(&self, _caller: &Caller<'_>, name: &[u8], child: &Arc<dyn Inode>) -> Result<()> {
+        let child = Self::downcast(child)?;
+        let (mut names, below) = lock_names(self, &child)?;
+        if !names.get(name).is_some_and(|found| Arc::ptr_eq(found, &child)) {
+            return Err(Errno::ENOENT);
+        }
+        below.ok_or(Errno::EINVAL)?.kill()?;
         names.remove(name);
         self.touch_modified().nlink -= 1;
         drop(names);

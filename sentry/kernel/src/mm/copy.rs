@@ -179,27 +179,35 @@ impl MemoryManager {
     /// `EFAULT`, or what `f` says.
     pub fn with_slices<T>(
         &self,
-        addr: UserAddr,
-        len: usize,
+        ranges: &[(UserAddr, usize)],
         write: bool,
         f: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<T>,
     ) -> Result<T> {
-        if len == 0 {
+        if ranges.is_empty() {
             return f(&[]);
         }
         let _no_fork = self.io.read_recursive();
-        let pins = self.pin(addr, len, write);
+        let pins = self.pin(ranges, write);
         if pins.list.is_empty() {
             return Err(Errno::EFAULT);
         }
         f(&pins.slices()?)
     }
 
-    /// Keeps the pages of a range, as far as they can be reached.
-    fn pin(&self, addr: UserAddr, len: usize, write: bool) -> Pins<'_> {
+    /// Keeps the pages of ranges, as far as they can be reached one after the other.
+    fn pin(&self, ranges: &[(UserAddr, usize)], write: bool) -> Pins<'_> {
         let mut pins = Pins { mm: self, list: SmallVec::new() };
+        for &(addr, len) in ranges {
+            if self.pin_range(&mut pins, addr, len, Access::of(write)) < len {
+                break;
+            }
+        }
+        pins
+    }
+
+    /// As [`Self::pin`], one range; returns how many bytes of it could be reached.
+    fn pin_range<'a>(&'a self, pins: &mut Pins<'a>, addr: UserAddr, len: usize, access: Access) -> usize {
         let mut done = 0;
-        let access = Access::of(write);
         while done < len && pins.list.len() < MAX_SLICES {
             let at = addr.0.wrapping_add(done as u64);
             if self.outside(at) {
@@ -216,7 +224,7 @@ impl MemoryManager {
                 break;
             }
         }
-        pins
+        done
     }
 
     fn pin_one(&self, pages: &Pages, at: u64, want: usize, access: Access) -> Option<Pin> {

@@ -63,34 +63,37 @@ impl<'a> UserRanges<'a> {
         if done == 0 && max > 0 { Err(Errno::EFAULT) } else { Ok(done) }
     }
 
-    /// Hands the first range's memory (at most `max` bytes) to `f`.
+    /// Hands the memory of all ranges, at most `max` bytes, to `f` in one call: transfers of iovecs are not torn apart.
+    /// Only where there are more pieces than a host call takes are there several calls, until one does not use up what
+    /// it is given.
     fn slices(
         &mut self,
         max: usize,
         write: bool,
         f: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<usize>,
     ) -> Result<usize> {
-        let Some(&(addr, len)) = self.ranges.last() else { return Ok(0) };
-        let limit = len.min(max);
-        let moved = self.mm.with_slices(addr, limit, write, f)?.min(limit);
-        self.advance(moved);
-        Ok(moved)
-    }
-
-    /// As [`Self::slices`] for range after range, until one is not used up.
-    fn all_slices(
-        &mut self,
-        max: usize,
-        write: bool,
-        f: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<usize>,
-    ) -> Result<usize> {
+        let max = max.min(self.left);
         let mut done = 0;
-        while done < max && self.left > 0 {
-            let want = self.ranges.last().map_or(0, |(_, len)| *len).min(max - done);
-            match self.slices(max - done, write, f) {
+        while done < max {
+            let mut wanted = max - done;
+            let mut batch = SmallVec::<[(UserAddr, usize); 8]>::new();
+            for &(addr, len) in self.ranges.iter().rev() {
+                batch.push((addr, len.min(wanted)));
+                wanted = wanted.saturating_sub(len);
+                if wanted == 0 {
+                    break;
+                }
+            }
+            let mut given = 0;
+            let moved = self.mm.with_slices(&batch, write, &mut |slices| {
+                given = slices.iter().map(VolatileSlice::len).sum();
+                f(slices)
+            });
+            match moved.map(|moved| moved.min(given)) {
                 Ok(moved) => {
+                    self.advance(moved);
                     done += moved;
-                    if moved < want {
+                    if moved < given {
                         break;
                     }
                 }
@@ -199,8 +202,8 @@ impl<'a> IoDst<'a> {
     }
 
     /// Hands at most `max` bytes of the target to `fill` as memory ranges (for `preadv` and the like), and advances
-    /// by what it returns. May call `fill` several times (once for each range of an iovec), as long as it fills all
-    /// it is given; an error after some bytes is a short count.
+    /// by what it returns. Calls `fill` once, and again only where there are more ranges than one host call takes and it
+    /// has filled all it was given; an error after some bytes is a short count.
     ///
     /// # Errors
     /// `EFAULT` where the first page cannot be reached, else what `fill` says.
@@ -210,7 +213,7 @@ impl<'a> IoDst<'a> {
         fill: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<usize>,
     ) -> Result<usize> {
         match &mut self.0 {
-            Dst::User(ranges) => ranges.all_slices(max, true, fill),
+            Dst::User(ranges) => ranges.slices(max, true, fill),
             Dst::Kernel(target, filled) => {
                 let limit = max.min(target.len() - *filled);
                 let count =
@@ -320,7 +323,7 @@ impl<'a> IoSrc<'a> {
         drain: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<usize>,
     ) -> Result<usize> {
         match &mut self.0 {
-            Src::User(ranges) => ranges.all_slices(max, false, drain),
+            Src::User(ranges) => ranges.slices(max, false, drain),
             Src::Kernel(source) => {
                 let limit = max.min(source.len());
                 // A drain only reads, but the type that names memory wants it writable.

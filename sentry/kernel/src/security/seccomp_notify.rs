@@ -46,6 +46,8 @@ struct Requests {
 pub(crate) struct Listener {
     requests: Mutex<Requests>,
     queue: WaitQueue,
+    /// Calls that the supervisor works on are not interrupted by signals (`SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`).
+    waits_killable: bool,
 }
 
 impl Listener {
@@ -77,6 +79,11 @@ impl Listener {
         Ok(())
     }
 
+    /// Whether the supervisor has taken the request and nothing but a kill is to end the wait for its answer.
+    fn holds(&self, id: u64) -> bool {
+        self.waits_killable && self.asker(id).is_ok()
+    }
+
     fn asker(&self, id: u64) -> Result<Arc<Task>> {
         let requests = self.requests.lock();
         let request = requests.list.iter().find(|request| request.id == id && request.was_received);
@@ -100,7 +107,7 @@ impl CurrentTask {
             id
         };
         listener.queue.notify(Events::READABLE);
-        let answer = self.block_until(None, &mut || {
+        let mut look = || {
             let requests = listener.requests.lock();
             let request = requests.list.iter().find(|request| request.id == id);
             match request.and_then(|request| request.answer) {
@@ -108,7 +115,15 @@ impl CurrentTask {
                 None if requests.is_closed => Err(Errno::ENOSYS),
                 None => Err(Errno::EAGAIN),
             }
-        });
+        };
+        let mut answer = self.block_until(None, &mut look);
+        while matches!(answer, Err(SysError::Restart(_))) && listener.holds(id) && !self.is_killed() {
+            self.park();
+            match look() {
+                Err(Errno::EAGAIN) => {}
+                other => answer = other.map_err(SysError::from),
+            }
+        }
         listener.requests.lock().list.retain(|request| request.id != id);
         self.regs.rax = match answer {
             Ok(Answer::Continue) => return true,
@@ -125,8 +140,8 @@ impl CurrentTask {
 pub(crate) struct ListenerFile(Arc<Listener>);
 
 impl ListenerFile {
-    pub(crate) fn new() -> (Arc<Listener>, Arc<Self>) {
-        let listener = Arc::new(Listener::default());
+    pub(crate) fn new(waits_killable: bool) -> (Arc<Listener>, Arc<Self>) {
+        let listener = Arc::new(Listener { waits_killable, ..Listener::default() });
         (listener.clone(), Arc::new(Self(listener)))
     }
 

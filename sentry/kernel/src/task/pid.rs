@@ -109,7 +109,13 @@ impl Pid {
         let links = self.links.lock();
         if links.task.is_none() && links.group.strong_count() == 0 && links.session.strong_count() == 0 {
             for (ns, number) in &self.numbers {
-                ns.table.lock().pids.remove(number);
+                let mut table = ns.table.lock();
+                // The number may have gone back before, and be somebody else's by now.
+                if table.pids.get(number).is_some_and(|pid| std::ptr::eq(&**pid, self)) {
+                    let gone = table.pids.remove(number);
+                    drop(table);
+                    drop(gone);
+                }
             }
         }
     }

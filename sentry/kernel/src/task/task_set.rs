@@ -19,7 +19,7 @@ pub struct Tree(());
 
 /// Everything that runs in the sandbox.
 ///
-/// Lock order: `tree`, then a thread group's family, then its threads, then its signal lock.
+/// Lock order: as the module of tasks says; `groups` is a leaf.
 #[derive(Debug)]
 pub struct TaskSet {
     tree: Mutex<Tree>,

@@ -465,7 +465,7 @@ fn topmost(place: &VfsPath) -> VfsPath {
 }
 
 /// Whether `path` is at or below `top`, across mounts.
-fn is_below(path: &VfsPath, top: &VfsPath) -> bool {
+pub(super) fn is_below(path: &VfsPath, top: &VfsPath) -> bool {
     let mut at = path.clone();
     while !Arc::ptr_eq(&at.mount, &top.mount) {
         match at.mount.mountpoint() {

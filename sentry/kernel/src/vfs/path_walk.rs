@@ -13,6 +13,7 @@ use abi::{Errno, Result};
 use bitflags::bitflags;
 use smallvec::SmallVec;
 
+use super::mount_tree::is_below;
 use super::permission::{check_follow, check_search};
 use super::{Caller, Dentry, LinkTarget, VfsPath};
 
@@ -218,6 +219,11 @@ impl<'a> Walk<'a> {
             {
                 self.check_connected(&parent)?;
                 self.at.dentry = parent;
+                // Somebody may have moved the directory out of the tree that the walk is to stay in.
+                let is_scoped = self.flags.intersects(WalkFlags::BENEATH | WalkFlags::IN_ROOT);
+                if is_scoped && !is_below(&self.at, &self.root) {
+                    return Err(Errno::EAGAIN);
+                }
                 break;
             }
             let Some(below) = self.at.mount.mountpoint() else { break };

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use abi::{Errno, Signal, UserAddr};
+use platform::Protection;
 
 use super::{NONE, PAGE, R, RW, TestFile, map_anon, map_file};
 use crate::mm::{FutexKey, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
@@ -134,4 +135,19 @@ fn host_reads_go_straight_into_guest_memory() {
     let mut src = crate::mm::IoSrc::user(&guest.mm, UserAddr(at + 4 * PAGE - 2), 4);
     let mut bytes = [0; 4];
     assert_eq!((src.take(&mut bytes), &bytes), (Ok(2), b"ab\0\0"));
+}
+
+#[test]
+fn a_mapping_from_a_mount_without_execution_stays_so() {
+    let guest = FakePlatform::new(1 << 30).0.guest();
+    let args = MmapArgs {
+        prot: R,
+        mappable: Some((TestFile::new(b"code"), 0)),
+        may_exec: false,
+        ..MmapArgs::anonymous(UserAddr(0), PAGE, MmapFlags::empty())
+    };
+    let at = guest.mm.mmap(args).unwrap();
+    let execute = Protection { execute: true, ..R };
+    assert_eq!(guest.mm.mprotect(at, PAGE, execute, ProtectRange::Exact), Err(Errno::EACCES));
+    assert_eq!(guest.mm.mprotect(at, PAGE, RW, ProtectRange::Exact), Ok(()));
 }

@@ -3,7 +3,7 @@
 use abi::{Errno, Signal, UserAddr};
 
 use super::{NONE, PAGE, R, RW, map_anon};
-use crate::mm::{FaultSignal, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
+use crate::mm::{FaultSignal, IoDst, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
 use crate::testing::{FakeGuest, FakePlatform};
 
 const NO_FLAGS: MmapFlags = MmapFlags::empty();
@@ -236,4 +236,20 @@ fn a_host_that_refuses_mappings_is_out_of_memory() {
     guest.load(at, &mut bytes).unwrap();
     assert_eq!(&bytes, b"kept!");
     assert_eq!(child.read_cstring(UserAddr(at), 10), Ok(b"kept".to_vec()));
+}
+
+#[test]
+fn an_iovec_is_filled_in_one_call() {
+    let guest = guest();
+    let at = map_anon(&guest, 4 * PAGE, NO_FLAGS);
+    let ranges = [(UserAddr(at + 1), 3), (UserAddr(at + 2 * PAGE), 2), (UserAddr(at + PAGE), 4)];
+    let (mut calls, mut dst) = (0, IoDst::user_vec(&guest.mm, &ranges));
+    let filled = dst.fill_with(8, &mut |slices| {
+        calls += 1;
+        slices.iter().try_fold(0, |done, slice| Ok(done + slice.write(&b"abcdefgh"[done..])?))
+    });
+    assert_eq!((filled, calls, dst.remaining()), (Ok(8), 1, 1));
+    let mut bytes = [0; 4];
+    guest.mm.read(UserAddr(at + PAGE), &mut bytes).unwrap();
+    assert_eq!(&bytes, b"fgh\0");
 }

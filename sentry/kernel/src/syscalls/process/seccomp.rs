@@ -51,7 +51,7 @@ fn install(task: &CurrentTask, flags: FilterFlags, program: u64) -> SysResult {
     if !wants_listener {
         return Ok(task.install_filter(program, flags, None)? as u64);
     }
-    let (listener, ops) = ListenerFile::new();
+    let (listener, ops) = ListenerFile::new(flags.contains(FilterFlags::WAIT_KILLABLE_RECV));
     let flags_of_file = OpenFlags::RDWR | OpenFlags::CLOEXEC;
     let file =
         task.kernel().vfs.anon_file(AnonKind::Named("seccomp notify"), ops, flags_of_file, &task.creds());
