@@ -161,6 +161,9 @@ static void test_pidfd(void) {
     siginfo_t info;
     CHECK(waitid(P_PIDFD, fd, &info, WEXITED) == 0 && info.si_pid == child && info.si_status == SIGKILL);
     FAILS(syscall(SYS_pidfd_send_signal, fd, 0, 0, 0), ESRCH);
+    int directory = open("/proc/self", O_RDONLY | O_DIRECTORY);
+    CHECK(syscall(SYS_pidfd_send_signal, directory, 0, 0, 0) == 0);
+    FAILS(syscall(SYS_pidfd_send_signal, 0, 0, 0, 0), EBADF);
     FAILS(syscall(SYS_pidfd_open, child, 0), ESRCH);
     FAILS(syscall(SYS_pidfd_open, -1, 0), EINVAL);
 }

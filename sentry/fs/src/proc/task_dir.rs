@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
-use kernel::task::{Credentials, PidNamespace, Tid};
+use kernel::task::{Credentials, Pid, PidNamespace, Tid};
 use kernel::vfs::{Attr, Caller, Inode};
 
 use super::root::parse_number;
@@ -206,6 +206,10 @@ impl TaskDir {
 }
 
 impl DirContent for TaskDir {
+    fn process(&self) -> Option<Arc<Pid>> {
+        self.is_process.then(|| self.task.upgrade().map(|task| task.pid())).flatten()
+    }
+
     fn attr(&self) -> Result<Attr> {
         let task = alive(&self.task)?;
         let attr = owned(&self.proc, &task, base_ino(&task, !self.is_process), FileType::Directory, 0o555);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
+use kernel::task::Pid;
 use kernel::vfs::{Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, NewNode, Readdir};
 
 /// An entry as a directory lists it.
@@ -43,6 +44,11 @@ pub trait DirContent: Send + Sync + 'static {
     fn create(&self, caller: &Caller<'_>, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         let _ = (caller, name, node);
         Err(Errno::EPERM)
+    }
+
+    /// The process that it describes; see [`FileOps::process`].
+    fn process(&self) -> Option<Arc<Pid>> {
+        None
     }
 
     /// Decides about access beyond mode bits; see [`Inode::permission`].
@@ -140,6 +146,10 @@ impl<C: DirContent> FileOps for OpenDir<C> {
 
     fn sync(&self, _data_only: bool) -> Result<()> {
         Ok(())
+    }
+
+    fn process(&self) -> Option<Arc<Pid>> {
+        self.0.content.process()
     }
 }
 

@@ -10,6 +10,7 @@ use super::File;
 use crate::Task;
 use crate::mm::{IoDst, IoSrc, Mappable};
 use crate::socket::Socket;
+use crate::task::Pid;
 
 /// Where a write goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,11 @@ pub trait FileOps: Send + Sync + Any {
 
     /// The socket behind it.
     fn socket(&self) -> Option<&dyn Socket> {
+        None
+    }
+
+    /// The process whose directory in `/proc` it is: pidfd_send_signal(2) takes such files, too.
+    fn process(&self) -> Option<Arc<Pid>> {
         None
     }
 

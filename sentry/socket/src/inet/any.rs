@@ -82,16 +82,7 @@ impl InetSocket {
     }
 
     pub(super) fn connect(&self, address: SocketAddr) -> Result<()> {
-        match &self.any {
-            AnySocket::Tcp(socket) => match socket.connect(address) {
-                // Between two sockets of one stack the outcome is there at once.
-                Err(netstack::Error::InProgress) => socket.finish_connect(),
-                other => other,
-            },
-            AnySocket::Udp(socket) => socket.connect(address),
-            AnySocket::Ping(socket) => socket.connect(address),
-            AnySocket::Raw(socket) => socket.connect(address),
-        }
+        each!(&self.any, socket => socket.connect(address))
     }
 
     pub(super) fn disconnect(&self) {

@@ -52,8 +52,11 @@ pub(super) fn pidfd_send_signal(task: &mut CurrentTask, args: Args) -> SysResult
     if flags & !scopes != 0 || flags.count_ones() > 1 {
         return Err(Errno::EINVAL.into());
     }
-    let (target, is_thread) =
-        task.with_pidfd(pidfd as i32, |pidfd| Ok((pidfd.task()?.clone(), pidfd.is_thread())))?;
+    let directory = task.fd_table().get(pidfd as i32)?.ops().process();
+    let (target, is_thread) = match directory {
+        Some(pid) => (pid.task().ok_or(Errno::ESRCH)?, false),
+        None => task.with_pidfd(pidfd as i32, |pidfd| Ok((pidfd.task()?.clone(), pidfd.is_thread())))?,
+    };
     if !task.pid_ns().contains(&target.pid_ns()) {
         return Err(Errno::EINVAL.into());
     }

@@ -46,15 +46,20 @@ pub(super) fn connect(task: &mut CurrentTask, Args([fd, addr, len, ..]): Args) -
                 timeout_is_again(task.block_on(&queue, Events::WRITABLE, deadline, attempt))?;
             }
             Err(Errno::EINPROGRESS | Errno::EALREADY) if may_block(&file) => {
-                return await_connection(task, &file, deadline);
+                return await_connection(task, &file, &address, deadline);
             }
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
-/// Waits until a connection that is under way is decided.
-fn await_connection(task: &Task, file: &File, deadline: Option<crate::time::MonotonicTime>) -> SysResult {
+/// Waits until a connection that is under way is decided, and asks for the outcome.
+fn await_connection(
+    task: &Task,
+    file: &File,
+    address: &[u8],
+    deadline: Option<crate::time::MonotonicTime>,
+) -> SysResult {
     let socket = socket_of(file)?;
     let queue = file.ops().wait_queue().ok_or(Errno::EINPROGRESS)?;
     let decided = Events::OUT | Events::ERR | Events::HUP;
@@ -63,9 +68,9 @@ fn await_connection(task: &Task, file: &File, deadline: Option<crate::time::Mono
         Err(crate::SysError::Errno(Errno::ETIMEDOUT)) => return Err(Errno::EINPROGRESS.into()),
         other => other?,
     }
-    match socket.take_error() {
-        Some(errno) => Err(errno.into()),
-        None => Ok(0),
+    match socket.connect(task, address) {
+        Ok(()) | Err(Errno::EISCONN) => Ok(0),
+        Err(errno) => Err(errno.into()),
     }
 }
 
