@@ -46,13 +46,14 @@ pub struct Limits {
     pub nodes: usize,
     /// Descriptors kept open for nodes that could be found again by name.
     pub descriptors: usize,
-    /// Directories watched for changes; what cannot be watched is not cacheable.
+    /// Directories watched for changes; what cannot be watched is not cacheable. The host counts watches by user, and
+    /// the gofers of all containers are one.
     pub watches: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { nodes: 1 << 20, descriptors: 4096, watches: 8192 }
+        Self { nodes: 1 << 20, descriptors: 4096, watches: 2048 }
     }
 }
 

@@ -5,6 +5,8 @@
 
 use host::seccomp::{ArgCheck, Rule, nr};
 
+use crate::HostSockets;
+
 /// `O_NOFOLLOW`: a compromised gofer cannot use a link to save itself a look.
 const NO_FOLLOW: ArgCheck = ArgCheck::Masked { arg: 2, mask: 0o400_000, value: 0o400_000 };
 /// `PROT_EXEC` is not among the protections.
@@ -18,8 +20,26 @@ const SOCKET_KINDS: &[u32] = &[0o2000001, 0o2000002, 0o2000005, 0o2004001, 0o200
 /// `FUTEX_WAIT`, `FUTEX_WAKE`, and the bitset forms, private, with and without `FUTEX_CLOCK_REALTIME`.
 const FUTEX_OPERATIONS: &[u32] = &[128, 129, 137, 138, 393];
 
-/// The allow-list.
-pub const RULES: &[Rule] = &[
+/// What `--host-uds` needs, whatever it allows.
+const SOCKET: Rule = Rule::when(
+    nr::SYS_socket,
+    "socket",
+    &[ArgCheck::Eq32(0, 1), ArgCheck::OneOf32(1, SOCKET_KINDS), ArgCheck::Eq32(2, 0)],
+);
+/// `--host-uds=open`.
+const CONNECT: &[Rule] = &[SOCKET, Rule::any(nr::SYS_connect, "connect")];
+/// `--host-uds=create`.
+const CREATE: &[Rule] = &[SOCKET, Rule::any(nr::SYS_bind, "bind"), Rule::any(nr::SYS_listen, "listen")];
+
+/// The allow-list of a gofer that may do this with sockets of the host.
+#[must_use]
+pub fn rules(sockets: HostSockets) -> Vec<Rule> {
+    let of = |wanted: bool, rules: &'static [Rule]| if wanted { rules } else { &[] };
+    RULES.iter().chain(of(sockets.connect, CONNECT)).chain(of(sockets.create, CREATE)).copied().collect()
+}
+
+/// What every gofer needs.
+const RULES: &[Rule] = &[
     // Requests, replies, events.
     Rule::when(nr::SYS_recvmsg, "recvmsg", &[ArgCheck::Eq32(2, 0x4000_0000)]),
     Rule::when(nr::SYS_sendmsg, "sendmsg", &[ArgCheck::Eq32(2, 0x4000)]),
@@ -55,18 +75,10 @@ pub const RULES: &[Rule] = &[
     Rule::any(nr::SYS_fremovexattr, "fremovexattr"),
     Rule::any(nr::SYS_fsync, "fsync"),
     Rule::any(nr::SYS_fdatasync, "fdatasync"),
-    // Watches and sockets by path.
+    // Watches, and sockets, by path.
     Rule::any(nr::SYS_fchdir, "fchdir"),
     Rule::any(nr::SYS_inotify_add_watch, "inotify_add_watch"),
     Rule::any(nr::SYS_inotify_rm_watch, "inotify_rm_watch"),
-    Rule::when(
-        nr::SYS_socket,
-        "socket",
-        &[ArgCheck::Eq32(0, 1), ArgCheck::OneOf32(1, SOCKET_KINDS), ArgCheck::Eq32(2, 0)],
-    ),
-    Rule::any(nr::SYS_connect, "connect"),
-    Rule::any(nr::SYS_bind, "bind"),
-    Rule::any(nr::SYS_listen, "listen"),
     // Memory, threads, the end.
     Rule::when(nr::SYS_mmap, "mmap", &[NOT_EXECUTABLE, PRIVATE_MEMORY]),
     Rule::any(nr::SYS_munmap, "munmap"),
@@ -83,3 +95,23 @@ pub const RULES: &[Rule] = &[
     Rule::any(nr::SYS_exit, "exit"),
     Rule::any(nr::SYS_exit_group, "exit_group"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{HostSockets, nr, rules};
+
+    #[test]
+    fn at_most_fifty_calls_and_sockets_only_where_allowed() {
+        let calls = |connect, create| -> BTreeSet<i64> {
+            rules(HostSockets { connect, create }).iter().map(|rule| rule.nr).collect()
+        };
+        assert!(calls(true, true).len() <= 50);
+        let sockets = [nr::SYS_socket, nr::SYS_connect, nr::SYS_bind, nr::SYS_listen];
+        assert!(sockets.iter().all(|call| !calls(false, false).contains(call)));
+        assert!(
+            !calls(true, false).contains(&nr::SYS_bind) && !calls(false, true).contains(&nr::SYS_connect)
+        );
+    }
+}

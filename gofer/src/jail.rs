@@ -45,8 +45,9 @@ pub fn serve_then(mut config: Config, ready: impl FnOnce()) -> Result<(), ServeE
     drop_capabilities()?;
     process::no_new_privileges().map_err(|error| ServeError::Jail { what: "set no_new_privs", error })?;
     // Threads inherit all of the above; the filter is put on those that there are.
+    let rules = filter::rules(config.host_sockets);
     let mut server = Server::new(config)?;
-    compile(filter::RULES, Action::KillProcess)?.install(InstallFlags::ALL_THREADS)?;
+    compile(&rules, Action::KillProcess)?.install(InstallFlags::ALL_THREADS)?;
     ready();
     server.run()
 }

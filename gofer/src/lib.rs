@@ -33,6 +33,6 @@ mod watch;
 mod xattr;
 
 pub use config::{Config, HostSockets, Limits, MountConfig, ServeError};
-pub use filter::RULES as SECCOMP_RULES;
+pub use filter::rules as seccomp_rules;
 pub use jail::{serve, serve_then};
 pub use server::Server;

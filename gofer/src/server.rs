@@ -58,7 +58,7 @@ impl Server {
     /// Opens the mounts and, where one is shared, starts the thread that watches.
     ///
     /// # Errors
-    /// [`ServeError::Mount`], and [`ServeError::Jail`] where there is no inotify or no thread to be had.
+    /// [`ServeError::Mount`], and [`ServeError::Jail`] where there is no thread to be had.
     pub fn new(config: Config) -> std::result::Result<Self, ServeError> {
         let mut nodes = Nodes::new(config.limits);
         let mounts = attach_all(&config.mounts, &mut nodes)?;
@@ -73,10 +73,12 @@ impl Server {
             has_greeted: false,
         };
         if server.mounts.iter().any(Mount::is_shared) {
-            let (watches, events) = Watches::start(config.limits.watches)
-                .map_err(|error| ServeError::Jail { what: "watch shared mounts", error })?;
-            server.watches = Some(watches);
-            server.events = Some(events);
+            match Watches::start(config.limits.watches) {
+                Ok((watches, events)) => (server.watches, server.events) = (Some(watches), Some(events)),
+                // The host's limits on inotify are used up: without watches the client asks each time.
+                Err(Errno::EMFILE | Errno::ENOSPC) => {}
+                Err(error) => return Err(ServeError::Jail { what: "watch shared mounts", error }),
+            }
         }
         Ok(server)
     }

@@ -3,7 +3,9 @@
 //! Each gets the container's state as JSON on its standard input. A hook that fails or takes longer than its timeout
 //! fails the operation, except after the container's start and end, where it is only logged.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use crate::error::{Context, Error, Result};
 use crate::logging;
 
 /// What of a hook's standard error is repeated to the user.
-const SHOWN_ERROR: u64 = 4096;
+const SHOWN_ERROR: usize = 4096;
 
 /// The hooks of one stage with the state that they are told.
 #[derive(Clone, Copy, Debug)]
@@ -73,15 +75,18 @@ fn run(hook: &Hook, state: &Value) -> Result<()> {
     for (key, value) in hook.env().iter().flatten().filter_map(|entry| entry.split_once('=')) {
         command.env(key, value);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    // Files, not pipes: whoever reads or writes them, or does not, waits for nobody.
+    let (mut input, output) = (memory_file()?, memory_file()?);
+    input
+        .write_all(state.to_string().as_bytes())
+        .and_then(|()| input.rewind())
+        .context("its input cannot be written")?;
+    let errors = output.try_clone().context("its output cannot be kept")?;
+    command.stdin(input).stdout(Stdio::null()).stderr(errors).process_group(0);
     let mut child = command.spawn().context("it cannot be started")?;
     let deadline =
         hook.timeout().filter(|limit| *limit > 0).map(|limit| Duration::from_secs(limit.unsigned_abs()));
     let started = Instant::now();
-    if let Some(mut stdin) = child.stdin.take() {
-        // A state is far smaller than a pipe; a hook that does not read it is fine.
-        let _ = stdin.write_all(state.to_string().as_bytes());
-    }
     let process = Process::open(child.id() as i32).context("it cannot be waited for")?;
     let left = deadline.map(|limit| limit.saturating_sub(started.elapsed()));
     if !process.wait_ended(left).context("it cannot be waited for")? {
@@ -94,17 +99,15 @@ fn run(hook: &Hook, state: &Value) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let mut said = Vec::new();
-    if let Some(mut stderr) = child.stderr.take()
-        && host::poll::readable(std::os::fd::AsFd::as_fd(&stderr), Some(Duration::ZERO)).unwrap_or(false)
-    {
-        // One read: a grandchild may hold the pipe open for ever.
-        let mut buffer = vec![0; SHOWN_ERROR as usize];
-        let got = stderr.read(&mut buffer).unwrap_or(0);
-        said = buffer[..got].to_vec();
-    }
+    let mut said = vec![0; SHOWN_ERROR];
+    let got = output.read_at(&mut said, 0).unwrap_or(0);
+    said.truncate(got);
     let said = String::from_utf8_lossy(&said);
     Err(Error::new(format!("{status}; it said: {:?}", said.trim())))
+}
+
+fn memory_file() -> Result<File> {
+    host::memory::memfd(c"hook", 0).map(File::from).context("the host gives no memory file for it")
 }
 
 #[cfg(test)]
@@ -133,6 +136,8 @@ mod tests {
             "{error}"
         );
         assert!(run(shell("sleep 20", 1)).unwrap_err().contains("timeout"));
+        // More on standard error than a pipe holds, and a state that nobody reads.
+        run(shell("exec <&-; head -c 1000000 /dev/zero >&2", 10)).unwrap();
         let missing = HookBuilder::default().path("/nonexistent").build().unwrap();
         assert!(run(missing).unwrap_err().contains("cannot be started"));
     }

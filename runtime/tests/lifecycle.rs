@@ -266,3 +266,39 @@ fn hooks_run_in_order() {
     assert_eq!(ran, "createContainer 1\nprestart 1\ncreateRuntime 1\npoststart 1\npoststop 1\n");
     lab.assert_clean();
 }
+
+#[test]
+fn a_sandbox_ends_with_a_caller_that_is_killed() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("orphan", &["sleep", "1000"]);
+    let mut run =
+        lab.command(&["run", "orphan-c"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("running", || {
+        lab.run(&["state", "orphan-c"]).status.success() && lab.status("orphan-c") == "running"
+    });
+    run.kill().unwrap();
+    run.wait().unwrap();
+    eventually("no process", || processes_of("orphan-c").is_empty());
+    lab.ok(&["delete", "--force", "orphan-c"]);
+    lab.assert_clean();
+}
+
+#[test]
+fn flags_of_create_hold_for_start() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("flags", &["true"]);
+    lab.create("flags-c");
+    let state: Value =
+        serde_json::from_str(&std::fs::read_to_string(lab.path("state/flags-c/state.json")).unwrap())
+            .unwrap();
+    assert_eq!(
+        (&state["flags"]["network"], &state["flags"]["overlay2"]),
+        (&json!("none"), &json!("all:memory"))
+    );
+    lab.ok(&["delete", "--force", "flags-c"]);
+    lab.assert_clean();
+}

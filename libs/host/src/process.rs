@@ -224,10 +224,11 @@ pub fn exec(file: BorrowedFd<'_>, argv: &[CString], env: &[CString]) -> Errno {
 }
 
 /// Makes `fds` the process's descriptors 0, 1, 2 …, inherited over an exec, and marks every other one as closed on
-/// exec.
+/// exec. Whatever had those numbers before is closed: what the caller needs should the exec fail must be above them
+/// ([`duplicate_above`]).
 ///
 /// # Errors
-/// What `dup3(2)`, `fcntl(2)` and `close_range(2)` say.
+/// What `dup2(2)`, `fcntl(2)` and `close_range(2)` say.
 pub fn arrange_fds(fds: &[BorrowedFd<'_>]) -> Result<()> {
     let count = RawFd::try_from(fds.len()).map_err(|_| Errno::EINVAL)?;
     // First copies above the target range, so that placing one cannot overwrite another.
@@ -238,8 +239,8 @@ pub fn arrange_fds(fds: &[BorrowedFd<'_>]) -> Result<()> {
         copies.push(check(i64::from(copy))? as RawFd);
     }
     for (target, copy) in (0..count).zip(&copies) {
-        // SAFETY: replaces whatever has the number; callers exec next and use no descriptor but those placed. The
-        // copy differs from the target, being at least `count`.
+        // SAFETY: replaces whatever has the number, as documented. The copy differs from the target, being at least
+        // `count`.
         check(i64::from(unsafe { libc::dup2(*copy, target) }))?;
     }
     let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
@@ -381,6 +382,15 @@ pub fn set_name(name: &CStr) {
 pub fn forbid_tracing() {
     // SAFETY: a plain system call with numbers, which cannot fail for 0.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
+/// This process is to be killed when the thread that made it ends. Changing ids undoes it; an exec does not.
+///
+/// # Errors
+/// What `prctl(2)` says.
+pub fn die_with_parent() -> Result<()> {
+    // SAFETY: a plain system call with numbers.
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })).map(|_| ())
 }
 
 /// Becomes the one that adopts orphaned descendants, so that they can be waited for.

@@ -96,13 +96,14 @@ impl CommandList {
 
 /// Both allow-lists, from the tables that the filters are built from.
 fn seccomp() {
-    for (who, rules) in [("gofer", ::gofer::SECCOMP_RULES)] {
+    let gofer = ::gofer::seccomp_rules(::gofer::HostSockets { connect: true, create: true });
+    for (who, rules) in [("sandbox", ::boot::filter::rules()), ("gofer, with --host-uds=all,", gofer)] {
         let mut names: Vec<&str> = rules.iter().map(|rule| rule.name).collect();
         names.sort_unstable();
         names.dedup();
         say!("The {who} may make {} system calls; any other one ends it:", names.len());
         let mut table = Table::new(&["  CALL", "WHERE"]);
-        for rule in rules {
+        for rule in &rules {
             table.row([format!("  {}", rule.name), conditions(rule)]);
         }
         say!("{table}");

@@ -126,6 +126,7 @@ impl<'a> Maker<'a> {
             cgroup: cgroup.as_ref(),
             binary: &binary,
             output: &output,
+            attached: self.options.attached,
         };
         let streams = self.streams()?;
         let shown = oci_state(&state, Some(0));
@@ -183,6 +184,7 @@ impl<'a> Maker<'a> {
             cgroup: pod.cgroup.as_ref(),
             binary: &binary,
             output: &output,
+            attached: self.options.attached,
         };
         let streams = self.streams()?;
         let shown = oci_state(&state, Some(0));

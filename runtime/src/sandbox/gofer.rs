@@ -89,8 +89,9 @@ pub(crate) fn enter(plan: &GoferPlan<'_>, start: &OwnedFd) -> Result<Infallible,
         step("become root of its user name space", process::set_ids(0, 0))?;
     }
     step("separate mounts", mount::set_propagation(Path::new("/"), plan.propagation))?;
-    let root = assemble(plan.mounts)?;
+    // Before the sources are opened: hooks see the host's /proc, and what they mount is in the container.
     plan.hooks.run().map_err(|error| Failure::host(error.to_string()))?;
+    let root = assemble(plan.mounts)?;
     step("change the root", mount::become_root(root.as_fd()))?;
     step("limit core dumps", process::set_resource_limit(RLIMIT_CORE, 0, 0))?;
     let fds = [plan.null, plan.log, plan.log, plan.config, start.as_fd(), plan.socket];

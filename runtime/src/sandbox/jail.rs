@@ -18,6 +18,8 @@ use super::machine::{RLIMIT_CORE, RLIMIT_NOFILE};
 use super::spawn::execute;
 
 const SIGHUP: i32 = 1;
+/// The other end is closed (poll(2)).
+const POLLHUP: u32 = 0x10;
 
 /// What the child needs.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct JailPlan<'a> {
     pub(crate) control: BorrowedFd<'a>,
     /// What is donated, in order.
     pub(crate) donated: &'a [BorrowedFd<'a>],
+    /// Whether the caller stays, and the sandbox is to end when it does, killed or not.
+    pub(crate) attached: bool,
     /// The terminal that the sandbox's session gets.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
 }
@@ -57,6 +61,14 @@ pub(crate) fn enter(plan: &JailPlan<'_>, start: &OwnedFd) -> Result<Infallible, 
     step("give up capabilities", capability::limit_bounding(Capabilities::EMPTY))?;
     step("set no_new_privs", process::no_new_privileges())?;
     step("give up capabilities", capability::set(Capabilities::EMPTY))?;
+    if plan.attached {
+        step("end with the caller", process::die_with_parent())?;
+        // It may have ended before that; the start socket, whose other end it alone has, tells.
+        let events = step("look at the caller", host::poll::events_now(start.as_fd()))?;
+        if events & POLLHUP != 0 {
+            return Err(Failure::host("the caller is gone"));
+        }
+    }
     let mut fds = vec![plan.null, plan.log, plan.log, plan.config, start.as_fd(), plan.control];
     fds.extend_from_slice(plan.donated);
     Err(execute(plan.binary, &["runsc-sandbox", "boot", plan.id], &fds))

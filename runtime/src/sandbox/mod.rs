@@ -53,6 +53,8 @@ pub(crate) struct Order<'a> {
     pub(crate) binary: &'a OwnedFd,
     /// Where the processes' own output goes.
     pub(crate) output: &'a File,
+    /// Whether the caller stays until the container ends.
+    pub(crate) attached: bool,
 }
 
 /// The file that takes what our own processes print when something goes badly wrong: the panic log, the debug log, or
@@ -240,6 +242,7 @@ pub(crate) fn spawn_sandbox(
         config: document.as_fd(),
         control: control.as_fd(),
         donated: &donated,
+        attached: order.attached,
         terminal: terminal.and_then(|index| donated.get(index as usize).copied()),
     };
     let join = order

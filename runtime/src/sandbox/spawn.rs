@@ -11,11 +11,14 @@ use std::os::unix::net::UnixStream;
 
 use control::Failure;
 use control::start::{Outcome, Starter, wait_for};
-use host::process::{Ended, Namespaces, Process, clone_process};
+use host::process::{Ended, Namespaces, Process, clone_process, duplicate_above};
 
 use super::identity::IdMaps;
 use crate::error::{Context, Error, Result};
 use crate::logging;
+
+/// More descriptors than these are not passed to a child.
+const MAX_PLACED: i32 = 256;
 
 /// A child on its way.
 #[derive(Debug)]
@@ -39,8 +42,9 @@ pub(crate) fn spawn(
     let child = || {
         // In the child's copy: the wait below must end when the parent does.
         ours.take();
-        let Ok(copy) = theirs.try_clone() else { return 1 };
-        let mut start = UnixStream::from(copy);
+        // Out of the way of the numbers that `execute` fills, so that its failure is told to nobody else.
+        let Ok(high) = duplicate_above(theirs.as_fd(), MAX_PLACED) else { return 1 };
+        let mut start = UnixStream::from(high);
         if start.read_exact(&mut [0]).is_err() {
             return 1;
         }
@@ -156,7 +160,8 @@ pub(crate) fn document(value: &impl serde::Serialize) -> Result<OwnedFd> {
 pub(crate) fn execute(binary: &OwnedFd, argv: &[&str], fds: &[BorrowedFd<'_>]) -> Failure {
     let argv: Vec<CString> = argv.iter().filter_map(|arg| CString::new(*arg).ok()).collect();
     // Out of the way of the numbers that are about to be filled.
-    let Ok(binary) = high_copy(binary.as_fd(), fds.len()) else {
+    let high = duplicate_above(binary.as_fd(), MAX_PLACED);
+    let Some(binary) = high.ok().filter(|_| fds.len() <= MAX_PLACED as usize) else {
         return Failure::host("too many descriptors are open: raise `ulimit -n`");
     };
     if let Err(errno) = host::process::arrange_fds(fds) {
@@ -167,8 +172,4 @@ pub(crate) fn execute(binary: &OwnedFd, argv: &[&str], fds: &[BorrowedFd<'_>]) -
     Failure::host(format!(
         "cannot execute the runsc binary: {errno}: everyone must be able to read and execute it"
     ))
-}
-
-fn high_copy(fd: BorrowedFd<'_>, above: usize) -> abi::Result<OwnedFd> {
-    host::process::duplicate_above(fd, i32::try_from(above).map_err(|_| abi::Errno::EMFILE)?)
 }

@@ -9,7 +9,7 @@ use host::seccomp::{Action, ArgCheck, InstallFlags, Rule, compile, compile_with,
 
 /// `PROT_EXEC` is not among the protections.
 const NOT_EXECUTABLE: ArgCheck = ArgCheck::Masked { arg: 2, mask: 4, value: 0 };
-/// `AT_EMPTY_PATH`: the descriptor itself.
+/// `AT_EMPTY_PATH`, which allows an empty path and does not demand one; other paths lead nowhere in our empty root.
 const EMPTY_PATH_AT_2: ArgCheck = ArgCheck::Masked { arg: 2, mask: 0x1000, value: 0x1000 };
 /// `FUTEX_WAIT`, `WAKE`, `WAIT_BITSET`, `WAKE_BITSET`, `REQUEUE`, `CMP_REQUEUE`, private and shared, with and without
 /// `FUTEX_CLOCK_REALTIME`.
