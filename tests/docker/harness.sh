@@ -22,7 +22,7 @@ make_image() {
     mkdir -p "$root"/{bin,etc,tmp,root,proc,sys,dev,var/log,home/web,data,srv,mnt}
     ln -s bin "$root/sbin"
     mkdir "$root/usr" && ln -s ../bin "$root/usr/bin" && ln -s ../bin "$root/usr/sbin"
-    for program in bash cat chmod chown cp cut date dd df env false grep head hostname id kill ln ls mkdir mkfifo mv \
+    for program in bash echo pwd cat chmod chown cp cut date dd df env false grep head hostname id kill ln ls mkdir mkfifo mv \
         nproc ps readlink rm sed seq sh sleep sort stat stty sync tail tar tee test timeout touch tr true tty ulimit \
         umask uname wc which mount umount findmnt python3 perl mknod setpriv capsh getpcaps find awk dmesg xargs; do
         add_program "$root" "$program"
