@@ -263,4 +263,6 @@ struct NoInterrupter;
 
 impl Interrupter for NoInterrupter {
     fn interrupt(&self) {}
+
+    fn stand_back(&self) {}
 }

@@ -169,6 +169,9 @@ pub trait Interrupter: Send + Sync {
     /// Makes the current or next [`Context::run`] return [`Event::Interrupted`] soon. Cheap where the context is not
     /// running. May be called from any thread, any number of times; several calls may count as one.
     fn interrupt(&self);
+
+    /// The context's last event will take a while to be dealt with: its thread shall not use a core to wait for it.
+    fn stand_back(&self);
 }
 
 /// One guest thread's processor state and the host thread it runs on.
@@ -192,6 +195,9 @@ pub trait Context: Send {
     /// called while the context does not run.
     fn set_answers(&mut self, answers: Option<Answers>);
 }
+
+/// The calls of [`Answers`], by number.
+pub const ANSWERED_CALLS: &[u32] = &stub::layout::ANSWERED;
 
 /// Results of calls that need no kernel, as their call returns them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

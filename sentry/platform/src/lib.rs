@@ -12,6 +12,6 @@ pub mod rewrite;
 pub mod systrap;
 
 pub use api::{
-    AddressSpace, Answers, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource, Platform,
-    PlatformError, Protection, XSTATE_MAX,
+    ANSWERED_CALLS, AddressSpace, Answers, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource,
+    Platform, PlatformError, Protection, XSTATE_MAX,
 };

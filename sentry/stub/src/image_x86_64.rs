@@ -289,13 +289,16 @@ global_asm!(
     "mov ecx, {spins}",
     "2:",
     "pause",
-    "cmp dword ptr [r12 + {area_state}], {event}",
-    "jne stub_go_on",
+    "mov eax, [r12 + {area_state}]",
+    "cmp eax, {event}",
+    "jne 4f",
     "dec ecx",
     "jnz 2b",
-    "mov eax, {event}",
-    "mov ecx, {asleep}",
+    "mov ecx, {asleep}",                // eax still is the event's state
     "lock cmpxchg [r12 + {area_state}], ecx",
+    "je stub_door",
+    "4:",
+    "cmp eax, {asleep}",                // the sentry is going to sleep itself
     "jne stub_go_on",
     "stub_door:",                       // door(frame or mark, fs base, gs base)
     "mov eax, {door_nr}",

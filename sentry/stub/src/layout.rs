@@ -150,10 +150,12 @@ pub const STATE_DOOR: u32 = 0;
 pub const STATE_WATCHED: u32 = 1;
 /// The thread has posted an event and watches the word; any other value lets it go on.
 pub const STATE_EVENT: u32 = 2;
-/// The thread has posted an event, tired of watching, and is at the door or on the way there.
+/// The thread has posted an event and is at the door or on the way there: tired of watching, or told to stop by the
+/// sentry, which writes this where it is going to sleep.
 pub const STATE_ASLEEP: u32 = 3;
-/// How often the thread looks at the word, with a `pause` each: 5 to 20 microseconds.
-pub const STUB_SPINS: u32 = 512;
+/// How often the thread looks at the word, with a `pause` each: 15 to 70 microseconds, enough for the calls that change
+/// mappings or ask a gofer.
+pub const STUB_SPINS: u32 = 1536;
 
 /// In an area: the lowest byte of the signal stack. Below it is spare room.
 pub const AREA_SIGNAL_STACK: u64 = 4 * PAGE;

@@ -1,6 +1,6 @@
 //! What a task tells the platform about itself, so that `getpid` and its like are answered without the kernel.
 
-use platform::Answers;
+use platform::{ANSWERED_CALLS, Answers};
 
 use super::{CurrentTask, Task, Work};
 
@@ -19,7 +19,9 @@ impl CurrentTask {
             // The tracer shall see the program's own code.
             self.mm().restore_call_sites();
         }
-        let is_watched = self.is_traced() || self.seccomp_mode() != 0 || self.kernel().strace.is_on();
+        let is_watched = self.is_traced()
+            || !ANSWERED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()))
+            || self.kernel().strace.is_on();
         let answers = if is_watched { None } else { self.answers() };
         self.context.set_answers(answers);
     }

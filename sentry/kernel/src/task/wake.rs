@@ -90,6 +90,13 @@ impl Wake {
         self.in_guest.load(Ordering::Relaxed)
     }
 
+    /// The thread is about to sleep in the kernel.
+    pub(super) fn stand_back(&self) {
+        if let Some(interrupter) = self.interrupter.lock().as_ref() {
+            interrupter.stand_back();
+        }
+    }
+
     /// Announces guest code; says whether there is no work, so that it may run.
     pub(super) fn enter_guest(&self) -> bool {
         self.in_guest.store(true, Ordering::SeqCst);

@@ -7,7 +7,8 @@ use abi::Regs;
 use host::memory::VolatileSlice;
 use stub::layout::{
     AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_SELF, AREA_STACK,
-    INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE,
+    AREA_STATE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE,
+    STATE_ASLEEP, STATE_EVENT,
 };
 
 use super::call::{self, Place};
@@ -98,6 +99,10 @@ impl Interrupter for Signalling {
             let this: Weak<Self> = Weak::clone(&self.this);
             self.keeper.watch(this);
         }
+    }
+
+    fn stand_back(&self) {
+        let _ = self.area.memory().compare_exchange_u32(AREA_STATE as usize, STATE_EVENT, STATE_ASLEEP);
     }
 }
 
