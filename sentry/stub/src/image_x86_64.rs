@@ -24,11 +24,12 @@ use core::arch::global_asm;
 
 use crate::layout::{
     ANSWER_NUMBERS, ANSWER_TABLE, AREA_ANSWERS_HOLD, AREA_CALL, AREA_EVENT_FRAME, AREA_EVENT_FS,
-    AREA_EVENT_GS, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_STACK, AREA_STATE, CONSTANTS, DOOR_NR,
-    ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD,
-    FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_RIP, IMAGE, IMAGE_SIZE, INTERRUPT,
-    MARK_CALL, MARK_INTERRUPTED, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK, RING_TAIL, SLOT_SIZE,
-    SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS, TASK_END, ZYGOTE_RING,
+    AREA_EVENT_GS, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_STACK, AREA_STATE, AREA_TURN,
+    CONSTANTS, DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT,
+    FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_RIP, IMAGE,
+    IMAGE_SIZE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK,
+    RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS,
+    TASK_END, ZYGOTE_RING,
 };
 
 global_asm!(
@@ -277,6 +278,7 @@ global_asm!(
 
     // rdi: the frame or a mark, rsi and rdx: segment bases.
     "stub_tell:",
+    "mov r10d, [r12 + {area_turn}]",    // what the sentry tells a repeated call of the door by
     "mov eax, {watched}",
     "cmp [r12 + {area_state}], eax",
     "jne stub_door",
@@ -300,7 +302,7 @@ global_asm!(
     "4:",
     "cmp eax, {asleep}",                // the sentry is going to sleep itself
     "jne stub_go_on",
-    "stub_door:",                       // door(frame or mark, fs base, gs base)
+    "stub_door:",                       // door(frame or mark, fs base, gs base, turn)
     "mov eax, {door_nr}",
     "syscall",
     ".globl stub_site_door",
@@ -413,6 +415,7 @@ global_asm!(
     area_fs = const AREA_FS,
     area_gs = const AREA_GS,
     area_stack = const AREA_STACK,
+    area_turn = const AREA_TURN,
     call = const AREA_CALL,
     resume = const AREA_RESUME,
     resume_raise = const RESUME_RAISE,

@@ -115,6 +115,8 @@ pub const AREA_INTERRUPT: u64 = 0x48;
 pub const AREA_RESUME: u64 = 0x4c;
 /// In an area: not zero where the answers below hold (`u32`).
 pub const AREA_ANSWERS_HOLD: u64 = 0x50;
+/// In an area: how often the sentry has let the thread go on (`u32`).
+pub const AREA_TURN: u64 = 0x54;
 /// In an area: the results of calls that the stub answers itself, in the order of [`ANSWERED`].
 pub const AREA_ANSWERS: u64 = 0x58;
 

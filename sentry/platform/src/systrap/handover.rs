@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use host::memory::VolatileSlice;
-use stub::layout::{AREA_EVENT_FRAME, AREA_STATE, STATE_DOOR, STATE_EVENT, STATE_WATCHED};
+use host::seccomp::Notification;
+use stub::layout::{AREA_EVENT_FRAME, AREA_STATE, AREA_TURN, STATE_DOOR, STATE_EVENT, STATE_WATCHED};
 
 use super::control::Slot;
 use super::door::{Door, Gone};
@@ -24,6 +25,8 @@ pub(super) struct GuestThread {
     door: Door,
     area: Arc<Slot>,
     parked: Parked,
+    /// How often it was let go on, modulo 2^32.
+    turn: u32,
     /// Its id in our pid name space, for signals; harmless if wrong, since they are sent within its process.
     pub(super) tid: i32,
     /// Its area's address in the stub.
@@ -53,7 +56,7 @@ pub(super) struct Arrival {
 impl GuestThread {
     /// A thread that stands at `door` since the notification `id`.
     pub(super) fn new(door: Door, id: u64, tid: i32, area: Arc<Slot>, area_address: u64) -> Self {
-        Self { door, area, parked: Parked::Door(id), tid, area_address }
+        Self { door, area, parked: Parked::Door(id), turn: 0, tid, area_address }
     }
 
     /// Its area's bytes, which the guest can write at any time.
@@ -91,6 +94,8 @@ impl GuestThread {
 
     /// Lets it run until it stops again.
     pub(super) fn run(&mut self, policy: &mut Policy, cores: &Cores) -> Result<Arrival, Gone> {
+        self.turn = self.turn.wrapping_add(1);
+        self.area().store_u32(AREA_TURN as usize, self.turn).map_err(|_| Gone)?;
         let mode = policy.resume(cores);
         let arrival = self.resume(mode, policy, cores).and_then(|mode| self.wait(mode, policy, cores));
         cores.leave();
@@ -140,11 +145,27 @@ impl GuestThread {
             }
             policy.end_session();
         }
-        let at_door = self.door.wait()?;
+        let at_door = self.next_at_door()?;
         self.parked = Parked::Door(at_door.id);
         policy.came_to_door();
         let [frame, fs_base, gs_base, ..] = at_door.args;
         Ok(Arrival { frame, fs_base, gs_base })
+    }
+
+    /// Waits until it comes to the door with an event of this turn.
+    ///
+    /// Where a signal hits a thread at the very moment of our answer, the host may take the answer and still have the
+    /// thread make its call again. That one was dealt with already.
+    fn next_at_door(&self) -> Result<Notification, Gone> {
+        const MOST_REPEATED: u32 = 16;
+        for _ in 0..MOST_REPEATED {
+            let at_door = self.door.wait()?;
+            if at_door.args[3] as u32 == self.turn {
+                return Ok(at_door);
+            }
+            self.door.open(at_door.id)?;
+        }
+        Err(Gone)
     }
 
     /// Watches for an event for this long; says whether one came.
