@@ -97,7 +97,7 @@ pub struct Pipe {
     state: Mutex<State>,
     /// Where readers wait for data and for the last writer's going, writers for room and for the last reader's going,
     /// and who is both for either.
-    queue: WaitQueue,
+    ready_queue: WaitQueue,
     /// Where the open of a FIFO waits for the other side.
     open_queue: WaitQueue,
 }
@@ -112,7 +112,7 @@ impl Default for Pipe {
             reader_opens: 0,
             writer_opens: 0,
         };
-        Self { state: Mutex::new(state), queue: WaitQueue::new(), open_queue: WaitQueue::new() }
+        Self { state: Mutex::new(state), ready_queue: WaitQueue::new(), open_queue: WaitQueue::new() }
     }
 }
 
@@ -157,7 +157,7 @@ impl Pipe {
         let is_writable = state.is_writable();
         drop(state);
         if is_writable {
-            self.queue.notify(Events::WRITABLE);
+            self.ready_queue.notify(Events::WRITABLE);
         }
         Ok(size)
     }
@@ -226,7 +226,7 @@ impl Pipe {
         let wakes_writers = !was_writable && state.is_writable();
         drop(state);
         if wakes_writers {
-            self.queue.notify(Events::WRITABLE);
+            self.ready_queue.notify(Events::WRITABLE);
         }
         Ok(count)
     }
@@ -242,7 +242,7 @@ impl Pipe {
         let stored = state.store(len, is_packet, fill)?;
         drop(state);
         if stored > 0 {
-            self.queue.notify(Events::READABLE);
+            self.ready_queue.notify(Events::READABLE);
         }
         Ok(stored)
     }
@@ -266,7 +266,7 @@ impl Pipe {
         let rest = taken.bytes.get(used..).unwrap_or_default();
         if !rest.is_empty() {
             self.state.lock().ring.put_back(rest, taken.is_packet);
-            self.queue.notify(Events::READABLE);
+            self.ready_queue.notify(Events::READABLE);
         }
     }
 
@@ -307,9 +307,9 @@ impl Pipe {
         }
         let wakes_writers = !was_writable && source.is_writable();
         drop(source);
-        to.queue.notify(Events::READABLE);
+        to.ready_queue.notify(Events::READABLE);
         if wakes_writers {
-            self.queue.notify(Events::WRITABLE);
+            self.ready_queue.notify(Events::WRITABLE);
         }
         Ok(moved)
     }
@@ -392,10 +392,10 @@ impl Drop for PipeEnd {
         let (has_readers, has_writers) = (state.readers > 0, state.writers > 0);
         drop(state);
         if !has_writers {
-            self.pipe.queue.notify(Events::READABLE | Events::HUP);
+            self.pipe.ready_queue.notify(Events::READABLE | Events::HUP);
         }
         if !has_readers {
-            self.pipe.queue.notify(Events::WRITABLE | Events::ERR);
+            self.pipe.ready_queue.notify(Events::WRITABLE | Events::ERR);
         }
     }
 }
@@ -444,7 +444,7 @@ impl FileOps for PipeEnd {
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
-        Some(&self.pipe.queue)
+        Some(&self.pipe.ready_queue)
     }
 
     fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
