@@ -63,6 +63,11 @@ impl Drop for NetworkVisit {
 
 /// Gives a sandbox the links of its name space. With `--network=none` and `--network=host` there is nothing to give.
 pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<()> {
+    if config.network == NetworkMode::Host {
+        logging::warning(
+            "--network=host does not pass sockets through yet: the sandbox has a loopback interface only",
+        );
+    }
     // A rootless caller can put no link into the name space, so there is nothing to find.
     let (uid, _) = host::process::effective_ids();
     let wanted = config.network == NetworkMode::Sandbox && !config.rootless && uid == 0;
