@@ -7,11 +7,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, fs};
 
 /// How long one program may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How many programs run at a time.
+const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -25,23 +28,29 @@ fn main() -> ExitCode {
         .filter(|path| path.extension().is_some_and(|ext| ext == "c"))
         .collect();
     sources.sort();
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for source in sources {
-        for flavour in flavours(&source) {
-            let name = format!("{}{}", stem(&source), flavour.suffix);
-            if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
-                skipped += 1;
-                continue;
-            }
-            match run_one(&source, &build.join(&name), flavour, &runsc) {
-                Ok(()) => passed += 1,
-                Err(why) => {
-                    failed += 1;
-                    println!("FAIL {name}: {why}");
+    let all: Vec<(PathBuf, Flavour, String)> = sources
+        .iter()
+        .flat_map(|source| flavours(source).into_iter().map(move |flavour| (source, flavour)))
+        .map(|(source, flavour)| (source.clone(), flavour, format!("{}{}", stem(source), flavour.suffix)))
+        .collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let chosen: Vec<_> = all.iter().filter(|(_, _, name)| is_wanted(name)).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Most of a test is waiting.
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some((source, flavour, name)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(why) = run_one(source, &build.join(name), *flavour, &runsc) {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                        println!("FAIL {name}: {why}");
+                    }
                 }
-            }
+            });
         }
-    }
+    });
+    let failed = failed.into_inner();
+    let (passed, skipped) = (chosen.len() - failed, all.len() - chosen.len());
     // A leftover directory in /tmp hurts nobody.
     let _ = fs::remove_dir_all(&build);
     println!("{passed} passed, {failed} failed, {skipped} skipped");
