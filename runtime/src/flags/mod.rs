@@ -214,7 +214,7 @@ pub(crate) fn parse_bool(value: &str) -> Option<bool> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{FLAGS, Flags, checked};
+    use super::{FLAGS, Flags, Support, checked};
 
     #[test]
     fn the_table_is_sound() {
@@ -222,6 +222,23 @@ mod tests {
         assert_eq!(names.len(), FLAGS.len());
         for flag in FLAGS {
             assert_eq!(checked(flag, flag.default).unwrap(), flag.default, "{}", flag.name);
+        }
+    }
+
+    /// A flag is said to work only where something asks for its value.
+    #[test]
+    fn flags_that_work_have_readers() {
+        let readers = [
+            include_str!("config.rs"),
+            include_str!("mod.rs").split("mod tests").next().unwrap(),
+            include_str!("../logging.rs"),
+            include_str!("../sandbox/identity.rs"),
+            include_str!("../spec/mounts.rs"),
+            include_str!("../network.rs"),
+        ];
+        for flag in FLAGS.iter().filter(|flag| matches!(flag.support, Support::Works)) {
+            let asked = format!("(\"{}\")", flag.name);
+            assert!(readers.iter().any(|text| text.contains(&asked)), "--{} has no reader", flag.name);
         }
     }
 
