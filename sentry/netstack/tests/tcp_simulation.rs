@@ -205,33 +205,3 @@ fn one_percent_loss_with_20_ms_keeps_going() {
     let rate = 4.0 / seconds;
     assert!(rate > 0.6, "{rate} MB/s, {retransmits} retransmissions");
 }
-
-#[test]
-#[ignore = "prints figures"]
-fn figures() {
-    let only = std::env::var("LOSS").ok().and_then(|s| s.parse().ok());
-    for loss in [0, 10, 100, 300, 1000].into_iter().filter(|loss| only.is_none_or(|only: u32| only == *loss))
-    {
-        for rtt in [2, 20, 100] {
-            let weather = Weather {
-                loss,
-                delay: Duration::from_millis(rtt / 2),
-                rate: 125_000_000,
-                queue: 2_000_000,
-                ..Weather::default()
-            };
-            let mut line = format!("loss {:5.2}% rtt {rtt:3} ms:", loss as f64 / 100.0);
-            for congestion in Congestion::ALL {
-                let config = Config { tcp_congestion_control: congestion, ..Config::default() };
-                let bytes = if loss == 0 { 60_000_000 } else { 10_000_000 };
-                let (seconds, retransmits) = transfer(9, weather, config, Offloads::default(), [bytes, 0]);
-                line += &format!(
-                    "  {} {:7.2} MB/s ({retransmits} rtx)",
-                    congestion.name(),
-                    bytes as f64 / 1e6 / seconds
-                );
-            }
-            println!("{line}");
-        }
-    }
-}
