@@ -15,7 +15,7 @@ static void read_all(int fd, const char *want) {
     char buffer[256] = {0};
     int len = 0;
     while (len < strlen(want)) {
-        int count = read(fd, buffer + len, sizeof buffer - 1 - len);
+        int count = read(fd, buffer + len, strlen(want) - len); // No more: the other side may have written on.
         CHECK(count > 0);
         len += count;
     }
