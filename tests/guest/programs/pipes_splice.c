@@ -7,6 +7,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 
 static char buffer[1 << 17];
@@ -101,6 +102,21 @@ int main(void) {
     }
     reader = open(fifo, O_RDONLY);
     CHECK(read(reader, buffer, 10) == 2 && read(reader, buffer, 10) == 0);
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    // The end of a writer that was there first is a hang-up, for the reader's epoll too.
+    child = fork();
+    if (child == 0) {
+        int out = open(fifo, O_WRONLY);
+        CHECK(out >= 0);
+        usleep(20000);
+        _exit(0);
+    }
+    usleep(10000);
+    reader = open(fifo, O_RDONLY);
+    int queue = epoll_create1(0);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
+    CHECK(epoll_ctl(queue, EPOLL_CTL_ADD, reader, &event) == 0);
+    CHECK(epoll_wait(queue, &event, 1, 5000) == 1 && event.events == EPOLLHUP);
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     CHECK(unlink(fifo) == 0);
     return 0;

@@ -5,7 +5,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 int main(void) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -34,6 +36,20 @@ int main(void) {
     client = socket(AF_INET, SOCK_STREAM, 0);
     CHECK(connect(client, (void *)&at, sizeof at) == 0);
     FAILS(connect(client, (void *)&at, sizeof at), EISCONN);
+    // What is written to a closed peer is lost, and soon answered by a reset.
+    server = accept(listener, 0, 0);
+    close(client);
+    close(server);
+    client = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(client, (void *)&at, sizeof at) == 0);
+    server = accept(listener, 0, 0);
+    close(server);
+    static char much[1 << 20];
+    struct iovec parts[64];
+    for (int i = 0; i < 64; i++) parts[i] = (struct iovec){much, sizeof much};
+    CHECK(writev(client, parts, 64) < sizeof much * 64);
+    signal(SIGPIPE, SIG_IGN);
+    FAILS(writev(client, parts, 64), EPIPE);
     close(client);
     close(listener);
     // Refused, both ways.

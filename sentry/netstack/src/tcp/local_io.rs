@@ -80,11 +80,11 @@ impl LocalEnd {
         appended(done, &mut state.halves[side].wants_room)
     }
 
-    /// The peer has closed: the data goes nowhere, and a reset comes back.
+    /// The peer has closed: the data goes nowhere, and a reset comes back before more than [`STEP`] bytes are away.
     fn send_to_closed(&self, core: &Core, source: &mut dyn Source) -> usize {
         let mut sent = 0;
         let mut scratch = [0; 4096];
-        while source.remaining() > 0 {
+        while source.remaining() > 0 && sent < STEP {
             let n = source.fill(&mut scratch);
             if n == 0 {
                 break;

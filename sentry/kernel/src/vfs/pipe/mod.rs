@@ -170,7 +170,7 @@ impl Pipe {
 
     fn open_end(self: &Arc<Self>, access: Access) -> Arc<PipeEnd> {
         let mut state = self.state.lock();
-        let writers_before = state.writer_opens;
+        let opens_before = (state.writers == 0).then_some(state.writer_opens);
         if access.reads() {
             state.readers += 1;
             state.reader_opens += 1;
@@ -181,7 +181,7 @@ impl Pipe {
         }
         drop(state);
         self.open_queue.notify(Events::IN);
-        Arc::new(PipeEnd { pipe: self.clone(), access, writers_before })
+        Arc::new(PipeEnd { pipe: self.clone(), access, opens_before })
     }
 
     /// Begins to open a FIFO. The caller waits on [`FifoOpening::queue`] until [`FifoOpening::check`] succeeds.
@@ -372,8 +372,9 @@ impl Access {
 pub struct PipeEnd {
     pipe: Arc<Pipe>,
     access: Access,
-    /// Writers that had come before this end was opened: without a new one, their absence is no hang-up.
-    writers_before: u64,
+    /// Where this end was opened while there was no writer: how many had come before. Until the next one comes, their
+    /// absence is no hang-up.
+    opens_before: Option<u64>,
 }
 
 impl PipeEnd {
@@ -428,7 +429,7 @@ impl FileOps for PipeEnd {
             if !state.ring.is_empty() {
                 events |= Events::READABLE;
             }
-            if state.writers == 0 && state.writer_opens != self.writers_before {
+            if state.writers == 0 && self.opens_before != Some(state.writer_opens) {
                 events |= Events::HUP;
             }
         }
