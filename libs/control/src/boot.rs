@@ -13,13 +13,11 @@
 //! A descriptor *index* in this module counts from [`FIRST_DONATED_FD`]; in a request on the control socket it counts
 //! in the message's own descriptors.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::network::NetworkMode;
 use crate::start::{StartSocket, Starter};
 
 /// Where the boot configuration is.
@@ -49,15 +47,10 @@ pub struct Launch {
 /// Everything that a new sandbox needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BootConfig {
-    /// The sandbox's name: the id of its first container.
-    pub sandbox_id: String,
     /// The flags that concern the sentry.
     pub settings: Settings,
     /// What the host gives.
     pub host: HostPlan,
-    /// How the guest's network is to be connected. Links come later, by [`Request::Network`](crate::Request): Docker
-    /// moves them into the sandbox's name space between `create` and `start`.
-    pub network: NetworkMode,
     /// The first container.
     pub root: ContainerConfig,
     /// How many descriptors are donated from [`FIRST_DONATED_FD`] on.
@@ -65,9 +58,6 @@ pub struct BootConfig {
     /// The debug log, by index; appended to.
     #[serde(default)]
     pub debug_log_fd: Option<u32>,
-    /// Where a panic is written, by index.
-    #[serde(default)]
-    pub panic_log_fd: Option<u32>,
     /// The log that the user sees (`--user-log`): unimplemented calls and the like, by index.
     #[serde(default)]
     pub user_log_fd: Option<u32>,
@@ -84,16 +74,10 @@ pub struct HostPlan {
     pub memory_capacity: u64,
     /// Processors that the guest sees.
     pub cpu_count: u32,
-    /// The hard limit on the sandbox's own descriptors.
-    #[serde(default)]
-    pub fd_limit: u64,
     /// Limits of the calling user that a guest process starts with where the specification has none:
     /// (resource number, soft, hard).
     #[serde(default)]
     pub rlimits: Vec<(u32, u64, u64)>,
-    /// The zone of the host's `/etc/localtime`, its whole content where it is small.
-    #[serde(default)]
-    pub localtime: Vec<u8>,
 }
 
 /// The flags that concern the sentry, with their defaults resolved.
@@ -102,8 +86,6 @@ pub struct HostPlan {
 pub struct Settings {
     /// `--platform`.
     pub platform: String,
-    /// `--debug`: log at debug level.
-    pub debug: bool,
     /// `--strace`.
     pub strace: bool,
     /// `--strace-syscalls`: the names to trace, all when empty.
@@ -112,64 +94,27 @@ pub struct Settings {
     pub strace_log_size: u32,
     /// `--oci-seccomp`.
     pub oci_seccomp: bool,
-    /// `--allow-suid`.
-    pub allow_suid: bool,
     /// `--net-raw`.
     pub net_raw: bool,
-    /// `--host-uds`: whether a guest may connect to (open) or make (create) sockets in gofer mounts.
-    pub host_uds: HostUds,
-    /// `--host-fifo=open`.
-    pub host_fifo: bool,
-    /// `--watchdog-action=panic`.
-    pub watchdog_panic: bool,
     /// `--systrap-disable-syscall-patching`.
     pub disable_syscall_patching: bool,
     /// `--systrap-disable-fast-path`.
     pub disable_fast_path: bool,
-    /// `--gvisor-marker-file`: shows `/proc/gvisor/kernel_is_gvisor`.
-    pub marker_file: bool,
-    /// `--dcache`: entries per mount, where given.
-    pub dcache: Option<u32>,
-    /// Every global flag by its name, as it was resolved: for what has no field of its own yet.
-    pub flags: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             platform: "systrap".into(),
-            debug: false,
             strace: false,
             strace_syscalls: Vec::new(),
             strace_log_size: 1024,
             oci_seccomp: false,
-            allow_suid: false,
             net_raw: false,
-            host_uds: HostUds::None,
-            host_fifo: false,
-            watchdog_panic: false,
             disable_syscall_patching: false,
             disable_fast_path: false,
-            marker_file: false,
-            dcache: None,
-            flags: BTreeMap::new(),
         }
     }
-}
-
-/// `--host-uds`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HostUds {
-    /// Neither.
-    #[default]
-    None,
-    /// Connect to existing ones.
-    Open,
-    /// Make new ones.
-    Create,
-    /// Both.
-    All,
 }
 
 /// One container: what is to run in it and what it sees.
@@ -193,9 +138,6 @@ pub struct ContainerConfig {
     /// Further descriptors of the first process: (number in the guest, index).
     #[serde(default)]
     pub pass_fds: Vec<(i32, u32)>,
-    /// The program itself (`--exec-fd`), by index.
-    #[serde(default)]
-    pub exec_fd: Option<u32>,
     /// Whether the process gets a terminal. The donated descriptor is then a host terminal in *raw* mode, and the
     /// guest sees a terminal of the sentry's own behind it: line discipline, job control and Ctrl-C are the sentry's.
     #[serde(default)]
@@ -217,23 +159,14 @@ pub struct ContainerConfig {
 pub struct RootPlan {
     /// Whether the guest may not write to it.
     pub readonly: bool,
-    /// Whether only the sandbox changes it (`--file-access=exclusive`).
-    pub exclusive: bool,
     /// What is laid over it.
     #[serde(default)]
     pub overlay: Option<Overlay>,
-    /// Directories and empty files to make below it for mount destinations that do not exist: made by the sentry in
-    /// the overlay, or by the gofer where there is none.
-    #[serde(default)]
-    pub make_mount_points: bool,
 }
 
 /// A writable layer that the sandbox keeps to itself (`--overlay2`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
-    /// A file that holds the layer's pages, by index; memory where there is none.
-    #[serde(default)]
-    pub backing_fd: Option<u32>,
     /// The largest size in bytes.
     #[serde(default)]
     pub size: Option<u64>,
@@ -267,8 +200,6 @@ pub enum MountKind {
         mount: u32,
         /// Whether it is a directory; otherwise the destination is a file.
         directory: bool,
-        /// Whether only the sandbox changes it (`--file-access-mounts=exclusive`).
-        exclusive: bool,
     },
     /// Memory of the sandbox.
     Tmpfs {
@@ -293,11 +224,8 @@ pub enum MountKind {
     Devpts,
     /// `/dev/mqueue`.
     Mqueue,
-    /// `/sys/fs/cgroup`: the guest's own cgroups.
-    Cgroup {
-        /// Version 2.
-        unified: bool,
-    },
+    /// `/sys/fs/cgroup`: the guest's own cgroups, the unified hierarchy whatever the host has.
+    Cgroup,
     /// An EROFS image in a donated file, by index.
     Erofs {
         /// Which descriptor.
@@ -318,7 +246,7 @@ mod tests {
             root: RootPlan { overlay: Some(Overlay::default()), ..RootPlan::default() },
             mounts: vec![MountPlan {
                 destination: "/data".into(),
-                kind: MountKind::Gofer { mount: 1, directory: true, exclusive: false },
+                kind: MountKind::Gofer { mount: 1, directory: true },
                 readonly: true,
                 options: vec!["nosuid".into()],
                 overlay: None,
@@ -326,7 +254,6 @@ mod tests {
             gofer_fd: Some(0),
             stdio: [1, 2, 3],
             pass_fds: vec![(5, 4)],
-            exec_fd: None,
             terminal: false,
             owns_terminal: false,
             window: Some((24, 80)),

@@ -8,7 +8,7 @@ use crate::boot::ContainerConfig;
 use crate::failure::{Failure, FailureKind};
 use crate::network::NetworkPlan;
 use crate::reply::{ContainerState, ProcessRow, Reply, WaitStatus};
-use crate::request::{Exec, Logging, Request, Target};
+use crate::request::{Exec, Request, Target};
 use crate::stats::Stats;
 use crate::wire::{Channel, WireError};
 
@@ -245,12 +245,12 @@ impl Client {
         self.done(&Request::Destroy { container: container.into() }, &[])
     }
 
-    /// [`Request::Logging`].
+    /// [`Request::Strace`].
     ///
     /// # Errors
-    /// `Invalid` for an unknown level or system call.
-    pub fn logging(&self, logging: Logging) -> Result<(), CallError> {
-        self.done(&Request::Logging(logging), &[])
+    /// `WrongState` where the sandbox has no debug log.
+    pub fn strace(&self, calls: Option<Vec<String>>) -> Result<(), CallError> {
+        self.done(&Request::Strace { calls }, &[])
     }
 
     /// [`Request::Update`].

@@ -12,6 +12,7 @@
 pub mod boot;
 pub mod client;
 pub mod failure;
+pub mod names;
 pub mod network;
 pub mod reply;
 pub mod request;

@@ -76,8 +76,11 @@ pub enum Request {
         /// Which.
         container: String,
     },
-    /// Changes what is logged. Reply: `Done`.
-    Logging(Logging),
+    /// Changes which system calls are traced in the debug log. Reply: `Done`.
+    Strace {
+        /// Their names, all where empty; none where absent.
+        calls: Option<Vec<String>>,
+    },
     /// New limits for a running container, `linux.resources` of the OCI specification. Reply: `Done`.
     Update {
         /// Which.
@@ -85,7 +88,7 @@ pub enum Request {
         /// The limits that change.
         resources: Value,
     },
-    /// Stacks of the sentry's threads, for `runsc debug`. Reply: `Text`.
+    /// What each guest task is doing, for `runsc debug`. Reply: `Text`.
     Stacks,
 }
 
@@ -107,7 +110,7 @@ impl Request {
             Self::Stats { .. } => "stats",
             Self::WindowSize { .. } => "window-size",
             Self::Destroy { .. } => "destroy",
-            Self::Logging(_) => "logging",
+            Self::Strace { .. } => "strace",
             Self::Update { .. } => "update",
             Self::Stacks => "stacks",
         }
@@ -127,9 +130,6 @@ pub struct Exec {
     /// Further descriptors: (number in the guest, index).
     #[serde(default)]
     pub pass_fds: Vec<(i32, u32)>,
-    /// The program itself, by index.
-    #[serde(default)]
-    pub exec_fd: Option<u32>,
     /// The window's size: rows, columns.
     #[serde(default)]
     pub window: Option<(u16, u16)>,
@@ -184,21 +184,4 @@ impl Target {
             | Self::All { container } => container,
         }
     }
-}
-
-/// What to log from now on; an absent field stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Logging {
-    /// `error`, `warning`, `info` or `debug`.
-    #[serde(default)]
-    pub level: Option<String>,
-    /// Whether system calls are traced.
-    #[serde(default)]
-    pub strace: Option<bool>,
-    /// Which ones; all when empty.
-    #[serde(default)]
-    pub strace_syscalls: Option<Vec<String>>,
-    /// Whether packets are logged.
-    #[serde(default)]
-    pub packets: Option<bool>,
 }

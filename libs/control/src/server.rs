@@ -1,6 +1,6 @@
 //! The sandbox's end of its control socket: a thread that accepts, and one per connection.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,19 +12,19 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::wire::{Channel, WireError};
 
-/// The most connections at a time; further ones are closed at once. A `wait` holds one for as long as it takes.
+/// The most connections at a time; further ones are closed at once. A `wait` holds one until its caller hangs up.
 const MAX_CONNECTIONS: usize = 256;
 /// Bytes of stack of a connection's thread.
 const STACK_SIZE: usize = 256 << 10;
 
 /// What answers the calls.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one call; may take as long as it needs, other connections have threads of their own. Descriptors that
-    /// it does not keep are closed.
+    /// Answers one call; may take as long as it needs and the `caller` stays connected, other connections have threads
+    /// of their own. Descriptors that it does not keep are closed.
     ///
     /// # Errors
     /// What the caller is told.
-    fn handle(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, Failure>;
+    fn handle(&self, request: Request, fds: Vec<OwnedFd>, caller: BorrowedFd<'_>) -> Result<Reply, Failure>;
 
     /// The answer to a call has been sent (for a handler that ends the process after the last answer).
     fn answered(&self) {}
@@ -90,7 +90,7 @@ fn serve<H: Handler>(channel: &Channel, handler: &H) {
             }
             Err(_) => return,
         };
-        let reply = handler.handle(request, fds).unwrap_or_else(Reply::Failed);
+        let reply = handler.handle(request, fds, channel.as_fd()).unwrap_or_else(Reply::Failed);
         let sent = channel.send(&reply, &[]);
         handler.answered();
         if sent.is_err() {
@@ -101,7 +101,7 @@ fn serve<H: Handler>(channel: &Channel, handler: &H) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
     use std::sync::Arc;
 
     use host::unix::{self, Kind};
@@ -115,7 +115,12 @@ mod tests {
     struct Echo;
 
     impl Handler for Echo {
-        fn handle(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, Failure> {
+        fn handle(
+            &self,
+            request: Request,
+            fds: Vec<OwnedFd>,
+            _caller: BorrowedFd<'_>,
+        ) -> Result<Reply, Failure> {
             match request {
                 Request::Exec(_) => Ok(Reply::Started { pid: fds.len() as i32 }),
                 Request::Wait { .. } => Ok(Reply::Exited(WaitStatus::Signal(9))),
@@ -139,7 +144,6 @@ mod tests {
             process: serde_json::json!({"args": ["sh"]}),
             stdio: [0, 1, 2],
             pass_fds: vec![],
-            exec_fd: None,
             window: None,
         };
         assert_eq!(client.exec(exec, &[null.as_fd(); 3]).unwrap(), 3);

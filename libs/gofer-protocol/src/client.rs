@@ -4,21 +4,39 @@
 //! to them: alone, a call is one `sendmsg` and one `recvmsg`. A reader that has its own reply passes the reading on
 //! to one that still waits. Locks: `state` is a leaf; nothing is sent, received or woken up with it held except
 //! condition variables of its own.
+//!
+//! A server that hangs holds up nobody who need not be answered any more, such as a guest task that is killed: each
+//! [`PATIENCE`] a caller looks whether its answer is still wanted. The reader does so where the socket has a time
+//! limit of that length ([`limit_waits`]), which costs an ordinary call nothing.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use abi::Errno;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::frame::{Header, MessageKind};
 use crate::reply::HelloReply;
 use crate::request::{Call, Close, Hello, Op};
 use crate::transport::{Frame, Transport, TransportError};
 use crate::{MAGIC, VERSION, wire};
+
+/// How long a caller waits between two looks at whether its answer is still wanted. A healthy server is done long
+/// before, so that a killed caller leaves only calls to a server that hangs.
+pub const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Makes waits on a client's socket end after [`PATIENCE`], for [`Client::call_while`]. Whoever makes the socket calls
+/// this: a jailed client may not change its sockets.
+///
+/// # Errors
+/// What `setsockopt(2)` says.
+pub fn limit_waits(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    host::unix::limit_waits(socket, PATIENCE)
+}
 
 /// A client's end of a connection.
 #[derive(Debug)]
@@ -35,6 +53,8 @@ struct State {
     is_reading: bool,
     /// The connection has ended, or the server cannot be trusted to go on.
     is_closed: bool,
+    /// Somebody gave up since the last reply came: further callers whose answer is not wanted do so at once.
+    is_stuck: bool,
     calls: HashMap<u64, Slot>,
 }
 
@@ -43,6 +63,8 @@ enum Slot {
     /// No reply yet; the thread waits at the condition if there is one, and reads or is about to look if not.
     Waiting(Op, Option<Arc<Condvar>>),
     Done(Frame),
+    /// No reply yet, and nobody waits for it.
+    Abandoned(Op),
 }
 
 /// A reply: bytes that are decoded in place, and perhaps a descriptor.
@@ -92,24 +114,39 @@ impl Client {
         Ok((client, hello, response.fd.take().map(Transport::new)))
     }
 
-    /// Sends a request and waits for its reply.
+    /// Sends a request and waits for its reply, however long that takes.
     ///
     /// # Errors
     /// What the server said; `EIO` where the connection is gone; `EMSGSIZE` where the request is too long.
     pub fn call<'a, C: Call<'a>>(&self, request: &C) -> Result<Response<C>, Errno> {
+        self.call_while(request, || true)
+    }
+
+    /// The same, as long as `is_wanted` says so where the server does not answer.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; `EINTR` where the answer is not wanted any more. The server may yet do what it was asked.
+    pub fn call_while<'a, C: Call<'a>>(
+        &self,
+        request: &C,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Response<C>, Errno> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         {
             let mut state = self.state.lock();
             if state.is_closed {
                 return Err(Errno::EIO);
             }
+            if state.is_stuck && !is_wanted() {
+                return Err(Errno::EINTR);
+            }
             state.calls.insert(id, Slot::Waiting(C::OP, None));
         }
-        if let Err(error) = self.send(C::OP, id, request) {
+        if let Err(error) = self.send_while(C::OP, id, request, &is_wanted) {
             self.state.lock().calls.remove(&id);
-            return Err(if error == Errno::EMSGSIZE { error } else { Errno::EIO });
+            return Err(if matches!(error, Errno::EMSGSIZE | Errno::EINTR) { error } else { Errno::EIO });
         }
-        let frame = self.wait(id)?;
+        let frame = self.wait(id, &is_wanted)?;
         match frame.header.error {
             Some(error) => Err(error),
             None => Ok(Response { body: frame.body, fd: frame.fds.into_iter().next(), call: PhantomData }),
@@ -142,8 +179,25 @@ impl Client {
         self.transport.send(&header, &wire::encode(request), &[])
     }
 
+    /// Sends a request; a server whose queue is full is waited for as long as `is_wanted` says so.
+    fn send_while<'a>(
+        &self,
+        op: Op,
+        id: u64,
+        request: &impl wire::Wire<'a>,
+        is_wanted: &impl Fn() -> bool,
+    ) -> Result<(), Errno> {
+        loop {
+            match self.send(op, id, request) {
+                Err(Errno::EAGAIN) if is_wanted() => {}
+                Err(Errno::EAGAIN) => return Err(Errno::EINTR),
+                other => return other,
+            }
+        }
+    }
+
     /// Waits for the reply to request `id`, reading for everyone if nobody does.
-    fn wait(&self, id: u64) -> Result<Frame, Errno> {
+    fn wait(&self, id: u64, is_wanted: &impl Fn() -> bool) -> Result<Frame, Errno> {
         let mut state = self.state.lock();
         loop {
             if let Some(Slot::Done(_)) = state.calls.get(&id) {
@@ -155,24 +209,34 @@ impl Client {
                 state.calls.remove(&id);
                 return Err(Errno::EIO);
             }
-            if state.is_reading {
+            let in_vain = if state.is_reading {
                 let condition = Arc::new(Condvar::new());
                 if let Some(Slot::Waiting(_, place)) = state.calls.get_mut(&id) {
                     *place = Some(Arc::clone(&condition));
                 }
-                condition.wait(&mut state);
-                continue;
-            }
-            state.is_reading = true;
-            drop(state);
-            let received = self.transport.receive(&mut self.buffer.lock());
-            state = self.state.lock();
-            state.is_reading = false;
-            if !state.deliver(received) {
-                state.close();
-                self.transport.shutdown();
+                condition.wait_for(&mut state, PATIENCE).timed_out()
+            } else {
+                self.read_one(&mut state)
+            };
+            if in_vain && !is_wanted() && state.abandon(id) {
+                return Err(Errno::EINTR);
             }
         }
+    }
+
+    /// Reads one message with the state unlocked; says whether none came in [`PATIENCE`].
+    fn read_one(&self, state: &mut MutexGuard<'_, State>) -> bool {
+        state.is_reading = true;
+        let received = MutexGuard::unlocked(state, || self.transport.receive(&mut self.buffer.lock()));
+        state.is_reading = false;
+        if matches!(received, Err(TransportError::Socket(Errno::EAGAIN))) {
+            return true;
+        }
+        if !state.deliver(received) {
+            state.close();
+            self.transport.shutdown();
+        }
+        false
     }
 }
 
@@ -184,15 +248,34 @@ impl State {
             return false;
         }
         let Some(slot) = self.calls.get_mut(&frame.header.id) else { return false };
-        let Slot::Waiting(op, condition) = slot else { return false };
-        if *op as u16 != frame.header.op {
-            return false;
+        match slot {
+            Slot::Waiting(op, condition) if *op as u16 == frame.header.op => {
+                if let Some(condition) = condition {
+                    condition.notify_one();
+                }
+                *slot = Slot::Done(frame);
+            }
+            Slot::Abandoned(op) if *op as u16 == frame.header.op => {
+                self.calls.remove(&frame.header.id);
+            }
+            _ => return false,
         }
-        if let Some(condition) = condition {
-            condition.notify_one();
-        }
-        *slot = Slot::Done(frame);
+        self.is_stuck = false;
         true
+    }
+
+    /// Gives up waiting for a reply; false where it is there already. Another caller takes over the reading.
+    fn abandon(&mut self, id: u64) -> bool {
+        match self.calls.get_mut(&id) {
+            Some(slot @ Slot::Waiting(..)) => {
+                let Slot::Waiting(op, _) = *slot else { return false };
+                *slot = Slot::Abandoned(op);
+                self.is_stuck = true;
+                self.appoint_reader();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Wakes one waiting caller, so that it reads.

@@ -25,7 +25,7 @@ mod transport;
 mod types;
 mod wire;
 
-pub use client::{Client, Response};
+pub use client::{Client, PATIENCE, Response, limit_waits};
 pub use dir_reply::DirReplyWriter;
 pub use event::{Event, EventBatch};
 pub use frame::{Header, MessageKind};

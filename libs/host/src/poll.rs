@@ -39,6 +39,29 @@ pub fn readable_bytes(fd: BorrowedFd<'_>) -> Result<i32> {
     Ok(count)
 }
 
+/// Waits until `fd` is readable (or hung up); false where the other end of `peer`, a socket, is closed first. What
+/// `peer` sends does not end the wait.
+///
+/// # Errors
+/// What `ppoll(2)` says.
+pub fn readable_while_connected(fd: BorrowedFd<'_>, peer: Option<BorrowedFd<'_>>) -> Result<bool> {
+    // A negative number is passed over.
+    let peer = peer.map_or(-1, |peer| peer.as_raw_fd());
+    let mut polled = [
+        libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+        libc::pollfd { fd: peer, events: libc::POLLRDHUP, revents: 0 },
+    ];
+    loop {
+        // SAFETY: a live array of two, no time limit, no mask.
+        let done = unsafe { libc::ppoll(polled.as_mut_ptr(), 2, std::ptr::null(), std::ptr::null()) };
+        match check(i64::from(done)) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => return Ok(polled[0].revents != 0),
+        }
+    }
+}
+
 /// Waits until one of `fds` is readable (or hung up), at most for `limit`; says which are.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use abi::{Errno, Result};
 
@@ -213,6 +214,31 @@ pub enum Wait {
 /// What `recvmsg(2)` says.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: Wait) -> Result<Received> {
     receive_vectored(socket, &mut [IoSliceMut::new(buffer)], wait)
+}
+
+/// Makes each wait to send or receive end after `limit`, with `EAGAIN` (`SO_SNDTIMEO`, `SO_RCVTIMEO`).
+///
+/// # Errors
+/// What `setsockopt(2)` says.
+pub fn limit_waits(socket: BorrowedFd<'_>, limit: Duration) -> Result<()> {
+    let limit = libc::timeval {
+        tv_sec: i64::try_from(limit.as_secs()).map_err(|_| Errno::EDOM)?,
+        tv_usec: i64::from(limit.subsec_micros()),
+    };
+    for option in [libc::SO_SNDTIMEO, libc::SO_RCVTIMEO] {
+        // SAFETY: `limit` is a live value of the size given.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const limit).cast(),
+                size_of_val(&limit) as libc::socklen_t,
+            )
+        };
+        check(i64::from(done))?;
+    }
+    Ok(())
 }
 
 /// [`receive`] into several buffers.

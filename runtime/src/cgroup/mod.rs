@@ -79,6 +79,15 @@ pub(crate) fn create(
     }
 }
 
+/// Removes the directories of a cgroup of which only the path is known, where nothing is in them. Those above it stay:
+/// nobody knows any more who made them.
+pub(crate) fn remove_if_empty(layout: &Layout, cgroups_path: &str, systemd: bool) {
+    let Ok(place) = path::relative(cgroups_path, systemd) else { return };
+    for dir in plan(layout, &place).dirs.iter().filter(|dir| dir.path.exists()) {
+        remove_dir(&dir.path);
+    }
+}
+
 /// The directories of a cgroup at `place`, and those of them that are to be made.
 fn plan(layout: &Layout, place: &path::Place) -> CgroupRecord {
     let mut record = CgroupRecord { dirs: Vec::new(), made: Vec::new() };

@@ -16,6 +16,9 @@ pub(crate) struct Boot {
     /// The sandbox's id, for who looks at the process list.
     #[arg(default_value = "")]
     id: String,
+    /// The state directory that it is in, for the same reader.
+    #[arg(default_value = "")]
+    _state_root: String,
 }
 
 impl Boot {

@@ -30,8 +30,8 @@ pub(crate) struct CreateArgs {
     /// Descriptor M of this process becomes descriptor N of the program.
     #[arg(long = "pass-fd", value_name = "M:N")]
     pass_fds: Vec<String>,
-    /// Descriptor of the program to execute.
-    #[arg(long, value_name = "FD")]
+    /// Not supported: descriptor of the program to execute.
+    #[arg(long, hide = true, value_name = "FD", value_parser = no_exec_fd)]
     exec_fd: Option<i32>,
     /// Accepted for runc's sake.
     #[arg(long, hide = true)]
@@ -49,15 +49,14 @@ impl CreateArgs {
     pub(crate) fn options(&self, attached: bool) -> Result<CreateOptions> {
         let mut pairs = self.pass_fds.clone();
         pairs.extend((3..self.preserve_fds.clamp(0, 1000).saturating_add(3)).map(|fd| format!("{fd}:{fd}")));
-        let (pass_fds, exec_fd) = inherited(&pairs, self.exec_fd)?;
         Ok(CreateOptions {
             id: self.id.clone(),
             bundle: self.bundle.clone(),
             config: None,
             console_socket: self.console_socket.clone(),
             pid_file: self.pid_file.clone(),
-            pass_fds,
-            exec_fd,
+            pass_fds: inherited(&pairs)?,
+            user_log: self.user_log.clone(),
             attached,
         })
     }
@@ -66,23 +65,25 @@ impl CreateArgs {
 /// A descriptor's number for the program, with the descriptor.
 pub(super) type PassedFds = Vec<(i32, OwnedFd)>;
 
+/// Says of `--exec-fd` that it is not there.
+pub(super) fn no_exec_fd(_value: &str) -> std::result::Result<i32, &'static str> {
+    Err("programs cannot be passed by descriptor: name a file of the container in process.args")
+}
+
 /// Copies of descriptors that this process was started with.
-pub(super) fn inherited(pairs: &[String], exec_fd: Option<i32>) -> Result<(PassedFds, Option<OwnedFd>)> {
-    let copy = |fd: i32, flag: &str| {
-        // By way of /proc: a number on a command line is not a descriptor that we may own.
-        host::process::duplicate_inherited(fd).with_context(|| {
-            format!("flag {flag} names descriptor {fd}, which this process was not started with")
-        })
-    };
+pub(super) fn inherited(pairs: &[String]) -> Result<PassedFds> {
     let parse = |pair: &String| -> Result<(i32, OwnedFd)> {
         let bad = || Error::new(format!("flag --pass-fd has the value \"{pair}\" and wants M:N"));
         let (ours, theirs) = pair.split_once(':').unwrap_or((pair, pair));
         let ours = ours.parse::<i32>().map_err(|_| bad())?;
         let theirs = theirs.parse::<i32>().ok().filter(|fd| *fd > 2).ok_or_else(bad)?;
-        Ok((theirs, copy(ours, "--pass-fd")?))
+        // By way of /proc: a number on a command line is not a descriptor that we may own.
+        let copy = host::process::duplicate_inherited(ours).with_context(|| {
+            format!("flag --pass-fd names descriptor {ours}, which this process was not started with")
+        })?;
+        Ok((theirs, copy))
     };
-    let passed = pairs.iter().map(parse).collect::<Result<_>>()?;
-    Ok((passed, exec_fd.map(|fd| copy(fd, "--exec-fd")).transpose()?))
+    pairs.iter().map(parse).collect()
 }
 
 /// `runsc create`.

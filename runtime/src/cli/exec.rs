@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::create::inherited;
+use super::create::{inherited, no_exec_fd};
 use crate::container::exec::{ExecOptions, exec};
 use crate::error::Result;
 use crate::flags::Config;
@@ -53,15 +53,15 @@ pub(crate) struct Exec {
     /// Descriptor M of this process becomes descriptor N of the program.
     #[arg(long = "pass-fd", value_name = "M:N")]
     pass_fds: Vec<String>,
-    /// Descriptor of the program to execute.
-    #[arg(long, value_name = "FD")]
+    /// Not supported: descriptor of the program to execute.
+    #[arg(long, hide = true, value_name = "FD", value_parser = no_exec_fd)]
     exec_fd: Option<i32>,
 }
 
 impl Exec {
     /// Runs the program.
     pub(crate) fn run(self, config: &Config) -> Result<u8> {
-        let (pass_fds, exec_fd) = inherited(&self.pass_fds, self.exec_fd)?;
+        let pass_fds = inherited(&self.pass_fds)?;
         let options = ExecOptions {
             id: self.id,
             process: self.process,
@@ -77,7 +77,6 @@ impl Exec {
             internal_pid_file: self.internal_pid_file,
             console_socket: self.console_socket,
             pass_fds,
-            exec_fd,
         };
         exec(config, &options)
     }

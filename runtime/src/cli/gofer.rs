@@ -17,6 +17,9 @@ pub(crate) struct Gofer {
     /// The container's id, for who looks at the process list.
     #[arg(default_value = "")]
     id: String,
+    /// The state directory that it is in, for the same reader.
+    #[arg(default_value = "")]
+    _state_root: String,
 }
 
 impl Gofer {
@@ -48,7 +51,8 @@ impl Gofer {
         let config = Config {
             socket,
             mounts: boot.mounts.iter().map(mount).collect(),
-            host_sockets: HostSockets { connect: boot.connect_sockets, create: boot.create_sockets },
+            // Nothing in the sentry asks for them yet.
+            host_sockets: HostSockets::default(),
             limits: limits(boot.fd_limit),
         };
         serve(config, start)

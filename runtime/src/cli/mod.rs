@@ -16,10 +16,12 @@ macro_rules! say_raw {
     }};
 }
 
+mod absent;
 mod args;
 mod boot;
 mod commands;
 mod create;
+mod debug;
 mod do_;
 mod doctor;
 mod events;
@@ -87,6 +89,8 @@ enum Command {
     Events(events::Events),
     /// Change a container's limits.
     Update(update::Update),
+    /// Look into a sandbox that runs.
+    Debug(debug::Debug),
     /// Write a configuration to start from.
     Spec(spec::Spec),
     /// Print what this runtime can do, as JSON.
@@ -114,7 +118,7 @@ enum Command {
 }
 
 impl Command {
-    /// The container it is about, for the names of logs.
+    /// The container it is about, for the names of logs; empty where there is none or more than one.
     fn id(&self) -> &str {
         match self {
             Self::Create(command) => &command.id,
@@ -129,6 +133,7 @@ impl Command {
             Self::Wait(command) => &command.id,
             Self::Events(command) => &command.id,
             Self::Update(command) => &command.id,
+            Self::Debug(command) => &command.id,
             _ => "",
         }
     }
@@ -150,6 +155,7 @@ impl Command {
             Self::Wait(command) => command.run(&config()?),
             Self::Events(command) => command.run(&config()?),
             Self::Update(command) => command.run(&config()?),
+            Self::Debug(command) => command.run(&config()?),
             Self::Spec(command) => command.run(),
             Self::Features(command) => command.run(),
             Self::Do(command) => command.run(flags),
@@ -179,6 +185,10 @@ pub fn main(argv: Vec<String>) -> u8 {
         help::overview();
         return if split.help { 0 } else { crate::error::FAILED };
     }
+    if let Some(advice) = absent::advice(&split.rest[0]) {
+        logging::start(&split.flags, &split.rest[0], "");
+        return fail(&Error::new(advice));
+    }
     let command = match parse(&split.rest) {
         Ok(command) => command,
         Err(error) => return usage(&split, &error),
@@ -187,6 +197,7 @@ pub fn main(argv: Vec<String>) -> u8 {
     if !command.id().is_empty()
         && let Err(error) = check_id(command.id())
     {
+        logging::start(&split.flags, &split.rest[0], "");
         return fail(&error);
     }
     logging::start(&split.flags, &split.rest[0], command.id());

@@ -42,7 +42,8 @@ impl Ps {
     }
 }
 
-fn print_table(rows: &[ProcessRow]) {
+/// Prints a container's processes.
+pub(super) fn print_table(rows: &[ProcessRow]) {
     let mut table = Table::new(&["UID", "PID", "PPID", "C", "TTY", "STIME", "TIME", "CMD"]);
     for row in rows {
         let started =

@@ -38,8 +38,8 @@ pub(crate) struct CreateOptions {
     pub(crate) pid_file: Option<PathBuf>,
     /// Descriptors for the program: (number there, ours).
     pub(crate) pass_fds: Vec<(i32, OwnedFd)>,
-    /// The program itself.
-    pub(crate) exec_fd: Option<OwnedFd>,
+    /// Where messages to the user go, such as calls that the sandbox's kernel lacks.
+    pub(crate) user_log: Option<PathBuf>,
     /// Whether we stay until the container ends.
     pub(crate) attached: bool,
 }
@@ -127,22 +127,16 @@ impl<'a> Maker<'a> {
             binary: &binary,
             output: &output,
             attached: self.options.attached,
+            user_log: self.options.user_log.as_deref(),
         };
         let streams = self.streams()?;
         let shown = oci_state(&state, Some(0));
         let (mut gofer, socket) = sandbox::spawn_gofer(&order, self.hooks("createContainer", &shown))?;
         state.gofer = Some(self.note(&gofer, undo)?);
         let mut fds = FdTable::default();
-        let (pass, exec) = (&self.options.pass_fds, self.options.exec_fd.as_ref());
-        let root = sandbox::container_config(
-            &order,
-            socket,
-            &streams,
-            pass,
-            exec,
-            !self.options.attached,
-            &mut fds,
-        )?;
+        let owns_terminal = !self.options.attached;
+        let pass = &self.options.pass_fds;
+        let root = sandbox::container_config(&order, socket, &streams, pass, owns_terminal, &mut fds)?;
         let control = self.store.socket(&self.options.id);
         let mut sandbox = sandbox::spawn_sandbox(&order, root, fds, &control)?;
         state.sandbox = Some(self.note(&sandbox, undo)?);
@@ -185,6 +179,7 @@ impl<'a> Maker<'a> {
             binary: &binary,
             output: &output,
             attached: self.options.attached,
+            user_log: self.options.user_log.as_deref(),
         };
         let streams = self.streams()?;
         let shown = oci_state(&state, Some(0));
@@ -194,8 +189,8 @@ impl<'a> Maker<'a> {
         gofer.go()?;
         self.ready(gofer, "gofer")?;
         let mut fds = FdTable::default();
-        let (pass, exec) = (&self.options.pass_fds, self.options.exec_fd.as_ref());
-        let mut container = sandbox::container_config(&order, socket, &streams, pass, exec, false, &mut fds)?;
+        let pass = &self.options.pass_fds;
+        let mut container = sandbox::container_config(&order, socket, &streams, pass, false, &mut fds)?;
         if self.joins_pod_pids(&pod) {
             container.join_pid_namespace = Some(sandbox_id.into());
         }
@@ -337,6 +332,7 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         return Err(Error::new(format!("the pid file's path {} is not a file's", path.display())));
     };
     replace(dir, name, pid.to_string().as_bytes())
+        .context("the pid file's directory must be there and writable")
 }
 
 #[cfg(test)]

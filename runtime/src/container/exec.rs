@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use control::{Client, Exec};
+use control::{Client, Exec, Target};
 use host::process::{Namespaces, clone_process, new_session};
 use serde_json::{Value, json};
 
@@ -14,8 +14,10 @@ use super::{SIGKILL, Status};
 use crate::console::{self, Streams, Wanted};
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
+use crate::logging;
 use crate::sandbox::fds::FdTable;
 use crate::spec::{self, names};
+use crate::undo::Undo;
 
 /// What `exec` is asked for.
 #[derive(Debug, Default)]
@@ -48,8 +50,6 @@ pub(crate) struct ExecOptions {
     pub(crate) console_socket: Option<PathBuf>,
     /// Descriptors for the program: (number there, ours).
     pub(crate) pass_fds: Vec<(i32, OwnedFd)>,
-    /// The program itself.
-    pub(crate) exec_fd: Option<OwnedFd>,
 }
 
 /// Runs the process; its exit status where we stay with it.
@@ -75,20 +75,29 @@ pub(crate) fn exec(config: &Config, options: &ExecOptions) -> Result<u8> {
         attached: !options.detach,
     })?;
     let pid = start(options, process, &streams, &client)?;
+    let mut undo = Undo::default();
+    undo.push(|| {
+        let target = Target::Process { container: options.id.clone(), pid };
+        if let Err(error) = client.signal(target, SIGKILL) {
+            logging::debug(format!("process {pid} was not killed: {error}"));
+        }
+    });
     if let Some(path) = &options.internal_pid_file {
         write_pid_file(path, pid)?;
     }
-    if options.detach {
-        return detach(options, pid, streams, &waiter, &client);
-    }
-    if let Some(path) = &options.pid_file {
-        write_pid_file(path, std::process::id() as i32)?;
-    }
-    let terminal = streams.terminal.then(|| streams.fds[0].as_fd());
-    let attached = Attached { container: &options.id, pid: Some(pid), terminal };
-    let status = attached.wait(&waiter, &client, &signals)?;
-    drop(streams);
-    Ok(status.map_or(128 + SIGKILL as u8, control::WaitStatus::exit_status))
+    let status = if options.detach {
+        detach(options, pid, &streams, &waiter, &client)?
+    } else {
+        if let Some(path) = &options.pid_file {
+            write_pid_file(path, std::process::id() as i32)?;
+        }
+        let terminal = streams.terminal.then(|| streams.fds[0].as_fd());
+        let attached = Attached { container: &options.id, pid: Some(pid), terminal };
+        let status = attached.wait(&waiter, &client, &signals)?;
+        status.map_or(128 + SIGKILL as u8, control::WaitStatus::exit_status)
+    };
+    undo.keep();
+    Ok(status)
 }
 
 fn start(options: &ExecOptions, process: Value, streams: &Streams, client: &Client) -> Result<i32> {
@@ -100,26 +109,32 @@ fn start(options: &ExecOptions, process: Value, streams: &Streams, client: &Clie
     }
     let pass_fds =
         options.pass_fds.iter().map(|(guest, fd)| Ok((*guest, fds.add(copy(fd)?)))).collect::<Result<_>>()?;
-    let exec_fd = options.exec_fd.as_ref().map(copy).transpose()?.map(|fd| fds.add(fd));
     let mut process = process;
     process["terminal"] = streams.terminal.into();
-    let exec =
-        Exec { container: options.id.clone(), process, stdio, pass_fds, exec_fd, window: streams.window };
+    let exec = Exec { container: options.id.clone(), process, stdio, pass_fds, window: streams.window };
     Ok(client.exec(exec, &fds.borrowed())?)
 }
 
 /// Leaves a child behind that stands for the process on the host: it ends as the process ends, with its exit status,
 /// and its pid is the one in the pid file.
-fn detach(options: &ExecOptions, pid: i32, streams: Streams, waiter: &Client, teller: &Client) -> Result<u8> {
+fn detach(
+    options: &ExecOptions,
+    pid: i32,
+    streams: &Streams,
+    waiter: &Client,
+    teller: &Client,
+) -> Result<u8> {
     let child = || {
         let terminal = streams.terminal.then(|| streams.fds[0].as_fd());
         stand_for(&options.id, pid, terminal, waiter, teller)
     };
     let process = clone_process(Namespaces::empty(), None, child).context("cannot leave a process behind")?;
-    match &options.pid_file {
-        Some(path) => write_pid_file(path, process.pid()).map(|()| 0),
-        None => Ok(0),
+    let noted = options.pid_file.as_ref().map_or(Ok(()), |path| write_pid_file(path, process.pid()));
+    if noted.is_err() {
+        let _ = process.signal(SIGKILL);
+        let _ = process.reap();
     }
+    noted.map(|()| 0)
 }
 
 /// The child's life: exit status 128 where it cannot even wait.

@@ -5,7 +5,7 @@ use host::process::Ended;
 use serde_json::Value;
 
 use super::store::{Locked, Store};
-use super::{SIGKILL, State, Status, current_status, end_process, oci_state};
+use super::{SIGKILL, State, Status, current_status, end_process, oci_state, remains};
 use crate::error::{Error, Result};
 use crate::flags::{Config, Flags};
 use crate::hooks::{HookSet, of_stage};
@@ -264,8 +264,12 @@ pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
         Ok(container) => container.delete(true),
         Err(error) => {
             logging::warning(format!("{error}: what is left of it is removed"));
+            remains::end_processes(store.root(), id);
             match store.lock(id) {
-                Ok(locked) => locked.remove(),
+                Ok(locked) => {
+                    remains::remove_cgroup(&locked, config.systemd_cgroup);
+                    locked.remove()
+                }
                 Err(_) if !store.exists(id) => Ok(()),
                 Err(error) => Err(error),
             }

@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod life;
+mod remains;
 pub(crate) mod state;
 pub(crate) mod store;
 

@@ -40,7 +40,8 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.');
     if id.is_empty() || id.len() > 255 || id == "." || id == ".." || !id.chars().all(fine) {
         let advice = "an id has 1 to 255 letters, digits and the characters _ + - .";
-        return Err(Error::new(format!("invalid container id {id:?}: {advice}")));
+        let shown: String = id.chars().take(64).collect();
+        return Err(Error::new(format!("invalid container id {shown:?}: {advice}")));
     }
     Ok(())
 }
@@ -56,7 +57,6 @@ impl Store {
     }
 
     /// The directory's path.
-    #[cfg(test)]
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -67,7 +67,9 @@ impl Store {
         let root = self.root.display();
         let mut builder = DirBuilder::new();
         builder.mode(0o711).recursive(true);
-        builder.create(&self.root).with_context(|| format!("cannot make the state directory {root}"))?;
+        builder
+            .create(&self.root)
+            .with_context(|| format!("cannot make the state directory {root}, choose another with --root"))?;
         self.check_root()?;
         let path = self.dir(id);
         match DirBuilder::new().mode(0o700).create(&path) {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use control::Settings;
-use control::boot::HostUds;
 use control::network::NetworkMode;
 
 use super::{Flags, OverlaySetting, overlay};
@@ -114,26 +113,13 @@ fn settings(flags: &Flags) -> Result<Settings> {
         .map(Into::into);
     Ok(Settings {
         platform: platform.into(),
-        debug: flags.is_set("debug"),
         strace: flags.is_set("strace"),
         strace_syscalls: strace_syscalls.collect(),
         strace_log_size: u32::try_from(flags.number("strace-log-size")).unwrap_or(1024),
         oci_seccomp: flags.is_set("oci-seccomp"),
-        allow_suid: flags.is_set("allow-suid"),
         net_raw: flags.is_set("net-raw"),
-        host_uds: match flags.get("host-uds") {
-            "open" => HostUds::Open,
-            "create" => HostUds::Create,
-            "all" => HostUds::All,
-            _ => HostUds::None,
-        },
-        host_fifo: flags.get("host-fifo") == "open",
-        watchdog_panic: flags.get("watchdog-action") == "panic",
         disable_syscall_patching: flags.is_set("systrap-disable-syscall-patching"),
         disable_fast_path: flags.is_set("systrap-disable-fast-path"),
-        marker_file: flags.is_set("gvisor-marker-file"),
-        dcache: u32::try_from(flags.number("dcache")).ok(),
-        flags: flags.all(),
     })
 }
 

@@ -10,7 +10,7 @@ mod table;
 use std::collections::BTreeMap;
 
 pub(crate) use config::{Config, FileAccess, LogFormat};
-pub(crate) use overlay::{OverlayMedium, OverlaySetting, parse_size};
+pub(crate) use overlay::{OverlaySetting, parse_size};
 pub(crate) use table::FLAGS;
 
 use crate::error::{Error, Result};
@@ -138,11 +138,6 @@ impl Flags {
         let mut flags = Self::default();
         given.iter().try_for_each(|(name, value)| flags.set(name, value))?;
         Ok(flags)
-    }
-
-    /// All values by name.
-    pub(crate) fn all(&self) -> BTreeMap<String, String> {
-        FLAGS.iter().map(|flag| (flag.name.to_string(), self.get(flag.name).to_string())).collect()
     }
 
     /// Applies the `dev.gvisor.flag.NAME` annotations of a container.

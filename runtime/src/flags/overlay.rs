@@ -1,27 +1,15 @@
-//! `--overlay2`: which mounts get a writable layer that stays in the sandbox, and where its pages are.
-
-use std::path::PathBuf;
+//! `--overlay2`: which mounts get a writable layer that stays in the sandbox's memory.
+//!
+//! gVisor can keep a layer's pages in a file instead: `self` asks for one where that is possible and falls back to
+//! memory, which is what it means here; `dir=/PATH` demands one, and is refused.
 
 use crate::error::{Error, Result};
-
-/// Where a layer's pages are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum OverlayMedium {
-    /// In the sandbox's memory.
-    Memory,
-    /// In a nameless file in the mount itself.
-    OwnFile,
-    /// In a nameless file in this directory.
-    Directory(PathBuf),
-}
 
 /// The flag's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OverlaySetting {
     /// Whether bind mounts get one as well as the root.
     pub(crate) all_mounts: bool,
-    /// Where.
-    pub(crate) medium: OverlayMedium,
     /// The largest size in bytes.
     pub(crate) size: Option<u64>,
 }
@@ -30,7 +18,7 @@ pub(crate) struct OverlaySetting {
 pub(crate) fn parse(value: &str) -> Result<Option<OverlaySetting>> {
     let bad = |why: &str| {
         Error::new(format!(
-            "flag --overlay2 has the value \"{value}\": {why} (wanted: none, or {{root|all}}:{{memory|self|dir=/PATH}}[,size=SIZE])"
+            "flag --overlay2 has the value \"{value}\": {why} (wanted: none, or {{root|all}}:memory[,size=SIZE])"
         ))
     };
     if value == "none" || value.is_empty() {
@@ -43,21 +31,19 @@ pub(crate) fn parse(value: &str) -> Result<Option<OverlaySetting>> {
         _ => return Err(bad("before ':' stands root or all")),
     };
     let mut parts = rest.split(',');
-    let medium = match parts.next().unwrap_or("") {
-        "memory" => OverlayMedium::Memory,
-        "self" => OverlayMedium::OwnFile,
-        other => match other.strip_prefix("dir=") {
-            Some(dir) if dir.starts_with('/') => OverlayMedium::Directory(dir.into()),
-            Some(_) => return Err(bad("the directory must be an absolute path")),
-            None => return Err(bad("after ':' stands memory, self or dir=/PATH")),
-        },
-    };
+    match parts.next().unwrap_or("") {
+        "memory" | "self" => {}
+        other if other.starts_with("dir=") => {
+            return Err(bad("layers cannot be kept in files yet: use memory, and size= to limit it"));
+        }
+        _ => return Err(bad("after ':' stands memory")),
+    }
     let mut size = None;
     for part in parts {
         let text = part.strip_prefix("size=").ok_or_else(|| bad("only size= may follow"))?;
         size = Some(parse_size(text).ok_or_else(|| bad("the size is a number with k, m, g or t after it"))?);
     }
-    Ok(Some(OverlaySetting { all_mounts, medium, size }))
+    Ok(Some(OverlaySetting { all_mounts, size }))
 }
 
 /// Bytes, with an optional unit of 1024s.
@@ -75,14 +61,15 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{OverlayMedium, parse, parse_size};
+    use super::{parse, parse_size};
 
     #[test]
     fn values() {
         assert_eq!(parse("none").unwrap(), None);
         let root = parse("root:self").unwrap().unwrap();
-        assert_eq!((root.all_mounts, root.medium, root.size), (false, OverlayMedium::OwnFile, None));
-        let all = parse("all:dir=/var/x,size=2g").unwrap().unwrap();
+        assert_eq!((root.all_mounts, root.size), (false, None));
+        assert!(parse("all:dir=/var/x").unwrap_err().to_string().contains("in files"));
+        let all = parse("all:memory,size=2g").unwrap().unwrap();
         assert_eq!((all.all_mounts, all.size), (true, Some(2 << 30)));
         for bad in ["root", "some:memory", "root:disk", "all:dir=x", "root:memory,big", "root:memory,size=x"]
         {

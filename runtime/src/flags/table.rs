@@ -180,7 +180,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "watchdog-action",
         Choice(&["log", "logwarning", "panic"]),
         "log",
-        Works,
+        Refused("nobody watches for stuck tasks: `runsc debug --stacks` shows what each one does"),
         "what to do about a stuck task",
     ),
     flag("panic-signal", Int, "-1", NoOp("use `runsc debug --stacks`"), "signal at which the sandbox panics"),
@@ -238,7 +238,13 @@ pub(crate) const FLAGS: &[Flag] = &[
     // Security.
     flag("rootless", Bool, "false", Works, "run without privileges, in a user name space of the caller's"),
     flag("oci-seccomp", Bool, "true", Works, "apply the specification's seccomp profile to guest processes"),
-    flag("allow-suid", Bool, "false", Works, "let set-user-ID programs change the user"),
+    flag(
+        "allow-suid",
+        Bool,
+        "false",
+        NoOp("set-user-ID programs change the user as on Linux; nosuid and noNewPrivileges stop them"),
+        "let set-user-ID programs change the user",
+    ),
     flag("allow-flag-override", Bool, "false", Works, "let annotations dev.gvisor.flag.NAME change any flag"),
     flag(
         "allow-rootfs-tar-annotation",
@@ -248,7 +254,13 @@ pub(crate) const FLAGS: &[Flag] = &[
         "let an annotation name an archive for the root",
     ),
     flag("ref-leak-mode", Text, "disabled", GO, "what to do about leaked references"),
-    flag("gvisor-marker-file", Bool, "false", Works, "show /proc/gvisor/kernel_is_gvisor"),
+    flag(
+        "gvisor-marker-file",
+        Bool,
+        "false",
+        Refused("there is no /proc/gvisor: `dmesg` and /proc/version tell a sandbox"),
+        "show /proc/gvisor/kernel_is_gvisor",
+    ),
     flag("override-procs", Text, "", GO, "GOMAXPROCS"),
     // Files.
     flag("file-access", Choice(&["exclusive", "shared"]), "exclusive", Works, "who else may change the root"),
@@ -262,9 +274,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(
         "overlay2",
         Text,
-        "root:self",
+        "root:memory",
         Works,
-        "writable layer: none, or {root|all}:{memory|self|dir=/PATH}[,size=SIZE]",
+        "writable layer: none, or {root|all}:memory[,size=SIZE]; gVisor's \"self\" is in memory as well",
     ),
     flag(
         "directfs",
@@ -277,14 +289,14 @@ pub(crate) const FLAGS: &[Flag] = &[
         "host-uds",
         Choice(&["none", "open", "create", "all"]),
         "none",
-        Works,
+        Refused("guests cannot reach unix sockets of the host yet: use TCP over the container's network"),
         "what a guest may do with unix sockets of the host",
     ),
     flag(
         "host-fifo",
         Choice(&["none", "open"]),
         "none",
-        Works,
+        Refused("guests cannot open named pipes of the host: pass a pipe with --pass-fd"),
         "what a guest may do with named pipes of the host",
     ),
     flag(
@@ -295,7 +307,13 @@ pub(crate) const FLAGS: &[Flag] = &[
         "which devices a guest sees",
     ),
     flag("fdlimit", Int, "-1", Works, "limit on descriptors of the gofer"),
-    flag("dcache", Int, "-1", Works, "names cached by the sandbox, per mount"),
+    flag(
+        "dcache",
+        Int,
+        "-1",
+        NoOp("caches have a budget in bytes of their own"),
+        "names cached by the sandbox, per mount",
+    ),
     flag(
         "iouring",
         Bool,
@@ -304,7 +322,13 @@ pub(crate) const FLAGS: &[Flag] = &[
         "offer io_uring to guests",
     ),
     flag("ignore-cgroups", Bool, "false", Works, "leave cgroups alone"),
-    flag("mount-cgroup-v2", Bool, "false", Works, "mount the unified cgroup hierarchy in the guest"),
+    flag(
+        "mount-cgroup-v2",
+        Bool,
+        "false",
+        NoOp("guests always see the unified hierarchy"),
+        "mount the unified cgroup hierarchy in the guest",
+    ),
     // Network.
     flag(
         "network",

@@ -28,10 +28,6 @@ pub(crate) const FD_COUNT: u32 = 3;
 pub(crate) struct GoferBoot {
     /// Its mounts, as paths in its own root.
     pub(crate) mounts: Vec<GoferBootMount>,
-    /// Whether guests may connect to unix sockets of the host.
-    pub(crate) connect_sockets: bool,
-    /// Whether guests may make unix sockets on the host.
-    pub(crate) create_sockets: bool,
     /// `--fdlimit`.
     pub(crate) fd_limit: Option<u64>,
 }
@@ -57,6 +53,8 @@ pub(crate) fn place(index: usize) -> PathBuf {
 pub(crate) struct GoferPlan<'a> {
     /// The container's id.
     pub(crate) id: &'a str,
+    /// The state directory, for its command line as the id is.
+    pub(crate) state_root: &'a str,
     /// This binary.
     pub(crate) binary: &'a OwnedFd,
     /// What to serve.
@@ -95,7 +93,7 @@ pub(crate) fn enter(plan: &GoferPlan<'_>, start: &OwnedFd) -> Result<Infallible,
     step("change the root", mount::become_root(root.as_fd()))?;
     step("limit core dumps", process::set_resource_limit(RLIMIT_CORE, 0, 0))?;
     let fds = [plan.null, plan.log, plan.log, plan.config, start.as_fd(), plan.socket];
-    Err(execute(plan.binary, &["runsc-gofer", "gofer", plan.id], &fds))
+    Err(execute(plan.binary, &["runsc-gofer", "gofer", plan.id, plan.state_root], &fds))
 }
 
 /// Builds the gofer's root in a new file system that is attached where nobody looks any more.

@@ -26,6 +26,8 @@ const POLLHUP: u32 = 0x10;
 pub(crate) struct JailPlan<'a> {
     /// The sandbox's id, for its command line.
     pub(crate) id: &'a str,
+    /// The state directory, for its command line as well: two of them may know the same id.
+    pub(crate) state_root: &'a str,
     /// This binary.
     pub(crate) binary: &'a OwnedFd,
     /// Standard output and error of the sandbox itself.
@@ -71,7 +73,7 @@ pub(crate) fn enter(plan: &JailPlan<'_>, start: &OwnedFd) -> Result<Infallible, 
     }
     let mut fds = vec![plan.null, plan.log, plan.log, plan.config, start.as_fd(), plan.control];
     fds.extend_from_slice(plan.donated);
-    Err(execute(plan.binary, &["runsc-sandbox", "boot", plan.id], &fds))
+    Err(execute(plan.binary, &["runsc-sandbox", "boot", plan.id, plan.state_root], &fds))
 }
 
 /// The root becomes a file system without any file that cannot be written.

@@ -33,9 +33,7 @@ pub(crate) fn host_plan(resources: &Value, cpus_from_quota: bool, enforced: bool
         total_memory: shown,
         memory_capacity: if enforced { total_memory() } else { shown },
         cpu_count: cpu_count(&resources["cpu"], host_cpus, cpus_from_quota),
-        fd_limit: host::process::resource_limit(RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard),
         rlimits: rlimits.collect(),
-        localtime: localtime(),
     }
 }
 
@@ -56,11 +54,6 @@ fn cpu_count(cpu: &Value, host: u32, from_quota: bool) -> u32 {
         count = count.min(u32::try_from(worth).unwrap_or(u32::MAX));
     }
     count.max(1)
-}
-
-/// The host's time zone, where its file is of a sane size.
-fn localtime() -> Vec<u8> {
-    std::fs::read("/etc/localtime").ok().filter(|zone| zone.len() <= 16 << 10).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use control::boot::HostUds;
 use control::network::NetworkMode;
 use control::{BootConfig, Client, ContainerConfig};
 use host::mount::Propagation;
@@ -55,6 +54,8 @@ pub(crate) struct Order<'a> {
     pub(crate) output: &'a File,
     /// Whether the caller stays until the container ends.
     pub(crate) attached: bool,
+    /// `--user-log`.
+    pub(crate) user_log: Option<&'a Path>,
 }
 
 /// The file that takes what our own processes print when something goes badly wrong: the panic log, the debug log, or
@@ -81,18 +82,13 @@ fn null() -> Result<OwnedFd> {
 /// Starts a container's gofer; also returns the sandbox's end of its socket.
 pub(crate) fn spawn_gofer(order: &Order<'_>, hooks: HookSet<'_>) -> Result<(Pending, OwnedFd)> {
     let (ours, theirs) = unix::pair(Kind::SeqPacket).context("cannot make the gofer's socket")?;
-    let settings = &order.config.settings;
+    ::gofer::limit_waits(ours.as_fd()).context("cannot make the gofer's socket")?;
     let mounts = order.files.gofer.iter().enumerate().map(|(index, mount)| GoferBootMount {
         path: gofer::place(index),
         read_only: mount.readonly,
         shared: mount.shared,
     });
-    let boot = GoferBoot {
-        mounts: mounts.collect(),
-        connect_sockets: matches!(settings.host_uds, HostUds::Open | HostUds::All),
-        create_sockets: matches!(settings.host_uds, HostUds::Create | HostUds::All),
-        fd_limit: order.config.fd_limit,
-    };
+    let boot = GoferBoot { mounts: mounts.collect(), fd_limit: order.config.fd_limit };
     let (config, null) = (document(&boot)?, null()?);
     let maps = user_namespace(order.spec);
     let propagation =
@@ -100,8 +96,10 @@ pub(crate) fn spawn_gofer(order: &Order<'_>, hooks: HookSet<'_>) -> Result<(Pend
             Some("shared" | "rshared" | "slave" | "rslave") => Propagation::Slave,
             _ => Propagation::Private,
         };
+    let state_root = order.config.root.to_string_lossy();
     let plan = GoferPlan {
         id: order.id,
+        state_root: &state_root,
         binary: order.binary,
         mounts: &order.files.gofer,
         propagation,
@@ -172,7 +170,6 @@ pub(crate) fn container_config(
     gofer: OwnedFd,
     streams: &Streams,
     pass_fds: &[(i32, OwnedFd)],
-    exec_fd: Option<&OwnedFd>,
     owns_terminal: bool,
     fds: &mut FdTable,
 ) -> Result<ContainerConfig> {
@@ -183,8 +180,7 @@ pub(crate) fn container_config(
     }
     let pass_fds =
         pass_fds.iter().map(|(guest, fd)| Ok((*guest, fds.add(copy(fd)?)))).collect::<Result<_>>()?;
-    let exec_fd = exec_fd.map(copy).transpose()?.map(|fd| fds.add(fd));
-    let (root, mounts) = overlay::lay_over(order.files, order.config, fds)?;
+    let (root, mounts) = overlay::lay_over(order.files, order.config);
     Ok(ContainerConfig {
         id: order.id.into(),
         name: container_name(&order.spec.annotations),
@@ -194,7 +190,6 @@ pub(crate) fn container_config(
         gofer_fd: Some(fds.add(gofer)),
         stdio,
         pass_fds,
-        exec_fd,
         terminal: streams.terminal,
         owns_terminal: owns_terminal && streams.terminal,
         window: streams.window,
@@ -218,24 +213,30 @@ pub(crate) fn spawn_sandbox(
             Some(fds.add(file.with_context(|| format!("cannot write the debug log {}", path.display()))?))
         }
     };
+    let user_log_fd = match order.user_log {
+        None => None,
+        Some(path) => {
+            let file = logging::open_log(path);
+            Some(fds.add(file.with_context(|| format!("cannot write the user log {}", path.display()))?))
+        }
+    };
     let control = console::listen(socket)
         .with_context(|| format!("cannot make the control socket {}", socket.display()))?;
     let terminal = root.owns_terminal.then_some(root.stdio[0]);
     let boot = BootConfig {
-        sandbox_id: order.id.into(),
         settings: config.settings.clone(),
         host: machine::host_plan(order.spec.resources(), config.cpus_from_quota, order.cgroup.is_some()),
-        network: config.network,
         root,
         donated_fds: fds.len(),
         debug_log_fd,
-        panic_log_fd: None,
-        user_log_fd: None,
+        user_log_fd,
     };
     let (document, null) = (document(&boot)?, null()?);
     let donated = fds.borrowed();
+    let state_root = config.root.to_string_lossy();
     let plan = JailPlan {
         id: order.id,
+        state_root: &state_root,
         binary: order.binary,
         log: order.output.as_fd(),
         null: null.as_fd(),

@@ -10,6 +10,7 @@ use super::Spec;
 use super::annotations::{VolumeHint, volume_hints};
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, FileAccess};
+use crate::logging;
 
 /// A file or directory of the host that the gofer serves; the root is number 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub(crate) fn plan(spec: &Spec, config: &Config) -> Result<FilePlan> {
     let overlaid = config.overlay.is_some();
     let exclusive = config.root_access == FileAccess::Exclusive;
     let mut plan = FilePlan {
-        root: RootPlan { readonly, exclusive, overlay: None, make_mount_points: true },
+        root: RootPlan { readonly, overlay: None },
         mounts: Vec::new(),
         gofer: vec![GoferMount {
             source,
@@ -89,13 +90,14 @@ fn add(
     let kind = if is_bind(mount) {
         bind(mount, path, spec, config, readonly, hints, plan)?
     } else {
-        internal(mount, path, &destination, config)?
+        internal(mount, path, &destination)?
     };
     let is_devpts = matches!(kind, MountKind::Devpts);
     let wanted = |option: &&str| {
         BEHAVIOUR.contains(option)
             || is_devpts && option.split_once('=').is_some_and(|(key, _)| DEVPTS.contains(&key))
     };
+    warn_of_ignored(mount, path, &kind);
     let options = options(mount).filter(wanted).map(Into::into).collect();
     plan.mounts.push(MountPlan { destination, kind, readonly, options, overlay: None });
     Ok(())
@@ -119,6 +121,52 @@ const BEHAVIOUR: &[&str] = &[
 
 /// Options of devpts with a value (`man 4 pts`).
 const DEVPTS: &[&str] = &["uid", "gid", "mode", "ptmxmode", "max"];
+
+/// Options whose effect is had in another way, or that are without meaning in a sandbox that nobody else looks into.
+const IMPLIED: &[&str] = &[
+    "defaults",
+    "bind",
+    "rbind",
+    "ro",
+    "rw",
+    "shared",
+    "rshared",
+    "slave",
+    "rslave",
+    "private",
+    "rprivate",
+    "unbindable",
+    "runbindable",
+    "newinstance",
+    "async",
+    "atime",
+    "diratime",
+    "norelatime",
+    "nostrictatime",
+    "nomand",
+    "symfollow",
+];
+
+/// Options of tmpfs with a value that is looked at.
+const TMPFS: &[&str] = &["size", "mode", "uid", "gid"];
+
+/// Says which of a mount's options have no effect.
+fn warn_of_ignored(mount: &Value, path: &str, kind: &MountKind) {
+    let has_effect = |option: &&str| {
+        let key = option.split_once('=').map(|(key, _)| key);
+        BEHAVIOUR.contains(option)
+            || IMPLIED.contains(option)
+            || key.is_some_and(|key| match kind {
+                MountKind::Devpts => DEVPTS.contains(&key),
+                MountKind::Tmpfs { .. } | MountKind::Devtmpfs => TMPFS.contains(&key),
+                _ => false,
+            })
+    };
+    let ignored: Vec<&str> = options(mount).filter(|option| !has_effect(option)).collect();
+    if !ignored.is_empty() {
+        logging::warning(format!("{path}.options: no effect in a sandbox: {}", ignored.join(", ")));
+    }
+}
 
 fn bind(
     mount: &Value,
@@ -146,10 +194,10 @@ fn bind(
     let number = u32::try_from(plan.gofer.len()).map_err(|_| Error::new("too many mounts"))?;
     let directory = kind.is_dir();
     plan.gofer.push(GoferMount { source, directory, readonly: readonly || overlaid, shared: !exclusive });
-    Ok(MountKind::Gofer { mount: number, directory, exclusive })
+    Ok(MountKind::Gofer { mount: number, directory })
 }
 
-fn internal(mount: &Value, path: &str, destination: &str, config: &Config) -> Result<MountKind> {
+fn internal(mount: &Value, path: &str, destination: &str) -> Result<MountKind> {
     let kind = mount["type"].as_str().unwrap_or("none");
     Ok(match kind {
         "proc" => MountKind::Proc,
@@ -158,10 +206,7 @@ fn internal(mount: &Value, path: &str, destination: &str, config: &Config) -> Re
         "devtmpfs" => MountKind::Devtmpfs,
         "devpts" => MountKind::Devpts,
         "mqueue" => MountKind::Mqueue,
-        "cgroup" => MountKind::Cgroup {
-            unified: config.settings.flags.get("mount-cgroup-v2").is_some_and(|v| v == "true"),
-        },
-        "cgroup2" => MountKind::Cgroup { unified: true },
+        "cgroup" | "cgroup2" => MountKind::Cgroup,
         "tmpfs" | "ramfs" => tmpfs(mount, path)?,
         other => {
             let advice = "mount it on the host and bind it";

@@ -76,6 +76,10 @@ pub(super) fn check_process(process: &mut Value, path: &str, findings: &mut Find
             findings.warning(&format!("{path}.env[{index}]"), format!("{} has no '='", shown(entry)));
         }
     }
+    if process["user"]["username"].as_str().is_some_and(|name| !name.is_empty()) {
+        let advice = "it is for Windows and ignored: give uid and gid";
+        findings.warning(&format!("{path}.user.username"), advice);
+    }
     check_rlimits(process, path, findings);
     if let Some(capabilities) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
         for (set, names) in capabilities {
@@ -171,6 +175,7 @@ fn check_linux(linux: &mut Value, findings: &mut Findings) {
             }
         }
     }
+    check_devices(linux, findings);
     if let Some(how) = linux["rootfsPropagation"].as_str() {
         let known =
             ["", "shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"];
@@ -183,6 +188,39 @@ fn check_linux(linux: &mut Value, findings: &mut Findings) {
     }
     if linux.get("seccomp").is_some_and(Value::is_object) {
         check_seccomp(&mut linux["seccomp"], findings);
+    }
+}
+
+/// The character devices that the sentry has drivers for: major, minor.
+const DRIVERS: &[(i64, i64)] = &[(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (1, 11), (5, 0), (5, 1), (5, 2)];
+
+/// Checks device nodes. Those that nothing is behind are made all the same, as gVisor does, and said once.
+fn check_devices(linux: &Value, findings: &mut Findings) {
+    let mut lifeless = Vec::new();
+    for (index, device) in list(linux, "devices").iter().enumerate() {
+        let path = format!("$.linux.devices[{index}]");
+        let name = text(&device["path"]).unwrap_or("/");
+        if !name.starts_with('/') {
+            findings.problem(&format!("{path}.path"), format!("{} is not absolute", shown(&device["path"])));
+        }
+        let kind = text(&device["type"]).unwrap_or("c");
+        if !["c", "u", "b", "p"].contains(&kind) {
+            findings.problem(&format!("{path}.type"), format!("\"{kind}\" is not one of c, u, b, p"));
+        }
+        let number = (device["major"].as_i64(), device["minor"].as_i64());
+        let has_driver = match number {
+            (Some(major), Some(minor)) => kind != "b" && DRIVERS.contains(&(major, minor)),
+            _ => false,
+        };
+        if kind != "p" && (number.0.is_none() || number.1.is_none()) {
+            findings.problem(&path, "major and minor are missing: a device needs both");
+        } else if kind != "p" && !has_driver {
+            lifeless.push(name);
+        }
+    }
+    if !lifeless.is_empty() {
+        let what = "nothing is behind these in a sandbox, opening them fails with ENXIO";
+        findings.warning("$.linux.devices", format!("{}: {what}", lifeless.join(", ")));
     }
 }
 

@@ -108,6 +108,16 @@ const SYSCALL: Shape = Object(&[
     may("args", &List(&Object(&[must("index", &Int(0, 5)), must("value", &U64), must("op", &Text)]))),
 ]);
 
+const DEVICE: Shape = Object(&[
+    must("type", &Text),
+    must("path", &Text),
+    may("major", &Int(0, 0xfff)),
+    may("minor", &Int(0, 0xf_ffff)),
+    may("fileMode", &U32),
+    may("uid", &U32),
+    may("gid", &U32),
+]);
+
 const LINUX: Shape = Object(&[
     may("uidMappings", &MAPPINGS),
     may("gidMappings", &MAPPINGS),
@@ -115,7 +125,7 @@ const LINUX: Shape = Object(&[
     may("resources", &RESOURCES),
     may("cgroupsPath", &Text),
     may("namespaces", &List(&Object(&[must("type", &Text), may("path", &Text)]))),
-    may("devices", &List(&Object(&[must("type", &Text), must("path", &Text), may("major", &I64)]))),
+    may("devices", &List(&DEVICE)),
     may("seccomp", &SECCOMP),
     may("rootfsPropagation", &Text),
     may("maskedPaths", &TEXTS),

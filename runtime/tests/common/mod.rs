@@ -120,7 +120,45 @@ impl Lab {
             .collect()
     }
 
-    /// Nothing of this lab's containers is left: no state, no process, no mount.
+    /// An id that no other test, and no other run of this one, uses.
+    pub(crate) fn id(&self, name: &str) -> String {
+        format!("{name}-{}", std::process::id())
+    }
+
+    /// The processes of this host that were started with a path of this lab's, or as part of container `id`.
+    pub(crate) fn processes(&self, id: &str) -> Vec<String> {
+        let dir = self.dir.to_str().unwrap();
+        let mut found: Vec<String> = std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+            .filter(|pid| *pid != std::process::id() as i32)
+            .filter_map(|pid| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                (line.contains(dir) || line.split(' ').any(|word| word == id))
+                    .then(|| format!("{pid}: {line}"))
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// After `delete --force`, nothing of a container is left: no state, no process, no mount, no cgroup.
+    pub(crate) fn assert_gone(&self, id: &str) {
+        self.ok(&["delete", "--force", id]);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // A process that was killed takes a moment to go.
+        while !self.processes(id).is_empty() {
+            assert!(Instant::now() < deadline, "left: {:?}", self.processes(id));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.assert_clean();
+        let cgroups = cgroups_named(id);
+        assert!(cgroups.is_empty(), "left: {cgroups:?}");
+    }
+
+    /// Nothing of this lab's containers is left: no state, no mount.
     pub(crate) fn assert_clean(&self) {
         let left: Vec<_> = std::fs::read_dir(self.path("state")).into_iter().flatten().flatten().collect();
         assert!(left.is_empty(), "left: {left:?}");
@@ -151,6 +189,22 @@ fn usual() -> Value {
         "hostname": "lab",
         "linux": {"namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
     })
+}
+
+/// The directories of control groups that are called `name`, in any hierarchy.
+pub(crate) fn cgroups_named(name: &str) -> Vec<PathBuf> {
+    let (mut found, mut left) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name() == name {
+                    found.push(entry.path());
+                }
+                left.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// What an invocation said.

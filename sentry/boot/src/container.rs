@@ -3,7 +3,7 @@
 //! Locks: `phase` is held while the container changes from one phase to the next.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::resource::{Resource, Rlimit};
@@ -20,13 +20,14 @@ use kernel::task::{
 use kernel::vfs::{FsContext, MountNamespace, Origin};
 use parking_lot::Mutex;
 use serde_json::Value;
-use waiter::{Events, Parker};
+use waiter::{Events, WaitQueue};
 
 use crate::filesystems::Sources;
 use crate::mounts::Mounter;
 use crate::process::ProcessSpec;
 use crate::sandbox::{Donated, Sandbox, program_failure, wait_status};
 use crate::stdio::Streams;
+use crate::waits::wait_for;
 
 /// Where a container is in its life.
 enum Phase {
@@ -56,7 +57,8 @@ pub(crate) struct GuestContainer {
     dropped: CapabilitySet,
     seccomp: Option<crate::seccomp::Filter>,
     phase: Mutex<Phase>,
-    started: parking_lot::Condvar,
+    /// Told when the phase changes.
+    changed: WaitQueue,
     /// Processes made by exec, until somebody has waited for them.
     executed: Mutex<HashMap<i32, Arc<ThreadGroup>>>,
     /// The gofer's socket, to hear of its end.
@@ -70,9 +72,9 @@ impl HostSource for GuestContainer {
         let mut phase = self.phase.lock();
         if matches!(*phase, Phase::Created(_)) {
             *phase = Phase::Abandoned;
-            self.started.notify_all();
         }
         drop(phase);
+        self.changed.notify(Events::IN);
         self.kill_all();
     }
 }
@@ -118,7 +120,7 @@ impl GuestContainer {
             dropped: dropped_capabilities(sandbox.settings()),
             seccomp,
             phase: Mutex::new(Phase::Created(Box::new(Prepared { process, sysctls, streams }))),
-            started: parking_lot::Condvar::new(),
+            changed: WaitQueue::new(),
             executed: Mutex::default(),
             lifeline,
         });
@@ -160,7 +162,8 @@ impl GuestContainer {
         let group = self.spawn(&prepared.process, &mut prepared.streams, &prepared.sysctls)?;
         let pid = group.tgid();
         *phase = Phase::Started(group);
-        self.started.notify_all();
+        drop(phase);
+        self.changed.notify(Events::IN);
         Ok(pid)
     }
 
@@ -263,31 +266,24 @@ impl GuestContainer {
         found.ok_or_else(|| Failure::not_found(format!("container {:?} has no process {pid}", self.id)))
     }
 
-    /// Waits for the end of a process; one made by exec is forgotten then.
-    pub(crate) fn wait(&self, pid: Option<i32>) -> Result<WaitStatus, Failure> {
-        let Some(number) = pid else { return Ok(self.wait_for_exit()) };
-        let status = wait_for_exit(&*self.process(pid)?);
+    /// Waits for the end of a process, as long as the caller does; one made by exec is forgotten then.
+    pub(crate) fn wait(&self, pid: Option<i32>, caller: BorrowedFd<'_>) -> Result<WaitStatus, Failure> {
+        let Some(number) = pid else { return self.wait_for_exit(Some(caller)) };
+        let status = wait_for_exit(&*self.process(pid)?, Some(caller))?;
         self.executed.lock().remove(&number);
         Ok(wait_status(status))
     }
 
     /// Waits for the end of the first process, started or not yet.
-    pub(crate) fn wait_for_exit(&self) -> WaitStatus {
-        match self.wait_for_start() {
-            Some(group) => wait_status(wait_for_exit(&group)),
-            None => WaitStatus::Signal(Signal::KILL.number() as u8),
-        }
-    }
-
-    /// The first process; `None` where there will be none.
-    fn wait_for_start(&self) -> Option<Arc<ThreadGroup>> {
-        let mut phase = self.phase.lock();
-        loop {
-            match &*phase {
-                Phase::Started(group) => return Some(Arc::clone(group)),
-                Phase::Abandoned => return None,
-                Phase::Created(_) => self.started.wait(&mut phase),
-            }
+    pub(crate) fn wait_for_exit(&self, caller: Option<BorrowedFd<'_>>) -> Result<WaitStatus, Failure> {
+        let first = wait_for(&self.changed, caller, || match &*self.phase.lock() {
+            Phase::Started(group) => Some(Some(Arc::clone(group))),
+            Phase::Abandoned => Some(None),
+            Phase::Created(_) => None,
+        })?;
+        match first {
+            Some(group) => wait_for_exit(&group, caller).map(wait_status),
+            None => Ok(WaitStatus::Signal(Signal::KILL.number() as u8)),
         }
     }
 
@@ -299,15 +295,8 @@ impl GuestContainer {
 }
 
 /// Waits until a process is a zombie.
-fn wait_for_exit(group: &ThreadGroup) -> ExitStatus {
-    let parker = Arc::new(Parker::new());
-    let _registration = group.exit_events().register(Events::all(), parker.clone());
-    loop {
-        if let Some(status) = group.exit_status().filter(|_| group.is_zombie()) {
-            return status;
-        }
-        parker.park(None);
-    }
+fn wait_for_exit(group: &ThreadGroup, caller: Option<BorrowedFd<'_>>) -> Result<ExitStatus, Failure> {
+    wait_for(group.exit_events(), caller, || group.exit_status().filter(|_| group.is_zombie()))
 }
 
 fn attach_gofer(kernel: &Kernel, fd: OwnedFd) -> Result<Vec<Arc<GoferFs>>, Failure> {

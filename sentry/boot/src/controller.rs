@@ -1,6 +1,6 @@
 //! The calls on the control socket.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::signal::SI_USER;
@@ -17,9 +17,9 @@ use crate::sandbox::{Donated, Sandbox};
 pub(crate) struct Controller(pub(crate) Arc<Sandbox>);
 
 impl Handler for Controller {
-    fn handle(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, Failure> {
+    fn handle(&self, request: Request, fds: Vec<OwnedFd>, caller: BorrowedFd<'_>) -> Result<Reply, Failure> {
         self.0.begin_call();
-        answer(&self.0, request, &mut Donated::new(fds))
+        answer(&self.0, request, &mut Donated::new(fds), caller)
     }
 
     fn answered(&self) {
@@ -27,7 +27,12 @@ impl Handler for Controller {
     }
 }
 
-fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Result<Reply, Failure> {
+fn answer(
+    sandbox: &Arc<Sandbox>,
+    request: Request,
+    donated: &mut Donated,
+    caller: BorrowedFd<'_>,
+) -> Result<Reply, Failure> {
     match request {
         Request::CreateContainer(config) => sandbox.add_container(*config, donated).map(|()| Reply::Done),
         Request::Network(plan) => {
@@ -42,7 +47,9 @@ fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Re
             Ok(Reply::Started { pid })
         }
         Request::Signal { target, signal } => send_signal(sandbox, &target, signal).map(|()| Reply::Done),
-        Request::Wait { container, pid } => sandbox.container(&container)?.wait(pid).map(Reply::Exited),
+        Request::Wait { container, pid } => {
+            sandbox.container(&container)?.wait(pid, caller).map(Reply::Exited)
+        }
         Request::Processes { container } => processes(sandbox, &container).map(Reply::Processes),
         Request::Pause => {
             for container in sandbox.containers() {
@@ -74,11 +81,12 @@ fn answer(sandbox: &Arc<Sandbox>, request: Request, donated: &mut Donated) -> Re
             }
             Ok(Reply::Done)
         }
-        Request::Logging(change) => {
-            if let Some(on) = change.strace {
-                let names = on.then(|| change.strace_syscalls.clone().unwrap_or_default());
-                sandbox.kernel().strace.set(names.as_deref());
+        Request::Strace { calls } => {
+            if calls.is_some() && !sandbox.kernel().log.is_on() {
+                let why = "the sandbox has no debug log: make it with --debug-log=FILE to trace it";
+                return Err(Failure::wrong_state(why));
             }
+            sandbox.kernel().strace.set(calls.as_deref());
             Ok(Reply::Done)
         }
         Request::Update { container, resources } => {

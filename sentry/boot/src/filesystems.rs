@@ -75,8 +75,7 @@ impl Sources {
             MountKind::Devtmpfs => named("devtmpfs", "")?,
             MountKind::Devpts => named("devpts", &options)?,
             MountKind::Mqueue => IpcNamespace::inside(kernel, &self.ipc).queues.fs(),
-            // Guests see the unified hierarchy, whatever the host has.
-            MountKind::Cgroup { .. } => named("cgroup2", "")?,
+            MountKind::Cgroup => named("cgroup2", "")?,
             MountKind::Erofs { .. } => {
                 return Err(Failure::new(
                     control::FailureKind::Unsupported,

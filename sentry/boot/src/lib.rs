@@ -16,6 +16,7 @@ mod sandbox;
 mod seccomp;
 mod set_up;
 mod stdio;
+mod waits;
 
 use std::sync::Arc;
 

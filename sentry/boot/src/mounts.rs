@@ -40,6 +40,7 @@ impl Mounter<'_> {
             let fs = self.sources.mount(self.kernel, self.creds, plan)?;
             self.attach(&origin, plan, &fs).map_err(failed(what))?;
         }
+        self.make_devices(&origin)?;
         self.apply_linux(&origin)?;
         if self.config.root.readonly {
             root.set_flags(root.flags() | MountFlags::RDONLY);
@@ -97,7 +98,45 @@ impl Mounter<'_> {
         self.find(origin, path)
     }
 
-    /// `linux.devices`, `linux.maskedPaths`, `linux.readonlyPaths`.
+    /// `linux.devices`: nodes with these numbers. A number without a driver makes one that cannot be opened (`ENXIO`).
+    fn make_devices(&self, origin: &Origin) -> core::result::Result<(), Failure> {
+        let devices = self.config.spec["linux"]["devices"].as_array().map(Vec::as_slice).unwrap_or_default();
+        devices.iter().try_for_each(|device| {
+            self.make_device(origin, device).map_err(|errno| {
+                Failure::host(format!("cannot make the device {} in the container: {errno}", device["path"]))
+            })
+        })
+    }
+
+    /// Makes one; a file that is there already stays as it is, as with runc.
+    fn make_device(&self, origin: &Origin, device: &Value) -> Result<()> {
+        let path = device["path"].as_str().ok_or(Errno::EINVAL)?.as_bytes();
+        let number = |name: &str| device[name].as_u64().and_then(|number| u32::try_from(number).ok());
+        let file_type = match device["type"].as_str() {
+            Some("c" | "u") => FileType::Char,
+            Some("b") => FileType::Block,
+            Some("p") => FileType::Fifo,
+            _ => return Err(Errno::EINVAL),
+        };
+        let rdev = match file_type {
+            FileType::Fifo => DeviceId::default(),
+            _ => DeviceId {
+                major: number("major").ok_or(Errno::EINVAL)?,
+                minor: number("minor").ok_or(Errno::EINVAL)?,
+            },
+        };
+        let mode = number("fileMode").unwrap_or(0o666) & 0o7777;
+        let parent = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let caller = self.caller();
+        make_directories(self.kernel, &caller, origin, &path[..parent])?;
+        match self.kernel.vfs.mknod(&caller, origin, path, &NodeSpec { file_type, mode, umask: 0, rdev }) {
+            Ok(place) => self.kernel.vfs.chown(&caller, &place, number("uid"), number("gid")),
+            Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// `linux.maskedPaths`, `linux.readonlyPaths`.
     fn apply_linux(&self, origin: &Origin) -> core::result::Result<(), Failure> {
         let linux = &self.config.spec["linux"];
         let paths = |name: &str| -> Vec<String> {
@@ -162,7 +201,7 @@ fn source_name(plan: &MountPlan) -> &'static [u8] {
         MountKind::Devtmpfs => b"devtmpfs",
         MountKind::Devpts => b"devpts",
         MountKind::Mqueue => b"mqueue",
-        MountKind::Cgroup { .. } => b"cgroup",
+        MountKind::Cgroup => b"cgroup",
         MountKind::Erofs { .. } => b"erofs",
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use abi::resource::{Resource, Rlimit};
 use control::Failure;
+use control::names::{CAPABILITIES, RLIMITS};
 use kernel::task::{CapabilitySet, Credentials, Limits, UserNamespace};
 use serde::Deserialize;
 use serde_json::Value;
@@ -63,71 +64,6 @@ struct RlimitSpec {
     hard: u64,
     soft: u64,
 }
-
-/// The names of the capabilities, by number, without `CAP_`.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
-/// The names of the limits, by number, without `RLIMIT_`.
-const RLIMITS: [&str; 16] = [
-    "CPU",
-    "FSIZE",
-    "DATA",
-    "STACK",
-    "CORE",
-    "RSS",
-    "NPROC",
-    "NOFILE",
-    "MEMLOCK",
-    "AS",
-    "LOCKS",
-    "SIGPENDING",
-    "MSGQUEUE",
-    "NICE",
-    "RTPRIO",
-    "RTTIME",
-];
 
 impl ProcessSpec {
     /// Reads it from JSON.
@@ -199,7 +135,6 @@ impl ProcessSpec {
 }
 
 fn resource(name: &str) -> Option<Resource> {
-    let name = name.strip_prefix("RLIMIT_")?;
     let number = RLIMITS.iter().position(|known| *known == name)?;
     Resource::new(number as u64)
 }
@@ -207,7 +142,7 @@ fn resource(name: &str) -> Option<Resource> {
 /// The set of the capabilities that we know among `names`; the runtime has warned of the others.
 fn capability_set(names: &[String]) -> CapabilitySet {
     let bit = |name: &String| {
-        let number = CAPABILITIES.iter().position(|known| Some(*known) == name.strip_prefix("CAP_"));
+        let number = CAPABILITIES.iter().position(|known| *known == name.as_str());
         number.map_or(0, |number| 1u64 << number)
     };
     CapabilitySet(names.iter().map(bit).fold(0, |all, bit| all | bit))

@@ -65,8 +65,9 @@ impl Sandbox {
     pub(crate) fn new(config: BootConfig, fds: Vec<OwnedFd>) -> Result<Arc<Self>, Failure> {
         memory::install_fault_handler();
         let mut donated = Donated::new(fds);
-        let log_fd = config.debug_log_fd.map(|index| donated.take(index)).transpose()?;
-        let log = crate::log::open(log_fd);
+        let mut open_log =
+            |index: Option<u32>| index.map(|index| donated.take(index)).transpose().map(crate::log::open);
+        let (log, user_log) = (open_log(config.debug_log_fd)?, open_log(config.user_log_fd)?);
         report_panics(&log);
         let limit = config.host.memory_capacity.max(64 << 20);
         let memory = MemoryFile::new(limit).map_err(|errno| {
@@ -95,6 +96,8 @@ impl Sandbox {
                 strace,
                 strace_log_size: config.settings.strace_log_size as usize,
                 log,
+                user_log,
+                rewrite_calls: !config.settings.disable_syscall_patching,
             },
         );
         fs::register(&kernel)
@@ -203,11 +206,13 @@ impl Sandbox {
 
     /// Waits until the first container's first process has ended and its waiters know; returns the exit status.
     pub(crate) fn wait_for_end(&self) -> u8 {
-        let root = match self.container(&self.root_id) {
-            Ok(root) => root,
-            Err(_) => return 128,
+        let status = match self.container(&self.root_id).and_then(|root| root.wait_for_exit(None)) {
+            Ok(status) => status,
+            Err(failure) => {
+                self.kernel.log.line(&format!("the sandbox ends: {failure}"));
+                return 128;
+            }
         };
-        let status = root.wait_for_exit();
         for container in self.containers() {
             container.kill_all();
         }
@@ -236,6 +241,9 @@ pub(crate) fn wait_status(status: kernel::task::ExitStatus) -> WaitStatus {
     }
 }
 
+/// Characters of a program's name that a message repeats.
+const SHOWN_NAME: usize = 200;
+
 /// A failure to start a program, in the words of the shell, with the kind that the exit status follows from.
 pub(crate) fn program_failure(program: &str, errno: Errno) -> Failure {
     use control::FailureKind::{Host, ProgramNotExecutable, ProgramNotFound};
@@ -251,10 +259,18 @@ pub(crate) fn program_failure(program: &str, errno: Errno) -> Failure {
         Errno::ENOEXEC => {
             (ProgramNotExecutable, "exec format error: not an x86-64 ELF file or a #! script".into())
         }
-        Errno::ELOOP | Errno::ENAMETOOLONG | Errno::E2BIG | Errno::ETXTBSY | Errno::EINVAL => {
+        Errno::E2BIG => (
+            ProgramNotExecutable,
+            "argument list too long: shorten process.args and process.env, of which one text may have 128 KiB".into(),
+        ),
+        Errno::ELOOP | Errno::ENAMETOOLONG | Errno::ETXTBSY | Errno::EINVAL => {
             (ProgramNotExecutable, errno.to_string())
         }
         other => (Host, other.to_string()),
+    };
+    let program = match program.char_indices().nth(SHOWN_NAME) {
+        Some((end, _)) => format!("{}…", &program[..end]),
+        None => program.to_owned(),
     };
     Failure::new(kind, format!("cannot run {program:?}: {why}"))
 }

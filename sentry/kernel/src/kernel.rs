@@ -62,6 +62,10 @@ pub struct KernelConfig {
     pub strace_log_size: usize,
     /// Where the debug log goes.
     pub log: DebugLog,
+    /// What whoever runs the container should know: calls that are not there.
+    pub user_log: DebugLog,
+    /// Whether call instructions of guests are rewritten so that they need not trap.
+    pub rewrite_calls: bool,
 }
 
 impl Kernel {

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use abi::Errno;
@@ -136,4 +137,49 @@ fn threads_that_wait_learn_of_the_end() {
     for thread in threads {
         assert_eq!(thread.join().unwrap(), Errno::EIO);
     }
+}
+
+#[test]
+fn a_server_that_hangs_holds_nobody_who_gives_up() {
+    let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
+    limit_waits(ours.as_fd()).unwrap();
+    // Answers what it holds back when it is told to.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    server(theirs, move |transport, frame| {
+        if frame.header.op == Op::Hello as u16 {
+            return greet(transport, &frame);
+        }
+        if frame.header.id == 2 {
+            released.recv().unwrap();
+        }
+        reply(transport, &frame, &frame.header.id.to_le_bytes())
+    });
+    let client = Arc::new(Client::connect(ours).unwrap().0);
+    let wanted = Arc::new(AtomicBool::new(true));
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let (client, wanted) = (Arc::clone(&client), Arc::clone(&wanted));
+            thread::spawn(move || {
+                client.call_while(&STAT_FS, || wanted.load(Ordering::SeqCst)).map(|_| ()).unwrap_err()
+            })
+        })
+        .collect();
+    // One whose answer is wanted stays, and becomes the reader when those before it have gone.
+    let patient = {
+        let client = Arc::clone(&client);
+        thread::spawn(move || client.call(&STAT_FS).is_ok())
+    };
+    thread::sleep(PATIENCE / 4);
+    wanted.store(false, Ordering::SeqCst);
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), Errno::EINTR);
+    }
+    // As long as it hangs, nobody waits whose answer is not wanted.
+    assert_eq!(client.call_while(&STAT_FS, || false).map(|_| ()).unwrap_err(), Errno::EINTR);
+    release.send(()).unwrap();
+    assert!(patient.join().unwrap());
+    // The late answers are dropped, and calls go on.
+    client.call_while(&STAT_FS, || false).map(|_| ()).unwrap();
+    client.call(&STAT_FS).unwrap();
+    assert!(client.state_is_empty());
 }

@@ -106,9 +106,10 @@ pub fn attach(socket: OwnedFd, mut device: impl FnMut() -> DeviceId) -> Result<V
 }
 
 impl Connection {
-    /// Makes a call.
+    /// Makes a call. A gofer that hangs is waited for until the task is killed, as Linux waits for a file server; what
+    /// is cached of the files concerned may be out of date then.
     pub(super) fn call<'a, C: Call<'a>>(&self, request: &C) -> Result<Response<C>> {
-        self.client.call(request)
+        self.client.call_while(request, || !kernel::task::is_current_killed())
     }
 
     /// Calls made so far.

@@ -58,7 +58,7 @@ impl CurrentTask {
             (self.regs.rip, self.regs.rcx) = (site, site);
             return;
         }
-        if !self.call_counts.count(ret) {
+        if !self.kernel().config.rewrite_calls || !self.call_counts.count(ret) {
             return;
         }
         // Ours, and what the task itself holds.

@@ -64,7 +64,7 @@ pub use namespaces::{NamespaceId, Namespaces, OtherNamespace, UtsNamespace};
 pub use pid::{PID_MAX, Pid, PidNamespace, Tid};
 pub use pidfd::PidFd;
 pub use ptrace::{RegisterSet, Resume, StopKind, Stopped, Trace};
-pub use run::install_panic_report;
+pub use run::{install_panic_report, is_current_killed};
 pub use session::{ControllingTerminal, ProcessGroup, Session};
 pub use start::{NewProcess, SetUp};
 pub use strace::Strace;

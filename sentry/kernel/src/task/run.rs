@@ -3,14 +3,15 @@
 //! Guest code runs until something needs the kernel ([`Event`]); the event is dealt with; whatever work has come up
 //! (signals, stops, freezing) is done; guest code goes on. Straight-line code: a call that blocks sleeps right here.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use abi::{SigInfo, Signal};
 use platform::{Event, Exception, Fault};
 use waiter::Events;
 
 use super::cpu_time::Activity;
-use super::{CurrentTask, ExitStatus, Tid, Work};
+use super::{CurrentTask, ExitStatus, Task, Tid, Work};
 use crate::signal::TrapInfo;
 
 /// `int 0x80` and `sysenter` are answered with ENOSYS.
@@ -25,6 +26,15 @@ const TRAP_GENERAL_PROTECTION: u64 = 13;
 thread_local! {
     /// The guest task and the call that this thread is at, for the report of a panic alone.
     static DOING: Cell<(Tid, &'static str)> = const { Cell::new((0, "no task")) };
+    /// The guest task that this thread runs, for [`is_current_killed`] alone.
+    static CURRENT: RefCell<Option<Arc<Task>>> = const { RefCell::new(None) };
+}
+
+/// Whether this thread runs a guest task that has been told to end: what it waits for on the host, it need not wait
+/// for any longer. Waits inside the sentry are interrupted by the task's [`Wake`](super::Wake) instead.
+#[must_use]
+pub fn is_current_killed() -> bool {
+    CURRENT.with_borrow(|task| task.as_ref().is_some_and(|task| task.is_killed()))
 }
 
 /// Makes a panic in a sentry thread name the guest task and what it was doing. Once a process.
@@ -40,6 +50,7 @@ pub fn install_panic_report(log: impl Fn(&str) + Send + Sync + 'static) {
 impl CurrentTask {
     /// Runs the task until it has exited.
     pub(super) fn run(mut self) {
+        CURRENT.set(Some(Arc::clone(self.task())));
         self.clock().switch(Activity::Kernel);
         self.note_call("before its first call");
         while self.do_work() {
@@ -53,6 +64,7 @@ impl CurrentTask {
             self.handle(event);
         }
         self.exit();
+        CURRENT.set(None);
     }
 
     /// Runs guest code, one instruction only where a tracer wants that.

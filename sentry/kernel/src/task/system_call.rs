@@ -73,7 +73,9 @@ impl crate::Kernel {
             None => ("unknown", Errno::ENOSYS),
         };
         if self.strace.is_first_miss(number) {
-            self.log.line(&format!("unimplemented system call {number} ({name}): {}", errno.name()));
+            let text = format!("unimplemented system call {number} ({name}): {}", errno.name());
+            self.log.line(&text);
+            self.config.user_log.line(&text);
         }
         errno
     }
