@@ -381,20 +381,6 @@ pub fn file_size(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(u64::try_from(fstat(fd)?.st_size).unwrap_or(0))
 }
 
-/// Fills `to` from the host's random number generator.
-///
-/// # Errors
-/// What `getrandom(2)` says.
-pub fn random(to: &mut [u8]) -> Result<()> {
-    let mut done = 0;
-    while done < to.len() {
-        let left = &mut to[done..];
-        // SAFETY: `left` is a live exclusive slice.
-        done += check(unsafe { libc::getrandom(left.as_mut_ptr().cast(), left.len(), 0) } as i64)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;

@@ -17,6 +17,7 @@ pub mod kernel;
 pub mod loader;
 pub mod log;
 pub mod mm;
+pub mod random;
 pub mod security;
 pub mod signal;
 pub mod socket;

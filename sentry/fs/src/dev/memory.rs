@@ -57,21 +57,6 @@ fn read_zeros(task: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
     Ok(done)
 }
 
-fn read_random(task: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
-    let mut buffer = [0; 4096];
-    let mut done = 0;
-    while dst.remaining() > 0 && (done == 0 || !task.wake().is_interrupted()) {
-        let want = dst.remaining().min(buffer.len());
-        host::memory::random(&mut buffer[..want])?;
-        match dst.put(&buffer[..want]) {
-            Ok(count) => done += count,
-            Err(_) if done > 0 => break,
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(done)
-}
-
 const RNDGETENTCNT: u32 = 0x8004_5200;
 const RNDADDENTROPY: u32 = 0x4008_5203;
 const RNDRESEEDCRNG: u32 = 0x5207;
@@ -81,7 +66,7 @@ impl FileOps for Device {
         match self {
             Self::Null => Ok(0),
             Self::Zero(_) | Self::Full => read_zeros(task, dst),
-            Self::Random => read_random(task, dst),
+            Self::Random => kernel::random::fill(task, dst),
         }
     }
 

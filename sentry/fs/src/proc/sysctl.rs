@@ -185,8 +185,7 @@ impl Sysctl {
 /// A random UUID.
 fn uuid() -> String {
     let mut bytes = [0; 16];
-    // Without randomness from the host the rest of the sandbox would not have come this far.
-    let _ = host::memory::random(&mut bytes);
+    host::random::fill(&mut bytes);
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -263,18 +263,32 @@ impl Content {
         }
     }
 
-    /// Gives all of `offset..end` frames (fallocate(2)), with [`Self::lock_io`] held.
+    /// Gives all of `offset..end` frames, or none of it more than it had (fallocate(2)), with [`Self::lock_io`] held.
     pub(super) fn preallocate(&self, offset: u64, end: u64) -> Result<()> {
-        let mut page = offset / PAGE_SIZE;
-        let last = page_ceil(end).ok_or(Errno::EFBIG)? / PAGE_SIZE;
+        let (first, last) = (offset / PAGE_SIZE, page_ceil(end).ok_or(Errno::EFBIG)? / PAGE_SIZE);
+        // What can never be had is not tried: on the way there it would leave nothing to others.
+        if last.saturating_sub(first) > self.memory.limit() / PAGE_SIZE {
+            return Err(Errno::ENOSPC);
+        }
+        // Held all the while, so that nobody sees frames that may have to be given back.
+        let mut state = self.state.write();
+        let mut added: Vec<(u64, u64)> = Vec::new();
+        let mut page = first;
         while page < last {
-            let mut state = self.state.write();
-            let piece = state.piece(page * PAGE_SIZE, (last - page) * PAGE_SIZE);
-            if piece.frame.is_some() {
-                page += piece.pages;
-            } else {
-                self.fill(&mut state, page, piece.pages.min(CHUNK_PAGES))?;
+            let mut piece = state.piece(page * PAGE_SIZE, (last - page) * PAGE_SIZE);
+            if piece.frame.is_none() {
+                let hole = piece.pages;
+                if let Err(errno) = self.fill(&mut state, page, hole.min(CHUNK_PAGES)) {
+                    let freed: Vec<Extent> =
+                        added.iter().flat_map(|&(from, to)| state.take(from, to)).collect();
+                    drop(state);
+                    self.give_back(&freed);
+                    return Err(errno);
+                }
+                piece = state.piece(page * PAGE_SIZE, hole * PAGE_SIZE);
+                added.push((page, page + piece.pages));
             }
+            page += piece.pages;
         }
         Ok(())
     }

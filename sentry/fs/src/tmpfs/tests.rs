@@ -247,3 +247,17 @@ fn limits_are_kept() {
     assert_eq!(content.write(8192, &mut IoSrc::kernel(&[1; 10])), Err(Errno::ENOSPC));
     assert_eq!(fs.statfs().unwrap().f_bfree, 0);
 }
+
+#[test]
+fn what_cannot_be_preallocated_takes_nothing() {
+    let usage = Arc::new(Usage::new(16, UNLIMITED));
+    let content = Content::new(MemoryFile::new(1 << 30).unwrap(), usage.clone());
+    content.write(4096, &mut IoSrc::kernel(&[1; 4096])).unwrap();
+    assert_eq!(content.preallocate(0, 17 * 4096), Err(Errno::ENOSPC));
+    assert_eq!(content.size_and_pages().1, 1);
+    assert_eq!(usage.pages().0, 1);
+    // More than all memory there is.
+    assert_eq!(content.preallocate(0x1234, 1 << 47), Err(Errno::ENOSPC));
+    content.preallocate(0, 16 * 4096).unwrap();
+    assert_eq!(usage.pages().0, 16);
+}

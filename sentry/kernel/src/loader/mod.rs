@@ -111,7 +111,7 @@ pub fn load(
     let object = Object::open(task, mm, program.file.clone())
         .map_err(|error| if error == Errno::EIO { Errno::ENOEXEC } else { error })?;
     let interpreter = open_interpreter(task, mm, &object)?;
-    mm.randomize(&layout_random(task)?);
+    mm.randomize(&layout_random(task));
     mm.defer_mappings();
     let base = if interpreter.is_some() { Base::Near(mm.layout().pie_base) } else { Base::Anywhere };
     let main = object.map(mm, base)?;
@@ -165,13 +165,13 @@ fn open_interpreter(task: &Task, mm: &MemoryManager, object: &Object) -> Result<
 }
 
 /// Raw random numbers for the layout; zeros where the process has asked for no randomness.
-fn layout_random(task: &Task) -> Result<[u64; 4]> {
+fn layout_random(task: &Task) -> [u64; 4] {
     if task.thread_group().personality() & ADDR_NO_RANDOMIZE != 0 {
-        return Ok([0; 4]);
+        return [0; 4];
     }
     let mut random = [[0; 8]; 4];
-    host::memory::random(random.as_flattened_mut())?;
-    Ok(random.map(u64::from_ne_bytes))
+    host::random::fill(random.as_flattened_mut());
+    random.map(u64::from_ne_bytes)
 }
 
 /// Where the heap begins: behind the program, or for one without a linker, where programs with one go.
@@ -227,7 +227,7 @@ fn put_stack(
 ) -> Result<InitialStack> {
     let top = mm.layout().stack_top;
     let mut random = [0; 18];
-    host::memory::random(&mut random)?;
+    host::random::fill(&mut random);
     let mut at_random = [0; 16];
     at_random.copy_from_slice(&random[..16]);
     let slack = if mm.layout().is_random() {

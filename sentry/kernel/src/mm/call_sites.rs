@@ -69,7 +69,8 @@ impl MemoryManager {
     }
 
     fn try_rewrite(&self, sites: &mut CallSites, ret: u64, number: u64, is_alone: bool) -> Result<()> {
-        let (mapping, is_anonymous) = self.code_around(ret - 2).ok_or(Errno::EACCES)?;
+        let (mapping, is_anonymous) =
+            ret.checked_sub(2).and_then(|site| self.code_around(site)).ok_or(Errno::EACCES)?;
         let start = mapping.start.max(ret.saturating_sub(WINDOW + 8));
         let mut code = vec![0; (mapping.end.min(ret + WINDOW + 8) - start) as usize];
         self.read(UserAddr(start), &mut code)?;

@@ -96,7 +96,8 @@ impl ClockTimer {
 
     /// An expired one-shot timer is disarmed; one that is late shows the shortest time there is.
     fn setting(&self, state: &State) -> TimerSetting {
-        let left_ns = state.target.map_or(0, |target| (target - self.clock.now(&self.timekeeper)).max(1));
+        let left_ns =
+            state.target.map_or(0, |target| target.saturating_sub(self.clock.now(&self.timekeeper)).max(1));
         TimerSetting { left_ns, interval_ns: state.interval_ns }
     }
 

@@ -105,12 +105,12 @@ pub(super) fn copy_file_range(task: &mut CurrentTask, args: Args) -> SysResult {
     Ok(moved)
 }
 
-/// Copies up to `len` bytes; an error after some is a short count.
+/// Copies up to `len` bytes; an error or a signal after some is a short count. There are files without an end.
 fn copy(task: &Task, from: &mut Cursor<'_>, to: &mut Cursor<'_>, len: u64) -> SysResult {
     let mut left = usize::try_from(len).map_or(MAX_RW_COUNT, |len| len.min(MAX_RW_COUNT));
     let mut buffer = vec![0; left.min(CHUNK)];
     let mut total = 0;
-    while left > 0 {
+    while left > 0 && (total == 0 || !task.wake().is_interrupted()) {
         let want = left.min(buffer.len());
         let step = copy_step(task, from, to, &mut buffer[..want]);
         match step {

@@ -9,7 +9,7 @@ use super::remote;
 use crate::mm::{MemoryManager, VmaFlags};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
-use crate::{CurrentTask, SysResult, Task};
+use crate::{CurrentTask, SysResult};
 
 /// Pages reported by one pass of mincore(2).
 const MINCORE_PAGES: u64 = 1 << 16;
@@ -31,7 +31,7 @@ pub(super) fn madvise(task: &mut CurrentTask, args: Args) -> SysResult {
     check_advice(advice as i32)?;
     let range = range(addr, len)?;
     if !range.is_empty() {
-        advise(task, &task.mm(), range, advice as i32)?;
+        advise(&task.mm(), range, advice as i32)?;
     }
     Ok(0)
 }
@@ -44,7 +44,7 @@ fn check_advice(number: i32) -> Result<()> {
     }
 }
 
-fn advise(task: &Task, mm: &MemoryManager, range: Range<u64>, number: i32) -> Result<()> {
+fn advise(mm: &MemoryManager, range: Range<u64>, number: i32) -> Result<()> {
     let any = |_| true;
     let plain = |flags: VmaFlags| !flags.contains(VmaFlags::SPECIAL);
     let flag = |add, remove| mm.change_flags(range.clone(), add, remove, &any);
@@ -57,7 +57,7 @@ fn advise(task: &Task, mm: &MemoryManager, range: Range<u64>, number: i32) -> Re
             mm.discard(range, false, number == advice::DONTNEED_LOCKED)
         }
         advice::FREE => mm.discard(range, true, false),
-        advice::REMOVE => remove(task, mm, range),
+        advice::REMOVE => remove(mm, range),
         advice::DONTFORK => flag(VmaFlags::DONTFORK, none),
         advice::DOFORK => mm.change_flags(range, none, VmaFlags::DONTFORK, &plain),
         advice::MERGEABLE => flag(VmaFlags::MERGEABLE, none),
@@ -79,8 +79,7 @@ fn advise(task: &Task, mm: &MemoryManager, range: Range<u64>, number: i32) -> Re
 }
 
 /// `MADV_REMOVE`: makes a hole in what is mapped.
-fn remove(task: &Task, mm: &MemoryManager, range: Range<u64>) -> Result<()> {
-    let _ = task;
+fn remove(mm: &MemoryManager, range: Range<u64>) -> Result<()> {
     let (objects, result) = mm.shared_objects(range)?;
     for object in objects {
         object.punch(|file, range| {
@@ -114,7 +113,7 @@ pub(super) fn process_madvise(task: &mut CurrentTask, args: Args) -> SysResult {
     check_advice(advice)?;
     let mut done = 0;
     for (addr, len) in ranges {
-        let result = range(addr.0, len as u64).and_then(|range| advise(task, &mm, range, advice));
+        let result = range(addr.0, len as u64).and_then(|range| advise(&mm, range, advice));
         match result {
             Ok(()) => done += len as u64,
             Err(_) if done > 0 => break,

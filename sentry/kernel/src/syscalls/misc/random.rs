@@ -4,7 +4,7 @@ use abi::{Errno, UserAddr};
 
 use crate::mm::IoDst;
 use crate::syscalls::table::Args;
-use crate::{CurrentTask, SysResult};
+use crate::{CurrentTask, SysResult, random};
 
 const GRND_NONBLOCK: u64 = 1;
 const GRND_RANDOM: u64 = 2;
@@ -20,17 +20,6 @@ pub(super) fn getrandom(task: &mut CurrentTask, args: Args) -> SysResult {
     let len = usize::try_from(len.min(i32::MAX as u64)).unwrap_or(0);
     let mm = task.mm();
     let mut dst = IoDst::user(&mm, UserAddr(addr), len);
-    let mut buffer = [0; 4096];
-    let mut done = 0;
     // A signal ends it early, but not before 256 bytes (getrandom(2)).
-    while dst.remaining() > 0 && (done == 0 || !task.wake().is_interrupted()) {
-        let want = dst.remaining().min(buffer.len());
-        host::memory::random(&mut buffer[..want])?;
-        match dst.put(&buffer[..want]) {
-            Ok(count) => done += count as u64,
-            Err(_) if done > 0 => break,
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(done)
+    Ok(random::fill(task, &mut dst)? as u64)
 }
