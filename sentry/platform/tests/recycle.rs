@@ -19,6 +19,8 @@ guest!(load, "2: mov rax, [rdi]", "syscall", "jmp 2b");
 guest!(jump, "jmp rbx");
 
 const SECRET: u64 = 0x6000_0000_0000;
+/// In the first area: a place that nobody uses.
+const SPARE: u64 = AREAS + 3 * 4096;
 
 fn children() -> BTreeSet<String> {
     let parent = format!("PPid:\t{}\n", std::process::id());
@@ -46,6 +48,8 @@ fn a_used_stub_is_like_a_new_one() {
         for thread in &mut threads {
             thread.regs.rdi = DATA;
             thread.syscall();
+            thread.regs.rdi = SPARE;
+            thread.syscall();
             thread.regs.fs_base = 0x1000;
         }
         assert_eq!(machine.direct.slice(process.data, 4).unwrap().load_u32(0), Ok(threads.len() as u32));
@@ -58,6 +62,8 @@ fn a_used_stub_is_like_a_new_one() {
         assert!(matches!(look(&mut thread, SECRET), Event::Fault(fault) if fault.code == 1));
         // Its own area is there, other areas are not.
         assert!(matches!(look(&mut thread, AREAS), Event::Syscall));
+        assert!(matches!(look(&mut thread, SPARE), Event::Syscall));
+        assert_eq!(thread.regs.orig_rax, 0, "of what the last process left there nothing is seen");
         assert!(matches!(look(&mut thread, AREAS + SLOT_SIZE), Event::Fault(_)));
         seen.append(&mut children());
     }
@@ -85,5 +91,40 @@ fn what_a_guest_left_in_a_threads_registers_dies_with_it() {
             thread.syscall();
         }
         assert_eq!(machine.direct.slice(process.data, 4).unwrap().load_u32(0), Ok(10));
+    }
+}
+
+/// As above, with a signal mask and a signal stack of the guest's own making, too.
+#[test]
+fn what_a_forged_frame_set_up_ends_with_its_process() {
+    let machine = Machine::new();
+    for _ in 0..20 {
+        let process = machine.process(jump());
+        let mut thread = process.thread();
+        // A `struct rt_sigframe` in words: flags, signal stack, r8 to r15, rdi to rip, selectors, signal mask.
+        let mut frame = [0_u64; 40];
+        (frame[1], frame[3], frame[5]) = (6, DATA, 0x8000);
+        (frame[8], frame[10], frame[14]) = (1, DATA, AREAS + SLOT_SIZE - 4096);
+        (frame[19], frame[21], frame[22]) =
+            (stub::layout::DOOR_NR.into(), DATA, address_of(Entry::Door, IMAGE) - 2);
+        (frame[23], frame[24]) = (0x202, Regs::USER_CS | Regs::USER_SS << 48);
+        let bytes: Vec<u8> = frame.iter().flat_map(|word| word.to_le_bytes()).collect();
+        machine.direct.slice(process.data, bytes.len()).unwrap().write(&bytes).unwrap();
+        let return_site = address_of(Entry::SigReturn, IMAGE) - 2;
+        thread.regs = Regs { rax: 15, rbx: return_site, rsp: DATA + 8, ..thread.regs };
+        thread.run();
+        drop((thread, process));
+        std::thread::sleep(Duration::from_millis(2));
+        let process = machine.process(count());
+        let mut thread = process.thread();
+        thread.regs.rdi = DATA;
+        let interrupter = thread.context.interrupter();
+        for _ in 0..10 {
+            interrupter.interrupt();
+            assert!(matches!(thread.run(), Event::Interrupted));
+            thread.syscall();
+        }
+        let counted = machine.direct.slice(process.data, 8).unwrap();
+        assert_eq!((counted.load_u32(0), counted.load_u32(4)), (Ok(10), Ok(0)));
     }
 }

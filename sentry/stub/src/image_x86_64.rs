@@ -25,7 +25,7 @@ use core::arch::global_asm;
 use crate::layout::{
     ANSWER_NUMBERS, ANSWER_TABLE, AREA_ANSWERS_HOLD, AREA_CALL, AREA_EVENT_FRAME, AREA_EVENT_FS,
     AREA_EVENT_GS, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_STACK, AREA_STATE, AREA_TURN,
-    CONSTANTS, DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT,
+    CONSTANTS, DOOR_EXIT, DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT,
     FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_RIP, IMAGE,
     IMAGE_SIZE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK,
     RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS,
@@ -302,6 +302,8 @@ global_asm!(
     "4:",
     "cmp eax, {asleep}",                // the sentry is going to sleep itself
     "jne stub_go_on",
+    ".globl stub_door",
+    ".hidden stub_door",
     "stub_door:",                       // door(frame or mark, fs base, gs base, turn)
     "mov eax, {door_nr}",
     "syscall",
@@ -309,7 +311,16 @@ global_asm!(
     ".hidden stub_site_door",
     "stub_site_door:",
     "test rax, rax",
-    "jnz stub_exit",
+    "jz stub_go_on",
+    "cmp rax, {door_exit}",
+    "jle stub_exit",
+    "mov r12, rax",                     // whatever the thread had in its registers: begin with this area's frame
+    "xor eax, eax",
+    "mov ds, eax",
+    "mov es, eax",
+    "mov fs, eax",
+    "mov gs, eax",
+    "jmp stub_return",
     "stub_go_on:",
     "test ebx, ebx",
     "jz stub_return",
@@ -404,6 +415,7 @@ global_asm!(
     door = const FLAG_DOOR,
     enter = const FLAG_ENTER,
     door_nr = const DOOR_NR,
+    door_exit = const DOOR_EXIT,
     area_state = const AREA_STATE,
     event_frame = const AREA_EVENT_FRAME,
     event_fs = const AREA_EVENT_FS,
@@ -437,6 +449,7 @@ unsafe extern "C" {
     static stub_handler: u8;
     static stub_restorer: u8;
     static stub_site_helper_door: u8;
+    static stub_door: u8;
     static stub_site_door: u8;
     static stub_site_sigreturn: u8;
     static stub_site_exit: u8;
@@ -459,7 +472,9 @@ pub enum Entry {
     Restorer,
     /// Behind the helper's door call.
     HelperDoor,
-    /// Behind a guest thread's door call.
+    /// Where a guest thread calls the door.
+    DoorCall,
+    /// Behind that call.
     Door,
     /// Behind a guest thread's `rt_sigreturn`.
     SigReturn,
@@ -495,6 +510,7 @@ fn offset(entry: Entry) -> u64 {
         Entry::Handler => &raw const stub_handler,
         Entry::Restorer => &raw const stub_restorer,
         Entry::HelperDoor => &raw const stub_site_helper_door,
+        Entry::DoorCall => &raw const stub_door,
         Entry::Door => &raw const stub_site_door,
         Entry::SigReturn => &raw const stub_site_sigreturn,
         Entry::Exit => &raw const stub_site_exit,

@@ -91,6 +91,11 @@ pub const FLAG_ON_ERROR: u32 = 64;
 
 /// The number of the call that is the door. No such call exists.
 pub const DOOR_NR: u32 = 0x0d00;
+/// What the door answers: go on.
+pub const DOOR_GO_ON: i64 = 0;
+/// What the door answers: end this thread. Larger values are the address of an area: begin with the frame that its
+/// header names. Negative ones are the host's, where nobody listens any more.
+pub const DOOR_EXIT: i64 = 1;
 
 /// In an area: how the thread and the sentry hand over, one of `STATE_*`. This and what follows is one cache line.
 pub const AREA_STATE: u64 = 0x08;

@@ -22,6 +22,11 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Whether there is nothing to be done.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
     /// Shows `source` in `range`, in place of what is there.
     pub(crate) fn map(&mut self, range: Range<u64>, source: PageSource, prot: Protection, populate: bool) {
         if let Some((last, Op::Map { source: s, prot: p, populate: pop })) = self.ops.last_mut() {

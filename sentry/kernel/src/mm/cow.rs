@@ -21,6 +21,7 @@ impl MemoryManager {
         let Some((range, pma)) = pages.map.get(addr) else { return Ok(()) };
         let pma = pma.clone();
         let page = page_floor(addr);
+        pages.stored_after_fork.note(page);
         match &pma.source {
             PageSource::Memory(base) => {
                 let frame = |at: u64| base + (at - range.start);

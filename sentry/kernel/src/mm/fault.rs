@@ -10,13 +10,15 @@ use parking_lot::RwLockReadGuard;
 
 use super::batch::Batch;
 use super::manager::{FaultSignal, Mappings, MemoryManager};
-use super::memory_file::SMALL;
+use super::mmap::may_wait;
 use super::pma::{PageSource, Pages, Pma};
 use super::vma::Vma;
 use super::{Backing, Mappable, VmaFlags};
 
 /// Frames are put behind untouched anonymous memory in aligned pieces of this size. They are holes until touched.
 const ANON_CHUNK: u64 = 2 << 20;
+/// Untouched memory up to this size is filled when it is mapped; what is there already is mapped at once in any case.
+const FILLED: u64 = 128 << 10;
 /// Most bytes of a memory-backed file that one fault asks for.
 const FILE_CHUNK: u64 = 256 << 10;
 
@@ -134,9 +136,18 @@ impl MemoryManager {
             }
             match (pages.map.get(addr), &vma.object) {
                 (Some((_, pma)), _) if access.write && pma.cow => return self.break_cow(&mut pages, addr),
-                (Some((present, _)), _) => return self.refresh(&mut pages, present, false),
+                (Some((present, pma)), _) => {
+                    if pma.waits() {
+                        pages.more_rights.note_used();
+                    }
+                    return self.refresh(&mut pages, present, false);
+                }
                 (None, None) => {
-                    let chunk = anon_chunk(&pages, &range, addr);
+                    let gap = gap_around(&pages, &range, addr);
+                    if may_wait(&gap, vma) {
+                        pages.new_memory.note_used();
+                    }
+                    let chunk = anon_chunk(gap, addr);
                     return self.fill_anon(&mut pages, chunk, vma).map_err(FaultError::from);
                 }
                 (None, Some(object)) => {
@@ -177,10 +188,10 @@ impl MemoryManager {
         batch: &mut Batch,
     ) -> abi::Result<()> {
         let len = range.end - range.start;
-        let offset = self.memory.allocate_near(len, frames_near(pages, &range))?;
+        let (offset, are_holes) = self.memory.allocate_to_fill(len, frames_near(pages, &range))?;
         let source = PageSource::Memory(offset);
         let mut pma = Pma { source, cow: false, anon: true, prot: vma.prot, mapped: None };
-        batch.refresh(range.clone(), &mut pma, len <= SMALL);
+        batch.refresh(range.clone(), &mut pma, !are_holes || len <= FILLED);
         pages.map.insert(range, pma);
         Ok(())
     }
@@ -311,8 +322,8 @@ fn gap_around(pages: &Pages, range: &Range<u64>, addr: u64) -> Range<u64> {
     start..end
 }
 
-fn anon_chunk(pages: &Pages, range: &Range<u64>, addr: u64) -> Range<u64> {
-    let gap = gap_around(pages, range, addr);
+/// The part of `gap` around `addr` that one fault fills.
+fn anon_chunk(gap: Range<u64>, addr: u64) -> Range<u64> {
     let start = addr / ANON_CHUNK * ANON_CHUNK;
     gap.start.max(start)..gap.end.min(start.saturating_add(ANON_CHUNK))
 }

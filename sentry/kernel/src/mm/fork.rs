@@ -1,10 +1,11 @@
-//! fork(2): a second address space with the same content, copied only where somebody writes.
+//! fork(2): a second address space with the same content, copied where somebody writes or is about to.
 
 use std::sync::Arc;
 
 use abi::Result;
 
 use super::batch::Batch;
+use super::fork_copy::is_inherited;
 use super::manager::MemoryManager;
 use super::pma::{PageSource, Pages};
 use super::vma::{Vma, VmaFlags};
@@ -39,9 +40,11 @@ impl MemoryManager {
         let mut ours = self.pages.write();
         let mut theirs = child.pages.write();
         let (mut protect, mut show) = (Batch::default(), Batch::default());
-        for (range, vma) in mappings.vmas.iter() {
-            if !vma.flags.intersects(VmaFlags::DONTFORK | VmaFlags::WIPEONFORK) {
-                self.share(&mut ours, &mut theirs, range, vma, &mut protect, &mut show);
+        (theirs.new_memory, theirs.more_rights) = (ours.new_memory.clone(), ours.more_rights.clone());
+        let copied = self.copy_for_child(&mappings.vmas, &mut ours, &mut theirs, &mut show);
+        for (range, vma) in mappings.vmas.iter().filter(|(_, vma)| is_inherited(vma)) {
+            for rest in copied.gaps(range) {
+                self.share(&mut ours, &mut theirs, rest, vma, &mut protect, &mut show);
             }
         }
         protect.commit(&mut ours, &*self.space)?;

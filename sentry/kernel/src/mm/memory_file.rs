@@ -17,7 +17,7 @@ use super::io::IoSrc;
 
 /// Allocations of at most this size are expected to be touched at once: they are served from memory that was freed
 /// lately, and kept when freed. Larger ones are mostly holes, and are returned to the host.
-pub(crate) const SMALL: u64 = 128 << 10;
+pub(crate) const SMALL: u64 = 256 << 10;
 /// Ranges up to this size are asked about page by page.
 const PROBED: u64 = 256 << 10;
 /// Freed memory kept for reuse, bytes.
@@ -225,6 +225,12 @@ impl MemoryFile {
         if self.map.resident(offset, pages).is_err() {
             pages.fill(0);
         }
+    }
+
+    /// Whether no page of a range is there: all of it reads as zeros.
+    pub(crate) fn is_hole(&self, range: Range<u64>) -> bool {
+        host::memory::seek_data(self.fd(), range.start)
+            .is_ok_and(|next| next.is_none_or(|at| at >= range.end))
     }
 
     /// Makes a range read as zeros, returning its memory to the host where that is worth a system call.

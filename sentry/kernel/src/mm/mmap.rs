@@ -24,6 +24,8 @@ pub(super) const EAGER: u64 = 64 << 20;
 const FILE_AHEAD: u64 = 256 << 10;
 /// Stacks get this much at once: most never need more.
 const STACK_AHEAD: u64 = 64 << 10;
+/// Mappings up to this size may be left to a fault: it takes one or two.
+const MAY_WAIT: u64 = 1 << 20;
 /// Writable segments of programs and libraries up to this size are copied when they are mapped.
 const COPY_AHEAD: u64 = 256 << 10;
 
@@ -217,6 +219,9 @@ impl MemoryManager {
     ) -> Result<()> {
         let len = range.end - range.start;
         let Some(object) = &vma.object else {
+            if may_wait(range, vma) && pages.deferred.is_none() && pages.new_memory.may_wait() {
+                return Ok(());
+            }
             if len <= EAGER && vma.is_accessible() && !pages.is_broken {
                 let is_stack = vma.flags.contains(VmaFlags::GROWSDOWN);
                 let start = if is_stack {
@@ -393,15 +398,20 @@ impl MemoryManager {
     /// Removes everything in `range`. The mappings come back, to be dropped once `mappings` is unlocked.
     pub(super) fn unmap_locked(&self, mappings: &mut Mappings, range: Range<u64>) -> Vec<(Range<u64>, Vma)> {
         let removed = mappings.vmas.remove(range.clone());
-        self.drop_pages(range);
+        let waited = removed.iter().any(|(range, vma)| may_wait(range, vma));
+        self.drop_pages(range, waited);
         removed
     }
 
-    /// Takes the pages of `range` away from the guest and frees them.
-    pub(super) fn drop_pages(&self, range: Range<u64>) {
+    /// Takes the pages of `range` away from the guest and frees them. Where it `may` have been left to a fault, and there
+    /// are none, that was right.
+    pub(super) fn drop_pages(&self, range: Range<u64>, may_have_waited: bool) {
         let mut pages = self.pages.write();
         let mut batch = Batch::default();
         let freed = take_pages(&mut pages, range, &mut batch);
+        if may_have_waited && freed.is_empty() {
+            pages.new_memory.note_unused();
+        }
         // A refusal marks the address space as broken: the guest process dies of it at its next fault.
         let committed = batch.commit(&mut pages, &*self.space);
         if committed.is_err() {
@@ -424,6 +434,12 @@ pub(super) fn take_pages(pages: &mut Pages, range: Range<u64>, batch: &mut Batch
         batch.unmap(first..last);
     }
     removed.into_iter().map(|(piece, pma)| (pma.source, piece.end - piece.start)).collect()
+}
+
+/// Whether memory is of the kind that may be left to a fault.
+pub(super) fn may_wait(range: &Range<u64>, vma: &Vma) -> bool {
+    let is_plain = vma.is_private_anon() && !vma.flags.intersects(VmaFlags::GROWSDOWN | VmaFlags::LOCKED);
+    is_plain && vma.is_accessible() && range.end - range.start <= MAY_WAIT
 }
 
 fn overlap(a: &Range<u64>, b: &Range<u64>) -> u64 {

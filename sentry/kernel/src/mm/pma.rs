@@ -7,6 +7,8 @@ use segment::{Segment, SegmentMap};
 
 use super::HostFile;
 use super::batch::Batch;
+use super::fork_copy::StoredAfterFork;
+use super::lazy::Eagerness;
 
 /// Where bytes are.
 #[derive(Clone, Debug)]
@@ -58,6 +60,11 @@ impl Pma {
         Protection { write: self.prot.write && !self.cow, ..self.prot }
     }
 
+    /// Whether the guest has rights that its stub was not told of.
+    pub(crate) fn waits(&self) -> bool {
+        self.mapped.is_some_and(|mapped| mapped != self.effective())
+    }
+
     /// Whether the guest may read (x86 knows no pages that can be written or executed and not read).
     pub(crate) fn is_readable(&self) -> bool {
         self.prot.read || self.prot.write || self.prot.execute
@@ -89,6 +96,12 @@ pub(crate) struct Pages {
     pub(crate) stranded: Vec<(PageSource, u64)>,
     /// Changes that are yet to be made: nothing runs in the address space, and more are coming.
     pub(crate) deferred: Option<Batch>,
+    /// Whether new memory is shown to the stub before it is touched.
+    pub(crate) new_memory: Eagerness,
+    /// Whether rights that mprotect(2) gives back are.
+    pub(crate) more_rights: Eagerness,
+    /// What fork(2) had better copy.
+    pub(crate) stored_after_fork: StoredAfterFork,
 }
 
 impl Pages {

@@ -88,10 +88,19 @@ impl MemoryManager {
     ) -> Result<()> {
         let mut pages = self.pages.write();
         let mut batch = Batch::default();
+        let may_wait = pages.deferred.is_none() && pages.more_rights.may_wait();
+        let mut took_unused = false;
         pages.map.update(range.clone(), |piece, pma| {
+            let waited = pma.waits();
             pma.prot = prot;
-            batch.refresh(piece, pma, false);
+            if !(may_wait && pma.mapped.is_some_and(|mapped| adds_only(mapped, pma.effective()))) {
+                batch.refresh(piece, pma, false);
+            }
+            took_unused |= waited && !pma.waits();
         });
+        if took_unused && batch.is_empty() {
+            pages.more_rights.note_unused();
+        }
         // What has been changed so far is to be seen by the stub even where frames for the rest cannot be had.
         let mut added = Ok(());
         if prot != Protection::default() && !pages.is_broken {
@@ -108,4 +117,10 @@ impl MemoryManager {
         }
         batch.commit(&mut pages, &*self.space).and(added)
     }
+}
+
+/// Whether `new` is `old` and more.
+fn adds_only(old: Protection, new: Protection) -> bool {
+    let keeps = |had: bool, has: bool| has || !had;
+    old != new && keeps(old.read, new.read) && keeps(old.write, new.write) && keeps(old.execute, new.execute)
 }

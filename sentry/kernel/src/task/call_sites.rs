@@ -14,6 +14,9 @@ const HOPELESS: u8 = u8::MAX;
 /// Sites that are counted at a time.
 const COUNTED: usize = 64;
 
+/// clone, fork, vfork, clone3: the child needs a copy of the extended state, which only a trap's frame holds.
+const MAKES_CHILD: [u64; 4] = [56, 57, 58, 435];
+
 /// How often calls have trapped at which site, as far as is remembered.
 #[derive(Debug)]
 pub(super) struct CallCounts([(u64, u8); COUNTED]);
@@ -58,7 +61,8 @@ impl CurrentTask {
             (self.regs.rip, self.regs.rcx) = (site, site);
             return;
         }
-        if !self.kernel().config.rewrite_calls || !self.call_counts.count(ret) {
+        let may_rewrite = self.kernel().config.rewrite_calls && !MAKES_CHILD.contains(&self.regs.orig_rax);
+        if !may_rewrite || !self.call_counts.count(ret) {
             return;
         }
         // Ours, and what the task itself holds.

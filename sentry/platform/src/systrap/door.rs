@@ -8,12 +8,35 @@ use std::time::Duration;
 
 use abi::Errno;
 use host::seccomp::{Listener, Notification};
+use stub::layout::{AREAS, DOOR_EXIT, DOOR_GO_ON};
 
 use super::life::{Life, Sleeper};
 
 /// The thread at the other side is gone for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone;
+
+/// What a thread that stands at the door is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// To go on where its registers say.
+    GoOn,
+    /// To begin with the frame behind the header of the area at this address, whatever is in its registers.
+    Begin(u64),
+    /// To end.
+    Exit,
+}
+
+impl Answer {
+    /// The call's result.
+    const fn value(self) -> i64 {
+        match self {
+            Self::GoOn => DOOR_GO_ON,
+            Self::Begin(area) => area as i64,
+            Self::Exit => DOOR_EXIT,
+        }
+    }
+}
 
 /// The sentry's side of one thread's door.
 #[derive(Debug)]
@@ -61,7 +84,7 @@ impl Door {
 
     /// Makes a guest thread end that has stood at the door since `id`; says whether it was still there.
     pub(super) fn dismiss(&self, id: u64) -> bool {
-        self.listener.answer(id, 1).is_ok()
+        self.listener.answer(id, Answer::Exit.value()).is_ok()
     }
 
     /// Waits for a dismissed thread's end for `limit`; says whether it came.
@@ -86,9 +109,14 @@ impl Door {
 
     /// Lets the thread go on that has stood at the door since `id`.
     pub(super) fn open(&self, id: u64) -> Result<(), Gone> {
+        self.open_with(id, Answer::GoOn)
+    }
+
+    /// As [`Self::open`], with a word on how to go on.
+    pub(super) fn open_with(&self, id: u64, answer: Answer) -> Result<(), Gone> {
         let mut id = id;
         loop {
-            match self.listener.answer(id, 0) {
+            match self.listener.answer(id, answer.value()) {
                 Ok(()) => return Ok(()),
                 // The host made the thread call again (see `receive`): its new call has the same meaning.
                 Err(Errno::ENOENT) => id = self.wait()?.id,
@@ -98,3 +126,5 @@ impl Door {
         }
     }
 }
+
+const _: () = assert!(AREAS as i64 > DOOR_EXIT);

@@ -5,7 +5,10 @@
 
 use abi::{Regs, Result};
 use host::memory::VolatileSlice;
-use stub::layout::{AREA_FIRST_FRAME, AREA_SIGNAL_STACK, CALL_WORDS, FRAME_RIP, INTERRUPT, SLOT_SIZE};
+use stub::layout::{
+    AREA_FIRST_FRAME, AREA_SIGNAL_STACK, AREA_STACK, CALL_WORDS, FRAME_RIP, IMAGE, INTERRUPT, SLOT_SIZE,
+};
+use stub::{Entry, address_of};
 
 use super::xstate::{Layout, TRAILER};
 use crate::{Event, Exception, Fault};
@@ -19,6 +22,7 @@ const ERROR: usize = 200;
 const TRAP: usize = 208;
 const CR2: usize = 224;
 const FPSTATE: usize = 232;
+const UC_SIGMASK: usize = 304;
 const SIGINFO: usize = 312;
 const SI_CODE: usize = SIGINFO + 8;
 const SI_ADDR: usize = SIGINFO + 16;
@@ -101,6 +105,28 @@ pub(super) fn write_first(
     let image = layout.to_frame(xstate);
     area.sub(offset + OUR_XSTATE, image.len())?.write(&image)?;
     Ok((offset, offset + OUR_XSTATE))
+}
+
+/// Puts into a wiped area what a thread needs to get to the door as if it had never run guest code: a header, and a frame
+/// with all signals blocked and the initial extended state. It says `turn` there.
+pub(super) fn write_restart(area: &VolatileSlice<'_>, area_address: u64, turn: u32) -> Result<()> {
+    let offset = AREA_FIRST_FRAME as usize;
+    let regs = Regs {
+        rip: address_of(Entry::DoorCall, IMAGE),
+        r12: area_address,
+        r10: turn.into(),
+        rsp: area_address + SLOT_SIZE,
+        rflags: 1 << 1 | 1 << 9,
+        ..Regs::default()
+    };
+    write_registers(area, offset, &regs)?;
+    let at = |field: usize| offset + field;
+    area.store_u64(at(UC_FLAGS), ALL_FLAGS)?;
+    area.store_u64(at(UC_STACK), area_address + AREA_SIGNAL_STACK)?;
+    area.store_u64(at(UC_STACK + 16), SLOT_SIZE - AREA_SIGNAL_STACK)?;
+    area.store_u64(at(UC_SIGMASK), u64::MAX)?;
+    // The stub calls `rt_sigreturn` with the stack pointer behind the frame's return address.
+    area.store_u64(AREA_STACK as usize, area_address + at(UC_FLAGS) as u64)
 }
 
 /// General registers in the order of `sigcontext`, flags last.

@@ -11,13 +11,17 @@ use host::seccomp::Notification;
 use stub::layout::{AREA_EVENT_FRAME, AREA_STATE, AREA_TURN, STATE_DOOR, STATE_EVENT, STATE_WATCHED};
 
 use super::control::Slot;
-use super::door::{Door, Gone};
+use super::door::{Answer, Door, Gone};
+use super::frame;
 use super::spin::{Cores, Mode, Policy};
 
 const STATE: usize = AREA_STATE as usize;
 
 /// How long a thread that watches may take to come to the door. An honest one takes microseconds.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// How often a thread may repeat a call of the door that was answered.
+const MOST_REPEATED: u32 = 16;
 
 /// A thread of a stub that runs guest code.
 #[derive(Debug)]
@@ -72,9 +76,31 @@ impl GuestThread {
     /// Makes sure that it is stopped whatever its process does: one that watches soon comes to the door.
     pub(super) fn settle(&mut self) -> Result<(), Gone> {
         if self.parked == Parked::Posted {
-            self.parked = Parked::Door(self.door.wait_briefly(SETTLE)?.id);
+            let at_door = self.door.wait_briefly(SETTLE)?;
+            self.parked = Parked::Door(at_door.id);
+            // What it would say if it repeated this call.
+            self.turn = at_door.args[3] as u32;
         }
         Ok(())
+    }
+
+    /// Brings a settled thread to where a new one stands, whatever its registers, signal mask and signal stack are now:
+    /// the door's answer names its area, which was wiped, and it leaves by way of a frame of ours that leads back to
+    /// the door. Nobody else of its process may run.
+    pub(super) fn start_over(&mut self) -> Result<(), Gone> {
+        let Parked::Door(mut id) = self.parked else { return Err(Gone) };
+        self.turn = self.turn.wrapping_add(1);
+        frame::write_restart(&self.area(), self.area_address, self.turn).map_err(|_| Gone)?;
+        for _ in 0..MOST_REPEATED {
+            self.door.open_with(id, Answer::Begin(self.area_address))?;
+            let at_door = self.door.wait_briefly(SETTLE)?;
+            id = at_door.id;
+            self.parked = Parked::Door(id);
+            if at_door.args[3] as u32 == self.turn {
+                return Ok(());
+            }
+        }
+        Err(Gone)
     }
 
     /// Makes it end where it stands at the door. Says whether it was told to.
@@ -157,7 +183,6 @@ impl GuestThread {
     /// Where a signal hits a thread at the very moment of our answer, the host may take the answer and still have the
     /// thread make its call again. That one was dealt with already.
     fn next_at_door(&self) -> Result<Notification, Gone> {
-        const MOST_REPEATED: u32 = 16;
         for _ in 0..MOST_REPEATED {
             let at_door = self.door.wait()?;
             if at_door.args[3] as u32 == self.turn {

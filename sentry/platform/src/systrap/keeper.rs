@@ -95,8 +95,10 @@ impl Keeper {
                 other => break other,
             }
         };
-        state.is_refused = false;
-        self.shared.changed.notify_one();
+        if state.ready.len() < READY {
+            state.is_refused = false;
+            self.shared.changed.notify_one();
+        }
         stub
     }
 }

@@ -216,35 +216,49 @@ impl Stub {
 }
 
 impl Stub {
-    /// Makes a used stub like new: without guest threads, mappings and areas. An error is a reason to end it.
+    /// Makes a used stub like new: without mappings, and with at most one guest thread. An error is a reason to end it.
     ///
-    /// What a guest thread has in its registers while it stands at the door is its old process's choice, so none of
-    /// them may live on into the next: each is told to end, and the host says when it has. Then only the two threads
-    /// that never ran guest code are left, and what they map is all that the process consists of.
+    /// What a guest thread has in its registers while it stands at the door is its old process's choice. The first one
+    /// stays all the same, but has to [start over](GuestThread::start_over); the others are told to end, and the host
+    /// says when they have. So what is left are two threads that never ran guest code, and one that stands where it
+    /// stood before it ever did.
     pub(super) fn empty(&self) -> Result<(), Gone> {
-        {
-            let mut operations = self.operations.lock();
-            let operations = &mut *operations;
-            if operations.lent != 0 || !operations.idle.iter().all(GuestThread::dismiss) {
-                return Err(Gone);
-            }
-            operations.dismissed.append(&mut operations.idle);
-            if !operations.dismissed.iter().all(GuestThread::wait_ended) {
-                return Err(Gone);
-            }
-            operations.dismissed.clear();
-            operations.spare.clear();
-            operations.next_area = 0;
-        }
-        let areas = TASK_END - AREAS;
+        let kept = self.end_other_threads()?;
+        let first = AREAS + if kept.is_some() { SLOT_SIZE } else { 0 };
         let commands = [
             Command::call(libc::SYS_munmap, [GUEST_START, GUEST_END - GUEST_START]),
-            Command::call(libc::SYS_munmap, [AREAS, areas]),
+            Command::call(libc::SYS_munmap, [first, TASK_END - first]),
             Command::door(),
         ];
         self.execute(&commands, &[])?.map_err(|_| Gone)?;
-        self.slots.areas.lock().clear();
+        let area = kept.as_ref().map(GuestThread::slot);
+        self.slots.areas.lock().retain(|other| area.is_some_and(|area| Arc::ptr_eq(area, other)));
+        if let Some(mut thread) = kept {
+            thread.area().zero().map_err(|_| Gone)?;
+            thread.start_over()?;
+            self.operations.lock().idle.push(thread);
+        }
         Ok(())
+    }
+
+    /// Ends all guest threads but the one with the first area, which it returns.
+    fn end_other_threads(&self) -> Result<Option<GuestThread>, Gone> {
+        let mut operations = self.operations.lock();
+        let operations = &mut *operations;
+        let (mut kept, others) = std::mem::take(&mut operations.idle)
+            .into_iter()
+            .partition::<Vec<_>, _>(|thread| thread.area_address == AREAS);
+        if operations.lent != 0 || kept.len() > 1 || !others.iter().all(GuestThread::dismiss) {
+            return Err(Gone);
+        }
+        operations.dismissed.extend(others);
+        if !operations.dismissed.iter().all(GuestThread::wait_ended) {
+            return Err(Gone);
+        }
+        operations.dismissed.clear();
+        operations.spare.clear();
+        operations.next_area = kept.len() as u64;
+        Ok(kept.pop())
     }
 
     /// An area that no thread uses.

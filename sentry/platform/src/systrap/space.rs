@@ -1,6 +1,6 @@
 //! One guest address space: mapping operations turned into commands for the helper.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use abi::Errno;
@@ -41,8 +41,8 @@ impl AddressSpace for StubSpace {
             check_range(op)?;
         }
         let mut mapped = self.mapped.lock();
-        let mut batch =
-            Batch { stub: &self.stub, receive: self.receive, commands: Vec::new(), files: Vec::new() };
+        let (commands, files) = (Vec::new(), Vec::new());
+        let mut batch = Batch { stub: &self.stub, receive: self.receive, commands, files, open: None };
         for op in merged(ops) {
             batch.add(&op, &mut mapped)?;
         }
@@ -72,6 +72,8 @@ struct Batch<'a> {
     receive: u64,
     commands: Vec<Command>,
     files: Vec<BorrowedFd<'a>>,
+    /// The file that the stub has open by then: several mappings of one in a row need it sent once.
+    open: Option<RawFd>,
 }
 
 impl<'a> Batch<'a> {
@@ -111,27 +113,45 @@ impl<'a> Batch<'a> {
         match source {
             MapSource::Memory(from) => self.push(&[map(FD_MEMORY, from)]),
             MapSource::File(file, from) => {
-                let dont_wait = libc::MSG_DONTWAIT as u64;
-                let receive = [FD_SOCKET as u64, self.receive, dont_wait];
-                let commands = [
-                    // Carried out even after a failure, so that no descriptor is left for a later batch.
-                    Command::call(libc::SYS_recvmsg, receive).always(),
-                    map(FD_TRANSIENT, from),
-                    Command::call(libc::SYS_close, [FD_TRANSIENT as u64]).always(),
-                ];
-                self.push(&commands)?;
-                self.files.push(file);
+                self.make_room(3)?;
+                if self.open != Some(file.as_raw_fd()) {
+                    self.open(file);
+                }
+                self.commands.push(map(FD_TRANSIENT, from));
                 Ok(())
             }
         }
     }
 
+    /// Has the stub receive a file as its only one. Carried out even after a failure, as is the closing, so that no
+    /// descriptor is left for a later batch.
+    fn open(&mut self, file: BorrowedFd<'a>) {
+        self.close();
+        let receive = [FD_SOCKET as u64, self.receive, libc::MSG_DONTWAIT as u64];
+        self.commands.push(Command::call(libc::SYS_recvmsg, receive).always());
+        self.files.push(file);
+        self.open = Some(file.as_raw_fd());
+    }
+
+    fn close(&mut self) {
+        if self.open.take().is_some() {
+            self.commands.push(Command::call(libc::SYS_close, [FD_TRANSIENT as u64]).always());
+        }
+    }
+
     fn push(&mut self, commands: &[Command]) -> Result<(), PlatformError> {
-        // One entry stays for the door. Unix sockets hold ten messages by default (`net.unix.max_dgram_qlen`).
-        if self.commands.len() + commands.len() >= Stub::batch_size() || self.files.len() == 8 {
+        self.make_room(commands.len())?;
+        self.commands.extend_from_slice(commands);
+        Ok(())
+    }
+
+    /// Makes sure that so many more commands and one more file fit.
+    fn make_room(&mut self, commands: usize) -> Result<(), PlatformError> {
+        // Two entries stay, to close a file and for the door. Unix sockets hold ten messages by default
+        // (`net.unix.max_dgram_qlen`).
+        if self.commands.len() + commands + 2 > Stub::batch_size() || self.files.len() == 8 {
             self.flush()?;
         }
-        self.commands.extend_from_slice(commands);
         Ok(())
     }
 
@@ -139,6 +159,7 @@ impl<'a> Batch<'a> {
         if self.commands.is_empty() {
             return Ok(());
         }
+        self.close();
         self.commands.push(Command::door());
         let result = self.stub.execute(&self.commands, &self.files);
         self.commands.clear();

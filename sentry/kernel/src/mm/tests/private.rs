@@ -94,6 +94,81 @@ fn fork_chains_copy_only_what_is_written() {
 }
 
 #[test]
+fn small_pieces_are_copied_at_a_fork_and_the_parents_stub_hears_nothing() {
+    let (platform, memory) = FakePlatform::new(1 << 30);
+    let parent = platform.guest();
+    let at = map_anon(&parent, 8 * PAGE, NO_FLAGS);
+    parent.store(at + PAGE, b"both").unwrap();
+    let hand_offs = parent.space.hand_offs();
+    let child = platform.enter(parent.mm.fork().unwrap());
+    parent.store(at + PAGE, b"old").unwrap();
+    assert_eq!(parent.space.hand_offs(), hand_offs);
+    let shown = child.space.hand_offs();
+    child.store(at + PAGE, b"new").unwrap();
+    assert_eq!(child.space.hand_offs(), shown);
+    assert_eq!(parent.mm.read_cstring(UserAddr(at + PAGE), 10), Ok(b"oldh".to_vec()));
+    assert_eq!(child.mm.read_cstring(UserAddr(at + PAGE), 10), Ok(b"newh".to_vec()));
+    assert_eq!((child.peek(at), parent.peek(at + 2 * PAGE)), (Ok(0), Ok(0)), "holes are holes in both");
+    child.store(at, &[7]).unwrap();
+    assert_eq!(parent.peek(at), Ok(0));
+    drop((parent, child));
+    assert_eq!(memory.allocated(), 0);
+}
+
+#[test]
+fn what_is_stored_to_after_a_fork_is_copied_at_the_next() {
+    let (platform, memory) = FakePlatform::new(1 << 30);
+    let parent = platform.guest();
+    let at = map_anon(&parent, 256 * PAGE, NO_FLAGS);
+    parent.store(at, &[1; 256 * PAGE as usize]).unwrap();
+    drop(platform.enter(parent.mm.fork().unwrap()));
+    parent.store(at + 100 * PAGE, &[2]).unwrap();
+    let allocated = memory.allocated();
+    let child = platform.enter(parent.mm.fork().unwrap());
+    assert!(memory.allocated() > allocated);
+    let hand_offs = parent.space.hand_offs();
+    parent.store(at + 100 * PAGE, &[3]).unwrap();
+    assert_eq!(parent.space.hand_offs(), hand_offs);
+    assert_eq!((child.peek(at + 100 * PAGE), child.peek(at)), (Ok(2), Ok(1)));
+}
+
+#[test]
+fn memory_that_nobody_touches_is_not_shown_to_the_stub() {
+    let guest = guest();
+    let map_and_unmap = || {
+        let at = map_anon(&guest, 16 * PAGE, NO_FLAGS);
+        guest.mm.munmap(UserAddr(at), 16 * PAGE).unwrap();
+    };
+    (0..20).for_each(|_| map_and_unmap());
+    let hand_offs = guest.space.hand_offs();
+    (0..20).for_each(|_| map_and_unmap());
+    assert_eq!(guest.space.hand_offs(), hand_offs);
+    let at = map_anon(&guest, 16 * PAGE, NO_FLAGS);
+    assert_eq!(guest.space.hand_offs(), hand_offs);
+    guest.store(at + 5, b"x").unwrap();
+    assert_eq!(guest.peek(at + 5), Ok(b'x'));
+    map_anon(&guest, 16 * PAGE, NO_FLAGS);
+    assert_eq!(guest.space.hand_offs(), hand_offs + 2, "one by a fault, one at once again");
+}
+
+#[test]
+fn rights_that_come_and_go_unused_are_not_told_to_the_stub() {
+    let guest = guest();
+    let at = map_anon(&guest, 4 * PAGE, NO_FLAGS);
+    guest.store(at, &[1]).unwrap();
+    let protect = |prot| guest.mm.mprotect(UserAddr(at), 4 * PAGE, prot, ProtectRange::Exact).unwrap();
+    (0..20).for_each(|_| [R, RW].into_iter().for_each(protect));
+    let hand_offs = guest.space.hand_offs();
+    (0..20).for_each(|_| [R, RW].into_iter().for_each(protect));
+    assert_eq!(guest.space.hand_offs(), hand_offs);
+    guest.store(at, &[2]).unwrap();
+    assert_eq!(guest.space.hand_offs(), hand_offs + 1);
+    protect(R);
+    assert_eq!(code(guest.store(at, &[3])), ACCERR);
+    assert_eq!(guest.peek(at), Ok(2));
+}
+
+#[test]
 fn terabytes_cost_nothing_until_touched() {
     let guest = guest();
     let args = MmapArgs { prot: NONE, ..MmapArgs::anonymous(UserAddr::NULL, 1 << 40, MmapFlags::NORESERVE) };
@@ -223,7 +298,8 @@ fn discarding_gives_zeros_and_memory_back() {
 #[test]
 fn a_host_that_refuses_mappings_is_out_of_memory() {
     let guest = guest();
-    let at = map_anon(&guest, 8 * PAGE, NO_FLAGS);
+    // More than fork(2) copies at once.
+    let at = map_anon(&guest, 128 * PAGE, NO_FLAGS);
     guest.store(at, b"kept").unwrap();
     let child = guest.mm.fork().unwrap();
     guest.space.refuse_mappings(true);
