@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -80,6 +81,29 @@ static void make_process_pair(void) {
     }
 }
 
+static void stay_on(int cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof set, &set);
+}
+
+// Two processes that cannot share a core: what waking the other one takes, there and back.
+static void make_distant_pair(void) {
+    int there[2], back[2];
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) give_up("one core");
+    check(pipe(there), "pipe");
+    check(pipe(back), "pipe");
+    ours[0] = back[0], ours[1] = there[1], theirs[0] = there[0], theirs[1] = back[1];
+    pid_t child = check(fork(), "fork");
+    stay_on(child == 0);
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        echo();
+        _exit(0);
+    }
+}
+
 static void make_unix_pair(void) {
     int pair[2];
     check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), "socketpair");
@@ -120,12 +144,27 @@ static void make_tcp_stream(void) {
 
 static void op_stream(long times) { while (times--) check(write(ours[1], buffer, CHUNK), "write"); }
 
+static void op_unix_message(long times) {
+    while (times--) {
+        CALL3(write, ours[1], buffer, 1);
+        CALL3(read, theirs[0], buffer, 1);
+    }
+}
+
+static void make_unix_own(void) {
+    int pair[2];
+    check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), "socketpair");
+    ours[1] = pair[0], theirs[0] = pair[1];
+}
+
 const struct op channels[] = {
-    {"pipe-write-read", make_pipe, op_pipe},
-    {"eventfd-write-read", make_eventfd, op_eventfd},
-    {"epoll-ready", make_ready, op_epoll},
-    {"ping-pipe-processes", make_process_pair, op_ping},
-    {"ping-unix-threads", make_unix_pair, op_ping},
+    {"pipe-write-read", make_pipe, op_pipe, PROCESSES},
+    {"unix-write-read", make_unix_own, op_unix_message, PROCESSES},
+    {"eventfd-write-read", make_eventfd, op_eventfd, PROCESSES},
+    {"epoll-ready", make_ready, op_epoll, BOTH},
+    {"ping-pipe-processes", make_process_pair, op_ping, PROCESSES},
+    {"ping-other-core", make_distant_pair, op_ping},
+    {"ping-unix-threads", make_unix_pair, op_ping, PROCESSES},
     {"ping-tcp-threads", make_tcp_pair, op_ping},
     {"tcp-stream-64k", make_tcp_stream, op_stream},
     {NULL},

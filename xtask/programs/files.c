@@ -48,22 +48,24 @@ static void op_open_read(long times) {
 }
 
 static void op_create(long times) {
+    char name[64];
+    snprintf(name, sizeof name, "/tmp/bench-%d", gettid());
     while (times--) {
-        CALL1(close, check(OPEN("/tmp/bench-file", O_CREAT | O_RDWR, 0600), "create"));
-        CALL1(unlink, "/tmp/bench-file");
+        CALL1(close, check(OPEN(name, O_CREAT | O_RDWR, 0600), "create"));
+        CALL1(unlink, name);
     }
 }
 
 const struct op files[] = {
-    {"pread-4k", make_memory_file, op_pread},
-    {"pwrite-4k", make_memory_file, op_pwrite},
+    {"pread-4k", make_memory_file, op_pread, BOTH},
+    {"pwrite-4k", make_memory_file, op_pwrite, BOTH},
     {"pread-64k", make_memory_file, op_pread_64k},
     {"fstat", make_memory_file, op_fstat},
-    {"lseek", make_memory_file, op_lseek},
-    {"stat", NULL, op_stat},
+    {"lseek", make_memory_file, op_lseek, BOTH},
+    {"stat", NULL, op_stat, BOTH},
     {"stat-absent", NULL, op_stat_absent},
-    {"open-close", NULL, op_open},
+    {"open-close", NULL, op_open, BOTH},
     {"open-read-close", NULL, op_open_read},
-    {"create-unlink", NULL, op_create},
+    {"create-unlink", NULL, op_create, BOTH},
     {NULL},
 };

@@ -60,10 +60,32 @@ static void op_brk(long times) {
     }
 }
 
+// The same by faults of the kernel's choosing: a page of a file that is in memory.
+static void make_file_area(void) {
+    int fd = check(memfd_create("bench", 0), "memfd_create");
+    check(ftruncate(fd, LARGE), "ftruncate");
+    area = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (area == MAP_FAILED) give_up("mmap");
+    touch(area, LARGE);
+    used = LARGE;
+}
+
+static void op_file_fault(long times) {
+    while (times--) {
+        if (used == LARGE) {
+            madvise(area, LARGE, MADV_DONTNEED);
+            used = 0;
+        }
+        (void)*(volatile char *)(area + used);
+        used += PAGE;
+    }
+}
+
 const struct op memory[] = {
-    {"mmap-munmap-64k", NULL, op_mmap},
-    {"mmap-touch-64-pages", NULL, op_mmap_touch},
-    {"first-touch", make_large, op_touch},
+    {"mmap-munmap-64k", NULL, op_mmap, BOTH},
+    {"mmap-touch-64-pages", NULL, op_mmap_touch, BOTH},
+    {"first-touch", make_large, op_touch, PROCESSES},
+    {"file-fault", make_file_area, op_file_fault},
     {"mprotect-twice", make_small, op_mprotect},
     {"brk-64k-up-down", NULL, op_brk},
     {NULL},

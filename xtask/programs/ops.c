@@ -1,13 +1,16 @@
-// ops MILLISECONDS [NAME...]: measures operations, each in a process of its own, and prints "name nanoseconds" for
-// each, or "name - why" for one that did not work.
+// ops MILLISECONDS [-t COUNT | -p COUNT] [NAME...]: measures operations, each in a process of its own, and prints
+// "name nanoseconds" for each, or "name - why" for one that did not work. With -t or -p, COUNT threads or processes do
+// it at once, and the name gets the suffix *COUNTt or *COUNTp.
 #include "ops.h"
 #include <sys/wait.h>
 #include <time.h>
 
 enum { MOST_SAMPLES = 64 };
 
-static const struct op *const families[] = {calls, files, channels, memory, processes};
-static const char *current;
+static const struct op *const families[] = {calls, files, trees, channels, memory, processes};
+static char current[64];
+static enum crowd crowd;
+static int crowd_size;
 
 void give_up(const char *what) {
     printf("%s - %s: %s\n", current, what, strerror(errno));
@@ -15,7 +18,7 @@ void give_up(const char *what) {
     _exit(1);
 }
 
-static double now(void) {
+double now(void) {
     struct timespec at;
     clock_gettime(CLOCK_MONOTONIC, &at);
     return at.tv_sec * 1e9 + at.tv_nsec;
@@ -33,7 +36,7 @@ static int by_value(const void *a, const void *b) {
 }
 
 // The median of samples that together take about the time given.
-static double measure(const struct op *op, double limit) {
+static double measure_alone(const struct op *op, double limit) {
     double samples[MOST_SAMPLES], spent = timed(op, 1);
     long times = 1;
     int count = 0;
@@ -44,38 +47,52 @@ static double measure(const struct op *op, double limit) {
     for (double start = now(); count < 3 || (count < MOST_SAMPLES && now() - start < limit); count++)
         samples[count] = timed(op, times) / times;
     qsort(samples, count, sizeof *samples, by_value);
-    return samples[count / 2] / (op->unit ? op->unit : 1);
+    return samples[count / 2];
+}
+
+static double measure(const struct op *op, double limit) {
+    if (crowd == THREADS) return measure_threads(op, crowd_size, limit);
+    if (crowd == PROCESSES) return measure_processes(op, crowd_size, limit);
+    return measure_alone(op, limit);
 }
 
 static void report(const struct op *op, double limit) {
     fflush(stdout);
+    const char *suffix = crowd == THREADS ? "t" : "p";
+    snprintf(current, sizeof current, crowd ? "%s*%d%s" : "%s", op->name, crowd_size, suffix);
     pid_t child = fork();
     if (child != 0) {
         int status = 0;
         waitpid(child, &status, 0);
-        if (WIFSIGNALED(status)) printf("%s - signal %d\n", op->name, WTERMSIG(status));
+        if (WIFSIGNALED(status)) printf("%s - signal %d\n", current, WTERMSIG(status));
         return;
     }
-    current = op->name;
     alarm(20);
-    if (op->setup) op->setup();
-    printf("%s %.1f\n", op->name, measure(op, limit));
-    if (op->teardown) op->teardown();
+    // Processes of a crowd set themselves up.
+    if (op->setup && crowd != PROCESSES) op->setup();
+    printf("%s %.1f\n", current, measure(op, limit));
     fflush(stdout);
     _exit(0);
 }
 
-static int is_wanted(const char *name, char **names) {
+static int is_wanted(const struct op *op, char **names) {
+    if ((op->crowd & crowd) != crowd) return 0;
     for (char **wanted = names; *wanted; wanted++)
-        if (strcmp(*wanted, name) == 0) return 1;
+        if (strcmp(*wanted, op->name) == 0) return 1;
     return *names == NULL;
 }
 
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
     double limit = atof(argv[1]) * 1e6;
+    char **names = argv + 2;
+    if (argc > 3 && (strcmp(argv[2], "-t") == 0 || strcmp(argv[2], "-p") == 0)) {
+        crowd = argv[2][1] == 't' ? THREADS : PROCESSES;
+        crowd_size = atoi(argv[3]);
+        names += 2;
+    }
     for (size_t family = 0; family < sizeof families / sizeof *families; family++)
         for (const struct op *op = families[family]; op->name; op++)
-            if (is_wanted(op->name, argv + 2)) report(op, limit);
+            if (is_wanted(op, names)) report(op, limit);
     return 0;
 }

@@ -9,15 +9,25 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+// Whether several threads, or several processes, may do it at once.
+enum crowd { ALONE, PROCESSES = 1, THREADS = 2, BOTH = 3 };
+
 struct op {
     const char *name;
     void (*setup)(void);        // once, before anything is timed; may be null
     void (*run)(long times);    // the operation, so many times
-    void (*teardown)(void);     // may be null
-    double unit;                // divides the time of one operation; 0 is 1
+    enum crowd crowd;
 };
 
-extern const struct op calls[], files[], channels[], memory[], processes[];
+extern const struct op calls[], files[], trees[], channels[], memory[], processes[];
+
+// Nanoseconds of the monotonic clock.
+double now(void);
+
+// Nanoseconds that one operation takes each of `count` processes or threads which do it at the same time for `limit`
+// nanoseconds; `op` has been set up in this process.
+double measure_threads(const struct op *op, int count, double limit);
+double measure_processes(const struct op *op, int count, double limit);
 
 // Ends the program with a line that the runner shows in place of a figure.
 void give_up(const char *what) __attribute__((noreturn));

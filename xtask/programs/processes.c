@@ -43,9 +43,9 @@ static void op_spawn(long times) {
 }
 
 const struct op processes[] = {
-    {"thread-create-join", NULL, op_thread},
-    {"fork-exit-wait", NULL, op_fork},
+    {"thread-create-join", NULL, op_thread, BOTH},
+    {"fork-exit-wait", NULL, op_fork, PROCESSES},
     {"fork-64m", touch_64m, op_fork},
-    {"spawn-true", NULL, op_spawn},
+    {"spawn-true", NULL, op_spawn, PROCESSES},
     {NULL},
 };

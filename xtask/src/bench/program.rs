@@ -35,37 +35,28 @@ impl Variant {
     }
 }
 
-/// A built program.
-pub(crate) struct Program {
-    /// How it was built.
-    pub(crate) variant: Variant,
-    /// Where it lies.
-    pub(crate) path: PathBuf,
+/// Compiles the program with the system's C compiler; where it lies.
+pub(crate) fn build(variant: Variant) -> Result<PathBuf> {
+    let path = work_dir()?.join(format!("ops-{}", variant.name()));
+    let sources: Vec<PathBuf> = std::fs::read_dir(source_dir())?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .collect();
+    let status = Command::new("cc")
+        .args(["-O2", "-Wall", "-pthread"])
+        .args(variant.flags())
+        .arg("-o")
+        .arg(&path)
+        .args(&sources)
+        .status()
+        .context("running cc")?;
+    ensure!(status.success(), "cc could not build the {} program", variant.name());
+    Ok(path)
 }
 
-impl Program {
-    /// Compiles it with the system's C compiler.
-    pub(crate) fn build(variant: Variant) -> Result<Self> {
-        let path = work_dir()?.join(format!("ops-{}", variant.name()));
-        let sources: Vec<PathBuf> = std::fs::read_dir(source_dir())?
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
-            .collect();
-        let status = Command::new("cc")
-            .args(["-O2", "-Wall", "-pthread"])
-            .args(variant.flags())
-            .arg("-o")
-            .arg(&path)
-            .args(&sources)
-            .status()
-            .context("running cc")?;
-        ensure!(status.success(), "cc could not build the {} program", variant.name());
-        Ok(Self { variant, path })
-    }
-}
-
-fn source_dir() -> PathBuf {
+/// Where the sources of what guests run are.
+pub(crate) fn source_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
 }
 

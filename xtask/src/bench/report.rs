@@ -2,40 +2,55 @@
 
 use std::fmt::Write;
 
-use super::results::{Results, Row, Samples};
+use super::results::{Results, Row, Samples, Unit};
 use super::runner::Runner;
 use super::statistics::{geometric_mean, median, spread};
 
 const BASE: &str = "native";
+/// The base of what the host cannot do without a runtime.
+const SECOND_BASE: &str = "runc";
 const OURS: &str = "rampart";
 
-/// One line an operation: each runner's median and spread, and its ratio to native.
+/// A table for each variant: one line an operation, with each runner's median and spread, and its ratio to native, or
+/// to runc where there is nothing native.
 pub(crate) fn table(results: &Results, runners: &[Runner]) -> String {
-    let mut text = format!("{:<28}", "operation");
-    for runner in runners {
-        let _ = write!(text, "{:>18}{:>8}", runner.name(), ratio_head(runner));
-    }
-    text.push('\n');
-    for row in &results.rows {
-        let _ = write!(text, "{:<28}", format!("{} ({})", row.name, row.variant));
+    let mut text = String::new();
+    for rows in results.rows.chunk_by(|a, b| a.variant == b.variant) {
+        let _ = write!(text, "\n{:<28}", rows.first().map_or("", |row| &row.variant));
         for runner in runners {
-            let shown = results.samples(runner.name(), row).map_or_else(|| "?".into(), figure);
-            let ratio = ratio(results, runner.name(), row).map_or_else(String::new, |r| format!("{r:.2}"));
-            let ratio = if runner.name() == BASE { String::new() } else { ratio };
-            let _ = write!(text, "{shown:>18}{ratio:>8}");
+            let _ = write!(text, "{:>18}{:>8}", runner.name(), if runner.is_native() { "" } else { "x" });
         }
         text.push('\n');
+        rows.iter().for_each(|row| line(results, runners, row, &mut text));
+        mean_line(results, runners, rows, &mut text);
+    }
+    failures(results, runners, &mut text);
+    text
+}
+
+fn line(results: &Results, runners: &[Runner], row: &Row, text: &mut String) {
+    let _ = write!(text, "{:<28}", row.name);
+    for runner in runners {
+        let shown =
+            results.samples(runner.name(), row).map_or_else(|| "".into(), |all| figure(all, row.unit));
+        let ratio = ratio(results, runner.name(), row).map_or_else(String::new, |r| format!("{r:.2}"));
+        let ratio = if runner.is_native() { String::new() } else { ratio };
+        let _ = write!(text, "{shown:>18}{ratio:>8}");
+    }
+    text.push('\n');
+}
+
+fn mean_line(results: &Results, runners: &[Runner], rows: &[Row], text: &mut String) {
+    if rows.iter().any(|row| row.unit != Unit::Time) {
+        return;
     }
     let _ = write!(text, "{:<28}", "geometric mean");
     for runner in runners {
-        let ratios: Vec<f64> =
-            results.rows.iter().filter_map(|row| ratio(results, runner.name(), row)).collect();
+        let ratios: Vec<f64> = rows.iter().filter_map(|row| ratio(results, runner.name(), row)).collect();
         let mean = geometric_mean(&ratios).map_or_else(String::new, |mean| format!("{mean:.2}"));
         let _ = write!(text, "{:>18}{mean:>8}", "");
     }
     text.push('\n');
-    failures(results, runners, &mut text);
-    text
 }
 
 /// What has become of our figures since `earlier`, as a part of what they were. Native ones tell how far the machine
@@ -51,8 +66,8 @@ pub(crate) fn comparison(results: &Results, earlier: &Results) -> String {
         let _ = writeln!(
             text,
             "{name:<28}{:>12}{:>12}{:>8.2}{native:>10}",
-            time(before),
-            time(now),
+            shown(before, row.unit),
+            shown(now, row.unit),
             now / before
         );
     }
@@ -70,23 +85,28 @@ fn failures(results: &Results, runners: &[Runner], text: &mut String) {
     }
 }
 
-fn ratio_head(runner: &Runner) -> &'static str {
-    if runner.name() == BASE { "" } else { "x" }
-}
-
 fn median_of(results: &Results, runner: &str, row: &Row) -> Option<f64> {
-    median(&results.samples(runner, row)?.nanoseconds)
+    median(&results.samples(runner, row)?.figures)
 }
 
 fn ratio(results: &Results, runner: &str, row: &Row) -> Option<f64> {
-    Some(median_of(results, runner, row)? / median_of(results, BASE, row)?)
+    let base = median_of(results, BASE, row).or_else(|| median_of(results, SECOND_BASE, row))?;
+    Some(median_of(results, runner, row)? / base).filter(|ratio| ratio.is_normal())
 }
 
-fn figure(samples: &Samples) -> String {
-    let (Some(median), Some(spread)) = (median(&samples.nanoseconds), spread(&samples.nanoseconds)) else {
-        return "failed".into();
-    };
-    format!("{} ±{:.0}%", time(median), spread * 100.0)
+fn figure(samples: &Samples, unit: Unit) -> String {
+    let Some(median) = median(&samples.figures) else { return "failed".into() };
+    let spread = spread(&samples.figures).filter(|spread| spread.is_finite()).unwrap_or(0.0);
+    format!("{} ±{:.0}%", shown(median, unit), spread * 100.0)
+}
+
+fn shown(figure: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Time => time(figure),
+        Unit::Bytes if figure < 1e6 => format!("{:.0} KB", figure / 1e3),
+        Unit::Bytes => format!("{:.1} MB", figure / 1e6),
+        Unit::Times => format!("{figure:.0}"),
+    }
 }
 
 /// Three digits and a unit.
@@ -94,7 +114,8 @@ fn time(nanoseconds: f64) -> String {
     match nanoseconds {
         ns if ns < 1e3 => format!("{ns:.0} ns"),
         ns if ns < 1e6 => format!("{:.2} µs", ns / 1e3),
-        ns => format!("{:.2} ms", ns / 1e6),
+        ns if ns < 1e9 => format!("{:.2} ms", ns / 1e6),
+        ns => format!("{:.2} s", ns / 1e9),
     }
 }
 

@@ -6,20 +6,35 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// An operation in one build of the program, in the order in which they were measured.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Unit {
+    /// Nanoseconds; the one that lines need not name.
+    #[default]
+    Time,
+    /// `bytes`.
+    Bytes,
+    /// `times`.
+    Times,
+}
+
+/// Something that is measured, in the order in which it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// The build.
+    /// The build of the program, or the section.
     pub(crate) variant: String,
     /// The operation.
     pub(crate) name: String,
+    /// What the figures count.
+    #[serde(default)]
+    pub(crate) unit: Unit,
 }
 
 /// What rounds of one row gave with one runner.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Samples {
-    /// Nanoseconds, one a round.
-    pub(crate) nanoseconds: Vec<f64>,
+    /// One a round.
+    pub(crate) figures: Vec<f64>,
     /// Why there is no figure.
     pub(crate) failure: Option<String>,
 }
@@ -39,15 +54,20 @@ impl Results {
         Self::default()
     }
 
-    /// Adds what the program printed in one round.
+    /// Adds what was printed in one round: lines of "name nanoseconds", "name figure unit" or "name - why not".
     pub(crate) fn add(&mut self, runner: &str, variant: &str, output: &str) {
         for line in output.lines() {
             let Some((name, rest)) = line.split_once(' ') else { continue };
-            let row = self.index(Row { variant: variant.into(), name: name.into() });
+            let (figure, unit) = match rest.split_once(' ') {
+                Some((figure, "bytes")) => (figure, Unit::Bytes),
+                Some((figure, "times")) => (figure, Unit::Times),
+                _ => (rest, Unit::Time),
+            };
+            let row = self.index(Row { variant: variant.into(), name: name.into(), unit });
             let all = self.samples.entry(runner.into()).or_default();
             all.resize(all.len().max(row + 1), Samples::default());
-            match rest.parse() {
-                Ok(value) => all[row].nanoseconds.push(value),
+            match figure.parse() {
+                Ok(figure) => all[row].figures.push(figure),
                 Err(_) => all[row].failure = Some(rest.trim_start_matches("- ").into()),
             }
         }
@@ -60,8 +80,9 @@ impl Results {
         })
     }
 
+    /// A row is the same whatever its unit: where one runner failed, there is none.
     fn position(&self, row: &Row) -> Option<usize> {
-        self.rows.iter().position(|other| other == row)
+        self.rows.iter().position(|other| (&other.variant, &other.name) == (&row.variant, &row.name))
     }
 
     /// What `runner` gave for `row`.
@@ -83,17 +104,18 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
-    use super::{Results, Row};
+    use super::{Results, Row, Unit};
 
     #[test]
     fn rounds_are_collected_by_row_and_failures_kept() {
         let mut results = Results::new();
-        results.add("native", "raw", "a 1.5\nb 2\n");
+        results.add("native", "raw", "a 1.5\nb 2\nc 3 bytes");
         results.add("native", "raw", "a 2.5\nb - pipe: no\nnoise\n");
-        let row = |name: &str| Row { variant: "raw".into(), name: name.into() };
-        assert_eq!(results.samples("native", &row("a")).unwrap().nanoseconds, [1.5, 2.5]);
+        let row = |name: &str| Row { variant: "raw".into(), name: name.into(), unit: Unit::Time };
+        assert_eq!(results.samples("native", &row("a")).unwrap().figures, [1.5, 2.5]);
         assert_eq!(results.samples("native", &row("b")).unwrap().failure.as_deref(), Some("pipe: no"));
         assert_eq!(results.samples("other", &row("a")), None);
+        assert_eq!(results.rows[2].unit, Unit::Bytes);
         let text = serde_json::to_vec(&results).unwrap();
         assert_eq!(serde_json::from_slice::<Results>(&text).unwrap(), results);
     }

@@ -1,12 +1,15 @@
-//! Who runs the program: the host itself, or a sandbox.
+//! Who runs the programs: the host itself, or a sandbox.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use super::Options;
-use super::program::{Program, work_dir, workspace};
+use super::bundle::{Bundle, Root};
+use super::places::Places;
+use super::program::workspace;
 
 /// One way of running a program.
 pub(crate) struct Runner {
@@ -16,26 +19,27 @@ pub(crate) struct Runner {
 
 enum Kind {
     Native,
-    /// A `runsc` with its flags, running `do`.
-    Do(PathBuf, &'static [&'static str]),
-    /// A container of this bundle.
-    Runc(Bundle),
+    /// A `runsc` with its flags.
+    Sandbox(PathBuf, &'static [&'static str]),
+    Runc,
 }
 
 /// All that this machine has: the host first, since ratios are to it.
 pub(crate) fn find(options: &Options) -> Result<Vec<Runner>> {
-    let ours = options.runsc.clone().map_or_else(build_release, Ok)?;
-    let mut runners = vec![
-        Runner { name: "native", kind: Kind::Native },
-        Runner { name: "rampart", kind: Kind::Do(ours, &["--network=none"]) },
-    ];
+    let is_wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|wanted| wanted == name);
+    let mut runners = vec![Runner { name: "native", kind: Kind::Native }];
+    if Command::new("runc").arg("--version").stdout(Stdio::null()).status().is_ok() {
+        runners.push(Runner { name: "runc", kind: Kind::Runc });
+    }
+    if is_wanted("rampart") {
+        let ours = options.runsc.clone().map_or_else(build_release, Ok)?;
+        runners.push(Runner { name: "rampart", kind: Kind::Sandbox(ours, &["--network=none"]) });
+    }
     if let Some(gvisor) = options.gvisor.clone().or_else(installed_gvisor) {
         let flags = &["--platform=systrap", "--network=none", "--ignore-cgroups"];
-        runners.push(Runner { name: "gvisor", kind: Kind::Do(gvisor, flags) });
+        runners.push(Runner { name: "gvisor", kind: Kind::Sandbox(gvisor, flags) });
     }
-    if options.only.iter().any(|name| name == "runc") {
-        runners.push(Runner { name: "runc", kind: Kind::Runc(Bundle::make()?) });
-    }
+    runners.retain(|runner| is_wanted(runner.name));
     Ok(runners)
 }
 
@@ -45,23 +49,59 @@ impl Runner {
         self.name
     }
 
-    /// What the program prints.
-    pub(crate) fn run(&self, program: &Program, milliseconds: u32, names: &[String]) -> Result<String> {
+    /// Whether it is the host itself.
+    pub(crate) const fn is_native(&self) -> bool {
+        matches!(self.kind, Kind::Native)
+    }
+
+    /// What a program prints that runs on the host's files; a sandbox keeps its changes of them in memory.
+    pub(crate) fn output(&self, places: &Places, program: &Path, args: &[String]) -> Result<String> {
         let mut command = match &self.kind {
-            Kind::Native => Command::new(&program.path),
-            Kind::Do(runsc, flags) => {
+            Kind::Native => Command::new(program),
+            Kind::Sandbox(runsc, flags) => {
                 let mut command = Command::new(runsc);
-                command.args(*flags).arg("do").arg(&program.path);
+                let mut volume = OsString::from(&places.bind);
+                volume.push(":");
+                volume.push(&places.bind);
+                command.args(*flags).args(["--overlay2=root:memory", "do", "--force-overlay=false"]);
+                command.args([OsStr::new("--volume"), &volume]).arg(program);
                 command
             }
-            Kind::Runc(bundle) => return bundle.run(program, milliseconds, names),
+            Kind::Runc => {
+                let mut argv = vec![program.to_string_lossy().into_owned()];
+                argv.extend_from_slice(args);
+                let bundle = Bundle::make("host", &Root::Host(places), &argv)?;
+                let mut command = Command::new("runc");
+                command.args(["run", "--bundle"]).arg(&bundle.dir).arg(unique_id("out"));
+                return output_of(command);
+            }
         };
-        command.arg(milliseconds.to_string()).args(names);
-        output_of(command)
+        output_of(command.args(args).envs(places.environment()))
+    }
+
+    /// The runtime with its flags, to run bundles with; `None` for the host.
+    pub(crate) fn runtime(&self) -> Option<Command> {
+        match &self.kind {
+            Kind::Native => None,
+            Kind::Sandbox(runsc, flags) => {
+                let mut command = Command::new(runsc);
+                command.args(*flags);
+                Some(command)
+            }
+            Kind::Runc => Some(Command::new("runc")),
+        }
     }
 }
 
-fn output_of(mut command: Command) -> Result<String> {
+/// A container's name that nobody else has.
+pub(crate) fn unique_id(what: &str) -> String {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("bench-{what}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn output_of(mut command: impl std::borrow::BorrowMut<Command>) -> Result<String> {
+    let command = command.borrow_mut();
     let what = format!("{:?}", command.get_program());
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context(what.clone())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -81,50 +121,4 @@ fn installed_gvisor() -> Option<PathBuf> {
     let named = std::env::var_os("GVISOR_RUNSC").map(PathBuf::from);
     let usual = std::env::var_os("HOME").map(|home| Path::new(&home).join("go/bin/runsc"));
     named.or(usual).filter(|path| path.is_file())
-}
-
-/// A bundle for runc: a root file system with the program in it and nothing else.
-struct Bundle {
-    dir: PathBuf,
-}
-
-impl Bundle {
-    fn make() -> Result<Self> {
-        let dir = work_dir()?.join("bundle");
-        for folder in ["bin", "etc", "tmp", "proc", "dev", "sys"] {
-            std::fs::create_dir_all(dir.join("rootfs").join(folder))?;
-        }
-        std::fs::write(dir.join("rootfs/etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
-        let source = dir.join("true.c");
-        std::fs::write(&source, "int main(void) { return 0; }\n")?;
-        let mut cc = Command::new("cc");
-        cc.args(["-static", "-o"]).arg(dir.join("rootfs/bin/true")).arg(&source);
-        ensure!(cc.status()?.success(), "cc could not build `true`");
-        Ok(Self { dir })
-    }
-
-    fn run(&self, program: &Program, milliseconds: u32, names: &[String]) -> Result<String> {
-        std::fs::copy(&program.path, self.dir.join("rootfs/ops"))?;
-        let config = self.dir.join("config.json");
-        if config.exists() {
-            std::fs::remove_file(&config)?;
-        }
-        output_of_spec(&self.dir)?;
-        let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(&config)?)?;
-        let mut args = vec!["/ops".to_owned(), milliseconds.to_string()];
-        args.extend_from_slice(names);
-        spec["process"]["args"] = args.into();
-        spec["process"]["terminal"] = false.into();
-        spec["root"]["readonly"] = false.into();
-        std::fs::write(&config, serde_json::to_vec(&spec)?)?;
-        let mut command = Command::new("runc");
-        command.arg("run").arg("--bundle").arg(&self.dir).arg(format!("bench-{}", std::process::id()));
-        output_of(command)
-    }
-}
-
-fn output_of_spec(dir: &Path) -> Result<()> {
-    let status = Command::new("runc").args(["spec", "--bundle"]).arg(dir).status().context("running runc")?;
-    ensure!(status.success(), "runc spec failed");
-    Ok(())
 }
