@@ -85,6 +85,13 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
         logging::debug(format!("sandbox {} has a loopback interface only", state.sandbox_id));
         return Ok(());
     }
+    if let Some(link) = usable.iter().find(|link| found.is_taken(link)) {
+        return Err(Error::new(format!(
+            "another sandbox answers for the addresses of {}: a network name space cannot be shared between sandboxes; \
+             use a user-defined network, or a pod",
+            link.name
+        )));
+    }
     let mut sockets = Vec::new();
     for link in &usable {
         sockets.extend(open_channels(link, config)?);
@@ -145,6 +152,16 @@ fn resolver() -> Option<OwnedFd> {
     Some(socket.into())
 }
 
+/// Whether `/proc/net/packet` shows a socket for every protocol on a link: its fourth and fifth columns are protocol and
+/// interface.
+fn has_packet_socket(sockets: &str, link: u32) -> bool {
+    const ETH_P_ALL: &str = "0003";
+    sockets.lines().skip(1).any(|line| {
+        let mut columns = line.split_whitespace().skip(3);
+        columns.next() == Some(ETH_P_ALL) && columns.next().and_then(|index| index.parse().ok()) == Some(link)
+    })
+}
+
 /// Keeps the host's kernel from taking new IPv6 addresses on a link and from answering neighbours there.
 fn silence_ipv6(link: &Link) {
     let switch = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", link.name);
@@ -179,6 +196,13 @@ impl Found {
             neighbours: netlink.neighbours()?,
             netlink,
         })
+    }
+
+    /// Whether another sandbox has taken a link: its addresses are gone, and a socket gets all its packets.
+    fn is_taken(&self, link: &Link) -> bool {
+        let sockets = std::fs::read_to_string("/proc/thread-self/net/packet").unwrap_or_default();
+        let has_address = self.addresses.iter().any(|address| address.link == link.index);
+        !has_address && has_packet_socket(&sockets, link.index)
     }
 
     /// The plan for the usable links; each link's descriptors follow those of the link before.
@@ -221,5 +245,18 @@ impl Found {
             mtu: route.mtu,
         });
         NetworkPlan { links: links.collect(), routes: routes.collect(), dns_fd: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn packet_sockets_are_found() {
+        let sockets = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n\
+                       ffff8881 3      3    0003   12    1 0      0      29384\n\
+                       ffff8882 3      3    88cc   13    1 0      0      29385\n";
+        assert!(super::has_packet_socket(sockets, 12));
+        assert!(!super::has_packet_socket(sockets, 13) && !super::has_packet_socket(sockets, 3));
+        assert!(!super::has_packet_socket("", 12));
     }
 }

@@ -257,8 +257,11 @@ impl Client {
     ///
     /// # Errors
     /// `Invalid` where the limits make no sense.
-    pub fn update(&self, container: &str, resources: Value) -> Result<(), CallError> {
-        self.done(&Request::Update { container: container.into(), resources }, &[])
+    pub fn update(&self, container: &str, resources: Value, cpu_count: u32) -> Result<(), CallError> {
+        self.done(
+            &Request::Update { container: container.into(), resources, cpu_count: Some(cpu_count) },
+            &[],
+        )
     }
 
     /// [`Request::Stacks`].

@@ -87,6 +87,8 @@ pub enum Request {
         container: String,
         /// The limits that change.
         resources: Value,
+        /// The processors that guests see from now on.
+        cpu_count: Option<u32>,
     },
     /// What each guest task is doing, for `runsc debug`. Reply: `Text`.
     Stacks,

@@ -3,7 +3,8 @@
 //!
 //! A sandbox's cgroup holds all its processes, the gofers of its containers included, so limits hold for the whole.
 //! `cgroupsPath` has runc's meaning: absolute paths are below the root of each hierarchy, relative ones below the
-//! caller's own cgroup, and `slice:prefix:name` is systemd's form, of which the directories are used.
+//! caller's own cgroup, and `slice:prefix:name` is systemd's form, of which the directories are used; systemd itself is
+//! not asked for a unit.
 
 mod layout;
 mod path;
@@ -40,6 +41,9 @@ pub(crate) struct CgroupDir {
     pub(crate) path: PathBuf,
 }
 
+/// There where systemd runs (`man 3 sd_booted`).
+const SYSTEMD: &str = "/run/systemd/system";
+
 /// Makes the cgroup that a configuration asks for and sets its limits.
 ///
 /// `note` gets the record before anything is made, to be written down: whoever finds it can remove what an interrupted
@@ -52,6 +56,12 @@ pub(crate) fn create(
     lenient: bool,
     note: impl FnOnce(&CgroupRecord) -> Result<()>,
 ) -> Result<Option<CgroupRecord>> {
+    if systemd && !Path::new(SYSTEMD).exists() {
+        return Err(Error::new(
+            "--systemd-cgroup: systemd does not run on this host; leave the flag out, or let Docker use \
+             native.cgroupdriver=cgroupfs",
+        ));
+    }
     let place = path::relative(cgroups_path, systemd)?;
     let record = plan(layout, &place);
     note(&record)?;

@@ -8,6 +8,7 @@ use crate::container::life::Container;
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, parse_size};
 use crate::logging;
+use crate::sandbox::machine::shown_cpus;
 use crate::spec;
 
 /// `runsc update`.
@@ -85,7 +86,9 @@ impl Update {
             Some(cgroup) => cgroup.apply(&resources)?,
             None => logging::warning("the container has no cgroup on the host: the limits hold inside only"),
         }
-        container.connect()?.update(&self.id, resources)?;
+        let all = container.merge_resources(&resources)?;
+        let cpus = shown_cpus(&all, config.cpus_from_quota);
+        container.connect()?.update(&self.id, resources, cpus)?;
         Ok(0)
     }
 

@@ -1,16 +1,17 @@
 //! `exec`: a further process in a running container.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use control::{Client, Exec, Target};
-use host::process::{Namespaces, clone_process, new_session};
+use host::process::{Namespaces, clone_process, enter, new_session};
 use serde_json::{Value, json};
 
 use super::attach::{Attached, hold_signals};
 use super::create::write_pid_file;
 use super::life::Container;
-use super::{SIGKILL, Status};
+use super::{ProcessId, SIGKILL, Status};
 use crate::console::{self, Streams, Wanted};
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
@@ -65,6 +66,7 @@ pub(crate) fn exec(config: &Config, options: &ExecOptions) -> Result<u8> {
     let document = container.config()?;
     let process = process_document(options, &document["process"])?;
     let (client, waiter) = (container.connect()?, container.connect()?);
+    let sandbox = container.state.sandbox;
     // The container's lock is not held while the process runs.
     drop(container);
     let signals = hold_signals()?;
@@ -86,6 +88,7 @@ pub(crate) fn exec(config: &Config, options: &ExecOptions) -> Result<u8> {
         write_pid_file(path, pid)?;
     }
     let status = if options.detach {
+        join_pids(sandbox);
         detach(options, pid, &streams, &waiter, &client)?
     } else {
         if let Some(path) = &options.pid_file {
@@ -115,6 +118,21 @@ fn start(options: &ExecOptions, process: Value, streams: &Streams, client: &Clie
     Ok(client.exec(exec, &fds.borrowed())?)
 }
 
+/// Has our next child born in the sandbox's pid name space. The sandbox is that name space's first process: the kernel
+/// ends the others with it and holds its end back until they are reaped. So callers hear of the end of an exec before
+/// they hear of the end of its container, as with runc; Docker forgets to tell its client otherwise.
+fn join_pids(sandbox: Option<ProcessId>) {
+    let Some(sandbox) = sandbox else { return };
+    let joined = File::open(format!("/proc/{}/ns/pid", sandbox.pid)).map_err(|error| error.to_string());
+    let joined = joined.and_then(|there| match sandbox.open() {
+        Some(_) => enter(there.as_fd(), Namespaces::PID).map_err(|errno| errno.to_string()),
+        None => Err("it has ended".into()),
+    });
+    if let Err(error) = joined {
+        logging::debug(format!("the process left behind is not in the sandbox's pid name space: {error}"));
+    }
+}
+
 /// Leaves a child behind that stands for the process on the host: it ends as the process ends, with its exit status,
 /// and its pid is the one in the pid file.
 fn detach(
@@ -141,7 +159,7 @@ fn detach(
 fn stand_for(id: &str, pid: i32, terminal: Option<BorrowedFd<'_>>, waiter: &Client, teller: &Client) -> i32 {
     // With the terminal as the controlling one, the host tells us of a new size of the window.
     let _ = new_session(terminal);
-    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         // Whoever reads our streams must see their end when the guest's process closes them.
         let _ = host::process::replace_streams(null.as_fd());
     }

@@ -61,9 +61,17 @@ impl Container {
         sandbox::connect(&self.store.socket(&self.state.sandbox_id), self.id())
     }
 
-    /// Its configuration as it was at `create`.
+    /// Its configuration as it was at `create`, with the limits that it has now.
     pub(crate) fn config(&self) -> Result<Value> {
         self.locked.read_config()
+    }
+
+    /// Writes changed limits into the configuration that we keep; returns all that hold now.
+    pub(crate) fn merge_resources(&self, changes: &Value) -> Result<Value> {
+        let mut config = self.config()?;
+        merge(&mut config["linux"]["resources"], changes);
+        self.locked.write_config(&config)?;
+        Ok(config["linux"]["resources"].take())
     }
 
     fn wrong_state(&self, wanted: &str) -> Error {
@@ -228,6 +236,17 @@ impl Container {
     }
 }
 
+/// Lays an OCI `resources` object over another. Callers say 0, "" or null where they change nothing.
+fn merge(old: &mut Value, new: &Value) {
+    if let (Value::Object(old), Value::Object(new)) = (&mut *old, new) {
+        for (name, value) in new {
+            merge(old.entry(name).or_insert(Value::Null), value);
+        }
+    } else if !(new.is_null() || new.as_i64() == Some(0) || new.as_str() == Some("")) {
+        *old = new.clone();
+    }
+}
+
 fn target_is_whole(target: KillTarget) -> bool {
     matches!(target, KillTarget::Init | KillTarget::All)
 }
@@ -274,5 +293,24 @@ pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
                 Err(error) => Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn what_is_not_said_stays() {
+        let mut limits = json!({"cpu": {"quota": 50_000, "cpus": "0-1"}, "memory": {"limit": 4096}});
+        super::merge(
+            &mut limits,
+            &json!({"cpu": {"quota": 0, "cpus": "1", "shares": 9}, "pids": {"limit": 5}, "memory": null}),
+        );
+        let expected = json!({"cpu": {"quota": 50_000, "cpus": "1", "shares": 9}, "memory": {"limit": 4096}, "pids": {"limit": 5}});
+        assert_eq!(limits, expected);
+        let mut none = json!(null);
+        super::merge(&mut none, &json!({"cpu": {"quota": -1}}));
+        assert_eq!(none, json!({"cpu": {"quota": -1}}));
     }
 }

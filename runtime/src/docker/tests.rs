@@ -14,11 +14,26 @@ fn runtime() -> Runtime {
     }
 }
 
-fn place(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("runsc-docker-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).unwrap();
-    dir.join("daemon.json")
+/// A directory for one test, gone with it.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("runsc-docker-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("daemon.json")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn install(path: &std::path::Path, runtime: &Runtime) -> crate::error::Result<bool> {
@@ -27,7 +42,8 @@ fn install(path: &std::path::Path, runtime: &Runtime) -> crate::error::Result<bo
 
 #[test]
 fn the_rest_of_the_file_stays() {
-    let path = place("merge");
+    let place = Place::new("merge");
+    let path = place.file();
     let text = "{\"zeta\": [1, 2.5, {\"b\": null, \"a\": true}],\n \"runtimes\": {\"kata\": {\"path\": \"/k\"}}, \"alpha\": \"\u{e4}\"}";
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -52,7 +68,8 @@ fn the_rest_of_the_file_stays() {
 
 #[test]
 fn a_new_file_and_its_end() {
-    let path = place("new").with_file_name("made").join("daemon.json");
+    let place = Place::new("new");
+    let path = place.0.join("made").join("daemon.json");
     let wanted = Runtime { experimental: true, cgroup_driver: Some("systemd".into()), ..runtime() };
     assert!(install(&path, &wanted).unwrap());
     let config = read(&path).unwrap();
@@ -66,7 +83,8 @@ fn a_new_file_and_its_end() {
 
 #[test]
 fn broken_files_are_refused_with_the_place() {
-    let path = place("broken");
+    let place = Place::new("broken");
+    let path = place.file();
     for (text, wanted) in [
         ("{\"a\": 1,\n  \"b\": }", "daemon.json:2:8: "),
         ("{\"a\": 1, \"a\": 2}", "\"a\" is there twice"),
@@ -83,7 +101,8 @@ fn broken_files_are_refused_with_the_place() {
 
 #[test]
 fn another_runtime_of_the_name() {
-    let path = place("clobber");
+    let place = Place::new("clobber");
+    let path = place.file();
     std::fs::write(&path, "{\"runtimes\": {\"runsc\": {\"path\": \"/old\"}}}").unwrap();
     let careful = Runtime { clobber: false, ..runtime() };
     assert!(install(&path, &careful).unwrap_err().to_string().contains("another runtime"));

@@ -38,7 +38,13 @@ pub(crate) const FLAGS: &[Flag] = &[
     ),
     flag("log-format", Choice(&["text", "json", "json-k8s"]), "text", Works, "form of --log"),
     flag("debug", Bool, "false", Works, "log at debug level"),
-    flag("systemd-cgroup", Bool, "false", Works, "cgroupsPath has systemd's form slice:prefix:name"),
+    flag(
+        "systemd-cgroup",
+        Bool,
+        "false",
+        Works,
+        "cgroupsPath has systemd's form slice:prefix:name; needs a host with systemd",
+    ),
     // Logs.
     flag(
         "debug-log",

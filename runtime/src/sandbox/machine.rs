@@ -22,17 +22,22 @@ pub(crate) fn shown_memory(resources: &Value) -> u64 {
     limit.unwrap_or(u64::MAX).min(total_memory())
 }
 
+/// The processors that a limit leaves of the host's.
+pub(crate) fn shown_cpus(resources: &Value, from_quota: bool) -> u32 {
+    let host = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    cpu_count(&resources["cpu"], host, from_quota)
+}
+
 /// The part of the host that the limits in `resources` leave; `enforced` says that a cgroup of the host sees to them.
 pub(crate) fn host_plan(resources: &Value, cpus_from_quota: bool, enforced: bool) -> HostPlan {
     let shown = shown_memory(resources);
-    let host_cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     let rlimits = INHERITED.iter().filter_map(|number| {
         host::process::resource_limit(*number).ok().map(|(soft, hard)| (*number, soft, hard))
     });
     HostPlan {
         total_memory: shown,
         memory_capacity: if enforced { total_memory() } else { shown },
-        cpu_count: cpu_count(&resources["cpu"], host_cpus, cpus_from_quota),
+        cpu_count: shown_cpus(resources, cpus_from_quota),
         rlimits: rlimits.collect(),
     }
 }

@@ -17,7 +17,7 @@ use kernel::task::{
     CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace,
     PidNamespace, ThreadGroup, UtsNamespace,
 };
-use kernel::vfs::{FsContext, MountNamespace, Origin};
+use kernel::vfs::{FsContext, MountNamespace, Origin, VfsPath};
 use parking_lot::Mutex;
 use serde_json::Value;
 use waiter::{Events, WaitQueue};
@@ -159,7 +159,9 @@ impl GuestContainer {
                 return Err(Failure::host(format!("the gofer of container {:?} has died", self.id)));
             }
         };
-        let group = self.spawn(&prepared.process, &mut prepared.streams, &prepared.sysctls)?;
+        let process = &prepared.process;
+        let cwd = self.directory(process, crate::mounts::make_working_directory)?;
+        let group = self.spawn(process, cwd, &mut prepared.streams, &prepared.sysctls)?;
         let pid = group.tgid();
         *phase = Phase::Started(group);
         drop(phase);
@@ -174,24 +176,32 @@ impl GuestContainer {
         }
         let process = ProcessSpec::parse(&exec.process)?;
         let mut streams = Streams::of_exec(exec, donated)?;
-        let group = self.spawn(&process, &mut streams, &Value::Null)?;
+        let cwd = self.directory(&process, crate::mounts::working_directory)?;
+        let group = self.spawn(&process, cwd, &mut streams, &Value::Null)?;
         let pid = group.tgid();
         self.executed.lock().insert(pid, group);
         Ok(pid)
     }
 
+    /// The directory in which a process starts, as `find` finds it.
+    fn directory(
+        &self,
+        process: &ProcessSpec,
+        find: impl Fn(&Arc<Kernel>, &Origin, &[u8]) -> abi::Result<VfsPath>,
+    ) -> Result<VfsPath, Failure> {
+        find(&self.kernel, &Origin::at_root(self.mounts.root_path()), process.cwd())
+            .map_err(|errno| Failure::invalid(format!("process.cwd {:?}: {errno}", process.cwd)))
+    }
+
     fn spawn(
         &self,
         process: &ProcessSpec,
+        cwd: VfsPath,
         streams: &mut Streams,
         sysctls: &Value,
     ) -> Result<Arc<ThreadGroup>, Failure> {
         let creds = Arc::new(process.credentials(&self.kernel.user_ns, self.dropped));
-        let root = self.mounts.root_path();
-        let origin = Origin::at_root(root.clone());
-        let cwd = crate::mounts::working_directory(&self.kernel, &origin, process.cwd())
-            .map_err(|errno| Failure::invalid(format!("process.cwd {:?}: {errno}", process.cwd)))?;
-        let fs = FsContext::new(root, cwd, process.user.umask.unwrap_or(0o022));
+        let fs = FsContext::new(self.mounts.root_path(), cwd, process.user.umask.unwrap_or(0o022));
         let limits = process.limits(self.base_limits);
         let limit = limits.soft(Resource::Nofile);
         let fds = streams.open(&self.kernel, &self.host_files, &self.mounts, &creds, limit)?;

@@ -89,9 +89,12 @@ fn answer(
             sandbox.kernel().strace.set(calls.as_deref());
             Ok(Reply::Done)
         }
-        Request::Update { container, resources } => {
+        Request::Update { container, resources, cpu_count } => {
             let found = sandbox.container(&container)?;
             found.set_limits(&resources);
+            if let Some(count) = cpu_count.filter(|_| sandbox.is_root(&container)) {
+                sandbox.kernel().set_cpu_count(count as usize);
+            }
             if let Some(bytes) = memory_limit(&resources).filter(|_| sandbox.is_root(&container)) {
                 sandbox.kernel().set_total_memory(bytes.min(sandbox.host().memory_capacity));
             }

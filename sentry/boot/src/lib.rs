@@ -17,6 +17,7 @@ mod seccomp;
 mod set_up;
 mod stdio;
 mod waits;
+mod window;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use control::{Failure, Launch, Server};
 
 use controller::Controller;
 use sandbox::Sandbox;
+use window::Window;
 
 /// Runs a sandbox until its first container has ended; returns the status that the process exits with.
 ///
@@ -32,10 +34,17 @@ use sandbox::Sandbox;
 pub fn run(launch: Launch) -> u8 {
     let Launch { config, mut start, control, fds } = launch;
     start.stage("starting the kernel");
+    let window = match Window::of(&config, &fds) {
+        Ok(window) => window,
+        Err(failure) => return give_up(start, failure),
+    };
     let sandbox = match Sandbox::new(config, fds) {
         Ok(sandbox) => sandbox,
         Err(failure) => return give_up(start, failure),
     };
+    if let Some(Err(failure)) = window.map(|window| window.follow(sandbox.clone())) {
+        return give_up(start, failure);
+    }
     start.stage("closing the jail");
     if let Err(failure) = filter::close_jail() {
         return give_up(start, failure);

@@ -55,6 +55,9 @@ impl Mounter<'_> {
     fn attach(&self, origin: &Origin, plan: &MountPlan, fs: &Arc<dyn FileSystem>) -> Result<()> {
         let is_file = matches!(plan.kind, MountKind::Gofer { directory: false, .. });
         let place = self.find_or_make(origin, plan.destination.as_bytes(), is_file)?;
+        if place.dentry.is_dir() == is_file {
+            return Err(Errno::ENOTDIR);
+        }
         let mut flags = mount_flags(&plan.options);
         flags.set(MountFlags::RDONLY, plan.readonly);
         let mount = self.kernel.vfs.new_mount(fs, source_name(plan), flags);
@@ -226,14 +229,21 @@ fn mount_flags(options: &[String]) -> MountFlags {
 }
 
 /// The directory that a process starts in, made where it does not exist, as runc does.
+pub(crate) fn make_working_directory(kernel: &Arc<Kernel>, origin: &Origin, path: &[u8]) -> Result<VfsPath> {
+    match working_directory(kernel, origin, path) {
+        Err(Errno::ENOENT) => {}
+        other => return other,
+    }
+    let creds = Arc::new(Credentials::root(Arc::clone(&kernel.user_ns)));
+    make_directories(kernel, &Caller { creds: &creds, task: None }, origin, path)?;
+    working_directory(kernel, origin, path)
+}
+
+/// The directory in which a further process starts.
 pub(crate) fn working_directory(kernel: &Arc<Kernel>, origin: &Origin, path: &[u8]) -> Result<VfsPath> {
     let creds = Arc::new(Credentials::root(Arc::clone(&kernel.user_ns)));
     let caller = Caller { creds: &creds, task: None };
     let how = OpenHow { flags: OpenFlags::PATH | OpenFlags::DIRECTORY, ..OpenHow::default() };
-    match kernel.vfs.open(&caller, origin, path, &how) {
-        Err(Errno::ENOENT) => make_directories(kernel, &caller, origin, path)?,
-        other => return other.map(|opened| opened.file.path().clone()),
-    }
     kernel.vfs.open(&caller, origin, path, &how).map(|opened| opened.file.path().clone())
 }
 

@@ -178,6 +178,11 @@ impl Sandbox {
         found.ok_or_else(|| Failure::not_found(format!("there is no container {id:?} in this sandbox")))
     }
 
+    /// The container with which the sandbox ends.
+    pub(crate) fn root(&self) -> Result<Arc<GuestContainer>, Failure> {
+        self.container(&self.root_id)
+    }
+
     /// All containers.
     pub(crate) fn containers(&self) -> Vec<Arc<GuestContainer>> {
         self.containers.lock().values().cloned().collect()
@@ -206,7 +211,7 @@ impl Sandbox {
 
     /// Waits until the first container's first process has ended and its waiters know; returns the exit status.
     pub(crate) fn wait_for_end(&self) -> u8 {
-        let status = match self.container(&self.root_id).and_then(|root| root.wait_for_exit(None)) {
+        let status = match self.root().and_then(|root| root.wait_for_exit(None)) {
             Ok(status) => status,
             Err(failure) => {
                 self.kernel.log.line(&format!("the sandbox ends: {failure}"));

@@ -104,7 +104,7 @@ fn threads(task: &Task, out: &mut Vec<u8>) -> Result<()> {
 
 /// The guest has as many processors as its quota allows, so they are the quota.
 fn cpu_max(task: &Task, out: &mut Vec<u8>) -> Result<()> {
-    let quota = (task.kernel().config.cpu_count as u64).saturating_mul(PERIOD_US);
+    let quota = (task.kernel().cpu_count() as u64).saturating_mul(PERIOD_US);
     line(out, &format!("{quota} {PERIOD_US}"));
     Ok(())
 }

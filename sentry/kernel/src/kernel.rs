@@ -1,7 +1,7 @@
 //! The [`Kernel`]: the one value that a sandbox's whole state hangs off.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use platform::Platform;
 
@@ -47,12 +47,13 @@ pub struct Kernel {
     /// What was fixed when the sandbox was made.
     pub config: KernelConfig,
     memory_size: AtomicU64,
+    processors: AtomicUsize,
 }
 
 /// Facts about the sandbox that do not change.
 #[derive(Clone, Debug)]
 pub struct KernelConfig {
-    /// Processors shown to guests.
+    /// Processors shown to guests at first.
     pub cpu_count: usize,
     /// Memory shown to guests at first, bytes.
     pub total_memory: u64,
@@ -93,6 +94,7 @@ impl Kernel {
             strace,
             sockets: SocketFamilies::default(),
             memory_size: AtomicU64::new(config.total_memory),
+            processors: AtomicUsize::new(config.cpu_count),
             config,
         });
         crate::version::log_boot(&kernel);
@@ -108,6 +110,18 @@ impl Kernel {
     /// Changes what [`Self::total_memory`] says: the container's limit has changed.
     pub fn set_total_memory(&self, bytes: u64) {
         self.memory_size.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Processors shown to guests.
+    #[must_use]
+    pub fn cpu_count(&self) -> usize {
+        self.processors.load(Ordering::Relaxed)
+    }
+
+    /// Changes what [`Self::cpu_count`] says: the container's quota or set of processors has changed.
+    pub fn set_cpu_count(&self, count: usize) {
+        self.processors.store(count.max(1), Ordering::Relaxed);
+        self.timekeeper.set_cpu_count(count.max(1));
     }
 }
 

@@ -132,7 +132,7 @@ pub(super) fn show(task: &Task, out: &mut Vec<u8>) -> Result<()> {
         if matches!(base_family, 6 | 0xf) { base_model | ((signature >> 12) & 0xf0) } else { base_model };
     let sizes = if cpuid(0x8000_0000, 0)[0] >= 0x8000_0008 { cpuid(0x8000_0008, 0)[0] } else { 0x3028 };
     let (name, flags) = (model_name(), flags());
-    let count = task.kernel().config.cpu_count;
+    let count = task.kernel().cpu_count();
     for cpu in 0..count {
         put!(out, "processor\t: {cpu}\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n");
         put!(

@@ -157,7 +157,8 @@ fn rest(view: &View<'_>, out: &mut Vec<u8>) {
     put!(out, "NoNewPrivs:\t{}\n", u8::from(details.no_new_privs));
     put!(out, "Seccomp:\t{}\nSeccomp_filters:\t{}\n", task.seccomp_mode(), task.seccomp_filter_count());
     put!(out, "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tconditional enabled\n");
-    let (map, ranges) = cpu_map(&details.affinity, task.kernel().config.cpu_count);
+    let cpus = task.kernel().cpu_count();
+    let (map, ranges) = cpu_map(&details.allowed_cpus(cpus), cpus);
     put!(out, "Cpus_allowed:\t{map}\nCpus_allowed_list:\t{ranges}\n");
     let (voluntary, forced) = task.clock().switches();
     put!(out, "Mems_allowed:\t1\nMems_allowed_list:\t0\n");

@@ -44,7 +44,7 @@ fn total_cpu(task: &Task) -> CpuTimes {
 }
 
 fn idle_ns(task: &Task, used: CpuTimes) -> u64 {
-    let cpus = task.kernel().config.cpu_count as u64;
+    let cpus = task.kernel().cpu_count() as u64;
     let up = task.kernel().timekeeper.monotonic().0.unsigned_abs();
     up.saturating_mul(cpus).saturating_sub(used.total_ns())
 }
@@ -69,7 +69,7 @@ pub(super) fn loadavg(task: &Task, out: &mut Vec<u8>) -> Result<()> {
 pub(super) fn stat(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let kernel = task.kernel();
     let used = total_cpu(task);
-    let cpus = kernel.config.cpu_count.max(1) as u64;
+    let cpus = kernel.cpu_count().max(1) as u64;
     let idle = idle_ns(task, used);
     let line = |share: u64| {
         let (user, system, idle) =
@@ -159,7 +159,7 @@ pub(super) fn softirqs(task: &Task, out: &mut Vec<u8>) -> Result<()> {
 
 fn per_cpu_header(task: &Task, out: &mut Vec<u8>, indent: usize) {
     put!(out, "{:indent$}", "");
-    for cpu in 0..task.kernel().config.cpu_count {
+    for cpu in 0..task.kernel().cpu_count() {
         put!(out, " {:<10}", format!("CPU{cpu}"));
     }
     out.push(b'\n');

@@ -141,7 +141,7 @@ pub fn open_console(
     let (devpts, root) = find_devpts(kernel, namespace);
     let instance = devpts.instance();
     let size = host::terminal::window_size(host.as_fd()).map(|size| (size.rows, size.columns));
-    let (rows, columns) = window.or(size.ok()).unwrap_or((0, 0));
+    let (rows, columns) = size.ok().or(window).unwrap_or((0, 0));
     let mut outcome = Ok(true);
     let mut made = None;
     let (index, terminal) = instance.add_console(kernel, creds.uid, creds.gid, |terminal, index| {

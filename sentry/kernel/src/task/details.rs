@@ -84,20 +84,14 @@ pub struct TaskDetails {
 impl TaskDetails {
     /// Those of a container's first task.
     #[must_use]
-    pub fn initial(cpu_count: usize, now_ns: i64) -> Self {
-        let mut affinity = vec![u64::MAX; cpu_count.div_ceil(64)];
-        if let Some(last) = affinity.last_mut()
-            && !cpu_count.is_multiple_of(64)
-        {
-            *last = (1 << (cpu_count % 64)) - 1;
-        }
+    pub fn initial(now_ns: i64) -> Self {
         Self {
             comm: Vec::new(),
             clear_child_tid: UserAddr::NULL,
             robust_list: UserAddr::NULL,
             parent_death_signal: None,
             scheduling: Scheduling::default(),
-            affinity,
+            affinity: Vec::new(),
             timer_slack_ns: DEFAULT_TIMER_SLACK_NS,
             default_timer_slack_ns: DEFAULT_TIMER_SLACK_NS,
             no_new_privs: false,
@@ -110,11 +104,27 @@ impl TaskDetails {
         }
     }
 
+    /// The set of processors that the task may run on, where there are `cpu_count`: those that it chose, or all when
+    /// none of them is there any more.
+    #[must_use]
+    pub fn allowed_cpus(&self, cpu_count: usize) -> Vec<u64> {
+        let mut all = vec![u64::MAX; cpu_count.div_ceil(64)];
+        if let Some(last) = all.last_mut()
+            && !cpu_count.is_multiple_of(64)
+        {
+            *last = (1 << (cpu_count % 64)) - 1;
+        }
+        let chosen = |(index, word): (usize, &u64)| word & self.affinity.get(index).copied().unwrap_or(0);
+        let chosen: Vec<u64> = all.iter().enumerate().map(chosen).collect();
+        if chosen.iter().all(|word| *word == 0) { all } else { chosen }
+    }
+
     /// The processor that guests are told the task runs on: the lowest that it may run on.
     #[must_use]
-    pub fn shown_cpu(&self) -> u32 {
-        let word = self.affinity.iter().position(|word| *word != 0).unwrap_or(0);
-        let bit = self.affinity.get(word).map_or(0, |word| word.trailing_zeros());
+    pub fn shown_cpu(&self, cpu_count: usize) -> u32 {
+        let allowed = self.allowed_cpus(cpu_count);
+        let word = allowed.iter().position(|word| *word != 0).unwrap_or(0);
+        let bit = allowed.get(word).map_or(0, |word| word.trailing_zeros());
         u32::try_from(word * 64).unwrap_or(0) + bit
     }
 
@@ -135,5 +145,22 @@ impl TaskDetails {
             child.scheduling = Scheduling { nice, io_priority: 0, ..Scheduling::default() };
         }
         child
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TaskDetails;
+
+    #[test]
+    fn processors_come_and_go() {
+        let mut details = TaskDetails::initial(0);
+        assert_eq!(details.allowed_cpus(2), [3]);
+        assert_eq!(details.allowed_cpus(65), [u64::MAX, 1]);
+        details.affinity = vec![0b10];
+        assert_eq!((details.allowed_cpus(2), details.shown_cpu(2)), (vec![2], 1));
+        // What it chose is gone, and comes back.
+        assert_eq!((details.allowed_cpus(1), details.shown_cpu(1)), (vec![1], 0));
+        assert_eq!(details.allowed_cpus(70), [2, 0]);
     }
 }

@@ -110,7 +110,7 @@ impl Kernel {
             ThreadGroup::new(self, this, args)
         });
         let now = self.timekeeper.monotonic().0;
-        let mut details = TaskDetails::initial(self.config.cpu_count, now);
+        let mut details = TaskDetails::initial(now);
         details.no_new_privs = new.no_new_privs;
         details.exit_signal = None;
         let of_user = self.tasks.accounts.get(owner.uid).charge_process(u64::MAX);

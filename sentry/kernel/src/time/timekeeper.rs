@@ -146,6 +146,14 @@ impl Timekeeper {
         self.publish();
     }
 
+    /// Changes the number of processors that the vDSO knows of.
+    pub(crate) fn set_cpu_count(&self, cpu_count: usize) {
+        if let Some(page) = self.clocks.page.lock().as_mut() {
+            page.cpu_count = cpu_count;
+        }
+        self.publish();
+    }
+
     fn read_host(&self) -> tsc_clock::Reading {
         let reading = self.clocks.host.read();
         if reading.is_new_line {

@@ -205,7 +205,7 @@ pub(super) fn sched_yield(_task: &mut CurrentTask, _args: Args) -> SysResult {
 
 pub(super) fn setaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
     let target = task_or_self(task, args.0[0] as i32)?;
-    let cpus = task.kernel().config.cpu_count;
+    let cpus = task.kernel().cpu_count();
     let words = cpus.div_ceil(64);
     let mut mask = vec![0_u64; words];
     let len = (args.0[1] as usize & 0xffff_ffff).min(words * 8);
@@ -227,19 +227,20 @@ pub(super) fn setaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
 
 pub(super) fn getaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
     let len = args.0[1] & 0xffff_ffff;
-    let words = task.kernel().config.cpu_count.div_ceil(64);
+    let cpus = task.kernel().cpu_count();
+    let words = cpus.div_ceil(64);
     if !len.is_multiple_of(8) || len < words as u64 * 8 {
         return Err(Errno::EINVAL.into());
     }
     let target = task_or_self(task, args.0[0] as i32)?;
-    let mask = target.details.lock().affinity.clone();
+    let mask = target.details.lock().allowed_cpus(cpus);
     task.mm().write(UserAddr(args.0[2]), mask.as_bytes())?;
     Ok(words as u64 * 8)
 }
 
 pub(super) fn getcpu(task: &mut CurrentTask, args: Args) -> SysResult {
     if args.0[0] != 0 {
-        let cpu = task.details.lock().shown_cpu();
+        let cpu = task.details.lock().shown_cpu(task.kernel().cpu_count());
         task.mm().write_object(UserAddr(args.0[0]), &cpu)?;
     }
     if args.0[1] != 0 {
