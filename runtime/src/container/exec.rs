@@ -88,7 +88,7 @@ pub(crate) fn exec(config: &Config, options: &ExecOptions) -> Result<u8> {
         write_pid_file(path, pid)?;
     }
     let status = if options.detach {
-        join_pids(sandbox);
+        join_pids(&options.id, sandbox)?;
         detach(options, pid, &streams, &waiter, &client)?
     } else {
         if let Some(path) = &options.pid_file {
@@ -121,16 +121,21 @@ fn start(options: &ExecOptions, process: Value, streams: &Streams, client: &Clie
 /// Has our next child born in the sandbox's pid name space. The sandbox is that name space's first process: the kernel
 /// ends the others with it and holds its end back until they are reaped. So callers hear of the end of an exec before
 /// they hear of the end of its container, as with runc; Docker forgets to tell its client otherwise.
-fn join_pids(sandbox: Option<ProcessId>) {
-    let Some(sandbox) = sandbox else { return };
-    let joined = File::open(format!("/proc/{}/ns/pid", sandbox.pid)).map_err(|error| error.to_string());
-    let joined = joined.and_then(|there| match sandbox.open() {
-        Some(_) => enter(there.as_fd(), Namespaces::PID).map_err(|errno| errno.to_string()),
-        None => Err("it has ended".into()),
-    });
-    if let Err(error) = joined {
-        logging::debug(format!("the process left behind is not in the sandbox's pid name space: {error}"));
+///
+/// Where the sandbox has ended already there is nothing to leave behind.
+fn join_pids(id: &str, sandbox: Option<ProcessId>) -> Result<()> {
+    let Some(sandbox) = sandbox else { return Ok(()) };
+    let there = File::open(format!("/proc/{}/ns/pid", sandbox.pid)).ok();
+    let (Some(there), Some(_)) = (there, sandbox.open()) else {
+        return Err(Error::new(format!(
+            "container \"{id}\" is stopped: container not running: it ended as the program was started"
+        )));
+    };
+    if let Err(errno) = enter(there.as_fd(), Namespaces::PID) {
+        // A user without privilege may not.
+        logging::debug(format!("the process left behind is not in the sandbox's pid name space: {errno}"));
     }
+    Ok(())
 }
 
 /// Leaves a child behind that stands for the process on the host: it ends as the process ends, with its exit status,

@@ -14,4 +14,4 @@ same "sees the first process" 'started box sleep 60; docker exec $N sh -c "tr \"
 same "capabilities of a user" 'started box sleep 60; docker exec -u web $N grep Cap /proc/self/status | grep -v CapBnd'
 same "seccomp and no-new-privileges" 'started --security-opt no-new-privileges box sleep 60; docker exec $N grep -E "Seccomp:|NoNewPrivs" /proc/self/status'
 same "goes on when its client is killed" 'started box sleep 60; docker exec $N sh -c "while :; do echo x >> /tmp/alive; sleep 0.05; done" & eventually docker exec $N test -s /tmp/alive; { kill -9 $!; wait $!; } 2>/dev/null; echo $?; a=$(docker exec $N wc -l /tmp/alive); grown() { [ "$(docker exec $N wc -l /tmp/alive)" != "$a" ]; }; eventually grown && echo alive'
-same "the first process ends while it runs" 'started box sh -c "while [ ! -e /tmp/up ]; do sleep 0.05; done"; docker exec $N sh -c "touch /tmp/up; sleep 50"; echo $?'
+same "the first process ends while it runs" 'started box sh -c "while [ ! -e /tmp/up ]; do sleep 0.05; done"; docker exec $N sh -c "echo up; sleep 50" >$T/out & eventually grep up $T/out; docker exec $N touch /tmp/up >/dev/null 2>&1; wait %1; echo $?'

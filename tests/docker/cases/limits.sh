@@ -39,7 +39,7 @@ quota_holds() {
     awk -v quota="$1" -v used=$((after[0] - before[0])) -v periods=$((after[1] - before[1])) \
         -v full=$((after[2] - before[2])) 'BEGIN {
             quota *= 1e8
-            holds = full >= 25 && used <= (periods + 1) * quota * 1.05 && used >= full * quota * 0.95
+            holds = used > quota && used <= (periods + 1) * quota * 1.05 && used >= full * quota * 0.95
             print holds ? "holds" : "broken", used / quota, "quotas used in", periods, "periods,", full, "used up"
         }'
 }
