@@ -19,5 +19,5 @@ same "exec as nobody known" 'started box sleep 100; docker exec -u nosuch $N tru
 same "a client that closes its input" 'docker run -i --rm --network=none --runtime=$R box cat </dev/null'
 same "a client that closes its input early" 'seq 100000 | docker run -i --rm --network=none --runtime=$R box head -1'
 same "a client that does not read" 'docker run --rm --network=none --runtime=$R box seq 200000 | head -1'
-same "a client that never reads" 'mkfifo $T/pipe; sleep 1000 <$T/pipe & docker run -d --network=none --runtime=$R --name $N --log-driver none box sh -c "head -c 1000000 /dev/zero; exit 3" >/dev/null; docker wait $N; kill %1'
+same "a client that never reads" 'mkfifo $T/pipe; sleep 1000 <$T/pipe & sleeper=$!; docker run --network=none --runtime=$R --name $N --log-driver none box sh -c "head -c 1000000 /dev/zero; exit 3" >$T/pipe & client=$!; is "{{.State.Status}}" exited; docker wait $N; { kill -9 $sleeper $client; wait; } 2>/dev/null'
 same "a client that is killed" 'docker run --network=none --runtime=$R --name $N box sh -c "echo up; sleep 1000" >$T/out & eventually grep up $T/out; { kill -9 $!; wait $!; } 2>/dev/null; look "{{.State.Status}}"; docker kill $N >/dev/null; docker wait $N'

@@ -15,8 +15,8 @@ for victim in sandbox gofer; do
     victims=kill_$victim
     ours "the $victim is killed while the container runs" 'exited 137\nNAME\n.*status 0' "started box sleep 100; ${!victims}; $ended"
     ours "the $victim is killed while the container is paused" 'exited 137\nNAME\n.*status 0' "started box sleep 100; docker pause \$N >/dev/null; ${!victims}; $ended"
-    ours "the $victim is killed while an exec runs" '137\nexited 137\nNAME\n.*status 0' "started box sleep 100; docker exec \$N sh -c 'echo up; sleep 50' >\$T/out & eventually grep up \$T/out; ${!victims}; wait %1; echo \$?; $ended"
-    ours "the $victim is killed while a client is attached" '^137\n.*status 0' "docker run --name \$N --network=none --runtime=\$R box sh -c 'echo up; sleep 100' >\$T/out & eventually grep up \$T/out; ${!victims}; wait %1; echo \$?"
+    ours "the $victim is killed while an exec runs" '137\nexited 137\nNAME\n.*status 0' "started box sleep 100; docker exec \$N sh -c 'echo up; sleep 50' >\$T/out & client=\$!; eventually grep up \$T/out; ${!victims}; wait \$client; echo \$?; $ended"
+    ours "the $victim is killed while a client is attached" '^137\n.*status 0' "docker run --name \$N --network=none --runtime=\$R box sh -c 'echo up; sleep 100' >\$T/out & client=\$!; eventually grep up \$T/out; ${!victims}; wait \$client; echo \$?"
 done
 same "the shim is killed" "started box sleep 100; export id=\$(look '{{.Id}}'); $kill_shim; $ended; eventually nothing_left_of; left_of"
 # OCI containers that wait for `start`, without Docker.
