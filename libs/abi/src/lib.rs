@@ -13,6 +13,7 @@ pub mod errno;
 pub mod fcntl;
 pub mod fs;
 pub mod futex;
+pub mod inet;
 pub mod inotify;
 pub mod ipc;
 pub mod mman;

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use abi::inet::{SOL_IP, SOL_IPV6, SOL_TCP, ip, ipv6, tcp};
 use abi::socket::{SOL_SOCKET, so};
 use abi::{Errno, Result};
 use kernel::socket::ControlMessage;
@@ -10,32 +11,46 @@ use netstack::{Family, PacketInfo, SendMeta, Timestamps};
 
 use super::any::InetSocket;
 use super::errno;
-use super::options::{IP_PKTINFO, IPV6_PKTINFO, SOL_IP, SOL_IPV6, SOL_TCP, byte, number};
+use super::option_numbers::byte;
+use super::options::number;
 
-/// What a sender asks for in control messages.
+/// What a sender asks for in control messages. As on Linux, what means nothing to internet sockets at all is passed
+/// over: other levels, and the descriptors and credentials that only unix sockets carry.
 pub(super) fn apply(meta: &mut SendMeta, control: &[ControlMessage]) -> Result<()> {
     for message in control {
-        let ControlMessage::Raw { level, kind, data } = message else { return Err(Errno::EINVAL) };
+        let ControlMessage::Raw { level, kind, data } = message else { continue };
         match (*level, *kind) {
-            (SOL_IP, IP_PKTINFO) => {
+            (SOL_IP, ip::PKTINFO) => {
                 let words = data.first_chunk::<12>().ok_or(Errno::EINVAL)?;
                 meta.interface = u32::from_ne_bytes([words[0], words[1], words[2], words[3]]);
                 let source = Ipv4Addr::new(words[4], words[5], words[6], words[7]);
                 meta.source = (!source.is_unspecified()).then_some(IpAddr::V4(source));
             }
-            (SOL_IPV6, IPV6_PKTINFO) => {
+            (SOL_IPV6, ipv6::PKTINFO) => {
                 let (source, rest) = data.split_first_chunk::<16>().ok_or(Errno::EINVAL)?;
                 let index = rest.first_chunk::<4>().ok_or(Errno::EINVAL)?;
                 meta.interface = u32::from_ne_bytes(*index);
                 let source = Ipv6Addr::from(*source);
                 meta.source = (!source.is_unspecified()).then_some(IpAddr::V6(source));
             }
-            (SOL_IP, 2) | (SOL_IPV6, 52) => meta.ttl = Some(byte(number(data)?).map_err(errno)?),
-            (SOL_IP, 1) | (SOL_IPV6, 67) => meta.tos = Some(byte(number(data)?).map_err(errno)?),
-            _ => return Err(Errno::EINVAL),
+            (SOL_IP, ip::TTL) => match byte(number(data)?).map_err(errno)? {
+                0 => return Err(Errno::EINVAL),
+                hops => meta.ttl = Some(hops),
+            },
+            (SOL_IP, ip::TOS) => meta.tos = Some(byte(number(data)?).map_err(errno)?),
+            (SOL_IPV6, ipv6::HOPLIMIT) => meta.ttl = byte_or_default(data)?,
+            (SOL_IPV6, ipv6::TCLASS) => meta.tos = byte_or_default(data)?,
+            (SOL_SOCKET | SOL_IP | SOL_IPV6, _) => return Err(Errno::EINVAL),
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// An `int` of exactly that size: 0 to 255, or -1 for what the socket or the stack has.
+fn byte_or_default(data: &[u8]) -> Result<Option<u8>> {
+    let value = i32::from_ne_bytes(data.try_into().map_err(|_| Errno::EINVAL)?);
+    if value == -1 { Ok(None) } else { byte(value).map(Some).map_err(errno) }
 }
 
 /// The control messages that the socket's options ask for.
@@ -58,34 +73,35 @@ pub(super) fn of_received(socket: &InetSocket, got: &netstack::Received) -> Vec<
         if options.ip4.pktinfo
             && let Some(data) = pktinfo_v4(info)
         {
-            add(SOL_IP, IP_PKTINFO, data);
+            add(SOL_IP, ip::PKTINFO, data);
         }
         if options.ip4.recv_ttl {
-            add(SOL_IP, 2, i32::from(info.ttl).to_ne_bytes().to_vec());
+            add(SOL_IP, ip::TTL, i32::from(info.ttl).to_ne_bytes().to_vec());
         }
         if options.ip4.recv_tos {
-            add(SOL_IP, 1, vec![info.tos]);
+            add(SOL_IP, ip::TOS, vec![info.tos]);
         }
         if options.ip6.recv_pktinfo
             && let Some(SocketAddr::V6(to)) = info.to
         {
             let mut data = to.ip().octets().to_vec();
             data.extend(info.interface.to_ne_bytes());
-            add(SOL_IPV6, IPV6_PKTINFO, data);
+            add(SOL_IPV6, ipv6::PKTINFO, data);
         }
         if options.ip6.recv_hop_limit {
-            add(SOL_IPV6, 52, i32::from(info.ttl).to_ne_bytes().to_vec());
+            add(SOL_IPV6, ipv6::HOPLIMIT, i32::from(info.ttl).to_ne_bytes().to_vec());
         }
         if options.ip6.recv_tclass {
-            add(SOL_IPV6, 67, i32::from(info.tos).to_ne_bytes().to_vec());
+            add(SOL_IPV6, ipv6::TCLASS, i32::from(info.tos).to_ne_bytes().to_vec());
         }
         if options.tcp.inq && socket.tcp().is_some() {
-            add(SOL_TCP, 36, i32::try_from(got.left).unwrap_or(i32::MAX).to_ne_bytes().to_vec());
+            add(SOL_TCP, tcp::CM_INQ, i32::try_from(got.left).unwrap_or(i32::MAX).to_ne_bytes().to_vec());
         }
     });
     if let Some(error) = &got.error {
-        let level = if socket.family == Family::V4 { (SOL_IP, 11) } else { (SOL_IPV6, 25) };
-        add(level.0, level.1, extended_error(error));
+        let (level, kind) =
+            if socket.family == Family::V4 { (SOL_IP, ip::RECVERR) } else { (SOL_IPV6, ipv6::RECVERR) };
+        add(level, kind, extended_error(error));
     }
     messages
 }

@@ -10,6 +10,7 @@ mod file;
 mod interfaces;
 mod link;
 mod namespace;
+mod option_numbers;
 mod options;
 mod resolver;
 mod settings;
