@@ -68,7 +68,7 @@ pub struct CloneArgs {
 }
 
 /// The first version of `struct clone_args`, bytes.
-pub const CLONE_ARGS_SIZE_VER0: u64 = 64;
+pub const CLONE_ARGS_SIZE_VER0: usize = 64;
 
 /// `SCHED_*` policies.
 pub mod policy {

@@ -102,6 +102,33 @@ impl MemoryManager {
         Ok(value)
     }
 
+    /// Reads a structure that has grown since its first version, of `smallest` bytes, and may be older or newer than
+    /// ours: what it lacks is zero, and what we do not know must be (`copy_struct_from_user`).
+    ///
+    /// # Errors
+    /// `EINVAL` where `size` is below `smallest`; `E2BIG` where it is over a page, or there is more than we know;
+    /// `EFAULT`.
+    pub fn read_extensible<T>(&self, addr: UserAddr, size: u64, smallest: usize) -> Result<T>
+    where
+        T: FromBytes + IntoBytes,
+    {
+        if size > PAGE_SIZE {
+            return Err(Errno::E2BIG);
+        }
+        let mut bytes = vec![0; usize::try_from(size).map_err(|_| Errno::E2BIG)?];
+        if bytes.len() < smallest {
+            return Err(Errno::EINVAL);
+        }
+        self.read(addr, &mut bytes)?;
+        let (known, unknown) = bytes.split_at(bytes.len().min(size_of::<T>()));
+        if unknown.iter().any(|&byte| byte != 0) {
+            return Err(Errno::E2BIG);
+        }
+        let mut value = T::new_zeroed();
+        value.as_mut_bytes()[..known.len()].copy_from_slice(known);
+        Ok(value)
+    }
+
     /// Writes a structure.
     ///
     /// # Errors

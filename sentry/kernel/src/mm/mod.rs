@@ -52,7 +52,7 @@ pub use image::{ProgramImage, RunningFile};
 pub use info::{Totals, Usage, VmaInfo};
 pub use invalidate::{FileRange, SharedRange};
 pub use io::{IoDst, IoSrc};
-pub use iovec::{IOV_MAX, MAX_RW_COUNT};
+pub use iovec::{IoRanges, MAX_RW_COUNT};
 pub use layout::Layout;
 pub use limits::Limits;
 pub use manager::{FaultSignal, MemoryManager};

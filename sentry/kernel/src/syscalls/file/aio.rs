@@ -13,7 +13,7 @@ use abi::fcntl::RwFlags;
 use abi::{Errno, Result, UserAddr};
 use waiter::Events;
 
-use super::args::{file, iovec};
+use super::args::file;
 use super::read_write::{buffer, read_from, rw_flags, write_from};
 use crate::error::SysError;
 use crate::mm::{AioContext, IoDst, IoSrc};
@@ -125,7 +125,7 @@ fn carry_out(task: &Task, file: &File, request: &Iocb) -> Result<SysResult> {
         }
         IOCB_CMD_PREADV => {
             file.check_readable()?;
-            let ranges = iovec(&mm, addr, len)?;
+            let ranges = mm.read_iovec(UserAddr(addr), len)?;
             Ok(read_from(task, file, at?, &mut IoDst::user_vec(&mm, &ranges), no_wait))
         }
         IOCB_CMD_PWRITE => {
@@ -136,7 +136,7 @@ fn carry_out(task: &Task, file: &File, request: &Iocb) -> Result<SysResult> {
         }
         IOCB_CMD_PWRITEV => {
             file.check_writable()?;
-            let ranges = iovec(&mm, addr, len)?;
+            let ranges = mm.read_iovec(UserAddr(addr), len)?;
             let mut src = IoSrc::user_vec(&mm, &ranges);
             Ok(write_from(task, file, at?, &mut src, flags).map(|(count, _)| count))
         }

@@ -1,21 +1,14 @@
-//! Arguments that the calls on files share: paths, the directories they start from, vectors of buffers.
+//! Arguments that the calls on files share: paths, the directories they start from.
 
 use std::sync::Arc;
 
 use abi::fs::{AT_FDCWD, PATH_MAX};
 use abi::{Errno, Result, UserAddr};
-use smallvec::SmallVec;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::mm::MemoryManager;
 use crate::task::Credentials;
 use crate::vfs::{Caller, Fd, File, Origin, VfsPath, WalkFlags};
 use crate::{Task, vfs::Vfs};
-
-/// The most bytes that one read or write moves (Linux's `MAX_RW_COUNT`).
-pub(crate) const MAX_RW_COUNT: usize = 0x7fff_f000;
-/// The most buffers in a vector.
-const IOV_MAX: usize = 1024;
 
 /// A register as a signed 32-bit number: descriptors and most ints.
 pub(crate) fn int(arg: u64) -> i32 {
@@ -106,38 +99,6 @@ pub(crate) fn file(task: &Task, fd: u64) -> Result<Arc<File>> {
 /// `EBADF`.
 pub(crate) fn any_file(task: &Task, fd: u64) -> Result<Arc<File>> {
     task.fd_table().get(int(fd))
-}
-
-/// `struct iovec`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct IoVec {
-    base: u64,
-    len: u64,
-}
-
-/// Ranges of guest memory.
-pub(crate) type Ranges = SmallVec<[(UserAddr, usize); 8]>;
-
-/// Reads a vector of buffers; together they are cut to what one call moves.
-///
-/// # Errors
-/// `EINVAL` for too many or absurd lengths, `EFAULT`.
-pub(crate) fn iovec(mm: &MemoryManager, addr: u64, count: u64) -> Result<Ranges> {
-    let count = usize::try_from(count).ok().filter(|&count| count <= IOV_MAX).ok_or(Errno::EINVAL)?;
-    let mut raw = vec![IoVec { base: 0, len: 0 }; count];
-    mm.read(UserAddr(addr), raw.as_mut_bytes())?;
-    let mut left = MAX_RW_COUNT;
-    let mut ranges = Ranges::new();
-    for IoVec { base, len } in raw {
-        if i64::try_from(len).is_err() {
-            return Err(Errno::EINVAL);
-        }
-        let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?.min(left);
-        left -= len;
-        ranges.push((UserAddr(base), len));
-    }
-    Ok(ranges)
 }
 
 /// Whether a buffer lies in what a guest can address (`access_ok`).

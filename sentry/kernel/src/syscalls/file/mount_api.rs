@@ -277,7 +277,8 @@ pub(super) fn mount_setattr(task: &mut CurrentTask, args: Args) -> SysResult {
     if !known.contains(flags) {
         return Err(Errno::EINVAL.into());
     }
-    let wanted = read_setattr(task, args.0[3], args.0[4])?;
+    let smallest = size_of::<MountSetattr>();
+    let wanted = task.mm().read_extensible(UserAddr(args.0[3]), args.0[4], smallest)?;
     check_admin(task)?;
     let change = decode_setattr(&wanted)?;
     let mut walk = WalkFlags::empty();
@@ -301,24 +302,6 @@ struct AttrChange {
     mask: MountFlags,
     flags: MountFlags,
     propagation: Option<PropagationType>,
-}
-
-fn read_setattr(task: &Task, addr: u64, size: u64) -> Result<MountSetattr> {
-    const KNOWN_SIZE: usize = size_of::<MountSetattr>();
-    if size < KNOWN_SIZE as u64 {
-        return Err(Errno::EINVAL);
-    }
-    if size > PAGE_SIZE {
-        return Err(Errno::E2BIG);
-    }
-    let mut bytes = vec![0; size as usize];
-    task.mm().read(UserAddr(addr), &mut bytes)?;
-    if bytes[KNOWN_SIZE..].iter().any(|&byte| byte != 0) {
-        return Err(Errno::E2BIG);
-    }
-    let mut value = MountSetattr::default();
-    value.as_mut_bytes().copy_from_slice(&bytes[..KNOWN_SIZE]);
-    Ok(value)
 }
 
 fn decode_setattr(wanted: &MountSetattr) -> Result<AttrChange> {

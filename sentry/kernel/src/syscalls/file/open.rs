@@ -5,7 +5,6 @@ use abi::fs::AT_FDCWD;
 use abi::resource::Resource;
 use abi::{Errno, OpenFlags, Result, UserAddr};
 use waiter::Events;
-use zerocopy::IntoBytes;
 
 use super::args::{Identity, int, origin, path, uint, vfs};
 use crate::syscalls::table::Args;
@@ -29,7 +28,8 @@ pub(super) fn creat(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn openat2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let raw = read_how(task, args.0[2], args.0[3])?;
+    let smallest = size_of::<OpenHowRaw>();
+    let raw = task.mm().read_extensible(UserAddr(args.0[2]), args.0[3], smallest)?;
     let how = strict_how(task, &raw)?;
     open_path(task, int(args.0[0]), args.0[1], &how)
 }
@@ -129,25 +129,6 @@ fn resolve_flags(resolve: u64, flags: OpenFlags) -> Result<WalkFlags> {
         return Err(Errno::EAGAIN);
     }
     Ok(walk)
-}
-
-/// Reads an extensible structure: bytes that we do not know must be zero (`copy_struct_from_user`).
-fn read_how(task: &Task, addr: u64, size: u64) -> Result<OpenHowRaw> {
-    const KNOWN_SIZE: usize = size_of::<OpenHowRaw>();
-    if size < KNOWN_SIZE as u64 {
-        return Err(Errno::EINVAL);
-    }
-    if size > abi::PAGE_SIZE {
-        return Err(Errno::E2BIG);
-    }
-    let mut bytes = vec![0; size as usize];
-    task.mm().read(UserAddr(addr), &mut bytes)?;
-    if bytes[KNOWN_SIZE..].iter().any(|&byte| byte != 0) {
-        return Err(Errno::E2BIG);
-    }
-    let mut raw = OpenHowRaw::default();
-    raw.as_mut_bytes().copy_from_slice(&bytes[..KNOWN_SIZE]);
-    Ok(raw)
 }
 
 pub(super) fn close(task: &mut CurrentTask, args: Args) -> SysResult {

@@ -8,9 +8,9 @@ use abi::resource::Resource;
 use abi::{Errno, FileType, OpenFlags, Result, SigInfo, Signal, UserAddr};
 use waiter::Events;
 
-use super::args::{Identity, MAX_RW_COUNT, check_user_range, file, iovec, uint};
+use super::args::{Identity, check_user_range, file, uint};
 use crate::error::SysError;
-use crate::mm::{IoDst, IoSrc};
+use crate::mm::{IoDst, IoSrc, MAX_RW_COUNT};
 use crate::syscalls::table::Args;
 use crate::vfs::{File, WriteAt, drop_privileges_on_write, note_access, note_modify};
 use crate::{CurrentTask, SysResult, Task};
@@ -56,7 +56,7 @@ pub(super) fn readv(task: &mut CurrentTask, args: Args) -> SysResult {
     let file = file(task, args.0[0])?;
     file.check_readable()?;
     let mm = task.mm();
-    let ranges = iovec(&mm, args.0[1], args.0[2])?;
+    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
     read_at_position(task, &file, &mut IoDst::user_vec(&mm, &ranges))
 }
 
@@ -64,7 +64,7 @@ pub(super) fn writev(task: &mut CurrentTask, args: Args) -> SysResult {
     let file = file(task, args.0[0])?;
     file.check_writable()?;
     let mm = task.mm();
-    let ranges = iovec(&mm, args.0[1], args.0[2])?;
+    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
     write_at_position(task, &file, &mut IoSrc::user_vec(&mm, &ranges), RwFlags::empty())
 }
 
@@ -93,7 +93,7 @@ fn vectored_read(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> Sy
     }
     file.check_readable()?;
     let mm = task.mm();
-    let ranges = iovec(&mm, args.0[1], args.0[2])?;
+    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
     let mut dst = IoDst::user_vec(&mm, &ranges);
     match at {
         Some(offset) => read_from(task, &file, offset, &mut dst, flags.contains(RwFlags::NOWAIT)),
@@ -108,7 +108,7 @@ fn vectored_write(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> S
     }
     file.check_writable()?;
     let mm = task.mm();
-    let ranges = iovec(&mm, args.0[1], args.0[2])?;
+    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
     let mut src = IoSrc::user_vec(&mm, &ranges);
     match at {
         Some(offset) => write_from(task, &file, offset, &mut src, flags).map(|(count, _)| count),

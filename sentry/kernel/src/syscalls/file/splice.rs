@@ -6,11 +6,11 @@ use abi::fcntl::RwFlags;
 use abi::{Errno, FileType, OpenFlags, Result, UserAddr};
 use waiter::Events;
 
-use super::args::{MAX_RW_COUNT, file, iovec, uint};
+use super::args::{file, uint};
 use super::fcntl::pipe_end;
 use super::read_write::{read_from, write_from};
 use crate::error::SysError;
-use crate::mm::{IoDst, IoSrc};
+use crate::mm::{IoDst, IoSrc, MAX_RW_COUNT};
 use crate::syscalls::table::Args;
 use crate::vfs::File;
 use crate::vfs::pipe::Pipe;
@@ -284,7 +284,7 @@ pub(super) fn vmsplice(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EBADF.into());
     }
     let mm = task.mm();
-    let ranges = iovec(&mm, args.0[1], args.0[2])?;
+    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
     let no_wait = flags & SPLICE_F_NONBLOCK != 0;
     if file.flags().is_writable() {
         let flags = if no_wait { RwFlags::NOWAIT } else { RwFlags::empty() };

@@ -99,7 +99,7 @@ pub(super) fn process_madvise(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let advice = advice as i32;
-    let ranges = task.mm().read_iovec(UserAddr(vec), usize::try_from(count).map_err(|_| Errno::EINVAL)?)?;
+    let ranges = task.mm().read_iovec(UserAddr(vec), count)?;
     let target = remote::task_of_pidfd(task, pidfd as i32)?;
     let is_self = std::sync::Arc::ptr_eq(target.thread_group(), task.thread_group());
     let is_hint = matches!(advice, advice::COLD | advice::PAGEOUT | advice::WILLNEED | advice::COLLAPSE);

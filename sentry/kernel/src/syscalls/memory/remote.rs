@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::{Errno, Result, UserAddr};
 
-use crate::mm::MemoryManager;
+use crate::mm::{IoRanges, MemoryManager};
 use crate::security::AccessIds;
 use crate::syscalls::table::Args;
 use crate::task::Tid;
@@ -12,9 +12,6 @@ use crate::{CurrentTask, SysResult, Task};
 
 /// Bytes copied at a time.
 const CHUNK: usize = 64 << 10;
-
-/// A range of memory with how much of it is left.
-type Ranges = Vec<(UserAddr, usize)>;
 
 /// The address space of `target`, if the caller may look into it.
 ///
@@ -60,9 +57,8 @@ fn transfer(task: &CurrentTask, args: Args, copy: Copy) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let own = task.mm();
-    let read = |addr, count| -> Result<Ranges> {
-        let mut ranges =
-            own.read_iovec(UserAddr(addr), usize::try_from(count).map_err(|_| Errno::EINVAL)?)?;
+    let read = |addr, count| -> Result<IoRanges> {
+        let mut ranges = own.read_iovec(UserAddr(addr), count)?;
         ranges.reverse();
         Ok(ranges)
     };
@@ -93,7 +89,7 @@ fn transfer(task: &CurrentTask, args: Args, copy: Copy) -> SysResult {
     if done == 0 && wanted { Err(Errno::EFAULT.into()) } else { Ok(done) }
 }
 
-fn skip_empty(ranges: &mut Ranges) {
+fn skip_empty(ranges: &mut IoRanges) {
     while ranges.last().is_some_and(|(_, len)| *len == 0) {
         ranges.pop();
     }

@@ -57,26 +57,8 @@ pub(super) fn clone(task: &mut CurrentTask, args: Args) -> SysResult {
     start(task, &request)
 }
 
-fn read_args(task: &CurrentTask, addr: u64, size: u64) -> Result<CloneArgs> {
-    if size < CLONE_ARGS_SIZE_VER0 {
-        return Err(Errno::EINVAL);
-    }
-    if size > PAGE_SIZE {
-        return Err(Errno::E2BIG);
-    }
-    let mut bytes = vec![0; (size as usize).max(size_of::<CloneArgs>())];
-    task.mm().read(UserAddr(addr), &mut bytes[..size as usize])?;
-    let (known, unknown) = bytes.split_at(size_of::<CloneArgs>());
-    if unknown.iter().any(|byte| *byte != 0) {
-        return Err(Errno::E2BIG);
-    }
-    let mut args = CloneArgs::default();
-    args.as_mut_bytes().copy_from_slice(known);
-    Ok(args)
-}
-
 pub(super) fn clone3(task: &mut CurrentTask, args: Args) -> SysResult {
-    let args = read_args(task, args.0[0], args.0[1])?;
+    let args: CloneArgs = task.mm().read_extensible(UserAddr(args.0[0]), args.0[1], CLONE_ARGS_SIZE_VER0)?;
     let flags = CloneFlags::from_bits(args.flags).ok_or(Errno::EINVAL)?;
     if flags.contains(CloneFlags::DETACHED) || args.exit_signal > CSIGNAL {
         return Err(Errno::EINVAL.into());

@@ -134,21 +134,21 @@ pub(super) fn rr_get_interval(task: &mut CurrentTask, args: Args) -> SysResult {
     Ok(0)
 }
 
-fn read_attr(task: &CurrentTask, addr: u64) -> Result<SchedAttr> {
-    let size: u32 = task.mm().read_object(UserAddr(addr))?;
-    let size = if size == 0 { ATTR_SIZE_VER0 } else { size };
-    let known = size_of::<SchedAttr>();
-    let mut bytes = vec![0; (size as usize).clamp(known, abi::PAGE_SIZE as usize)];
-    if size < ATTR_SIZE_VER0 || size as usize > bytes.len() {
-        task.mm().write_object(UserAddr(addr), &(known as u32))?;
-        return Err(Errno::E2BIG);
+fn read_attr(task: &CurrentTask, addr: UserAddr) -> Result<SchedAttr> {
+    let mm = task.mm();
+    let size = match mm.read_object(addr)? {
+        0 => ATTR_SIZE_VER0,
+        size => size,
+    };
+    let attr = match mm.read_extensible(addr, size.into(), ATTR_SIZE_VER0 as usize) {
+        Err(Errno::EINVAL) => Err(Errno::E2BIG),
+        other => other,
+    };
+    if attr.is_err_and(|errno| errno == Errno::E2BIG) {
+        // Tells which size would do.
+        mm.write_object(addr, &(size_of::<SchedAttr>() as u32))?;
     }
-    task.mm().read(UserAddr(addr), &mut bytes[..size as usize])?;
-    if bytes[known..].iter().any(|byte| *byte != 0) {
-        task.mm().write_object(UserAddr(addr), &(known as u32))?;
-        return Err(Errno::E2BIG);
-    }
-    SchedAttr::read_from_bytes(&bytes[..known]).map_err(|_| Errno::EINVAL)
+    attr
 }
 
 pub(super) fn setattr(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -156,7 +156,7 @@ pub(super) fn setattr(task: &mut CurrentTask, args: Args) -> SysResult {
     if args.0[1] == 0 || args.0[2] as u32 != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let attr = read_attr(task, args.0[1])?;
+    let attr = read_attr(task, UserAddr(args.0[1]))?;
     if attr.sched_flags & !(FLAG_RESET_ON_FORK | FLAG_KEEP_POLICY | FLAG_KEEP_PARAMS) != 0 {
         return Err(Errno::EINVAL.into());
     }

@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 
 use super::{deadline, may_block, read_address, socket_file, socket_of, timeout_is_again, write_address};
 use crate::error::SysResult;
-use crate::mm::{IoDst, IoSrc, MAX_RW_COUNT, MemoryManager};
+use crate::mm::{IoDst, IoRanges, IoSrc, MAX_RW_COUNT, MemoryManager};
 use crate::socket::{ControlMessage, Received, RecvRequest, SendRequest, parse_control, write_control};
 use crate::syscalls::table::Args;
 use crate::time::MonotonicTime;
@@ -132,11 +132,11 @@ fn parse_msg_flags(flags: u64) -> MsgFlags {
     MsgFlags::from_bits_truncate(flags as u32)
 }
 
-fn iovec(mm: &MemoryManager, header: &MsgHdr) -> Result<Vec<(UserAddr, usize)>> {
+fn iovec(mm: &MemoryManager, header: &MsgHdr) -> Result<IoRanges> {
     if header.msg_iovlen > UIO_MAXIOV as u64 {
         return Err(Errno::EMSGSIZE);
     }
-    mm.read_iovec(UserAddr(header.msg_iov), header.msg_iovlen as usize)
+    mm.read_iovec(UserAddr(header.msg_iov), header.msg_iovlen)
 }
 
 fn send_header(task: &Task, file: &Arc<File>, header: &MsgHdr, flags: MsgFlags) -> SysResult {
