@@ -82,12 +82,6 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Appends to `bytes`.
-    #[must_use]
-    pub fn onto(bytes: Vec<u8>) -> Self {
-        Self { bytes }
-    }
-
     /// Appends a value.
     pub fn put<'a>(&mut self, value: &impl Wire<'a>) {
         value.put(self);

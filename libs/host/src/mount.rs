@@ -80,19 +80,6 @@ pub fn clone_tree(path: &Path) -> Result<OwnedFd> {
     check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) }).map(own)
 }
 
-/// A detached copy of the mount tree at an open file.
-///
-/// # Errors
-/// What `open_tree(2)` says.
-pub fn clone_tree_at(file: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let flags = OPEN_TREE_CLONE
-        | AT_RECURSIVE
-        | libc::O_CLOEXEC as libc::c_uint
-        | libc::AT_EMPTY_PATH as libc::c_uint;
-    // SAFETY: an empty C string with AT_EMPTY_PATH names the descriptor.
-    check(unsafe { libc::syscall(libc::SYS_open_tree, file.as_raw_fd(), c"".as_ptr(), flags) }).map(own)
-}
-
 /// A detached new file system of type `kind` with the given options.
 ///
 /// # Errors

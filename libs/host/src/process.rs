@@ -393,15 +393,6 @@ pub fn die_with_parent() -> Result<()> {
     check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })).map(|_| ())
 }
 
-/// Becomes the one that adopts orphaned descendants, so that they can be waited for.
-///
-/// # Errors
-/// What `prctl(2)` says.
-pub fn adopt_orphans() -> Result<()> {
-    // SAFETY: a plain system call with numbers.
-    check(i64::from(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })).map(|_| ())
-}
-
 /// Keeps the C library's allocator from opening files, which a jailed process must not: it looks at
 /// `/sys/devices/system/cpu/online` to decide how many arenas there may be, and at `/proc/sys/vm/overcommit_memory`
 /// before an arena shrinks. So threads share one arena as far as they can (their small blocks have caches of their

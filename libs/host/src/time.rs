@@ -19,12 +19,6 @@ pub fn realtime_ns() -> i64 {
     read(libc::CLOCK_REALTIME)
 }
 
-/// CLOCK_THREAD_CPUTIME_ID of the calling thread, nanoseconds.
-#[must_use]
-pub fn thread_cpu_ns() -> i64 {
-    read(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
 /// The CPU's time stamp counter, read in program order.
 #[must_use]
 pub fn tsc() -> u64 {

@@ -1,10 +1,8 @@
 //! Arming a filter on the calling thread or the whole process.
 
-use std::os::fd::{FromRawFd, OwnedFd};
-
 use bitflags::bitflags;
 
-use super::{Error, Listener};
+use super::Error;
 use crate::check;
 
 bitflags! {
@@ -61,22 +59,7 @@ impl Program {
     /// [`Error::Host`]: what `prctl(2)` or `seccomp(2)` says.
     pub fn install(&self, flags: InstallFlags) -> Result<(), Error> {
         no_new_privs()?;
-        self.seccomp(flags.bits()).map(|_| ())
-    }
-
-    /// Arms the filter on the calling thread and gives the descriptor on which [`super::Action::UserNotif`] calls
-    /// arrive.
-    ///
-    /// # Errors
-    /// [`Error::Host`]; `EBUSY` where the thread has a listener already.
-    pub fn install_with_listener(&self) -> Result<Listener, Error> {
-        no_new_privs()?;
-        let fd = self.seccomp(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
-        // SAFETY: the call just made this descriptor, and nothing else owns it.
-        Ok(Listener::new(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
-    }
-
-    fn seccomp(&self, flags: u64) -> Result<usize, Error> {
+        let flags = flags.bits();
         let program = libc::sock_fprog {
             len: u16::try_from(self.code.len()).map_err(|_| Error::TooLong)?,
             filter: self.code.as_ptr().cast_mut(),
@@ -90,7 +73,7 @@ impl Program {
             // The id of a thread that has a filter which is not an ancestor of ours.
             return Err(Error::Host(abi::Errno::EBUSY));
         }
-        Ok(result)
+        Ok(())
     }
 }
 

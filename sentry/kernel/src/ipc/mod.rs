@@ -3,6 +3,7 @@
 //! Each IPC name space has a set of each kind and limits of its own; [`IpcNamespace`] is what the task's name space
 //! holds.
 
+mod common;
 mod limits;
 mod mqueue;
 mod msg;
@@ -11,6 +12,8 @@ mod sem;
 mod shm;
 
 use std::sync::Arc;
+
+use common::IpcCommon;
 
 use crate::task::{OtherNamespace, UserNamespace};
 use crate::{Kernel, Task};
@@ -40,10 +43,11 @@ pub struct IpcNamespace {
 impl IpcNamespace {
     fn new(kernel: &Kernel, user_ns: &Arc<UserNamespace>) -> Arc<Self> {
         let (limits, timekeeper) = (Arc::new(IpcLimits::default()), &kernel.timekeeper);
+        let common = IpcCommon::new(timekeeper, &limits, user_ns);
         Arc::new(Self {
-            shm: ShmSet::new(&kernel.memory, timekeeper, &limits, user_ns),
-            sem: SemSets::new(timekeeper, &limits, user_ns),
-            msg: MsgQueues::new(timekeeper, &limits, user_ns),
+            shm: ShmSet::new(&kernel.memory, &common),
+            sem: SemSets::new(&common),
+            msg: MsgQueues::new(&common),
             queues: MessageQueues::new(&kernel.vfs, &limits),
             limits,
         })

@@ -10,9 +10,9 @@ use abi::{Errno, Result};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
-use super::{Access, IpcIds, IpcLimit, IpcLimits, IpcObject, Perm};
-use crate::task::{Capability, Credentials, UserNamespace};
-use crate::time::Timekeeper;
+use super::common::IpcCommon;
+use super::{Access, IpcIds, IpcLimit, IpcObject, Perm};
+use crate::task::{Capability, Credentials};
 
 /// A message.
 #[derive(Clone, Debug)]
@@ -64,32 +64,15 @@ struct State {
 #[derive(Debug)]
 pub struct MsgQueues {
     this: Weak<Self>,
-    timekeeper: Arc<Timekeeper>,
-    limits: Arc<IpcLimits>,
-    /// The owner of the IPC name space.
-    user_ns: Arc<UserNamespace>,
+    common: IpcCommon,
     ids: Mutex<IpcIds<MsgQueue>>,
 }
 
 impl MsgQueues {
     /// No queues.
     #[must_use]
-    pub fn new(
-        timekeeper: &Arc<Timekeeper>,
-        limits: &Arc<IpcLimits>,
-        user_ns: &Arc<UserNamespace>,
-    ) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self {
-            this: this.clone(),
-            timekeeper: timekeeper.clone(),
-            limits: limits.clone(),
-            user_ns: user_ns.clone(),
-            ids: Mutex::default(),
-        })
-    }
-
-    fn now(&self) -> i64 {
-        self.timekeeper.now().tv_sec
+    pub(super) fn new(common: &IpcCommon) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { this: this.clone(), common: common.clone(), ids: Mutex::default() })
     }
 
     /// msgget(2).
@@ -99,13 +82,13 @@ impl MsgQueues {
     pub fn find_or_make(&self, key: i32, flags: u32, creds: &Credentials) -> Result<i32> {
         let make = || {
             let state = State {
-                perm: Perm::new(key, creds, &self.user_ns, flags),
+                perm: self.common.perm(key, creds, flags),
                 messages: VecDeque::new(),
                 bytes: 0,
-                max_bytes: self.limits.get(IpcLimit::MsgMnb),
+                max_bytes: self.common.limit(IpcLimit::MsgMnb),
                 sent_at: 0,
                 received_at: 0,
-                changed_at: self.now(),
+                changed_at: self.common.now(),
                 last_sender: 0,
                 last_receiver: 0,
                 is_removed: false,
@@ -113,7 +96,7 @@ impl MsgQueues {
             let (queues, waiters) = (self.this.clone(), WaitQueue::new());
             Ok(Arc::new(MsgQueue { queues, state: Mutex::new(state), waiters }))
         };
-        self.ids.lock().find_or_make(key, flags, creds, self.limits.get(IpcLimit::MsgMni), |_| Ok(()), make)
+        self.ids.lock().find_or_make(key, flags, creds, self.common.limit(IpcLimit::MsgMni), |_| Ok(()), make)
     }
 
     /// The queue with this identifier.
@@ -141,7 +124,7 @@ impl MsgQueues {
     /// Most bytes in a message.
     #[must_use]
     pub fn max_message(&self) -> u64 {
-        self.limits.get(IpcLimit::MsgMax)
+        self.common.limit(IpcLimit::MsgMax)
     }
 
     /// `IPC_RMID`: whoever waits gets `EIDRM`.
@@ -160,7 +143,7 @@ impl MsgQueues {
     #[must_use]
     pub fn info(&self, wants_use: bool) -> (MsgInfo, i32) {
         let small = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
-        let limit = |which| self.limits.get(which);
+        let limit = |which| self.common.limit(which);
         let (most_bytes, most_queues) = (limit(IpcLimit::MsgMnb), limit(IpcLimit::MsgMni));
         let ids = self.ids.lock();
         let mut info = MsgInfo {
@@ -207,7 +190,7 @@ impl MsgQueue {
     }
 
     fn now(&self) -> i64 {
-        self.queues.upgrade().map_or(0, |queues| queues.now())
+        self.queues.upgrade().map_or(0, |queues| queues.common.now())
     }
 
     /// Appends a message, which is taken out of `message` then.
@@ -300,7 +283,7 @@ impl MsgQueue {
     /// `EPERM`, `EINVAL`.
     pub fn set(&self, creds: &Credentials, new: &MsqidDs) -> Result<()> {
         let now = self.now();
-        let limit = self.queues.upgrade().map_or(0, |queues| queues.limits.get(IpcLimit::MsgMnb));
+        let limit = self.queues.upgrade().map_or(0, |queues| queues.common.limit(IpcLimit::MsgMnb));
         let mut state = self.state.lock();
         state.perm.check_owner(creds)?;
         if new.msg_qbytes > limit && !creds.capable(Capability::SysResource) {

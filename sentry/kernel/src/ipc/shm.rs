@@ -9,10 +9,10 @@ use abi::ipc::{IPC_PRIVATE, IpcPerm, SHM_DEST, SHM_LOCKED, ShmLimits, ShmUse, Sh
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 use parking_lot::Mutex;
 
-use super::{Access, IpcIds, IpcLimit, IpcLimits, IpcObject, Perm};
+use super::common::IpcCommon;
+use super::{Access, IpcIds, IpcLimit, IpcObject, Perm};
 use crate::mm::{Backing, Mappable, MappingSet, MemoryFile, SharedAnon};
-use crate::task::{Credentials, UserNamespace};
-use crate::time::Timekeeper;
+use crate::task::Credentials;
 
 /// A segment.
 #[derive(Debug)]
@@ -43,34 +43,20 @@ struct State {
 pub struct ShmSet {
     this: Weak<Self>,
     memory: Arc<MemoryFile>,
-    timekeeper: Arc<Timekeeper>,
-    limits: Arc<IpcLimits>,
-    /// The owner of the IPC name space.
-    user_ns: Arc<UserNamespace>,
+    common: IpcCommon,
     ids: Mutex<IpcIds<ShmSegment>>,
 }
 
 impl ShmSet {
     /// No segments.
     #[must_use]
-    pub fn new(
-        memory: &Arc<MemoryFile>,
-        timekeeper: &Arc<Timekeeper>,
-        limits: &Arc<IpcLimits>,
-        user_ns: &Arc<UserNamespace>,
-    ) -> Arc<Self> {
+    pub(super) fn new(memory: &Arc<MemoryFile>, common: &IpcCommon) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             memory: memory.clone(),
-            timekeeper: timekeeper.clone(),
-            limits: limits.clone(),
-            user_ns: user_ns.clone(),
+            common: common.clone(),
             ids: Mutex::default(),
         })
-    }
-
-    fn now(&self) -> i64 {
-        self.timekeeper.now().tv_sec
     }
 
     /// shmget(2).
@@ -89,7 +75,7 @@ impl ShmSet {
         let mut ids = self.ids.lock();
         let used = ids.iter().map(|(_, segment)| segment.len() / PAGE_SIZE).sum();
         let make = || self.make(key, size, flags, creds, pid, used);
-        let id = ids.find_or_make(key, flags, creds, self.limits.get(IpcLimit::ShmMni), fits, make)?;
+        let id = ids.find_or_make(key, flags, creds, self.common.limit(IpcLimit::ShmMni), fits, make)?;
         ids.get(id)?.state.lock().id = id;
         Ok(id)
     }
@@ -103,21 +89,21 @@ impl ShmSet {
         pid: i32,
         used_pages: u64,
     ) -> Result<Arc<ShmSegment>> {
-        let max = self.limits.get(IpcLimit::ShmMax);
+        let max = self.common.limit(IpcLimit::ShmMax);
         let len = page_ceil(size).filter(|&len| len > 0 && size <= max).ok_or(Errno::EINVAL)?;
-        if used_pages.saturating_add(len / PAGE_SIZE) > self.limits.get(IpcLimit::ShmAll) {
+        if used_pages.saturating_add(len / PAGE_SIZE) > self.common.limit(IpcLimit::ShmAll) {
             return Err(Errno::ENOSPC);
         }
         if len > self.memory.limit() && flags & abi::ipc::SHM_NORESERVE == 0 {
             return Err(Errno::ENOMEM);
         }
         let state = State {
-            perm: Perm::new(key, creds, &self.user_ns, flags),
+            perm: self.common.perm(key, creds, flags),
             id: 0,
             mappings: 0,
             attached_at: 0,
             detached_at: 0,
-            changed_at: self.now(),
+            changed_at: self.common.now(),
             last_pid: 0,
             is_doomed: false,
             is_locked: false,
@@ -170,11 +156,11 @@ impl ShmSet {
     #[must_use]
     pub fn limits(&self) -> (ShmLimits, i32) {
         let limits = ShmLimits {
-            shmmax: self.limits.get(IpcLimit::ShmMax),
+            shmmax: self.common.limit(IpcLimit::ShmMax),
             shmmin: 1,
-            shmmni: self.limits.get(IpcLimit::ShmMni),
-            shmseg: self.limits.get(IpcLimit::ShmMni),
-            shmall: self.limits.get(IpcLimit::ShmAll),
+            shmmni: self.common.limit(IpcLimit::ShmMni),
+            shmseg: self.common.limit(IpcLimit::ShmMni),
+            shmall: self.common.limit(IpcLimit::ShmAll),
             ..ShmLimits::default()
         };
         (limits, self.ids.lock().highest_index().max(0))
@@ -250,7 +236,7 @@ impl ShmSegment {
         let mut state = self.state.lock();
         state.perm.check_owner(creds)?;
         state.perm.set(creds, new)?;
-        state.changed_at = self.set.upgrade().map_or(0, |set| set.now());
+        state.changed_at = self.set.upgrade().map_or(0, |set| set.common.now());
         Ok(())
     }
 
@@ -285,7 +271,7 @@ impl Mappable for ShmSegment {
     }
 
     fn attach(&self) {
-        let now = self.set.upgrade().map_or(0, |set| set.now());
+        let now = self.set.upgrade().map_or(0, |set| set.common.now());
         let mut state = self.state.lock();
         state.mappings += 1;
         state.attached_at = now;
@@ -293,7 +279,7 @@ impl Mappable for ShmSegment {
 
     fn detach(&self) {
         let Some(set) = self.set.upgrade() else { return };
-        let now = set.now();
+        let now = set.common.now();
         let mut ids = set.ids.lock();
         let mut state = self.state.lock();
         state.mappings = state.mappings.saturating_sub(1);

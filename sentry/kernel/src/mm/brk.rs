@@ -61,11 +61,4 @@ impl MemoryManager {
     pub fn set_brk_start(&self, start: UserAddr) {
         self.write_mappings().brk = start.0..start.0;
     }
-
-    /// Where the heap begins and ends.
-    #[must_use]
-    pub fn brk_range(&self) -> (UserAddr, UserAddr) {
-        let mappings = self.read_mappings();
-        (UserAddr(mappings.brk.start), UserAddr(mappings.brk.end))
-    }
 }

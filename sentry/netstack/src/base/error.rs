@@ -18,15 +18,6 @@ macro_rules! errors {
                 self as i32
             }
 
-            /// The error with this number, where a socket call can give it.
-            #[must_use]
-            pub const fn from_errno(number: u8) -> Option<Self> {
-                match number {
-                    $($number => Some(Self::$name),)*
-                    _ => None,
-                }
-            }
-
             /// What the number means, in words.
             #[must_use]
             pub const fn text(self) -> &'static str {

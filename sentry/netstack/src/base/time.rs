@@ -12,9 +12,6 @@ pub struct Instant(u64);
 impl Instant {
     /// The clock's origin.
     pub const ZERO: Self = Self(0);
-    /// Later than every time that occurs.
-    pub const FAR: Self = Self(u64::MAX);
-
     /// The instant `ns` nanoseconds after the origin.
     #[must_use]
     pub const fn from_nanos(ns: u64) -> Self {

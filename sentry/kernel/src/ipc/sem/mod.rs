@@ -16,9 +16,9 @@ use abi::ipc::{SEMVMX, SemInfo};
 use abi::{Errno, Result};
 use parking_lot::Mutex;
 
-use super::{IpcIds, IpcLimit, IpcLimits, Perm};
-use crate::task::{Credentials, UserNamespace};
-use crate::time::Timekeeper;
+use super::common::IpcCommon;
+use super::{IpcIds, IpcLimit};
+use crate::task::Credentials;
 
 pub use operate::Pending;
 pub use set::SemSet;
@@ -28,32 +28,15 @@ pub use undo::UndoList;
 #[derive(Debug)]
 pub struct SemSets {
     this: Weak<Self>,
-    timekeeper: Arc<Timekeeper>,
-    limits: Arc<IpcLimits>,
-    /// The owner of the IPC name space.
-    user_ns: Arc<UserNamespace>,
+    common: IpcCommon,
     ids: Mutex<IpcIds<SemSet>>,
 }
 
 impl SemSets {
     /// No sets.
     #[must_use]
-    pub fn new(
-        timekeeper: &Arc<Timekeeper>,
-        limits: &Arc<IpcLimits>,
-        user_ns: &Arc<UserNamespace>,
-    ) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self {
-            this: this.clone(),
-            timekeeper: timekeeper.clone(),
-            limits: limits.clone(),
-            user_ns: user_ns.clone(),
-            ids: Mutex::default(),
-        })
-    }
-
-    fn now(&self) -> i64 {
-        self.timekeeper.now().tv_sec
+    pub(super) fn new(common: &IpcCommon) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { this: this.clone(), common: common.clone(), ids: Mutex::default() })
     }
 
     /// semget(2).
@@ -61,7 +44,7 @@ impl SemSets {
     /// # Errors
     /// As semget(2).
     pub fn find_or_make(&self, key: i32, count: i32, flags: u32, creds: &Credentials) -> Result<i32> {
-        let max = self.limits.get(IpcLimit::SemMsl);
+        let max = self.common.limit(IpcLimit::SemMsl);
         let count =
             u16::try_from(count).ok().filter(|&count| u64::from(count) <= max).ok_or(Errno::EINVAL)?;
         let mut ids = self.ids.lock();
@@ -71,12 +54,12 @@ impl SemSets {
             if count == 0 {
                 return Err(Errno::EINVAL);
             }
-            if used + u64::from(count) > self.limits.get(IpcLimit::SemMns) {
+            if used + u64::from(count) > self.common.limit(IpcLimit::SemMns) {
                 return Err(Errno::ENOSPC);
             }
-            Ok(SemSet::new(&self.this, Perm::new(key, creds, &self.user_ns, flags), count, self.now()))
+            Ok(SemSet::new(&self.this, self.common.perm(key, creds, flags), count, self.common.now()))
         };
-        ids.find_or_make(key, flags, creds, self.limits.get(IpcLimit::SemMni), fits, make)
+        ids.find_or_make(key, flags, creds, self.common.limit(IpcLimit::SemMni), fits, make)
     }
 
     /// The set with this identifier.
@@ -112,13 +95,13 @@ impl SemSets {
     /// Most operations in one call.
     #[must_use]
     pub fn max_operations(&self) -> u64 {
-        self.limits.get(IpcLimit::SemOpm)
+        self.common.limit(IpcLimit::SemOpm)
     }
 
     /// `IPC_INFO` and `SEM_INFO`: limits or use, and the highest index in use.
     #[must_use]
     pub fn info(&self, wants_use: bool) -> (SemInfo, i32) {
-        let limit = |which| i32::try_from(self.limits.get(which)).unwrap_or(i32::MAX);
+        let limit = |which| i32::try_from(self.common.limit(which)).unwrap_or(i32::MAX);
         let ids = self.ids.lock();
         let mut info = SemInfo {
             semmap: limit(IpcLimit::SemMns),

@@ -61,7 +61,7 @@ impl SemSet {
     }
 
     pub(super) fn now(&self) -> i64 {
-        self.sets.upgrade().map_or(0, |sets| sets.now())
+        self.sets.upgrade().map_or(0, |sets| sets.common.now())
     }
 
     /// Number of semaphores.

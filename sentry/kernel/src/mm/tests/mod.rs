@@ -1,5 +1,6 @@
 //! Address spaces as a guest sees them, on the fake platform.
 
+mod copies;
 mod files;
 mod model;
 mod private;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use abi::fs::{AT_FDCWD, PATH_MAX};
 use abi::{Errno, Result, UserAddr};
 
-use crate::mm::MemoryManager;
 use crate::task::Credentials;
 use crate::vfs::{Caller, Fd, File, Origin, VfsPath, WalkFlags};
 use crate::{Task, vfs::Vfs};

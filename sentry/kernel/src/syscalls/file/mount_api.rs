@@ -9,7 +9,6 @@ use abi::mount::{MountAttrs, MountFlags, MountSetattr};
 use abi::resource::Resource;
 use abi::{Errno, OpenFlags, PAGE_SIZE, Result, UserAddr};
 use parking_lot::Mutex;
-use zerocopy::IntoBytes;
 
 use super::args::{Identity, file, find_bytes, int, path, uint, vfs};
 use super::mount::{check_admin, check_source, is_own, make_fs, mount_at, reconfigure};

@@ -1,8 +1,8 @@
 //! `man 2 clone`, `man 2 fork`, `man 2 vfork`, `man 2 clone3`.
 
 use abi::sched::{CLONE_ARGS_SIZE_VER0, CloneArgs, CloneFlags};
-use abi::{Errno, PAGE_SIZE, Result, Signal, UserAddr};
-use zerocopy::{FromBytes, IntoBytes};
+use abi::{Errno, Result, Signal, UserAddr};
+use zerocopy::FromBytes;
 
 use crate::syscalls::table::Args;
 use crate::task::{CloneRequest, Tid};

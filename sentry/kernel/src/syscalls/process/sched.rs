@@ -2,7 +2,7 @@
 
 use abi::sched::{SchedAttr, policy};
 use abi::{Errno, Result, Timespec, UserAddr};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::args::{may_schedule, task_or_self};
 use crate::syscalls::table::Args;
