@@ -104,7 +104,7 @@ impl TmpInode {
         let mut meta = self.meta.lock();
         if meta.atime > meta.mtime && meta.atime > meta.ctime {
             let now: Timespec = self.shared.timekeeper.now();
-            if now.tv_sec - meta.atime.tv_sec < DAY_SECONDS {
+            if now.tv_sec.saturating_sub(meta.atime.tv_sec) < DAY_SECONDS {
                 return;
             }
         }
