@@ -12,5 +12,5 @@ mod parker;
 mod queue;
 
 pub use events::Events;
-pub use parker::{Parker, WaitResult};
+pub use parker::{ParkResult, Parker};
 pub use queue::{Notify, Registration, WaitQueue};

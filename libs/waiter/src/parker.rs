@@ -10,7 +10,7 @@ use crate::{Events, Notify};
 
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitResult {
+pub enum ParkResult {
     /// [`Parker::unpark`] was called; the reason is for the sleeper to find out.
     Woken,
     /// The deadline passed.
@@ -36,21 +36,21 @@ impl Parker {
     }
 
     /// Sleeps until unparked, or until `deadline` (host monotonic time).
-    pub fn park(&self, deadline: Option<Instant>) -> WaitResult {
+    pub fn park(&self, deadline: Option<Instant>) -> ParkResult {
         if self.state.swap(EMPTY, Ordering::Acquire) == NOTIFIED {
-            return WaitResult::Woken;
+            return ParkResult::Woken;
         }
         let mut guard = self.lock.lock();
         loop {
             if self.state.swap(EMPTY, Ordering::Acquire) == NOTIFIED {
-                return WaitResult::Woken;
+                return ParkResult::Woken;
             }
             match deadline {
                 None => self.condvar.wait(&mut guard),
                 Some(deadline) => {
                     if self.condvar.wait_until(&mut guard, deadline).timed_out() {
                         let woken = self.state.swap(EMPTY, Ordering::Acquire) == NOTIFIED;
-                        return if woken { WaitResult::Woken } else { WaitResult::TimedOut };
+                        return if woken { ParkResult::Woken } else { ParkResult::TimedOut };
                     }
                 }
             }

@@ -22,7 +22,7 @@ const STREAM_WRITE: usize = 4096;
 const STREAM_READ: usize = 64 << 10;
 
 /// A donated descriptor.
-pub struct HostFile {
+pub struct HostInode {
     common: InodeCommon,
     fd: OwnedFd,
     attr: Attr,
@@ -37,7 +37,7 @@ pub struct HostFile {
     is_watched: bool,
 }
 
-impl HostFile {
+impl HostInode {
     /// Wraps `fd`; its inode number will be `ino`.
     ///
     /// # Errors
@@ -131,14 +131,14 @@ fn once(
     move |slices| if std::mem::replace(&mut is_made, true) { Ok(0) } else { call(slices) }
 }
 
-impl HostSource for HostFile {
+impl HostSource for HostInode {
     fn ready(&self, events: Events) {
         self.queue.notify(events);
     }
 }
 
 /// An open description of a donated descriptor. (The inode is the descriptor itself: they come and go together.)
-pub(super) struct OpenHostFile(pub(super) Arc<HostFile>);
+pub(super) struct OpenHostFile(pub(super) Arc<HostInode>);
 
 impl FileOps for OpenHostFile {
     fn read(&self, _task: &Task, _file: &File, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
@@ -196,7 +196,7 @@ impl FileOps for OpenHostFile {
     }
 }
 
-impl Inode for HostFile {
+impl Inode for HostInode {
     fn common(&self) -> &InodeCommon {
         &self.common
     }

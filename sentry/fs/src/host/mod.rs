@@ -14,7 +14,7 @@ use kernel::task::Credentials;
 use kernel::vfs::{Caching, File, FileSystem, Mount};
 use parking_lot::Mutex;
 
-pub use file::HostFile;
+pub use file::HostInode;
 pub(crate) use readiness::normalize;
 pub use readiness::{HostSource, Readiness};
 
@@ -68,7 +68,7 @@ impl HostFiles {
         flags: OpenFlags,
     ) -> Result<Arc<File>> {
         let ino = self.next_ino.fetch_add(1, Ordering::Relaxed);
-        let inode = HostFile::new(&self.readiness, fd, ino)?;
+        let inode = HostInode::new(&self.readiness, fd, ino)?;
         let kind = match inode_type(&inode) {
             FileType::Fifo => "pipe",
             FileType::Socket => "socket",
@@ -91,7 +91,7 @@ impl HostFiles {
     }
 }
 
-fn inode_type(inode: &Arc<HostFile>) -> FileType {
+fn inode_type(inode: &Arc<HostInode>) -> FileType {
     let inode: &dyn kernel::vfs::Inode = inode.as_ref();
     inode.mode().ok().and_then(FileType::from_mode).unwrap_or(FileType::Regular)
 }

@@ -21,7 +21,7 @@ use crate::{Kernel, Task};
 pub use limits::{IpcLimit, IpcLimits};
 pub use mqueue::{MessageQueues, Notice, Queue, QueueFsType, QueueMessage, QueueOpen, queue_of};
 pub use msg::{Message, MsgQueue, MsgQueues, Wanted};
-pub use perm::{Access, IpcIds, IpcObject, Perm};
+pub use perm::{IpcAccess, IpcIds, IpcObject, Perm};
 pub use sem::{Pending, SemSet, SemSets, UndoList};
 pub use shm::{ShmSegment, ShmSet};
 

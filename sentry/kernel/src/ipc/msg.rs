@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::common::IpcCommon;
-use super::{Access, IpcIds, IpcLimit, IpcObject, Perm};
+use super::{IpcAccess, IpcIds, IpcLimit, IpcObject, Perm};
 use crate::task::{Capability, Credentials};
 
 /// A message.
@@ -203,7 +203,7 @@ impl MsgQueue {
         if state.is_removed {
             return Err(Errno::EIDRM);
         }
-        state.perm.check(creds, Access::Write)?;
+        state.perm.check(creds, IpcAccess::Write)?;
         let len = message.as_ref().map_or(0, |message| message.text.len() as u64);
         let has_room =
             state.bytes + len <= state.max_bytes && (state.messages.len() as u64) < state.max_bytes;
@@ -236,7 +236,7 @@ impl MsgQueue {
         if state.is_removed {
             return Err(Errno::EIDRM);
         }
-        state.perm.check(creds, Access::Read)?;
+        state.perm.check(creds, IpcAccess::Read)?;
         let index = find(&state.messages, wanted).ok_or(Errno::EAGAIN)?;
         let found = state.messages.get(index).ok_or(Errno::EAGAIN)?;
         if found.text.len() > max_len && !may_cut {
@@ -261,7 +261,7 @@ impl MsgQueue {
     pub fn stat(&self, creds: &Credentials, anyone: bool) -> Result<MsqidDs> {
         let state = self.state.lock();
         if !anyone {
-            state.perm.check(creds, Access::Read)?;
+            state.perm.check(creds, IpcAccess::Read)?;
         }
         Ok(MsqidDs {
             msg_perm: state.perm.show(creds),

@@ -28,7 +28,7 @@ pub struct Perm {
 
 /// What a call wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum IpcAccess {
     /// Look at it.
     Read,
     /// Change its content.
@@ -52,12 +52,12 @@ impl Perm {
     ///
     /// # Errors
     /// `EACCES`.
-    pub fn check(&self, creds: &Credentials, access: Access) -> Result<()> {
+    pub fn check(&self, creds: &Credentials, access: IpcAccess) -> Result<()> {
         let wanted = match access {
-            Access::Read => 4,
-            Access::Write => 2,
-            Access::ReadWrite => 6,
-            Access::Bits(mode) => (mode | mode >> 3 | mode >> 6) & 7,
+            IpcAccess::Read => 4,
+            IpcAccess::Write => 2,
+            IpcAccess::ReadWrite => 6,
+            IpcAccess::Bits(mode) => (mode | mode >> 3 | mode >> 6) & 7,
         };
         let granted = if creds.euid == self.uid || creds.euid == self.cuid {
             self.mode >> 6
@@ -205,7 +205,7 @@ impl<T: IpcObject> IpcIds<T> {
                 return Err(Errno::EEXIST);
             }
             fits(object)?;
-            object.perm().check(creds, Access::Bits(flags))?;
+            object.perm().check(creds, IpcAccess::Bits(flags))?;
             return Ok(id);
         }
         if key != IPC_PRIVATE && flags & IPC_CREAT == 0 {

@@ -10,7 +10,7 @@ use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 use parking_lot::Mutex;
 
 use super::common::IpcCommon;
-use super::{Access, IpcIds, IpcLimit, IpcObject, Perm};
+use super::{IpcAccess, IpcIds, IpcLimit, IpcObject, Perm};
 use crate::mm::{Backing, Mappable, MappingSet, MemoryFile, SharedAnon};
 use crate::task::Credentials;
 
@@ -209,7 +209,7 @@ impl ShmSegment {
     pub fn stat(&self, creds: &Credentials, anyone: bool) -> Result<ShmidDs> {
         let state = self.state.lock();
         if !anyone {
-            state.perm.check(creds, Access::Read)?;
+            state.perm.check(creds, IpcAccess::Read)?;
         }
         let mut perm: IpcPerm = state.perm.show(creds);
         for (flag, bit) in [(state.is_doomed, SHM_DEST), (state.is_locked, SHM_LOCKED)] {

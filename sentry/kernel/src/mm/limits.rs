@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The soft limits, in bytes. `u64::MAX` is `RLIM_INFINITY`. prlimit(2), fork(2) and execve(2) keep them up to date.
 #[derive(Debug)]
-pub struct Limits {
+pub struct MemoryLimits {
     address_space: AtomicU64,
     data: AtomicU64,
     stack: AtomicU64,
 }
 
-impl Default for Limits {
+impl Default for MemoryLimits {
     fn default() -> Self {
         Self {
             address_space: AtomicU64::new(u64::MAX),
@@ -20,14 +20,14 @@ impl Default for Limits {
     }
 }
 
-impl Clone for Limits {
+impl Clone for MemoryLimits {
     fn clone(&self) -> Self {
         let copy = |value: &AtomicU64| AtomicU64::new(value.load(Ordering::Relaxed));
         Self { address_space: copy(&self.address_space), data: copy(&self.data), stack: copy(&self.stack) }
     }
 }
 
-impl Limits {
+impl MemoryLimits {
     /// `RLIMIT_AS`.
     #[must_use]
     pub fn address_space(&self) -> u64 {

@@ -14,7 +14,7 @@ use super::aio::AioContexts;
 use super::call_sites::CallSites;
 use super::image::ProgramImage;
 use super::layout::Layout;
-use super::limits::Limits;
+use super::limits::MemoryLimits;
 use super::pma::{PageSource, Pages};
 use super::vma::{Vma, VmaFlags};
 
@@ -47,7 +47,7 @@ pub struct MemoryManager {
     pub(super) io: RwLock<()>,
     pub(super) mappings: RwLock<Mappings>,
     pub(super) pages: RwLock<Pages>,
-    pub(super) limits: Limits,
+    pub(super) limits: MemoryLimits,
     /// Before all other locks.
     pub(super) call_sites: Mutex<CallSites>,
     /// Commands of membarrier(2) that have been registered.
@@ -82,7 +82,7 @@ impl MemoryManager {
             lock_future: VmaFlags::empty(),
             image: ProgramImage::default(),
         };
-        Self::assemble(platform, memory, mappings, Limits::default())
+        Self::assemble(platform, memory, mappings, MemoryLimits::default())
     }
 
     /// A manager of a new platform address space in which nothing is mapped yet.
@@ -90,7 +90,7 @@ impl MemoryManager {
         platform: &Arc<dyn Platform>,
         memory: &Arc<MemoryFile>,
         mappings: Mappings,
-        limits: Limits,
+        limits: MemoryLimits,
     ) -> Result<Arc<Self>> {
         let space = platform.new_address_space().map_err(|error| match error {
             PlatformError::Resources(_) => Errno::EAGAIN,
@@ -128,7 +128,7 @@ impl MemoryManager {
 
     /// The resource limits that apply to it.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &MemoryLimits {
         &self.limits
     }
 

@@ -54,7 +54,7 @@ pub use invalidate::{FileRange, SharedRange};
 pub use io::{IoDst, IoSrc};
 pub use iovec::{IoRanges, MAX_RW_COUNT};
 pub use layout::Layout;
-pub use limits::Limits;
+pub use limits::MemoryLimits;
 pub use manager::{FaultSignal, MemoryManager};
 pub use mappable::{Backing, Mappable, MappingSet};
 pub use memory_file::MemoryFile;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::{Errno, Result, SigSet};
-use waiter::{Events, Notify, WaitQueue, WaitResult};
+use waiter::{Events, Notify, ParkResult, WaitQueue};
 
 use super::cpu_time::Activity;
 use super::{Task, Work};
@@ -65,8 +65,8 @@ impl Task {
             return Err(SysError::Restart(Restart::Sys));
         }
         match result {
-            WaitResult::Woken => Ok(()),
-            WaitResult::TimedOut => Err(Errno::ETIMEDOUT.into()),
+            ParkResult::Woken => Ok(()),
+            ParkResult::TimedOut => Err(Errno::ETIMEDOUT.into()),
         }
     }
 

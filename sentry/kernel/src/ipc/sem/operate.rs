@@ -10,7 +10,7 @@ use waiter::{Events, Notify};
 
 use super::SemSet;
 use super::set::State;
-use crate::ipc::Access;
+use crate::ipc::IpcAccess;
 use crate::task::Credentials;
 
 /// A call that waits until its operations are possible.
@@ -77,7 +77,7 @@ impl SemSet {
             return Err(Errno::EFBIG);
         }
         let changes = operations.iter().any(|operation| operation.sem_op != 0);
-        self.state.lock().perm.check(creds, if changes { Access::Write } else { Access::Read })
+        self.state.lock().perm.check(creds, if changes { IpcAccess::Write } else { IpcAccess::Read })
     }
 
     /// Carries the call out, now or when that becomes possible: then its result says so. The operations have been

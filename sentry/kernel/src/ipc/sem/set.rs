@@ -8,7 +8,7 @@ use abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use super::{Pending, SemSets};
-use crate::ipc::{Access, IpcObject, Perm};
+use crate::ipc::{IpcAccess, IpcObject, Perm};
 use crate::task::Credentials;
 
 /// A set of semaphores.
@@ -83,7 +83,7 @@ impl SemSet {
     pub fn stat(&self, creds: &Credentials, anyone: bool) -> Result<SemidDs> {
         let state = self.state.lock();
         if !anyone {
-            state.perm.check(creds, Access::Read)?;
+            state.perm.check(creds, IpcAccess::Read)?;
         }
         Ok(SemidDs {
             sem_perm: state.perm.show(creds),

@@ -8,7 +8,7 @@ use abi::{Errno, Result, UserAddr};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::pid;
-use crate::ipc::{Access, IpcNamespace, IpcObject, Pending, SemSet};
+use crate::ipc::{IpcAccess, IpcNamespace, IpcObject, Pending, SemSet};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;
@@ -96,12 +96,12 @@ pub(super) fn semctl(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         GETVAL | GETPID | GETNCNT | GETZCNT | GETALL => {
             let set = sets.get(id)?;
-            set.perm().check(&creds, Access::Read)?;
+            set.perm().check(&creds, IpcAccess::Read)?;
             return query(task, &set, index, command, buffer);
         }
         SETVAL | SETALL => {
             let set = sets.get(id)?;
-            set.perm().check(&creds, Access::Write)?;
+            set.perm().check(&creds, IpcAccess::Write)?;
             if command == SETVAL {
                 set.set_value(index, arg as i32, pid(task))?;
             } else {

@@ -8,7 +8,7 @@ use abi::{Errno, UserAddr};
 use platform::Protection;
 
 use super::pid;
-use crate::ipc::{Access, IpcNamespace, IpcObject};
+use crate::ipc::{IpcAccess, IpcNamespace, IpcObject};
 use crate::mm::{MmapArgs, MmapFlags};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
@@ -42,7 +42,7 @@ pub(super) fn shmat(task: &mut CurrentTask, args: Args) -> SysResult {
     let segment = IpcNamespace::of(task).shm.get(id as i32)?;
     let write = flags & SHM_RDONLY == 0;
     let execute = flags & SHM_EXEC != 0;
-    let access = Access::Bits(0o444 | if write { 0o222 } else { 0 } | if execute { 0o111 } else { 0 });
+    let access = IpcAccess::Bits(0o444 | if write { 0o222 } else { 0 } | if execute { 0o111 } else { 0 });
     segment.perm().check(&task.creds(), access)?;
     let place = match (addr.is_null(), flags & SHM_REMAP != 0) {
         (true, _) => MmapFlags::empty(),
