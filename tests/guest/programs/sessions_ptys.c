@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -30,6 +31,10 @@ int main(void) {
     CHECK(name && strncmp(name, "/dev/pts/", 9) == 0);
     FAILS(open(name, O_RDWR | O_NOCTTY), EIO);
     CHECK(unlockpt(master) == 0);
+    struct timespec old[2] = {{1000, 0}, {1000, 0}};
+    struct stat st;
+    CHECK(utimensat(AT_FDCWD, name, old, 0) == 0 && stat(name, &st) == 0 && st.st_mtime == 1000);
+    CHECK(utimensat(AT_FDCWD, name, NULL, 0) == 0 && stat(name, &st) == 0 && st.st_mtime > 1000);
 
     pid_t child = fork();
     if (child == 0) {

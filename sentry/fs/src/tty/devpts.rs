@@ -8,9 +8,10 @@ use std::sync::{Arc, Weak};
 
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 use kernel::Kernel;
+use kernel::time::Timekeeper;
 use kernel::vfs::{
     Attr, Caching, Caller, FileOps, FileSystem, FileSystemType, Inode, InodeCommon, Mount, MountNamespace,
-    OpenHow, Origin, SetAttr, SetTime, VfsPath,
+    OpenHow, Origin, SetAttr, VfsPath,
 };
 use parking_lot::Mutex;
 
@@ -78,6 +79,7 @@ impl Instance {
         let node = PtsNode {
             common: InodeCommon::default(),
             attr: Mutex::new(attr),
+            timekeeper: kernel.timekeeper.clone(),
             terminal: terminal.clone(),
             console: Mutex::new(None),
         };
@@ -131,6 +133,7 @@ impl Instance {
 pub(super) struct PtsNode {
     common: InodeCommon,
     attr: Mutex<Attr>,
+    timekeeper: Arc<Timekeeper>,
     terminal: Arc<Terminal>,
     /// Keeps the host's side alive, where that is the master.
     console: Mutex<Option<Arc<Console>>>,
@@ -146,16 +149,7 @@ impl Inode for PtsNode {
     }
 
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
-        let mut attr = self.attr.lock();
-        attr.mode = change.mode.map_or(attr.mode, |mode| attr.mode & !0o7777 | mode);
-        attr.uid = change.uid.unwrap_or(attr.uid);
-        attr.gid = change.gid.unwrap_or(attr.gid);
-        if let Some(SetTime::At(time)) = change.atime {
-            attr.atime = time;
-        }
-        if let Some(SetTime::At(time)) = change.mtime {
-            attr.mtime = time;
-        }
+        self.attr.lock().apply(change, self.timekeeper.now());
         Ok(())
     }
 
@@ -177,6 +171,7 @@ impl Inode for PtsNode {
 struct Ptmx {
     common: InodeCommon,
     attr: Mutex<Attr>,
+    timekeeper: Arc<Timekeeper>,
     instance: Arc<Instance>,
 }
 
@@ -190,10 +185,7 @@ impl Inode for Ptmx {
     }
 
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
-        let mut attr = self.attr.lock();
-        attr.mode = change.mode.map_or(attr.mode, |mode| attr.mode & !0o7777 | mode);
-        attr.uid = change.uid.unwrap_or(attr.uid);
-        attr.gid = change.gid.unwrap_or(attr.gid);
+        self.attr.lock().apply(change, self.timekeeper.now());
         Ok(())
     }
 
@@ -272,6 +264,7 @@ impl DevPts {
         let ptmx = Arc::new(Ptmx {
             common: InodeCommon::default(),
             attr: Mutex::new(ptmx_attr),
+            timekeeper: kernel.timekeeper.clone(),
             instance: instance.clone(),
         });
         let root = Dir::new(Root { instance: instance.clone(), ptmx, attr: root_attr });

@@ -7,7 +7,7 @@ pub(crate) mod elf;
 mod hwcap_x86_64;
 mod map;
 pub(crate) mod script;
-mod stack;
+pub(crate) mod stack;
 mod vdso;
 
 use std::sync::Arc;

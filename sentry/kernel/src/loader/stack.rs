@@ -3,7 +3,7 @@
 use abi::{Errno, Result};
 
 /// Longest single argument or environment string with its NUL (`MAX_ARG_STRLEN`).
-const MAX_STRING: usize = 128 << 10;
+pub(crate) const MAX_STRING: usize = 128 << 10;
 /// All strings and pointers together take at most this much, whatever the stack limit.
 const MAX_TOTAL: u64 = 6 << 20;
 /// They may always take this much (`ARG_MAX`).
@@ -35,12 +35,17 @@ pub(crate) struct InitialStack {
     pub(crate) auxv: Vec<u8>,
 }
 
+/// How much arguments, environment and the pointers to them may take where the stack is at most `stack_limit` bytes.
+pub(crate) fn strings_limit(stack_limit: u64) -> u64 {
+    (stack_limit / 4).clamp(MIN_TOTAL, MAX_TOTAL)
+}
+
 /// Whether arguments and environment are small enough for a stack of at most `stack_limit` bytes.
 ///
 /// # Errors
 /// `E2BIG`.
 pub(crate) fn check_size(argv: &[Vec<u8>], envp: &[Vec<u8>], path: &[u8], stack_limit: u64) -> Result<()> {
-    let limit = (stack_limit / 4).clamp(MIN_TOTAL, MAX_TOTAL);
+    let limit = strings_limit(stack_limit);
     let strings = || argv.iter().chain(envp);
     if strings().any(|string| string.len() >= MAX_STRING) {
         return Err(Errno::E2BIG);

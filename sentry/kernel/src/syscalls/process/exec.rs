@@ -3,19 +3,14 @@
 use abi::fcntl::AtFlags;
 use abi::fs::{AT_FDCWD, PATH_MAX};
 use abi::resource::Resource;
-use abi::{Errno, PAGE_SIZE, Result, UserAddr};
+use abi::{Errno, Result, UserAddr};
 
+use crate::loader::stack::{MAX_STRING, strings_limit};
 use crate::syscalls::file::args as file_args;
 use crate::syscalls::table::Args;
 use crate::task::{ExecRequest, exec};
 use crate::vfs::WalkFlags;
 use crate::{CurrentTask, SysResult};
-
-/// The longest argument (Linux's `MAX_ARG_STRLEN`).
-const MAX_STRING: usize = 32 * PAGE_SIZE as usize;
-/// The most that all strings together may take is a quarter of the stack limit, within these bounds.
-const MIN_TOTAL: u64 = 32 * PAGE_SIZE;
-const MAX_TOTAL: u64 = 6 << 20;
 
 /// What is left for strings and the pointers to them.
 struct Room(u64);
@@ -58,7 +53,7 @@ fn execute(task: &mut CurrentTask, dirfd: i32, [path, argv, envp]: [u64; 3], fla
     if is_empty && !flags.contains(AtFlags::EMPTY_PATH) {
         return Err(Errno::ENOENT.into());
     }
-    let mut room = Room((task.limit(Resource::Stack) / 4).clamp(MIN_TOTAL, MAX_TOTAL));
+    let mut room = Room(strings_limit(task.limit(Resource::Stack)));
     let file = if is_empty {
         let place = file_args::any_file(task, dirfd as u64)?.path().clone();
         exec::open_place(task, &place)?
