@@ -1,6 +1,6 @@
 # Networks: Docker's bridge, networks of the user's own with names, published ports, IPv6.
-get() { python3 -c "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode().strip())" "$1"; }
-get='import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode().strip())'
+get='import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode().strip() + chr(10))'
+get() { python3 -c "$get" "$1"; }
 # On network $1, with the rest as options: a web server $N that serves a file.
 server() {
     docker run -d --runtime="$R" --network "$1" --name "$N" "${@:2}" -w /srv box \

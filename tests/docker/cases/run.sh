@@ -45,7 +45,7 @@ same "--log-driver none" 'started --log-driver none box echo one; docker wait $N
 ours "--pid=host is private" '^1\n.*status 0' 'box --pid=host box sh -c "echo \$\$"'
 ours "--pid=container is private" '^1\n.*status 0' 'started box sleep 60; box --pid=container:$N box sh -c "echo \$\$"'
 ours "--uts=host is private" 'status 0\n' 'box --uts=host box hostname'
-ours "--device is not there" 'No such file.*status 2\n' 'box --device /dev/loop-control box ls /dev/loop-control'
+ours "--device has nothing behind it" 'No such device.*status 1\n' 'box --device /dev/loop-control box cat /dev/loop-control'
 same "devices" 'box box sh -c "cd /dev; ls -d null zero full random urandom tty ptmx pts shm fd stdin stdout stderr 2>&1; stat -c %t:%T:%a null tty"'
 same "a script" 'box box script one two'
 same "a large argument list" 'box box sh -c "echo \$#" $(seq 2000)'
