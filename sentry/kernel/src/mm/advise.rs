@@ -78,6 +78,9 @@ impl MemoryManager {
     fn clear_in_place(&self, piece: &Range<u64>, pma: &Pma) -> bool {
         let PageSource::Memory(offset) = pma.source else { return false };
         let len = piece.end - piece.start;
+        if self.memory.is_hole(offset..offset + len) {
+            return true; // It reads as zeros already, as most of a thread's stack does when the thread ends.
+        }
         let exclusive =
             || (offset..offset + len).step_by(PAGE_SIZE as usize).all(|at| self.memory.is_exclusive(at));
         !pma.cow && exclusive() && self.memory.clear(offset, len).is_ok()
@@ -156,6 +159,10 @@ impl MemoryManager {
         remove: VmaFlags,
         may: &dyn Fn(VmaFlags) -> bool,
     ) -> Result<()> {
+        if add.is_empty() && remove.is_empty() {
+            return self
+                .visit(&range, &mut |_, vma| if may(vma.flags) { Ok(()) } else { Err(Errno::EINVAL) });
+        }
         let mut mappings = self.write_mappings();
         if mappings.vmas.overlapping(range.clone()).any(|(_, vma)| !may(vma.flags)) {
             return Err(Errno::EINVAL);

@@ -82,7 +82,7 @@ impl Batch {
 
     /// Makes the changes. Where the host refuses one, whatever the batch touches is unmapped instead, so that the
     /// stub shows nothing that the PMAs do not say.
-    pub(crate) fn commit(self, pages: &mut Pages, space: &dyn AddressSpace) -> Result<()> {
+    pub(crate) fn commit(mut self, pages: &mut Pages, space: &dyn AddressSpace) -> Result<()> {
         if pages.is_broken {
             return Err(Errno::ENOMEM);
         }
@@ -93,6 +93,7 @@ impl Batch {
             deferred.append(self);
             return Ok(());
         }
+        pages.catch_up(&mut self);
         let ops: Vec<MapOp<'_>> = self.ops.iter().map(|(range, op)| as_map_op(range, op)).collect();
         match space.apply(&ops) {
             Ok(()) => Ok(()),

@@ -122,7 +122,8 @@ impl MemoryManager {
         for run in runs.iter().chain([&(resident.len()..resident.len())]) {
             // What is neither in memory nor a hole was swapped out.
             let absent = offset + at as u64 * PAGE_SIZE..offset + run.start as u64 * PAGE_SIZE;
-            if !absent.is_empty() && !(*is_anon && self.memory.is_hole(absent)) {
+            let are_holes = absent.is_empty() || (*is_anon && self.memory.is_hole(absent));
+            if !are_holes {
                 return None;
             }
             at = run.end;

@@ -136,12 +136,10 @@ impl MemoryManager {
         for (whole, pma) in pages.map.overlapping(start..end) {
             let at = whole.start.max(start);
             let len = whole.end.min(end) - at;
-            let runs = self.present_runs(&pma.source.advanced(at - whole.start), len);
-            let present: u64 = runs.iter().map(|run| run.end - run.start).sum();
-            match (&pma.source, pma.anon) {
-                (PageSource::Host(..), _) => usage.file += present,
-                (PageSource::Memory(_), true) => usage.anon += present,
-                (PageSource::Memory(_), false) => usage.shmem += present,
+            match (pma.source.advanced(at - whole.start), pma.anon) {
+                (PageSource::Host(..), _) => usage.file += len,
+                (PageSource::Memory(offset), true) => usage.anon += self.memory.resident(offset, len),
+                (PageSource::Memory(offset), false) => usage.shmem += self.memory.resident(offset, len),
             }
         }
         usage

@@ -53,6 +53,8 @@ bitflags! {
         const SEGMENT = 256;
         /// Of fixed kind: `[vdso]`, `[vvar]`.
         const SPECIAL = 512;
+        /// A hint, from `MAP_DENYWRITE`: a dynamic linker maps a library, in several calls.
+        const MORE_COME = 1024;
     }
 }
 
@@ -196,7 +198,7 @@ impl MemoryManager {
         let mut pages = self.pages.write();
         let mut batch = Batch::default();
         let freed = take_pages(&mut pages, range.clone(), &mut batch);
-        let result = self.back_new(&mut pages, &range, &vma, ahead, &mut batch);
+        let result = self.back_new(&mut pages, &range, &vma, args.flags, ahead, &mut batch);
         let result = result.and(batch.commit(&mut pages, &*self.space));
         let freed = pages.releasable(freed);
         drop(pages);
@@ -214,6 +216,7 @@ impl MemoryManager {
         pages: &mut Pages,
         range: &Range<u64>,
         vma: &Vma,
+        flags: MmapFlags,
         ahead: Option<Ahead>,
         batch: &mut Batch,
     ) -> Result<()> {
@@ -244,6 +247,9 @@ impl MemoryManager {
             pages.map.insert(range.start..range.start + len, pma);
         } else {
             self.install(pages, range.clone(), backing, vma.prot, !vma.is_shared());
+        }
+        if flags.contains(MmapFlags::MORE_COME) && !vma.is_shared() && pages.put_off(range) {
+            return Ok(());
         }
         let populate = is_copy || (len <= SMALL && vma.is_shared());
         pages.map.update(range.clone(), |piece, pma| batch.refresh(piece, pma, populate));

@@ -1,5 +1,6 @@
 //! What stands behind guest addresses now: frames or a piece of a host file, and how the stub has them mapped.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use platform::Protection;
@@ -96,6 +97,8 @@ pub(crate) struct Pages {
     pub(crate) stranded: Vec<(PageSource, u64)>,
     /// Changes that are yet to be made: nothing runs in the address space, and more are coming.
     pub(crate) deferred: Option<Batch>,
+    /// Pages that the stub is to be shown along with the next change, whatever that is.
+    put_off: Vec<Range<u64>>,
     /// Whether new memory is shown to the stub before it is touched.
     pub(crate) new_memory: Eagerness,
     /// Whether rights that mprotect(2) gives back are.
@@ -105,6 +108,27 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
+    /// Leaves it to the next change of mappings, or to a fault, to show new pages to the stub. Says whether that may be.
+    pub(crate) fn put_off(&mut self, range: &Range<u64>) -> bool {
+        const MOST: usize = 16;
+        let may_wait = self.deferred.is_none() && self.put_off.len() < MOST;
+        if may_wait {
+            self.put_off.push(range.clone());
+        }
+        may_wait
+    }
+
+    /// Adds to `batch` what was put off.
+    pub(crate) fn catch_up(&mut self, batch: &mut Batch) {
+        for range in std::mem::take(&mut self.put_off) {
+            self.map.update(range, |piece, pma| {
+                if pma.mapped.is_none() {
+                    batch.refresh(piece, pma, pma.anon);
+                }
+            });
+        }
+    }
+
     /// Which of these frames, taken out of the map and out of the stub, may be given back. None while it is not known
     /// what the stub shows: they are kept until it ends.
     pub(crate) fn releasable(&mut self, freed: Vec<(PageSource, u64)>) -> Vec<(PageSource, u64)> {

@@ -57,7 +57,7 @@ impl MemoryManager {
     }
 
     /// The parts of a source that are in memory, counted from its start. Host files are taken to be cached.
-    pub(super) fn present_runs(&self, source: &PageSource, len: u64) -> Vec<Range<u64>> {
+    fn present_runs(&self, source: &PageSource, len: u64) -> Vec<Range<u64>> {
         let PageSource::Memory(offset) = source else { return std::iter::once(0..len).collect() };
         let (mut runs, mut at) = (Vec::new(), *offset);
         while let Some(run) = self.memory.next_present(at, offset + len) {

@@ -55,6 +55,24 @@ fn truncated_files_give_bus_errors() {
 }
 
 #[test]
+fn pieces_of_a_library_are_shown_in_one_hand_off() {
+    let guest = FakePlatform::new(1 << 30).0.guest();
+    let file = TestFile::new(&[b'a'; 8192]);
+    let before = guest.space.hand_offs();
+    let map = |prot| map_file(&guest, &file, 8192, prot, MmapFlags::MORE_COME);
+    let (first, second, gone) = (map(R), map(RW), map(R));
+    guest.mm.munmap(UserAddr(gone), 8192).unwrap();
+    assert_eq!(guest.space.hand_offs(), before);
+    map_anon(&guest, PAGE, MmapFlags::empty());
+    assert_eq!((guest.peek(first), guest.peek(second)), (Ok(b'a'), Ok(b'a')));
+    assert_eq!(guest.space.hand_offs(), before + 1);
+    assert!(guest.peek(gone).is_err());
+    let (third, fourth) = (map(R), map(R));
+    assert_eq!((guest.peek(third), guest.peek(fourth)), (Ok(b'a'), Ok(b'a')));
+    assert_eq!(guest.space.hand_offs(), before + 2, "one fault for both");
+}
+
+#[test]
 fn segments_of_programs_are_copied_when_mapped() {
     let guest = FakePlatform::new(1 << 30).0.guest();
     let file = TestFile::new(&[b'a'; 5 * 4096 - 100]);

@@ -90,6 +90,7 @@ fn mmap_flags(task: &Task, flags: MapFlags, len: u64) -> Result<MmapFlags> {
         (MapFlags::NORESERVE, MmapFlags::NORESERVE),
         (MapFlags::LOCKED, MmapFlags::LOCKED),
         (MapFlags::LOW_2_GIB, MmapFlags::LOW),
+        (MapFlags::DENYWRITE, MmapFlags::MORE_COME),
     ] {
         result.set(flag, flags.contains(bit));
     }
