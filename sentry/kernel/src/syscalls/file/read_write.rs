@@ -195,7 +195,9 @@ pub(super) fn write_from(
             Err(failure) => break Some(failure),
         }
     };
-    if failure == Some(SysError::Errno(Errno::EPIPE)) {
+    // Who wrote a part to a socket hears of its end with the next call, who wrote to a pipe at once.
+    let is_socket = || file.inode().attr().is_ok_and(|attr| attr.file_type() == FileType::Socket);
+    if failure == Some(SysError::Errno(Errno::EPIPE)) && (total == 0 || !is_socket()) {
         task.send_signal(SigInfo::new(Signal::PIPE, abi::signal::SI_USER));
     }
     match failure {
