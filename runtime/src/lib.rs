@@ -16,6 +16,7 @@ mod flags;
 mod hooks;
 mod logging;
 mod network;
+mod process_id;
 mod sandbox;
 mod spec;
 mod undo;

@@ -15,10 +15,10 @@ use host::netlink::{Link, LinkAddress, Neighbour, Netlink, Route};
 use host::packet;
 use host::process::{Namespaces, enter};
 
-use crate::container::{ProcessId, State};
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
 use crate::logging;
+use crate::process_id::ProcessId;
 
 /// This process in another network name space; back in its own on drop.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Drop for NetworkVisit {
 }
 
 /// Gives a sandbox the links of its name space. With `--network=none` and `--network=host` there is nothing to give.
-pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<()> {
+pub(crate) fn donate(config: &Config, sandbox: Option<&ProcessId>, client: &Client) -> Result<()> {
     if config.network == NetworkMode::Host {
         logging::warning(
             "--network=host does not pass sockets through yet: the sandbox has a loopback interface only",
@@ -71,8 +71,8 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
     // A rootless caller can put no link into the name space, so there is nothing to find.
     let (uid, _) = host::process::effective_ids();
     let wanted = config.network == NetworkMode::Sandbox && !config.rootless && uid == 0;
-    let Some(sandbox) = state.sandbox.filter(|_| wanted) else { return Ok(()) };
-    let Some(visit) = NetworkVisit::of_sandbox(&sandbox)? else {
+    let Some(sandbox) = sandbox.filter(|_| wanted) else { return Ok(()) };
+    let Some(visit) = NetworkVisit::of_sandbox(sandbox)? else {
         logging::warning(
             "the container is to share the host's network name space, whose addresses are not ours to take: it has a \
              loopback interface only",
@@ -82,7 +82,7 @@ pub(crate) fn donate(config: &Config, state: &State, client: &Client) -> Result<
     let found = Found::read().context("cannot read the network of the sandbox's name space")?;
     let usable: Vec<&Link> = found.links.iter().filter(|link| is_usable(link)).collect();
     if usable.is_empty() {
-        logging::debug(format!("sandbox {} has a loopback interface only", state.sandbox_id));
+        logging::debug("the sandbox has a loopback interface only");
         return Ok(());
     }
     if let Some(link) = usable.iter().find(|link| found.is_taken(link)) {

@@ -213,6 +213,7 @@ fn a_wait_that_is_given_up_costs_the_sandbox_nothing() {
     }
     eventually("none", || threads() <= before);
     let wait = lab.command(&["wait", id]).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("one more wait", || threads() > before);
     lab.ok(&["kill", id, "KILL"]);
     let told = String::from_utf8(finish(wait).stdout).unwrap();
     assert!(told.contains("137"), "{told}");

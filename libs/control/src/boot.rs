@@ -149,9 +149,21 @@ pub struct ContainerConfig {
     /// The window's size at the start: rows, columns.
     #[serde(default)]
     pub window: Option<(u16, u16)>,
-    /// The container of this sandbox whose pid name space this one joins.
+    /// The name spaces of the sandbox's first container that this one shares.
     #[serde(default)]
-    pub join_pid_namespace: Option<String>,
+    pub shares: SharedNamespaces,
+}
+
+/// Name spaces that a container shares with the first one of its sandbox. The network is always shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SharedNamespaces {
+    /// Process ids.
+    pub pid: bool,
+    /// System V IPC and message queues.
+    pub ipc: bool,
+    /// Host and domain name.
+    pub uts: bool,
 }
 
 /// The root of a container. It is the gofer's mount 0.
@@ -257,7 +269,7 @@ mod tests {
             terminal: false,
             owns_terminal: false,
             window: Some((24, 80)),
-            join_pid_namespace: None,
+            shares: SharedNamespaces::default(),
         };
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<ContainerConfig>(&text).unwrap(), config);

@@ -21,7 +21,9 @@ pub mod start;
 pub mod stats;
 pub mod wire;
 
-pub use boot::{BootConfig, ContainerConfig, Launch, MountKind, MountPlan, Overlay, RootPlan, Settings};
+pub use boot::{
+    BootConfig, ContainerConfig, Launch, MountKind, MountPlan, Overlay, RootPlan, Settings, SharedNamespaces,
+};
 pub use client::Client;
 pub use failure::{Failure, FailureKind};
 pub use reply::{ContainerState, ProcessRow, Reply, WaitStatus};

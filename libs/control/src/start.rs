@@ -27,17 +27,17 @@ pub enum StartMessage {
 /// The child's end of a start pipe, which is a stream socket: written with `sendmsg(2)`, which raises no signal where
 /// nobody listens any more and which both jails allow.
 #[derive(Debug)]
-pub struct StartSocket(OwnedFd);
+pub struct StartSocket<F: AsFd = OwnedFd>(F);
 
-impl StartSocket {
+impl<F: AsFd> StartSocket<F> {
     /// Writes to `socket`.
     #[must_use]
-    pub fn new(socket: OwnedFd) -> Self {
+    pub fn new(socket: F) -> Self {
         Self(socket)
     }
 }
 
-impl Write for StartSocket {
+impl<F: AsFd> Write for StartSocket<F> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         host::unix::send(self.0.as_fd(), &[IoSlice::new(bytes)], &[])
             .map_err(|errno| std::io::Error::from_raw_os_error(errno.raw()))

@@ -12,7 +12,6 @@ use crate::flags::Config;
 
 /// `runsc debug`.
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = true, args = ["stacks", "ps", "strace", "signal"])]
 pub(crate) struct Debug {
     /// Print what each guest task is doing.
     #[arg(long)]
@@ -37,6 +36,9 @@ pub(crate) struct Debug {
 impl Debug {
     /// Does all that is asked for.
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
+        if !self.stacks && !self.ps && self.strace.is_none() && self.signal.is_none() {
+            return Err(Error::new("say what to do: --stacks, --ps, --strace=CALLS or --signal=SIGNAL"));
+        }
         let id = match self.pid {
             Some(pid) => container_of(config, pid)?,
             None => self.id.clone(),

@@ -5,13 +5,14 @@ use std::os::fd::AsFd;
 use clap::Args;
 
 use super::create::CreateArgs;
+use crate::container::SIGKILL;
 use crate::container::attach::{Attached, hold_signals};
 use crate::container::create::{CreateOptions, create};
 use crate::container::life::{Container, force_delete};
-use crate::container::{ProcessId, SIGKILL};
 use crate::error::Result;
 use crate::flags::{Config, Flags};
 use crate::logging;
+use crate::process_id::ProcessId;
 use crate::sandbox::identity::settle_privilege;
 use host::process::Ended;
 

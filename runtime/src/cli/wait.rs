@@ -33,7 +33,8 @@ impl Wait {
             return Err(Error::new("checkpoint and restore are not there yet: there is nothing to wait for"));
         }
         let container = Container::open(config, &self.id)?;
-        if container.state.status == Status::Stopped {
+        // The sandbox of a pod outlives its members and knows how they ended.
+        if container.state.status == Status::Stopped && container.state.is_root() {
             return Err(Error::new(format!(
                 "container \"{}\" has ended and its sandbox with it: its exit status is that of process {}",
                 self.id,

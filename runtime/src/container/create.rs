@@ -6,16 +6,19 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use control::SharedNamespaces;
+use oci_spec::runtime::LinuxNamespaceType;
 use serde_json::Value;
 
 use super::store::{Locked, Store, replace};
-use super::{ProcessId, State, Status, oci_state};
+use super::{State, Status, oci_state};
 use crate::cgroup::{self, CgroupRecord, Layout};
 use crate::console::{self, Streams, Wanted};
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, Flags};
 use crate::hooks::{HookSet, of_stage};
 use crate::logging;
+use crate::process_id::ProcessId;
 use crate::sandbox::fds::FdTable;
 use crate::sandbox::spawn::Pending;
 use crate::sandbox::{self, Order};
@@ -191,9 +194,7 @@ impl<'a> Maker<'a> {
         let mut fds = FdTable::default();
         let pass = &self.options.pass_fds;
         let mut container = sandbox::container_config(&order, socket, &streams, pass, false, &mut fds)?;
-        if self.joins_pod_pids(&pod) {
-            container.join_pid_namespace = Some(sandbox_id.into());
-        }
+        container.shares = self.shared_with_pod(&pod);
         client.create_container(container, &fds.borrowed())?;
         let (id, socket) = (self.options.id.clone(), self.store.socket(sandbox_id));
         undo.push(move || {
@@ -205,12 +206,16 @@ impl<'a> Maker<'a> {
         Ok(Created { streams })
     }
 
-    /// Whether the pid name space that the configuration joins by path is the pod's.
-    fn joins_pod_pids(&self, pod: &State) -> bool {
-        let path = self.spec.namespace(oci_spec::runtime::LinuxNamespaceType::Pid).flatten();
-        match (path, pod.sandbox) {
-            (Some(path), Some(sandbox)) => path == Path::new(&format!("/proc/{}/ns/pid", sandbox.pid)),
+    /// The name spaces that the configuration joins by the path of the pod's.
+    fn shared_with_pod(&self, pod: &State) -> SharedNamespaces {
+        let joins = |kind, name: &str| match (self.spec.namespace(kind).flatten(), pod.sandbox) {
+            (Some(path), Some(sandbox)) => path == Path::new(&format!("/proc/{}/ns/{name}", sandbox.pid)),
             _ => false,
+        };
+        SharedNamespaces {
+            pid: joins(LinuxNamespaceType::Pid, "pid"),
+            ipc: joins(LinuxNamespaceType::Ipc, "ipc"),
+            uts: joins(LinuxNamespaceType::Uts, "uts"),
         }
     }
 

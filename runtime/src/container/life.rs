@@ -121,7 +121,7 @@ impl Container {
         let client = self.connect()?;
         if self.state.is_root() {
             let config = Config::new(&Flags::from_given(&self.state.flags)?)?;
-            crate::network::donate(&config, &self.state, &client)?;
+            crate::network::donate(&config, self.state.sandbox.as_ref(), &client)?;
         }
         let pid = client.start(self.id()).map_err(|error| {
             if error.is_gone() { self.death_notice("starting the program") } else { error.into() }

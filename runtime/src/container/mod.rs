@@ -13,10 +13,11 @@ use std::time::Duration;
 use control::ContainerState;
 use serde_json::{Value, json};
 
-pub(crate) use state::{ProcessId, State, Status};
+pub(crate) use state::{State, Status};
 pub(crate) use store::Store;
 
 use crate::logging;
+use crate::process_id::ProcessId;
 use crate::sandbox;
 
 /// How long the host may take to end a killed process.

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use control::network::NetworkMode;
-use control::{BootConfig, Client, ContainerConfig};
+use control::{BootConfig, Client, ContainerConfig, SharedNamespaces};
 use host::mount::Propagation;
 use host::process::Namespaces;
 use host::unix::{self, Kind};
@@ -193,7 +193,7 @@ pub(crate) fn container_config(
         terminal: streams.terminal,
         owns_terminal: owns_terminal && streams.terminal,
         window: streams.window,
-        join_pid_namespace: None,
+        shares: SharedNamespaces::default(),
     })
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 use control::Failure;
-use control::start::{Outcome, Starter, wait_for};
+use control::start::{Outcome, StartSocket, Starter, wait_for};
 use host::process::{Ended, Namespaces, Process, clone_process, duplicate_above};
 
 use super::identity::IdMaps;
@@ -43,7 +43,10 @@ pub(crate) fn spawn(
         // In the child's copy: the wait below must end when the parent does.
         ours.take();
         // Out of the way of the numbers that `execute` fills, so that its failure is told to nobody else.
-        let Ok(high) = duplicate_above(theirs.as_fd(), MAX_PLACED) else { return 1 };
+        let Ok(high) = duplicate_above(theirs.as_fd(), MAX_PLACED) else {
+            Starter::new(StartSocket::new(theirs.as_fd())).failed(too_few_descriptors());
+            return 1;
+        };
         let mut start = UnixStream::from(high);
         if start.read_exact(&mut [0]).is_err() {
             return 1;
@@ -88,9 +91,14 @@ impl Pending {
         maps.write_for(self.process.pid())
     }
 
-    /// Lets it go on.
+    /// Lets it go on. One that has failed already says why in [`Self::wait_ready`].
     pub(crate) fn go(&mut self) -> Result<()> {
-        self.start.write_all(b"g").with_context(|| format!("the {} died at its start", self.what))
+        match self.start.write_all(b"g") {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Error::new(format!("cannot start the {}: {error}", self.what)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until it is ready; says why it is not.
@@ -156,13 +164,17 @@ pub(crate) fn document(value: &impl serde::Serialize) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
+fn too_few_descriptors() -> Failure {
+    Failure::host(format!("too few descriptors are allowed: raise `ulimit -n` above {MAX_PLACED}"))
+}
+
 /// Becomes this binary again, in another role: `argv`, no environment, and exactly these descriptors from 0 on.
 pub(crate) fn execute(binary: &OwnedFd, argv: &[&str], fds: &[BorrowedFd<'_>]) -> Failure {
     let argv: Vec<CString> = argv.iter().filter_map(|arg| CString::new(*arg).ok()).collect();
     // Out of the way of the numbers that are about to be filled.
     let high = duplicate_above(binary.as_fd(), MAX_PLACED);
     let Some(binary) = high.ok().filter(|_| fds.len() <= MAX_PLACED as usize) else {
-        return Failure::host("too many descriptors are open: raise `ulimit -n`");
+        return too_few_descriptors();
     };
     if let Err(errno) = host::process::arrange_fds(fds) {
         return Failure::host(format!("cannot pass descriptors: {errno}: raise `ulimit -n`"));

@@ -24,6 +24,8 @@ use crate::error::{Context, Error, Result};
 use crate::logging;
 use shape::{Findings, check};
 
+const O_NONBLOCK: i32 = 0o4000;
+
 /// The largest configuration.
 const MAX_BYTES: u64 = 8 << 20;
 
@@ -104,8 +106,14 @@ impl Spec {
 /// Reads a JSON file of a reasonable size.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
     let shown = path.display();
-    let file = std::fs::File::open(path).with_context(|| format!("cannot open {shown}"))?;
+    // A named pipe must not be waited for.
+    let file = std::fs::File::options()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)
+        .with_context(|| format!("cannot open {shown}"))?;
     let meta = file.metadata().with_context(|| format!("cannot look at {shown}"))?;
     if !meta.is_file() {
         return Err(Error::new(format!("{shown} is not a regular file")));

@@ -22,11 +22,13 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use waiter::{Events, WaitQueue};
 
+use crate::donated::Donated;
 use crate::filesystems::Sources;
 use crate::mounts::Mounter;
+use crate::outcome::{program_failure, wait_status};
 use crate::process::ProcessSpec;
-use crate::sandbox::{Donated, Sandbox, program_failure, wait_status};
 use crate::stdio::Streams;
+use crate::surroundings::Surroundings;
 use crate::waits::wait_for;
 
 /// Where a container is in its life.
@@ -80,31 +82,39 @@ impl HostSource for GuestContainer {
 }
 
 impl GuestContainer {
-    /// Makes a container's mounts and name spaces; nothing runs yet.
+    /// Makes a container's mounts and name spaces; nothing runs yet. It may share name spaces of the `first` one.
     pub(crate) fn create(
-        sandbox: &Sandbox,
+        around: &Surroundings,
         mut config: ContainerConfig,
-        donated: &mut Donated,
+        donated: &Donated,
+        first: Option<&Self>,
     ) -> Result<Arc<Self>, Failure> {
-        let kernel = sandbox.kernel();
+        let kernel = &around.kernel;
         let root_creds = Arc::new(Credentials::root(Arc::clone(&kernel.user_ns)));
         let gofer_socket = config.gofer_fd.map(|index| donated.take(index)).transpose()?;
         let lifeline = gofer_socket.as_ref().map(OwnedFd::try_clone).transpose();
         let lifeline =
             lifeline.map_err(|error| Failure::host(format!("cannot duplicate a descriptor: {error}")))?;
         let gofer = gofer_socket.map(|fd| attach_gofer(kernel, fd)).transpose()?.unwrap_or_default();
-        let ipc = OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns));
-        let sources = Sources { gofer, shared: Arc::clone(sandbox.shared_mounts()), ipc: Arc::clone(&ipc) };
+        let shared = |wanted: bool| first.filter(|_| wanted);
+        let ipc = match shared(config.shares.ipc) {
+            Some(first) => Arc::clone(&first.namespaces.ipc),
+            None => OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns)),
+        };
+        let sources = Sources { gofer, shared: Arc::clone(&around.mounts), ipc: Arc::clone(&ipc) };
         let mounts = Mounter { kernel, creds: &root_creds, config: &config, sources: &sources }.make()?;
         let process = ProcessSpec::parse(&config.spec["process"])?;
         let streams = Streams::of_container(&config, donated)?;
-        let pid_ns = match &config.join_pid_namespace {
-            Some(other) => Arc::clone(sandbox.container(other)?.container.pid_ns()),
+        let pid_ns = match shared(config.shares.pid) {
+            Some(first) => Arc::clone(first.container.pid_ns()),
             None => PidNamespace::new_root(&kernel.tasks, &kernel.user_ns),
         };
-        let host_name = config.spec["hostname"].as_str().unwrap_or("runsc").to_owned();
-        let namespaces = namespaces(kernel, &host_name, &mounts, &pid_ns, sandbox.net(), ipc);
-        let seccomp = match sandbox.settings().oci_seccomp {
+        let uts = match shared(config.shares.uts) {
+            Some(first) => Arc::clone(&first.namespaces.uts),
+            None => own_uts(kernel, &config.spec),
+        };
+        let namespaces = namespaces(kernel, uts, &mounts, &pid_ns, &around.net, ipc);
+        let seccomp = match around.settings.oci_seccomp {
             true => crate::seccomp::compile(&config.spec["linux"]["seccomp"])?,
             false => None,
         };
@@ -114,10 +124,10 @@ impl GuestContainer {
             id: config.id.clone(),
             kernel: Arc::clone(kernel),
             mounts,
-            host_files: Arc::clone(sandbox.host_files()),
+            host_files: Arc::clone(&around.host_files),
             namespaces,
-            base_limits: base_limits(&sandbox.host().rlimits),
-            dropped: dropped_capabilities(sandbox.settings()),
+            base_limits: base_limits(&around.host.rlimits),
+            dropped: dropped_capabilities(&around.settings),
             seccomp,
             phase: Mutex::new(Phase::Created(Box::new(Prepared { process, sysctls, streams }))),
             changed: WaitQueue::new(),
@@ -170,7 +180,7 @@ impl GuestContainer {
     }
 
     /// Runs a further process.
-    pub(crate) fn exec(&self, exec: &Exec, donated: &mut Donated) -> Result<i32, Failure> {
+    pub(crate) fn exec(&self, exec: &Exec, donated: &Donated) -> Result<i32, Failure> {
         if self.state() != ContainerState::Running {
             return Err(Failure::wrong_state(format!("container {:?} is not running", self.id)));
         }
@@ -314,9 +324,16 @@ fn attach_gofer(kernel: &Kernel, fd: OwnedFd) -> Result<Vec<Arc<GoferFs>>, Failu
         .map_err(|errno| Failure::host(format!("the gofer does not answer as it should: {errno}")))
 }
 
+/// A host and domain name as the specification says.
+fn own_uts(kernel: &Kernel, spec: &Value) -> Arc<UtsNamespace> {
+    let name = |member: &str, default: &'static str| spec[member].as_str().unwrap_or(default).to_owned();
+    let (host, domain) = (name("hostname", "runsc"), name("domainname", "(none)"));
+    UtsNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns), &host, &domain)
+}
+
 fn namespaces(
     kernel: &Arc<Kernel>,
-    host_name: &str,
+    uts: Arc<UtsNamespace>,
     mounts: &Arc<MountNamespace>,
     pid_ns: &Arc<PidNamespace>,
     net: &Arc<OtherNamespace>,
@@ -326,7 +343,7 @@ fn namespaces(
     let user_ns = &kernel.user_ns;
     let other = || OtherNamespace::new(id(), Arc::clone(user_ns));
     Namespaces {
-        uts: UtsNamespace::new(id(), Arc::clone(user_ns), host_name, "(none)"),
+        uts,
         ipc,
         mnt: Arc::clone(mounts),
         net: Arc::clone(net),

@@ -10,7 +10,8 @@ use control::stats::Stats;
 use control::{Failure, Handler, Reply, Request, Target};
 use kernel::task::ThreadGroup;
 
-use crate::sandbox::{Donated, Sandbox};
+use crate::donated::Donated;
+use crate::sandbox::Sandbox;
 
 /// The handler that [`control::Server`] calls.
 #[derive(Clone)]
@@ -19,7 +20,7 @@ pub(crate) struct Controller(pub(crate) Arc<Sandbox>);
 impl Handler for Controller {
     fn handle(&self, request: Request, fds: Vec<OwnedFd>, caller: BorrowedFd<'_>) -> Result<Reply, Failure> {
         self.0.begin_call();
-        answer(&self.0, request, &mut Donated::new(fds), caller)
+        answer(&self.0, request, &Donated::new(fds), caller)
     }
 
     fn answered(&self) {
@@ -30,13 +31,13 @@ impl Handler for Controller {
 fn answer(
     sandbox: &Arc<Sandbox>,
     request: Request,
-    donated: &mut Donated,
+    donated: &Donated,
     caller: BorrowedFd<'_>,
 ) -> Result<Reply, Failure> {
     match request {
         Request::CreateContainer(config) => sandbox.add_container(*config, donated).map(|()| Reply::Done),
         Request::Network(plan) => {
-            crate::network::attach(&sandbox.net_content()?, &plan, donated).map(|()| Reply::Done)
+            crate::network::attach(&sandbox.around().net_content()?, &plan, donated).map(|()| Reply::Done)
         }
         Request::Start { container } => {
             let pid = sandbox.container(&container)?.start()?;
@@ -96,7 +97,7 @@ fn answer(
                 sandbox.kernel().set_cpu_count(count as usize);
             }
             if let Some(bytes) = memory_limit(&resources).filter(|_| sandbox.is_root(&container)) {
-                sandbox.kernel().set_total_memory(bytes.min(sandbox.host().memory_capacity));
+                sandbox.kernel().set_total_memory(bytes.min(sandbox.around().host.memory_capacity));
             }
             Ok(Reply::Done)
         }

@@ -6,16 +6,19 @@
 
 mod container;
 mod controller;
+mod donated;
 mod filesystems;
 pub mod filter;
 mod log;
 mod mounts;
 mod network;
+mod outcome;
 mod process;
 mod sandbox;
 mod seccomp;
 mod set_up;
 mod stdio;
+mod surroundings;
 mod waits;
 mod window;
 

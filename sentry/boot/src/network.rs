@@ -10,17 +10,13 @@ use control::network::{AddressPlan, LinkPlan, NeighbourPlan, NetworkPlan, RouteP
 use netstack::{IfAddr, Mac, NeighbourState, Nic, Prefix, Route};
 use socket::inet::{LinkSetup, NetNamespace};
 
-use crate::sandbox::Donated;
+use crate::donated::Donated;
 
 /// Where Docker's name server answers.
 const RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11)), 53);
 
 /// Attaches links and gives them addresses, neighbours and routes.
-pub(crate) fn attach(
-    net: &Arc<NetNamespace>,
-    plan: &NetworkPlan,
-    donated: &mut Donated,
-) -> Result<(), Failure> {
+pub(crate) fn attach(net: &Arc<NetNamespace>, plan: &NetworkPlan, donated: &Donated) -> Result<(), Failure> {
     for link in &plan.links {
         let nic = add_link(net, link, donated)?;
         for address in &link.addresses {
@@ -41,7 +37,7 @@ pub(crate) fn attach(
     Ok(())
 }
 
-fn add_link(net: &Arc<NetNamespace>, link: &LinkPlan, donated: &mut Donated) -> Result<Arc<Nic>, Failure> {
+fn add_link(net: &Arc<NetNamespace>, link: &LinkPlan, donated: &Donated) -> Result<Arc<Nic>, Failure> {
     let sockets = link.fds.iter().map(|index| donated.take(*index)).collect::<Result<_, _>>()?;
     let setup = LinkSetup {
         name: link.name.clone(),

@@ -7,8 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use abi::Errno;
-use control::{BootConfig, ContainerConfig, Failure, WaitStatus};
+use control::{BootConfig, ContainerConfig, Failure};
 use fs::host::HostFiles;
 use host::memory;
 use kernel::Kernel;
@@ -18,54 +17,31 @@ use kernel::task::OtherNamespace;
 use parking_lot::{Condvar, Mutex};
 use platform::Platform;
 use platform::systrap::{HandOver, Systrap};
-use socket::inet::{InetFamily, NetNamespace};
+use socket::inet::InetFamily;
 
 use crate::container::GuestContainer;
-use crate::filesystems::SharedMounts;
+use crate::donated::Donated;
+use crate::surroundings::Surroundings;
 
 /// How long the end waits for replies that are under way.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
 /// A running sandbox.
 pub(crate) struct Sandbox {
-    kernel: Arc<Kernel>,
+    around: Surroundings,
     root_id: String,
-    settings: control::Settings,
-    host: control::boot::HostPlan,
-    host_files: Arc<HostFiles>,
-    shared_mounts: Arc<SharedMounts>,
-    /// The network name space that all containers share.
-    net: Arc<OtherNamespace>,
     containers: Mutex<BTreeMap<String, Arc<GuestContainer>>>,
     /// Calls that have not been answered yet.
     calls: Mutex<usize>,
     answered: Condvar,
 }
 
-/// Descriptors that came with a configuration or request, each taken once.
-pub(crate) struct Donated(Vec<Option<OwnedFd>>);
-
-impl Donated {
-    pub(crate) fn new(fds: Vec<OwnedFd>) -> Self {
-        Self(fds.into_iter().map(Some).collect())
-    }
-
-    /// Takes descriptor `index`. The same index may be named several times (one terminal as three streams): later
-    /// takers get a duplicate.
-    pub(crate) fn take(&mut self, index: u32) -> Result<OwnedFd, Failure> {
-        let missing = || Failure::invalid(format!("descriptor {index} is named but was not sent"));
-        let slot = self.0.get_mut(index as usize).ok_or_else(missing)?;
-        let fd = slot.as_ref().ok_or_else(missing)?;
-        fd.try_clone().map_err(|error| Failure::host(format!("cannot duplicate a descriptor: {error}")))
-    }
-}
-
 impl Sandbox {
     /// Makes the kernel and the first container, created but not started.
     pub(crate) fn new(config: BootConfig, fds: Vec<OwnedFd>) -> Result<Arc<Self>, Failure> {
         memory::install_fault_handler();
-        let mut donated = Donated::new(fds);
-        let mut open_log =
+        let donated = Donated::new(fds);
+        let open_log =
             |index: Option<u32>| index.map(|index| donated.take(index)).transpose().map(crate::log::open);
         let (log, user_log) = (open_log(config.debug_log_fd)?, open_log(config.user_log_fd)?);
         report_panics(&log);
@@ -109,65 +85,41 @@ impl Sandbox {
         let host_files = Arc::new(HostFiles::new(&kernel));
         let net = OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns));
         let sandbox = Arc::new(Self {
-            kernel,
+            around: Surroundings {
+                kernel,
+                settings: config.settings,
+                host: config.host,
+                host_files,
+                mounts: Arc::default(),
+                net,
+            },
             root_id: config.root.id.clone(),
-            settings: config.settings,
-            host: config.host,
-            host_files,
-            shared_mounts: Arc::default(),
-            net,
             containers: Mutex::default(),
             calls: Mutex::new(0),
             answered: Condvar::new(),
         });
-        // The first to ask makes the content: here, with the loopback interface up.
-        sandbox.net_content()?;
-        sandbox.add_container(config.root, &mut donated)?;
+        sandbox.around.net_content()?;
+        sandbox.add_container(config.root, &donated)?;
         Ok(sandbox)
     }
 
-    /// The network name space that all containers share.
-    pub(crate) fn net(&self) -> &Arc<OtherNamespace> {
-        &self.net
-    }
-
-    /// What is in it.
-    pub(crate) fn net_content(&self) -> Result<Arc<NetNamespace>, Failure> {
-        let content = self.net.content(|| NetNamespace::new(&self.kernel, true));
-        content.ok_or_else(|| Failure::host("the network name space holds something else"))
-    }
-
     pub(crate) fn kernel(&self) -> &Arc<Kernel> {
-        &self.kernel
+        &self.around.kernel
     }
 
-    pub(crate) fn settings(&self) -> &control::Settings {
-        &self.settings
-    }
-
-    pub(crate) fn host(&self) -> &control::boot::HostPlan {
-        &self.host
-    }
-
-    pub(crate) fn host_files(&self) -> &Arc<HostFiles> {
-        &self.host_files
-    }
-
-    pub(crate) fn shared_mounts(&self) -> &Arc<SharedMounts> {
-        &self.shared_mounts
+    /// What the containers share.
+    pub(crate) fn around(&self) -> &Surroundings {
+        &self.around
     }
 
     /// Creates a container.
-    pub(crate) fn add_container(
-        self: &Arc<Self>,
-        config: ContainerConfig,
-        donated: &mut Donated,
-    ) -> Result<(), Failure> {
+    pub(crate) fn add_container(&self, config: ContainerConfig, donated: &Donated) -> Result<(), Failure> {
         let id = config.id.clone();
         if self.containers.lock().contains_key(&id) {
             return Err(Failure::wrong_state(format!("there is a container {id:?} in this sandbox already")));
         }
-        let container = GuestContainer::create(self, config, donated)?;
+        let first = self.containers.lock().get(&self.root_id).cloned();
+        let container = GuestContainer::create(&self.around, config, donated, first.as_deref())?;
         self.containers.lock().insert(id, container);
         Ok(())
     }
@@ -214,7 +166,7 @@ impl Sandbox {
         let status = match self.root().and_then(|root| root.wait_for_exit(None)) {
             Ok(status) => status,
             Err(failure) => {
-                self.kernel.log.line(&format!("the sandbox ends: {failure}"));
+                self.kernel().log.line(&format!("the sandbox ends: {failure}"));
                 return 128;
             }
         };
@@ -236,46 +188,4 @@ fn report_panics(log: &kernel::DebugLog) {
         log.line(report);
         eprintln!("{report}");
     });
-}
-
-/// How a wait ended, as the control protocol says it.
-pub(crate) fn wait_status(status: kernel::task::ExitStatus) -> WaitStatus {
-    match status {
-        kernel::task::ExitStatus::Exited(code) => WaitStatus::Code(code),
-        kernel::task::ExitStatus::Killed { signal, .. } => WaitStatus::Signal(signal.number() as u8),
-    }
-}
-
-/// Characters of a program's name that a message repeats.
-const SHOWN_NAME: usize = 200;
-
-/// A failure to start a program, in the words of the shell, with the kind that the exit status follows from.
-pub(crate) fn program_failure(program: &str, errno: Errno) -> Failure {
-    use control::FailureKind::{Host, ProgramNotExecutable, ProgramNotFound};
-    let (kind, why) = match errno {
-        Errno::ENOENT | Errno::ENOTDIR => (
-            ProgramNotFound,
-            "no such file or directory: check the path and PATH in the container".to_owned(),
-        ),
-        Errno::EACCES | Errno::EPERM | Errno::EISDIR => (
-            ProgramNotExecutable,
-            "permission denied: the file must be executable for the container's user".into(),
-        ),
-        Errno::ENOEXEC => {
-            (ProgramNotExecutable, "exec format error: not an x86-64 ELF file or a #! script".into())
-        }
-        Errno::E2BIG => (
-            ProgramNotExecutable,
-            "argument list too long: shorten process.args and process.env, of which one text may have 128 KiB".into(),
-        ),
-        Errno::ELOOP | Errno::ENAMETOOLONG | Errno::ETXTBSY | Errno::EINVAL => {
-            (ProgramNotExecutable, errno.to_string())
-        }
-        other => (Host, other.to_string()),
-    };
-    let program = match program.char_indices().nth(SHOWN_NAME) {
-        Some((end, _)) => format!("{}…", &program[..end]),
-        None => program.to_owned(),
-    };
-    Failure::new(kind, format!("cannot run {program:?}: {why}"))
 }

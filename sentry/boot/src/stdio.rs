@@ -11,7 +11,7 @@ use kernel::Kernel;
 use kernel::task::{ControllingTerminal, Credentials};
 use kernel::vfs::{FdTable, MountNamespace};
 
-use crate::sandbox::Donated;
+use crate::donated::Donated;
 
 /// The descriptors of a process to be.
 pub(crate) struct Streams {
@@ -25,13 +25,13 @@ pub(crate) struct Streams {
 
 impl Streams {
     /// Those of a container's first process.
-    pub(crate) fn of_container(config: &ContainerConfig, donated: &mut Donated) -> Result<Self, Failure> {
+    pub(crate) fn of_container(config: &ContainerConfig, donated: &Donated) -> Result<Self, Failure> {
         let console = config.terminal.then_some(config.window);
         Self::new(&config.stdio, &config.pass_fds, console, donated)
     }
 
     /// Those of a further process.
-    pub(crate) fn of_exec(exec: &Exec, donated: &mut Donated) -> Result<Self, Failure> {
+    pub(crate) fn of_exec(exec: &Exec, donated: &Donated) -> Result<Self, Failure> {
         let is_terminal = exec.process["terminal"].as_bool().unwrap_or(false);
         Self::new(&exec.stdio, &exec.pass_fds, is_terminal.then_some(exec.window), donated)
     }
@@ -40,7 +40,7 @@ impl Streams {
         stdio: &[u32; 3],
         passed: &[(i32, u32)],
         console: Option<Option<(u16, u16)>>,
-        donated: &mut Donated,
+        donated: &Donated,
     ) -> Result<Self, Failure> {
         let standard = (0..).zip(stdio.iter().copied());
         let all = standard.chain(passed.iter().copied());

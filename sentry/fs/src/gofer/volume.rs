@@ -15,6 +15,9 @@ use super::inode::{GoferInode, Origin};
 /// Host device and inode number: what makes two names one file.
 pub(super) type Key = (u64, u64);
 
+/// Host devices below a root whose numbers are told apart; a gofer that claims more is not believed.
+const MAX_DEVICES: usize = 1024;
+
 /// The inodes of one mount. Locks: leaves.
 #[derive(Debug)]
 pub struct Volume {
@@ -58,10 +61,15 @@ impl Volume {
     /// The inode number that the guest sees.
     pub(super) fn guest_ino(&self, attr: &WireAttr) -> u64 {
         let mut devices = self.devices.lock();
-        let index = devices.iter().position(|dev| *dev == attr.dev).unwrap_or_else(|| {
-            devices.push(attr.dev);
-            devices.len() - 1
-        });
+        let index = match devices.iter().position(|dev| *dev == attr.dev) {
+            Some(index) => index,
+            None if devices.len() < MAX_DEVICES => {
+                devices.push(attr.dev);
+                devices.len() - 1
+            }
+            // Files may show the same number then.
+            None => 0,
+        };
         attr.ino.wrapping_add((index as u64) << 48)
     }
 

@@ -140,8 +140,10 @@ pub fn open_console(
 ) -> Result<(Arc<File>, Arc<Terminal>)> {
     let (devpts, root) = find_devpts(kernel, namespace);
     let instance = devpts.instance();
+    // What the host's terminal says now is newer than what we were told when the process was asked for.
     let size = host::terminal::window_size(host.as_fd()).map(|size| (size.rows, size.columns));
-    let (rows, columns) = size.ok().or(window).unwrap_or((0, 0));
+    let size = size.ok().filter(|size| *size != (0, 0));
+    let (rows, columns) = size.or(window).unwrap_or((0, 0));
     let mut outcome = Ok(true);
     let mut made = None;
     let (index, terminal) = instance.add_console(kernel, creds.uid, creds.gid, |terminal, index| {

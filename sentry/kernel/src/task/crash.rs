@@ -5,6 +5,10 @@ use std::fmt::Write;
 use abi::SigInfo;
 
 use super::CurrentTask;
+use crate::mm::VmaFlags;
+
+/// Mappings that a report shows: a guest must not fill the log.
+const MAX_SHOWN: usize = 300;
 
 impl CurrentTask {
     /// Writes a crash report to the debug log.
@@ -56,6 +60,36 @@ impl CurrentTask {
         let mut code = [0; 16];
         if self.mm().read(abi::UserAddr(r.rip), &mut code).is_ok() {
             log.line(&format!("  code at rip: {code:02x?}"));
+        }
+        self.report_mappings();
+    }
+
+    /// Writes the memory map to the debug log, in the form of `/proc/[pid]/maps`.
+    fn report_mappings(&self) {
+        let vmas = self.mm().vmas();
+        let root = self.fs().root();
+        for vma in vmas.iter().take(MAX_SHOWN) {
+            let flag = |on: bool, letter: char| if on { letter } else { '-' };
+            let name = match (&vma.file, &vma.name) {
+                (Some(file), _) => {
+                    String::from_utf8_lossy(&file.path().text(&root)).escape_debug().to_string()
+                }
+                (None, Some(name)) => (*name).to_string(),
+                (None, None) => String::new(),
+            };
+            self.kernel().log.line(&format!(
+                "  {:08x}-{:08x} {}{}{}{} {:08x} {name}",
+                vma.start,
+                vma.end,
+                flag(vma.prot.read, 'r'),
+                flag(vma.prot.write, 'w'),
+                flag(vma.prot.execute, 'x'),
+                if vma.flags.contains(VmaFlags::SHARED) { 's' } else { 'p' },
+                vma.offset
+            ));
+        }
+        if vmas.len() > MAX_SHOWN {
+            self.kernel().log.line(&format!("  and {} more", vmas.len() - MAX_SHOWN));
         }
     }
 }
