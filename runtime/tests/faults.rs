@@ -78,6 +78,50 @@ fn a_gofer_that_hangs_from_the_start_is_no_match_for_delete() {
 }
 
 #[test]
+fn a_killed_do_is_cleaned_up_after_by_the_next() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("do", &[]);
+    let tmp = lab.path("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let command = |args: &[&str]| {
+        let mut command = Command::new(common::binary());
+        command.args(["--network=none", "do"]).args(args).env("TMPDIR", &tmp);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let left = || std::fs::read_dir(&tmp).unwrap().count();
+    let mut killed = command(&["sh", "-c", "echo up; sleep 1000"]);
+    let mut line = [0; 3];
+    std::io::Read::read_exact(killed.stdout.as_mut().unwrap(), &mut line).unwrap();
+    // One that lives is left alone.
+    assert!(finish(command(&["true"])).status.success());
+    assert_eq!(left(), 1);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(finish(command(&["true"])).status.success());
+    assert_eq!(left(), 0);
+    eventually("no process", || lab.processes(tmp.to_str().unwrap()).is_empty());
+}
+
+#[test]
+fn a_sandbox_that_hangs_can_be_killed() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("frozen", &["sleep", "1000"]);
+    let id = &lab.id("frozen");
+    for args in [&["kill", id, "KILL"][..], &["kill", "--all", id, "KILL"], &["delete", "--force", id]] {
+        lab.create(id);
+        lab.ok(&["start", id]);
+        signal(id, "runsc-sandbox", "-STOP");
+        lab.ok(args);
+        lab.assert_gone(id);
+    }
+}
+
+#[test]
 fn a_killed_invocation_leaves_nothing_that_delete_does_not_find() {
     if !can_run() {
         return;

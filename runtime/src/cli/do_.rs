@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::run::run;
+use super::state_dir::StateDir;
 use crate::container::create::CreateOptions;
 use crate::error::{Context, Error, Result};
 use crate::flags::Flags;
@@ -54,7 +55,7 @@ impl Do {
         }
         let options = CreateOptions {
             id: format!("runsc-{:06}", std::process::id()),
-            bundle: state.0.clone(),
+            bundle: state.path().to_path_buf(),
             config: Some(self.config()?),
             attached: true,
             ..CreateOptions::default()
@@ -123,44 +124,4 @@ fn own_hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "runsc".into() } else { name.into() }
-}
-
-/// A state directory of this command's own, unless the caller gave one: nothing of it shows in `runsc list`.
-#[derive(Debug)]
-struct StateDir(PathBuf, bool);
-
-impl StateDir {
-    fn new(flags: &mut Flags) -> Result<Self> {
-        if !flags.get("root").is_empty() {
-            return Ok(Self(PathBuf::from(flags.get("root")), false));
-        }
-        let base = std::env::temp_dir();
-        for attempt in 0..100 {
-            let dir = base.join(format!("runsc-do-{}-{attempt}", std::process::id()));
-            use std::os::unix::fs::DirBuilderExt;
-            match std::fs::DirBuilder::new().mode(0o711).create(&dir) {
-                Ok(()) => {
-                    let text = dir.to_str().ok_or_else(|| Error::new("TMPDIR is not UTF-8"))?;
-                    flags.set("root", text)?;
-                    return Ok(Self(dir, true));
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(Error::new(format!(
-                        "cannot make a directory in {}: {error}",
-                        base.display()
-                    )));
-                }
-            }
-        }
-        Err(Error::new(format!("{} is full of directories of ours", base.display())))
-    }
-}
-
-impl Drop for StateDir {
-    fn drop(&mut self) {
-        if self.1 {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
 }

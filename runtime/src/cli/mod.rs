@@ -34,6 +34,7 @@ mod list;
 mod ps;
 mod run;
 mod spec;
+mod state_dir;
 mod syscalls;
 mod table;
 mod update;

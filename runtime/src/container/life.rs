@@ -5,7 +5,7 @@ use host::process::Ended;
 use serde_json::Value;
 
 use super::store::{Locked, Store};
-use super::{SIGKILL, State, Status, current_status, end_process, oci_state, remains};
+use super::{SIGKILL, State, Status, connect_briefly, current_status, end_process, oci_state, remains};
 use crate::error::{Error, Result};
 use crate::flags::{Config, Flags};
 use crate::hooks::{HookSet, of_stage};
@@ -149,7 +149,7 @@ impl Container {
     fn end(&self) {
         if self.state.is_root() {
             self.state.sandbox.into_iter().for_each(end_process);
-        } else if let Ok(client) = self.connect()
+        } else if let Ok(client) = connect_briefly(&self.store, &self.state)
             && let Err(error) = client.destroy(self.id())
         {
             logging::debug(format!("destroying {}: {error}", self.id()));
@@ -180,7 +180,11 @@ impl Container {
             KillTarget::Process(pid) => Target::Process { container, pid },
             KillTarget::Group(pgid) => Target::Group { container, pgid },
         };
-        let sent = self.connect().and_then(|client| {
+        let client = match signal {
+            SIGKILL => connect_briefly(&self.store, &self.state),
+            _ => self.connect(),
+        };
+        let sent = client.and_then(|client| {
             client.signal(to, signal).map_err(|error| match error.kind() {
                 FailureKind::NotFound => Error::new(format!("{error}: no such process")),
                 _ => error.into(),

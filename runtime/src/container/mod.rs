@@ -10,12 +10,13 @@ pub(crate) mod store;
 
 use std::time::Duration;
 
-use control::ContainerState;
+use control::{Client, ContainerState};
 use serde_json::{Value, json};
 
 pub(crate) use state::{State, Status};
 pub(crate) use store::Store;
 
+use crate::error::{Context, Result};
 use crate::logging;
 use crate::process_id::ProcessId;
 use crate::sandbox;
@@ -50,9 +51,7 @@ pub(crate) fn current_status(state: &State, store: &Store) -> Status {
         _ if !alive => Status::Stopped,
         status if state.is_root() => status,
         // The sandbox lives on when a container in it ends: only it knows.
-        status => match sandbox::connect(&store.socket(&state.sandbox_id), &state.id)
-            .and_then(|client| Ok(client.state(&state.id)?))
-        {
+        status => match connect_briefly(store, state).and_then(|client| Ok(client.state(&state.id)?)) {
             Ok(ContainerState::Stopped) => Status::Stopped,
             Ok(_) => status,
             Err(error) => {
@@ -61,6 +60,16 @@ pub(crate) fn current_status(state: &State, store: &Store) -> Status {
             }
         },
     }
+}
+
+/// How long a sandbox may take to answer what it can answer at once: one that is stuck must not hold up its end.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection to a container's sandbox for a call that is answered at once.
+pub(crate) fn connect_briefly(store: &Store, state: &State) -> Result<Client> {
+    let client = sandbox::connect(&store.socket(&state.sandbox_id), &state.id)?;
+    client.set_timeout(Some(ANSWER_PATIENCE)).context("cannot limit the wait for the sandbox")?;
+    Ok(client)
 }
 
 /// Kills a process and waits until it has ended; reaps it where it is our child.

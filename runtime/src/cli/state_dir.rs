@@ -1,0 +1,117 @@
+//! The state directory of one `runsc do`: below the temporary directory, so that nothing of it shows in `runsc list`.
+//!
+//! Whoever made one holds `flock(2)` on it as long as he lives. One that nobody holds was left by a command that was
+//! killed: the next one to end removes it.
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::flags::Flags;
+
+/// What their names begin with.
+const PREFIX: &str = "runsc-do-";
+
+/// A state directory, removed on drop unless the caller named it.
+#[derive(Debug)]
+pub(super) enum StateDir {
+    /// The caller's.
+    Given(PathBuf),
+    /// Our own.
+    Own {
+        path: PathBuf,
+        /// Closing it lets go of the lock.
+        _lock: File,
+    },
+}
+
+impl StateDir {
+    /// The directory that `--root` names, else a new one, which the flags then name.
+    pub(super) fn new(flags: &mut Flags) -> Result<Self> {
+        if !flags.get("root").is_empty() {
+            return Ok(Self::Given(PathBuf::from(flags.get("root"))));
+        }
+        let base = std::env::temp_dir();
+        for attempt in 0..100 {
+            let path = base.join(format!("{PREFIX}{}-{attempt}", std::process::id()));
+            let made = DirBuilder::new().mode(0o711).create(&path);
+            match made.and_then(|()| lock(&path)) {
+                Ok(Some(lock)) => {
+                    let text = path.to_str().ok_or_else(|| Error::new("TMPDIR is not UTF-8"))?;
+                    flags.set("root", text)?;
+                    return Ok(Self::Own { path, _lock: lock });
+                }
+                // Somebody took it for one that was left.
+                Ok(None) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let base = base.display();
+                    return Err(Error::new(format!(
+                        "cannot make a directory in {base}: {error}: set TMPDIR"
+                    )));
+                }
+            }
+        }
+        Err(Error::new(format!("{} is full of directories of ours", base.display())))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) | Self::Own { path, .. } => path,
+        }
+    }
+}
+
+/// Locks a directory that is ours; `None` where another holds or has removed it.
+fn lock(path: &Path) -> std::io::Result<Option<File>> {
+    let dir = File::open(path)?;
+    if dir.metadata()?.uid() != host::process::effective_ids().0 || dir.try_lock().is_err() {
+        return Ok(None);
+    }
+    Ok((dir.metadata()?.nlink() > 0).then_some(dir))
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        let Self::Own { path, .. } = self else { return };
+        let _ = std::fs::remove_dir_all(&path);
+        if let Some(base) = path.parent() {
+            remove_left(base);
+        }
+    }
+}
+
+/// Removes what commands left that were killed.
+fn remove_left(base: &Path) {
+    let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
+        if let Ok(Some(_lock)) = lock(&entry.path()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{lock, remove_left};
+
+    #[test]
+    fn what_nobody_holds_is_removed() {
+        let base = std::env::temp_dir().join(format!("runsc-state-dir-{}", std::process::id()));
+        for name in ["runsc-do-1-0", "runsc-do-2-0", "other"] {
+            std::fs::create_dir_all(base.join(name).join("x")).unwrap();
+        }
+        let held = lock(&base.join("runsc-do-2-0")).unwrap().unwrap();
+        remove_left(&base);
+        let mut left: Vec<_> =
+            std::fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["other", "runsc-do-2-0"]);
+        drop(held);
+        remove_left(&base);
+        assert!(!base.join("runsc-do-2-0").exists());
+        std::fs::remove_dir_all(base).unwrap();
+    }
+}
