@@ -7,7 +7,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use common::{Lab, can_run, eventually, finish, stderr};
+use common::{Lab, can_run, connections, eventually, finish, stderr};
 use serde_json::{Value, json};
 
 /// Runs a script as the container's program; its standard output.
@@ -120,7 +120,7 @@ fn programs_are_added_as_they_are_asked_for() {
     let lab = Lab::new("added", &["sleep", "1000"]);
     let id = &lab.id("added");
     lab.configure(|config| config["process"]["user"] = json!({"uid": 11, "gid": 12, "additionalGids": [13]}));
-    lab.create(id);
+    let sandbox = lab.create(id);
     lab.ok(&["start", id]);
     let exec = |args: &[&str]| {
         let mut all = vec!["exec"];
@@ -162,7 +162,10 @@ fn programs_are_added_as_they_are_asked_for() {
     let guest = std::fs::read_to_string(&guest_file).unwrap();
     let host = std::fs::read_to_string(&host_file).unwrap();
     assert!(lab.ok(&["ps", id]).lines().any(|line| line.split_whitespace().nth(1) == Some(&guest)));
+    // Whoever stands for it has two connections, and waits as well.
+    eventually("two connections", || connections(sandbox) == 2);
     let wait = lab.command(&["wait", "--rootpid", &guest, id]).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("three", || connections(sandbox) == 3);
     lab.ok(&["kill", "--pid", &guest, id, "KILL"]);
     let told: Value = serde_json::from_slice(&finish(wait).stdout).unwrap();
     assert_eq!(told["exitStatus"], 137);

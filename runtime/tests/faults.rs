@@ -7,7 +7,7 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Lab, can_run, cgroups_named, eventually, exists, finish, processes_of};
+use common::{Lab, can_run, cgroups_named, connections, eventually, exists, finish, processes_of};
 use serde_json::json;
 
 /// Sends a signal to the process of container `id` that is called `name`.
@@ -247,21 +247,15 @@ fn a_wait_that_is_given_up_costs_the_sandbox_nothing() {
     let id = &lab.id("waits");
     let sandbox = lab.create(id);
     lab.ok(&["start", id]);
-    // A thread of the sandbox accepts connections, and each has one of its own.
-    let waiting = || {
-        let threads = std::fs::read_dir(format!("/proc/{sandbox}/task")).unwrap().flatten();
-        let names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
-        names.filter(|name| name == "control\n").count().saturating_sub(1)
-    };
     let mut waits: Vec<_> = (0..12).map(|_| lab.command(&["wait", id]).spawn().unwrap()).collect();
-    eventually("twelve waits", || waiting() == 12);
+    eventually("twelve waits", || connections(sandbox) == 12);
     for wait in &mut waits {
         wait.kill().unwrap();
         wait.wait().unwrap();
     }
-    eventually("none", || waiting() == 0);
+    eventually("none", || connections(sandbox) == 0);
     let wait = lab.command(&["wait", id]).stdout(Stdio::piped()).spawn().unwrap();
-    eventually("one more wait", || waiting() == 1);
+    eventually("one more wait", || connections(sandbox) == 1);
     lab.ok(&["kill", id, "KILL"]);
     let told = String::from_utf8(finish(wait).stdout).unwrap();
     assert!(told.contains("137"), "{told}");

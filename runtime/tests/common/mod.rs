@@ -247,6 +247,13 @@ pub(crate) fn processes_of(id: &str) -> Vec<i32> {
     .collect()
 }
 
+/// How many connections a sandbox serves: one of its threads accepts them, and each has a thread of its own.
+pub(crate) fn connections(sandbox: i32) -> usize {
+    let threads = std::fs::read_dir(format!("/proc/{sandbox}/task")).unwrap().flatten();
+    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+    names.filter(|name| name == "control\n").count().saturating_sub(1)
+}
+
 /// Whether a path is there.
 pub(crate) fn exists(path: impl AsRef<Path>) -> bool {
     path.as_ref().exists()
