@@ -15,7 +15,15 @@ same "logs -f" 'started box sh -c "for i in 1 2 3; do echo \$i; sleep 0.2; done"
 same "logs --tail, --since, --timestamps" 'started box sh -c "for i in 1 2 3; do echo \$i; done"; docker wait $N; docker logs --tail 2 $N; docker logs --since 1h --timestamps $N | wc -l'
 same "attach" 'docker run -di --network=none --runtime=$R --name $N box sh -c "read line; echo got \$line" >/dev/null; echo typed | docker attach $N >/dev/null; docker wait $N; docker logs $N'
 same "attach to what runs" 'started box sh -c "trap \"echo caught; exit 3\" TERM; while :; do echo tick; sleep 0.1; done"; docker attach --no-stdin $N >$T/out & eventually grep tick $T/out; docker kill -s TERM $N >/dev/null; wait $!; echo $?; grep caught $T/out'
-same "a terminal that is resized" 'docker run -dit --network=none --runtime=$R --name $N box sh -c "trap \"stty size; exit\" WINCH; echo up; while :; do sleep 0.05; done" >/dev/null; says up; mkfifo $T/keys; exec 3<>$T/keys; script -qec "stty rows 40 cols 120; timeout --foreground -s KILL 60 docker attach $N" /dev/null <&3 >/dev/null; says "40 120"; docker logs $N | grep -o "40 120"'
+# By Docker's interface: its client asks for a new size when it likes.
+resize='import http.client, socket, sys
+client = http.client.HTTPConnection("docker")
+client.sock = socket.socket(socket.AF_UNIX)
+client.sock.connect(sys.argv[1])
+client.request("POST", "/containers/%s/resize?h=40&w=120" % sys.argv[2])
+print(client.getresponse().status)'
+export resize
+same "a terminal that is resized" 'docker run -dit --network=none --runtime=$R --name $N box sh -c "trap \"stty size; exit\" WINCH; echo up; while :; do sleep 0.05; done" >/dev/null; says up; python3 -c "$resize" ${DOCKER_HOST#unix://} $N; says "40 120"; docker logs $N | grep -o "40 120"'
 same "rename and inspect" 'started box sleep 60; docker rename $N $N-other; look "{{.State.Running}} {{.HostConfig.Runtime}} {{.Name}}" $N-other | sed s/runsc/runc/'
 same "events" 'since=$(date +%s.%N); started box sh -c "exit 3"; docker wait $N >/dev/null; events() { docker events --since $since --until $(date +%s.%N) --filter container=$N --format "{{.Action}} {{index .Actor.Attributes \"exitCode\"}}"; }; died() { events | grep die; }; eventually died; events | sort'
 same "many exits at once" '{ for i in 1 2 3 4 5; do (box box sh -c "exit $i"; echo $?) & done; wait; } | sort'

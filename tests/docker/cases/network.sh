@@ -16,7 +16,7 @@ if [ -z "$network" ]; then
     skip "bridges" "$(grep -o 'error creating.*\|failed to.*' "$dir/dockerd-network.log" | tail -1)"
 else
 same "the default bridge" 'on bridge box sh -c "ip -o link show eth0 | grep -o \"mtu 1500\"; ip -4 -o addr show eth0 | grep -c 172; ip route | cut -d\" \" -f1"'
-same "--mac-address, --ip" 'docker network create --subnet 10.$([ $R = runsc ] && echo 91 || echo 90).0.0/24 $N >/dev/null; net=10.$([ $R = runsc ] && echo 91 || echo 90); on $N --mac-address 02:42:00:00:00:77 --ip $net.0.77 box sh -c "cat /sys/class/net/eth0/address; ip -4 -o addr show eth0" | sed "s/$net/NET/g; s/^[0-9]*:/INDEX:/" | cut -d"\\" -f1; docker network rm $N'
+same "--mac-address, --ip" 'docker network create --subnet 10.$([ $R = runsc ] && echo 91 || echo 90).0.0/24 $N >/dev/null; net=10.$([ $R = runsc ] && echo 91 || echo 90); on $N --mac-address 02:42:00:00:00:77 --ip $net.0.77 box sh -c "ip -o link show eth0 | grep -o \"ether [^ ]*\"; ip -4 -o addr show eth0" | sed "s/$net/NET/g; s/^[0-9]*:/INDEX:/" | cut -d"\\" -f1; docker network rm $N'
 same "a published port" 'server bridge -p 80; get http://$(docker port $N 80 | grep 0.0.0.0); on bridge box python3 -c "$get" http://172.17.0.1:$(docker port $N 80 | head -1 | cut -d: -f2)'
 same "containers on a bridge" 'server bridge; on bridge box python3 -c "$get" http://$(look "{{.NetworkSettings.IPAddress}}")'
 same "names on a network" 'docker network create $N >/dev/null; server $N --network-alias other; on $N box sh -c "python3 -c \"$get\" http://$N/; python3 -c \"$get\" http://other/; python3 -c \"import socket; socket.gethostbyname(\\\"nosuch\\\")\" 2>&1 | tail -1; grep -c 127.0.0.11 /etc/resolv.conf"; docker rm -f $N; docker network rm $N'
