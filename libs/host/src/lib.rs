@@ -7,6 +7,7 @@ pub mod capability;
 pub mod cpu;
 pub mod epoll;
 pub mod fs;
+pub mod heap;
 pub mod memory;
 mod memory_x86_64;
 pub mod mount;

@@ -10,7 +10,7 @@ use crate::loader::Vdso;
 use crate::log::DebugLog;
 use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
-use crate::task::{FutexTable, Strace, TaskSet, TaskThreads, UserNamespace};
+use crate::task::{FutexTable, OomKiller, Strace, TaskSet, TaskThreads, UserNamespace, set_heap_budget};
 use crate::time::{Timekeeper, TimerService};
 use crate::vfs::Vfs;
 
@@ -44,6 +44,8 @@ pub struct Kernel {
     pub dmesg: Dmesg,
     /// The vDSO of all guest processes; `None` where there was no memory for it.
     pub vdso: Option<Arc<Vdso>>,
+    /// Kills processes where memory runs out.
+    pub oom: OomKiller,
     /// What was fixed when the sandbox was made.
     pub config: KernelConfig,
     memory_size: AtomicU64,
@@ -93,10 +95,12 @@ impl Kernel {
             futexes: FutexTable::default(),
             strace,
             sockets: SocketFamilies::default(),
-            memory_size: AtomicU64::new(config.total_memory),
+            memory_size: AtomicU64::new(0),
             processors: AtomicUsize::new(config.cpu_count),
+            oom: OomKiller::default(),
             config,
         });
+        kernel.set_total_memory(kernel.config.total_memory);
         crate::version::log_boot(&kernel);
         kernel
     }
@@ -110,6 +114,8 @@ impl Kernel {
     /// Changes what [`Self::total_memory`] says: the container's limit has changed.
     pub fn set_total_memory(&self, bytes: u64) {
         self.memory_size.store(bytes, Ordering::Relaxed);
+        self.memory.set_file_limit(bytes);
+        set_heap_budget(bytes);
     }
 
     /// Processors shown to guests.

@@ -14,6 +14,7 @@ pub mod error;
 pub mod fuzzing;
 pub mod ipc;
 pub mod kernel;
+pub mod limits;
 pub mod loader;
 pub mod log;
 pub mod mm;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use abi::{Errno, Result};
 use kernel::task::{Capability, PID_MAX};
 use kernel::vfs::{Inode, MAX_FDS};
-use kernel::{Kernel, Task};
+use kernel::{Kernel, Task, limits};
 use parking_lot::Mutex;
 
 use super::system::put;
@@ -43,19 +43,18 @@ const SWITCH: (i64, i64) = (0, 1);
 /// (path, default, smallest and largest value) of knobs that are kept.
 const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("fs/aio-max-nr", 65536, ANY),
-    ("fs/epoll/max_user_watches", 1_048_576, ANY),
     ("fs/file-max", i64::MAX, ANY),
-    ("fs/inotify/max_queued_events", 16384, ANY),
-    ("fs/inotify/max_user_instances", 128, ANY),
-    ("fs/inotify/max_user_watches", 65536, ANY),
+    ("fs/inotify/max_queued_events", limits::INOTIFY_EVENTS as i64, ANY),
+    ("fs/inotify/max_user_instances", limits::INOTIFY_INSTANCES as i64, ANY),
+    ("fs/inotify/max_user_watches", limits::INOTIFY_WATCHES as i64, ANY),
     ("fs/lease-break-time", 45, INT),
     ("fs/leases-enable", 1, SWITCH),
     ("fs/mount-max", 100_000, ANY),
     ("fs/overflowgid", 65534, (0, 65535)),
     ("fs/overflowuid", 65534, (0, 65535)),
-    ("fs/pipe-max-size", kernel::vfs::pipe::MAX_SIZE as i64, ANY),
+    ("fs/pipe-max-size", limits::PIPE_MAX_SIZE as i64, ANY),
     ("fs/pipe-user-pages-hard", 0, ANY),
-    ("fs/pipe-user-pages-soft", 16384, ANY),
+    ("fs/pipe-user-pages-soft", limits::PIPE_USER_PAGES_SOFT as i64, ANY),
     ("fs/protected_fifos", 1, (0, 2)),
     ("fs/protected_hardlinks", 1, SWITCH),
     ("fs/protected_regular", 2, (0, 2)),
@@ -99,8 +98,8 @@ const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("net/ipv6/conf/default/forwarding", 0, SWITCH),
     ("net/unix/max_dgram_qlen", 512, INT),
     ("user/max_cgroup_namespaces", 65536, INT),
-    ("user/max_inotify_instances", 128, INT),
-    ("user/max_inotify_watches", 65536, INT),
+    ("user/max_inotify_instances", limits::INOTIFY_INSTANCES as i64, INT),
+    ("user/max_inotify_watches", limits::INOTIFY_WATCHES as i64, INT),
     ("user/max_ipc_namespaces", 65536, INT),
     ("user/max_mnt_namespaces", 65536, INT),
     ("user/max_net_namespaces", 65536, INT),
@@ -155,7 +154,6 @@ const TEXTS: &[(&str, &str)] = &[
     ("kernel/random/poolsize", "256\n"),
     ("kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow\n"),
     ("kernel/seccomp/actions_logged", "kill_process kill_thread trap errno user_notif trace log\n"),
-    ("kernel/threads-max", "65536\n"),
     ("net/ipv4/tcp_mem", "188961\t251951\t377922\n"),
     ("vm/lowmem_reserve_ratio", "256\t256\t32\t0\t0\n"),
 ];
@@ -293,6 +291,16 @@ fn nr_open(_task: &Task, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
+fn threads_max(task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{}\n", limits::threads(task.kernel().total_memory()));
+    Ok(())
+}
+
+fn epoll_watches(task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{}\n", limits::epoll_watches(task.kernel().total_memory()));
+    Ok(())
+}
+
 fn ns_last_pid(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     put!(out, "{}\n", task.pid_ns().last_pid());
     Ok(())
@@ -352,7 +360,9 @@ pub(super) fn make(sysctl: &Arc<Sysctl>, kernel: &Kernel, inodes: &Inodes) -> Ar
     for &(path, text) in TEXTS {
         tree.add("", path, crate::synth::TextFile::new(attr(0o444), text));
     }
-    let shows: [(&'static str, Show); 5] = [
+    let shows: [(&'static str, Show); 7] = [
+        ("fs/epoll/max_user_watches", Show(epoll_watches)),
+        ("kernel/threads-max", Show(threads_max)),
         ("fs/nr_open", Show(nr_open)),
         ("kernel/ns_last_pid", Show(ns_last_pid)),
         ("kernel/pid_max", Show(pid_max)),

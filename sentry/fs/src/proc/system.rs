@@ -143,7 +143,11 @@ pub(super) fn vmstat(task: &Task, out: &mut Vec<u8>) -> Result<()> {
         out,
         "nr_free_pages {free}\nnr_anon_pages {used}\nnr_mapped 0\nnr_file_pages 0\nnr_dirty 0\nnr_writeback 0\n"
     );
-    put!(out, "pgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\noom_kill 0\n");
+    put!(
+        out,
+        "pgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\noom_kill {}\n",
+        kernel.oom.kills()
+    );
     Ok(())
 }
 

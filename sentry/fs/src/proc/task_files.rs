@@ -153,8 +153,8 @@ pub(super) fn sessionid(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn oom_score(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    out.extend_from_slice(b"0\n");
+pub(super) fn oom_score(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{}\n", view.target.thread_group().oom_score());
     Ok(())
 }
 
@@ -195,8 +195,8 @@ pub(super) fn set_oom_adj(view: &View<'_>, text: &[u8]) -> Result<()> {
     }
 }
 
-pub(super) fn personality(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    out.extend_from_slice(b"00000000\n");
+pub(super) fn personality(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{:08x}\n", view.target.thread_group().personality());
     Ok(())
 }
 

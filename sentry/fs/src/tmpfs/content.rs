@@ -185,6 +185,7 @@ impl Content {
 
     /// Gives a hole of `pages` pages frames, all or at least the first. Returns whether they are not in memory yet.
     fn fill(&self, state: &mut State, page: u64, pages: u64) -> Result<bool> {
+        self.memory.check_file_room(pages * PAGE_SIZE)?;
         let pages = self.usage.charge_pages(pages)?;
         let near = state.extent_before(page).map(|extent| extent.frame + extent.pages * PAGE_SIZE);
         match self.memory.allocate_to_fill(pages * PAGE_SIZE, near) {

@@ -125,6 +125,8 @@ impl Xattr for TmpInode {
             false if replace => return Err(Errno::ENODATA),
             _ => {}
         }
+        let cost = (name.len() + value.len()) as u64;
+        host::heap::room_for(cost, host::heap::Purpose::Lasting).map_err(|_| Errno::ENOSPC)?;
         let used: usize = meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         if used + name.len() + value.len() > MAX_XATTR_BYTES {
             return Err(Errno::ENOSPC);

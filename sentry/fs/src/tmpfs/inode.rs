@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::fcntl::{Seals, falloc};
 use abi::{DeviceId, Errno, FileType, OpenFlags, PAGE_SIZE, Result, Timespec};
+use host::heap::{self, Purpose};
 use kernel::mm::{Mappable, MemoryFile};
 use kernel::time::Timekeeper;
 use kernel::vfs::{
@@ -19,6 +20,9 @@ use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use super::content::Content;
 use super::dir::Names;
 use super::usage::Usage;
+
+/// What an inode with its name takes, bytes, roughly.
+const INODE_COST: u64 = 1 << 10;
 
 /// What the inodes of one tmpfs share.
 #[derive(Debug)]
@@ -67,6 +71,7 @@ pub(super) struct TmpInode {
 impl TmpInode {
     /// A new file with one link (directories: two).
     pub(super) fn new(shared: &Arc<Shared>, node: &NewNode<'_>, parent: u64) -> Result<Arc<Self>> {
+        heap::room_for(INODE_COST + node.target.len() as u64, Purpose::Lasting).map_err(|_| Errno::ENOSPC)?;
         shared.usage.charge_inode()?;
         let ino = shared.next_ino.fetch_add(1, Ordering::Relaxed);
         let kind = match node.file_type {
@@ -287,6 +292,7 @@ impl Inode for TmpInode {
     }
 
     fn link(&self, _caller: &Caller<'_>, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
+        heap::room_for(name.len() as u64, Purpose::Lasting).map_err(|_| Errno::ENOSPC)?;
         let target = Self::downcast(target)?;
         let mut names = self.names()?.write();
         names.check_alive()?;

@@ -38,7 +38,7 @@ impl Terminal {
 
     pub(super) fn signal_foreground(&self, signal: Signal) {
         if let Some(group) = self.foreground_group() {
-            group.signal(info(signal));
+            group.signal_with_newborn(info(signal));
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use abi::ipc::{MsgInfo, MsqidDs};
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -210,6 +211,7 @@ impl MsgQueue {
         if !has_room {
             return Err(Errno::EAGAIN);
         }
+        heap::room_for(len, Purpose::Lasting)?;
         state.messages.extend(message.take());
         state.bytes += len;
         state.sent_at = now;

@@ -110,7 +110,7 @@ impl ShmSet {
         };
         Ok(Arc::new(ShmSegment {
             set: self.this.clone(),
-            pages: SharedAnon::new(&self.memory, len),
+            pages: SharedAnon::lasting(&self.memory, len),
             size,
             creator_pid: pid,
             state: Mutex::new(state),

@@ -33,12 +33,15 @@ impl MemoryManager {
     ///
     /// # Errors
     /// `EINVAL` for special mappings, for locked ones unless `even_locked`, and with `anon_only` (`MADV_FREE`) for
-    /// mappings of files; `ENOMEM`.
+    /// mappings of files; `EPERM` for sealed ones that are not writable; `ENOMEM`.
     pub fn discard(&self, range: Range<u64>, anon_only: bool, even_locked: bool) -> Result<()> {
         let keep = if even_locked { VmaFlags::SPECIAL } else { VmaFlags::SPECIAL | VmaFlags::LOCKED };
         self.visit(&range, &mut |piece, vma| {
             if vma.flags.intersects(keep) || (anon_only && !vma.is_private_anon()) {
                 return Err(Errno::EINVAL);
+            }
+            if vma.is_content_sealed() {
+                return Err(Errno::EPERM);
             }
             if !vma.is_shared() {
                 self.discard_private(piece, vma);

@@ -4,6 +4,7 @@ use abi::{UserAddr, page_ceil};
 
 use super::manager::{MAX_MAPPINGS, MemoryManager};
 use super::mmap::MmapArgs;
+use super::seal::check_unsealed;
 use super::{MmapFlags, VmaFlags};
 
 impl MemoryManager {
@@ -22,6 +23,9 @@ impl MemoryManager {
         };
         if new_end < old_end {
             let mut mappings = self.write_mappings();
+            if check_unsealed(&mappings.vmas, &(new_end..old_end)).is_err() {
+                return UserAddr(old);
+            }
             let removed = self.unmap_locked(&mut mappings, new_end..old_end);
             drop(mappings);
             drop(removed);

@@ -29,6 +29,11 @@ impl Frames {
         Self { chunks: (0..chunks).map(|_| OnceLock::new()).collect() }
     }
 
+    /// What the table takes for `bytes` of the file.
+    pub(crate) fn table_bytes(bytes: u64) -> u64 {
+        bytes / PAGE_SIZE * size_of::<AtomicU32>() as u64
+    }
+
     /// Gives every page of the range its first reference.
     pub(crate) fn start(&self, range: Range<u64>, warm: bool) {
         self.each(range, |word, _| word.store(1 | if warm { WARM } else { 0 }, Ordering::Relaxed));

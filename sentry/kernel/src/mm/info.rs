@@ -100,6 +100,12 @@ impl MemoryManager {
         mappings.vmas.iter().map(describe).collect()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn mapping_count(&self) -> usize {
+        self.read_mappings().vmas.len()
+    }
+
     /// Sums over all mappings.
     #[must_use]
     pub fn totals(&self) -> Totals {

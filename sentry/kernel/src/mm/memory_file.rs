@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
+use host::heap::{self, Purpose};
 use host::memory::{Mapping, VolatileSlice};
 use parking_lot::Mutex;
 
@@ -39,6 +40,8 @@ pub struct MemoryFile {
     fd: OwnedFd,
     map: Mapping,
     limit: u64,
+    /// What files in memory may bring the memory in use to, bytes.
+    file_limit: AtomicU64,
     frames: Frames,
     free: Mutex<FreeLists>,
     /// Bytes in frames with a reference.
@@ -70,7 +73,8 @@ impl MemoryFile {
         let free = Mutex::new(FreeLists { cold, warm: FreeSpace::default() });
         let frames = Frames::new(capacity);
         let reserved = AtomicU64::new(0);
-        Ok(Arc::new(Self { fd, map, limit, frames, free, reserved }))
+        let file_limit = AtomicU64::new(u64::MAX);
+        Ok(Arc::new(Self { fd, map, limit, file_limit, frames, free, reserved }))
     }
 
     /// The file, for the platform to map.
@@ -83,6 +87,24 @@ impl MemoryFile {
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// Limits files in memory to what leaves an eighth of `total_memory` free: no process can be killed for what they
+    /// hold, and the host would kill the sentry in the end.
+    pub fn set_file_limit(&self, total_memory: u64) {
+        self.file_limit.store(total_memory - total_memory / 8, Ordering::Relaxed);
+    }
+
+    /// Whether a file in memory may have `len` bytes more.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    pub fn check_file_room(&self, len: u64) -> Result<()> {
+        let limit = self.file_limit.load(Ordering::Relaxed);
+        // What is reserved is never less than what is used, and costs no call to look at.
+        let is_full = self.allocated().saturating_add(len) > limit
+            && self.used().saturating_add(len.min(SMALL)) > limit;
+        if is_full { Err(Errno::ENOSPC) } else { Ok(()) }
     }
 
     /// `len` bytes (a page multiple) of contiguous zeroed frames, each with one reference.
@@ -299,6 +321,9 @@ impl MemoryFile {
 
     /// Counts `len` bytes as reserved, unless guests already use all the memory they may.
     fn charge(&self, len: u64) -> Result<()> {
+        if len > SMALL {
+            heap::room_for(Frames::table_bytes(len), Purpose::Process)?;
+        }
         let reserved = self.reserved.fetch_add(len, Ordering::Relaxed).saturating_add(len);
         if reserved > self.limit && self.used().saturating_add(len.min(SMALL)) > self.limit {
             self.reserved.fetch_sub(len, Ordering::Relaxed);

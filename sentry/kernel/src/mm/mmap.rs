@@ -13,6 +13,7 @@ use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
 use super::mappable::Attached;
 use super::memory_file::SMALL;
 use super::pma::{PageSource, Pages, Pma};
+use super::seal::check_unsealed;
 use super::vma::{Vma, VmaObject};
 use super::{Backing, Mappable, SharedAnon, VmaFlags};
 use crate::vfs::File;
@@ -182,6 +183,7 @@ impl MemoryManager {
         let mut mappings = self.write_mappings();
         let placed = self.place(&mappings, args, len).and_then(|start| {
             vma.flags |= mappings.lock_future;
+            check_unsealed(&mappings.vmas, &(start..start + len))?;
             self.check_new(&mappings, start..start + len, &vma)?;
             Ok(start..start + len)
         });
@@ -380,7 +382,7 @@ impl MemoryManager {
     /// munmap(2).
     ///
     /// # Errors
-    /// `EINVAL`; `ENOMEM` where a mapping would be split and there are too many already.
+    /// `EINVAL`; `ENOMEM` where a mapping would be split and there are too many already; `EPERM` where one is sealed.
     pub fn munmap(&self, addr: UserAddr, len: u64) -> Result<()> {
         let range = Self::page_range(addr, len)?;
         if range.is_empty() || range.end > self.bounds.end {
@@ -388,6 +390,7 @@ impl MemoryManager {
         }
         self.forget_thunks(range.clone());
         let mut mappings = self.write_mappings();
+        check_unsealed(&mappings.vmas, &range)?;
         let splits = mappings
             .vmas
             .get(range.start)

@@ -38,6 +38,7 @@ mod pma;
 mod protect;
 mod query;
 mod remap;
+mod seal;
 mod segments;
 mod shared_anon;
 mod stack;

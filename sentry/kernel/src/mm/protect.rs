@@ -8,6 +8,7 @@ use platform::Protection;
 use super::batch::Batch;
 use super::manager::{MAX_MAPPINGS, MemoryManager};
 use super::mmap::EAGER;
+use super::seal::check_unsealed;
 use super::vma::{Vma, VmaFlags};
 
 /// How the range of mprotect(2) is meant.
@@ -24,7 +25,7 @@ impl MemoryManager {
     /// mprotect(2).
     ///
     /// # Errors
-    /// `EINVAL`; `ENOMEM` where part of the range is not mapped (what lies before that is changed); `EACCES`.
+    /// `EINVAL`; `ENOMEM` where part of the range is not mapped (what lies before that is changed); `EACCES`; `EPERM` where one is sealed.
     pub fn mprotect(&self, addr: UserAddr, len: u64, prot: Protection, reach: ProtectRange) -> Result<()> {
         let mut range = Self::page_range(addr, len)
             .map_err(|error| if addr.is_page_aligned() { Errno::ENOMEM } else { error })?;
@@ -39,6 +40,7 @@ impl MemoryManager {
             }
             range.start = whole.start;
         }
+        check_unsealed(&mappings.vmas, &range)?;
         let outcome = self.protectable(&mappings.vmas, &range, prot);
         let changed = outcome.1;
         if changed.is_empty() {

@@ -11,6 +11,7 @@ use super::layout::MIN_ADDR;
 use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
 use super::mmap::{EAGER, MmapArgs, MmapFlags};
 use super::pma::Pma;
+use super::seal::check_unsealed;
 use super::vma::{Vma, VmaFlags};
 
 bitflags! {
@@ -136,6 +137,10 @@ impl MemoryManager {
             return Err(Errno::EFAULT);
         }
         let to_address = flags.contains(RemapFlags::FIXED);
+        check_unsealed(&mappings.vmas, old)?;
+        if to_address {
+            check_unsealed(&mappings.vmas, &(*new_addr..new_addr + new_len))?;
+        }
         if !to_address && !flags.contains(RemapFlags::DONTUNMAP) && old_len > 0 && *new_len <= old_len {
             removed.append(&mut self.unmap_locked(mappings, old.start + new_len..old.end));
             return Ok(old.start);

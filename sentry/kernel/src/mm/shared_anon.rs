@@ -18,6 +18,8 @@ const CHUNK: u64 = 2 << 20;
 pub struct SharedAnon {
     memory: Arc<MemoryFile>,
     len: u64,
+    /// It does not go with the processes that map it: it may not take all of the memory.
+    is_lasting: bool,
     frames: Mutex<SegmentMap<Frame>>,
     mappings: MappingSet,
 }
@@ -40,7 +42,18 @@ impl SharedAnon {
     /// An object of `len` bytes (a page multiple), all zero.
     #[must_use]
     pub fn new(memory: &Arc<MemoryFile>, len: u64) -> Arc<Self> {
-        Arc::new(Self { memory: memory.clone(), len, frames: Mutex::default(), mappings: MappingSet::new() })
+        Self::make(memory, len, false)
+    }
+
+    /// As [`Self::new`], for an object that stays when nobody maps it.
+    #[must_use]
+    pub(crate) fn lasting(memory: &Arc<MemoryFile>, len: u64) -> Arc<Self> {
+        Self::make(memory, len, true)
+    }
+
+    fn make(memory: &Arc<MemoryFile>, len: u64, is_lasting: bool) -> Arc<Self> {
+        let (frames, mappings) = (Mutex::default(), MappingSet::new());
+        Arc::new(Self { memory: memory.clone(), len, is_lasting, frames, mappings })
     }
 
     /// Bytes.
@@ -84,6 +97,9 @@ impl Mappable for SharedAnon {
                 .gaps(chunk.start..end.max(chunk.end).min(self.len))
                 .find(|gap| gap.contains(&offset))
                 .ok_or(Errno::EFAULT)?;
+            if self.is_lasting {
+                self.memory.check_file_room(gap.end - gap.start)?;
+            }
             let at = self.memory.allocate(gap.end - gap.start)?;
             frames.insert(gap, Frame(at));
         }

@@ -45,6 +45,8 @@ bitflags! {
         const MAY_WRITE = 1 << 14;
         /// mprotect(2) may add the right to execute.
         const MAY_EXEC = 1 << 15;
+        /// Stays as it is: mseal(2).
+        const SEALED = 1 << 16;
     }
 }
 

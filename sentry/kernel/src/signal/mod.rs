@@ -10,6 +10,7 @@
 mod action;
 mod alt_stack;
 mod deliver;
+mod forking;
 mod frame_x86_64;
 mod permission;
 mod queue;
@@ -19,8 +20,9 @@ mod stop;
 mod user_account;
 
 pub use action::{DefaultAction, SigAction, SignalActions, default_action};
+pub(crate) use forking::Forking;
 pub use frame_x86_64::TrapInfo;
 pub use queue::PendingSignals;
 pub use send::Sender;
 pub use state::{AltStack, GroupStop, JobReport, SignalState, TaskSignals};
-pub use user_account::{AccountCharge, UserAccount, UserAccounts};
+pub use user_account::{AccountCharge, Counter, UserAccount, UserAccounts};

@@ -3,6 +3,7 @@
 use abi::{SigSet, Signal, UserAddr};
 
 use super::PendingSignals;
+use super::forking::ForkNotes;
 use crate::task::ExitStatus;
 
 /// Job-control state of a process.
@@ -39,6 +40,8 @@ pub struct SignalState {
     pub group_exit: Option<ExitStatus>,
     /// The first process of a pid name space: signals from inside it do nothing by default.
     pub is_unkillable: bool,
+    /// Children in the making.
+    pub(super) forks: Vec<ForkNotes>,
     /// A thread is executing a new program and waits for all others to be gone.
     pub exec_in_progress: bool,
 }

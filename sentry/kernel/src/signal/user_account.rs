@@ -1,5 +1,5 @@
-//! What is counted for each user across the sandbox (Linux's `struct user_struct`): queued signals, processes,
-//! bytes of message queues.
+//! What is counted for each user across the sandbox (Linux's `struct user_struct` and `ucounts`): queued signals,
+//! processes, bytes of message queues, pages of pipes, watches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,30 +9,37 @@ use parking_lot::Mutex;
 
 /// A user's counts.
 #[derive(Debug, Default)]
-pub struct UserAccount {
-    pending_signals: AtomicU64,
-    processes: AtomicU64,
-    queue_bytes: AtomicU64,
-}
+pub struct UserAccount([AtomicU64; COUNTERS]);
 
 /// Which count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counter {
+pub enum Counter {
+    /// Queued signals.
     PendingSignals,
+    /// Tasks.
     Processes,
+    /// Bytes of POSIX message queues.
     QueueBytes,
+    /// Pages that pipes may hold (`fs.pipe-user-pages-soft`).
+    PipePages,
+    /// Files watched by epoll instances (`fs.epoll.max_user_watches`).
+    EpollWatches,
+    /// inotify instances (`fs.inotify.max_user_instances`).
+    InotifyInstances,
+    /// Files watched by them (`fs.inotify.max_user_watches`).
+    InotifyWatches,
 }
+
+const COUNTERS: usize = Counter::InotifyWatches as usize + 1;
 
 impl UserAccount {
     fn counter(&self, which: Counter) -> &AtomicU64 {
-        match which {
-            Counter::PendingSignals => &self.pending_signals,
-            Counter::Processes => &self.processes,
-            Counter::QueueBytes => &self.queue_bytes,
-        }
+        &self.0[which as usize]
     }
 
-    fn charge(self: &Arc<Self>, counter: Counter, amount: u64, limit: u64) -> Option<AccountCharge> {
+    /// Counts `amount` more, if that makes no more than `limit`.
+    #[must_use]
+    pub fn charge(self: &Arc<Self>, counter: Counter, amount: u64, limit: u64) -> Option<AccountCharge> {
         let fits = |value: u64| value.checked_add(amount).filter(|&sum| sum <= limit);
         let taken = self.counter(counter).fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
         taken.then(|| AccountCharge { account: self.clone(), counter, amount })
@@ -59,13 +66,13 @@ impl UserAccount {
     /// Queued signals (`SigQ` in `/proc/[pid]/status`).
     #[must_use]
     pub fn pending_signals(&self) -> u64 {
-        self.pending_signals.load(Ordering::Relaxed)
+        self.counter(Counter::PendingSignals).load(Ordering::Relaxed)
     }
 
     /// Tasks.
     #[must_use]
     pub fn processes(&self) -> u64 {
-        self.processes.load(Ordering::Relaxed)
+        self.counter(Counter::Processes).load(Ordering::Relaxed)
     }
 }
 

@@ -72,13 +72,15 @@ pub struct Row {
     pub support: Support,
     /// What runs; `None` for absent ones.
     pub handler: Option<Handler>,
+    /// Makes something of the caller's that takes memory of the sentry: refused where there is none left.
+    pub takes_memory: bool,
 }
 
 impl Row {
     /// A complete call.
     #[must_use]
     pub const fn full(number: usize, name: &'static str, args: &'static [Arg], handler: Handler) -> Self {
-        Self { number, name, args, support: Support::Full, handler: Some(handler) }
+        Self { number, name, args, support: Support::Full, handler: Some(handler), takes_memory: false }
     }
 
     /// A call that lacks something.
@@ -90,13 +92,33 @@ impl Row {
         handler: Handler,
         missing: &'static str,
     ) -> Self {
-        Self { number, name, args, support: Support::Partial(missing), handler: Some(handler) }
+        Self {
+            number,
+            name,
+            args,
+            support: Support::Partial(missing),
+            handler: Some(handler),
+            takes_memory: false,
+        }
     }
 
     /// A call that always fails.
     #[must_use]
     pub const fn absent(number: usize, name: &'static str, errno: Errno, why: &'static str) -> Self {
-        Self { number, name, args: &[], support: Support::Absent(errno, why), handler: None }
+        Self {
+            number,
+            name,
+            args: &[],
+            support: Support::Absent(errno, why),
+            handler: None,
+            takes_memory: false,
+        }
+    }
+
+    /// See [`Row::takes_memory`].
+    #[must_use]
+    pub const fn takes_memory(self) -> Self {
+        Self { takes_memory: true, ..self }
     }
 }
 

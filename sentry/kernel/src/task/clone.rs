@@ -11,8 +11,9 @@ use super::task::{NewTask, Parent};
 use super::thread_group::NewThreadGroup;
 use super::{Capability, Credentials, CurrentTask, Namespaces, Pid, Task, ThreadGroup, Tid, VforkDone};
 use crate::error::{Restart, SysError, SysResult};
+use crate::limits;
 use crate::mm::MemoryManager;
-use crate::signal::{AccountCharge, AltStack, GroupStop, SignalActions, TaskSignals};
+use crate::signal::{AccountCharge, AltStack, Forking, GroupStop, SignalActions, TaskSignals};
 use crate::vfs::{Fd, FdTable, FsContext};
 
 /// What clone3(2) asks for, in the terms of all its forms.
@@ -74,11 +75,14 @@ impl CurrentTask {
     /// As clone(2).
     pub fn clone_task(&mut self, request: &CloneRequest) -> SysResult<Tid> {
         request.check()?;
+        let flags = request.flags;
+        let is_process = !flags.contains(CloneFlags::THREAD);
+        let forking = is_process.then(|| Forking::begin(self.thread_group(), self.id()));
         if self.wake().is_interrupted() {
-            // A signal to the group reaches either the parent alone or both, never the parent after the fork.
+            // A signal to the group reaches either the parent alone or both, never the parent after the fork: one that
+            // has come by now is taken first, one that comes later is noted for the child.
             return Err(SysError::Restart(Restart::NoIntr));
         }
-        let flags = request.flags;
         let inherited = self.inherit(flags)?;
         let charge = self.charge_child(&inherited.creds)?;
         let pid_ns = if flags.contains(CloneFlags::THREAD) {
@@ -108,7 +112,7 @@ impl CurrentTask {
             Ok(pidfd) => pidfd,
             Err(error) => return Err(self.undo_clone(&child, error)),
         };
-        if let Err(error) = self.link(&child, flags) {
+        if let Err(error) = self.link(&child, flags, forking) {
             self.close_pidfd(pidfd);
             return Err(self.undo_clone(&child, error));
         }
@@ -162,6 +166,11 @@ impl CurrentTask {
 
     /// Counts a child for its user and for the container.
     fn charge_child(&self, creds: &Credentials) -> Result<Vec<AccountCharge>, Errno> {
+        let kernel = self.kernel();
+        let (tasks, processes) = (kernel.tasks.len(), kernel.tasks.process_count());
+        if limits::is_beyond_tasks(kernel.total_memory(), tasks, processes) {
+            return Err(Errno::EAGAIN);
+        }
         let account = self.kernel().tasks.accounts.get(creds.uid);
         let is_exempt =
             creds.uid == 0 || creds.capable(Capability::SysResource) || creds.capable(Capability::SysAdmin);
@@ -290,9 +299,9 @@ impl CurrentTask {
     }
 
     /// Makes the child visible: in its process, among its parent's children, in the pid tables.
-    fn link(&self, child: &Arc<Task>, flags: CloneFlags) -> Result<(), SysError> {
+    fn link(&self, child: &Arc<Task>, flags: CloneFlags, forking: Option<Forking>) -> Result<(), SysError> {
         let kernel = self.kernel();
-        let _tree = kernel.tasks.tree();
+        let tree = kernel.tasks.tree();
         let group = child.thread_group();
         if flags.contains(CloneFlags::THREAD) {
             let state = group.signal.lock();
@@ -331,6 +340,9 @@ impl CurrentTask {
             }
             kernel.tasks.insert(group);
             group.watch_cpu_limit();
+        }
+        if let Some(forking) = forking {
+            forking.hand_over(&tree, child);
         }
         kernel.tasks.count_task();
         child.pid().set_task(Some(child.clone()));

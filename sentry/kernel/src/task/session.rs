@@ -148,6 +148,22 @@ impl ProcessGroup {
         }
     }
 
+    /// As [`Self::signal`], and for children that members are just making. The tree must not be locked.
+    pub fn signal_with_newborn(&self, info: SigInfo) {
+        let Some(kernel) = self.members().iter().find_map(|member| member.kernel()) else { return };
+        let members = {
+            let tree = kernel.tasks.tree();
+            let members = self.members();
+            for member in &members {
+                info.signal().inspect(|signal| member.note_for_children(&tree, *signal));
+            }
+            members
+        };
+        for member in members {
+            member.send_signal(info);
+        }
+    }
+
     /// Whether no member has a parent in another group of the same session (POSIX: orphaned). `without` counts as
     /// gone already.
     #[must_use]

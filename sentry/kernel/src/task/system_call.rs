@@ -49,6 +49,9 @@ impl CurrentTask {
 
     pub(super) fn run_handler_of(&mut self, number: u64, row: Option<&'static Row>, args: Args) -> SysResult {
         match row.and_then(|row| row.handler) {
+            Some(_) if row.is_some_and(|row| row.takes_memory) && !self.has_kernel_memory() => {
+                Err(Errno::ENOMEM.into())
+            }
             Some(handler) => handler(self, args),
             None => Err(self.kernel().report_missing_call(number, row).into()),
         }

@@ -15,7 +15,7 @@ use crate::Kernel;
 use crate::ipc::UndoList;
 use crate::mm::MemoryManager;
 use crate::security::Seccomp;
-use crate::signal::{AccountCharge, TaskSignals};
+use crate::signal::{AccountCharge, TaskSignals, UserAccount};
 use crate::vfs::{FdTable, FsContext};
 
 /// A guest thread.
@@ -165,6 +165,12 @@ impl Task {
     #[must_use]
     pub fn creds(&self) -> Arc<Credentials> {
         self.creds.read().clone()
+    }
+
+    /// What is counted for its user.
+    #[must_use]
+    pub fn account(&self) -> Arc<UserAccount> {
+        self.kernel().tasks.accounts.get(self.creds().uid)
     }
 
     /// Its descriptors. Empty once it has exited.

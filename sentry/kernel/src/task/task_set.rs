@@ -69,6 +69,12 @@ impl TaskSet {
         self.groups.lock().values().cloned().collect()
     }
 
+    /// How many processes there are, zombies included.
+    #[must_use]
+    pub fn process_count(&self) -> u64 {
+        self.groups.lock().len() as u64
+    }
+
     /// All tasks of all containers.
     #[must_use]
     pub fn tasks(&self) -> Vec<Arc<Task>> {

@@ -71,6 +71,7 @@ fn work(first: CurrentTask) {
     let mut current = Some(first);
     while let Some(task) = current {
         task.run();
+        host::heap::settle();
         current = kernel.task_threads.next(&seat);
     }
 }

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use host::heap::{self, Purpose};
 use parking_lot::Mutex;
 
 use super::{Dentry, Superblock};
@@ -42,7 +43,8 @@ impl DentryCache {
         let mut evicted = [const { None }; 2];
         {
             let mut ring = self.ring.lock();
-            if ring.slots.len() - ring.free.len() >= self.limit {
+            let is_full = ring.slots.len() - ring.free.len() >= self.limit;
+            if is_full || heap::room_for(0, Purpose::Cache).is_err() {
                 for slot in &mut evicted {
                     *slot = ring.evict();
                 }

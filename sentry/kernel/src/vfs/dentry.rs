@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, FileType, Result};
+use host::heap::{self, Purpose};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::{Caching, Caller, Inode, Mount, Superblock};
@@ -284,10 +285,15 @@ impl Dentry {
         let Some(dir) = &self.dir else { return };
         if self.sb.caching != Caching::Never {
             let mut children = dir.children.write();
-            if children.absent >= MAX_ABSENT {
+            let may_grow = heap::room_for(0, Purpose::Cache).is_ok();
+            if children.absent >= MAX_ABSENT || !may_grow {
                 children.forget_absent();
             }
-            children.put(Arc::from(name), Child::Absent);
+            if may_grow {
+                children.put(Arc::from(name), Child::Absent);
+            } else {
+                children.take(name);
+            }
         }
     }
 

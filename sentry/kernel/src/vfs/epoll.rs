@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use waiter::{Events, Notify, Registration, WaitQueue};
 
 use super::{Fd, File, FileOps};
+use crate::signal::{AccountCharge, Counter, UserAccount};
 
 /// How deep instances may watch each other (`EP_MAX_NESTS` of Linux).
 const MAX_DEPTH: usize = 4;
@@ -80,6 +81,7 @@ struct Watch {
     item: Arc<Item>,
     /// Its place in the file's queue. Dropped before the item.
     registration: Option<Registration>,
+    _charge: AccountCharge,
 }
 
 #[derive(Default)]
@@ -97,6 +99,9 @@ struct Shared {
 
 /// An epoll instance.
 pub struct Epoll {
+    /// Whose watches they are, and how many that user may have.
+    account: Arc<UserAccount>,
+    max_watches: u64,
     interest: Mutex<Interest>,
     shared: Arc<Shared>,
     this: Weak<Epoll>,
@@ -120,10 +125,12 @@ pub fn as_epoll(file: &File) -> Option<&Epoll> {
 }
 
 impl Epoll {
-    /// An instance that watches nothing.
+    /// An instance that watches nothing. Its watches are counted in `account`, up to `max_watches`.
     #[must_use]
-    pub fn new() -> Arc<Self> {
+    pub fn new(account: Arc<UserAccount>, max_watches: u64) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
+            account,
+            max_watches,
             interest: Mutex::default(),
             shared: Arc::default(),
             this: this.clone(),
@@ -134,7 +141,7 @@ impl Epoll {
     /// Begins to watch `file`, known as `fd`.
     ///
     /// # Errors
-    /// `EEXIST`; `EPERM` for files that are always ready; `EINVAL` for a bad set of flags; `ELOOP`.
+    /// `EEXIST`; `EPERM` for files that are always ready; `EINVAL` for a bad set of flags; `ELOOP`; `ENOSPC`.
     pub fn add(&self, nesting: &EpollNesting, fd: Fd, file: &Arc<File>, event: EpollEvent) -> Result<()> {
         let Some(queue) = file.ops().wait_queue() else { return Err(Errno::EPERM) };
         let nested = as_epoll(file);
@@ -147,6 +154,7 @@ impl Epoll {
         if interest.watches.contains_key(&key(fd, file)) {
             return Err(Errno::EEXIST);
         }
+        let charge = self.account.charge(Counter::EpollWatches, 1, self.max_watches).ok_or(Errno::ENOSPC)?;
         let item = Arc::new_cyclic(|this| Item {
             file: Arc::downgrade(file),
             events: AtomicU32::new(events),
@@ -157,7 +165,7 @@ impl Epoll {
         });
         let registration = Some(queue.register(item.mask(), item.clone()));
         interest.prune();
-        interest.watches.insert(key(fd, file), Watch { item: item.clone(), registration });
+        interest.watches.insert(key(fd, file), Watch { item: item.clone(), registration, _charge: charge });
         drop(interest);
         if let Some(nested) = nested {
             nested.watchers.lock().push(self.this.clone());

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 
 use abi::inotify::{IN_ALL_EVENTS, InotifyEvent, InotifyMask};
 use abi::{Errno, Result, UserAddr};
+use host::heap::{self, Purpose};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use waiter::{Events, WaitQueue};
@@ -18,7 +19,9 @@ use zerocopy::IntoBytes;
 
 use super::{Dentry, File, FileOps, Vfs, VfsPath};
 use crate::Task;
+use crate::limits::{INOTIFY_EVENTS, INOTIFY_INSTANCES, INOTIFY_WATCHES};
 use crate::mm::IoDst;
+use crate::signal::{AccountCharge, Counter, UserAccount};
 
 pub use hooks::notify_inode;
 pub(crate) use hooks::{note_access, note_modify};
@@ -26,20 +29,12 @@ pub(super) use hooks::{
     on_attrib, on_close, on_create, on_delete, on_link, on_modify, on_move, on_open, on_replaced, on_unmount,
 };
 
-/// Events kept for one instance (`/proc/sys/fs/inotify/max_queued_events`).
-const MAX_EVENTS: usize = 16384;
-/// Watches of one instance (`/proc/sys/fs/inotify/max_user_watches`, which Linux counts by user).
-const MAX_WATCHES: usize = 65536;
-/// Instances in the sandbox (`max_user_instances`, likewise).
-const MAX_INSTANCES: usize = 1024;
-
 const FIONREAD: u32 = abi::fcntl::ioctl::FIONREAD;
 
 /// How many watches there are in the sandbox: where there are none, no operation looks further.
 #[derive(Debug, Default)]
 pub(super) struct WatchCounter {
     watches: AtomicUsize,
-    instances: AtomicUsize,
     next_cookie: AtomicU32,
 }
 
@@ -61,6 +56,7 @@ pub(super) struct Watch {
     wd: i32,
     mask: AtomicU32,
     dentry: Arc<Dentry>,
+    _charge: AccountCharge,
 }
 
 impl Watch {
@@ -145,20 +141,20 @@ pub struct Inotify {
     state: Mutex<State>,
     queue: WaitQueue,
     counter: Arc<WatchCounter>,
+    /// Whose watches they are.
+    account: Arc<UserAccount>,
+    _charge: AccountCharge,
 }
 
 impl Inotify {
-    /// An instance without watches.
+    /// An instance without watches, counted for the user of `account`.
     ///
     /// # Errors
-    /// `EMFILE` where there are too many.
-    pub fn new(vfs: &Vfs) -> Result<Arc<Self>> {
-        let counter = vfs.watches.clone();
-        if counter.instances.fetch_add(1, Ordering::Relaxed) >= MAX_INSTANCES {
-            counter.instances.fetch_sub(1, Ordering::Relaxed);
-            return Err(Errno::EMFILE);
-        }
-        Ok(Arc::new(Self { state: Mutex::default(), queue: WaitQueue::new(), counter }))
+    /// `EMFILE` where that user has too many.
+    pub fn new(vfs: &Vfs, account: Arc<UserAccount>) -> Result<Arc<Self>> {
+        let charge = account.charge(Counter::InotifyInstances, 1, INOTIFY_INSTANCES).ok_or(Errno::EMFILE)?;
+        let (state, queue, counter) = (Mutex::default(), WaitQueue::new(), vfs.watches.clone());
+        Ok(Arc::new(Self { state, queue, counter, account, _charge: charge }))
     }
 
     /// Watches `place`, or changes what it is watched for. Returns the watch descriptor.
@@ -178,15 +174,14 @@ impl Inotify {
             watch.mask.store((old | kept).bits(), Ordering::Relaxed);
             return Ok(watch.wd);
         }
-        if state.watches.len() >= MAX_WATCHES {
-            return Err(Errno::ENOSPC);
-        }
+        let charge = self.account.charge(Counter::InotifyWatches, 1, INOTIFY_WATCHES).ok_or(Errno::ENOSPC)?;
         let wd = state.next_wd()?;
         let watch = Arc::new(Watch {
             instance: Arc::downgrade(self),
             wd,
             mask: AtomicU32::new(kept.bits()),
             dentry: place.dentry.clone(),
+            _charge: charge,
         });
         state.watches.insert(wd, watch.clone());
         drop(state);
@@ -234,9 +229,10 @@ impl Inotify {
         if state.events.back() == Some(&event) {
             return;
         }
-        match state.events.len() {
-            ..MAX_EVENTS => state.events.push_back(event),
-            MAX_EVENTS => {
+        let has_room = heap::room_for(event.len() as u64, Purpose::Process).is_ok();
+        match if has_room { state.events.len() } else { INOTIFY_EVENTS } {
+            ..INOTIFY_EVENTS => state.events.push_back(event),
+            INOTIFY_EVENTS => {
                 let (wd, mask) = (-1, InotifyMask::Q_OVERFLOW);
                 state.events.push_back(Event { wd, mask, cookie: 0, name: Box::default() });
             }
@@ -308,7 +304,6 @@ impl Drop for Inotify {
     fn drop(&mut self) {
         let watches = std::mem::take(&mut self.state.get_mut().watches);
         self.counter.watches.fetch_sub(watches.len(), Ordering::Relaxed);
-        self.counter.instances.fetch_sub(1, Ordering::Relaxed);
         for watch in watches.into_values() {
             watch.dentry.inode().common().watches().remove(&watch);
         }

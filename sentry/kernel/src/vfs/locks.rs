@@ -6,6 +6,7 @@
 //! Locks: `state` is a leaf, but for the graph of waiting owners, which is looked at under it.
 
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -107,6 +108,9 @@ impl FileLocks {
         let mut state = self.state.lock();
         if state.conflict(wanted).is_some() {
             return Err(Errno::EAGAIN);
+        }
+        if !state.ranges.is_empty() && heap::room_for(0, Purpose::Process).is_err() {
+            return Err(Errno::ENOLCK);
         }
         let downgrades = state.carve(wanted.owner, wanted.start, wanted.end);
         state.insert(*wanted);

@@ -11,7 +11,7 @@ use super::permission::{
     MAY_READ, MAY_WRITE, capable_over, check_access, check_create, check_devices, check_mount_writable,
     check_open_in_sticky, is_owner_or_capable,
 };
-use super::pipe::{FifoOpening, Pipe};
+use super::pipe::{FifoOpening, Pipe, PipeOwner};
 use super::{
     Attr, Caller, Dentry, DeviceKind, File, FileOps, NewNode, Origin, SetAttr, SetTime, Vfs, VfsPath,
     WalkFlags, acl, inotify,
@@ -124,7 +124,8 @@ impl Vfs {
                 // An anonymous pipe reached through /proc has been open already: nobody waits for its other side.
                 let is_anonymous = place.mount.fs().type_name() == "pipefs";
                 let mode = if is_anonymous { flags & !OpenFlags::NONBLOCK } else { flags };
-                let opening = place.inode().common().fifo(Pipe::new).open_fifo(mode)?;
+                let owner = || caller.task.map_or_else(PipeOwner::sentry, PipeOwner::of);
+                let opening = place.inode().common().fifo(|| Pipe::new(&owner())).open_fifo(mode)?;
                 let end: Arc<dyn FileOps> = opening.end.clone();
                 fifo = (!is_anonymous).then_some(opening);
                 end

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::socket::{MsgFlags, SocketType, so};
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions};
@@ -30,6 +31,9 @@ pub(super) struct InetFile {
     net: Arc<NetNamespace>,
 }
 
+/// Memory that a send has to find free at most, bytes.
+const SEND_ROOM: usize = 64 << 10;
+
 impl InetFile {
     pub(super) fn create(socket: InetSocket, net: Arc<NetNamespace>) -> Arc<Self> {
         let announcer = Arc::new(Announcer::default());
@@ -43,6 +47,8 @@ impl InetFile {
     }
 
     fn send_bytes(&self, data: &mut IoSrc<'_>, meta: &SendMeta) -> Result<usize> {
+        heap::room_for(data.remaining().min(SEND_ROOM) as u64, Purpose::Process)
+            .map_err(|_| Errno::ENOBUFS)?;
         self.socket.send(&mut GuestSource(data), meta).map_err(errno)
     }
 

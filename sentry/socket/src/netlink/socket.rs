@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use abi::socket::{AF_NETLINK, MsgFlags, SocketType};
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{
@@ -111,7 +112,8 @@ impl NetlinkSocket {
     /// Queues a message to a group; one that does not fit is lost.
     pub(super) fn hear(&self, group: u32, bytes: &[u8]) {
         let mut state = self.state.lock();
-        if state.bytes + bytes.len() > self.options.receive_buffer() {
+        let has_memory = heap::room_for(bytes.len() as u64, Purpose::Process).is_ok();
+        if state.bytes + bytes.len() > self.options.receive_buffer() || !has_memory {
             state.overrun = true;
         } else {
             state.bytes += bytes.len();

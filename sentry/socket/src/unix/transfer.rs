@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::socket::{MsgFlags, SocketType, Ucred, so};
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::socket::{ControlMessage, Received, RecvRequest, SendRequest};
 use kernel::task::Capability;
@@ -49,6 +50,7 @@ impl UnixSocket {
             return Err(Errno::EMSGSIZE);
         }
         to.check_room(len, limit)?;
+        heap::room_for(len as u64, Purpose::Process).map_err(|_| Errno::ENOBUFS)?;
         let mut data = vec![0; len];
         let read = request.data.take(&mut data)?;
         if read < len {
@@ -85,7 +87,12 @@ impl UnixSocket {
             if room == 0 {
                 break;
             }
-            let mut data = vec![0; room.min(PIECE).min(request.data.remaining())];
+            let len = room.min(PIECE).min(request.data.remaining());
+            match heap::room_for(len as u64, Purpose::Process) {
+                Err(_) if sent > 0 => break,
+                enough => enough.map_err(|_| Errno::ENOBUFS)?,
+            }
+            let mut data = vec![0; len];
             let count = match request.data.take(&mut data) {
                 Ok(0) => break,
                 Ok(count) => count,

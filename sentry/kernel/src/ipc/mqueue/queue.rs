@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -88,12 +89,13 @@ impl Queue {
     /// know, unless somebody waits for it anyway.
     ///
     /// # Errors
-    /// `EAGAIN` where there is no room now.
+    /// `EAGAIN` where there is no room now; `ENOMEM`.
     pub fn send(&self, sender: &Task, message: &mut Option<QueueMessage>) -> Result<()> {
         let mut state = self.state.lock();
         if state.len >= self.max_len {
             return Err(Errno::EAGAIN);
         }
+        heap::room_for(message.as_ref().map_or(0, |message| message.text.len() as u64), Purpose::Lasting)?;
         let Some(QueueMessage { priority, text }) = message.take() else { return Ok(()) };
         let was_empty = state.len == 0;
         state.len += 1;

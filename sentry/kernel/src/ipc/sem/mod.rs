@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 
 use abi::ipc::{SEMVMX, SemInfo};
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 use parking_lot::Mutex;
 
 use super::common::IpcCommon;
@@ -57,6 +58,7 @@ impl SemSets {
             if used + u64::from(count) > self.common.limit(IpcLimit::SemMns) {
                 return Err(Errno::ENOSPC);
             }
+            heap::room_for(u64::from(count) * SEMAPHORE_COST, Purpose::Lasting)?;
             Ok(SemSet::new(&self.this, self.common.perm(key, creds, flags), count, self.common.now()))
         };
         ids.find_or_make(key, flags, creds, self.common.limit(IpcLimit::SemMni), fits, make)
@@ -124,6 +126,9 @@ impl SemSets {
 }
 
 /// Semaphores in all sets.
+/// What a semaphore takes, bytes.
+const SEMAPHORE_COST: u64 = 6;
+
 fn total(ids: &IpcIds<SemSet>) -> u64 {
     ids.iter().map(|(_, set)| u64::from(set.len())).sum()
 }

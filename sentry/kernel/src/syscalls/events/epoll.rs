@@ -33,7 +33,9 @@ pub(super) fn epoll_create1(task: &mut CurrentTask, args: Args) -> SysResult {
 
 fn create(task: &CurrentTask, close_on_exec: bool) -> SysResult {
     let kind = AnonKind::Named("[eventpoll]");
-    let file = task.kernel().vfs.anon_file(kind, Epoll::new(), OpenFlags::RDWR, &task.creds());
+    let max_watches = crate::limits::epoll_watches(task.kernel().total_memory());
+    let epoll = Epoll::new(task.account(), max_watches);
+    let file = task.kernel().vfs.anon_file(kind, epoll, OpenFlags::RDWR, &task.creds());
     Ok(task.install_fd(file, close_on_exec)? as u64)
 }
 

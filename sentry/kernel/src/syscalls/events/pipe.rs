@@ -4,7 +4,7 @@ use abi::{Errno, OpenFlags, UserAddr};
 
 use super::fd_flags;
 use crate::syscalls::table::Args;
-use crate::vfs::pipe::Pipe;
+use crate::vfs::pipe::{Pipe, PipeOwner};
 use crate::vfs::{AnonKind, File};
 use crate::{CurrentTask, SysResult};
 
@@ -22,7 +22,7 @@ fn make_pipe(task: &CurrentTask, addr: UserAddr, flags: u64) -> SysResult {
     let creds = task.creds();
     let path = task.kernel().vfs.anon_path(AnonKind::Pipe, &creds);
     // Known to the inode, so that /proc/self/fd/N can be opened again.
-    let (reader, writer) = path.inode().common().fifo(Pipe::new).ends();
+    let (reader, writer) = path.inode().common().fifo(|| Pipe::new(&PipeOwner::of(task))).ends();
     let reader = File::new(path.clone(), reader, flags, creds.clone());
     let writer = File::new(path, writer, flags | OpenFlags::WRONLY, creds);
     let first = task.install_fd(reader, close_on_exec)?;

@@ -15,9 +15,8 @@ use abi::{Errno, FileType, OpenFlags, Result, Signal, UserAddr};
 use super::args::{any_file, int, uint};
 use super::lock;
 use crate::syscalls::table::Args;
-use crate::task::Capability;
 use crate::vfs::permission::is_owner_or_capable;
-use crate::vfs::pipe::PipeEnd;
+use crate::vfs::pipe::{PipeEnd, PipeOwner};
 use crate::vfs::{File, SETTABLE_FLAGS, SignalOwner};
 use crate::{CurrentTask, SysResult, Task};
 
@@ -148,7 +147,7 @@ fn pipe_size(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
         if command == F_GETPIPE_SZ {
             return Ok(pipe.capacity());
         }
-        pipe.set_capacity(u64::from(uint(arg)), task.creds().capable(Capability::SysResource))
+        pipe.set_capacity(u64::from(uint(arg)), &PipeOwner::of(task))
     };
     Ok(size()? as u64)
 }

@@ -27,7 +27,7 @@ pub(super) fn inotify_init1(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 fn make(task: &Task, flags: OpenFlags) -> SysResult {
-    let instance = Inotify::new(vfs(task))?;
+    let instance = Inotify::new(vfs(task), task.account())?;
     let status = flags & OpenFlags::NONBLOCK;
     let file = vfs(task).anon_file(AnonKind::Named("inotify"), instance, status, &task.creds());
     let limit = task.limit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! mmap(2), munmap(2), mprotect(2), mremap(2), brk(2), remap_file_pages(2).
+//! mmap(2), munmap(2), mprotect(2), mremap(2), brk(2), remap_file_pages(2), mseal(2).
 
 use std::sync::Arc;
 
@@ -200,4 +200,18 @@ pub(super) fn remap_file_pages(task: &mut CurrentTask, args: Args) -> SysResult 
 /// brk(2).
 pub(super) fn brk(task: &mut CurrentTask, args: Args) -> SysResult {
     Ok(task.mm().brk(UserAddr(args.0[0])).0)
+}
+
+/// mseal(2).
+pub(super) fn mseal(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [addr, len, flags, ..] = args.0;
+    let len = page_ceil(len).ok_or(Errno::EINVAL)?;
+    let end = addr.checked_add(len).ok_or(Errno::EINVAL)?;
+    if flags != 0 || !addr.is_multiple_of(PAGE_SIZE) {
+        return Err(Errno::EINVAL.into());
+    }
+    if len > 0 {
+        task.mm().seal(addr..end)?;
+    }
+    Ok(0)
 }

@@ -63,11 +63,12 @@ pub(crate) const TABLE: &[Row] = &[
         &[Arg::Hex, Arg::Size, PROT, MAP, Arg::Fd, Arg::Hex],
         map::mmap,
         "no huge pages (MAP_HUGETLB), no MAP_SYNC, no MAP_DROPPABLE",
-    ),
-    Row::full(10, "mprotect", &[Arg::Hex, Arg::Size, PROT], map::mprotect),
+    )
+    .takes_memory(),
+    Row::full(10, "mprotect", &[Arg::Hex, Arg::Size, PROT], map::mprotect).takes_memory(),
     Row::full(11, "munmap", &[Arg::Hex, Arg::Size], map::munmap),
     Row::full(12, "brk", &[Arg::Hex], map::brk),
-    Row::full(25, "mremap", &[Arg::Hex, Arg::Size, Arg::Size, REMAP, Arg::Hex], map::mremap),
+    Row::full(25, "mremap", &[Arg::Hex, Arg::Size, Arg::Size, REMAP, Arg::Hex], map::mremap).takes_memory(),
     Row::full(26, "msync", &[Arg::Hex, Arg::Size, MSYNC], advise::msync),
     Row::full(27, "mincore", &[Arg::Hex, Arg::Size, Arg::Hex], advise::mincore),
     Row::full(28, "madvise", &[Arg::Hex, Arg::Size, ADVICE], advise::madvise),
@@ -130,5 +131,5 @@ pub(crate) const TABLE: &[Row] = &[
     Row::absent(450, "set_mempolicy_home_node", Errno::ENOSYS, "there is one node"),
     Row::absent(451, "cachestat", Errno::ENOSYS, "the page cache is the host's"),
     Row::absent(453, "map_shadow_stack", Errno::EOPNOTSUPP, "there are no shadow stacks"),
-    Row::absent(462, "mseal", Errno::ENOSYS, "mappings cannot be sealed"),
+    Row::full(462, "mseal", &[Arg::Hex, Arg::Size, Arg::Hex], map::mseal),
 ];

@@ -91,10 +91,11 @@ const HOST_SCHEDULES: &str = "attributes are kept and shown; the host schedules"
 pub(crate) const TABLE: &[Row] = &[
     Row::full(24, "sched_yield", &[], sched::sched_yield),
     Row::full(39, "getpid", &[], ids::getpid),
-    Row::full(56, "clone", &[CLONE_FLAGS, Arg::Hex, Arg::Hex, Arg::Hex, Arg::Hex], clone::clone),
-    Row::full(57, "fork", &[], clone::fork),
-    Row::full(58, "vfork", &[], clone::vfork),
-    Row::full(59, "execve", &[Arg::Path, Arg::StrVec, Arg::StrVec], exec::execve),
+    Row::full(56, "clone", &[CLONE_FLAGS, Arg::Hex, Arg::Hex, Arg::Hex, Arg::Hex], clone::clone)
+        .takes_memory(),
+    Row::full(57, "fork", &[], clone::fork).takes_memory(),
+    Row::full(58, "vfork", &[], clone::vfork).takes_memory(),
+    Row::full(59, "execve", &[Arg::Path, Arg::StrVec, Arg::StrVec], exec::execve).takes_memory(),
     Row::full(60, "exit", &[Arg::Int], exit::exit),
     Row::full(61, "wait4", &[Arg::Int, Arg::Hex, WAIT_FLAGS, Arg::Hex], wait::wait4),
     Row::full(97, "getrlimit", &[Arg::Int, Arg::Hex], limits::getrlimit),
@@ -178,7 +179,8 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(247, "waitid", &[Arg::Int, Arg::Int, Arg::Hex, WAIT_FLAGS, Arg::Hex], wait::waitid),
     Row::partial(251, "ioprio_set", &[Arg::Int, Arg::Int, Arg::Hex], priority::ioprio_set, HOST_SCHEDULES),
     Row::full(252, "ioprio_get", &[Arg::Int, Arg::Int], priority::ioprio_get),
-    Row::partial(272, "unshare", &[CLONE_FLAGS], namespaces::unshare, "CLONE_NEWTIME is refused"),
+    Row::partial(272, "unshare", &[CLONE_FLAGS], namespaces::unshare, "CLONE_NEWTIME is refused")
+        .takes_memory(),
     Row::full(273, "set_robust_list", &[Arg::Hex, Arg::Size], arch::set_robust_list),
     Row::full(274, "get_robust_list", &[Arg::Int, Arg::Hex, Arg::Hex], arch::get_robust_list),
     Row::full(302, "prlimit64", &[Arg::Int, Arg::Int, Arg::Hex, Arg::Hex], limits::prlimit64),
@@ -187,8 +189,9 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(312, "kcmp", &[Arg::Int, Arg::Int, Arg::Int, Arg::Hex, Arg::Hex], arch::kcmp),
     Row::partial(314, "sched_setattr", &[Arg::Int, Arg::Hex, Arg::Hex], sched::setattr, HOST_SCHEDULES),
     Row::full(315, "sched_getattr", &[Arg::Int, Arg::Hex, Arg::Size, Arg::Hex], sched::getattr),
-    Row::full(317, "seccomp", &[Arg::Int, Arg::Hex, Arg::Hex], seccomp::seccomp),
-    Row::full(322, "execveat", &[Arg::DirFd, Arg::Path, Arg::StrVec, Arg::StrVec, Arg::Hex], exec::execveat),
+    Row::full(317, "seccomp", &[Arg::Int, Arg::Hex, Arg::Hex], seccomp::seccomp).takes_memory(),
+    Row::full(322, "execveat", &[Arg::DirFd, Arg::Path, Arg::StrVec, Arg::StrVec, Arg::Hex], exec::execveat)
+        .takes_memory(),
     Row::absent(
         334,
         "rseq",
@@ -201,15 +204,16 @@ pub(crate) const TABLE: &[Row] = &[
         &[Arg::Fd, Arg::Signal, Arg::Hex, Arg::Hex],
         pidfd::pidfd_send_signal,
     ),
-    Row::full(434, "pidfd_open", &[Arg::Int, Arg::Hex], pidfd::pidfd_open),
+    Row::full(434, "pidfd_open", &[Arg::Int, Arg::Hex], pidfd::pidfd_open).takes_memory(),
     Row::partial(
         435,
         "clone3",
         &[Arg::Hex, Arg::Size],
         clone::clone3,
         "CLONE_INTO_CGROUP and CLONE_NEWTIME are refused",
-    ),
-    Row::full(438, "pidfd_getfd", &[Arg::Fd, Arg::Int, Arg::Hex], pidfd::pidfd_getfd),
+    )
+    .takes_memory(),
+    Row::full(438, "pidfd_getfd", &[Arg::Fd, Arg::Int, Arg::Hex], pidfd::pidfd_getfd).takes_memory(),
     Row::full(
         449,
         "futex_waitv",

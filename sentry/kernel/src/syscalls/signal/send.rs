@@ -25,8 +25,24 @@ fn send_to_group(task: &CurrentTask, group: &ThreadGroup, signal: Option<Signal>
     group.queue_signal(None, signal, info, task.sender_to(&leader))
 }
 
-/// Sends to several processes: fails only if all fail, with `EPERM` where one could not be signalled.
-fn send_to_many(task: &CurrentTask, groups: Vec<Arc<ThreadGroup>>, signal: Option<Signal>) -> Result<()> {
+/// Sends to several processes, and to those that they are just making: fails only if all fail, with `EPERM` where one
+/// could not be signalled.
+fn send_to_many(
+    task: &CurrentTask,
+    members: impl FnOnce() -> Vec<Arc<ThreadGroup>>,
+    signal: Option<Signal>,
+) -> Result<()> {
+    let groups = {
+        let tree = task.kernel().tasks.tree();
+        let groups = members();
+        for group in &groups {
+            let may_signal = |leader: Arc<Task>| task.check_may_signal(&leader, signal).is_ok();
+            if let (Some(signal), true) = (signal, group.leader().is_some_and(may_signal)) {
+                group.note_for_children(&tree, signal);
+            }
+        }
+        groups
+    };
     let mut result = Err(Errno::ESRCH);
     for group in groups {
         match send_to_group(task, &group, signal) {
@@ -49,9 +65,12 @@ pub(super) fn kill(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         -1 => {
             let own = task.thread_group().id();
-            let mut groups: Vec<_> = ns.thread_groups();
-            groups.retain(|(tgid, group)| *tgid != 1 && group.id() != own);
-            send_to_many(task, groups.into_iter().map(|(_, group)| group).collect(), signal?)?;
+            let others = || {
+                let groups = ns.thread_groups().into_iter();
+                let others = groups.filter(|(tgid, group)| *tgid != 1 && group.id() != own);
+                others.map(|(_, group)| group).collect()
+            };
+            send_to_many(task, others, signal?)?;
         }
         i32::MIN => return Err(Errno::ESRCH.into()),
         _ => {
@@ -59,7 +78,7 @@ pub(super) fn kill(task: &mut CurrentTask, args: Args) -> SysResult {
                 0 => Some(task.thread_group().process_group()),
                 pgid => ns.process_group(-pgid),
             };
-            let members = group.map(|group| group.members()).unwrap_or_default();
+            let members = || group.map(|group| group.members()).unwrap_or_default();
             send_to_many(task, members, signal?)?;
         }
     }

@@ -37,9 +37,9 @@ const MSG: Arg = Arg::Flags(&[
 
 /// The rows of this family.
 pub(crate) const TABLE: &[Row] = &[
-    Row::full(41, "socket", &[FAMILIES, Hex, Int], create::socket),
+    Row::full(41, "socket", &[FAMILIES, Hex, Int], create::socket).takes_memory(),
     Row::full(42, "connect", &[FdArg, Hex, Size], connect::connect),
-    Row::full(43, "accept", &[FdArg, Hex, Hex], connect::accept),
+    Row::full(43, "accept", &[FdArg, Hex, Hex], connect::accept).takes_memory(),
     Row::full(44, "sendto", &[FdArg, InBuf(2), Size, MSG, Hex, Size], message::sendto),
     Row::full(45, "recvfrom", &[FdArg, OutBuf, Size, MSG, Hex, Hex], message::recvfrom),
     Row::full(46, "sendmsg", &[FdArg, Hex, MSG], message::sendmsg),
@@ -49,10 +49,10 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(50, "listen", &[FdArg, Int], connect::listen),
     Row::full(51, "getsockname", &[FdArg, Hex, Hex], connect::getsockname),
     Row::full(52, "getpeername", &[FdArg, Hex, Hex], connect::getpeername),
-    Row::full(53, "socketpair", &[FAMILIES, Hex, Int, Hex], create::socketpair),
+    Row::full(53, "socketpair", &[FAMILIES, Hex, Int, Hex], create::socketpair).takes_memory(),
     Row::full(54, "setsockopt", &[FdArg, Int, Int, Hex, Size], options::setsockopt),
     Row::full(55, "getsockopt", &[FdArg, Int, Int, Hex, Hex], options::getsockopt),
-    Row::full(288, "accept4", &[FdArg, Hex, Hex, Hex], connect::accept4),
+    Row::full(288, "accept4", &[FdArg, Hex, Hex, Hex], connect::accept4).takes_memory(),
     Row::full(299, "recvmmsg", &[FdArg, Hex, Size, MSG, Timespec], message::recvmmsg),
     Row::full(307, "sendmmsg", &[FdArg, Hex, Size, MSG], message::sendmmsg),
 ];

@@ -52,7 +52,7 @@ pub(crate) const TABLE: &[Row] = &[
         "EPERM: the host's clock is not ours to set",
     ),
     Row::full(201, "time", &[Arg::Hex], clocks::time),
-    Row::full(222, "timer_create", &[CLOCKS, Arg::Hex, Arg::Hex], posix_timers::timer_create),
+    Row::full(222, "timer_create", &[CLOCKS, Arg::Hex, Arg::Hex], posix_timers::timer_create).takes_memory(),
     Row::full(223, "timer_settime", &[Arg::Int, ABSTIME, Arg::Hex, Arg::Hex], posix_timers::timer_settime),
     Row::full(224, "timer_gettime", &[Arg::Int, Arg::Hex], posix_timers::timer_gettime),
     Row::full(225, "timer_getoverrun", &[Arg::Int], posix_timers::timer_getoverrun),

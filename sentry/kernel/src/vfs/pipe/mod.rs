@@ -13,15 +13,18 @@ use waiter::{Events, WaitQueue};
 
 use super::{File, FileOps, WriteAt};
 use crate::Task;
+use crate::limits::{PIPE_MAX_SIZE, PIPE_USER_PAGES_SOFT};
 use crate::mm::{IoDst, IoSrc};
+use crate::signal::{AccountCharge, Counter, UserAccount};
+use crate::task::Capability;
 use ring::Ring;
 
 /// Writes of up to this many bytes are atomic.
 pub const PIPE_BUF: usize = 4096;
 /// The size of a new pipe.
 pub const DEFAULT_SIZE: usize = 64 << 10;
-/// Largest size without CAP_SYS_RESOURCE (`/proc/sys/fs/pipe-max-size`).
-pub const MAX_SIZE: usize = 1 << 20;
+/// The size of a new pipe of a user who has too many.
+const SMALL_SIZE: usize = 8 << 10;
 
 const FIONREAD: u32 = 0x541b;
 
@@ -34,6 +37,8 @@ struct State {
     /// How often each side was opened: what the open of a FIFO waits for.
     reader_opens: u64,
     writer_opens: u64,
+    /// What is counted for its maker.
+    charge: Option<AccountCharge>,
 }
 
 impl State {
@@ -91,6 +96,38 @@ impl State {
     }
 }
 
+/// For whom a pipe's pages are counted.
+#[derive(Debug)]
+pub struct PipeOwner {
+    account: Arc<UserAccount>,
+    /// Has CAP_SYS_RESOURCE.
+    has_resource: bool,
+    /// Has that or CAP_SYS_ADMIN: counted, but not limited.
+    is_unlimited: bool,
+}
+
+impl PipeOwner {
+    /// The user that `task` runs as.
+    #[must_use]
+    pub fn of(task: &Task) -> Self {
+        let creds = task.creds();
+        let has_resource = creds.capable(Capability::SysResource);
+        let is_unlimited = has_resource || creds.capable(Capability::SysAdmin);
+        Self { account: task.account(), has_resource, is_unlimited }
+    }
+
+    /// The sentry itself.
+    #[must_use]
+    pub fn sentry() -> Self {
+        Self { account: Arc::default(), has_resource: true, is_unlimited: true }
+    }
+
+    fn charge(&self, bytes: usize) -> Option<AccountCharge> {
+        let limit = if self.is_unlimited { u64::MAX } else { PIPE_USER_PAGES_SOFT };
+        self.account.charge(Counter::PipePages, bytes as u64 / PAGE_SIZE, limit)
+    }
+}
+
 /// A pipe's buffer and what waits for it.
 #[derive(Debug)]
 pub struct Pipe {
@@ -102,25 +139,25 @@ pub struct Pipe {
     open_queue: WaitQueue,
 }
 
-impl Default for Pipe {
-    fn default() -> Self {
+impl Pipe {
+    /// An empty pipe without open ends, counted for `owner`. It is a small one where that user has many already.
+    #[must_use]
+    pub fn new(owner: &PipeOwner) -> Arc<Self> {
+        let (capacity, charge) = match owner.charge(DEFAULT_SIZE) {
+            Some(charge) => (DEFAULT_SIZE, Some(charge)),
+            None => (SMALL_SIZE, None),
+        };
         let state = State {
             ring: Ring::default(),
-            capacity: DEFAULT_SIZE,
+            capacity,
             readers: 0,
             writers: 0,
             reader_opens: 0,
             writer_opens: 0,
+            charge,
         };
-        Self { state: Mutex::new(state), ready_queue: WaitQueue::new(), open_queue: WaitQueue::new() }
-    }
-}
-
-impl Pipe {
-    /// An empty pipe without open ends.
-    #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        let (ready_queue, open_queue) = (WaitQueue::new(), WaitQueue::new());
+        Arc::new(Self { state: Mutex::new(state), ready_queue, open_queue })
     }
 
     /// A read end and a write end, for pipe(2).
@@ -138,21 +175,29 @@ impl Pipe {
         self.state.lock().capacity
     }
 
-    /// Changes its size to at least `size` bytes (`F_SETPIPE_SZ`), and returns the new one. `is_privileged` is whether
-    /// the caller has CAP_SYS_RESOURCE.
+    /// Changes its size to at least `size` bytes (`F_SETPIPE_SZ`), and returns the new one. From now on it is counted
+    /// for `owner`.
     ///
     /// # Errors
-    /// `EPERM` above [`MAX_SIZE`], `EBUSY` where more is buffered, `EINVAL` for absurd sizes.
-    pub fn set_capacity(&self, size: u64, is_privileged: bool) -> Result<usize> {
+    /// `EPERM` above [`PIPE_MAX_SIZE`] or beyond what the user may have in all pipes, `EBUSY` where more is buffered,
+    /// `EINVAL` for absurd sizes.
+    pub fn set_capacity(&self, size: u64, owner: &PipeOwner) -> Result<usize> {
         let size = usize::try_from(size).ok().filter(|&size| size <= 1 << 31).ok_or(Errno::EINVAL)?;
         let size = size.next_power_of_two().max(PAGE_SIZE as usize);
         let mut state = self.state.lock();
-        if size > state.capacity && size > MAX_SIZE && !is_privileged {
+        if size > state.capacity && size > PIPE_MAX_SIZE && !owner.has_resource {
             return Err(Errno::EPERM);
         }
         if state.ring.len() > size || state.ring.packets() > size / PIPE_BUF {
             return Err(Errno::EBUSY);
         }
+        let old = state.charge.take();
+        let charge = owner.charge(size);
+        if charge.is_none() && size > state.capacity {
+            state.charge = old;
+            return Err(Errno::EPERM);
+        }
+        state.charge = charge;
         state.capacity = size;
         let is_writable = state.is_writable();
         drop(state);

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use abi::{PAGE_SIZE, Result};
+use host::heap::{self, Purpose};
 
 /// A run of bytes that was written in one mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,17 @@ impl Ring {
         self.segments.iter().take_while(|segment| !segment.is_packet).map(|segment| segment.len).sum()
     }
 
-    /// Makes room for `extra` bytes behind the content.
-    fn reserve(&mut self, extra: usize) {
-        let needed = self.len + extra;
-        if needed <= self.storage.len() {
-            return;
+    /// Makes room for `extra` bytes behind the content; `ENOMEM` where there is no memory for it.
+    fn reserve(&mut self, extra: usize) -> Result<()> {
+        if self.len + extra > self.storage.len() {
+            heap::room_for((self.len + extra) as u64, Purpose::Process)?;
+            self.grow(extra);
         }
+        Ok(())
+    }
+
+    fn grow(&mut self, extra: usize) {
+        let needed = self.len + extra;
         let mut grown = vec![0; needed.next_power_of_two().max(PAGE_SIZE as usize)];
         let (front, back) = self.content();
         grown[..front.len()].copy_from_slice(front);
@@ -82,7 +88,7 @@ impl Ring {
         is_packet: bool,
         fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
-        self.reserve(max);
+        self.reserve(max)?;
         let mut done = 0;
         while done < max {
             let at = (self.head + self.len) % self.storage.len();
@@ -141,7 +147,9 @@ impl Ring {
         if bytes.is_empty() {
             return;
         }
-        self.reserve(bytes.len());
+        if self.len + bytes.len() > self.storage.len() {
+            self.grow(bytes.len());
+        }
         self.head = (self.head + self.storage.len() - bytes.len()) % self.storage.len();
         self.len += bytes.len();
         let (front, wrapped) = bytes.split_at(bytes.len().min(self.storage.len() - self.head));
