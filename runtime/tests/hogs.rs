@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use common::{Lab, can_run, stderr};
 
@@ -48,18 +48,18 @@ fn watch(id: &str, mut is_over: impl FnMut() -> bool) -> u64 {
 }
 
 /// Runs a hog; afterwards the sandbox must still start programs.
-fn check(kind: &str) {
+fn check(name: &str, kind: &str, resources: &Value) {
     if !can_run() {
         return;
     }
-    let lab = Lab::new(&format!("hog-{kind}"), &["true"]);
+    let lab = Lab::new(&format!("hog-{name}"), &["true"]);
     let binary = program(&lab);
     // The shell is not killed for what the hog takes, and sees what became of it: 137 is a kill, 135 SIGBUS.
     let script = format!("/hog {kind}; status=$?; kill -9 -1; sh -c true && echo \"ended $status\"");
     lab.configure(|config| {
         config["process"]["args"] = json!(["sh", "-c", script]);
-        config["linux"]["resources"] = json!({"memory": {"limit": MEMORY}});
-        config["linux"]["cgroupsPath"] = json!(format!("/runsc-hog-{}-{kind}", std::process::id()));
+        config["linux"]["resources"] = resources.clone();
+        config["linux"]["cgroupsPath"] = json!(format!("/runsc-hog-{}-{name}", std::process::id()));
         let tmpfs = |path: &str| json!({"destination": path, "type": "tmpfs", "source": "tmpfs"});
         config["mounts"] = json!([
             {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -67,7 +67,7 @@ fn check(kind: &str) {
             {"destination": "/hog", "type": "bind", "source": binary, "options": ["bind", "ro"]},
         ]);
     });
-    let id = format!("hog-{kind}");
+    let id = format!("hog-{name}");
     let mut child = lab.command(&["run", &id]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let most = watch(&id, || child.try_wait().unwrap().is_some());
     let output = child.wait_with_output().unwrap();
@@ -81,7 +81,7 @@ macro_rules! hogs {
     ($($test:ident: $kind:literal,)*) => {
         $(#[test]
         fn $test() {
-            check($kind);
+            check($kind, $kind, &json!({"memory": {"limit": MEMORY}}));
         })*
     };
 }
@@ -112,4 +112,9 @@ hogs! {
     preallocated_files: "preallocated",
     segments: "segments",
     forks: "forks",
+}
+
+#[test]
+fn forks_up_to_a_limit() {
+    check("few-forks", "forks", &json!({"memory": {"limit": MEMORY}, "pids": {"limit": 50}}));
 }

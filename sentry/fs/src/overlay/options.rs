@@ -46,6 +46,10 @@ pub(super) fn parse(kernel: &Arc<Kernel>, caller: &Caller<'_>, text: &[u8]) -> R
     if upper.is_some() != has_work || lowers.is_empty() {
         return Err(Errno::EINVAL);
     }
+    let is_read_only = |path: &VfsPath| path.mount.is_read_only() || path.dentry.superblock().is_read_only();
+    if upper.as_ref().is_some_and(is_read_only) {
+        return Err(Errno::EINVAL);
+    }
     let creds = Arc::new(Credentials::root(kernel.user_ns.clone()));
     let options = String::from_utf8_lossy(text).into_owned();
     Ok(OverlayConfig { device: kernel.vfs.allocate_device(), lowers, upper, creds, options })
