@@ -107,6 +107,9 @@ fn each_member_that_is_wrong_is_named_by_its_path() {
     }
 }
 
+/// Makes something at a path.
+type Maker = fn(&Path);
+
 #[test]
 fn files_that_are_no_configuration() {
     if !can_run() {
@@ -132,7 +135,7 @@ fn files_that_are_no_configuration() {
         let what = format!("{} bytes", text.len());
         check(&lab, id, &what, &lab.run(&["run", id]), 128, &["config.json", words]);
     }
-    let kinds: [(&str, fn(&Path), &str); 4] = [
+    let kinds: [(&str, Maker, &str); 4] = [
         ("missing", |_| {}, "No such file"),
         ("directory", |path| std::fs::create_dir(path).unwrap(), "not a regular file"),
         (
@@ -203,7 +206,7 @@ fn roots_and_programs_that_cannot_be_used() {
         run_changed(&lab, id, |config| config["process"]["args"] = json!(["true", "x".repeat(200_000)]));
     check(&lab, id, "argument", &output, 126, &["argument list too long"]);
     let output = run_changed(&lab, id, |config| {
-        config["process"]["env"] = json!([format!("A={}", "x".repeat(200_000))])
+        config["process"]["env"] = json!([format!("A={}", "x".repeat(200_000))]);
     });
     check(&lab, id, "environment", &output, 126, &["argument list too long"]);
     let output = run_changed(&lab, id, |config| config["process"]["cwd"] = json!("/etc/passwd"));

@@ -155,6 +155,9 @@ fn kill_after(lab: &Lab, args: &[&str], delay: Duration) {
     let _ = child.wait();
 }
 
+/// What happens to a file.
+type Damage = fn(&std::path::Path);
+
 #[test]
 fn state_that_cannot_be_read_is_no_shelter() {
     if !can_run() {
@@ -163,7 +166,7 @@ fn state_that_cannot_be_read_is_no_shelter() {
     let lab = Lab::new("damaged", &["sleep", "1000"]);
     let id = &lab.id("damaged");
     lab.configure(|config| config["linux"]["cgroupsPath"] = json!(format!("/runsc-test/{id}")));
-    let damages: [(&str, fn(&std::path::Path)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("gone", |path| std::fs::remove_file(path).unwrap()),
         ("empty", |path| std::fs::write(path, "").unwrap()),
         ("cut", |path| {
