@@ -1,6 +1,8 @@
 //! Guests that take all they can get, in a sandbox with 256 MiB: each is refused or killed, the sandbox goes on, and
 //! what the sentry itself holds stays within bounds. `programs/hog.c` has the kinds.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::path::{Path, PathBuf};
