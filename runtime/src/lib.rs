@@ -1,7 +1,7 @@
 //! The `runsc` binary: an OCI runtime that runs every container inside a kernel of its own.
 //!
-//! One binary, three roles: the command line tool (short-lived), `runsc-sandbox` ([`cli`]'s hidden command `boot`) and
-//! `runsc-gofer` (`gofer`). The tool sets the other two up in [`sandbox`], keeps a container's life in [`container`],
+//! One binary, four roles: the command line tool (short-lived), `runsc-sandbox` ([`cli`]'s hidden command `boot`),
+//! `runsc-gofer` (`gofer`) and, with `--network=host`, `runsc-broker` (`broker`). The tool sets the others up in [`sandbox`], keeps a container's life in [`container`],
 //! and talks to sandboxes by the `control` crate.
 #![forbid(unsafe_code)]
 

@@ -61,12 +61,11 @@ impl Drop for NetworkVisit {
     }
 }
 
-/// Gives a sandbox the links of its name space. With `--network=none` and `--network=host` there is nothing to give.
+/// Gives a sandbox the links of its name space. With `--network=none` there is nothing to give, and with
+/// `--network=host` it is told what they are.
 pub(crate) fn donate(config: &Config, sandbox: Option<&ProcessId>, client: &Client) -> Result<()> {
     if config.network == NetworkMode::Host {
-        logging::warning(
-            "--network=host does not pass sockets through yet: the sandbox has a loopback interface only",
-        );
+        return sandbox.map_or(Ok(()), |sandbox| show(config, sandbox, client));
     }
     // A rootless caller can put no link into the name space, so there is nothing to find.
     let (uid, _) = host::process::effective_ids();
@@ -116,6 +115,17 @@ pub(crate) fn donate(config: &Config, sandbox: Option<&ProcessId>, client: &Clie
     }
     drop(visit);
     Ok(())
+}
+
+/// Tells a sandbox with sockets of the host what interfaces, addresses and routes there are.
+fn show(config: &Config, sandbox: &ProcessId, client: &Client) -> Result<()> {
+    let visit = NetworkVisit::of_sandbox(sandbox)?;
+    let found = Found::read().context("cannot read the network of the host")?;
+    drop(visit);
+    let usable: Vec<&Link> = found.links.iter().filter(|link| is_usable(link)).collect();
+    let mut plan = found.plan(&usable, config);
+    plan.links.iter_mut().for_each(|link| link.fds.clear());
+    client.network(plan, &[]).map_err(Error::from)
 }
 
 /// Whether `path` leads to the name space that is open as `file`.

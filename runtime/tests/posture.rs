@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
 
 use common::{Lab, can_run, processes_of};
 
@@ -103,6 +104,39 @@ fn the_sandbox_is_nobody_with_nothing() {
 
     lab.ok(&["delete", "--force", "posture-c"]);
     assert!(processes_of("posture-c").is_empty());
+    lab.assert_clean();
+}
+
+#[test]
+fn a_broker_binds_ports_and_nothing_else() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("broker", &["sleep", "1000"]);
+    let mut create = lab.command(&["--network=host", "create", "broker-c"]);
+    create.stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(create.status().unwrap().success());
+    lab.ok(&["start", "broker-c"]);
+    let is_broker = |pid: &i32| read(*pid, "cmdline").starts_with(b"runsc-broker\0");
+    let all = processes_of("broker-c");
+    let brokers: Vec<i32> = all.iter().copied().filter(is_broker).collect();
+    assert_eq!(brokers.len(), 1, "{brokers:?}");
+    let broker = brokers[0].to_string();
+    for task in threads(brokers[0]) {
+        let status = status(&task);
+        assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"), "{task}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            // CAP_NET_BIND_SERVICE.
+            assert_eq!(u64::from_str_radix(&status[set], 16).unwrap() & !(1 << 10), 0, "{task}: {set}");
+        }
+    }
+    for kind in ["mnt", "pid", "ipc", "uts"] {
+        assert_ne!(namespace(&broker, kind), namespace("self", kind), "name space {kind}");
+    }
+    assert_eq!(namespace(&broker, "net"), namespace("self", "net"));
+    assert_eq!(std::fs::read_dir(format!("/proc/{broker}/root/")).unwrap().count(), 0);
+    lab.ok(&["delete", "--force", "broker-c"]);
+    assert!(processes_of("broker-c").is_empty());
     lab.assert_clean();
 }
 

@@ -51,6 +51,12 @@ pub struct BootConfig {
     pub settings: Settings,
     /// What the host gives.
     pub host: HostPlan,
+    /// The socket of the [broker](crate::broker), by index, where the guest's sockets are the host's.
+    #[serde(default)]
+    pub broker_fd: Option<u32>,
+    /// Where packets are written to (`--pcap-log`), by index.
+    #[serde(default)]
+    pub pcap_fd: Option<u32>,
     /// The first container.
     pub root: ContainerConfig,
     /// How many descriptors are donated from [`FIRST_DONATED_FD`] on.
@@ -96,6 +102,10 @@ pub struct Settings {
     pub oci_seccomp: bool,
     /// `--net-raw`.
     pub net_raw: bool,
+    /// `--log-packets`
+    pub log_packets: bool,
+    /// `--allow-packet-socket-write`
+    pub packet_write: bool,
     /// `--systrap-disable-syscall-patching`.
     pub disable_syscall_patching: bool,
     /// `--systrap-disable-fast-path`.
@@ -111,6 +121,8 @@ impl Default for Settings {
             strace_log_size: 1024,
             oci_seccomp: false,
             net_raw: false,
+            log_packets: false,
+            packet_write: false,
             disable_syscall_patching: false,
             disable_fast_path: false,
         }

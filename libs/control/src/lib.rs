@@ -3,6 +3,7 @@
 //! * [`boot`]: what a sandbox is started with: one JSON document in a memfd, and descriptors in a fixed order.
 //! * [`start`]: the pipe on which a process that is being set up says what it is doing and why it failed.
 //! * [`request`], [`reply`]: the calls on a running sandbox's control socket.
+//! * [`broker`]: the socket on which a sandbox with `--network=host` asks for sockets of the host.
 //! * [`client`], [`server`]: both ends of that socket; [`wire`] is the framing (length, JSON, descriptors).
 //!
 //! The socket is a stream socket in the container's state directory (mode 0700), so whoever may open it may also
@@ -10,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod broker;
 pub mod client;
 pub mod failure;
 pub mod names;

@@ -18,6 +18,7 @@ pub mod process;
 pub mod random;
 pub mod seccomp;
 pub mod signal;
+pub mod socket;
 pub mod terminal;
 pub mod time;
 pub mod unix;

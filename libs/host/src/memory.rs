@@ -234,7 +234,7 @@ impl<'a> VolatileSlice<'a> {
         if ptr.is_aligned() { Ok(ptr) } else { Err(Errno::EINVAL) }
     }
 
-    fn iovec(&self) -> libc::iovec {
+    pub(crate) fn iovec(&self) -> libc::iovec {
         libc::iovec { iov_base: self.ptr.as_ptr().cast(), iov_len: self.len }
     }
 }

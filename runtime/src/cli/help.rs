@@ -1,6 +1,7 @@
 //! `runsc help`, `flags`, `commands`: the commands, and the topics `platforms`, `syscalls`, `seccomp`.
 
 use clap::{Args, CommandFactory};
+use control::network::NetworkMode;
 use host::seccomp::{ArgCheck, Rule};
 
 use super::Cli;
@@ -94,10 +95,16 @@ impl CommandList {
     }
 }
 
-/// Both allow-lists, from the tables that the filters are built from.
+/// The allow-lists, from the tables that the filters are built from.
 fn seccomp() {
     let gofer = ::gofer::seccomp_rules(::gofer::HostSockets { connect: true, create: true });
-    for (who, rules) in [("sandbox", ::boot::filter::rules()), ("gofer, with --host-uds=all,", gofer)] {
+    let sandbox = ::boot::filter::rules;
+    for (who, rules) in [
+        ("sandbox", sandbox(NetworkMode::Sandbox)),
+        ("sandbox with --network=host", sandbox(NetworkMode::Host)),
+        ("broker of --network=host", control::broker::RULES.to_vec()),
+        ("gofer, with --host-uds=all,", gofer),
+    ] {
         let mut names: Vec<&str> = rules.iter().map(|rule| rule.name).collect();
         names.sort_unstable();
         names.dedup();

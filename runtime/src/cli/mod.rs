@@ -19,6 +19,7 @@ macro_rules! say_raw {
 mod absent;
 mod args;
 mod boot;
+mod broker;
 mod commands;
 mod create;
 mod debug;
@@ -113,6 +114,9 @@ enum Command {
     /// Become a sandbox; for this program itself.
     #[command(hide = true)]
     Boot(boot::Boot),
+    /// Become a broker; for this program itself.
+    #[command(hide = true)]
+    Broker(broker::Broker),
     /// Become a gofer; for this program itself.
     #[command(hide = true)]
     Gofer(gofer::Gofer),
@@ -167,6 +171,7 @@ impl Command {
             Self::Flags(command) => command.run(),
             Self::Commands(command) => command.run(),
             Self::Boot(command) => command.run(),
+            Self::Broker(command) => command.run(),
             Self::Gofer(command) => command.run(),
         }
     }

@@ -141,13 +141,19 @@ impl<'a> Maker<'a> {
         let pass = &self.options.pass_fds;
         let root = sandbox::container_config(&order, socket, &streams, pass, owns_terminal, &mut fds)?;
         let control = self.store.socket(&self.options.id);
-        let mut sandbox = sandbox::spawn_sandbox(&order, root, fds, &control)?;
+        let (mut broker, socket) = sandbox::spawn_broker(&order)?.unzip();
+        state.broker = broker.as_ref().map(|broker| self.note(broker, undo)).transpose()?;
+        let mut sandbox = sandbox::spawn_sandbox(&order, root, fds, socket, &control)?;
         state.sandbox = Some(self.note(&sandbox, undo)?);
         // Written down before either may go on: whatever happens now, `delete --force` finds them.
         self.write(&state)?;
         gofer.go()?;
+        if let Some(broker) = &mut broker {
+            broker.go()?;
+        }
         sandbox.go()?;
         self.ready(gofer, "gofer")?;
+        broker.map_or(Ok(()), |broker| self.ready(broker, "broker"))?;
         let pid = sandbox.process().pid();
         self.ready(sandbox, "sandbox")?;
         sandbox::spare(pid, &order)?;
@@ -268,6 +274,7 @@ impl<'a> Maker<'a> {
             sandbox_id: sandbox_id.into(),
             sandbox: None,
             gofer: None,
+            broker: None,
             cgroup,
             terminal: self.spec.wants_terminal(),
         }

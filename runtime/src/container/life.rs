@@ -154,7 +154,7 @@ impl Container {
         {
             logging::debug(format!("destroying {}: {error}", self.id()));
         }
-        self.state.gofer.into_iter().for_each(end_process);
+        self.state.gofer.into_iter().chain(self.state.broker).for_each(end_process);
     }
 
     /// Sends a signal.
@@ -281,7 +281,13 @@ pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
     {
         // Whoever holds it waits for one of these.
         logging::warning(format!("container \"{id}\" is in use: its processes are ended"));
-        state.sandbox.filter(|_| state.is_root()).into_iter().chain(state.gofer).for_each(end_process);
+        state
+            .sandbox
+            .filter(|_| state.is_root())
+            .into_iter()
+            .chain(state.gofer)
+            .chain(state.broker)
+            .for_each(end_process);
     }
     match Container::open(config, id) {
         Ok(container) => container.delete(true),

@@ -68,6 +68,9 @@ pub(crate) struct State {
     pub(crate) sandbox: Option<ProcessId>,
     /// Its gofer.
     pub(crate) gofer: Option<ProcessId>,
+    /// The broker of its sandbox, with `--network=host`.
+    #[serde(default)]
+    pub(crate) broker: Option<ProcessId>,
     /// Its cgroup.
     pub(crate) cgroup: Option<CgroupRecord>,
     /// Whether its process has a terminal.

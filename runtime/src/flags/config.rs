@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) debug_log: String,
     /// `--panic-log`, as given.
     pub(crate) panic_log: String,
+    /// `--pcap-log`.
+    pub(crate) pcap_log: String,
     /// `--cpu-num-from-quota`.
     pub(crate) cpus_from_quota: bool,
     /// `--fdlimit`, where given.
@@ -83,6 +85,7 @@ impl Config {
             mount_access: access("file-access-mounts"),
             debug_log: flags.get("debug-log").into(),
             panic_log: flags.get("panic-log").into(),
+            pcap_log: flags.get("pcap-log").into(),
             cpus_from_quota: flags.is_set("cpu-num-from-quota"),
             fd_limit: u64::try_from(flags.number("fdlimit")).ok(),
             settings: settings(flags)?,
@@ -118,6 +121,8 @@ fn settings(flags: &Flags) -> Result<Settings> {
         strace_log_size: u32::try_from(flags.number("strace-log-size")).unwrap_or(1024),
         oci_seccomp: flags.is_set("oci-seccomp"),
         net_raw: flags.is_set("net-raw"),
+        log_packets: flags.is_set("log-packets"),
+        packet_write: flags.is_set("allow-packet-socket-write"),
         disable_syscall_patching: flags.is_set("systrap-disable-syscall-patching"),
         disable_fast_path: flags.is_set("systrap-disable-fast-path"),
     })

@@ -77,14 +77,8 @@ pub(crate) const FLAGS: &[Flag] = &[
         Refused("coverage is measured with the test suite, not at run time"),
         "file for coverage",
     ),
-    flag("log-packets", Bool, "false", NoOp("packets are not logged"), "log network packets"),
-    flag(
-        "pcap-log",
-        Text,
-        "",
-        Refused("packet capture to a file is not there yet: use tcpdump on the container's veth"),
-        "file for packets in pcap format",
-    ),
+    flag("log-packets", Bool, "false", Works, "log network packets"),
+    flag("pcap-log", Text, "", Works, "file for packets in pcap format"),
     flag("traceback", Text, "system", GO, "detail of Go stack traces"),
     flag("log-fd", Int, "-1", NoOp("use --log"), "descriptor for the log, instead of --log"),
     flag(
@@ -351,13 +345,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "network name space of the gofer",
     ),
     flag("net-raw", Bool, "false", Works, "let guests with CAP_NET_RAW open raw sockets"),
-    flag(
-        "allow-packet-socket-write",
-        Bool,
-        "false",
-        NoOp("guests have no packet sockets"),
-        "let guests send on packet sockets",
-    ),
+    flag("allow-packet-socket-write", Bool, "false", Works, "let guests send on packet sockets"),
     flag(
         "allow-live-tcp-migration",
         Bool,

@@ -13,7 +13,7 @@ use host::mount::{self, MountFlags, Propagation};
 use host::process;
 use serde::{Deserialize, Serialize};
 
-use super::machine::RLIMIT_CORE;
+use super::jail::limit_core;
 use super::spawn::execute;
 use crate::hooks::HookSet;
 use crate::spec::mounts::GoferMount;
@@ -91,7 +91,7 @@ pub(crate) fn enter(plan: &GoferPlan<'_>, start: &OwnedFd) -> Result<Infallible,
     plan.hooks.run().map_err(|error| Failure::host(error.to_string()))?;
     let root = assemble(plan.mounts)?;
     step("change the root", mount::become_root(root.as_fd()))?;
-    step("limit core dumps", process::set_resource_limit(RLIMIT_CORE, 0, 0))?;
+    step("limit core dumps", limit_core())?;
     let fds = [plan.null, plan.log, plan.log, plan.config, start.as_fd(), plan.socket];
     Err(execute(plan.binary, &["runsc-gofer", "gofer", plan.id, plan.state_root], &fds))
 }

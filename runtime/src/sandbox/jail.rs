@@ -58,7 +58,7 @@ pub(crate) fn enter(plan: &JailPlan<'_>, start: &OwnedFd) -> Result<Infallible, 
     process::set_umask(0);
     step("become nobody", process::set_ids(NOBODY, NOBODY))?;
     step("make an empty root", empty_root())?;
-    step("limit core dumps", process::set_resource_limit(RLIMIT_CORE, 0, 0))?;
+    step("limit core dumps", limit_core())?;
     raise_descriptor_limit();
     step("give up capabilities", capability::limit_bounding(Capabilities::EMPTY))?;
     step("set no_new_privs", process::no_new_privileges())?;
@@ -77,7 +77,7 @@ pub(crate) fn enter(plan: &JailPlan<'_>, start: &OwnedFd) -> Result<Infallible, 
 }
 
 /// The root becomes a file system without any file that cannot be written.
-fn empty_root() -> abi::Result<()> {
+pub(super) fn empty_root() -> abi::Result<()> {
     mount::set_propagation(Path::new("/"), Propagation::Private)?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let options = [(c"mode", c"0555"), (c"size", c"4096"), (c"nr_inodes", c"1")];
@@ -85,6 +85,11 @@ fn empty_root() -> abi::Result<()> {
     // Any directory that certainly exists and that nobody may search: what is in it is not needed any more.
     mount::attach(root.as_fd(), Path::new("/proc"))?;
     mount::become_root(root.as_fd())
+}
+
+/// No core is dumped: it would show what the process holds of guests.
+pub(super) fn limit_core() -> abi::Result<()> {
+    process::set_resource_limit(RLIMIT_CORE, 0, 0)
 }
 
 /// A sandbox holds a descriptor for each open file of its guests.

@@ -1,5 +1,6 @@
 //! The processes of a sandbox: how they are told what to do, made, and reached.
 
+pub(crate) mod broker;
 pub(crate) mod fds;
 pub(crate) mod gofer;
 pub(crate) mod identity;
@@ -10,7 +11,7 @@ pub(crate) mod spawn;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use control::network::NetworkMode;
 use control::{BootConfig, Client, ContainerConfig, SharedNamespaces};
@@ -29,6 +30,7 @@ use crate::network::NetworkVisit;
 use crate::spec::Spec;
 use crate::spec::annotations::container_name;
 use crate::spec::mounts::FilePlan;
+use broker::BrokerPlan;
 use fds::FdTable;
 use gofer::{GoferBoot, GoferBootMount, GoferPlan};
 use identity::{IdMaps, IdRange};
@@ -197,11 +199,53 @@ pub(crate) fn container_config(
     })
 }
 
+/// Starts the broker of a sandbox that is to have sockets of the host, where it is; also returns the sandbox's end of
+/// its socket.
+pub(crate) fn spawn_broker(order: &Order<'_>) -> Result<Option<(Pending, OwnedFd)>> {
+    if order.config.network != NetworkMode::Host {
+        return Ok(None);
+    }
+    let (ours, theirs) = unix::pair(Kind::SeqPacket).context("cannot make the broker's socket")?;
+    let null = null()?;
+    let plan = BrokerPlan {
+        id: order.id,
+        binary: order.binary,
+        socket: theirs.as_fd(),
+        allows_raw: order.config.settings.net_raw,
+        null: null.as_fd(),
+        log: order.output.as_fd(),
+    };
+    let spaces = Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS;
+    let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
+    let cgroup = birthplace.as_ref().map(AsFd::as_fd);
+    let visit = joined_network(order).as_deref().map(NetworkVisit::start).transpose()?;
+    let pending = spawn("broker", spaces, cgroup, |start| broker::enter(&plan, start))?;
+    drop(visit);
+    settle(&pending, order, None, oom_score(order)?)?;
+    Ok(Some((pending, ours)))
+}
+
+/// The file of `--pcap-log`, made anew: a capture begins with a header.
+fn pcap_file(order: &Order<'_>) -> Result<Option<File>> {
+    if order.config.pcap_log.is_empty() {
+        return Ok(None);
+    }
+    let path = logging::debug_log_path(&order.config.pcap_log, "boot", order.id);
+    File::create(&path).map(Some).with_context(|| format!("cannot write the packet log {}", path.display()))
+}
+
+/// The network name space that the configuration names for the sandbox to join.
+fn joined_network(order: &Order<'_>) -> Option<PathBuf> {
+    let named = order.spec.namespace(LinuxNamespaceType::Network).flatten();
+    named.filter(|_| order.config.network != NetworkMode::None)
+}
+
 /// Starts a sandbox whose first container is `root`. The control socket is made in the container's directory.
 pub(crate) fn spawn_sandbox(
     order: &Order<'_>,
     root: ContainerConfig,
     mut fds: FdTable,
+    broker: Option<OwnedFd>,
     socket: &Path,
 ) -> Result<Pending> {
     let config = order.config;
@@ -222,10 +266,14 @@ pub(crate) fn spawn_sandbox(
     };
     let control = console::listen(socket)
         .with_context(|| format!("cannot make the control socket {}", socket.display()))?;
+    let pcap_fd = pcap_file(order)?.map(|file| fds.add(file));
+    let broker_fd = broker.map(|socket| fds.add(socket));
     let terminal = root.owns_terminal.then_some(root.stdio[0]);
     let boot = BootConfig {
         settings: config.settings.clone(),
         host: machine::host_plan(order.spec.resources(), config.cpus_from_quota, order.cgroup.is_some()),
+        broker_fd,
+        pcap_fd,
         root,
         donated_fds: fds.len(),
         debug_log_fd,
@@ -246,11 +294,7 @@ pub(crate) fn spawn_sandbox(
         attached: order.attached,
         terminal: terminal.and_then(|index| donated.get(index as usize).copied()),
     };
-    let join = order
-        .spec
-        .namespace(LinuxNamespaceType::Network)
-        .flatten()
-        .filter(|_| config.network != NetworkMode::None);
+    let join = joined_network(order);
     let mut spaces =
         Namespaces::USER | Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS;
     let shares_host = config.network == NetworkMode::Host || join.is_some();

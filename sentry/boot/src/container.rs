@@ -11,8 +11,9 @@ use abi::{Errno, Signal};
 use control::reply::ContainerState;
 use control::{ContainerConfig, Exec, Failure, WaitStatus};
 use fs::gofer::GoferFs;
-use fs::host::{HostFiles, HostSource};
+use fs::host::HostFiles;
 use kernel::Kernel;
+use kernel::host_events::HostSource;
 use kernel::task::{
     CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace,
     PidNamespace, ThreadGroup, UtsNamespace,

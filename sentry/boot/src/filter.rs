@@ -1,10 +1,12 @@
-//! The host system calls that the sentry may make: at most 60, arguments checked, on every thread.
+//! The host system calls that the sentry may make: at most 60, arguments checked, on every thread. With
+//! `--network=host` there are a few more.
 //!
 //! Nothing here opens a path, makes a process, gives memory the right to execute, or touches another process than the
 //! stubs, which share the sandbox's pid name space. A call outside the table ends the sandbox.
 
 use abi::Errno;
 use control::Failure;
+use control::network::NetworkMode;
 use host::seccomp::{Action, ArgCheck, InstallFlags, Rule, compile, compile_with, nr};
 
 /// `PROT_EXEC` is not among the protections.
@@ -104,10 +106,11 @@ const KERNEL_RULES: &[Rule] = &[
     Rule::any(nr::SYS_restart_syscall, "restart_syscall"),
 ];
 
-/// The whole allow-list: the kernel's calls and the platform's.
+/// The whole allow-list: the kernel's calls and the platform's, and with `--network=host` what sockets of the host need.
 #[must_use]
-pub fn rules() -> Vec<Rule> {
-    KERNEL_RULES.iter().chain(platform::systrap::HOST_CALLS).copied().collect()
+pub fn rules(network: NetworkMode) -> Vec<Rule> {
+    let sockets = if network == NetworkMode::Host { socket::hostinet::HOST_CALLS } else { &[] };
+    KERNEL_RULES.iter().chain(platform::systrap::HOST_CALLS).chain(sockets).copied().collect()
 }
 
 /// Calls that glibc tries and that we answer instead of dying of them: it falls back on older ones, and its allocator
@@ -118,11 +121,11 @@ pub const REFUSED: &[Rule] = &[Rule::any(nr::SYS_clone3, "clone3"), Rule::any(nr
 ///
 /// # Errors
 /// A host without seccomp, or a table that cannot be compiled.
-pub(crate) fn close_jail() -> Result<(), Failure> {
+pub(crate) fn close_jail(network: NetworkMode) -> Result<(), Failure> {
     let failed = |error| Failure::host(format!("cannot install the seccomp filter of the sandbox: {error}"));
     // Of two filters the stricter answer counts, and ENOSYS is milder than the end of the process: so the calls that
     // are to be refused must pass the table first.
-    let rules: Vec<Rule> = rules().into_iter().chain(REFUSED.iter().copied()).collect();
+    let rules: Vec<Rule> = rules(network).into_iter().chain(REFUSED.iter().copied()).collect();
     let refuse = compile_with(REFUSED, Action::Errno(Errno::ENOSYS), Action::Allow).map_err(failed)?;
     let allow = compile(&rules, Action::KillProcess).map_err(failed)?;
     refuse.install(InstallFlags::ALL_THREADS).map_err(failed)?;
@@ -133,9 +136,15 @@ pub(crate) fn close_jail() -> Result<(), Failure> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use control::network::NetworkMode;
+
     #[test]
     fn at_most_sixty_calls() {
-        let calls: BTreeSet<i64> = super::rules().iter().map(|rule| rule.nr).collect();
-        assert!(calls.len() <= 60, "{} calls", calls.len());
+        let calls = |network| super::rules(network).iter().map(|rule| rule.nr).collect::<BTreeSet<i64>>();
+        let usual = calls(NetworkMode::Sandbox);
+        assert!(usual.len() <= 60, "{} calls", usual.len());
+        assert_eq!(usual, calls(NetworkMode::None));
+        // Neither making nor binding sockets is among those that the host's sockets add.
+        assert_eq!(calls(NetworkMode::Host).difference(&usual).count(), 6);
     }
 }

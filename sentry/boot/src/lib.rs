@@ -4,6 +4,7 @@
 //! single-threaded; host resources are taken before the seccomp filter closes the jail; guest code runs only after it.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod container;
 mod controller;
 mod donated;
@@ -24,6 +25,7 @@ mod window;
 
 use std::sync::Arc;
 
+use control::network::NetworkMode;
 use control::{Failure, Launch, Server};
 
 use controller::Controller;
@@ -41,6 +43,7 @@ pub fn run(launch: Launch) -> u8 {
         Ok(window) => window,
         Err(failure) => return give_up(start, failure),
     };
+    let network = if config.broker_fd.is_some() { NetworkMode::Host } else { NetworkMode::Sandbox };
     let sandbox = match Sandbox::new(config, fds) {
         Ok(sandbox) => sandbox,
         Err(failure) => return give_up(start, failure),
@@ -49,7 +52,7 @@ pub fn run(launch: Launch) -> u8 {
         return give_up(start, failure);
     }
     start.stage("closing the jail");
-    if let Err(failure) = filter::close_jail() {
+    if let Err(failure) = filter::close_jail(network) {
         return give_up(start, failure);
     }
     let server = Server::new(control);

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use control::broker::Broker;
 use control::{BootConfig, ContainerConfig, Failure};
 use fs::host::HostFiles;
 use host::memory;
@@ -17,8 +18,11 @@ use kernel::task::OtherNamespace;
 use parking_lot::{Condvar, Mutex};
 use platform::Platform;
 use platform::systrap::{HandOver, Systrap};
+use socket::hostinet::HostInetFamily;
 use socket::inet::InetFamily;
+use socket::packet::PacketFamily;
 
+use crate::capture::Capture;
 use crate::container::GuestContainer;
 use crate::donated::Donated;
 use crate::surroundings::Surroundings;
@@ -30,6 +34,8 @@ const LAST_REPLIES: Duration = Duration::from_secs(2);
 pub(crate) struct Sandbox {
     around: Surroundings,
     root_id: String,
+    /// Who writes its packets down, where somebody wants to know them.
+    capture: Mutex<Option<Arc<Capture>>>,
     containers: Mutex<BTreeMap<String, Arc<GuestContainer>>>,
     /// Calls that have not been answered yet.
     calls: Mutex<usize>,
@@ -78,12 +84,23 @@ impl Sandbox {
         );
         fs::register(&kernel)
             .map_err(|errno| Failure::host(format!("cannot set up the sentry's file systems: {errno}")))?;
-        kernel.sockets.register(Arc::new(InetFamily::v4()));
-        kernel.sockets.register(Arc::new(InetFamily::v6()));
-        kernel.sockets.register(Arc::new(socket::netlink::NetlinkFamily));
-        kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
         let host_files = Arc::new(HostFiles::new(&kernel));
         let net = OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns));
+        let broker = config.broker_fd.map(|index| donated.take(index)).transpose()?;
+        match broker.map(Broker::new) {
+            Some(broker) => {
+                let families = HostInetFamily::both(broker, host_files.readiness(), &net);
+                families.into_iter().for_each(|family| kernel.sockets.register(Arc::new(family)));
+            }
+            None => {
+                kernel.sockets.register(Arc::new(PacketFamily::new(config.settings.packet_write)));
+                kernel.sockets.register(Arc::new(InetFamily::v4()));
+                kernel.sockets.register(Arc::new(InetFamily::v6()));
+            }
+        }
+        let unix = socket::unix::UnixFamily::new();
+        kernel.sockets.register(Arc::new(socket::netlink::NetlinkFamily::new(&unix)));
+        kernel.sockets.register(Arc::new(unix));
         let sandbox = Arc::new(Self {
             around: Surroundings {
                 kernel,
@@ -94,11 +111,16 @@ impl Sandbox {
                 net,
             },
             root_id: config.root.id.clone(),
+            capture: Mutex::new(None),
             containers: Mutex::default(),
             calls: Mutex::new(0),
             answered: Condvar::new(),
         });
-        sandbox.around.net_content()?;
+        // The first to ask makes the content: here, with the loopback interface up.
+        let (content, log) = (sandbox.around.net_content()?, sandbox.around.kernel.log.clone());
+        let pcap = config.pcap_fd.map(|index| donated.take(index)).transpose()?;
+        let log = Some(log).filter(|_| sandbox.around.settings.log_packets);
+        *sandbox.capture.lock() = Capture::start(&content, pcap, log);
         sandbox.add_container(config.root, &donated)?;
         Ok(sandbox)
     }

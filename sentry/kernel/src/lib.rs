@@ -12,6 +12,7 @@ pub mod dmesg;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod host_events;
 pub mod ipc;
 pub mod kernel;
 pub mod limits;

@@ -22,6 +22,7 @@ pub use base::addr::{Family, Prefix};
 pub use base::config::{BufferSizes, Config, Congestion, Ecn};
 pub use base::counters::{Counter, Counters};
 pub use base::error::{Error, Result};
+pub use base::filter::{Filter, Instruction};
 pub use base::io::{Discard, Sink, SinkFn, Source, SourceFn};
 pub use base::ready::{Observer, Readiness};
 pub use base::time::{Clock, Instant, ManualClock};
@@ -37,7 +38,7 @@ pub use socket::message::{
 pub use socket::options::{
     BaseOptions, Ip4Options, Ip6Options, Membership, MtuDiscover, Options, TcpOptions, Timestamps,
 };
-pub use socket::packet::{PacketKind, PacketSocket};
+pub use socket::packet::{PacketKind, PacketSocket, PacketSummary};
 pub use socket::ping::PingSocket;
 pub use socket::raw::RawSocket;
 pub use socket::udp::{Shutdown, UdpSocket};

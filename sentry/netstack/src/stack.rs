@@ -11,7 +11,7 @@ use crate::ip::route::Route;
 use crate::link::device::RxMeta;
 use crate::link::nic::{IfAddr, Mac, Nic, NicConfig, NicKind};
 use crate::socket::SocketSummary;
-use crate::socket::packet::{PacketKind, PacketSocket};
+use crate::socket::packet::{PacketKind, PacketSocket, PacketSummary};
 use crate::socket::ping::PingSocket;
 use crate::socket::raw::RawSocket;
 use crate::socket::udp::UdpSocket;
@@ -355,6 +355,27 @@ impl Stack {
     #[must_use]
     pub fn udp_sockets(&self) -> Vec<SocketSummary> {
         self.core.udp_ports.all().iter().map(|socket| socket.summary()).collect()
+    }
+
+    /// Every raw socket; its port is its protocol.
+    #[must_use]
+    pub fn raw_sockets(&self) -> Vec<SocketSummary> {
+        self.core.raw.read().iter().map(|socket| socket.summary()).collect()
+    }
+
+    /// Every packet socket.
+    #[must_use]
+    pub fn packet_sockets(&self) -> Vec<PacketSummary> {
+        self.core.taps.read().iter().map(|socket| socket.summary()).collect()
+    }
+
+    /// Multicast groups that sockets have joined: interface, group, how many sockets.
+    #[must_use]
+    pub fn groups(&self) -> Vec<(u32, IpAddr, u32)> {
+        let groups = self.core.groups.lock();
+        let mut list: Vec<_> = groups.iter().map(|((nic, group), users)| (*nic, *group, *users)).collect();
+        list.sort_unstable();
+        list
     }
 }
 

@@ -1,3 +1,4 @@
+// also: host network
 // TCP over loopback: a non-blocking connect is in progress first, then done or refused; again; blocking; half-close.
 #include "check.h"
 #include <arpa/inet.h>

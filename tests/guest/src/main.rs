@@ -1,7 +1,8 @@
 //! Guest tests: ordinary Linux programs that must pass on the host before they may judge the sandbox.
 //!
 //! Each `programs/*.c` is compiled (dynamically linked, and statically where its first line says `// also: static`) and
-//! run natively; if that passes, the same binary runs inside `runsc do`. A program passes by exiting with 0; what it
+//! run natively; if that passes, the same binary runs inside `runsc do` (also with `--network=host` where the first line
+//! says `// also: host network`). A program passes by exiting with 0; what it
 //! prints is shown where it does not. Arguments pick tests by a part of their name. `RUNSC` names the binary under
 //! test; without it the release build is made and used.
 
@@ -64,14 +65,18 @@ fn main() -> ExitCode {
 struct Flavour {
     suffix: &'static str,
     flags: &'static [&'static str],
+    network: &'static str,
 }
 
 fn flavours(source: &Path) -> Vec<Flavour> {
     let text = fs::read_to_string(source).unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
-    let mut all = vec![Flavour { suffix: "", flags: &[] }];
+    let mut all = vec![Flavour { suffix: "", flags: &[], network: "--network=none" }];
     if first.contains("also: static") {
-        all.push(Flavour { suffix: "-static", flags: &["-static"] });
+        all.push(Flavour { suffix: "-static", flags: &["-static"], network: "--network=none" });
+    }
+    if first.contains("also: host network") {
+        all.push(Flavour { suffix: "-hostnet", flags: &[], network: "--network=host" });
     }
     all
 }
@@ -98,7 +103,7 @@ fn run_one(source: &Path, binary: &Path, flavour: Flavour, runsc: &Path) -> Resu
     }
     // Not as the first process: signals and orphans treat that specially.
     let guest =
-        run(Command::new(runsc).args(["--network=none", "do", "sh", "-c", "\"$0\"; exit $?"]).arg(binary))?;
+        run(Command::new(runsc).args([flavour.network, "do", "sh", "-c", "\"$0\"; exit $?"]).arg(binary))?;
     if guest.status.success() { Ok(()) } else { Err(describe(&guest)) }
 }
 

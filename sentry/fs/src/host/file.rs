@@ -9,12 +9,11 @@ use std::sync::{Arc, Weak};
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
 use host::memory::{VolatileSlice, readv, writev};
 use kernel::Task;
+use kernel::host_events::{HostSource, Readiness, normalize};
 use kernel::mm::{IoDst, IoSrc};
 use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, WriteAt};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
-
-use super::readiness::{HostSource, Readiness, normalize};
 
 /// A stream that is ready for writing takes at least this much without waiting (`PIPE_BUF`).
 const STREAM_WRITE: usize = 4096;

@@ -1,7 +1,6 @@
 //! Host descriptors in the guest: standard streams, and the terminal behind a container's console.
 
 mod file;
-mod readiness;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +9,12 @@ use std::sync::{Arc, Weak};
 use abi::mount::MountFlags;
 use abi::{FileType, OpenFlags, Result};
 use kernel::Kernel;
+use kernel::host_events::Readiness;
 use kernel::task::Credentials;
 use kernel::vfs::{Caching, File, FileSystem, Mount};
 use parking_lot::Mutex;
 
 pub use file::HostInode;
-pub(crate) use readiness::normalize;
-pub use readiness::{HostSource, Readiness};
 
 use crate::synth::{Builder, Inodes, SynthFs};
 

@@ -19,6 +19,7 @@ mod stat;
 mod status;
 mod sysctl;
 mod sysctl_ipc;
+mod sysctl_net;
 mod system;
 mod sysvipc;
 mod task_dir;

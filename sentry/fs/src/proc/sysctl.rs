@@ -12,6 +12,7 @@ use kernel::vfs::{Inode, MAX_FDS};
 use kernel::{Kernel, Task, limits};
 use parking_lot::Mutex;
 
+use super::sysctl_net::{Interfaces, NetSetting};
 use super::system::put;
 use super::task_files::parse;
 use crate::synth::{Builder, Content, Inodes, Show};
@@ -90,12 +91,6 @@ const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("kernel/yama/ptrace_scope", 0, (0, 3)),
     ("net/core/bpf_jit_enable", 0, INT),
     ("net/core/netdev_max_backlog", 1000, INT),
-    ("net/ipv4/conf/all/rp_filter", 0, (0, 2)),
-    ("net/ipv4/conf/default/forwarding", 0, SWITCH),
-    ("net/ipv4/conf/default/rp_filter", 0, (0, 2)),
-    ("net/ipv6/conf/all/disable_ipv6", 0, SWITCH),
-    ("net/ipv6/conf/default/disable_ipv6", 0, SWITCH),
-    ("net/ipv6/conf/default/forwarding", 0, SWITCH),
     ("net/unix/max_dgram_qlen", 512, INT),
     ("user/max_cgroup_namespaces", 65536, INT),
     ("user/max_inotify_instances", limits::INOTIFY_INSTANCES as i64, INT),
@@ -220,21 +215,6 @@ impl Content for NumberFile {
     }
 }
 
-/// A setting of the reader's network name space, kept by a socket family.
-struct NetSetting(&'static str);
-
-impl Content for NetSetting {
-    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
-        put!(out, "{}\n", task.kernel().sockets.setting(task, self.0)?);
-        Ok(())
-    }
-
-    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
-        let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
-        task.kernel().sockets.change_setting(task, self.0, text.trim())
-    }
-}
-
 struct CorePattern(Arc<Sysctl>);
 
 impl Content for CorePattern {
@@ -355,7 +335,10 @@ pub(super) fn make(sysctl: &Arc<Sysctl>, kernel: &Kernel, inodes: &Inodes) -> Ar
         tree.add("", content.path, crate::synth::TextFile::new(attr(0o644), content));
     }
     for path in kernel.sockets.settings() {
-        tree.add("net", path, crate::synth::TextFile::new(attr(0o644), NetSetting(path)));
+        tree.add("net", path, crate::synth::TextFile::new(attr(0o644), NetSetting(path.to_owned())));
+    }
+    for (path, files) in kernel.sockets.interface_settings() {
+        tree.add("net", path, Interfaces::make(path, files, inodes));
     }
     for &(path, text) in TEXTS {
         tree.add("", path, crate::synth::TextFile::new(attr(0o444), text));

@@ -10,6 +10,7 @@ use abi::termios::WinSize;
 use abi::{OpenFlags, Result};
 use host::memory::{VolatileSlice, readv, writev};
 use kernel::Kernel;
+use kernel::host_events::{HostSource, Readiness, normalize};
 use kernel::task::Credentials;
 use kernel::vfs::{Caller, File, FileSystem, MountNamespace, VfsPath};
 use parking_lot::Mutex;
@@ -18,7 +19,6 @@ use waiter::Events;
 use super::devpts::{DevPts, Instance, place_below};
 use super::terminal::MasterSink;
 use super::{Replica, Terminal};
-use crate::host::{HostSource, Readiness, normalize};
 
 /// Bytes moved at a time: what a host terminal that is ready takes without waiting.
 const PIECE: usize = 2048;

@@ -41,6 +41,17 @@ pub trait SocketFamily: Send + Sync {
         Vec::new()
     }
 
+    /// Directories below `/proc/sys/net` with one directory for each interface, and the files in each of those.
+    fn interface_settings(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        Vec::new()
+    }
+
+    /// The interfaces that the directory `tree` has for `task`; `None` where it is another family's.
+    fn interfaces(&self, task: &Task, tree: &str) -> Option<Vec<String>> {
+        let _ = (task, tree);
+        None
+    }
+
     /// The value of a setting for the name space of `task`; `None` where it is another family's.
     fn setting(&self, task: &Task, path: &str) -> Option<String> {
         let _ = (task, path);
@@ -92,6 +103,18 @@ impl SocketFamilies {
         self.all().iter().flat_map(|family| family.settings()).collect()
     }
 
+    /// The directories of interfaces of all families, with the files that each interface has.
+    #[must_use]
+    pub fn interface_settings(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        self.all().iter().flat_map(|family| family.interface_settings()).collect()
+    }
+
+    /// The interfaces that the directory `tree` below `/proc/sys/net` has for `task`.
+    #[must_use]
+    pub fn interfaces(&self, task: &Task, tree: &str) -> Vec<String> {
+        self.all().iter().find_map(|family| family.interfaces(task, tree)).unwrap_or_default()
+    }
+
     /// The value of a setting for the name space of `task`.
     ///
     /// # Errors
@@ -110,7 +133,8 @@ impl SocketFamilies {
             return Err(Errno::EPERM);
         }
         let families = self.all();
-        let owner = families.iter().find(|family| family.settings().contains(&path)).ok_or(Errno::ENOENT)?;
+        let owner =
+            families.iter().find(|family| family.setting(task, path).is_some()).ok_or(Errno::ENOENT)?;
         owner.change_setting(task, path, value)
     }
 }

@@ -173,6 +173,7 @@ impl SocketOptions {
         Some(match name {
             so::SNDTIMEO => decode_timeout(value).map(|ns| self.values.lock().send_timeout_ns = ns),
             so::RCVTIMEO => decode_timeout(value).map(|ns| self.values.lock().receive_timeout_ns = ns),
+            so::SNDLOWAT => Err(Errno::ENOPROTOOPT),
             so::LINGER => decode_linger(value).map(|linger| self.values.lock().linger = linger),
             so::SNDBUFFORCE | so::RCVBUFFORCE if !task.creds().capable(Capability::NetAdmin) => {
                 Err(Errno::EPERM)
@@ -188,6 +189,7 @@ impl SocketOptions {
             so::BUSY_POLL | so::INCOMING_CPU | so::PREFER_BUSY_POLL | so::TIMESTAMPING | so::PEEK_OFF => {
                 decode_int(value).map(|_| ())
             }
+            so::ZEROCOPY if !matches!(decode_int(value), Ok(0 | 1)) => Err(Errno::EINVAL),
             _ if BOOLEANS.contains(&name) => decode_int(value).map(|number| {
                 let (flags, bit) = (&mut self.values.lock().flags, 1u64 << (name & 63));
                 *flags = if number != 0 { *flags | bit } else { *flags & !bit };
@@ -197,7 +199,9 @@ impl SocketOptions {
     }
 
     fn set_number(&self, task: &Task, name: i32, number: i32) -> Result<()> {
-        let doubled = |max: u32, min: u32| (number.max(0) as u32).min(max).saturating_mul(2).max(min);
+        // A negative size is a large one, except where the limit does not hold.
+        let number = if matches!(name, so::SNDBUFFORCE | so::RCVBUFFORCE) { number.max(0) } else { number };
+        let doubled = |max: u32, min: u32| number.cast_unsigned().min(max).saturating_mul(2).max(min);
         let mut values = self.values.lock();
         match name {
             so::SNDBUF | so::SNDBUFFORCE => {

@@ -159,6 +159,13 @@ pub trait Socket: Send + Sync {
         None
     }
 
+    /// As [`Self::get_option`], for options whose value depends on what the caller's buffer holds before: the start of
+    /// it is `given`.
+    fn get_option_for(&self, task: &Task, level: i32, name: i32, given: &[u8]) -> Option<Result<Vec<u8>>> {
+        let _ = given;
+        self.get_option(task, level, name)
+    }
+
     /// Sets an option that [`SocketOptions`] does not keep; `None` where the family does not know it. Called as well
     /// after a common option was changed, so that a family can react.
     fn set_option(&self, task: &Task, level: i32, name: i32, value: &[u8]) -> Option<Result<()>> {

@@ -4,6 +4,7 @@ pub(crate) mod addr;
 pub(crate) mod config;
 pub(crate) mod counters;
 pub(crate) mod error;
+pub(crate) mod filter;
 pub(crate) mod hash;
 pub(crate) mod io;
 pub(crate) mod ready;

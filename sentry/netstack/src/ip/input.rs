@@ -136,7 +136,8 @@ impl Core {
             ..packet.info(self.clock.wall_ns())
         };
         let datagram = crate::socket::queue::Datagram { from, info, data: segment[8..].to_vec(), skip: 0 };
-        if !self.udp_deliver(&arrival, packet.cast, datagram) && packet.cast == Cast::Unicast {
+        let refused = self.udp_deliver(&arrival, packet.cast, datagram).is_some();
+        if refused && packet.cast == Cast::Unicast {
             self.port_unreachable(packet);
         }
     }

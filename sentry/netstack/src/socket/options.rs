@@ -5,7 +5,9 @@
 use crate::base::addr::Family;
 use crate::base::config::{Config, Congestion};
 use crate::base::error::{Error, Result};
+use crate::base::filter::Filter;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest interval that TCP's keepalive options take, seconds.
@@ -114,6 +116,8 @@ pub struct BaseOptions {
     pub device: u32,
     /// `SO_RCVLOWAT`
     pub rcv_lowat: usize,
+    /// `SO_ATTACH_FILTER`: which packets the socket wants, and how much of them.
+    pub filter: Option<Arc<Filter>>,
     /// The owner's user id: who may share a port by `SO_REUSEPORT`.
     pub uid: u32,
     /// The number that the owner shows for the socket (`/proc/net/tcp`, sock_diag).
@@ -557,6 +561,7 @@ impl BaseOptions {
             mark: 0,
             device: 0,
             rcv_lowat: 1,
+            filter: None,
             uid: 0,
             inode: 0,
             rcv_buf,

@@ -5,6 +5,7 @@ use super::options::Options;
 use super::queue::{Datagram, Queue};
 use crate::base::addr::{Endpoint, Family};
 use crate::base::error::{Error, Result};
+use crate::base::filter::View;
 use crate::base::io::{Sink, Source, gather};
 use crate::base::ready::{Observer, ObserverSlot, Readiness};
 use crate::core::Core;
@@ -31,6 +32,23 @@ pub enum PacketKind {
     Raw,
     /// `SOCK_DGRAM`: without.
     Cooked,
+}
+
+/// What `/proc/net/packet` tells of a packet socket.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketSummary {
+    /// With link headers or without.
+    pub kind: PacketKind,
+    /// Ethernet type, 0 for none.
+    pub protocol: u16,
+    /// Interface, 0 for all.
+    pub interface: u32,
+    /// Bytes not yet read.
+    pub recv_queue: usize,
+    /// Owner.
+    pub uid: u32,
+    /// The number that the owner shows for it.
+    pub inode: u32,
 }
 
 /// A packet socket. Dropping it closes it.
@@ -61,6 +79,8 @@ struct Inner {
     promiscuous: Vec<u32>,
     /// Counted in `Core::loopback_taps`.
     sees_loopback: bool,
+    /// `PACKET_IGNORE_OUTGOING`.
+    ignores_outgoing: bool,
     packets: u32,
     drops: u32,
 }
@@ -74,6 +94,7 @@ impl PacketSocket {
             error: None,
             promiscuous: Vec::new(),
             sees_loopback: false,
+            ignores_outgoing: false,
             packets: 0,
             drops: 0,
         };
@@ -209,6 +230,17 @@ impl PacketSocket {
         Ok(())
     }
 
+    /// `PACKET_IGNORE_OUTGOING`: whether frames that this stack sends are not for the socket.
+    pub fn ignore_outgoing(&self, wanted: bool) {
+        self.core.inner.lock().ignores_outgoing = wanted;
+    }
+
+    /// `PACKET_IGNORE_OUTGOING`
+    #[must_use]
+    pub fn is_ignoring_outgoing(&self) -> bool {
+        self.core.inner.lock().ignores_outgoing
+    }
+
     /// `PACKET_STATISTICS`: packets seen and dropped since the last call.
     #[must_use]
     pub fn take_statistics(&self) -> (u32, u32) {
@@ -273,12 +305,24 @@ impl PacketCore {
         }
     }
 
-    /// Queues a frame if the socket wants it; whether its observer is to hear of it.
-    fn take(&self, link: &LinkAddr, frame: &[u8], skip: usize) -> bool {
+    /// Queues a frame, whose link header has `header` bytes, if the socket wants it; whether its observer is to hear of it.
+    fn take(&self, link: &LinkAddr, frame: &[u8], header: usize) -> bool {
         let mut inner = self.inner.lock();
         let wanted = (inner.interface == 0 || inner.interface == link.interface)
             && (inner.protocol == ALL || inner.protocol == link.protocol && link.kind != PACKET_OUTGOING);
-        if !wanted {
+        if !wanted || inner.ignores_outgoing && link.kind == PACKET_OUTGOING {
+            return false;
+        }
+        let skip = if self.kind == PacketKind::Cooked { header } else { 0 };
+        let (data, network) = (frame.get(skip..).unwrap_or(&[]), header - skip);
+        let kept = inner.options.base.filter.as_ref().map_or(data.len(), |filter| {
+            let (protocol, kind, hardware) = (link.protocol, link.kind, link.hardware);
+            let interface = link.interface;
+            filter
+                .run(&View { data, network: Some(network), protocol, kind, interface, hardware })
+                .min(data.len())
+        });
+        if kept == 0 {
             return false;
         }
         let limit = inner.options.base.rcv_buf();
@@ -288,8 +332,8 @@ impl PacketCore {
             stamp_ns: self.stack.clock.wall_ns(),
             ..PacketInfo::default()
         };
-        let skip = if self.kind == PacketKind::Cooked { skip } else { 0 };
-        let datagram = Datagram { from: Endpoint::any(Family::V4), info, data: frame.to_vec(), skip };
+        let datagram =
+            Datagram { from: Endpoint::any(Family::V4), info, data: data[..kept].to_vec(), skip: 0 };
         let mut queue = self.queue.lock();
         if queue.0.push(&self.stack.pool, limit, datagram) {
             queue.1.push_back(*link);
@@ -297,6 +341,19 @@ impl PacketCore {
         }
         inner.drops = inner.drops.wrapping_add(1);
         false
+    }
+
+    pub(crate) fn summary(&self) -> PacketSummary {
+        let inner = self.inner.lock();
+        let base = &inner.options.base;
+        PacketSummary {
+            kind: self.kind,
+            protocol: inner.protocol,
+            interface: inner.interface,
+            recv_queue: self.queue.lock().0.bytes(),
+            uid: base.uid,
+            inode: base.inode,
+        }
     }
 
     /// Tells the observer of a frame. The caller holds no lock.

@@ -6,6 +6,7 @@ use super::queue::{Datagram, Queue};
 use super::udp::Shutdown;
 use crate::base::addr::{Endpoint, Family, UserAddr, to_user};
 use crate::base::error::{Error, Result};
+use crate::base::filter::View;
 use crate::base::io::{Sink, Source, gather};
 use crate::base::ready::{Observer, ObserverSlot, Readiness};
 use crate::core::{Core, PathKind, Via};
@@ -324,6 +325,24 @@ impl RawCore {
         self.stack.link_output(path, to, TxFrame { data, start: HEADROOM, meta: TxMeta::default() })
     }
 
+    /// What `/proc/net/raw` tells.
+    pub(crate) fn summary(&self) -> super::SocketSummary {
+        let inner = self.inner.lock();
+        let at = |ip: IpAddr, port: u16| to_user(self.family, Endpoint::new(ip, port), 0);
+        super::SocketSummary {
+            id: self.id,
+            family: self.family,
+            local: at(inner.local, self.protocol.into()),
+            peer: inner.peer.map(|peer| at(peer, 0)),
+            // Without a connection, whether it has a peer or not (`TCP_CLOSE`).
+            state: 7,
+            send_queue: 0,
+            recv_queue: self.queue.lock().bytes(),
+            uid: inner.options.base.uid,
+            inode: inner.options.base.inode,
+        }
+    }
+
     fn wants(&self, packet: &Packet<'_>) -> bool {
         if self.protocol != packet.protocol || self.family != Family::of(packet.to) {
             return false;
@@ -359,8 +378,16 @@ impl Core {
             info.to = Some(to_user(socket.family, Endpoint::new(packet.to, 0), packet.nic.index));
             let data = if socket.family == Family::V4 { packet.whole } else { packet.payload() };
             let from = Endpoint::new(packet.from, 0);
-            let datagram = Datagram { from, info, data: data.to_vec(), skip: 0 };
-            let limit = socket.inner.lock().options.base.rcv_buf();
+            let inner = socket.inner.lock();
+            let (limit, filter) = (inner.options.base.rcv_buf(), inner.options.base.filter.clone());
+            drop(inner);
+            let network = (socket.family == Family::V4).then_some(0);
+            let view = View { data, network, interface: packet.nic.index, ..View::default() };
+            let kept = filter.map_or(data.len(), |filter| filter.run(&view).min(data.len()));
+            if kept == 0 && !data.is_empty() {
+                continue;
+            }
+            let datagram = Datagram { from, info, data: data[..kept].to_vec(), skip: 0 };
             if socket.queue.lock().push(&self.pool, limit, datagram) {
                 socket.events.notify(Readiness::IN);
             }

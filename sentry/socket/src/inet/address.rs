@@ -13,7 +13,7 @@ const V6_MIN_LEN: usize = 24;
 
 /// What a `sockaddr` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     /// `AF_UNSPEC`: connect(2) dissolves an association.
     Unspecified,
     /// An address.
@@ -24,7 +24,7 @@ pub(super) enum Parsed {
 ///
 /// # Errors
 /// `EINVAL` where it is too short; `EAFNOSUPPORT` for another family.
-pub(super) fn parse(family: Family, bytes: &[u8]) -> Result<Parsed> {
+pub(crate) fn parse(family: Family, bytes: &[u8]) -> Result<Parsed> {
     let &[a, b, ref rest @ ..] = bytes else { return Err(Errno::EINVAL) };
     match (u16::from_ne_bytes([a, b]), family) {
         (0, _) => Ok(Parsed::Unspecified),
@@ -57,7 +57,7 @@ fn parse_v6(rest: &[u8]) -> Result<Parsed> {
 ///
 /// # Errors
 /// As [`parse`]; `EAFNOSUPPORT` for `AF_UNSPEC`.
-pub(super) fn parse_address(family: Family, bytes: &[u8]) -> Result<SocketAddr> {
+pub(crate) fn parse_address(family: Family, bytes: &[u8]) -> Result<SocketAddr> {
     match parse(family, bytes)? {
         Parsed::Address(address) => Ok(address),
         Parsed::Unspecified => Err(Errno::EAFNOSUPPORT),

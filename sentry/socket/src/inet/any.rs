@@ -1,5 +1,6 @@
 //! The stack's sockets under one roof: what the file needs is the same for all of them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Weak;
 
@@ -8,6 +9,7 @@ use netstack::{
     Family, Observer, Options, PingSocket, RawSocket, Readiness, Received, RecvFlags, Result, SendMeta,
     Shutdown, Sink, Source, TcpSocket, UdpSocket,
 };
+use parking_lot::Mutex;
 
 /// A socket of the stack.
 #[derive(Debug)]
@@ -37,9 +39,30 @@ pub(super) struct InetSocket {
     pub(super) family: Family,
     /// `SO_PROTOCOL`.
     pub(super) protocol: i32,
+    /// Options (level, name) that are switched on and do nothing. A leaf lock.
+    kept: Mutex<BTreeSet<(i32, i32)>>,
 }
 
 impl InetSocket {
+    pub(super) fn new(any: AnySocket, family: Family, protocol: i32) -> Self {
+        Self { any, family, protocol, kept: Mutex::default() }
+    }
+
+    /// Whether an option that does nothing is on.
+    pub(super) fn keeps(&self, level: i32, name: i32) -> bool {
+        self.kept.lock().contains(&(level, name))
+    }
+
+    /// Switches an option that does nothing on or off.
+    pub(super) fn keep(&self, level: i32, name: i32, is_on: bool) {
+        let mut kept = self.kept.lock();
+        if is_on {
+            kept.insert((level, name));
+        } else {
+            kept.remove(&(level, name));
+        }
+    }
+
     pub(super) fn kind(&self) -> SocketType {
         match self.any {
             AnySocket::Tcp(_) => SocketType::Stream,

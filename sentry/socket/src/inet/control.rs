@@ -9,10 +9,10 @@ use abi::{Errno, Result};
 use kernel::socket::ControlMessage;
 use netstack::{Family, PacketInfo, SendMeta, Timestamps};
 
+use super::address::encode;
 use super::any::InetSocket;
 use super::errno;
-use super::option_numbers::byte;
-use super::options::number;
+use super::options::{byte, number};
 
 /// What a sender asks for in control messages. As on Linux, what means nothing to internet sockets at all is passed
 /// over: other levels, and the descriptors and credentials that only unix sockets carry.
@@ -75,6 +75,16 @@ pub(super) fn of_received(socket: &InetSocket, got: &netstack::Received) -> Vec<
         {
             add(SOL_IP, ip::PKTINFO, data);
         }
+        if options.ip4.recv_orig_dst
+            && let Some(to @ SocketAddr::V4(_)) = info.to
+        {
+            add(SOL_IP, ip::RECVORIGDSTADDR, encode(to));
+        }
+        if options.ip6.recv_orig_dst
+            && let Some(to @ SocketAddr::V6(_)) = info.to
+        {
+            add(SOL_IPV6, ipv6::RECVORIGDSTADDR, encode(to));
+        }
         if options.ip4.recv_ttl {
             add(SOL_IP, ip::TTL, i32::from(info.ttl).to_ne_bytes().to_vec());
         }
@@ -122,8 +132,6 @@ fn extended_error(error: &netstack::ExtendedError) -> Vec<u8> {
     data.extend([error.origin as u8, error.kind, error.code, 0]);
     data.extend(error.info.to_ne_bytes());
     data.extend([0; 4]);
-    data.extend(
-        error.offender.map_or_else(|| vec![0; 16], |ip| super::address::encode(SocketAddr::new(ip, 0))),
-    );
+    data.extend(error.offender.map_or_else(|| vec![0; 16], |ip| encode(SocketAddr::new(ip, 0))));
     data
 }

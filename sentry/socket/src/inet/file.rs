@@ -153,7 +153,7 @@ impl Socket for InetFile {
     fn accept(&self, _task: &Task) -> Result<Accepted> {
         let socket = self.tcp()?.accept().map_err(errno)?;
         let peer = socket.peer_addr().map_or_else(|_| Vec::new(), encode);
-        let socket = InetSocket { any: AnySocket::Tcp(socket), ..self.socket };
+        let socket = InetSocket::new(AnySocket::Tcp(socket), self.socket.family, self.socket.protocol);
         Ok(Accepted { ops: Self::create(socket, Arc::clone(&self.net)), peer })
     }
 
@@ -218,9 +218,11 @@ impl Socket for InetFile {
     }
 
     fn set_option(&self, task: &Task, level: i32, name: i32, value: &[u8]) -> Option<Result<()>> {
-        if level == abi::socket::SOL_SOCKET && name != so::BINDTODEVICE {
+        // What the common part keeps has been set there; the stack is told.
+        let is_common = self.options.get(name).is_some() || matches!(name, so::SNDBUFFORCE | so::RCVBUFFORCE);
+        if level == abi::socket::SOL_SOCKET && is_common {
             options::apply_common(&self.socket, &self.net, &self.options);
-            return Some(Ok(())).filter(|_| self.options.get(name).is_some());
+            return Some(Ok(()));
         }
         options::set(task, &self.socket, &self.net, level, name, value)
     }

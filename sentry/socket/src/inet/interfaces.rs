@@ -1,4 +1,4 @@
-//! Interface ioctls: `SIOCGIF*` (`man 7 netdevice`).
+//! Interface ioctls: `SIOCGIF*` (`man 7 netdevice`); those that change something are in [`super::interface_set`].
 
 use std::net::IpAddr;
 
@@ -6,6 +6,7 @@ use abi::{Errno, Result, UserAddr};
 use kernel::Task;
 use netstack::{Nic, NicKind};
 
+use super::interface_set;
 use super::namespace::NetNamespace;
 
 const SIOCGIFNAME: u32 = 0x8910;
@@ -19,6 +20,7 @@ const SIOCGIFMTU: u32 = 0x8921;
 const SIOCGIFHWADDR: u32 = 0x8927;
 const SIOCGIFINDEX: u32 = 0x8933;
 const SIOCGIFTXQLEN: u32 = 0x8942;
+const SIOCETHTOOL: u32 = 0x8946;
 
 /// Bytes of a `struct ifreq`, and of the name that it begins with.
 const IFREQ: usize = 40;
@@ -36,7 +38,7 @@ pub(crate) fn ioctl(task: &Task, net: &NetNamespace, command: u32, arg: u64) -> 
     if command == SIOCGIFCONF {
         return list(task, net, at);
     }
-    if !(SIOCGIFNAME..=SIOCGIFTXQLEN).contains(&command) {
+    if !(SIOCGIFNAME..=SIOCETHTOOL).contains(&command) {
         return Err(Errno::ENOTTY);
     }
     let mut request = [0u8; IFREQ];
@@ -49,6 +51,13 @@ pub(crate) fn ioctl(task: &Task, net: &NetNamespace, command: u32, arg: u64) -> 
         let name = request[..NAME].split(|byte| *byte == 0).next().unwrap_or_default();
         let name = std::str::from_utf8(name).map_err(|_| Errno::ENODEV)?;
         let nic = net.stack().nic_by_name(name).ok_or(Errno::ENODEV)?;
+        let given: [u8; IFREQ - NAME] = request[NAME..].try_into().map_err(|_| Errno::EFAULT)?;
+        if interface_set::is_change(command) {
+            return interface_set::change(task, net, &nic, command, &given).map(|()| 0);
+        }
+        if command == SIOCETHTOOL {
+            return interface_set::ethtool(task, &nic, &given).map(|()| 0);
+        }
         let value = answer(&nic, command)?;
         request[NAME..].fill(0);
         request[NAME..NAME + value.len()].copy_from_slice(&value);

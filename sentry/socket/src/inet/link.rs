@@ -27,7 +27,8 @@ pub struct LinkSetup {
     pub mac: [u8; 6],
     /// The largest packet.
     pub mtu: u32,
-    /// Packet sockets, at least one; each receives a share of the flows.
+    /// Packet sockets, each of which receives a share of the flows. Without any the link is there to be seen only: its
+    /// traffic is the host's (`--network=host`).
     pub sockets: Vec<OwnedFd>,
     /// The sockets' frames have offload headers.
     pub offload: bool,
@@ -97,16 +98,18 @@ impl NetNamespace {
     /// Adds a link, down and without addresses, and starts to receive from it.
     ///
     /// # Errors
-    /// `EINVAL` without a socket or with a bad name, `EEXIST`, `EAGAIN` where the host has no thread to give.
+    /// `EINVAL` with a bad name, `EEXIST`, `EAGAIN` where the host has no thread to give.
     pub fn add_link(self: &Arc<Self>, setup: LinkSetup) -> Result<Arc<Nic>> {
         let sockets: Vec<Arc<OwnedFd>> = setup.sockets.into_iter().map(Arc::new).collect();
-        let first = Arc::clone(sockets.first().ok_or(Errno::EINVAL)?);
+        let device = sockets.first().map(|first| {
+            Arc::new(Link { socket: Arc::clone(first), offload: setup.offload }) as Arc<dyn Device>
+        });
         let config = NicConfig {
             name: setup.name,
             kind: NicKind::Ethernet,
             mac: Mac(setup.mac),
             mtu: setup.mtu,
-            device: Some(Arc::new(Link { socket: first, offload: setup.offload })),
+            device,
         };
         let nic = self.stack().add_nic_at(setup.index, config).map_err(errno)?;
         nic.set_ipv6(setup.ipv6);

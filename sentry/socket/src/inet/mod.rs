@@ -5,12 +5,13 @@
 
 mod address;
 mod any;
+mod conf;
 mod control;
 mod file;
+mod interface_set;
 mod interfaces;
 mod link;
 mod namespace;
-mod option_numbers;
 mod options;
 mod resolver;
 mod settings;
@@ -30,9 +31,12 @@ use netstack::Family;
 use any::{AnySocket, InetSocket};
 use file::InetFile;
 
+pub(crate) use address::{parse, parse_address};
 pub(crate) use interfaces::{flags as link_flags, ioctl as interface_ioctl};
 pub use link::LinkSetup;
 pub use namespace::NetNamespace;
+pub(crate) use options::{check_port, timestamps};
+pub(crate) use transfer::{GuestSink, GuestSource, events};
 
 /// `IPPROTO_TCP`.
 const IPPROTO_TCP: i32 = 6;
@@ -65,23 +69,14 @@ impl SocketFamily for InetFamily {
     fn create(&self, task: &Task, kind: SocketType, protocol: i32) -> Result<Arc<dyn FileOps>> {
         let net = NetNamespace::of(task)?;
         let (stack, family) = (net.stack(), self.0);
-        let (any, protocol) = match (kind, protocol) {
-            (SocketType::Stream, 0 | IPPROTO_TCP) => (AnySocket::Tcp(stack.tcp_socket(family)), IPPROTO_TCP),
-            (SocketType::Datagram, 0 | IPPROTO_UDP) => {
-                (AnySocket::Udp(stack.udp_socket(family)), IPPROTO_UDP)
-            }
-            (SocketType::Datagram, number) if number == icmp_of(family) => {
-                check_ping(task, &net)?;
-                (AnySocket::Ping(stack.ping_socket(family)), number)
-            }
-            (SocketType::Raw, number @ 1..=255) => {
-                check_raw(task)?;
-                (AnySocket::Raw(stack.raw_socket(family, number as u8)), number)
-            }
-            (SocketType::SeqPacket, _) => return Err(Errno::ESOCKTNOSUPPORT),
-            _ => return Err(Errno::EPROTONOSUPPORT),
+        let (transport, protocol) = Transport::choose(task, &net, family, kind, protocol)?;
+        let any = match transport {
+            Transport::Tcp => AnySocket::Tcp(stack.tcp_socket(family)),
+            Transport::Udp => AnySocket::Udp(stack.udp_socket(family)),
+            Transport::Ping => AnySocket::Ping(stack.ping_socket(family)),
+            Transport::Raw(number) => AnySocket::Raw(stack.raw_socket(family, number)),
         };
-        Ok(InetFile::create(InetSocket { any, family, protocol }, net))
+        Ok(InetFile::create(InetSocket::new(any, family, protocol), net))
     }
 
     // One of the two families tells for both.
@@ -94,12 +89,59 @@ impl SocketFamily for InetFamily {
         if self.0 == Family::V4 { settings::paths() } else { Vec::new() }
     }
 
+    fn interface_settings(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        if self.0 == Family::V4 { conf::trees() } else { Vec::new() }
+    }
+
+    fn interfaces(&self, task: &Task, tree: &str) -> Option<Vec<String>> {
+        let net =
+            NetNamespace::of(task).ok().filter(|_| conf::trees().iter().any(|(own, _)| *own == tree))?;
+        Some(conf::interfaces(&net, tree))
+    }
+
     fn setting(&self, task: &Task, path: &str) -> Option<String> {
         settings::get(&*NetNamespace::of(task).ok()?, path)
     }
 
     fn change_setting(&self, task: &Task, path: &str, value: &str) -> Result<()> {
         settings::set(&*NetNamespace::of(task)?, path, value)
+    }
+}
+
+/// What an internet socket speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Udp,
+    Ping,
+    /// With the number of its protocol.
+    Raw(u8),
+}
+
+impl Transport {
+    /// What socket(2) asks for with `kind` and `protocol`, where `task` may have it, and the protocol's number.
+    ///
+    /// # Errors
+    /// `EPROTONOSUPPORT`, `ESOCKTNOSUPPORT`; `EPERM` and `EACCES` for raw and ping sockets.
+    pub(crate) fn choose(
+        task: &Task,
+        net: &NetNamespace,
+        family: Family,
+        kind: SocketType,
+        protocol: i32,
+    ) -> Result<(Self, i32)> {
+        match (kind, protocol) {
+            (SocketType::Stream, 0 | IPPROTO_TCP) => Ok((Self::Tcp, IPPROTO_TCP)),
+            (SocketType::Datagram, 0 | IPPROTO_UDP) => Ok((Self::Udp, IPPROTO_UDP)),
+            (SocketType::Datagram, number) if number == icmp_of(family) => {
+                check_ping(task, net).map(|()| (Self::Ping, number))
+            }
+            (SocketType::Raw, number @ 1..=255) => {
+                check_raw(task).map(|()| (Self::Raw(number as u8), number))
+            }
+            (SocketType::SeqPacket, _) => Err(Errno::ESOCKTNOSUPPORT),
+            _ => Err(Errno::EPROTONOSUPPORT),
+        }
     }
 }
 
@@ -120,7 +162,7 @@ fn check_ping(task: &Task, net: &NetNamespace) -> Result<()> {
 }
 
 /// Raw and packet sockets take CAP_NET_RAW over the network name space.
-fn check_raw(task: &Task) -> Result<()> {
+pub(crate) fn check_raw(task: &Task) -> Result<()> {
     let namespaces = task.namespaces();
     let may = task.creds().has_in(namespaces.net.user_ns(), Capability::NetRaw);
     if may { Ok(()) } else { Err(Errno::EPERM) }

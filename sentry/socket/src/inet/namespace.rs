@@ -6,6 +6,7 @@ use abi::{Errno, Result};
 use kernel::time::{MonotonicTime, Timekeeper, Timer, TimerHandler};
 use kernel::{Kernel, Task};
 
+use super::conf::Conf;
 use crate::netlink::Listeners;
 use netstack::{Clock, Config, Instant, Stack, TimerWaker};
 
@@ -14,6 +15,7 @@ use netstack::{Clock, Config, Instant, Stack, TimerWaker};
 pub struct NetNamespace {
     stack: Stack,
     netlink: Listeners,
+    conf: Conf,
     timer: Arc<Timer>,
 }
 
@@ -54,6 +56,7 @@ impl NetNamespace {
         let net = Arc::new_cyclic(|this: &Weak<Self>| Self {
             stack: Stack::new(clock, seed, Config::default()),
             netlink: Listeners::default(),
+            conf: Conf::default(),
             timer: kernel.timers.timer(this.clone()),
         });
         net.stack.set_timer_waker(Arc::new(Waker(Arc::downgrade(&net))));
@@ -77,6 +80,11 @@ impl NetNamespace {
     /// The netlink sockets.
     pub(crate) fn netlink(&self) -> &Listeners {
         &self.netlink
+    }
+
+    /// The settings of its interfaces.
+    pub(super) fn conf(&self) -> &Conf {
+        &self.conf
     }
 
     /// The TCP/IP stack.

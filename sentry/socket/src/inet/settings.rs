@@ -3,6 +3,7 @@
 use abi::{Errno, Result};
 use netstack::{BufferSizes, Config, Congestion, Ecn};
 
+use super::conf;
 use super::namespace::NetNamespace;
 
 /// A setting that is one number or several.
@@ -171,7 +172,8 @@ const AVAILABLE: &[&str] = &["ipv4/tcp_allowed_congestion_control", "ipv4/tcp_av
 
 /// The paths.
 pub(super) fn paths() -> Vec<&'static str> {
-    let numbers = SETTINGS.iter().map(|setting| setting.path);
+    // Those of `all` interfaces have a directory that is made elsewhere.
+    let numbers = SETTINGS.iter().map(|setting| setting.path).filter(|path| !path.contains("/conf/"));
     numbers.chain([CONGESTION]).chain(AVAILABLE.iter().copied()).collect()
 }
 
@@ -185,20 +187,26 @@ pub(super) fn get(net: &NetNamespace, path: &str) -> Option<String> {
         let names: Vec<&str> = Congestion::ALL.iter().map(|algorithm| algorithm.name()).collect();
         return Some(names.join(" "));
     }
-    SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.get)(&config))
+    let setting = SETTINGS.iter().find(|setting| setting.path == path);
+    setting.map(|setting| (setting.get)(&config)).or_else(|| conf::get(net, path))
 }
 
 /// Changes a setting.
 ///
 /// # Errors
-/// `EINVAL` for what makes no sense, `ENOENT` for an unknown algorithm, `EACCES` for what only tells.
+/// `EINVAL` for what makes no sense, `ENOENT` for an unknown algorithm or interface, `EACCES` for what only tells.
 pub(super) fn set(net: &NetNamespace, path: &str, text: &str) -> Result<()> {
     if path == CONGESTION {
         let algorithm = Congestion::from_name(text).ok_or(Errno::ENOENT)?;
         net.stack().update_config(|config| config.tcp_congestion_control = algorithm);
         return Ok(());
     }
-    let setting = SETTINGS.iter().find(|setting| setting.path == path).ok_or(Errno::EACCES)?;
+    if AVAILABLE.contains(&path) {
+        return Err(Errno::EACCES);
+    }
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.path == path) else {
+        return conf::set(net, path, text);
+    };
     let values: std::result::Result<Vec<i64>, _> = text.split_whitespace().map(str::parse).collect();
     let values = values.map_err(|_| Errno::EINVAL)?;
     let mut done = None;

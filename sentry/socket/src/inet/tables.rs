@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use netstack::{AddrState, Family, NeighbourState, Route, RouteKind, SocketSummary, Stack};
+use netstack::{
+    AddrState, Family, NeighbourState, PacketKind, PacketSummary, Route, RouteKind, SocketSummary, Stack,
+};
 
 use super::namespace::NetNamespace;
 
@@ -32,8 +34,10 @@ pub(super) fn text(net: &NetNamespace, name: &str) -> Option<String> {
         "if_inet6" => if_inet6(stack),
         "ipv6_route" => ipv6_route(net),
         "netstat" => stack.counters().netstat(),
-        "raw" => datagrams(Family::V4, &[]),
-        "raw6" => datagrams(Family::V6, &[]),
+        "igmp" => igmp(stack),
+        "packet" => packet(stack),
+        "raw" => datagrams(Family::V4, &stack.raw_sockets()),
+        "raw6" => datagrams(Family::V6, &stack.raw_sockets()),
         "route" => route(net),
         "snmp" => stack.counters().snmp(),
         "snmp6" => stack.counters().snmp6(),
@@ -112,6 +116,41 @@ fn datagrams(family: Family, sockets: &[SocketSummary]) -> String {
             endpoints(socket),
         );
         line(&mut out, if family == Family::V4 { DATAGRAM_WIDTH } else { 0 }, &text);
+    }
+    out
+}
+
+/// Packet sockets.
+fn packet(stack: &Stack) -> String {
+    let mut out = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n".to_owned();
+    for socket in stack.packet_sockets() {
+        let PacketSummary { kind, protocol, interface, recv_queue, uid, inode } = socket;
+        let kind = if kind == PacketKind::Raw { 3 } else { 2 };
+        let _infallible = writeln!(
+            out,
+            "0000000000000000 3      {kind:<4} {protocol:04x}   {interface:<5} 1 {recv_queue:<6} {uid:<6} {inode:<6}"
+        );
+    }
+    out
+}
+
+/// Multicast groups of IPv4 by interface; every host is in that of all hosts.
+fn igmp(stack: &Stack) -> String {
+    const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+    let mut out = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n".to_owned();
+    let joined = stack.groups();
+    for nic in stack.nics() {
+        let own =
+            joined.iter().filter(|(index, ..)| *index == nic.index).filter_map(|(_, ip, users)| match ip {
+                IpAddr::V4(ip) => Some((*ip, *users)),
+                IpAddr::V6(_) => None,
+            });
+        let groups: Vec<(Ipv4Addr, u32)> = own.chain([(ALL_HOSTS, 1)]).collect();
+        let _infallible = writeln!(out, "{}\t{:<10}: {:5}      V3", nic.index, nic.name(), groups.len());
+        for (group, users) in groups {
+            let group = u32::from_ne_bytes(group.octets());
+            let _infallible = writeln!(out, "\t\t\t\t{group:08X} {users:5} 0:00000000\t\t0");
+        }
     }
     out
 }

@@ -5,7 +5,7 @@ use netstack::{Observer, Readiness, Sink, Source};
 use waiter::{Events, WaitQueue};
 
 /// A write's data.
-pub(super) struct GuestSource<'a, 'b>(pub(super) &'a mut IoSrc<'b>);
+pub(crate) struct GuestSource<'a, 'b>(pub(crate) &'a mut IoSrc<'b>);
 
 impl Source for GuestSource<'_, '_> {
     fn remaining(&self) -> usize {
@@ -18,7 +18,7 @@ impl Source for GuestSource<'_, '_> {
 }
 
 /// A read's buffer.
-pub(super) struct GuestSink<'a, 'b>(pub(super) &'a mut IoDst<'b>);
+pub(crate) struct GuestSink<'a, 'b>(pub(crate) &'a mut IoDst<'b>);
 
 impl Sink for GuestSink<'_, '_> {
     fn room(&self) -> usize {
@@ -43,6 +43,6 @@ impl Observer for Announcer {
 }
 
 /// Both have the values of poll(2).
-pub(super) fn events(bits: Readiness) -> Events {
+pub(crate) fn events(bits: Readiness) -> Events {
     Events::from_bits_truncate(bits.bits())
 }

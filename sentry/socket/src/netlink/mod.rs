@@ -19,6 +19,7 @@ use kernel::socket::SocketFamily;
 use kernel::vfs::FileOps;
 
 use crate::inet::NetNamespace;
+use crate::unix::{UnixFamily, UnixSockets};
 pub(crate) use listeners::Listeners;
 pub(crate) use route::main_table;
 use socket::NetlinkSocket;
@@ -61,6 +62,7 @@ impl Protocol {
 struct Context<'a> {
     task: &'a Task,
     net: &'a NetNamespace,
+    unix: &'a UnixSockets,
 }
 
 impl Context<'_> {
@@ -76,8 +78,18 @@ impl Context<'_> {
 }
 
 /// The family `AF_NETLINK`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NetlinkFamily;
+#[derive(Clone, Debug)]
+pub struct NetlinkFamily {
+    unix: UnixSockets,
+}
+
+impl NetlinkFamily {
+    /// The family; sock_diag shows the sockets of `unix`.
+    #[must_use]
+    pub fn new(unix: &UnixFamily) -> Self {
+        Self { unix: unix.sockets() }
+    }
+}
 
 impl SocketFamily for NetlinkFamily {
     fn family(&self) -> u16 {
@@ -89,7 +101,7 @@ impl SocketFamily for NetlinkFamily {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
         let protocol = Protocol::from_raw(protocol).ok_or(Errno::EPROTONOSUPPORT)?;
-        Ok(NetlinkSocket::create(NetNamespace::of(task)?, kind, protocol))
+        Ok(NetlinkSocket::create(NetNamespace::of(task)?, self.unix.clone(), kind, protocol))
     }
 
     fn table(&self, task: &Task, name: &str) -> Option<String> {

@@ -11,6 +11,7 @@ use zerocopy::IntoBytes;
 
 use super::address::UnixAddress;
 use super::socket::{Link, UnixSocket};
+use crate::inet::{NetNamespace, interface_ioctl};
 
 const FIONREAD: u32 = 0x541b;
 const SIOCOUTQ: u32 = 0x5411;
@@ -86,7 +87,8 @@ impl FileOps for UnixSocket {
                 }
             }
             SIOCOUTQ => self.peer().map_or(0, |peer| peer.inbox.lock().bytes()),
-            _ => return Err(Errno::ENOTTY),
+            // Interfaces can be asked about by any socket, and C libraries do it by one of these.
+            _ => return interface_ioctl(task, &*NetNamespace::of(task)?, command, arg),
         };
         task.mm().write_object(abi::UserAddr(arg), &i32::try_from(count).unwrap_or(i32::MAX))?;
         Ok(0)

@@ -12,6 +12,7 @@ mod inbox;
 mod names;
 mod rights;
 mod socket;
+mod summary;
 mod transfer;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use kernel::vfs::FileOps;
 use names::AbstractNames;
 use rights::Transit;
 use socket::UnixSocket;
+pub(crate) use summary::{LinkState, Summary, UnixSockets};
 
 /// The family `AF_UNIX`.
 #[derive(Debug, Default)]
@@ -38,6 +40,11 @@ impl UnixFamily {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Its sockets, for who lists them.
+    pub(crate) fn sockets(&self) -> UnixSockets {
+        UnixSockets(Arc::clone(&self.names))
     }
 }
 
@@ -60,7 +67,7 @@ impl SocketFamily for UnixFamily {
 
     fn table(&self, _task: &Task, name: &str) -> Option<String> {
         const HEAD: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
-        let lines = || self.names.sockets().iter().map(|socket| socket.line()).collect::<String>();
+        let lines = || self.sockets().list().iter().map(Summary::line).collect::<String>();
         (name == "unix").then(|| HEAD.to_owned() + &lines())
     }
 }

@@ -94,28 +94,6 @@ impl UnixSocket {
         socket
     }
 
-    /// A line of `/proc/net/unix`.
-    pub(super) fn line(&self) -> String {
-        /// `__SO_ACCEPTCON`.
-        const ACCEPTS: u32 = 1 << 16;
-        let state = self.state.lock();
-        // SS_UNCONNECTED, SS_CONNECTED.
-        let (flags, connected) = match &state.link {
-            Link::Listening { .. } => (ACCEPTS, 1),
-            Link::Connected { .. } => (0, 3),
-            Link::None => (0, 1),
-        };
-        let name = match &state.local {
-            UnixAddress::Unnamed => String::new(),
-            UnixAddress::Abstract(name) => format!(" @{}", String::from_utf8_lossy(name).replace('\0', "@")),
-            UnixAddress::Path(path) => format!(" {}", String::from_utf8_lossy(path)),
-        };
-        let (kind, inode) = (self.kind as u32, state.inode);
-        format!(
-            "0000000000000000: 00000002 00000000 {flags:08X} {kind:04X} {connected:02X} {inode:5}{name}\n"
-        )
-    }
-
     /// Whether it keeps a connection (stream, seqpacket).
     pub(super) fn is_connection(&self) -> bool {
         self.kind != SocketType::Datagram

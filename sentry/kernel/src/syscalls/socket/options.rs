@@ -12,6 +12,9 @@ use crate::{CurrentTask, Task};
 /// The longest option value that is looked at, bytes: room for the largest legacy packet-filter tables.
 const MAX_VALUE: usize = 1 << 20;
 
+/// As much of the buffer as an option may want to know before it is filled, bytes.
+const GIVEN: usize = 16;
+
 /// setsockopt(2).
 pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, len, _]): Args) -> SysResult {
     let file = socket_file(task, fd)?;
@@ -22,6 +25,10 @@ pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     let mut value = vec![0; len];
     task.mm().read(UserAddr(addr), &mut value)?;
     let (socket, level, name) = (socket_of(&file)?, level as i32, name as i32);
+    // All options of this level but one are at least an int.
+    if level == SOL_SOCKET && name != so::BINDTODEVICE && len < size_of::<i32>() {
+        return Err(Errno::EINVAL.into());
+    }
     if level == SOL_SOCKET
         && let Some(result) = socket.options().set(task, name, &value)
     {
@@ -41,14 +48,19 @@ pub(super) fn getsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     let mm = task.mm();
     let room: i32 = mm.read_object(UserAddr(len))?;
     let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
-    let value = get(task, socket_of(&file)?, level as i32, name as i32)?;
+    let mut given = [0; GIVEN];
+    let given = &mut given[..room.min(GIVEN)];
+    // What cannot be read cannot be written either, which is found out below.
+    let read = mm.read(UserAddr(addr), given).is_ok();
+    let given = if read { &*given } else { &[] };
+    let value = get(task, socket_of(&file)?, level as i32, name as i32, given)?;
     let value = &value[..value.len().min(room)];
     mm.write(UserAddr(addr), value)?;
     mm.write_object(UserAddr(len), &(value.len() as u32))?;
     Ok(0)
 }
 
-fn get(task: &Task, socket: &dyn Socket, level: i32, name: i32) -> Result<Vec<u8>> {
+fn get(task: &Task, socket: &dyn Socket, level: i32, name: i32, given: &[u8]) -> Result<Vec<u8>> {
     if level == SOL_SOCKET {
         let int = |value: i32| Ok(value.to_ne_bytes().to_vec());
         match name {
@@ -63,7 +75,7 @@ fn get(task: &Task, socket: &dyn Socket, level: i32, name: i32) -> Result<Vec<u8
             return Ok(value);
         }
     }
-    socket.get_option(task, level, name).unwrap_or(Err(unknown(level)))
+    socket.get_option_for(task, level, name, given).unwrap_or(Err(unknown(level)))
 }
 
 /// What an option that nobody knows gets.

@@ -3,6 +3,7 @@
 use super::{UdpCore, UdpSocket};
 use crate::base::addr::{Endpoint, Family};
 use crate::base::error::Error;
+use crate::base::filter::{Filter, View};
 use crate::base::ready::Readiness;
 use crate::core::Core;
 use crate::socket::message::ExtendedError;
@@ -20,16 +21,16 @@ pub(crate) enum Cast {
 }
 
 impl Core {
-    /// Hands a datagram to the sockets that it is for; false where there is none.
-    pub(crate) fn udp_deliver(&self, arrival: &Arrival, cast: Cast, datagram: Datagram) -> bool {
+    /// Hands a datagram to the sockets that it is for; gives it back where there is none.
+    pub(crate) fn udp_deliver(&self, arrival: &Arrival, cast: Cast, datagram: Datagram) -> Option<Datagram> {
         let counters = self.counters.udp_of(Family::of(arrival.to.ip));
         if cast == Cast::Unicast {
             let Some(socket) = self.udp_ports.lookup(arrival, Wanted::All) else {
                 counters.no_ports.inc();
-                return false;
+                return Some(datagram);
             };
             socket.deliver(datagram, counters);
-            return true;
+            return None;
         }
         let sockets = self.udp_ports.lookup_all(arrival);
         let mut taken = false;
@@ -39,10 +40,11 @@ impl Core {
                 taken = true;
             }
         }
-        if !taken {
-            counters.ignored_multi.inc();
+        if taken {
+            return None;
         }
-        taken
+        counters.ignored_multi.inc();
+        Some(datagram)
     }
 
     /// An ICMP error concerns a datagram that was sent from `local` to `remote`.
@@ -63,15 +65,20 @@ impl Core {
 }
 
 impl UdpCore {
-    fn deliver(&self, datagram: Datagram, counters: &crate::base::counters::Udp) {
+    fn deliver(&self, mut datagram: Datagram, counters: &crate::base::counters::Udp) {
         let inner = self.inner.lock();
         let limit = inner.options.base.rcv_buf();
+        let filter = inner.options.base.filter.clone();
         let min_ttl = match self.family {
             Family::V4 => inner.options.ip4.min_ttl,
             Family::V6 => inner.options.ip6.min_hop_count,
         };
         drop(inner);
         if datagram.info.ttl < min_ttl {
+            return;
+        }
+        if filter.is_some_and(|filter| !pass(&filter, &mut datagram)) {
+            counters.in_errors.inc();
             return;
         }
         if self.queue.lock().push(&self.stack.pool, limit, datagram) {
@@ -111,6 +118,18 @@ impl UdpCore {
         }
         self.events.notify(Readiness::ERR | Readiness::IN | Readiness::OUT);
     }
+}
+
+/// Whether a datagram passes a filter, which sees it from the UDP header on and may cut it short.
+fn pass(filter: &Filter, datagram: &mut Datagram) -> bool {
+    const HEADER: usize = 8;
+    let payload = datagram.payload();
+    let to = datagram.info.to.map_or(0, |to| to.port());
+    let len = (payload.len() + HEADER) as u16;
+    let header = [datagram.from.port, to, len, 0].map(u16::to_be_bytes).concat();
+    let kept = filter.run(&View { data: &[&header, payload].concat(), ..View::default() });
+    datagram.data.truncate(datagram.skip + kept.saturating_sub(HEADER));
+    kept > 0
 }
 
 impl UdpSocket {

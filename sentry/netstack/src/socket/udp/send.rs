@@ -157,8 +157,8 @@ impl UdpCore {
                 let interface = if out.to.ip.is_loopback() { out.path.nic.index } else { interface.index };
                 let datagram = self.stack.local_datagram(out, data, interface);
                 let arrival = Arrival { to: out.to, from: out.from, device: interface };
-                if !self.stack.udp_deliver(&arrival, Cast::Unicast, datagram) {
-                    self.refused(out);
+                if let Some(refused) = self.stack.udp_deliver(&arrival, Cast::Unicast, datagram) {
+                    self.refused(out, refused.payload());
                 }
                 Ok(())
             }
@@ -172,7 +172,7 @@ impl UdpCore {
     }
 
     /// Nobody has the port: what an ICMP message would have said.
-    fn refused(&self, out: &Outgoing) {
+    fn refused(&self, out: &Outgoing, payload: &[u8]) {
         let (origin, kind, code) = match out.to.ip {
             std::net::IpAddr::V4(_) => (ErrorOrigin::Icmp, 3, 3),
             std::net::IpAddr::V6(_) => (ErrorOrigin::Icmp6, 1, 4),
@@ -185,7 +185,7 @@ impl UdpCore {
             info: 0,
             offender: Some(out.to.ip),
         };
-        self.fail(out.to, error, true, &[]);
+        self.fail(out.to, error, true, payload);
     }
 }
 

@@ -21,14 +21,12 @@ pub(super) fn find(level: i32, name: i32) -> Option<(Get, Set)> {
 
 /// (level, name, getter, setter) of the options that are one `int`.
 const NUMBERS: &[(i32, i32, Get, Set)] = &[
-    (SOL_IP, ip::TOS, |o, _| i32::from(o.ip4.tos), |o, v| byte(v).map(|v| o.ip4.tos = v)),
     (
         SOL_IP,
         ip::TTL,
         |o, c| i32::from(o.ip4.ttl.unwrap_or(c.ip_default_ttl)),
         |o, v| ttl(v).map(|v| o.ip4.ttl = v),
     ),
-    (SOL_IP, ip::HDRINCL, |o, _| i32::from(o.ip4.hdr_incl), |o, v| flag(&mut o.ip4.hdr_incl, v)),
     (SOL_IP, ip::RECVOPTS, |o, _| i32::from(o.ip4.recv_opts), |o, v| flag(&mut o.ip4.recv_opts, v)),
     (SOL_IP, ip::RETOPTS, |o, _| i32::from(o.ip4.ret_opts), |o, v| flag(&mut o.ip4.ret_opts, v)),
     (SOL_IP, ip::PKTINFO, |o, _| i32::from(o.ip4.pktinfo), |o, v| flag(&mut o.ip4.pktinfo, v)),
@@ -71,7 +69,7 @@ const NUMBERS: &[(i32, i32, Get, Set)] = &[
         SOL_IP,
         ip::MULTICAST_ALL,
         |o, _| i32::from(o.ip4.multicast_all),
-        |o, v| flag(&mut o.ip4.multicast_all, v),
+        |o, v| switch(&mut o.ip4.multicast_all, v),
     ),
     (
         SOL_IPV6,
@@ -87,12 +85,6 @@ const NUMBERS: &[(i32, i32, Get, Set)] = &[
     ),
     (
         SOL_IPV6,
-        ipv6::MULTICAST_IF,
-        |o, _| o.ip6.multicast_if as i32,
-        |o, v| index(v).map(|v| o.ip6.multicast_if = v),
-    ),
-    (
-        SOL_IPV6,
         ipv6::MULTICAST_HOPS,
         |o, _| i32::from(o.ip6.multicast_hops),
         |o, v| byte(if v == -1 { 1 } else { v }).map(|v| o.ip6.multicast_hops = v),
@@ -101,7 +93,7 @@ const NUMBERS: &[(i32, i32, Get, Set)] = &[
         SOL_IPV6,
         ipv6::MULTICAST_LOOP,
         |o, _| i32::from(o.ip6.multicast_loop),
-        |o, v| flag(&mut o.ip6.multicast_loop, v),
+        |o, v| switch(&mut o.ip6.multicast_loop, v),
     ),
     (
         SOL_IPV6,
@@ -133,15 +125,21 @@ const NUMBERS: &[(i32, i32, Get, Set)] = &[
     (SOL_IPV6, ipv6::RECVTCLASS, |o, _| i32::from(o.ip6.recv_tclass), |o, v| flag(&mut o.ip6.recv_tclass, v)),
     (
         SOL_IPV6,
-        ipv6::TCLASS,
-        |o, _| i32::from(o.ip6.tclass),
-        |o, v| byte(if v == -1 { 0 } else { v }).map(|v| o.ip6.tclass = v),
-    ),
-    (
-        SOL_IPV6,
         ipv6::AUTOFLOWLABEL,
         |o, _| i32::from(o.ip6.auto_flow_label),
         |o, v| flag(&mut o.ip6.auto_flow_label, v),
+    ),
+    (
+        SOL_IPV6,
+        ipv6::MINHOPCOUNT,
+        |o, _| i32::from(o.ip6.min_hop_count),
+        |o, v| byte(v).map(|v| o.ip6.min_hop_count = v),
+    ),
+    (
+        SOL_IPV6,
+        ipv6::RECVORIGDSTADDR,
+        |o, _| i32::from(o.ip6.recv_orig_dst),
+        |o, v| flag(&mut o.ip6.recv_orig_dst, v),
     ),
     (SOL_IPV6, ipv6::FREEBIND, |o, _| i32::from(o.ip6.freebind), |o, v| flag(&mut o.ip6.freebind, v)),
 ];
@@ -217,7 +215,7 @@ fn flag(slot: &mut bool, value: i32) -> netstack::Result<()> {
 }
 
 /// 0 to 255.
-pub(super) fn byte(value: i32) -> netstack::Result<u8> {
+pub(in crate::inet) fn byte(value: i32) -> netstack::Result<u8> {
     u8::try_from(value).map_err(|_| netstack::Error::Invalid)
 }
 
@@ -237,4 +235,14 @@ fn index(value: i32) -> netstack::Result<u32> {
 
 fn seconds(time: Duration) -> i32 {
     i32::try_from(time.as_secs()).unwrap_or(i32::MAX)
+}
+
+/// A switch that takes 0 and 1 and nothing else.
+fn switch(slot: &mut bool, value: i32) -> netstack::Result<()> {
+    *slot = match value {
+        0 => false,
+        1 => true,
+        _ => return Err(netstack::Error::Invalid),
+    };
+    Ok(())
 }

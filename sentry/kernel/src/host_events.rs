@@ -22,7 +22,25 @@ pub trait HostSource: Send + Sync {
 
 struct Shared {
     epoll: Epoll,
-    sources: Mutex<HashMap<u64, Weak<dyn HostSource>>>,
+    sources: Mutex<Sources>,
+}
+
+#[derive(Default)]
+struct Sources {
+    by_token: HashMap<u64, Weak<dyn HostSource>>,
+    /// With how many entries the dead ones are looked for next.
+    sweep_at: usize,
+}
+
+impl Sources {
+    fn insert(&mut self, token: u64, source: Weak<dyn HostSource>) {
+        const FEW: usize = 64;
+        if self.by_token.len() >= self.sweep_at {
+            self.by_token.retain(|_, source| source.strong_count() > 0);
+            self.sweep_at = (self.by_token.len() * 2).max(FEW);
+        }
+        self.by_token.insert(token, source);
+    }
 }
 
 /// Watches host descriptors.
@@ -67,12 +85,9 @@ impl Readiness {
     ) -> Result<()> {
         let shared = self.shared()?;
         let token = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut sources = shared.sources.lock();
-        sources.retain(|_, source| source.strong_count() > 0);
-        sources.insert(token, source.clone());
-        drop(sources);
+        shared.sources.lock().insert(token, source.clone());
         add(&shared.epoll, fd, token).inspect_err(|_| {
-            shared.sources.lock().remove(&token);
+            shared.sources.lock().by_token.remove(&token);
         })
     }
 
@@ -97,7 +112,7 @@ impl Shared {
     fn run(&self) {
         while let Ok(events) = self.epoll.wait() {
             for (token, bits) in events {
-                let source = self.sources.lock().get(&token).and_then(Weak::upgrade);
+                let source = self.sources.lock().by_token.get(&token).and_then(Weak::upgrade);
                 if let Some(source) = source {
                     source.ready(normalize(bits));
                 }
@@ -107,7 +122,8 @@ impl Shared {
 }
 
 /// Host events as guests know them: readable means normal data as well.
-pub(crate) fn normalize(bits: u32) -> Events {
+#[must_use]
+pub fn normalize(bits: u32) -> Events {
     let mut events = Events::from_bits_truncate(bits);
     if events.contains(Events::IN) {
         events |= Events::RDNORM;

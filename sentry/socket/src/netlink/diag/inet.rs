@@ -1,4 +1,4 @@
-//! `NETLINK_SOCK_DIAG`: internet sockets for `ss` (`man 7 sock_diag`).
+//! Internet sockets in sock_diag.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,33 +6,27 @@ use abi::socket::{AF_INET, AF_INET6};
 use abi::{Errno, Result};
 use netstack::{Family, SocketSummary};
 
-use super::Context;
-use super::message::{Body, NLM_F_MULTI, Replies, Request, half, word};
+use super::SOCK_DIAG_BY_FAMILY;
+use crate::netlink::Context;
+use crate::netlink::message::{Body, NLM_F_MULTI, Replies, Request, half, word};
 
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// `struct inet_diag_req_v2`.
 const REQUEST: usize = 56;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 const INET_DIAG_SHUTDOWN: u16 = 8;
 
-/// Answers a request.
+/// Answers a request for sockets of `family`.
 ///
 /// # Errors
-/// `EINVAL` for another request, `ENOENT` for a family or protocol without sockets to show.
-pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut Replies) -> Result<()> {
-    if request.kind != SOCK_DIAG_BY_FAMILY {
-        return Err(Errno::EINVAL);
-    }
-    let (header, _) = request.split(REQUEST).or_else(|_| request.split(2))?;
-    let family = match u16::from(header[0]) {
-        AF_INET => Family::V4,
-        AF_INET6 => Family::V6,
-        _ => return Err(Errno::ENOENT),
-    };
-    if header.len() < REQUEST {
-        return Err(Errno::EINVAL);
-    }
+/// `EINVAL` for a short request, `ENOENT` for a protocol without sockets to show.
+pub(super) fn answer(
+    context: &Context<'_>,
+    family: Family,
+    request: &Request<'_>,
+    replies: &mut Replies,
+) -> Result<()> {
+    let (header, _) = request.split(REQUEST)?;
     let stack = context.net.stack();
     let sockets = match header[1] {
         IPPROTO_TCP => stack.tcp_sockets(),

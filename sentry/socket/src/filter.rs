@@ -1,0 +1,36 @@
+//! `SO_ATTACH_FILTER`: a guest's classic BPF program for a socket. Extended programs there are none.
+
+use std::sync::Arc;
+
+use abi::{Errno, Result, UserAddr};
+use kernel::Task;
+use netstack::{Filter, Instruction};
+
+use crate::inet::errno;
+
+/// Bytes of a `sock_filter`.
+const INSTRUCTION: usize = 8;
+
+/// Reads the program that a `sock_fprog` names.
+///
+/// # Errors
+/// `EINVAL` for a program that Linux refuses, `EFAULT`.
+pub(crate) fn read(task: &Task, value: &[u8]) -> Result<Arc<Filter>> {
+    let head: &[u8; 16] = value.first_chunk().ok_or(Errno::EINVAL)?;
+    let (count, rest) = head.split_at(8);
+    let count = usize::from(u16::from_ne_bytes([count[0], count[1]]));
+    let at = rest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    let mut program = vec![0; count * INSTRUCTION];
+    task.mm().read(UserAddr(at), &mut program)?;
+    let program = program.chunks_exact(INSTRUCTION).map(decode).collect();
+    Filter::new(program).map(Arc::new).map_err(errno)
+}
+
+fn decode(bytes: &[u8]) -> Instruction {
+    Instruction {
+        code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+        jt: bytes[2],
+        jf: bytes[3],
+        k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+    }
+}
