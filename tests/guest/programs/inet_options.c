@@ -1,4 +1,3 @@
-// also: host network
 // Options of internet sockets: what they take, what they tell, which errors they give.
 #include "check.h"
 #include <arpa/inet.h>
