@@ -93,11 +93,11 @@ impl Runner {
     }
 }
 
-/// A container's name that nobody else has.
+/// A container's name that nobody else has, and that no other one begins with.
 pub(crate) fn unique_id(what: &str) -> String {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    format!("bench-{what}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("bench-{what}-{}-{}.", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn output_of(mut command: impl std::borrow::BorrowMut<Command>) -> Result<String> {

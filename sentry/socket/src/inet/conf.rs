@@ -153,7 +153,7 @@ fn place(path: &str) -> Option<Place<'_>> {
     TREES.iter().find_map(|(tree, knobs)| {
         let (interface, name) = path.strip_prefix(tree)?.strip_prefix('/')?.rsplit_once('/')?;
         let knob = knobs.iter().find(|knob| knob.0 == name)?;
-        Some(Place { tree: *tree, interface, knob })
+        Some(Place { tree, interface, knob })
     })
 }
 

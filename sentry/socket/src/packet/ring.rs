@@ -69,7 +69,7 @@ impl Ring {
         let is_good = block_size > 0
             && u64::from(block_size) % PAGE == 0
             && u64::from(frame_size) >= least
-            && frame_size as usize % ALIGN == 0
+            && (frame_size as usize).is_multiple_of(ALIGN)
             && frame_size <= block_size
             && (block_size / frame_size).checked_mul(blocks) == Some(frames);
         if !is_good {
