@@ -14,19 +14,7 @@ fn line(view: &View<'_>, vma: &VmaInfo, out: &mut Vec<u8>) {
         let ino = file.inode().attr().map_or(0, |attr| attr.ino);
         (file.path().mount.fs().device(), ino)
     });
-    let flag = |on: bool, letter: char| if on { letter } else { '-' };
-    let head = format!(
-        "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {ino} ",
-        vma.start,
-        vma.end,
-        flag(vma.prot.read, 'r'),
-        flag(vma.prot.write, 'w'),
-        flag(vma.prot.execute, 'x'),
-        if vma.flags.contains(VmaFlags::SHARED) { 's' } else { 'p' },
-        vma.offset,
-        device.major,
-        device.minor
-    );
+    let head = format!("{} {:02x}:{:02x} {ino} ", vma.line_start(), device.major, device.minor);
     let name = name_of(view, vma);
     if name.is_empty() {
         out.extend_from_slice(head.as_bytes());

@@ -33,6 +33,24 @@ pub struct VmaInfo {
     pub usage: Usage,
 }
 
+impl VmaInfo {
+    /// Addresses, rights and offset, as a line of `/proc/[pid]/maps` begins.
+    #[must_use]
+    pub fn line_start(&self) -> String {
+        let flag = |on: bool, letter: char| if on { letter } else { '-' };
+        format!(
+            "{:08x}-{:08x} {}{}{}{} {:08x}",
+            self.start,
+            self.end,
+            flag(self.prot.read, 'r'),
+            flag(self.prot.write, 'w'),
+            flag(self.prot.execute, 'x'),
+            if self.flags.contains(VmaFlags::SHARED) { 's' } else { 'p' },
+            self.offset
+        )
+    }
+}
+
 /// Memory in use, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

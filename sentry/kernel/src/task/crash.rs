@@ -5,7 +5,6 @@ use std::fmt::Write;
 use abi::SigInfo;
 
 use super::CurrentTask;
-use crate::mm::VmaFlags;
 
 /// Mappings that a report shows: a guest must not fill the log.
 const MAX_SHOWN: usize = 300;
@@ -69,7 +68,6 @@ impl CurrentTask {
         let vmas = self.mm().vmas();
         let root = self.fs().root();
         for vma in vmas.iter().take(MAX_SHOWN) {
-            let flag = |on: bool, letter: char| if on { letter } else { '-' };
             let name = match (&vma.file, &vma.name) {
                 (Some(file), _) => {
                     String::from_utf8_lossy(&file.path().text(&root)).escape_debug().to_string()
@@ -77,16 +75,7 @@ impl CurrentTask {
                 (None, Some(name)) => (*name).to_string(),
                 (None, None) => String::new(),
             };
-            self.kernel().log.line(&format!(
-                "  {:08x}-{:08x} {}{}{}{} {:08x} {name}",
-                vma.start,
-                vma.end,
-                flag(vma.prot.read, 'r'),
-                flag(vma.prot.write, 'w'),
-                flag(vma.prot.execute, 'x'),
-                if vma.flags.contains(VmaFlags::SHARED) { 's' } else { 'p' },
-                vma.offset
-            ));
+            self.kernel().log.line(&format!("  {} {name}", vma.line_start()));
         }
         if vmas.len() > MAX_SHOWN {
             self.kernel().log.line(&format!("  and {} more", vmas.len() - MAX_SHOWN));

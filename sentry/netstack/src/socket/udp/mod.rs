@@ -298,12 +298,6 @@ impl UdpSocket {
         self.core.queue.lock().front().map_or(0, |datagram| datagram.payload().len())
     }
 
-    /// Bytes charged to the receive buffer, as in `/proc/net/udp`.
-    #[must_use]
-    pub fn queued_bytes(&self) -> usize {
-        self.core.queue.lock().bytes()
-    }
-
     /// `IP_ADD_MEMBERSHIP` and its kin.
     pub fn join_group(&self, membership: Membership) -> Result<()> {
         let mut inner = self.core.inner.lock();
