@@ -2,7 +2,9 @@
 //!
 //! The sandbox can make no socket and has no privilege over the host's ports. The *broker* (`runsc-broker`) makes
 //! internet sockets, passes them on, and binds those that it is handed back; everything else that a socket can do the
-//! sandbox does itself. Requests have one fixed size and travel over a `SOCK_SEQPACKET` pair, one at a time.
+//! sandbox does itself. Requests have one fixed size and travel over a `SOCK_SEQPACKET` pair, one at a time. A socket
+//! that was made comes in a message of its own, before the answer (an errno or 0): who has the answer knows that the
+//! broker has closed its copies.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -97,13 +99,17 @@ impl Broker {
         let socket = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         send(socket.as_fd(), &[IoSlice::new(&request.encode())], fds).map_err(gone)?;
         let mut reply = [0; 4];
-        let mut received = receive(socket.as_fd(), &mut reply, Wait::Block).map_err(gone)?;
-        if received.len != reply.len() {
-            return Err(Errno::ENETDOWN);
-        }
-        match i32::from_ne_bytes(reply) {
-            0 => Ok(received.fds.pop()),
-            errno => Err(Errno::from_raw(errno)),
+        let mut made = None;
+        loop {
+            let mut received = receive(socket.as_fd(), &mut reply, Wait::Block).map_err(gone)?;
+            if received.len != reply.len() {
+                return Err(Errno::ENETDOWN);
+            }
+            match (received.fds.pop(), i32::from_ne_bytes(reply)) {
+                (Some(fd), _) => made = Some(fd),
+                (None, 0) => return Ok(made),
+                (None, errno) => return Err(Errno::from_raw(errno)),
+            }
         }
     }
 }
@@ -150,12 +156,13 @@ pub fn serve(socket: BorrowedFd<'_>, allows_raw: bool) -> Result<()> {
             (Some(Request::Bind { address }), [fd]) => host::socket::bind(fd.as_fd(), address).map(|()| None),
             _ => Err(Errno::EINVAL),
         };
-        let (errno, fd) = match outcome {
-            Ok(fd) => (0, fd),
-            Err(errno) => (errno.raw(), None),
-        };
-        let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
-        send(socket, &[IoSlice::new(&errno.to_ne_bytes())], &fds)?;
+        let errno = outcome.as_ref().err().map_or(0, |errno| errno.raw());
+        if let Ok(Some(made)) = outcome {
+            send(socket, &[IoSlice::new(&[0; 4])], &[made.as_fd()])?;
+        }
+        // The answer follows when no copy is left here: what the guest closes then is closed, and its port free.
+        drop(received);
+        send(socket, &[IoSlice::new(&errno.to_ne_bytes())], &[])?;
     }
 }
 
@@ -210,6 +217,14 @@ mod tests {
         broker.bind(socket.as_fd(), &[2, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         let address = host::socket::local_address(socket.as_fd()).unwrap();
         assert_ne!(address[2..4], [0, 0]);
+        // No copy outlives the answer: the port of what is closed is free at once.
+        for _ in 0..200 {
+            let (first, second) = (broker.create(2, 2, 0).unwrap(), broker.create(2, 2, 0).unwrap());
+            broker.bind(first.as_fd(), &[2, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+            let taken = host::socket::local_address(first.as_fd()).unwrap();
+            drop(first);
+            host::socket::bind(second.as_fd(), &taken).unwrap();
+        }
         let other = broker.create(2, 1, 0).unwrap();
         assert_eq!(broker.bind(other.as_fd(), &[1]), Err(Errno::EINVAL));
         assert_eq!(broker.create(1, 1, 0).unwrap_err(), Errno::EAFNOSUPPORT);
