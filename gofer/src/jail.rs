@@ -49,6 +49,7 @@ pub fn serve_then(mut config: Config, ready: impl FnOnce()) -> Result<(), ServeE
     let mut server = Server::new(config)?;
     compile(&rules, Action::KillProcess)?.install(InstallFlags::ALL_THREADS)?;
     ready();
+    process::shed_start();
     server.run()
 }
 

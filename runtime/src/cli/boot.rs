@@ -15,10 +15,10 @@ use crate::error::{Context, Error, Result};
 pub(crate) struct Boot {
     /// The sandbox's id, for who looks at the process list.
     #[arg(default_value = "")]
-    id: String,
+    pub(super) id: String,
     /// The state directory that it is in, for the same reader.
     #[arg(default_value = "")]
-    _state_root: String,
+    pub(super) _state_root: String,
 }
 
 impl Boot {

@@ -16,10 +16,10 @@ use crate::sandbox::gofer::{CONFIG_FD, FD_COUNT, GoferBoot};
 pub(crate) struct Gofer {
     /// The container's id, for who looks at the process list.
     #[arg(default_value = "")]
-    id: String,
+    pub(super) id: String,
     /// The state directory that it is in, for the same reader.
     #[arg(default_value = "")]
-    _state_root: String,
+    pub(super) _state_root: String,
 }
 
 impl Gofer {

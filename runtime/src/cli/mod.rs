@@ -123,6 +123,18 @@ enum Command {
 }
 
 impl Command {
+    /// What this program runs itself as, straight from the words: building the parser takes longer than they do, and
+    /// its memory would be the sandbox's for good.
+    fn role(words: &[String]) -> Option<Self> {
+        let [role, id, root] = words else { return None };
+        let (id, root) = (id.clone(), root.clone());
+        match role.as_str() {
+            "boot" => Some(Self::Boot(boot::Boot { id, _state_root: root })),
+            "gofer" => Some(Self::Gofer(gofer::Gofer { id, _state_root: root })),
+            _ => None,
+        }
+    }
+
     /// The container it is about, for the names of logs; empty where there is none or more than one.
     fn id(&self) -> &str {
         match self {
@@ -179,7 +191,11 @@ impl Command {
 
 /// Runs the program with `argv`; its exit status.
 pub fn main(argv: Vec<String>) -> u8 {
-    let split = match args::split_globals(argv.get(1..).unwrap_or_default()) {
+    let words = argv.get(1..).unwrap_or_default();
+    if let Some(role) = Command::role(words) {
+        return finish(role.run(&Flags::default()));
+    }
+    let split = match args::split_globals(words) {
         Ok(split) => split,
         Err(error) => return fail(&error),
     };
@@ -208,10 +224,11 @@ pub fn main(argv: Vec<String>) -> u8 {
     }
     logging::start(&split.flags, &split.rest[0], command.id());
     logging::debug(format!("{:?}", split.rest));
-    match command.run(&split.flags) {
-        Ok(status) => status,
-        Err(error) => fail(&error),
-    }
+    finish(command.run(&split.flags))
+}
+
+fn finish(outcome: Result<u8>) -> u8 {
+    outcome.unwrap_or_else(|error| fail(&error))
 }
 
 fn parse(rest: &[String]) -> std::result::Result<Command, clap::Error> {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use abi::resource::{Resource, Rlimit};
 use abi::{Errno, Signal};
@@ -21,7 +22,7 @@ use kernel::task::{
 use kernel::vfs::{FsContext, MountNamespace, Origin, VfsPath};
 use parking_lot::Mutex;
 use serde_json::Value;
-use waiter::{Events, WaitQueue};
+use waiter::{Events, ParkResult, Parker, WaitQueue};
 
 use crate::donated::Donated;
 use crate::filesystems::Sources;
@@ -297,15 +298,33 @@ impl GuestContainer {
 
     /// Waits for the end of the first process, started or not yet.
     pub(crate) fn wait_for_exit(&self, caller: Option<BorrowedFd<'_>>) -> Result<WaitStatus, Failure> {
-        let first = wait_for(&self.changed, caller, || match &*self.phase.lock() {
-            Phase::Started(group) => Some(Some(Arc::clone(group))),
-            Phase::Abandoned => Some(None),
-            Phase::Created(_) => None,
-        })?;
-        match first {
+        match self.first_process(caller)? {
             Some(group) => wait_for_exit(&group, caller).map(wait_status),
             None => Ok(WaitStatus::Signal(Signal::KILL.number() as u8)),
         }
+    }
+
+    /// Waits until the first process has run for as long as `time`; false where it has ended before.
+    pub(crate) fn outlasts(&self, time: Duration) -> Result<bool, Failure> {
+        let Some(group) = self.first_process(None)? else { return Ok(false) };
+        let deadline = Instant::now() + time;
+        let parker = Arc::new(Parker::new());
+        let _registration = group.exit_events().register(Events::all(), parker.clone());
+        while !group.is_zombie() {
+            if parker.park(Some(deadline)) == ParkResult::TimedOut {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits for the start of the first process; `None` where there will be none.
+    fn first_process(&self, caller: Option<BorrowedFd<'_>>) -> Result<Option<Arc<ThreadGroup>>, Failure> {
+        wait_for(&self.changed, caller, || match &*self.phase.lock() {
+            Phase::Started(group) => Some(Some(Arc::clone(group))),
+            Phase::Abandoned => Some(None),
+            Phase::Created(_) => None,
+        })
     }
 
     /// Kills every process of it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control::broker::Broker;
-use control::{BootConfig, ContainerConfig, Failure};
+use control::{BootConfig, ContainerConfig, Failure, WaitStatus};
 use fs::host::HostFiles;
 use host::memory;
 use kernel::Kernel;
@@ -29,6 +29,8 @@ use crate::surroundings::Surroundings;
 
 /// How long the end waits for replies that are under way.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
+/// A first process that has run for so long may run for long: what the start took is given back, once.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// A running sandbox.
 pub(crate) struct Sandbox {
@@ -183,9 +185,17 @@ impl Sandbox {
         self.answered.notify_all();
     }
 
+    fn root_status(&self) -> Result<WaitStatus, Failure> {
+        let root = self.root()?;
+        if root.outlasts(SETTLED)? {
+            host::process::shed_start();
+        }
+        root.wait_for_exit(None)
+    }
+
     /// Waits until the first container's first process has ended and its waiters know; returns the exit status.
     pub(crate) fn wait_for_end(&self) -> u8 {
-        let status = match self.root().and_then(|root| root.wait_for_exit(None)) {
+        let status = match self.root_status() {
             Ok(status) => status,
             Err(failure) => {
                 self.kernel().log.line(&format!("the sandbox ends: {failure}"));

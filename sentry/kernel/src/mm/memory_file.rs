@@ -319,17 +319,17 @@ impl MemoryFile {
         self.slice(offset, len as usize)?.zero()
     }
 
-    /// Counts `len` bytes as reserved, unless guests already use all the memory they may.
+    /// Counts `len` bytes as reserved, unless guests already use all the memory they may, or sharing everything that is
+    /// reserved, which nothing can refuse any more, would take more counts than there is room for.
     fn charge(&self, len: u64) -> Result<()> {
-        if len > SMALL {
-            heap::room_for(Frames::table_bytes(len), Purpose::Process)?;
-        }
         let reserved = self.reserved.fetch_add(len, Ordering::Relaxed).saturating_add(len);
-        if reserved > self.limit && self.used().saturating_add(len.min(SMALL)) > self.limit {
-            self.reserved.fetch_sub(len, Ordering::Relaxed);
-            return Err(Errno::ENOMEM);
+        let has_counts = || heap::room_for(Frames::table_bytes(reserved), Purpose::Process).is_ok();
+        let is_below = || self.used().saturating_add(len.min(SMALL)) <= self.limit;
+        if (len <= SMALL || has_counts()) && (reserved <= self.limit || is_below()) {
+            return Ok(());
         }
-        Ok(())
+        self.reserved.fetch_sub(len, Ordering::Relaxed);
+        Err(Errno::ENOMEM)
     }
 
     fn recycle(&self, range: Range<u64>, warm: bool) {

@@ -51,7 +51,8 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
-    /// Writes; returns the bytes taken and, for files with a position, the position behind them.
+    /// Writes; returns the bytes taken and, for files with a position, the position behind them. What is kept beyond
+    /// the sandbox is synced before it returns, where `file`'s flags have `O_SYNC` or `O_DSYNC`.
     ///
     /// # Errors
     /// `EAGAIN` where a stream has no room now; `EPIPE`, `ENOSPC`, `EFBIG`, `EIO`, `EFAULT`.

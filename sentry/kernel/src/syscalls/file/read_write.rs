@@ -207,9 +207,9 @@ pub(super) fn write_from(
     if total > 0 {
         note_modify(file);
     }
-    let data_only = !file.flags().contains(OpenFlags::SYNC) && !flags.contains(RwFlags::SYNC);
-    if !data_only || file.flags().contains(OpenFlags::DSYNC) || flags.contains(RwFlags::DSYNC) {
-        match file.ops().sync(data_only) {
+    // What the file's own flags ask for it has done itself, for every way of writing.
+    if flags.intersects(RwFlags::SYNC | RwFlags::DSYNC) {
+        match file.ops().sync(!flags.contains(RwFlags::SYNC)) {
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(errno.into()),
         }
