@@ -18,11 +18,9 @@ use crate::ip::pmtu::PmtuCache;
 use crate::ip::route::{RouteKind, RouteTable};
 use crate::link::device::TxFrame;
 use crate::link::nic::Nic;
+use crate::socket::datagram::DatagramSocket;
 use crate::socket::packet::PacketCore;
-use crate::socket::ping::PingCore;
 use crate::socket::ports::{Ports, Sharing};
-use crate::socket::raw::RawCore;
-use crate::socket::udp::UdpCore;
 use crate::tcp::input::ChallengeLimit;
 use crate::tcp::socket::TcpCore;
 use crate::tcp::table::ConnTable;
@@ -114,7 +112,7 @@ pub(crate) struct Core {
     pub(crate) groups: Mutex<HashMap<(u32, IpAddr), u32, Key>>,
     pub(crate) tcp_ports: Ports<TcpCore>,
     pub(crate) tcp: ConnTable,
-    pub(crate) udp_ports: Ports<UdpCore>,
+    pub(crate) udp_ports: Ports<DatagramSocket>,
     pub(crate) neighbours: Mutex<NeighbourTable>,
     pub(crate) fragments: Mutex<Reassembly>,
     pub(crate) pmtu: Mutex<PmtuCache>,
@@ -123,8 +121,8 @@ pub(crate) struct Core {
     pub(crate) router_until: Mutex<HashMap<(u32, Ipv6Addr), Instant, Key>>,
     /// Packets that this host sent to itself and has not received yet.
     pub(crate) backlog: Mutex<VecDeque<(Arc<Nic>, TxFrame)>>,
-    pub(crate) ping_ports: Ports<PingCore>,
-    pub(crate) raw: RwLock<Vec<Arc<RawCore>>>,
+    pub(crate) ping_ports: Ports<DatagramSocket>,
+    pub(crate) raw: RwLock<Vec<Arc<DatagramSocket>>>,
     pub(crate) taps: RwLock<Vec<Arc<PacketCore>>>,
     pub(crate) challenges: Mutex<ChallengeLimit>,
     /// Packet sockets that saw a frame while a sender's lock was held; they hear of it from `run_backlog`.

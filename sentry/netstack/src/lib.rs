@@ -31,7 +31,10 @@ pub use ip::neighbour::{Neighbour, NeighbourState};
 pub use ip::route::{Route, RouteKind};
 pub use link::device::{Device, Offloads, RxMeta, TxFrame, TxMeta};
 pub use link::nic::{AddrState, IfAddr, Mac, Nic, NicConfig, NicKind, NicStats};
-pub use socket::SocketSummary;
+pub use socket::datagram::DatagramSocket;
+pub use socket::datagram::ping::PingSocket;
+pub use socket::datagram::raw::RawSocket;
+pub use socket::datagram::udp::UdpSocket;
 pub use socket::message::{
     ErrorOrigin, ExtendedError, LinkAddr, PacketInfo, Received, RecvFlags, SendFlags, SendMeta,
 };
@@ -39,9 +42,7 @@ pub use socket::options::{
     BaseOptions, Ip4Options, Ip6Options, Membership, MtuDiscover, Options, TcpOptions, Timestamps,
 };
 pub use socket::packet::{PacketKind, PacketSocket, PacketSummary};
-pub use socket::ping::PingSocket;
-pub use socket::raw::RawSocket;
-pub use socket::udp::{Shutdown, UdpSocket};
+pub use socket::{Shutdown, SocketSummary};
 pub use stack::{FoundRoute, Stack};
 pub use tcp::info::TcpInfo;
 pub use tcp::socket::TcpSocket;

@@ -67,8 +67,9 @@ int main(void) {
     pipe(fds);
     child = fork();
     if (child == 0) {
+        pid_t middle = getpid();
         if (fork() == 0) {
-            usleep(20000);
+            while (getppid() == middle) usleep(1000);
             pid_t parent = getppid();
             write(fds[1], &parent, sizeof parent);
             _exit(5);

@@ -2,13 +2,12 @@
 
 use super::checksum;
 use super::output::{Checksum, HEADROOM, IpHeader};
-use super::packet::{Packet, get16, get32, protocol, put16};
+use super::packet::{Cast, Packet, get16, get32, protocol, put16};
 use crate::base::addr::{Endpoint, Family};
 use crate::base::error::Error;
 use crate::core::{Core, Via};
 use crate::link::device::TxMeta;
 use crate::socket::message::{ErrorOrigin, ExtendedError};
-use crate::socket::udp::deliver::Cast;
 use std::net::IpAddr;
 
 /// What an ICMP error says, in terms of errors of sockets.
@@ -183,6 +182,7 @@ impl Core {
         let (Some(own_port), Some(port)) = (get16(segment, 0), get16(segment, 2)) else { return };
         let (own, remote) = (Endpoint::new(from, own_port), Endpoint::new(to, port));
         let is_too_big = verdict.error.error == Error::MessageSize;
+        self.raw_error(to, protocol, segment, &verdict);
         match protocol {
             protocol::TCP => {
                 let Some(seq) = get32(segment, 4) else { return };
@@ -201,7 +201,7 @@ impl Core {
                 }
                 self.ping_error(to, segment, &verdict);
             }
-            _ => self.raw_error(packet, to, protocol, &verdict),
+            _ => {}
         }
     }
 

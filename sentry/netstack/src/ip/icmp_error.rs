@@ -2,11 +2,10 @@
 
 use super::fragment::Expired;
 use super::output::HEADROOM;
-use super::packet::{Packet, protocol, put32};
+use super::packet::{Cast, Packet, protocol, put32};
 use crate::base::time::Instant;
 use crate::core::Core;
 use crate::link::device::{RxMeta, TxFrame};
-use crate::socket::udp::deliver::Cast;
 use std::net::IpAddr;
 
 /// Longest message over IPv4: what every host can take, less the IP header.

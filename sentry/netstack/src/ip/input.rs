@@ -1,10 +1,9 @@
 //! Frames that arrive: link header, then by protocol; and packets that this host sent to itself.
 
-use super::packet::{Packet, get16, protocol};
+use super::packet::{Cast, Packet, get16, protocol};
 use crate::core::Core;
 use crate::link::device::RxMeta;
 use crate::link::nic::{Mac, Nic, NicKind};
-use crate::socket::udp::deliver::Cast;
 use smoltcp::wire::EthernetFrame;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //! detection (RFC 4861, RFC 4862). Messages must have come over one hop only.
 
 use super::output::{Checksum, HEADROOM, IpHeader};
-use super::packet::{Packet, get16, get32, protocol};
+use super::packet::{Cast, Packet, get16, get32, protocol};
 use super::pmtu::MIN_V6;
 use super::route::Route;
 use crate::base::addr::{Family, Prefix};
@@ -10,7 +10,6 @@ use crate::base::time::Instant;
 use crate::core::{Core, Path, PathKind, Timer};
 use crate::link::device::TxMeta;
 use crate::link::nic::{AddrState, IfAddr, Mac, Nic, NicKind};
-use crate::socket::udp::deliver::Cast;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;

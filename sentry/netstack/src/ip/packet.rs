@@ -3,7 +3,6 @@
 use crate::link::device::RxMeta;
 use crate::link::nic::Nic;
 use crate::socket::message::PacketInfo;
-use crate::socket::udp::deliver::Cast;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +18,14 @@ pub(crate) mod protocol {
     pub(crate) const ICMPV6: u8 = 58;
     pub(crate) const NO_NEXT: u8 = 59;
     pub(crate) const DEST_OPTIONS: u8 = 60;
+}
+
+/// Where the destination of a packet or datagram lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cast {
+    Unicast,
+    Broadcast,
+    Multicast,
 }
 
 /// An IP packet for this host, whole.

@@ -1,11 +1,10 @@
 //! IPv4 packets that arrive (RFC 791, RFC 1122 section 3.2).
 
 use super::fragment::{Fragment, FragmentKey, Outcome};
-use super::packet::Packet;
+use super::packet::{Cast, Packet};
 use crate::core::{Core, Timer};
 use crate::link::device::RxMeta;
 use crate::link::nic::Nic;
-use crate::socket::udp::deliver::Cast;
 use smoltcp::wire::Ipv4Packet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

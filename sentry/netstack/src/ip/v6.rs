@@ -1,11 +1,10 @@
 //! IPv6 packets that arrive, with their extension headers (RFC 8200).
 
 use super::fragment::{Fragment, FragmentKey};
-use super::packet::{Packet, get16, get32, protocol};
+use super::packet::{Cast, Packet, get16, get32, protocol};
 use crate::core::Core;
 use crate::link::device::RxMeta;
 use crate::link::nic::Nic;
-use crate::socket::udp::deliver::Cast;
 use smoltcp::wire::Ipv6Packet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;

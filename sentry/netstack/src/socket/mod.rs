@@ -1,17 +1,39 @@
 //! Sockets: what every kind shares, and the datagram kinds. TCP has a module of its own.
 
-pub(crate) mod groups;
+pub(crate) mod datagram;
 pub(crate) mod message;
 pub(crate) mod options;
 pub(crate) mod packet;
-pub(crate) mod ping;
 pub(crate) mod ports;
 pub(crate) mod queue;
-pub(crate) mod raw;
-pub(crate) mod udp;
 
 use crate::base::addr::Family;
 use std::net::SocketAddr;
+
+/// Which directions to shut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// `SHUT_RD`
+    Read,
+    /// `SHUT_WR`
+    Write,
+    /// `SHUT_RDWR`
+    Both,
+}
+
+impl Shutdown {
+    /// Whether reading ends.
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::Both)
+    }
+
+    /// Whether writing ends.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Both)
+    }
+}
 
 /// A line of `/proc/net/{tcp,udp,raw}`, or an answer of sock_diag.
 #[derive(Clone, Debug)]

@@ -6,9 +6,8 @@ use super::table::{Conn, TimeWait};
 use crate::base::time::Instant;
 use crate::core::{Core, Tuple};
 use crate::ip::icmp::Verdict;
-use crate::ip::packet::Packet;
+use crate::ip::packet::{Cast, Packet};
 use crate::socket::ports::{Arrival, Wanted};
-use crate::socket::udp::deliver::Cast;
 use std::sync::Arc;
 use std::time::Duration;
 

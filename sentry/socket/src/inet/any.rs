@@ -6,8 +6,8 @@ use std::sync::Weak;
 
 use abi::socket::SocketType;
 use netstack::{
-    Family, Observer, Options, PingSocket, RawSocket, Readiness, Received, RecvFlags, Result, SendMeta,
-    Shutdown, Sink, Source, TcpSocket, UdpSocket,
+    DatagramSocket, Family, Observer, Options, PingSocket, RawSocket, Readiness, Received, RecvFlags, Result,
+    SendMeta, Shutdown, Sink, Source, TcpSocket, UdpSocket,
 };
 use parking_lot::Mutex;
 
@@ -79,6 +79,16 @@ impl InetSocket {
         }
     }
 
+    /// The socket where it is one of datagrams.
+    pub(super) fn datagrams(&self) -> Option<&DatagramSocket> {
+        match &self.any {
+            AnySocket::Tcp(_) => None,
+            AnySocket::Udp(socket) => Some(socket),
+            AnySocket::Ping(socket) => Some(socket),
+            AnySocket::Raw(socket) => Some(socket),
+        }
+    }
+
     /// Whether its addresses have ports that somebody may have to be privileged for.
     pub(super) fn has_ports(&self) -> bool {
         matches!(self.any, AnySocket::Tcp(_) | AnySocket::Udp(_))
@@ -143,12 +153,6 @@ impl InetSocket {
 
     /// Readable bytes (of the next datagram), and bytes not yet sent.
     pub(super) fn queues(&self) -> (usize, usize) {
-        match &self.any {
-            AnySocket::Tcp(socket) => socket.queues(),
-            // Datagrams leave at once.
-            AnySocket::Udp(socket) => (socket.next_len(), 0),
-            AnySocket::Ping(socket) => (socket.next_len(), 0),
-            AnySocket::Raw(socket) => (socket.next_len(), 0),
-        }
+        each!(&self.any, socket => socket.queues())
     }
 }

@@ -92,7 +92,9 @@ pub(super) fn get(socket: &InetSocket, net: &NetNamespace, level: i32, name: i32
             Ok(name)
         }
         (SOL_TCP, tcp::INFO, AnySocket::Tcp(socket)) => Ok(tcp_info::encode_info(&socket.info())),
-        (SOL_RAW, ICMP_FILTER, AnySocket::Raw(raw)) => Ok(raw.icmp_filter().to_ne_bytes().to_vec()),
+        (SOL_RAW, ICMP_FILTER, AnySocket::Raw(_)) => {
+            Ok(socket.read(|all| all.ip4.icmp_filter.to_ne_bytes().to_vec()))
+        }
         (SOL_ICMPV6, ICMPV6_FILTER, _) => {
             Ok(socket.read(|all| all.ip6.icmp_filter.iter().flat_map(|word| word.to_ne_bytes()).collect()))
         }
@@ -278,9 +280,11 @@ fn path_mtu(socket: &InetSocket, net: &NetNamespace) -> Result<i32> {
 }
 
 fn set_icmp_filter(socket: &InetSocket, value: &[u8]) -> Result<()> {
-    let AnySocket::Raw(raw) = &socket.any else { return Err(Errno::ENOPROTOOPT) };
-    let mask = value.first_chunk::<4>().ok_or(Errno::EINVAL)?;
-    raw.set_icmp_filter(u32::from_ne_bytes(*mask));
+    if !matches!(socket.any, AnySocket::Raw(_)) {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    let mask = u32::from_ne_bytes(*value.first_chunk().ok_or(Errno::EINVAL)?);
+    socket.change(|all| all.ip4.icmp_filter = mask);
     Ok(())
 }
 

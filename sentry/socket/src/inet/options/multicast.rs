@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use abi::inet::{SOL_IP, ip, ipv6, mcast};
 use abi::{Errno, Result};
-use netstack::{Family, Membership};
+use netstack::{DatagramSocket, Family, Membership};
 
 use super::number;
-use crate::inet::any::{AnySocket, InetSocket};
+use crate::inet::any::InetSocket;
 use crate::inet::errno;
 use crate::inet::namespace::NetNamespace;
 
@@ -57,35 +57,24 @@ pub(super) fn set(
         ipv6::JOIN_GROUP | ipv6::LEAVE_GROUP => group_v6(value),
         _ => any_family(value, !matches!(change, Change::Join | Change::Leave)),
     };
-    // Groups are for datagrams.
-    if socket.tcp().is_some() {
+    let Some(socket) = socket.datagrams() else {
         return Some(Err(if level == SOL_IP { Errno::EPROTO } else { Errno::ENOPROTOOPT }));
-    }
+    };
     Some(request.and_then(|request| apply(socket, change, request)))
 }
 
-fn apply(socket: &InetSocket, change: Change, request: Request) -> Result<()> {
+fn apply(socket: &DatagramSocket, change: Change, request: Request) -> Result<()> {
     let Request { group, interface, source } = request;
     let join = |is_include, sources| {
-        let membership = Membership { group, interface, is_include, sources };
-        match &socket.any {
-            AnySocket::Udp(udp) => udp.join_group(membership).map_err(errno),
-            AnySocket::Raw(raw) => raw.join_group(membership).map_err(errno),
-            _ => Err(Errno::EOPNOTSUPP),
-        }
+        socket.join_group(Membership { group, interface, is_include, sources }).map_err(errno)
     };
-    let leave = || match &socket.any {
-        AnySocket::Udp(udp) => udp.leave_group(group, interface).map_err(errno),
-        AnySocket::Raw(raw) => raw.leave_group(group, interface).map_err(errno),
-        _ => Err(Errno::EOPNOTSUPP),
-    };
+    let leave = || socket.leave_group(group, interface).map_err(errno);
     let Some(source) = source else {
         return if change == Change::Join { join(false, Vec::new()) } else { leave() };
     };
-    let AnySocket::Udp(udp) = &socket.any else { return Err(Errno::EOPNOTSUPP) };
     let mut outcome = Ok(false);
     let filtered =
-        udp.filter_group(group, interface, |membership| outcome = filter(membership, change, source));
+        socket.filter_group(group, interface, |membership| outcome = filter(membership, change, source));
     match (filtered.map_err(errno), change) {
         (Err(Errno::EADDRNOTAVAIL), Change::JoinSource) => join(true, vec![source]),
         (Err(Errno::EADDRNOTAVAIL), _) => Err(Errno::EINVAL),

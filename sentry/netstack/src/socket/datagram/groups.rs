@@ -1,9 +1,9 @@
 //! Multicast memberships of sockets, counted for each interface (man 7 ip, RFC 3376, RFC 3810).
 
-use super::options::Membership;
 use crate::base::addr::Family;
 use crate::base::error::{Error, Result};
 use crate::core::{Core, Via};
+use crate::socket::options::Membership;
 use std::net::IpAddr;
 
 /// Most sources in one filter (`igmp_max_msf`).

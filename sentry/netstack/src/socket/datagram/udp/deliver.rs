@@ -1,24 +1,14 @@
 //! Datagrams that arrive, from this stack or from a link.
 
-use super::{UdpCore, UdpSocket};
 use crate::base::addr::{Endpoint, Family};
-use crate::base::error::Error;
 use crate::base::filter::{Filter, View};
-use crate::base::ready::Readiness;
 use crate::core::Core;
+use crate::ip::packet::Cast;
+use crate::socket::datagram::DatagramSocket;
 use crate::socket::message::ExtendedError;
 use crate::socket::ports::{Arrival, Wanted};
-use crate::socket::queue::{Datagram, ErrorEntry};
+use crate::socket::queue::Datagram;
 use std::net::IpAddr;
-use std::sync::Arc;
-
-/// Where a datagram's destination lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cast {
-    Unicast,
-    Broadcast,
-    Multicast,
-}
 
 impl Core {
     /// Hands a datagram to the sockets that it is for; gives it back where there is none.
@@ -64,16 +54,16 @@ impl Core {
     }
 }
 
-impl UdpCore {
+impl DatagramSocket {
     fn deliver(&self, mut datagram: Datagram, counters: &crate::base::counters::Udp) {
-        let inner = self.inner.lock();
-        let limit = inner.options.base.rcv_buf();
-        let filter = inner.options.base.filter.clone();
+        let state = self.state.lock();
+        let limit = state.options.base.rcv_buf();
+        let filter = state.options.base.filter.clone();
         let min_ttl = match self.family {
-            Family::V4 => inner.options.ip4.min_ttl,
-            Family::V6 => inner.options.ip6.min_hop_count,
+            Family::V4 => state.options.ip4.min_ttl,
+            Family::V6 => state.options.ip6.min_hop_count,
         };
-        drop(inner);
+        drop(state);
         if datagram.info.ttl < min_ttl {
             return;
         }
@@ -81,9 +71,8 @@ impl UdpCore {
             counters.in_errors.inc();
             return;
         }
-        if self.queue.lock().push(&self.stack.pool, limit, datagram) {
+        if self.queue_datagram(limit, datagram) {
             counters.in_datagrams.inc();
-            self.events.notify(Readiness::IN);
         } else {
             counters.rcvbuf_errors.inc();
             counters.in_errors.inc();
@@ -92,31 +81,14 @@ impl UdpCore {
 
     /// Whether a multicast packet passes the socket's memberships and source filters.
     fn wants_group(&self, arrival: &Arrival) -> bool {
-        let inner = self.inner.lock();
+        let state = self.state.lock();
         let all = match arrival.to.ip {
-            IpAddr::V4(_) => inner.options.ip4.multicast_all,
-            IpAddr::V6(_) => inner.options.ip6.multicast_all,
+            IpAddr::V4(_) => state.options.ip4.multicast_all,
+            IpAddr::V6(_) => state.options.ip6.multicast_all,
         };
         let joined =
-            inner.memberships.iter().find(|m| m.group == arrival.to.ip && m.interface == arrival.device);
+            state.memberships.iter().find(|m| m.group == arrival.to.ip && m.interface == arrival.device);
         joined.map_or(all, |membership| membership.accepts(arrival.from.ip))
-    }
-
-    /// Takes note of an error that a datagram to `to` met.
-    pub(super) fn fail(&self, to: Endpoint, error: ExtendedError, is_hard: bool, quoted: &[u8]) {
-        let mut inner = self.inner.lock();
-        let wants_queue = inner.options.recv_err(Family::of(to.ip));
-        let is_connected = inner.peer.is_some();
-        let tells = wants_queue || is_connected && is_hard;
-        if !tells {
-            return;
-        }
-        inner.error = Some(error.error);
-        drop(inner);
-        if wants_queue {
-            self.queue.lock().push_error(ErrorEntry { error, to, data: quoted.to_vec() });
-        }
-        self.events.notify(Readiness::ERR | Readiness::IN | Readiness::OUT);
     }
 }
 
@@ -130,17 +102,4 @@ fn pass(filter: &Filter, datagram: &mut Datagram) -> bool {
     let kept = filter.run(&View { data: &[&header, payload].concat(), ..View::default() });
     datagram.data.truncate(datagram.skip + kept.saturating_sub(HEADER));
     kept > 0
-}
-
-impl UdpSocket {
-    /// `SOCK_DESTROY` of sock_diag: the socket's calls fail with `ECONNABORTED`.
-    pub fn abort(&self) {
-        self.core.inner.lock().error = Some(Error::ConnAborted);
-        self.disconnect();
-        self.core.events.notify(Readiness::all());
-    }
-
-    pub(crate) fn core(&self) -> &Arc<UdpCore> {
-        &self.core
-    }
 }
