@@ -57,6 +57,12 @@ impl Parker {
         }
     }
 
+    /// Whether the next [`Self::park`] will not sleep.
+    #[must_use]
+    pub fn is_notified(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == NOTIFIED
+    }
+
     /// Wakes the sleeper, now or at its next `park`.
     pub fn unpark(&self) {
         if self.state.swap(NOTIFIED, Ordering::Release) == EMPTY {
@@ -75,6 +81,6 @@ impl Notify for Parker {
 
 impl fmt::Debug for Parker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Parker(notified: {})", self.state.load(Ordering::Relaxed) == NOTIFIED)
+        write!(f, "Parker(notified: {})", self.is_notified())
     }
 }

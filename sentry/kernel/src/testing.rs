@@ -265,4 +265,8 @@ impl Interrupter for NoInterrupter {
     fn interrupt(&self) {}
 
     fn stand_back(&self) {}
+
+    fn linger(&self, is_over: &dyn Fn() -> bool) -> bool {
+        is_over()
+    }
 }

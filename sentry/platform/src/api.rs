@@ -172,6 +172,10 @@ pub trait Interrupter: Send + Sync {
 
     /// The context's last event will take a while to be dealt with: its thread shall not use a core to wait for it.
     fn stand_back(&self);
+
+    /// The calling thread has nothing to do until `is_over`, probably within microseconds: waits without sleeping, for
+    /// a short time and while no guest thread needs the core. Says whether it is over.
+    fn linger(&self, is_over: &dyn Fn() -> bool) -> bool;
 }
 
 /// One guest thread's processor state and the host thread it runs on.

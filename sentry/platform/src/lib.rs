@@ -7,6 +7,8 @@
 //! The platform knows nothing of tasks, files or Linux semantics: it moves registers and mappings.
 
 mod api;
+#[path = "preceding_x86_64.rs"]
+mod preceding;
 #[path = "rewrite_x86_64.rs"]
 pub mod rewrite;
 pub mod systrap;

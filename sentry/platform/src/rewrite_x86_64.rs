@@ -2,18 +2,29 @@
 //!
 //! The jump goes to a *thunk*, a few instructions made for this one site, which lies within 2 GiB of it in the guest's
 //! own memory. The thunk leaves `rcx` as the instruction would and everything else but `r11`, which a call destroys,
-//! alone. There are two ways to get there ([`plan`] takes the first that fits):
+//! alone. There are three ways to get there ([`find`] takes the first that fits):
 //!
 //! - *Padding.* The two bytes of `syscall` become a short jump into a long `nop` (or `int3` padding) nearby, and five
 //!   bytes of that, which the processor ignores when it executes the `nop`, a jump to the thunk. Instructions before
 //!   and behind the site stay as they are, and so may whatever jumps to them.
-//! - *Number.* `mov $number, %eax` right before the site becomes a jump to the thunk, which begins with that
-//!   instruction. The `syscall` itself stays and traps for who jumps to it.
+//! - *Moved.* An instruction of five bytes or more right before the site becomes a jump to the thunk, which begins with
+//!   that instruction. The `syscall` itself stays and traps for who jumps to it. It must be one that does the same
+//!   wherever it stands: `mov $number` to `eax` or `rax`, or a move between a register and the stack.
+//! - *Overlapping.* The same with a move of three bytes between registers: of the five bytes of the jump the last two
+//!   are those of the `syscall`, which is why it can only lead to a thunk some 81 MiB ahead. So the `syscall` is still
+//!   there for who jumps to it.
+//!
+//! [`preceding`] says which instruction stands before a site.
 //!
 //! `docs/platform.md` tells why this is safe. Nothing here touches memory: a plan is bytes and addresses.
 
+use std::ops::Range;
+
+use abi::Regs;
 use stub::layout::{AREA_SELF, IMAGE};
 use stub::{Entry, address_of};
+
+use super::preceding;
 
 /// Bytes of a thunk; each lies at a multiple of them.
 pub const THUNK_SIZE: usize = 64;
@@ -29,10 +40,12 @@ const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const JUMP: u8 = 0xe9;
 const JUMP_LEN: usize = 5;
 const SHORT_JUMP: u8 = 0xeb;
-/// `mov $imm32, %eax`.
-const MOV_EAX: u8 = 0xb8;
 /// In a thunk: the address behind its site.
 const RETURN_SLOT: usize = THUNK_SIZE - 8;
+/// In a thunk: how many bytes of guest code it begins with.
+const MOVED_SLOT: usize = RETURN_SLOT - 1;
+/// The distance of a jump whose last two bytes are a `syscall`, and the next that is none.
+const OVERLAPPING: Range<u64> = 0x050f_0000..0x0510_0000;
 
 /// New bytes for a place in guest code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,31 +67,87 @@ pub struct Plan {
     pub site: CodePatch,
 }
 
-/// Plans to rewrite the site before `ret` for calls of `number`, with a thunk at `thunk`. `code` is what lies at
-/// `base`, around the site and in the same mapping. `is_anonymous` code may be some compiler's, that patches its own
-/// padding.
+/// A call site that can be rewritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    ret: u64,
+    form: Form,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    /// Through padding at this address.
+    Padding(u64),
+    /// This instruction, right before the site, goes into the thunk.
+    Moved(Vec<u8>),
+    /// The same; the jump's distance ends with the `syscall`.
+    Overlapping(Vec<u8>),
+}
+
+/// Looks at the site before `ret`, from where a call came with `regs`. `code` is what lies at `base`, around the site
+/// and in the same mapping. `is_anonymous` code may be some compiler's, that patches its own padding.
 #[must_use]
-pub fn plan(code: &[u8], base: u64, ret: u64, number: u64, thunk: u64, is_anonymous: bool) -> Option<Plan> {
+pub fn find(code: &[u8], base: u64, ret: u64, regs: &Regs, is_anonymous: bool) -> Option<Site> {
     let site = usize::try_from(ret.checked_sub(base)?).ok()?.checked_sub(SYSCALL.len())?;
     if code.get(site..site + 2)? != SYSCALL {
         return None;
     }
-    if !is_anonymous && let Some(pad) = nearest_padding(code, site) {
-        let pad_addr = base + pad as u64;
-        let short = i8::try_from(pad as i64 - (site + 2) as i64).ok()?;
-        return Some(Plan {
-            thunk: thunk_code(None, ret),
-            padding: Some(CodePatch { addr: pad_addr, bytes: jump(pad_addr, thunk)? }),
-            site: CodePatch { addr: ret - 2, bytes: vec![SHORT_JUMP, short as u8] },
-        });
+    let padding = if is_anonymous { None } else { nearest_padding(code, site) };
+    let form = match padding {
+        Some(pad) => Form::Padding(base + pad as u64),
+        None => match preceding::instruction(code.get(..site)?, regs)? {
+            short if short.len() + SYSCALL.len() == JUMP_LEN => Form::Overlapping(short.to_vec()),
+            long => Form::Moved(long.to_vec()),
+        },
+    };
+    Some(Site { ret, form })
+}
+
+impl Site {
+    /// Where its thunk may lie.
+    #[must_use]
+    pub fn reach(&self) -> Range<u64> {
+        match &self.form {
+            Form::Overlapping(moved) => {
+                let behind = self.start(moved) + JUMP_LEN as u64;
+                behind.saturating_add(OVERLAPPING.start)..behind.saturating_add(OVERLAPPING.end)
+            }
+            _ => self.ret.saturating_sub(REACH)..self.ret.saturating_add(REACH),
+        }
     }
-    let start = number_before(code, site, number)?;
-    let addr = base + start as u64;
-    Some(Plan {
-        thunk: thunk_code(Some(number as u32), ret),
-        padding: None,
-        site: CodePatch { addr, bytes: jump(addr, thunk)? },
-    })
+
+    /// What to write so that it leads to a thunk at `thunk`.
+    #[must_use]
+    pub fn plan(&self, thunk: u64) -> Option<Plan> {
+        match &self.form {
+            Form::Padding(pad) => {
+                let short = i8::try_from(pad.checked_signed_diff(self.ret)?).ok()?;
+                Some(Plan {
+                    thunk: thunk_code(&[], self.ret),
+                    padding: Some(CodePatch { addr: *pad, bytes: jump(*pad, thunk)? }),
+                    site: CodePatch { addr: self.ret - 2, bytes: vec![SHORT_JUMP, short as u8] },
+                })
+            }
+            Form::Moved(moved) | Form::Overlapping(moved) => {
+                let start = self.start(moved);
+                let bytes = jump(start, thunk)?;
+                let is_overlapping = matches!(self.form, Form::Overlapping(_));
+                if is_overlapping && bytes[JUMP_LEN - SYSCALL.len()..] != SYSCALL {
+                    return None;
+                }
+                Some(Plan {
+                    thunk: thunk_code(moved, self.ret),
+                    padding: None,
+                    site: CodePatch { addr: start, bytes },
+                })
+            }
+        }
+    }
+
+    /// Where the instruction before the site begins.
+    fn start(&self, moved: &[u8]) -> u64 {
+        self.ret - (SYSCALL.len() + moved.len()) as u64
+    }
 }
 
 /// Where to jump to in padding that a short jump from `site` reaches.
@@ -98,15 +167,6 @@ fn is_padding(code: &[u8], at: usize) -> bool {
     is_nop || is_int3
 }
 
-/// Where `mov $number, %eax` begins, if it is what precedes the site.
-fn number_before(code: &[u8], site: usize, number: u64) -> Option<usize> {
-    let start = site.checked_sub(JUMP_LEN)?;
-    let operand = u32::try_from(number).ok()?.to_le_bytes();
-    // A prefix would make it another register's, or a longer instruction.
-    let is_prefixed = start > 0 && (0x40..0x50).contains(&code[start - 1]);
-    (code[start] == MOV_EAX && code[start + 1..site] == operand && !is_prefixed).then_some(start)
-}
-
 /// `jmp to`, to stand at `at`.
 fn jump(at: u64, to: u64) -> Option<Vec<u8>> {
     let distance = i32::try_from((to as i64).checked_sub((at + JUMP_LEN as u64) as i64)?).ok()?;
@@ -115,12 +175,9 @@ fn jump(at: u64, to: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn thunk_code(number: Option<u32>, ret: u64) -> [u8; THUNK_SIZE] {
+fn thunk_code(moved: &[u8], ret: u64) -> [u8; THUNK_SIZE] {
     let mut code = Vec::with_capacity(THUNK_SIZE);
-    if let Some(number) = number {
-        code.push(MOV_EAX);
-        code.extend_from_slice(&number.to_le_bytes());
-    }
+    code.extend_from_slice(moved);
     code.extend_from_slice(&[0xf3, 0x49, 0x0f, 0xae, 0xcb]); // rdgsbase r11
     code.extend_from_slice(&[0x65, 0x48, 0x8b, 0x0c, 0x25, AREA_SELF as u8, 0, 0, 0]); // mov rcx, gs:[AREA_SELF]
     code.extend_from_slice(&[0x4a, 0x8d, 0x0c, 0x19]); // lea rcx, [rcx + r11]: 0 where gs is the area
@@ -130,19 +187,26 @@ fn thunk_code(number: Option<u32>, ret: u64) -> [u8; THUNK_SIZE] {
     code.extend_from_slice(&ret.to_le_bytes());
     code.extend_from_slice(&[0xff, 0x25, 0, 0, 0, 0]); // jmp to the address that follows
     code.extend_from_slice(&address_of(Entry::Call, IMAGE).to_le_bytes());
-    code.resize(RETURN_SLOT, INT3);
+    code.resize(MOVED_SLOT, INT3);
+    code.push(moved.len() as u8);
     code.extend_from_slice(&ret.to_le_bytes());
     let mut thunk = [0; THUNK_SIZE];
     thunk.copy_from_slice(&code);
     thunk
 }
 
-/// Where a thread that stands at byte `offset` of `thunk` is as far as the guest knows: at its site, before the call.
+/// Where a thread that stands at byte `offset` of `thunk` is as far as the guest knows: at its site, before the call, or
+/// at the instruction before that.
 #[must_use]
 pub fn place_of(thunk: &[u8; THUNK_SIZE], offset: usize) -> u64 {
-    let ret = return_of(thunk);
-    let is_before_number = offset == 0 && thunk[0] == MOV_EAX;
-    ret.wrapping_sub(if is_before_number { 2 + JUMP_LEN as u64 } else { 2 })
+    let before = if offset == 0 { u64::from(thunk[MOVED_SLOT]) } else { 0 };
+    return_of(thunk).wrapping_sub(2 + before)
+}
+
+/// Whether a thread that stands at byte `offset` of `thunk` has yet to execute an instruction of the guest's.
+#[must_use]
+pub fn is_before_call(thunk: &[u8; THUNK_SIZE], offset: usize) -> bool {
+    offset == 0 && thunk[MOVED_SLOT] != 0
 }
 
 /// Where the call of `thunk` returns to.
@@ -157,10 +221,14 @@ const _: () = assert!(AREA_SELF < 0x80);
 
 #[cfg(test)]
 mod tests {
-    use super::{JUMP_LEN, LONG_NOP, place_of, plan, return_of};
+    use abi::Regs;
+
+    use super::{JUMP_LEN, LONG_NOP, Plan, find, is_before_call, place_of, return_of};
 
     const BASE: u64 = 0x40_0000;
     const THUNK: u64 = 0x3f_0000;
+    /// `syscall; ret`, to stand behind other instructions.
+    const CALL: [u8; 3] = [0x0f, 0x05, 0xc3];
 
     /// What a jump of five bytes at `at` goes to.
     fn target(at: u64, bytes: &[u8]) -> u64 {
@@ -169,12 +237,20 @@ mod tests {
         at.wrapping_add(5).wrapping_add_signed(distance.into())
     }
 
+    fn calling(number: u64) -> Regs {
+        Regs { orig_rax: number, ..Regs::default() }
+    }
+
+    fn plan(code: &[u8], ret: u64, regs: &Regs, thunk: u64, is_anonymous: bool) -> Option<Plan> {
+        find(code, BASE, ret, regs, is_anonymous)?.plan(thunk)
+    }
+
     #[test]
     fn a_site_near_padding_becomes_a_short_jump_into_it() {
         // xor %eax,%eax; syscall; ret; cs nopw 0(%rax,%rax,1)
         let mut code = vec![0x31, 0xc0, 0x0f, 0x05, 0xc3, 0x66, 0x2e];
         code.extend_from_slice(&LONG_NOP);
-        let plan = plan(&code, BASE, BASE + 4, 0, THUNK, false).unwrap();
+        let plan = plan(&code, BASE + 4, &calling(0), THUNK, false).unwrap();
         let padding = plan.padding.unwrap();
         assert_eq!(padding.addr, BASE + 10);
         assert_eq!(target(padding.addr, &padding.bytes), THUNK);
@@ -182,34 +258,80 @@ mod tests {
         assert_eq!(plan.site.bytes, [0xeb, 6]);
         assert_eq!(return_of(&plan.thunk), BASE + 4);
         assert_eq!(place_of(&plan.thunk, 0), BASE + 2);
+        assert!(!is_before_call(&plan.thunk, 0));
     }
 
     #[test]
     fn a_nop_in_use_and_one_out_of_reach_are_no_padding() {
         let mut used = vec![0x0f, 0x05, 0x0f, 0x1f, 0x84, 0xe9, 1, 2, 3, 4];
-        assert_eq!(plan(&used, BASE, BASE + 2, 0, THUNK, false), None);
+        assert_eq!(plan(&used, BASE + 2, &calling(0), THUNK, false), None);
         used.resize(140, 0x90);
         used.extend_from_slice(&LONG_NOP);
-        assert_eq!(plan(&used, BASE, BASE + 2, 0, THUNK, false), None);
+        assert_eq!(plan(&used, BASE + 2, &calling(0), THUNK, false), None);
+    }
+
+    /// That `before`, and nothing else, is moved into the thunk.
+    #[track_caller]
+    fn is_moved(before: &[u8], regs: &Regs) {
+        let code = [before, &CALL].concat();
+        let ret = BASE + before.len() as u64 + 2;
+        let found = plan(&code, ret, regs, THUNK, true).unwrap();
+        assert_eq!((found.padding, found.site.addr), (None, BASE));
+        assert_eq!(target(BASE, &found.site.bytes), THUNK);
+        assert_eq!(&found.thunk[..before.len()], before);
+        assert_eq!([place_of(&found.thunk, 0), place_of(&found.thunk, before.len())], [BASE, ret - 2]);
+        assert!(is_before_call(&found.thunk, 0) && !is_before_call(&found.thunk, before.len()));
+        let prefixed = [&[0x41], before, &CALL].concat();
+        assert_eq!(plan(&prefixed, ret + 1, regs, THUNK, true), None, "the end of another instruction");
     }
 
     #[test]
-    fn without_padding_the_number_makes_room() {
-        let code = [0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3];
-        let found = plan(&code, BASE, BASE + 7, 39, THUNK, true).unwrap();
-        assert_eq!(found.padding, None);
-        assert_eq!(target(found.site.addr, &found.site.bytes), THUNK);
-        assert_eq!(found.thunk[..5], code[..5]);
-        assert_eq!([place_of(&found.thunk, 0), place_of(&found.thunk, 5)], [BASE, BASE + 5]);
-        assert_eq!(plan(&code, BASE, BASE + 7, 40, THUNK, true), None, "another number was in rax");
-        let other_register = [0x41, 0xb8, 39, 0, 0, 0, 0x0f, 0x05];
-        assert_eq!(plan(&other_register, BASE, BASE + 8, 39, THUNK, true), None);
+    fn without_padding_an_instruction_before_it_makes_room() {
+        is_moved(&[0xb8, 39, 0, 0, 0], &calling(39));
+        is_moved(&[0x48, 0xc7, 0xc0, 39, 0, 0, 0], &calling(39));
+        is_moved(&[0x4c, 0x89, 0x5c, 0x24, 8], &calling(0)); // mov %r11,8(%rsp)
+        is_moved(&[0x48, 0x8b, 0x44, 0x24, 8], &calling(0)); // mov 8(%rsp),%rax
+        for other in [
+            &[0xb8, 40, 0, 0, 0][..],           // another number
+            &[0x4c, 0x89, 0x5b, 0x24, 8],       // another base
+            &[0x48, 0x8b, 0x05, 0x24, 8, 0, 0], // relative to itself
+            &[0xe8, 39, 0, 0, 0],               // a call
+        ] {
+            let code = [other, &CALL].concat();
+            assert_eq!(
+                plan(&code, BASE + other.len() as u64 + 2, &calling(39), THUNK, true),
+                None,
+                "{other:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_jump_in_place_of_a_register_move_ends_with_the_call() {
+        let code = [0x4c, 0x89, 0xc8, 0x0f, 0x05]; // mov %r9,%rax; syscall
+        let regs = Regs { r9: 4, ..calling(4) };
+        let site = find(&code, BASE, BASE + 5, &regs, false).unwrap();
+        let reach = site.reach();
+        assert_eq!(site.plan(reach.end), None);
+        assert_eq!(site.plan(reach.start - 1), None);
+        for thunk in [reach.start, reach.start + 0x1240, reach.end - 1] {
+            let plan = site.plan(thunk).unwrap();
+            assert_eq!(plan.site.addr, BASE);
+            assert_eq!(target(BASE, &plan.site.bytes), thunk);
+            assert_eq!(plan.site.bytes[3..], [0x0f, 0x05]);
+            assert_eq!(plan.thunk[..3], code[..3]);
+            assert_eq!([place_of(&plan.thunk, 0), place_of(&plan.thunk, 3)], [BASE, BASE + 3]);
+        }
+        let other = Regs { r9: 5, ..calling(4) };
+        assert_eq!(find(&code, BASE, BASE + 5, &other, false), None, "it was not executed");
+        let stack = [0x48, 0x89, 0xe0, 0x0f, 0x05];
+        assert_eq!(find(&stack, BASE, BASE + 5, &Regs::default(), false), None);
     }
 
     #[test]
     fn a_thunk_too_far_away_is_refused() {
         let code = [0xb8, 39, 0, 0, 0, 0x0f, 0x05];
-        assert_eq!(plan(&code, BASE, BASE + 7, 39, 0x7000_0000_0000, true), None);
-        assert_eq!(plan(&code, BASE, BASE + 1, 39, THUNK, true), None);
+        assert_eq!(plan(&code, BASE + 7, &calling(39), 0x7000_0000_0000, true), None);
+        assert_eq!(plan(&code, BASE + 1, &calling(39), THUNK, true), None);
     }
 }

@@ -40,7 +40,9 @@ guest!(
 fn rewrite(machine: &Machine, process: &Process, code: &[u8], ret: u64, number: u64) {
     let mut window = vec![0; WINDOW as usize];
     window[..code.len()].copy_from_slice(code);
-    let plan = rewrite::plan(&window, CODE, ret, number, THUNK, false).expect("the site can be rewritten");
+    let regs = Regs { orig_rax: number, ..Regs::default() };
+    let site = rewrite::find(&window, CODE, ret, &regs, false).expect("the site can be rewritten");
+    let plan = site.plan(THUNK).expect("the thunk is near");
     let thunk = rewrite::CodePatch { addr: THUNK, bytes: plan.thunk.to_vec() };
     for patch in [Some(thunk), plan.padding, Some(plan.site)].into_iter().flatten() {
         let at = process.code() + (patch.addr - CODE);

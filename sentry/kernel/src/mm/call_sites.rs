@@ -8,10 +8,10 @@
 
 use std::ops::Range;
 
-use abi::{Errno, PAGE_SIZE, Result, UserAddr};
+use abi::{Errno, PAGE_SIZE, Regs, Result, UserAddr};
 use host::memory::VolatileSlice;
 use platform::Protection;
-use platform::rewrite::{self, CodePatch, Plan, REACH, THUNK_SIZE, WINDOW};
+use platform::rewrite::{self, CodePatch, Plan, THUNK_SIZE, WINDOW};
 
 use super::fault::Access;
 use super::manager::MemoryManager;
@@ -37,6 +37,13 @@ struct Region {
     used: u64,
 }
 
+impl Region {
+    /// Where its next thunk lies.
+    const fn next(&self) -> u64 {
+        self.start + self.used * THUNK_SIZE as u64
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Site {
     ret: u64,
@@ -46,6 +53,8 @@ struct Site {
     padding: Option<u64>,
     /// What stood there before.
     original: CodePatch,
+    /// What stands there instead.
+    written: Vec<u8>,
 }
 
 impl CallSites {
@@ -55,35 +64,35 @@ impl CallSites {
 }
 
 impl MemoryManager {
-    /// Rewrites the site before `ret`, from where calls of `number` come. `is_alone` tells that no other thread runs
-    /// in this address space. Says whether calls from there will come without a trap.
-    pub fn rewrite_call_site(&self, ret: UserAddr, number: u64, is_alone: bool) -> bool {
+    /// Rewrites the site from where a call came with `regs`. `is_alone` tells that no other thread runs in this address
+    /// space. Says whether calls from there will come without a trap.
+    pub fn rewrite_call_site(&self, regs: &Regs, is_alone: bool) -> bool {
         let mut sites = self.call_sites.lock();
         if sites.is_watched {
             return false;
         }
-        if sites.sites.iter().any(|site| site.ret == ret.0) {
+        if sites.sites.iter().any(|site| site.ret == regs.rip) {
             return true;
         }
-        self.try_rewrite(&mut sites, ret.0, number, is_alone).is_ok()
+        self.try_rewrite(&mut sites, regs, is_alone).is_ok()
     }
 
-    fn try_rewrite(&self, sites: &mut CallSites, ret: u64, number: u64, is_alone: bool) -> Result<()> {
+    fn try_rewrite(&self, sites: &mut CallSites, regs: &Regs, is_alone: bool) -> Result<()> {
+        let ret = regs.rip;
         let (mapping, is_anonymous) =
             ret.checked_sub(2).and_then(|site| self.code_around(site)).ok_or(Errno::EACCES)?;
         let start = mapping.start.max(ret.saturating_sub(WINDOW + 8));
-        let mut code = vec![0; (mapping.end.min(ret + WINDOW + 8) - start) as usize];
+        let mut code = vec![0; (mapping.end.min(ret.saturating_add(WINDOW + 8)) - start) as usize];
         self.read(UserAddr(start), &mut code)?;
-        // Planned with any thunk that is near first: most sites that cannot be rewritten shall not cost a page.
-        rewrite::plan(&code, start, ret, number, ret, is_anonymous).ok_or(Errno::ENOENT)?;
-        let thunk = self.new_thunk(sites, ret, mapping.start)?;
-        let plan = rewrite::plan(&code, start, ret, number, thunk, is_anonymous).ok_or(Errno::ERANGE)?;
+        let site = rewrite::find(&code, start, ret, regs, is_anonymous).ok_or(Errno::ENOENT)?;
+        let thunk = self.new_thunk(sites, site.reach(), mapping.start)?;
+        let plan = site.plan(thunk).ok_or(Errno::ERANGE)?;
         let at = (plan.site.addr - start) as usize;
         let before = code.get(at..at + plan.site.bytes.len()).ok_or(Errno::ERANGE)?;
         let original = CodePatch { addr: plan.site.addr, bytes: before.to_vec() };
         let padding = plan.padding.as_ref().map(|padding| padding.addr);
         self.write_plan(&plan, thunk, is_alone)?;
-        sites.sites.push(Site { ret, thunk, padding, original });
+        sites.sites.push(Site { ret, thunk, padding, original, written: plan.site.bytes });
         Ok(())
     }
 
@@ -126,29 +135,30 @@ impl MemoryManager {
         if done == 8 { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
-    /// A place for a thunk that a jump from `site` reaches; `below` is where the site's mapping begins.
-    fn new_thunk(&self, sites: &mut CallSites, site: u64, below: u64) -> Result<u64> {
-        let fits = |region: &&mut Region| region.used < THUNKS && region.start.abs_diff(site) < REACH;
+    /// A place for a thunk within `reach`; `below` is where the site's mapping begins.
+    fn new_thunk(&self, sites: &mut CallSites, reach: Range<u64>, below: u64) -> Result<u64> {
+        let fits = |region: &&mut Region| region.used < THUNKS && reach.contains(&region.next());
         if let Some(region) = sites.regions.iter_mut().find(fits) {
+            let thunk = region.next();
             region.used += 1;
-            return Ok(region.start + (region.used - 1) * THUNK_SIZE as u64);
+            return Ok(thunk);
         }
         if sites.regions.len() >= MAX_REGIONS {
             return Err(Errno::ENOSPC);
         }
-        let start = self.new_region(site, below)?;
+        let start = self.new_region(reach, below)?;
         sites.regions.push(Region { start, used: 1 });
         Ok(start)
     }
 
-    fn new_region(&self, site: u64, below: u64) -> Result<u64> {
-        let low = site.saturating_sub(REACH).max(super::layout::MIN_ADDR);
-        let high = site.saturating_add(REACH).min(self.bounds.end);
+    fn new_region(&self, reach: Range<u64>, below: u64) -> Result<u64> {
+        let low = reach.start.max(super::layout::MIN_ADDR);
+        let high = reach.end.min(self.bounds.end);
         let gap = {
             let mappings = self.read_mappings();
             // Below the program rather than above, where its heap wants to grow.
-            let under = mappings.vmas.highest_gap(PAGE_SIZE, PAGE_SIZE, low..below);
-            under.or_else(|| mappings.vmas.highest_gap(PAGE_SIZE, PAGE_SIZE, below..high))
+            let under = mappings.vmas.highest_gap(PAGE_SIZE, PAGE_SIZE, low..below.max(low));
+            under.or_else(|| mappings.vmas.highest_gap(PAGE_SIZE, PAGE_SIZE, below.max(low)..high))
         };
         let flags = MmapFlags::FIXED_NOREPLACE;
         let addr = self.mmap(MmapArgs {
@@ -165,8 +175,7 @@ impl MemoryManager {
         let mut sites = self.call_sites.lock();
         sites.is_watched = true;
         for site in std::mem::take(&mut sites.sites) {
-            // What cannot be written any more is not executed either.
-            let _ = self.write_site(&site.original, true);
+            self.restore(&site);
         }
     }
 
@@ -184,6 +193,30 @@ impl MemoryManager {
         sites.sites = kept;
         let gone: Vec<Site> = gone;
         for site in gone {
+            self.restore(&site);
+        }
+    }
+
+    /// Removes the pages of thunks in `range`, to make room there; says whether there were any. No thread may be in one.
+    pub fn remove_thunks(&self, range: Range<UserAddr>) -> bool {
+        let starts: Vec<u64> = {
+            let sites = self.call_sites.lock();
+            let is_inside = |start: &u64| (range.start.0..range.end.0).contains(start);
+            sites.regions.iter().map(|region| region.start).filter(is_inside).collect()
+        };
+        for start in &starts {
+            // The sites are put back with it.
+            let _ = self.munmap(UserAddr(*start), PAGE_SIZE);
+        }
+        !starts.is_empty()
+    }
+
+    /// Puts back what stood at a site, unless the guest has other code there by now.
+    fn restore(&self, site: &Site) {
+        let mut now = vec![0; site.written.len()];
+        let read = self.read_forced(UserAddr(site.original.addr), &mut now);
+        if read == now.len() && now == site.written {
+            // What cannot be written any more is not executed either.
             let _ = self.write_site(&site.original, true);
         }
     }
@@ -202,7 +235,8 @@ impl MemoryManager {
     /// Where the call returns to that trapped at `rip` because the thunk there could not go on.
     pub fn return_of_call_at(&self, rip: u64) -> Option<u64> {
         let sites = self.call_sites.lock();
-        self.thunk_at(&sites, rip).map(|(thunk, _)| rewrite::return_of(&thunk))
+        let (thunk, offset) = self.thunk_at(&sites, rip)?;
+        (!rewrite::is_before_call(&thunk, offset)).then(|| rewrite::return_of(&thunk))
     }
 
     fn thunk_at(&self, sites: &CallSites, rip: u64) -> Option<([u8; THUNK_SIZE], usize)> {

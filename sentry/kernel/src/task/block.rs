@@ -58,8 +58,7 @@ impl Task {
         }
         let instant = deadline.map(|deadline| self.kernel().timekeeper.instant_of(deadline));
         self.clock().switch(Activity::Asleep);
-        self.wake().stand_back();
-        let result = self.wake().parker().park(instant);
+        let result = self.wake().sleep(instant);
         self.clock().switch(Activity::Kernel);
         if self.wake().is_interrupted() {
             return Err(SysError::Restart(Restart::Sys));
@@ -93,8 +92,7 @@ impl Task {
     /// Sleeps until notified, whatever signals come (for states that only a kill or the kernel itself ends).
     pub(crate) fn park(&self) {
         self.clock().switch(Activity::Asleep);
-        self.wake().stand_back();
-        self.wake().parker().park(None);
+        self.wake().sleep(None);
         self.clock().switch(Activity::Kernel);
     }
 

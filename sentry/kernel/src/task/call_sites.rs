@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use abi::UserAddr;
 use platform::Fault;
 
 use super::CurrentTask;
+use crate::mm::MemoryManager;
 
 /// Traps from one site before it is rewritten: what a rewriting costs, in traps.
 const HOT: u8 = 24;
@@ -65,18 +65,26 @@ impl CurrentTask {
         if !may_rewrite || !self.call_counts.count(ret) {
             return;
         }
-        // Ours, and what the task itself holds.
-        let is_alone = Arc::strong_count(&mm) == 2;
-        if self.is_traced() || !mm.rewrite_call_site(UserAddr(ret), self.regs.orig_rax, is_alone) {
+        if self.is_traced() || !mm.rewrite_call_site(&self.regs, self.is_alone_in(&mm)) {
             self.call_counts.set_hopeless(ret);
         }
+    }
+
+    /// Whether no other thread runs in the task's address space.
+    pub(crate) fn is_alone_in(&self, mm: &Arc<MemoryManager>) -> bool {
+        // The caller's, and what the task itself holds.
+        Arc::strong_count(mm) == 2
     }
 
     /// Whether a fault is a call from a rewritten site that could not find the stub; it is in the registers then.
     pub(super) fn takes_fault_for_call(&mut self, fault: &Fault) -> bool {
         // The thunk itself may have to be brought in.
         let ret = if fault.execute { None } else { self.mm().return_of_call_at(self.regs.rip) };
-        let Some(ret) = ret else { return false };
+        let Some(ret) = ret else {
+            // An instruction of the guest's that stands in a thunk now: its fault is the guest's.
+            self.leave_call_site();
+            return false;
+        };
         let regs = &mut self.regs;
         (regs.rip, regs.rcx, regs.r11) = (ret, ret, regs.rflags);
         regs.orig_rax = regs.rax & u64::from(u32::MAX);

@@ -24,6 +24,7 @@ mod exit_status;
 mod files;
 mod futex;
 mod limits;
+mod linger;
 mod namespace_file;
 mod namespaces;
 mod notify;

@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
 
 use bitflags::bitflags;
 use parking_lot::Mutex;
 use platform::Interrupter;
-use waiter::Parker;
+use waiter::{ParkResult, Parker};
+
+use super::linger::Sleeps;
 
 bitflags! {
     /// What a thread has to see to before it runs guest code again.
@@ -37,6 +40,7 @@ pub struct Wake {
     work: AtomicU32,
     in_guest: AtomicBool,
     parker: Arc<Parker>,
+    sleeps: Sleeps,
     interrupter: Mutex<Option<Arc<dyn Interrupter>>>,
 }
 
@@ -46,6 +50,7 @@ impl Wake {
             work: AtomicU32::new(Work::ANSWERS.bits()),
             in_guest: AtomicBool::new(false),
             parker: Arc::new(Parker::new()),
+            sleeps: Sleeps::new(),
             interrupter: Mutex::new(None),
         }
     }
@@ -90,11 +95,23 @@ impl Wake {
         self.in_guest.load(Ordering::Relaxed)
     }
 
-    /// The thread is about to sleep in the kernel.
-    pub(super) fn stand_back(&self) {
-        if let Some(interrupter) = self.interrupter.lock().as_ref() {
+    /// The thread has nothing to do until somebody unparks it, or until `deadline`.
+    pub(super) fn sleep(&self, deadline: Option<Instant>) -> ParkResult {
+        let interrupter = self.interrupter.lock().clone();
+        if let Some(interrupter) = interrupter {
             interrupter.stand_back();
+            if self.sleeps.will_be_short() {
+                let is_over = interrupter.linger(&|| self.parker.is_notified());
+                self.sleeps.lingered(is_over);
+            }
         }
+        if self.parker.is_notified() {
+            return self.parker.park(deadline);
+        }
+        let start = Instant::now();
+        let result = self.parker.park(deadline);
+        self.sleeps.slept(start.elapsed(), result);
+        result
     }
 
     /// Announces guest code; says whether there is no work, so that it may run.

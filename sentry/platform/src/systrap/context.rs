@@ -13,12 +13,13 @@ use stub::layout::{
 
 use super::call::{self, Place};
 use super::control::Slot;
+use super::cores::Cores;
 use super::door::Gone;
 use super::frame;
 use super::handover::{Arrival, GuestThread};
 use super::keeper::{self, Overdue, Tenancy};
 use super::life::Life;
-use super::spin::{Cores, Policy};
+use super::spin::Policy;
 use super::xstate::Layout;
 use crate::{Answers, Context, Event, Interrupter};
 
@@ -34,6 +35,9 @@ struct Signalling {
     runs: AtomicU32,
     sent_in: AtomicU32,
     is_watched: AtomicBool,
+    /// The sentry thread went to sleep since it last let guest code run.
+    has_slept: AtomicBool,
+    cores: Arc<Cores>,
     life: Arc<Life>,
     tid: i32,
     area: Arc<Slot>,
@@ -42,13 +46,16 @@ struct Signalling {
 }
 
 impl Signalling {
-    fn new(life: Arc<Life>, thread: &GuestThread, keeper: Arc<keeper::Shared>) -> Arc<Self> {
+    fn new(life: Arc<Life>, thread: &GuestThread, shared: &Shared) -> Arc<Self> {
+        let (keeper, cores) = (Arc::clone(&shared.keeper), Arc::clone(&shared.cores));
         let (tid, area) = (thread.tid, Arc::clone(thread.slot()));
         Arc::new_cyclic(|this| Self {
             state: AtomicU32::new(0),
             runs: AtomicU32::new(0),
             sent_in: AtomicU32::new(0),
             is_watched: AtomicBool::new(false),
+            has_slept: AtomicBool::new(false),
+            cores,
             life,
             tid,
             area,
@@ -102,7 +109,12 @@ impl Interrupter for Signalling {
     }
 
     fn stand_back(&self) {
+        self.has_slept.store(true, Ordering::Relaxed);
         let _ = self.area.memory().compare_exchange_u32(AREA_STATE as usize, STATE_EVENT, STATE_ASLEEP);
+    }
+
+    fn linger(&self, is_over: &dyn Fn() -> bool) -> bool {
+        self.cores.linger(is_over)
     }
 }
 
@@ -171,7 +183,7 @@ impl StubContext {
         area.store_u64(AREA_SELF as usize, thread.area_address.wrapping_neg())?;
         area.store_u32(AREA_INTERRUPT as usize, 0)?;
         area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
-        let signalling = Signalling::new(Arc::clone(stub.life()), &thread, Arc::clone(&shared.keeper));
+        let signalling = Signalling::new(Arc::clone(stub.life()), &thread, shared);
         Ok(Self {
             stub,
             thread: Some(thread),
@@ -220,6 +232,10 @@ impl StubContext {
     /// Lets the thread go on until it stops again.
     fn go(&mut self) -> Result<Arrival, Gone> {
         let Some(thread) = &mut self.thread else { return Err(Gone) };
+        if self.signalling.has_slept.load(Ordering::Relaxed) {
+            self.signalling.has_slept.store(false, Ordering::Relaxed);
+            self.policy.slept();
+        }
         thread.run(&mut self.policy, &self.cores)
     }
 

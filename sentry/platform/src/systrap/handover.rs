@@ -11,9 +11,10 @@ use host::seccomp::Notification;
 use stub::layout::{AREA_EVENT_FRAME, AREA_STATE, AREA_TURN, STATE_DOOR, STATE_EVENT, STATE_WATCHED};
 
 use super::control::Slot;
+use super::cores::Cores;
 use super::door::{Answer, Door, Gone};
 use super::frame;
-use super::spin::{Cores, Mode, Policy};
+use super::spin::{Mode, Policy};
 
 const STATE: usize = AREA_STATE as usize;
 
@@ -160,7 +161,9 @@ impl GuestThread {
 
     fn wait(&mut self, mode: Mode, policy: &mut Policy, cores: &Cores) -> Result<Arrival, Gone> {
         if mode != Mode::Door {
+            cores.take_second();
             let is_posted = self.watch(mode.patience());
+            cores.leave_second();
             if mode == Mode::Begin {
                 cores.affinity.let_anywhere(self.tid);
             }
@@ -196,15 +199,16 @@ impl GuestThread {
     /// Watches for an event for this long; says whether one came.
     fn watch(&self, patience: Duration) -> bool {
         let area = self.area();
-        let start = Instant::now();
+        // The clock is not looked at for an event that comes at once.
+        let mut start = None;
         loop {
-            for _ in 0..16 {
+            for _ in 0..32 {
                 if area.load_u32(STATE) == Ok(STATE_EVENT) {
                     return true;
                 }
                 std::hint::spin_loop();
             }
-            if start.elapsed() > patience {
+            if start.get_or_insert_with(Instant::now).elapsed() > patience {
                 // From now on it has to come to the door, unless it was faster.
                 return area.compare_exchange_u32(STATE, STATE_WATCHED, STATE_DOOR) == Ok(STATE_EVENT);
             }

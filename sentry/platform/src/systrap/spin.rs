@@ -5,9 +5,9 @@
 //! cores are to spare, and ended by the first wait that is too long. A session that did not pay makes the next one
 //! harder to begin. A guest that computes, sleeps or is idle is never watched.
 
-use super::affinity::Affinity;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use super::cores::Cores;
 
 /// The longest that the sentry watches for the next event.
 const WATCH: Duration = Duration::from_micros(20);
@@ -31,39 +31,6 @@ pub enum HandOver {
     Door,
     /// By a watched word whenever both sides are quick enough, whatever that costs. For tests.
     Watch,
-}
-
-/// How many guest threads run, against the cores there are.
-#[derive(Debug)]
-pub(super) struct Cores {
-    hand_over: HandOver,
-    usable: u32,
-    running: AtomicU32,
-    /// For moving one side to another core.
-    pub(super) affinity: Affinity,
-}
-
-impl Cores {
-    /// Asks how many cores this process may use, by affinity and by cgroup quota.
-    pub(super) fn detect(hand_over: HandOver) -> Self {
-        let usable = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        Self { hand_over, usable, running: AtomicU32::new(0), affinity: Affinity::detect() }
-    }
-
-    /// A guest thread starts to run. Says whether a second core is there for its sentry thread.
-    fn enter(&self) -> bool {
-        let others = self.running.fetch_add(1, Ordering::Relaxed);
-        match self.hand_over {
-            HandOver::Adaptive => others.saturating_add(2) <= self.usable,
-            HandOver::Door => false,
-            HandOver::Watch => true,
-        }
-    }
-
-    /// A guest thread stopped.
-    pub(super) fn leave(&self) {
-        self.running.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// How the next event is waited for.
@@ -97,21 +64,19 @@ pub(super) struct Policy {
     needed: u32,
     /// Rounds of the current session, if one is on.
     session: Option<u32>,
-    resumed: Instant,
+    /// When it last came to the door.
     arrived: Instant,
 }
 
 impl Policy {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
-        let now = Instant::now();
-        Self { short: 0, needed: FEWEST, session: None, resumed: now, arrived: now }
+        Self { short: 0, needed: FEWEST, session: None, arrived: Instant::now() }
     }
 
     /// The guest thread is about to go on.
     pub(super) fn resume(&mut self, cores: &Cores) -> Mode {
         let is_room = cores.enter();
-        self.resumed = Instant::now();
         match self.session {
             Some(_) if is_room => Mode::Watch,
             Some(_) => {
@@ -119,7 +84,7 @@ impl Policy {
                 self.short = 0;
                 Mode::Door
             }
-            None if is_room && (self.short >= self.needed || cores.hand_over == HandOver::Watch) => {
+            None if is_room && (self.short >= self.needed || cores.hand_over() == HandOver::Watch) => {
                 self.session = Some(0);
                 Mode::Begin
             }
@@ -129,7 +94,6 @@ impl Policy {
 
     /// An event came while its arrival was watched for.
     pub(super) fn seen(&mut self) {
-        self.arrived = Instant::now();
         self.session = self.session.map(|rounds| rounds.saturating_add(1));
     }
 
@@ -139,6 +103,11 @@ impl Policy {
         let is_short = now.duration_since(self.arrived) < SHORT;
         self.arrived = now;
         self.short = if is_short { self.short.saturating_add(1) } else { 0 };
+    }
+
+    /// The sentry thread slept while it dealt with the last event: the guest waits for others, not for us.
+    pub(super) fn slept(&mut self) {
+        self.short = 0;
     }
 
     /// One side got tired of watching.
@@ -155,7 +124,7 @@ mod tests {
     use super::{Cores, FEWEST, HandOver, MOST, Mode, Policy, WORTH_IT};
 
     fn cores(usable: u32) -> Cores {
-        Cores { usable, ..Cores::detect(HandOver::Adaptive) }
+        Cores::new(HandOver::Adaptive, usable)
     }
 
     fn short_round(policy: &mut Policy, cores: &Cores) -> Mode {

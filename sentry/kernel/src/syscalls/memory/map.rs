@@ -199,7 +199,12 @@ pub(super) fn remap_file_pages(task: &mut CurrentTask, args: Args) -> SysResult 
 
 /// brk(2).
 pub(super) fn brk(task: &mut CurrentTask, args: Args) -> SysResult {
-    Ok(task.mm().brk(UserAddr(args.0[0])).0)
+    let (mm, wanted) = (task.mm(), UserAddr(args.0[0]));
+    let mut end = mm.brk(wanted);
+    if end < wanted && task.is_alone_in(&mm) && mm.remove_thunks(end..wanted) {
+        end = mm.brk(wanted);
+    }
+    Ok(end.0)
 }
 
 /// mseal(2).

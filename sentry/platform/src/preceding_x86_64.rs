@@ -1,0 +1,155 @@
+//! Which instruction stands right before a call site, told by its bytes and by what it left in the registers.
+//!
+//! Code cannot be decoded backwards: the bytes of an instruction may be the end of a longer one. So bytes count as an
+//! instruction where no longer one that ends with them makes sense there ([`is_tail`], prefixes), and the registers at
+//! the call are what it leaves behind.
+
+use abi::Regs;
+
+/// The instruction at the end of `code`, of three bytes or of five and more, if it does the same wherever it stands and
+/// `regs`, at a call right behind it, are what it leaves behind.
+pub(super) fn instruction<'a>(code: &'a [u8], regs: &Regs) -> Option<&'a [u8]> {
+    [
+        (7, is_wide_number as fn(&[u8], &Regs) -> bool),
+        (5, is_number),
+        (5, is_stack_move),
+        (3, is_register_move),
+    ]
+    .into_iter()
+    .find_map(|(len, is_it)| {
+        let (before, bytes) = code.split_at(code.len().checked_sub(len)?);
+        (is_it(bytes, regs) && !is_prefixed(before) && !is_tail(before, bytes)).then_some(bytes)
+    })
+}
+
+/// Whether a prefix would make it another, longer instruction.
+fn is_prefixed(before: &[u8]) -> bool {
+    let prefix = before.last();
+    prefix.is_some_and(
+        |byte| matches!(byte, 0x40..=0x4f | 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3),
+    )
+}
+
+/// Whether `bytes`, behind `before`, could as well be the end of a longer instruction that compilers make: one whose
+/// operand begins with their first byte.
+fn is_tail(before: &[u8], bytes: &[u8]) -> bool {
+    let back = |distance: usize| before.len().checked_sub(distance).map_or(0, |at| before[at]);
+    // The first byte as a distance of eight bits; with an index, one byte more comes before it.
+    let has_near_operand = |modrm: u8| modrm >> 6 == 1;
+    let has_index = |modrm: u8| modrm & 7 == 4;
+    match bytes[0] {
+        // In `mov $number, -0x48(%rbp)` and its kin the number is the same. As the byte that names the operand it means
+        // a distance from `rax`, where a small number leads nowhere, or with a prefix from `r8`. Or half a constant.
+        0xb8 => {
+            let takes_number = |opcode: u8| matches!(opcode, 0x69 | 0x81 | 0xc7 | 0xf7);
+            let is_near = has_near_operand(back(1)) && !has_index(back(1)) && takes_number(back(2));
+            let is_indexed = has_near_operand(back(2)) && has_index(back(2)) && takes_number(back(3));
+            let is_far_indexed = back(1) >> 6 == 2 && has_index(back(1));
+            let has_base_r8 = |rex: u8| rex & 0xf1 == 0x41;
+            let is_far = has_base_r8(back(2)) || (back(2) == 0x0f && has_base_r8(back(3)));
+            let is_constant = back(5) & 0xf8 == 0x48 && back(4) & 0xf8 == 0xb8;
+            is_near || is_indexed || is_far_indexed || is_far || is_constant
+        }
+        // `lea -0x38(%rbx, %rcx, 4), %ecx` ends like a move from `r9`.
+        0x4c if bytes.len() == 3 => {
+            matches!(back(1), 0x03 | 0x2b | 0x39 | 0x3b | 0x63 | 0x85 | 0x88..=0x8b | 0x8d)
+        }
+        _ => false,
+    }
+}
+
+/// `mov $number, %eax`, with this call's number.
+fn is_number(bytes: &[u8], regs: &Regs) -> bool {
+    bytes[0] == 0xb8 && is_operand(&bytes[1..], regs)
+}
+
+/// `mov $number, %rax`, with this call's number.
+fn is_wide_number(bytes: &[u8], regs: &Regs) -> bool {
+    bytes[..3] == [0x48, 0xc7, 0xc0] && is_operand(&bytes[3..], regs)
+}
+
+fn is_operand(bytes: &[u8], regs: &Regs) -> bool {
+    u32::try_from(regs.orig_rax).is_ok_and(|number| bytes == number.to_le_bytes())
+}
+
+/// `mov` of 64 bits between a register and a near place on the stack.
+fn is_stack_move(bytes: &[u8], _regs: &Regs) -> bool {
+    let is_mov = matches!(bytes[0], 0x48 | 0x4c) && matches!(bytes[1], 0x89 | 0x8b);
+    // A base and eight bits of distance; the base is the stack pointer, without an index.
+    is_mov && bytes[2] & 0b11_000_111 == 0b01_000_100 && bytes[3] == 0x24
+}
+
+/// `mov` of 64 bits between registers that now hold the same.
+fn is_register_move(bytes: &[u8], regs: &Regs) -> bool {
+    let (rex, form) = (bytes[0], bytes[2]);
+    if rex & 0b1111_1010 != 0x48 || !matches!(bytes[1], 0x89 | 0x8b) || form >> 6 != 0b11 {
+        return false;
+    }
+    let number = |low: u8, high: u8| usize::from(low & 7 | (high & 1) << 3);
+    let (one, other) = (number(form >> 3, rex >> 2), number(form, rex));
+    // The stack pointer is nothing that calls take; the call itself destroys rcx and r11.
+    let is_kept = |register| !matches!(register, 1 | 4 | 11);
+    one != other && is_kept(one) && is_kept(other) && value(regs, one) == value(regs, other)
+}
+
+/// A register by its number in instructions, as it was at the call.
+const fn value(regs: &Regs, number: usize) -> u64 {
+    let values = [
+        regs.orig_rax,
+        regs.rcx,
+        regs.rdx,
+        regs.rbx,
+        regs.rsp,
+        regs.rbp,
+        regs.rsi,
+        regs.rdi,
+        regs.r8,
+        regs.r9,
+        regs.r10,
+        regs.r11,
+        regs.r12,
+        regs.r13,
+        regs.r14,
+        regs.r15,
+    ];
+    values[number]
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::Regs;
+
+    use super::instruction;
+
+    #[track_caller]
+    fn is_one(before: &[u8], bytes: &[u8], is_it: bool) {
+        let regs = Regs { orig_rax: 232, r9: 232, ..Regs::default() };
+        let code = [before, bytes].concat();
+        assert_eq!(instruction(&code, &regs), is_it.then_some(bytes), "{before:x?} {bytes:x?}");
+    }
+
+    #[test]
+    fn a_number_is_no_other_instructions_operand() {
+        let number = [0xb8, 232, 0, 0, 0];
+        is_one(&[], &number, true);
+        is_one(&[0x31, 0xd2], &number, true); // xor %edx,%edx
+        is_one(&[0x89, 0xf7], &number, true); // mov %esi,%edi
+        is_one(&[0x48, 0x8b, 0x7d, 0xf8], &number, true); // mov -8(%rbp),%rdi
+        is_one(&[0x41], &number, false); // mov $232,%r8d
+        is_one(&[0xc7, 0x45], &number, false); // movl $232,-0x48(%rbp)
+        is_one(&[0x48, 0x81, 0x7d], &number, false); // cmpq $232,-0x48(%rbp)
+        is_one(&[0xc7, 0x44, 0x24], &number, false); // movl $232,-0x48(%rsp)
+        is_one(&[0x49, 0x8b], &number, false); // mov 232(%r8),%rdi
+        is_one(&[0x41, 0x0f, 0xb6], &number, false); // movzbl 232(%r8),%edi
+        is_one(&[0x8b, 0x94], &number, false); // mov 232(%rax,%rdi,4),%edx
+        is_one(&[0x48, 0xbf, 1, 2, 3], &number, false); // movabs $0xe8b8030201,%rdi
+    }
+
+    #[test]
+    fn a_register_move_is_no_other_instructions_operand() {
+        let by_register = [0x4c, 0x89, 0xc8]; // mov %r9,%rax
+        is_one(&[0x49, 0x89, 0xd0], &by_register, true);
+        is_one(&[0x8d], &by_register, false); // lea -0x38(%rcx,%rcx,4),%ecx
+        is_one(&[0x44, 0x8b], &by_register, false); // mov -0x38(%rcx,%rcx,4),%r9d
+    }
+}
