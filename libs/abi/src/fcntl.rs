@@ -48,6 +48,7 @@ pub mod cmd {
     pub const F_GETLEASE: u32 = 1025;
     pub const F_NOTIFY: u32 = 1026;
     pub const F_DUPFD_QUERY: u32 = 1027;
+    pub const F_CREATED_QUERY: u32 = 1028;
     pub const F_DUPFD_CLOEXEC: u32 = 1030;
     pub const F_SETPIPE_SZ: u32 = 1031;
     pub const F_GETPIPE_SZ: u32 = 1032;

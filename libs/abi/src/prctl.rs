@@ -37,6 +37,11 @@ pub const PR_GET_THP_DISABLE: i32 = 42;
 pub const PR_CAP_AMBIENT: i32 = 47;
 pub const PR_GET_SPECULATION_CTRL: i32 = 52;
 pub const PR_SET_SPECULATION_CTRL: i32 = 53;
+pub const PR_SET_IO_FLUSHER: i32 = 57;
+pub const PR_GET_IO_FLUSHER: i32 = 58;
+pub const PR_SET_MDWE: i32 = 65;
+pub const PR_GET_MDWE: i32 = 66;
+pub const PR_GET_AUXV: i32 = 0x4155_5856;
 pub const PR_SET_PTRACER: i32 = 0x5961_6d61;
 pub const PR_SET_VMA: i32 = 0x5356_4d41;
 

@@ -11,6 +11,7 @@ static long seal(void *at, size_t len, unsigned long flags) {
 }
 
 int main(void) {
+    needs_linux(6, 10);
     char *at = mmap(0, PAGES(8), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(at != MAP_FAILED);
     at[PAGES(2)] = 7;

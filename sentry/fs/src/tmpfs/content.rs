@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 use kernel::mm::{Backing, IoDst, IoSrc, Mappable, MappingSet, MemoryFile};
+use kernel::task::is_current_killed;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::usage::Usage;
 
 /// Most pages that one hole is filled with at a time.
 const CHUNK_PAGES: u64 = 256;
+/// Most bytes moved between two looks at whether the task has been killed.
+const STEP: u64 = 16 << 20;
 /// Frames of a copy under way.
 const BATCH_PAGES: u64 = 512;
 
@@ -84,9 +87,9 @@ impl Content {
     /// Reads from `offset` on.
     pub(super) fn read(&self, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
         let mut done = 0;
-        while dst.remaining() > 0 {
+        while dst.remaining() > 0 && !(done > 0 && is_current_killed()) {
             let at = offset + done as u64;
-            let Some(piece) = self.piece(at, dst.remaining() as u64) else { break };
+            let Some(piece) = self.piece(at, (dst.remaining() as u64).min(STEP)) else { break };
             let result = self.copy_out(&piece, dst);
             self.release(&piece);
             match result {
@@ -114,9 +117,9 @@ impl Content {
     /// Writes at `offset`, with [`Self::lock_io`] held. Returns the bytes written.
     pub(super) fn write(&self, offset: u64, src: &mut IoSrc<'_>) -> Result<usize> {
         let mut done = 0;
-        while src.remaining() > 0 {
+        while src.remaining() > 0 && !(done > 0 && is_current_killed()) {
             let at = offset + done as u64;
-            let written = self.writable_piece(at, src.remaining() as u64).and_then(|piece| {
+            let written = self.writable_piece(at, (src.remaining() as u64).min(STEP)).and_then(|piece| {
                 let result = self.copy_in(&piece, src);
                 self.release(&piece);
                 result.map(|count| (count, piece.len))

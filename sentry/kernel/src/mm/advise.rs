@@ -1,6 +1,7 @@
 //! What madvise(2) does to pages and mappings, and populating.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use abi::{Errno, PAGE_SIZE, Result, UserAddr};
 
@@ -10,7 +11,10 @@ use super::manager::MemoryManager;
 use super::mmap::take_pages;
 use super::pma::{PageSource, Pma};
 use super::vma::{Vma, VmaFlags};
-use std::sync::Arc;
+use crate::task::is_current_killed;
+
+/// What is brought in between two looks at whether the task has been killed, bytes.
+const POPULATE_STEP: u64 = 16 << 20;
 
 /// What is done to a range of mappings, one mapping at a time.
 pub(super) type Visit<'f> = &'f mut dyn FnMut(Range<u64>, &Vma) -> Result<()>;
@@ -110,13 +114,17 @@ impl MemoryManager {
     /// Brings all pages of `range` in, as a load or store by the guest would.
     ///
     /// # Errors
-    /// `ENOMEM` where part of the range is not mapped; `EFAULT` where a page cannot be had or accessed.
+    /// `ENOMEM` where part of the range is not mapped; `EFAULT` where a page cannot be had or accessed; `EINTR` where
+    /// the calling task has been killed.
     pub fn populate(&self, range: Range<u64>, write: bool) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
+            if is_current_killed() {
+                return Err(Errno::EINTR);
+            }
             let pages = self.pages.read();
             if let Some((whole, pma)) = pages.map.get(at).filter(|(_, pma)| !(write && pma.cow)) {
-                let end = whole.end.min(range.end);
+                let end = whole.end.min(range.end).min(at + POPULATE_STEP);
                 if let PageSource::Memory(offset) = pma.source.advanced(at - whole.start) {
                     self.touch(offset, end - at)?;
                 }

@@ -21,6 +21,7 @@ impl MemoryManager {
         let mappings = self.read_mappings();
         let mut copy = mappings.clone();
         copy.lock_future = VmaFlags::empty();
+        copy.exec_gain = mappings.exec_gain.inherited();
         copy.vmas = segment::SegmentMap::new();
         for (range, vma) in mappings.vmas.iter() {
             if !vma.flags.contains(VmaFlags::DONTFORK) {

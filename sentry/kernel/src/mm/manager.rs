@@ -12,6 +12,7 @@ use segment::SegmentMap;
 use super::MemoryFile;
 use super::aio::AioContexts;
 use super::call_sites::CallSites;
+use super::exec_gain::ExecGain;
 use super::image::ProgramImage;
 use super::layout::Layout;
 use super::limits::MemoryLimits;
@@ -65,6 +66,8 @@ pub(crate) struct Mappings {
     pub(super) brk: Range<u64>,
     /// What mlockall(MCL_FUTURE) adds to new mappings.
     pub(super) lock_future: VmaFlags,
+    /// Whether memory may become executable.
+    pub(super) exec_gain: ExecGain,
     pub(super) image: ProgramImage,
 }
 
@@ -80,6 +83,7 @@ impl MemoryManager {
             layout: Layout::new(min.0..max.0),
             brk: 0..0,
             lock_future: VmaFlags::empty(),
+            exec_gain: ExecGain::default(),
             image: ProgramImage::default(),
         };
         Self::assemble(platform, memory, mappings, MemoryLimits::default())

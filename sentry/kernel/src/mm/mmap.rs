@@ -183,6 +183,7 @@ impl MemoryManager {
         let mut mappings = self.write_mappings();
         let placed = self.place(&mappings, args, len).and_then(|start| {
             vma.flags |= mappings.lock_future;
+            mappings.exec_gain.check(vma.prot, vma.prot)?;
             check_unsealed(&mappings.vmas, &(start..start + len))?;
             self.check_new(&mappings, start..start + len, &vma)?;
             Ok(start..start + len)

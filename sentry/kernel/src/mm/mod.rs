@@ -14,6 +14,7 @@ mod brk;
 mod call_sites;
 mod copy;
 mod cow;
+mod exec_gain;
 mod fault;
 mod fork;
 mod fork_copy;
@@ -47,6 +48,7 @@ mod tests;
 mod vma;
 
 pub use aio::AioContext;
+pub use exec_gain::ExecGain;
 pub use futex::FutexKey;
 pub use host_file::HostFile;
 pub use image::{ProgramImage, RunningFile};

@@ -6,7 +6,7 @@ use abi::{Errno, Result, UserAddr};
 use platform::Protection;
 
 use super::batch::Batch;
-use super::manager::{MAX_MAPPINGS, MemoryManager};
+use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
 use super::mmap::EAGER;
 use super::seal::check_unsealed;
 use super::vma::{Vma, VmaFlags};
@@ -41,7 +41,7 @@ impl MemoryManager {
             range.start = whole.start;
         }
         check_unsealed(&mappings.vmas, &range)?;
-        let outcome = self.protectable(&mappings.vmas, &range, prot);
+        let outcome = protectable(&mappings, &range, prot);
         let changed = outcome.1;
         if changed.is_empty() {
             return outcome.0;
@@ -61,25 +61,6 @@ impl MemoryManager {
         mappings.vmas.update(changed.clone(), |_, vma| vma.prot = prot);
         let done = self.protect_pages(&mappings.vmas, changed, prot);
         outcome.0.and(done)
-    }
-
-    /// How far from the start of `range` the change may go, and why not further.
-    fn protectable(
-        &self,
-        vmas: &segment::SegmentMap<Vma>,
-        range: &Range<u64>,
-        prot: Protection,
-    ) -> (Result<()>, Range<u64>) {
-        let mut at = range.start;
-        while at < range.end {
-            let Some((whole, vma)) = vmas.get(at) else { return (Err(Errno::ENOMEM), range.start..at) };
-            let may = |right: bool, flag| !right || vma.flags.contains(flag);
-            if !may(prot.write, VmaFlags::MAY_WRITE) || !may(prot.execute, VmaFlags::MAY_EXEC) {
-                return (Err(Errno::EACCES), range.start..at);
-            }
-            at = whole.end;
-        }
-        (Ok(()), range.clone())
     }
 
     fn protect_pages(
@@ -119,6 +100,23 @@ impl MemoryManager {
         }
         batch.commit(&mut pages, &*self.space).and(added)
     }
+}
+
+/// How far from the start of `range` the change may go, and why not further.
+fn protectable(mappings: &Mappings, range: &Range<u64>, prot: Protection) -> (Result<()>, Range<u64>) {
+    let mut at = range.start;
+    while at < range.end {
+        let Some((whole, vma)) = mappings.vmas.get(at) else {
+            return (Err(Errno::ENOMEM), range.start..at);
+        };
+        let may = |right: bool, flag| !right || vma.flags.contains(flag);
+        let gains_nothing = mappings.exec_gain.check(vma.prot, prot).is_ok();
+        if !gains_nothing || !may(prot.write, VmaFlags::MAY_WRITE) || !may(prot.execute, VmaFlags::MAY_EXEC) {
+            return (Err(Errno::EACCES), range.start..at);
+        }
+        at = whole.end;
+    }
+    (Ok(()), range.clone())
 }
 
 /// Whether `new` is `old` and more.

@@ -75,6 +75,8 @@ pub struct TaskDetails {
     pub restart: Option<RestartBlock>,
     /// `PR_SET_TSC` forbids rdtsc; kept only.
     pub tsc_forbidden: bool,
+    /// `PR_SET_IO_FLUSHER`.
+    pub is_io_flusher: bool,
     /// Since when it exists: monotonic and boot time agree.
     pub start_time_ns: i64,
     /// Blocked signals as they were before a temporary mask, for `/proc` alone.
@@ -99,6 +101,7 @@ impl TaskDetails {
             vfork_done: None,
             restart: None,
             tsc_forbidden: false,
+            is_io_flusher: false,
             start_time_ns: now_ns,
             shown_mask: None,
         }

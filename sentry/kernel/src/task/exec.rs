@@ -104,6 +104,7 @@ pub(super) fn prepare(task: &Task, request: ExecRequest) -> Result<Prepared> {
     let kernel = task.kernel();
     let mm = MemoryManager::new(&kernel.platform, &kernel.memory)?;
     task.thread_group().apply_memory_limits(&mm);
+    mm.inherit_exec_gain(&task.mm());
     let image = loader::load(task, &mm, &program, &creds.new, creds.is_secure)?;
     let context = mm.address_space().new_context(None).map_err(|_| Errno::EAGAIN)?;
     let (entry, stack_pointer) = (image.entry, image.stack_pointer);

@@ -59,7 +59,7 @@ pub use current::CurrentTask;
 pub use details::{DEFAULT_TIMER_SLACK_NS, RestartBlock, Scheduling, TaskDetails};
 pub use exec::ExecRequest;
 pub use exit_status::ExitStatus;
-pub use futex::{FutexTable, FutexWait, WaitTarget};
+pub use futex::{FutexTable, FutexWait, FutexWord, WaitTarget};
 pub use limits::Limits;
 pub use namespace_file::{NamespaceFile, NamespaceKind, NamespaceRef};
 pub use namespaces::{NamespaceId, Namespaces, OtherNamespace, UtsNamespace};

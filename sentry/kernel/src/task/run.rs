@@ -30,8 +30,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Task>>> = const { RefCell::new(None) };
 }
 
-/// Whether this thread runs a guest task that has been told to end: what it waits for on the host, it need not wait
-/// for any longer. Waits inside the sentry are interrupted by the task's [`Wake`](super::Wake) instead.
+/// Whether this thread runs a guest task that has been told to end: what it waits for on the host it need not wait
+/// for any longer, and long work need not be finished. Waits inside the sentry are interrupted by the task's
+/// [`Wake`](super::Wake) instead.
 #[must_use]
 pub fn is_current_killed() -> bool {
     CURRENT.with_borrow(|task| task.as_ref().is_some_and(|task| task.is_killed()))

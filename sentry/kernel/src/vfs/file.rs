@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use abi::{Errno, OpenFlags, Result};
 use parking_lot::{Mutex, MutexGuard};
@@ -31,6 +31,8 @@ pub struct File {
     creds: Arc<Credentials>,
     /// Counted in its inode as a writer.
     is_counted: bool,
+    /// Opening it has made the file.
+    has_created: AtomicBool,
     owner: Mutex<Owner>,
     /// `O_ASYNC`: its registration with the wait queue.
     listening: Mutex<Option<Registration>>,
@@ -82,6 +84,7 @@ impl File {
             position: Mutex::new(0),
             creds,
             is_counted,
+            has_created: AtomicBool::new(false),
             owner: Mutex::default(),
             listening: Mutex::new(None),
         }
@@ -150,6 +153,17 @@ impl File {
         let (clear, set) = (!mask.bits(), (flags & mask).bits());
         let _ =
             self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some((now & clear) | set));
+    }
+
+    /// Whether opening it has made the file (`F_CREATED_QUERY`).
+    #[must_use]
+    pub fn has_created(&self) -> bool {
+        self.has_created.load(Ordering::Relaxed)
+    }
+
+    /// Notes that opening it has made the file.
+    pub(super) fn note_created(&self) {
+        self.has_created.store(true, Ordering::Relaxed);
     }
 
     /// The position, locked for a call that moves it.

@@ -4,7 +4,7 @@
 //! Most inodes never need more than the writer count: the rest is made when it is first asked for.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, Result};
@@ -34,6 +34,8 @@ struct Rare {
     watches: WatchList,
     fifo: Mutex<Option<Weak<Anything>>>,
     socket: Mutex<Option<Weak<Anything>>>,
+    /// How long what is written will live (`F_SET_RW_HINT`): kept and shown.
+    write_life: AtomicU64,
 }
 
 impl InodeCommon {
@@ -133,6 +135,16 @@ impl InodeCommon {
     /// Who watches the file, where anybody may.
     pub(super) fn watches_if_any(&self) -> Option<&WatchList> {
         self.rare.get().map(|rare| &rare.watches)
+    }
+
+    /// `F_GET_RW_HINT`.
+    pub(crate) fn write_life(&self) -> u64 {
+        self.rare.get().map_or(0, |rare| rare.write_life.load(Ordering::Relaxed))
+    }
+
+    /// `F_SET_RW_HINT`.
+    pub(crate) fn set_write_life(&self, hint: u64) {
+        self.rare().write_life.store(hint, Ordering::Relaxed);
     }
 
     fn rare(&self) -> &Rare {

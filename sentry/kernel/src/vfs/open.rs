@@ -95,6 +95,9 @@ impl Vfs {
         }
         let opened = opened?;
         inotify::on_open(&opened.file);
+        if is_new && !flags.contains(OpenFlags::TMPFILE) {
+            opened.file.note_created();
+        }
         // Last, when nothing can fail any more: an open that fails leaves the content as it was.
         if flags.contains(OpenFlags::TRUNC) && file_type == FileType::Regular && !is_new {
             truncate_at_open(caller, place, &attr)?;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use abi::fcntl::cmd::{
-    F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLEASE, F_GETLK,
-    F_GETOWN, F_GETOWN_EX, F_GETOWNER_UIDS, F_GETPIPE_SZ, F_GETSIG, F_NOTIFY, F_OFD_GETLK, F_OFD_SETLK,
-    F_OFD_SETLKW, F_SETFD, F_SETFL, F_SETLEASE, F_SETLK, F_SETLKW, F_SETOWN, F_SETOWN_EX, F_SETPIPE_SZ,
-    F_SETSIG,
+    F_ADD_SEALS, F_CREATED_QUERY, F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_RW_HINT, F_GET_SEALS,
+    F_GETFD, F_GETFL, F_GETLEASE, F_GETLK, F_GETOWN, F_GETOWN_EX, F_GETOWNER_UIDS, F_GETPIPE_SZ, F_GETSIG,
+    F_NOTIFY, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_SET_RW_HINT, F_SETFD, F_SETFL, F_SETLEASE, F_SETLK,
+    F_SETLKW, F_SETOWN, F_SETOWN_EX, F_SETPIPE_SZ, F_SETSIG,
 };
 use abi::fcntl::{F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, FOwnerEx, Seals};
 use abi::resource::Resource;
@@ -42,6 +42,7 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
             let other = fds.get(int(arg))?;
             Ok(u64::from(Arc::ptr_eq(&file, &other)))
         }
+        F_CREATED_QUERY => Ok(file.has_created().into()),
         F_GETFD => Ok(if fds.is_close_on_exec(fd)? { FD_CLOEXEC } else { 0 }),
         F_SETFD => {
             fds.set_close_on_exec(fd, arg & FD_CLOEXEC != 0)?;
@@ -62,6 +63,7 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
             Ok(0)
         }
         F_GET_SEALS => Ok(u64::from(file.inode().seals()?.bits())),
+        F_GET_RW_HINT | F_SET_RW_HINT => write_life(task, &file, command, arg),
         F_GETLEASE => Ok(u64::from(abi::fcntl::F_UNLCK.unsigned_abs())),
         // Ending a notification that was never asked for: dnotify is refused, as by a kernel without it.
         F_NOTIFY if uint(arg) & !DN_MULTISHOT == 0 => {
@@ -73,6 +75,26 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
         F_SETLEASE | F_NOTIFY => Err(Errno::EINVAL.into()),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// How long what is written to the file is going to live, a hint that is kept and shown.
+fn write_life(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
+    /// `RWH_WRITE_LIFE_EXTREME`.
+    const LONGEST: u64 = 5;
+    let common = file.inode().common();
+    if command == F_GET_RW_HINT {
+        task.mm().write_object(UserAddr(arg), &common.write_life())?;
+        return Ok(0);
+    }
+    if !is_owner_or_capable(&task.creds(), &file.inode().attr()?) {
+        return Err(Errno::EPERM.into());
+    }
+    let hint: u64 = task.mm().read_object(UserAddr(arg))?;
+    if hint > LONGEST {
+        return Err(Errno::EINVAL.into());
+    }
+    common.set_write_life(hint);
+    Ok(0)
 }
 
 fn set_flags(task: &Task, fd: i32, file: &Arc<File>, flags: OpenFlags) -> SysResult {

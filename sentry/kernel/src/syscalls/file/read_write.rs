@@ -188,7 +188,7 @@ pub(super) fn write_from(
                 total += count as u64;
                 end = behind;
                 // Whoever takes nothing and says that it took something would be asked for ever.
-                if src.remaining() == 0 || src.remaining() == before {
+                if src.remaining() == 0 || src.remaining() == before || task.is_killed() {
                     break None;
                 }
             }

@@ -1,8 +1,9 @@
-//! statfs(2), sync(2), fsync(2) and their relatives, fadvise64(2), readahead(2).
+//! statfs(2), ustat(2), sync(2), fsync(2) and their relatives, fadvise64(2), readahead(2).
 
 use abi::fs::{AT_FDCWD, Statfs};
 use abi::mount::MountFlags;
-use abi::{Errno, FileType, UserAddr};
+use abi::{DeviceId, Errno, FileType, UserAddr};
+use zerocopy::{Immutable, IntoBytes};
 
 use super::args::{any_file, file, find, uint, vfs};
 use crate::syscalls::table::Args;
@@ -23,6 +24,28 @@ fn put_statfs(task: &Task, mount: &Mount, to: u64) -> SysResult {
     let mut statfs: Statfs = mount.fs().statfs()?;
     statfs.f_flags = statfs_flags(mount);
     task.mm().write_object(UserAddr(to), &statfs)?;
+    Ok(0)
+}
+
+/// `struct ustat`.
+#[derive(Clone, Copy, Default, IntoBytes, Immutable)]
+#[repr(C)]
+struct Ustat {
+    f_tfree: i32,
+    pad: i32,
+    f_tinode: u64,
+    f_fname: [u8; 6],
+    f_fpack: [u8; 6],
+    pad_end: [u8; 4],
+}
+
+pub(super) fn ustat(task: &mut CurrentTask, args: Args) -> SysResult {
+    let device = DeviceId::decode(args.0[0] & 0xffff_ffff);
+    let all = vfs(task).superblocks();
+    let of_device = all.iter().find(|sb| sb.fs().device() == device).ok_or(Errno::EINVAL)?;
+    let statfs = of_device.fs().statfs()?;
+    let reply = Ustat { f_tfree: statfs.f_bfree as i32, f_tinode: statfs.f_ffree, ..Ustat::default() };
+    task.mm().write_object(UserAddr(args.0[1]), &reply)?;
     Ok(0)
 }
 

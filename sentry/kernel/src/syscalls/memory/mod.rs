@@ -5,6 +5,7 @@ mod barrier;
 mod lock;
 mod map;
 mod policy;
+mod release;
 mod remote;
 
 use abi::Errno;
@@ -128,6 +129,7 @@ pub(crate) const TABLE: &[Row] = &[
         advise::process_madvise,
     ),
     Row::absent(447, "memfd_secret", Errno::ENOSYS, "guest memory is always visible to the sentry"),
+    Row::full(448, "process_mrelease", &[Arg::Fd, Arg::Hex], release::process_mrelease),
     Row::absent(450, "set_mempolicy_home_node", Errno::ENOSYS, "there is one node"),
     Row::absent(451, "cachestat", Errno::ENOSYS, "the page cache is the host's"),
     Row::absent(453, "map_shadow_stack", Errno::EOPNOTSUPP, "there are no shadow stacks"),

@@ -1,10 +1,10 @@
-//! `man 2 uname`, `man 2 sysinfo`, `man 2 sethostname`, `man 2 vhangup`.
+//! `man 2 uname`, `man 2 sysinfo`, `man 2 sethostname`, `man 2 vhangup`, `man 2 reboot`, `man 2 sysfs`.
 
-use abi::{Errno, UserAddr};
+use abi::{Errno, PAGE_SIZE, Signal, UserAddr};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::syscalls::table::Args;
-use crate::task::{Capability, UtsNamespace};
+use crate::task::{Capability, ExitStatus, UtsNamespace};
 use crate::version::{MACHINE, RELEASE, SYSNAME, VERSION};
 use crate::{CurrentTask, SysResult, Task};
 
@@ -99,4 +99,56 @@ pub(super) fn vhangup(task: &mut CurrentTask, _args: Args) -> SysResult {
         terminal.hang_up();
     }
     Ok(0)
+}
+
+/// `LINUX_REBOOT_MAGIC1`, and the second ones.
+const REBOOT_MAGIC: u32 = 0xfee1_dead;
+const REBOOT_MAGICS: [u32; 4] = [672_274_793, 85_072_278, 369_367_448, 537_993_216];
+/// `LINUX_REBOOT_CMD_*`.
+const RESTART: u32 = 0x0123_4567;
+const RESTART2: u32 = 0xa1b2_c3d4;
+const HALT: u32 = 0xcdef_0123;
+const POWER_OFF: u32 = 0x4321_fedc;
+
+/// As in every pid name space but the host's: its first process ends as if by a signal that says what was asked for.
+pub(super) fn reboot(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [magic, magic2, command, ..] = args.0.map(|arg| arg as u32);
+    let pid_ns = task.pid_ns();
+    if !task.creds().has_in(pid_ns.user_ns(), Capability::SysBoot) {
+        return Err(Errno::EPERM.into());
+    }
+    if magic != REBOOT_MAGIC || !REBOOT_MAGICS.contains(&magic2) {
+        return Err(Errno::EINVAL.into());
+    }
+    let signal = match command {
+        RESTART | RESTART2 => Signal::HUP,
+        HALT | POWER_OFF => Signal::INT,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    if let Some(init) = pid_ns.init() {
+        init.kill(ExitStatus::Killed { signal, core: false });
+    }
+    task.task().begin_exit(ExitStatus::Exited(0));
+    Ok(0)
+}
+
+/// The file-system types, by number and by name.
+pub(super) fn sysfs(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [option, name_or_index, buffer, ..] = args.0;
+    let types = task.kernel().vfs.fs_types();
+    match option as i32 {
+        1 => {
+            let name = task.mm().read_cstring(UserAddr(name_or_index), PAGE_SIZE as usize)?;
+            let index = types.iter().position(|fs_type| fs_type.name().as_bytes() == name);
+            Ok(index.ok_or(Errno::EINVAL)? as u64)
+        }
+        2 => {
+            let fs_type = types.get(name_or_index as u32 as usize).ok_or(Errno::EINVAL)?;
+            let text = [fs_type.name().as_bytes(), b"\0"].concat();
+            task.mm().write(UserAddr(buffer), &text)?;
+            Ok(0)
+        }
+        3 => Ok(types.len() as u64),
+        _ => Err(Errno::EINVAL.into()),
+    }
 }

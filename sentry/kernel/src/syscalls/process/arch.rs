@@ -120,8 +120,12 @@ pub(super) fn kcmp(task: &mut CurrentTask, args: Args) -> SysResult {
         KCMP_SIGHAND => {
             compare(address(&first.thread_group().actions()), address(&second.thread_group().actions()))
         }
-        // I/O contexts and semaphore adjustments belong to a process here.
-        KCMP_IO | KCMP_SYSVSEM => compare(address(first.thread_group()), address(second.thread_group())),
+        // Nobody has an I/O context: the host schedules.
+        KCMP_IO => 0,
+        KCMP_SYSVSEM => {
+            let list = |task: &crate::Task| task.sem_undo().lock().as_ref().map_or(0, address);
+            compare(list(&first), list(&second))
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
     Ok(order)

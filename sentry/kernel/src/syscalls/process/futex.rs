@@ -1,22 +1,16 @@
-//! `man 2 futex`, and futex_waitv(2).
+//! `man 2 futex`. The calls that came later are in [`super::futex2`].
 
-use abi::futex::{
-    FUTEX_BITSET_MATCH_ANY, FUTEX_CLOCK_REALTIME, FUTEX_PRIVATE_FLAG, FUTEX_WAITV_MAX, FUTEX2_PRIVATE,
-    FUTEX2_SIZE_U32, FutexWaitv, op,
-};
+use abi::futex::{FUTEX_BITSET_MATCH_ANY, FUTEX_CLOCK_REALTIME, FUTEX_PRIVATE_FLAG, op};
 use abi::{Errno, Result, Timespec, UserAddr};
 
 use crate::error::{Restart, SysError};
 use crate::syscalls::table::Args;
-use crate::task::{FutexWait, RestartBlock, WaitTarget};
+use crate::task::{FutexWait, FutexWord, RestartBlock, WaitTarget};
 use crate::time::MonotonicTime;
 use crate::{CurrentTask, SysResult};
 
-const CLOCK_REALTIME: i32 = 0;
-const CLOCK_MONOTONIC: i32 = 1;
-
 /// A count of waiters: an int that must not be negative.
-fn count(arg: u64) -> Result<usize> {
+pub(super) fn count(arg: u64) -> Result<usize> {
     usize::try_from(arg as i32).map_err(|_| Errno::EINVAL)
 }
 
@@ -31,7 +25,7 @@ fn due(task: &CurrentTask, at: Timespec, is_realtime: bool) -> MonotonicTime {
     }
 }
 
-fn deadline(
+pub(super) fn deadline(
     task: &CurrentTask,
     addr: u64,
     is_relative: bool,
@@ -105,8 +99,8 @@ pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
         op::REQUEUE | op::CMP_REQUEUE => {
             let expected = (command == op::CMP_REQUEUE).then_some(last);
             let counts = (count(value.into())?, count(fourth)?);
-            let (woken, moved) = table.requeue(&mm, (addr, second), is_shared, counts, expected)?;
-            Ok((woken + if command == op::CMP_REQUEUE { moved } else { 0 }) as u64)
+            let word = |addr| FutexWord { addr, is_shared };
+            Ok(table.requeue(&mm, (word(addr), word(second)), counts, expected)? as u64)
         }
         op::WAKE_OP => {
             let counts = (wake_count(value), wake_count(fourth as u32));
@@ -137,34 +131,6 @@ pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 /// How many waiters to wake. Linux wakes one where it is told zero or fewer.
-fn wake_count(value: u32) -> usize {
+pub(super) fn wake_count(value: u32) -> usize {
     usize::try_from(value as i32).unwrap_or(1).max(1)
-}
-
-pub(super) fn futex_waitv(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [waiters, number, flags, timeout, clock, _] = args.0;
-    if flags as u32 != 0 || waiters == 0 || !(1..=FUTEX_WAITV_MAX).contains(&(number & 0xffff_ffff)) {
-        return Err(Errno::EINVAL.into());
-    }
-    let is_realtime = match clock as i32 {
-        CLOCK_REALTIME => true,
-        CLOCK_MONOTONIC => false,
-        _ if timeout != 0 => return Err(Errno::EINVAL.into()),
-        _ => false,
-    };
-    let deadline = deadline(task, timeout, false, is_realtime)?;
-    let mut targets = Vec::new();
-    for index in 0..number & 0xffff_ffff {
-        let at = waiters.checked_add(index * size_of::<FutexWaitv>() as u64).ok_or(Errno::EFAULT)?;
-        let one: FutexWaitv = task.mm().read_object(UserAddr(at))?;
-        let is_known = one.flags & !FUTEX2_PRIVATE == FUTEX2_SIZE_U32 && one.reserved == 0;
-        let expected = u32::try_from(one.val).map_err(|_| Errno::EINVAL)?;
-        if !is_known {
-            return Err(Errno::EINVAL.into());
-        }
-        let is_shared = one.flags & FUTEX2_PRIVATE == 0;
-        targets.push(WaitTarget { addr: UserAddr(one.uaddr), expected, is_shared });
-    }
-    let wait = FutexWait { targets, bitset: FUTEX_BITSET_MATCH_ANY, deadline };
-    task.kernel().futexes.wait(task, &wait).map(|index| index as u64)
 }

@@ -8,6 +8,7 @@ mod credentials;
 mod exec;
 mod exit;
 mod futex;
+mod futex2;
 mod ids;
 mod limits;
 mod namespaces;
@@ -159,7 +160,7 @@ pub(crate) const TABLE: &[Row] = &[
         "prctl",
         &[Arg::Int, Arg::Hex, Arg::Hex, Arg::Hex, Arg::Hex],
         prctl::prctl,
-        "PR_SET_TSC cannot forbid rdtsc; PR_SET_MM_MAP and _EXE_FILE, PR_SCHED_CORE, PR_SET_MDWE are refused",
+        "PR_SET_TSC cannot forbid rdtsc; PR_SET_MM_MAP and _EXE_FILE, PR_SCHED_CORE, PR_SET_MEMORY_MERGE, PR_SET_SYSCALL_USER_DISPATCH are refused",
     ),
     Row::full(158, "arch_prctl", &[ARCH_CODE, Arg::Hex], arch::arch_prctl),
     Row::full(160, "setrlimit", &[Arg::Int, Arg::Hex], limits::setrlimit),
@@ -218,6 +219,14 @@ pub(crate) const TABLE: &[Row] = &[
         449,
         "futex_waitv",
         &[Arg::Hex, Arg::Size, Arg::Hex, Arg::Timespec, Arg::Int],
-        futex::futex_waitv,
+        futex2::futex_waitv,
     ),
+    Row::full(454, "futex_wake", &[Arg::Hex, Arg::Hex, Arg::Int, Arg::Hex], futex2::futex_wake),
+    Row::full(
+        455,
+        "futex_wait",
+        &[Arg::Hex, Arg::Hex, Arg::Hex, Arg::Hex, Arg::Timespec, Arg::Int],
+        futex2::futex_wait,
+    ),
+    Row::full(456, "futex_requeue", &[Arg::Hex, Arg::Hex, Arg::Int, Arg::Int], futex2::futex_requeue),
 ];

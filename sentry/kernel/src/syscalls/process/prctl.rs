@@ -3,6 +3,7 @@
 use abi::prctl::*;
 use abi::{Errno, Result, Signal, UserAddr};
 
+use crate::mm::ExecGain;
 use crate::syscalls::table::Args;
 use crate::task::{Capability, CapabilitySet, Credentials, securebits};
 use crate::{CurrentTask, SysResult};
@@ -96,6 +97,21 @@ pub(super) fn prctl(task: &mut CurrentTask, args: Args) -> SysResult {
         PR_SET_PTRACER => Ok(0),
         PR_SET_VMA => name_mapping(task, &args),
         PR_SET_MM => super::set_mm::set_mm(task, &args),
+        PR_SET_MDWE => {
+            rest_is_zero(&args, 2)?;
+            let wanted = u32::try_from(arg).ok().and_then(ExecGain::from_bits).ok_or(Errno::EINVAL)?;
+            if wanted == ExecGain::NOT_INHERITED {
+                return Err(Errno::EINVAL.into());
+            }
+            task.mm().set_exec_gain(wanted)?;
+            Ok(0)
+        }
+        PR_GET_MDWE => {
+            rest_is_zero(&args, 1)?;
+            Ok(task.mm().exec_gain().bits().into())
+        }
+        PR_SET_IO_FLUSHER | PR_GET_IO_FLUSHER => io_flusher(task, &args),
+        PR_GET_AUXV => auxv(task, &args),
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -209,6 +225,33 @@ fn ambient(task: &CurrentTask, args: &Args) -> SysResult {
     }
     task.set_creds(new);
     Ok(0)
+}
+
+/// A process that writes back for others (a FUSE server): kept and shown, there is no write-back to be in the way of.
+fn io_flusher(task: &CurrentTask, args: &Args) -> SysResult {
+    if !task.creds().capable(Capability::SysResource) {
+        return Err(Errno::EPERM.into());
+    }
+    if args.0[0] as i32 == PR_GET_IO_FLUSHER {
+        rest_is_zero(args, 1)?;
+        return Ok(task.details.lock().is_io_flusher.into());
+    }
+    rest_is_zero(args, 2)?;
+    if args.0[1] > 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    task.details.lock().is_io_flusher = args.0[1] == 1;
+    Ok(0)
+}
+
+/// Copies as much of the auxiliary vector as fits; returns its length.
+fn auxv(task: &CurrentTask, args: &Args) -> SysResult {
+    let [_, to, len, ..] = args.0;
+    rest_is_zero(args, 3)?;
+    let auxv = task.mm().image().auxv;
+    let fitting = usize::try_from(len).map_or(auxv.len(), |len| len.min(auxv.len()));
+    task.mm().write(UserAddr(to), &auxv[..fitting])?;
+    Ok(auxv.len() as u64)
 }
 
 fn name_mapping(task: &CurrentTask, args: &Args) -> SysResult {

@@ -14,3 +14,4 @@ mod wake;
 
 pub use table::FutexTable;
 pub use wait::{FutexWait, WaitTarget};
+pub use wake::FutexWord;

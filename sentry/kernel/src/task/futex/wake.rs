@@ -6,6 +6,15 @@ use abi::{Errno, Result, UserAddr};
 use super::FutexTable;
 use crate::mm::MemoryManager;
 
+/// A word as a caller names it.
+#[derive(Clone, Copy, Debug)]
+pub struct FutexWord {
+    /// Where.
+    pub addr: UserAddr,
+    /// Whether other processes may use it.
+    pub is_shared: bool,
+}
+
 impl FutexTable {
     /// Wakes up to `count` waiters whose bits match; returns how many.
     ///
@@ -37,22 +46,22 @@ impl FutexTable {
     }
 
     /// Wakes up to `wake` waiters of `from` and moves up to `moved` others to `to`. With `expected`, only if `from`
-    /// holds that. Returns how many were woken, and how many moved.
+    /// holds that. Returns how many were woken or moved.
     ///
     /// # Errors
     /// `EAGAIN` where the word differs, `EINVAL`, `EFAULT`.
     pub fn requeue(
         &self,
         mm: &MemoryManager,
-        (from, to): (UserAddr, UserAddr),
-        is_shared: bool,
+        (from, to): (FutexWord, FutexWord),
         (wake, moved): (usize, usize),
         expected: Option<u32>,
-    ) -> Result<(usize, usize)> {
-        let (from_key, to_key) = (mm.futex_key(from, is_shared)?, mm.futex_key(to, is_shared)?);
+    ) -> Result<usize> {
+        let (from_key, to_key) =
+            (mm.futex_key(from.addr, from.is_shared)?, mm.futex_key(to.addr, to.is_shared)?);
         let (woken, moved) = self.with_both(&from_key, &to_key, |source, target| {
             if let Some(expected) = expected
-                && mm.load_u32(from)? != expected
+                && mm.load_u32(from.addr)? != expected
             {
                 return Err(Errno::EAGAIN);
             }
@@ -77,7 +86,7 @@ impl FutexTable {
         for waiter in &woken {
             waiter.wake();
         }
-        Ok((woken.len(), moved))
+        Ok(woken.len() + moved)
     }
 
     /// FUTEX_WAKE_OP: changes the word at `second`, wakes waiters of `first`, and of `second` if its old value
