@@ -119,13 +119,14 @@ impl Interrupter for Signalling {
 }
 
 impl Overdue for Signalling {
-    fn has_answered(&self) -> bool {
+    fn unanswered(&self) -> Option<u32> {
         let is_waiting = self.state.load(Ordering::SeqCst) == RUNNING | PENDING;
-        !is_waiting || self.runs.load(Ordering::SeqCst) != self.sent_in.load(Ordering::SeqCst)
+        let sent_in = self.sent_in.load(Ordering::SeqCst);
+        (is_waiting && self.runs.load(Ordering::SeqCst) == sent_in).then_some(sent_in)
     }
 
-    fn unwatch(&self) {
-        self.is_watched.store(false, Ordering::SeqCst);
+    fn set_watched(&self, is_watched: bool) -> bool {
+        self.is_watched.swap(is_watched, Ordering::SeqCst)
     }
 
     fn end(&self) {

@@ -25,12 +25,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that was interrupted and may not have answered.
 pub(super) trait Overdue: Send + Sync {
-    /// Whether there was an answer since the last time this was called, or nothing to be answered is left.
-    fn has_answered(&self) -> bool;
-    /// Nobody watches it from now on.
-    fn unwatch(&self);
+    /// Which interrupt has not been answered; `None` where all have.
+    fn unanswered(&self) -> Option<u32>;
+    /// Says whether somebody watches it from now on; returns whether somebody did before.
+    fn set_watched(&self, is_watched: bool) -> bool;
     /// Ends its process.
     fn end(&self);
+}
+
+/// An entry of the list of those that are watched.
+struct Watched {
+    /// When to look at it.
+    when: Instant,
+    /// Which interrupt it had not answered at the last look. Others may have been sent since, so that one that is
+    /// outstanding now says nothing by itself.
+    seen: Option<u32>,
+    overdue: Weak<dyn Overdue>,
 }
 
 /// The keeper's end that others use.
@@ -52,7 +62,7 @@ struct State {
     ready: Vec<Stub>,
     /// Stubs that nobody uses any more, still full.
     used: Vec<Stub>,
-    watched: Vec<(Instant, Weak<dyn Overdue>)>,
+    watched: Vec<Watched>,
     /// The zygote failed to give a stub; asked again when one is taken.
     is_refused: bool,
     is_stopping: bool,
@@ -149,7 +159,7 @@ impl Shared {
     /// Ends the process of `overdue` if it does not answer in time.
     pub(super) fn watch(&self, overdue: Weak<dyn Overdue>) {
         let mut state = self.state.lock();
-        state.watched.push((Instant::now() + PATIENCE, overdue));
+        state.watched.push(Watched { when: Instant::now() + PATIENCE / 2, seen: None, overdue });
         if state.watched.len() == 1 {
             self.changed.notify_one();
         }
@@ -190,8 +200,8 @@ impl Shared {
                 }
                 continue;
             }
-            state.check_overdue();
-            match state.watched.iter().map(|(when, _)| *when).min() {
+            state.check_overdue(Instant::now());
+            match state.watched.iter().map(|watched| watched.when).min() {
                 Some(when) => drop(self.changed.wait_until(&mut state, when)),
                 None => self.changed.wait(&mut state),
             }
@@ -203,18 +213,94 @@ impl Shared {
 }
 
 impl State {
-    fn check_overdue(&mut self) {
-        let now = Instant::now();
-        self.watched.retain(|(when, overdue)| {
-            let Some(overdue) = overdue.upgrade() else { return false };
-            if now < *when {
-                return true;
-            }
-            overdue.unwatch();
-            if !overdue.has_answered() {
-                overdue.end();
-            }
-            false
+    fn check_overdue(&mut self, now: Instant) {
+        self.watched.retain_mut(|watched| {
+            let Some(overdue) = watched.overdue.upgrade() else { return false };
+            now < watched.when || watched.look(&*overdue, now)
         });
+    }
+}
+
+impl Watched {
+    /// Ends what has not answered between two looks; says whether to go on watching.
+    fn look(&mut self, overdue: &dyn Overdue, now: Instant) -> bool {
+        // First, so that an interrupt that comes now is watched by itself.
+        overdue.set_watched(false);
+        let unanswered = overdue.unanswered();
+        if unanswered.is_some() && unanswered == self.seen {
+            overdue.end();
+            return false;
+        }
+        self.when = now + PATIENCE / 2;
+        self.seen = unanswered;
+        unanswered.is_some() && !overdue.set_watched(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::time::Instant;
+
+    use super::{Overdue, PATIENCE, State, Watched};
+
+    #[derive(Default)]
+    struct Guest {
+        sent: AtomicU32,
+        is_idle: AtomicBool,
+        is_watched: AtomicBool,
+        is_ended: AtomicBool,
+    }
+
+    impl Overdue for Guest {
+        fn unanswered(&self) -> Option<u32> {
+            (!self.is_idle.load(Ordering::SeqCst)).then(|| self.sent.load(Ordering::SeqCst))
+        }
+
+        fn set_watched(&self, is_watched: bool) -> bool {
+            self.is_watched.swap(is_watched, Ordering::SeqCst)
+        }
+
+        fn end(&self) {
+            self.is_ended.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Looks at `guest` after each of `looks` half patiences, with a new interrupt before each where there are more.
+    fn watch(guest: &Arc<Guest>, looks: u32, more: bool) -> State {
+        let (start, as_dyn): (_, Arc<dyn Overdue>) = (Instant::now(), guest.clone());
+        let mut state = State::default();
+        state.watched.push(Watched { when: start, seen: None, overdue: Arc::downgrade(&as_dyn) });
+        for look in 0..looks {
+            guest.sent.fetch_add(u32::from(more), Ordering::SeqCst);
+            state.check_overdue(start + look * PATIENCE / 2);
+        }
+        state
+    }
+
+    #[test]
+    fn who_is_interrupted_again_and_again_and_answers_lives() {
+        let guest = Arc::<Guest>::default();
+        let state = watch(&guest, 10, true);
+        assert!(!guest.is_ended.load(Ordering::SeqCst));
+        assert_eq!(state.watched.len(), 1);
+    }
+
+    #[test]
+    fn who_does_not_answer_between_two_looks_is_ended() {
+        let guest = Arc::<Guest>::default();
+        assert_eq!(watch(&guest, 1, false).watched.len(), 1);
+        assert!(!guest.is_ended.load(Ordering::SeqCst));
+        assert!(watch(&guest, 2, false).watched.is_empty());
+        assert!(guest.is_ended.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn who_has_answered_is_watched_no_longer() {
+        let guest = Arc::<Guest>::default();
+        guest.is_idle.store(true, Ordering::SeqCst);
+        assert!(watch(&guest, 1, false).watched.is_empty());
+        assert!(!guest.is_watched.load(Ordering::SeqCst) && !guest.is_ended.load(Ordering::SeqCst));
     }
 }
