@@ -37,12 +37,13 @@ int main(void) {
 
     pthread_t threads[4];
     for (int i = 0; i < 4; i++) pthread_create(&threads[i], 0, wait_on_a, (void *)(uintptr_t)(1u << i));
-    usleep(50000);
-    CHECK(futex(&a, FUTEX_WAKE_BITSET_PRIVATE, 9, 0, 0, 4) == 1);
+    while (futex(&a, FUTEX_WAKE_BITSET_PRIVATE, 9, 0, 0, 4) == 0) usleep(1000);
     pthread_join(threads[2], 0);
-    // One woken, the others moved to b.
-    CHECK(futex(&a, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)10, &b, 0) == 3);
-    CHECK(futex(&a, FUTEX_WAKE_PRIVATE, 10, 0, 0, 0) == 0 && futex(&b, FUTEX_WAKE_PRIVATE, 10, 0, 0, 0) == 2);
+    // All moved to b, whenever they get there; then one woken and one moved back.
+    for (int moved = 0; moved < 3; usleep(1000)) moved += futex(&a, FUTEX_CMP_REQUEUE_PRIVATE, 0, (void *)10, &b, 0);
+    CHECK(futex(&a, FUTEX_WAKE_PRIVATE, 10, 0, 0, 0) == 0);
+    CHECK(futex(&b, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)1, &a, 0) == 2);
+    CHECK(futex(&a, FUTEX_WAKE_PRIVATE, 10, 0, 0, 0) == 1 && futex(&b, FUTEX_WAKE_PRIVATE, 10, 0, 0, 0) == 1);
     for (int i = 0; i < 4; i++) if (i != 2) pthread_join(threads[i], 0);
     CHECK(woken == 4);
     FAILS(futex(&a, FUTEX_CMP_REQUEUE, 1, (void *)1, &b, 5), EAGAIN);
@@ -55,14 +56,14 @@ int main(void) {
         CHECK(futex(shared, FUTEX_WAIT, 0, 0, 0, 0) == 0);
         _exit(0);
     }
-    usleep(30000);
-    CHECK(futex(shared, FUTEX_WAKE, 1, 0, 0, 0) == 1);
+    while (futex(shared, FUTEX_WAKE, 1, 0, 0, 0) == 0) usleep(1000);
     int status;
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     struct sigaction action = {.sa_handler = handler};
     sigaction(SIGALRM, &action, 0);
-    ualarm(10000, 0);
+    ualarm(10000, 10000);
     FAILS(futex(shared, FUTEX_WAIT, 0, 0, 0, 0), EINTR);
+    ualarm(0, 0);
 
     // Robust, priority inheritance.
     pthread_mutexattr_t attr;
@@ -76,10 +77,11 @@ int main(void) {
         child = fork();
         if (child == 0) {
             pthread_mutex_lock(mutex);
+            __atomic_store_n(shared + 32, 1, __ATOMIC_SEQ_CST);
             usleep(30000);
             raise(SIGKILL);
         }
-        usleep(10000);
+        while (!__atomic_exchange_n(shared + 32, 0, __ATOMIC_SEQ_CST)) usleep(1000);
         CHECK(pthread_mutex_lock(mutex) == EOWNERDEAD);
         CHECK(pthread_mutex_consistent(mutex) == 0 && pthread_mutex_unlock(mutex) == 0 && pthread_mutex_lock(mutex) == 0);
         CHECK(waitpid(child, 0, 0) == child);
