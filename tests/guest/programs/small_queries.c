@@ -2,6 +2,7 @@
 // refusals, process_mrelease.
 #include "check.h"
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -61,6 +62,27 @@ static void released(void) {
     close(fd);
 }
 
+// reboot(2) ends the first process of a pid name space by a signal that says what was asked for.
+static void rebooted(unsigned command, int signal) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWPID) == -1) _exit(0); // not allowed on this host
+        child = fork();
+        if (child == 0) {
+            if (fork() == 0) {
+                FAILS(syscall(SYS_reboot, 0xfee1dead, 672274793, 0x89abcdef, 0), EINVAL);
+                FAILS(syscall(SYS_reboot, 0xfee1dead, 1, command, 0), EINVAL);
+                syscall(SYS_reboot, 0xfee1dead, 672274793, command, 0);
+            }
+            for (;;) pause();
+        }
+        CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == signal);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 int main(void) {
     struct stat stat;
     char buffer[4096] = {0};
@@ -79,6 +101,8 @@ int main(void) {
     created();
     compared();
     released();
+    rebooted(0x01234567, SIGHUP);
+    rebooted(0x4321fedc, SIGINT);
     FAILS(prctl(0x41555856, buffer, sizeof buffer, 1, 0), EINVAL);
     long len = prctl(0x41555856, buffer, sizeof buffer, 0, 0);
     if (len > 0) CHECK(len % 16 == 0 && len <= (long)sizeof buffer && memcmp(buffer, buffer + len, 1) >= 0);
