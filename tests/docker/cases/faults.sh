@@ -13,12 +13,12 @@ export -f ended_is left_of nothing_left_of
 
 for victim in sandbox gofer; do
     victims=kill_$victim
-    ours "the $victim is killed while the container runs" 'exited 137\nNAME\n.*status 0' "started box sleep 100; ${!victims}; $ended"
-    ours "the $victim is killed while the container is paused" 'exited 137\nNAME\n.*status 0' "started box sleep 100; docker pause \$N >/dev/null; ${!victims}; $ended"
-    ours "the $victim is killed while an exec runs" '137\nexited 137\nNAME\n.*status 0' "started box sleep 100; docker exec \$N sh -c 'echo up; sleep 50' >\$T/out & client=\$!; eventually grep up \$T/out; ${!victims}; wait \$client; echo \$?; $ended"
-    ours "the $victim is killed while a client is attached" '^137\n.*status 0' "docker run --name \$N --network=none --runtime=\$R box sh -c 'echo up; sleep 100' >\$T/out & client=\$!; eventually grep up \$T/out; ${!victims}; wait \$client; echo \$?"
+    ours "the $victim is killed while the container runs" 'exited 137\nNAME\n.*status 0' "started box sleep 1000; ${!victims}; $ended"
+    ours "the $victim is killed while the container is paused" 'exited 137\nNAME\n.*status 0' "started box sleep 1000; docker pause \$N >/dev/null; ${!victims}; $ended"
+    ours "the $victim is killed while an exec runs" '137\nexited 137\nNAME\n.*status 0' "started box sleep 1000; docker exec \$N sh -c 'echo up; sleep 1000' >\$T/out & client=\$!; eventually grep up \$T/out; ${!victims}; wait \$client; echo \$?; $ended"
+    ours "the $victim is killed while a client is attached" '^137\n.*status 0' "docker run --name \$N --network=none --runtime=\$R box sh -c 'echo up; sleep 1000' >\$T/out & client=\$!; eventually grep up \$T/out; ${!victims}; wait \$client; echo \$?"
 done
-same "the shim is killed" "started box sleep 100; export id=\$(look '{{.Id}}'); $kill_shim; $ended; eventually nothing_left_of; left_of"
+same "the shim is killed" "started box sleep 1000; export id=\$(look '{{.Id}}'); $kill_shim; $ended; eventually nothing_left_of; left_of"
 # OCI containers that wait for `start`, without Docker.
 created="mkdir -p \$T/b; cat >\$T/b/config.json <<J
 {\"ociVersion\": \"1.0.2\", \"root\": {\"path\": \"/\", \"readonly\": true}, \"process\": {\"args\": [\"/bin/echo\", \"before\"], \"cwd\": \"/\", \"user\": {\"uid\": 0, \"gid\": 0}},
