@@ -11,8 +11,6 @@ use kernel::{Kernel, Task};
 use crate::synth::{Builder, Inodes, Show, SynthFs};
 
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
-/// The period that `cpu.max` counts in, microseconds.
-const PERIOD_US: u64 = 100_000;
 
 /// The type `cgroup2`.
 #[derive(Debug)]
@@ -102,10 +100,10 @@ fn threads(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// The guest has as many processors as its quota allows, so they are the quota.
 fn cpu_max(task: &Task, out: &mut Vec<u8>) -> Result<()> {
-    let quota = (task.kernel().cpu_count() as u64).saturating_mul(PERIOD_US);
-    line(out, &format!("{quota} {PERIOD_US}"));
+    let bandwidth = task.container().bandwidth();
+    let quota = bandwidth.quota_us.map_or("max".into(), |quota| quota.to_string());
+    line(out, &format!("{quota} {}", bandwidth.period_us));
     Ok(())
 }
 

@@ -4,10 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use abi::{SigInfo, Signal};
+use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::{PidNamespace, TaskSet, ThreadGroup, Work};
 use crate::signal::{AccountCharge, UserAccount};
+
+/// A limit on processor time (the cgroup's `cpu.max`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuBandwidth {
+    /// Microseconds in each period; `None` for no limit.
+    pub quota_us: Option<u64>,
+    /// The period, microseconds.
+    pub period_us: u64,
+}
+
+impl Default for CpuBandwidth {
+    fn default() -> Self {
+        Self { quota_us: None, period_us: 100_000 }
+    }
+}
 
 /// A container of the sandbox.
 #[derive(Debug)]
@@ -18,6 +34,7 @@ pub struct Container {
     /// Counts its tasks.
     account: Arc<UserAccount>,
     max_tasks: AtomicU64,
+    bandwidth: Mutex<CpuBandwidth>,
     /// Told when the container thaws.
     thawed: WaitQueue,
 }
@@ -32,6 +49,7 @@ impl Container {
             is_frozen: AtomicBool::new(false),
             account: Arc::default(),
             max_tasks: AtomicU64::new(u64::MAX),
+            bandwidth: Mutex::default(),
             thawed: WaitQueue::new(),
         })
     }
@@ -57,6 +75,17 @@ impl Container {
     #[must_use]
     pub fn max_tasks(&self) -> u64 {
         self.max_tasks.load(Ordering::Relaxed)
+    }
+
+    /// The processor time that the host gives it, as it was last told.
+    #[must_use]
+    pub fn bandwidth(&self) -> CpuBandwidth {
+        *self.bandwidth.lock()
+    }
+
+    /// Notes what processor time the host gives it. The host sees to that; here it is only shown.
+    pub fn set_bandwidth(&self, bandwidth: CpuBandwidth) {
+        *self.bandwidth.lock() = bandwidth;
     }
 
     /// How many tasks it has.
