@@ -3,14 +3,14 @@
 //! The sandbox can make no socket and has no privilege over the host's ports. The *broker* (`runsc-broker`) makes
 //! internet sockets, passes them on, and binds those that it is handed back; everything else that a socket can do the
 //! sandbox does itself. Requests have one fixed size and travel over a `SOCK_SEQPACKET` pair, one at a time. A socket
-//! that was made comes in a message of its own, before the answer (an errno or 0): who has the answer knows that the
-//! broker has closed its copies.
+//! that was made comes with a message of its own ([`MADE`]) before the answer (an errno or 0): who has the answer knows
+//! that the broker has closed its copies.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
-use abi::socket::{AF_INET, AF_INET6, SOCKADDR_MAX};
+use abi::socket::{AF_INET, AF_INET6, SOCKADDR_MAX, SOL_SOCKET, so};
 use abi::{Errno, Result};
 use host::seccomp::{ArgCheck, Rule, nr};
 use host::unix::{Wait, receive, send};
@@ -26,6 +26,8 @@ enum Request<'a> {
 
 const CREATE: u32 = 1;
 const BIND: u32 = 2;
+/// Instead of an answer: a socket comes along, and the answer follows.
+const MADE: i32 = -1;
 /// An operation, three numbers, an address.
 const REQUEST_LEN: usize = 16 + SOCKADDR_MAX;
 
@@ -80,10 +82,10 @@ impl Broker {
     /// A new internet socket that does not wait.
     ///
     /// # Errors
-    /// What the host says; `ENETDOWN` where the broker is gone.
+    /// What the host says; `ENFILE` where the sandbox can hold no more descriptors, `ENETDOWN` where the broker is gone.
     pub fn create(&self, domain: i32, kind: i32, protocol: i32) -> Result<OwnedFd> {
         let fd = self.ask(Request::Create { domain, kind, protocol }, &[])?;
-        fd.ok_or(Errno::ENETDOWN)
+        fd.ok_or(Errno::ENFILE)
     }
 
     /// Binds `socket` to a `sockaddr`, whatever the port.
@@ -105,10 +107,11 @@ impl Broker {
             if received.len != reply.len() {
                 return Err(Errno::ENETDOWN);
             }
-            match (received.fds.pop(), i32::from_ne_bytes(reply)) {
-                (Some(fd), _) => made = Some(fd),
-                (None, 0) => return Ok(made),
-                (None, errno) => return Err(Errno::from_raw(errno)),
+            match i32::from_ne_bytes(reply) {
+                // Without the socket where this process is out of descriptors.
+                MADE => made = received.fds.pop(),
+                0 => return Ok(made),
+                errno => return Err(Errno::from_raw(errno)),
             }
         }
     }
@@ -125,6 +128,12 @@ pub const RULES: &[Rule] = &[
         &[ArgCheck::OneOf32(0, &[2, 10]), ArgCheck::OneOf32(1, &[0o2004001, 0o2004002, 0o2004003])],
     ),
     Rule::any(nr::SYS_bind, "bind"),
+    // `SO_DOMAIN`.
+    Rule::when(
+        nr::SYS_getsockopt,
+        "getsockopt",
+        &[ArgCheck::Eq32(1, SOL_SOCKET as u32), ArgCheck::Eq32(2, so::DOMAIN as u32)],
+    ),
     Rule::any(nr::SYS_close, "close"),
     // `F_GETFD`: Rust's library looks before it closes, in builds with debug assertions.
     Rule::when(nr::SYS_fcntl, "fcntl", &[ArgCheck::Eq32(1, 1)]),
@@ -153,12 +162,12 @@ pub fn serve(socket: BorrowedFd<'_>, allows_raw: bool) -> Result<()> {
             (Some(Request::Create { domain, kind, protocol }), []) => {
                 create(domain, kind, protocol, allows_raw).map(Some)
             }
-            (Some(Request::Bind { address }), [fd]) => host::socket::bind(fd.as_fd(), address).map(|()| None),
+            (Some(Request::Bind { address }), [fd]) => bind(fd.as_fd(), address).map(|()| None),
             _ => Err(Errno::EINVAL),
         };
         let errno = outcome.as_ref().err().map_or(0, |errno| errno.raw());
         if let Ok(Some(made)) = outcome {
-            send(socket, &[IoSlice::new(&[0; 4])], &[made.as_fd()])?;
+            send(socket, &[IoSlice::new(&MADE.to_ne_bytes())], &[made.as_fd()])?;
         }
         // The answer follows when no copy is left here: what the guest closes then is closed, and its port free.
         drop(received);
@@ -166,12 +175,26 @@ pub fn serve(socket: BorrowedFd<'_>, allows_raw: bool) -> Result<()> {
     }
 }
 
+/// Binds an internet socket: names of other families are no business of a sandbox.
+fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<()> {
+    let domain = host::socket::option(socket, SOL_SOCKET, so::DOMAIN, size_of::<i32>())?;
+    let domain = domain.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+    if !domain.is_some_and(is_internet) {
+        return Err(Errno::EAFNOSUPPORT);
+    }
+    host::socket::bind(socket, address)
+}
+
+fn is_internet(domain: i32) -> bool {
+    [i32::from(AF_INET), i32::from(AF_INET6)].contains(&domain)
+}
+
 /// Internet sockets alone. Which protocols there are is the host's knowledge; raw ones are asked for by type.
 fn create(domain: i32, kind: i32, protocol: i32, allows_raw: bool) -> Result<OwnedFd> {
     const STREAM: i32 = 1;
     const DATAGRAM: i32 = 2;
     const RAW: i32 = 3;
-    if ![i32::from(AF_INET), i32::from(AF_INET6)].contains(&domain) {
+    if !is_internet(domain) {
         return Err(Errno::EAFNOSUPPORT);
     }
     match kind {
@@ -191,7 +214,7 @@ mod tests {
     use abi::Errno;
     use host::unix::{Kind, Wait, pair, receive, send};
 
-    use super::{Broker, Request, serve};
+    use super::{Broker, MADE, REQUEST_LEN, Request, serve};
 
     #[test]
     fn requests_round_trip_and_nonsense_is_refused() {
@@ -228,6 +251,7 @@ mod tests {
         let other = broker.create(2, 1, 0).unwrap();
         assert_eq!(broker.bind(other.as_fd(), &[1]), Err(Errno::EINVAL));
         assert_eq!(broker.create(1, 1, 0).unwrap_err(), Errno::EAFNOSUPPORT);
+        assert_eq!(broker.bind(stray.as_fd(), &[1, 0, 0, b'x']), Err(Errno::EAFNOSUPPORT));
         assert_eq!(broker.create(2, 3, 1).unwrap_err(), Errno::EPERM);
         assert_eq!(broker.create(2, 5, 0).unwrap_err(), Errno::ESOCKTNOSUPPORT);
         send(stray.as_fd(), &[IoSlice::new(b"nonsense")], &[]).unwrap();
@@ -236,5 +260,22 @@ mod tests {
         assert_eq!(i32::from_ne_bytes(reply), Errno::EINVAL.raw());
         drop((broker, stray));
         assert_eq!(server.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn a_lost_socket_is_an_error_and_nothing_else() {
+        let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
+        let server = std::thread::spawn(move || {
+            for words in [&[MADE, 0][..], &[Errno::EADDRINUSE.raw()]] {
+                receive(theirs.as_fd(), &mut [0; REQUEST_LEN], Wait::Block).unwrap();
+                for word in words {
+                    send(theirs.as_fd(), &[IoSlice::new(&word.to_ne_bytes())], &[]).unwrap();
+                }
+            }
+        });
+        let broker = Broker::new(ours.try_clone().unwrap());
+        assert_eq!(broker.create(2, 1, 0).unwrap_err(), Errno::ENFILE);
+        assert_eq!(broker.bind(ours.as_fd(), &[2]), Err(Errno::EADDRINUSE));
+        server.join().unwrap();
     }
 }

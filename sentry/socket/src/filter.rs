@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use abi::{Errno, Result, UserAddr};
+use host::heap::{self, Purpose};
 use kernel::Task;
 use netstack::{Filter, Instruction};
 
@@ -14,13 +15,15 @@ const INSTRUCTION: usize = 8;
 /// Reads the program that a `sock_fprog` names.
 ///
 /// # Errors
-/// `EINVAL` for a program that Linux refuses, `EFAULT`.
+/// `EINVAL` for a program that Linux refuses, `EFAULT`, `ENOMEM` where guests make the sentry keep too much already.
 pub(crate) fn read(task: &Task, value: &[u8]) -> Result<Arc<Filter>> {
     let head: &[u8; 16] = value.first_chunk().ok_or(Errno::EINVAL)?;
     let (count, rest) = head.split_at(8);
     let count = usize::from(u16::from_ne_bytes([count[0], count[1]]));
     let at = rest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-    let mut program = vec![0; count * INSTRUCTION];
+    let len = count * INSTRUCTION;
+    heap::room_for(len as u64, Purpose::Process).map_err(|_| Errno::ENOMEM)?;
+    let mut program = vec![0; len];
     task.mm().read(UserAddr(at), &mut program)?;
     let program = program.chunks_exact(INSTRUCTION).map(decode).collect();
     Filter::new(program).map(Arc::new).map_err(errno)

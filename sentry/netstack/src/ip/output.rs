@@ -283,7 +283,7 @@ impl Core {
     }
 
     /// Queues a packet that this host sends to itself; it is received once no lock is held.
-    fn loop_back(&self, nic: &Arc<Nic>, frame: TxFrame) {
+    pub(crate) fn loop_back(&self, nic: &Arc<Nic>, frame: TxFrame) {
         nic.stats.tx_packets.inc();
         nic.stats.tx_bytes.add(frame.bytes().len() as u64);
         let mut backlog = self.backlog.lock();

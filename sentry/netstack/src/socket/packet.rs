@@ -178,12 +178,11 @@ impl PacketSocket {
         if nic.is_loopback() {
             let start = if is_raw { ETHERNET } else { 0 };
             let frame = TxFrame { data, start, meta: TxMeta::default() };
-            core.stack.backlog.lock().push_back((nic, frame));
-            core.stack.run_backlog();
+            core.stack.loop_back(&nic, frame);
         } else {
             core.stack.transmit(&nic, TxFrame { data, start: 0, meta: TxMeta::default() });
-            core.stack.run_backlog();
         }
+        core.stack.run_backlog();
         Ok(len)
     }
 
@@ -196,11 +195,12 @@ impl PacketSocket {
         let mut queue = core.queue.lock();
         let (frames, links) = &mut *queue;
         let link = links.front().copied();
-        let read = frames.read(&core.stack.pool, Family::V4, sink, flags);
-        if !flags.contains(RecvFlags::PEEK) && !matches!(read, Err(Error::Again)) {
+        let frame = frames.take(&core.stack.pool, flags).ok_or(Error::Again)?;
+        if !flags.contains(RecvFlags::PEEK) {
             links.pop_front();
         }
-        Ok(Received { from: None, link, ..read? })
+        drop(queue);
+        Ok(Received { from: None, link, ..frame.deliver(Family::V4, sink)? })
     }
 
     /// What can be done without waiting.

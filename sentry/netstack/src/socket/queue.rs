@@ -30,6 +30,25 @@ impl Datagram {
     fn cost(&self) -> usize {
         self.data.capacity() + OVERHEAD
     }
+
+    /// Gives the datagram to the caller of a socket of `family`. Without locks: guest memory may have to be fetched
+    /// first. As on Linux it is lost where the copy faults.
+    pub(crate) fn deliver(&self, family: Family, sink: &mut dyn Sink) -> Result<Received> {
+        let payload = self.payload();
+        Ok(Received {
+            copied: copy(payload, sink)?,
+            full_len: payload.len(),
+            from: Some(to_user(family, self.from, self.info.interface)),
+            info: self.info,
+            ..Received::default()
+        })
+    }
+}
+
+/// Copies as much as there is room for.
+fn copy(data: &[u8], sink: &mut dyn Sink) -> Result<usize> {
+    let wanted = data.len().min(sink.room());
+    if sink.put(&data[..wanted]) < wanted { Err(Error::Fault) } else { Ok(wanted) }
 }
 
 /// An entry of the error queue, with the data of the packet that caused it.
@@ -39,6 +58,19 @@ pub(crate) struct ErrorEntry {
     /// Where the packet was going.
     pub(crate) to: Endpoint,
     pub(crate) data: Vec<u8>,
+}
+
+impl ErrorEntry {
+    /// Gives the entry to the caller of a socket of `family`; as [`Datagram::deliver`].
+    pub(crate) fn deliver(&self, family: Family, sink: &mut dyn Sink) -> Result<Received> {
+        Ok(Received {
+            copied: copy(&self.data, sink)?,
+            full_len: self.data.len(),
+            from: Some(to_user(family, self.to, 0)),
+            error: Some(self.error),
+            ..Received::default()
+        })
+    }
 }
 
 /// Datagrams waiting to be read.
@@ -80,51 +112,15 @@ impl Queue {
         self.items.is_empty()
     }
 
-    /// Reads the first datagram into `sink`. Linux drops it also where the copy faults.
-    pub(crate) fn read(
-        &mut self,
-        pool: &Pool,
-        family: Family,
-        sink: &mut dyn Sink,
-        flags: RecvFlags,
-    ) -> Result<Received> {
-        let datagram = self.front().ok_or(Error::Again)?;
-        let payload = datagram.payload();
-        let wanted = payload.len().min(sink.room());
-        let copied = sink.put(&payload[..wanted]);
-        let received = Received {
-            copied,
-            full_len: payload.len(),
-            from: Some(to_user(family, datagram.from, datagram.info.interface)),
-            info: datagram.info,
-            ..Received::default()
-        };
-        if !flags.contains(RecvFlags::PEEK) {
-            self.pop(pool);
-        }
-        if copied < wanted { Err(Error::Fault) } else { Ok(received) }
+    /// The first datagram, taken out unless it is only looked at.
+    pub(crate) fn take(&mut self, pool: &Pool, flags: RecvFlags) -> Option<Datagram> {
+        if flags.contains(RecvFlags::PEEK) { self.front().cloned() } else { self.pop(pool) }
     }
 
-    /// Reads the first entry of the error queue; also gives the error of the next one.
-    pub(crate) fn read_error(
-        &mut self,
-        family: Family,
-        sink: &mut dyn Sink,
-    ) -> Result<(Received, Option<Error>)> {
-        let entry = self.pop_error().ok_or(Error::Again)?;
-        let next = self.errors.front().map(|entry| entry.error.error);
-        let wanted = entry.data.len().min(sink.room());
-        if sink.put(&entry.data[..wanted]) < wanted {
-            return Err(Error::Fault);
-        }
-        let received = Received {
-            copied: wanted,
-            full_len: entry.data.len(),
-            from: Some(to_user(family, entry.to, 0)),
-            error: Some(entry.error),
-            ..Received::default()
-        };
-        Ok((received, next))
+    /// The first entry of the error queue, taken out, and the error of the next one.
+    pub(crate) fn take_error(&mut self) -> Option<(ErrorEntry, Option<Error>)> {
+        let entry = self.errors.pop_front()?;
+        Some((entry, self.errors.front().map(|next| next.error.error)))
     }
 
     pub(crate) fn clear(&mut self, pool: &Pool) {
@@ -136,10 +132,6 @@ impl Queue {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push_back(entry);
         }
-    }
-
-    fn pop_error(&mut self) -> Option<ErrorEntry> {
-        self.errors.pop_front()
     }
 
     pub(crate) fn has_errors(&self) -> bool {

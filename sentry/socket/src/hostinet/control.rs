@@ -1,7 +1,7 @@
 //! Control messages between guest and host: both are Linux's, so they pass as they are, if they are of a kind that
 //! says something about one packet and no more.
 
-use abi::socket::{CmsgHdr, SOL_SOCKET};
+use abi::socket::{CmsgHdr, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET};
 use abi::{Errno, Result};
 use kernel::socket::{ControlMessage, write_control};
 use zerocopy::FromBytes;
@@ -52,9 +52,9 @@ pub(super) fn decode(mut bytes: &[u8]) -> Vec<ControlMessage> {
     while let Ok((header, _)) = CmsgHdr::read_from_prefix(bytes) {
         let len = usize::try_from(header.cmsg_len).unwrap_or(0);
         let Some(data) = bytes.get(HEADER..len) else { break };
-        // SCM_RIGHTS and SCM_CREDENTIALS would name things of the host.
-        if (header.cmsg_level, header.cmsg_type) != (SOL_SOCKET, abi::socket::SCM_RIGHTS) {
-            let (level, kind) = (header.cmsg_level, header.cmsg_type);
+        let (level, kind) = (header.cmsg_level, header.cmsg_type);
+        // They would name things of the host.
+        if level != SOL_SOCKET || ![SCM_RIGHTS, SCM_CREDENTIALS].contains(&kind) {
             messages.push(ControlMessage::Raw { level, kind, data: data.to_vec() });
         }
         bytes = bytes.get(len.next_multiple_of(8)..).unwrap_or(&[]);

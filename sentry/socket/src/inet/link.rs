@@ -85,7 +85,13 @@ fn receive(net: &Weak<NetNamespace>, nic: &Arc<Nic>, socket: &OwnedFd, offload: 
             Ok(()) => {}
             // Told once: the link may come up again.
             Err(Errno::ENETDOWN | Errno::EINTR | Errno::EAGAIN | Errno::ENOBUFS) => continue,
-            Err(_) => return,
+            Err(_) => {
+                // Guests see what has become of it.
+                if let Some(net) = net.upgrade() {
+                    net.stack().set_up(nic, false);
+                }
+                return;
+            }
         }
         let Some(net) = net.upgrade() else { return };
         for (header, frame) in batch.frames() {

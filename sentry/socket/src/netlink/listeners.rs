@@ -58,7 +58,7 @@ impl Listeners {
         if members.is_empty() {
             return;
         }
-        let mut replies = Replies::to(0);
+        let mut replies = Replies::to(0, 0);
         write(&mut replies);
         for datagram in replies.finish() {
             for member in &members {

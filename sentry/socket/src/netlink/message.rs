@@ -176,14 +176,9 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    /// Replies to the socket `port`.
-    pub(super) fn to(port: u32) -> Self {
-        Self { port, seq: 0, closed: Vec::new(), open: Vec::new() }
-    }
-
-    /// The next replies belong to a request with this number.
-    pub(super) fn begin(&mut self, seq: u32) {
-        self.seq = seq;
+    /// Replies to the request `seq` of the socket `port`.
+    pub(super) fn to(port: u32, seq: u32) -> Self {
+        Self { port, seq, closed: Vec::new(), open: Vec::new() }
     }
 
     /// Adds a message.
@@ -244,8 +239,7 @@ mod tests {
 
     #[test]
     fn messages_and_attributes_round_trip() {
-        let mut replies = Replies::to(7);
-        replies.begin(3);
+        let mut replies = Replies::to(7, 3);
         replies.message(20, NLM_F_MULTI, |body| {
             body.put(&[2, 0, 0, 0]).attr_word(1, 5).attr_text(3, "lo").nest(18, |inner| {
                 inner.attr(1, b"dummy");

@@ -13,6 +13,7 @@ use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{
     ControlMessage, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions,
 };
+use kernel::task::is_current_killed;
 use kernel::vfs::{File, FileOps, WriteAt};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
@@ -37,7 +38,7 @@ const REQUEST_MAX: usize = 64 << 10;
 const GROUPS: u32 = 64;
 
 /// A received datagram.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Datagram {
     /// The group that it was sent to; 0 for a reply.
     group: u32,
@@ -153,16 +154,19 @@ impl NetlinkSocket {
         at.is_some_and(|at| self.state.lock().switches & 1 << at != 0)
     }
 
-    /// Answers the requests in a datagram.
-    fn answer(&self, task: &Task, bytes: &[u8]) -> Result<()> {
-        let mut replies = Replies::to(self.bound_port(task));
+    /// Answers the requests in a datagram. Who asks on without reading loses answers, and hears of it (`ENOBUFS`).
+    fn answer(&self, task: &Task, bytes: &[u8]) {
+        let port = self.bound_port(task);
         let context = Context { task, net: &self.net, unix: &self.unix };
         let is_capped = self.is_switched(NETLINK_CAP_ACK);
         for request in Requests(bytes) {
             if !request.has(NLM_F_REQUEST) || request.kind < NLMSG_MIN_TYPE {
                 continue;
             }
-            replies.begin(request.seq);
+            if is_current_killed() || !self.has_room() {
+                break;
+            }
+            let mut replies = Replies::to(port, request.seq);
             let outcome = match self.protocol {
                 Protocol::Route => route::answer(&context, &request, &mut replies),
                 Protocol::SocketDiag => diag::answer(&context, &request, &mut replies),
@@ -173,15 +177,29 @@ impl NetlinkSocket {
             if outcome.is_err() || request.has(NLM_F_ACK) && !request.is_dump() {
                 replies.outcome(&request, outcome, is_capped);
             }
+            self.queue_replies(replies.finish());
         }
+        self.waiters.notify(Events::READABLE);
+    }
+
+    /// Whether another request can be answered. The answers to one may be longer than the receive buffer.
+    fn has_room(&self) -> bool {
         let mut state = self.state.lock();
-        for bytes in replies.finish() {
+        let is_full = state.bytes > self.options.receive_buffer();
+        state.overrun |= is_full;
+        !is_full
+    }
+
+    fn queue_replies(&self, replies: Vec<Vec<u8>>) {
+        let mut state = self.state.lock();
+        for bytes in replies {
+            if heap::room_for(bytes.len() as u64, Purpose::Process).is_err() {
+                state.overrun = true;
+                return;
+            }
             state.bytes += bytes.len();
             state.queue.push_back(Datagram { group: 0, bytes });
         }
-        drop(state);
-        self.waiters.notify(Events::READABLE);
-        Ok(())
     }
 
     fn send_bytes(&self, task: &Task, data: &mut IoSrc<'_>, address: Option<&[u8]>) -> Result<usize> {
@@ -196,12 +214,9 @@ impl NetlinkSocket {
         if len > REQUEST_MAX {
             return Err(Errno::EMSGSIZE);
         }
-        if self.state.lock().bytes > self.options.receive_buffer() {
-            return Err(Errno::ENOBUFS);
-        }
         let mut bytes = vec![0; len];
         data.take(&mut bytes)?;
-        self.answer(task, &bytes)?;
+        self.answer(task, &bytes);
         Ok(len)
     }
 
@@ -211,16 +226,20 @@ impl NetlinkSocket {
         if std::mem::take(&mut state.overrun) {
             return Err(Errno::ENOBUFS);
         }
-        let datagram = state.queue.front().ok_or(Errno::EAGAIN)?;
-        let (group, full) = (datagram.group, datagram.bytes.len());
-        let room = data.remaining().min(full);
-        let copied = data.put(&datagram.bytes[..room]);
+        let datagram = if flags.contains(MsgFlags::PEEK) {
+            state.queue.front().cloned()
+        } else {
+            state.queue.pop_front()
+        };
+        let Datagram { group, bytes } = datagram.ok_or(Errno::EAGAIN)?;
+        let full = bytes.len();
         if !flags.contains(MsgFlags::PEEK) {
-            state.queue.pop_front();
             state.bytes -= full;
         }
+        // Guest memory may have to be fetched: not under a lock.
         drop(state);
-        copied?;
+        let room = data.remaining().min(full);
+        data.put(&bytes[..room])?;
         let mut received = Received {
             len: if flags.contains(MsgFlags::TRUNC) { full } else { room },
             address: encode_address(0, group_bit(group) as u32),

@@ -96,9 +96,9 @@ impl DatagramSocket {
     /// recvmsg(2): a datagram, or an entry of the error queue.
     pub fn recv(&self, sink: &mut dyn Sink, flags: RecvFlags) -> Result<Received> {
         if flags.contains(RecvFlags::ERRQUEUE) {
-            let (received, next) = self.queue.lock().read_error(self.family, sink)?;
+            let (entry, next) = self.queue.lock().take_error().ok_or(Error::Again)?;
             self.state.lock().error = next;
-            return Ok(received);
+            return entry.deliver(self.family, sink);
         }
         if flags.contains(RecvFlags::OOB) {
             return Err(Error::NotSupported);
@@ -106,10 +106,11 @@ impl DatagramSocket {
         if let Some(error) = self.take_error() {
             return Err(error);
         }
-        let read = self.queue.lock().read(&self.stack.pool, self.family, sink, flags);
-        match read {
-            Err(Error::Again) if self.state.lock().shut_read => Ok(Received::default()),
-            other => other,
+        let taken = self.queue.lock().take(&self.stack.pool, flags);
+        match taken {
+            Some(datagram) => datagram.deliver(self.family, sink),
+            None if self.state.lock().shut_read => Ok(Received::default()),
+            None => Err(Error::Again),
         }
     }
 
