@@ -201,6 +201,7 @@ fn a_look_inside() {
     lab.ok(&["start", id]);
     let stacks = lab.ok(&["debug", "--stacks", "--ps", id]);
     assert!(stacks.contains("sh") && stacks.contains("CMD"), "{stacks}");
+    assert!(stacks.contains("without a trap") && stacks.contains("at the door"), "{stacks}");
     assert!(lab.ok(&["debug", "--ps", "--pid", &pid.to_string()]).lines().count() > 1);
     assert!(lab.fails(128, &["debug", "--strace=all", id]).contains("--debug-log"));
     assert!(lab.fails(128, &["debug", "--strace=reed", id]).contains("unknown system call"));

@@ -201,8 +201,9 @@ fn stats(sandbox: &Sandbox, id: &str) -> Result<Stats, Failure> {
     Ok(stats)
 }
 
-/// What each task is doing.
+/// What each task is doing, and how calls have come in.
 fn stacks(sandbox: &Sandbox) -> String {
-    let tasks = sandbox.kernel().tasks.tasks();
-    tasks.iter().map(|task| format!("{task:?}\n")).collect()
+    let kernel = sandbox.kernel();
+    let tasks = kernel.tasks.tasks().iter().map(|task| format!("{task:?}\n")).collect::<String>();
+    format!("{tasks}{}\n", kernel.platform.ways_in())
 }

@@ -208,6 +208,7 @@ impl Sandbox {
         let deadline = Instant::now() + LAST_REPLIES;
         let mut calls = self.calls.lock();
         while *calls > 0 && !self.answered.wait_until(&mut calls, deadline).timed_out() {}
+        self.kernel().log.line(&self.kernel().platform.ways_in().to_string());
         status.exit_status()
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use abi::{Regs, UserAddr};
 use parking_lot::Mutex;
 use platform::{
-    AddressSpace, Context, Event, Interrupter, MapOp, MapSource, Platform, PlatformError, Protection,
+    AddressSpace, Context, Event, Interrupter, MapOp, MapSource, Platform, PlatformError, Protection, WaysIn,
     XSTATE_MAX,
 };
 use segment::{Segment, SegmentMap};
@@ -63,6 +63,10 @@ impl Platform for FakePlatform {
 
     fn xstate_layout(&self) -> (usize, u64) {
         (XSTATE_MAX, 7)
+    }
+
+    fn ways_in(&self) -> WaysIn {
+        WaysIn::default()
     }
 }
 

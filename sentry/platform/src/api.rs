@@ -1,5 +1,6 @@
 //! The traits between the kernel and the place where guest code runs.
 
+use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -39,6 +40,34 @@ pub trait Platform: Send + Sync {
     /// Bytes of extended state in use on this CPU (XSAVE area size for the enabled features, at most [`XSTATE_MAX`]),
     /// and the feature mask (XCR0 as far as it is exposed to guests).
     fn xstate_layout(&self) -> (usize, u64);
+
+    /// How guests have come in up to now, as far as it has been added up.
+    fn ways_in(&self) -> WaysIn;
+}
+
+/// How often guests came in by which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WaysIn {
+    /// Calls that needed no kernel.
+    pub answered: u64,
+    /// Calls from [rewritten](crate::rewrite) sites, without a trap.
+    pub rewritten: u64,
+    /// Calls that trapped.
+    pub trapped: u64,
+    /// Faults, exceptions and interrupts.
+    pub others: u64,
+    /// Hand-overs to a kernel thread that watched for them.
+    pub watched: u64,
+    /// Hand-overs to one that slept.
+    pub asleep: u64,
+}
+
+impl fmt::Display for WaysIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { answered, rewritten, trapped, others, watched, asleep } = self;
+        write!(f, "calls: {answered} answered at once, {rewritten} without a trap, {trapped} with; ")?;
+        write!(f, "{others} faults and interrupts; hand-overs: {watched} watched for, {asleep} at the door")
+    }
 }
 
 /// Access rights of a mapping.

@@ -15,5 +15,5 @@ pub mod systrap;
 
 pub use api::{
     ANSWERED_CALLS, AddressSpace, Answers, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource,
-    Platform, PlatformError, Protection, XSTATE_MAX,
+    Platform, PlatformError, Protection, WaysIn, XSTATE_MAX,
 };

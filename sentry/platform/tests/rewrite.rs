@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::Regs;
 use platform::rewrite::{self, WINDOW};
-use platform::{Answers, Event};
+use platform::systrap::HandOver;
+use platform::{Answers, Event, Platform};
 
 use self::guest::{CODE, DATA, Machine, Process, Thread};
 
@@ -97,6 +98,21 @@ fn registers_pass_through_a_call_in_both_directions() {
         call(&mut thread);
         assert_eq!(format!("{:?}", thread.regs), format!("{answered:?}"));
     }
+}
+
+#[test]
+fn ways_in_are_counted() {
+    let machine = Machine::with_hand_over(HandOver::Door);
+    let process = machine.process(padded());
+    let mut thread = process.thread();
+    assert!(matches!(thread.run(), Event::Syscall));
+    rewrite(&machine, &process, padded(), CODE + 4, 39);
+    for _ in 0..3 {
+        call(&mut thread);
+    }
+    let ways = machine.platform.ways_in();
+    assert_eq!((ways.answered, ways.rewritten, ways.trapped, ways.others), (0, 3, 1, 0));
+    assert_eq!((ways.watched, ways.asleep), (0, 4));
 }
 
 #[test]

@@ -125,6 +125,9 @@ pub const AREA_TURN: u64 = 0x54;
 /// In an area: the results of calls that the stub answers itself, in the order of [`ANSWERED`].
 pub const AREA_ANSWERS: u64 = 0x58;
 
+/// In an area: how many calls the stub has answered (`u64`).
+pub const AREA_ANSWERED: u64 = 0xa0;
+
 /// In an area: the registers at a rewritten call site, in the order of the kernel's `sigcontext`: r8 to r15, rdi, rsi,
 /// rbp, rbx, rdx, rax, rcx, rsp, rip, flags.
 pub const AREA_CALL: u64 = 0x100;

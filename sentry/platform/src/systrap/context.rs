@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use abi::Regs;
 use host::memory::VolatileSlice;
 use stub::layout::{
-    AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_SELF, AREA_STACK,
-    AREA_STATE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE,
+    AREA_ANSWERED, AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_SELF,
+    AREA_STACK, AREA_STATE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE,
     STATE_ASLEEP, STATE_EVENT,
 };
 
@@ -20,6 +20,7 @@ use super::handover::{Arrival, GuestThread};
 use super::keeper::{self, Overdue, Tenancy};
 use super::life::Life;
 use super::spin::Policy;
+use super::ways::{Sums, Tally};
 use super::xstate::Layout;
 use crate::{Answers, Context, Event, Interrupter};
 
@@ -143,6 +144,8 @@ pub(super) struct Shared {
     pub(super) keeper: Arc<keeper::Shared>,
     /// How many guest threads run.
     pub(super) cores: Arc<Cores>,
+    /// How they came in.
+    pub(super) ways: Arc<Sums>,
 }
 
 /// A guest thread of a stub process.
@@ -154,6 +157,7 @@ pub(super) struct StubContext {
     layout: Layout,
     cores: Arc<Cores>,
     policy: Policy,
+    ways: Tally,
     state: State,
 }
 
@@ -184,6 +188,7 @@ impl StubContext {
         area.store_u64(AREA_SELF as usize, thread.area_address.wrapping_neg())?;
         area.store_u32(AREA_INTERRUPT as usize, 0)?;
         area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
+        area.store_u64(AREA_ANSWERED as usize, 0)?;
         let signalling = Signalling::new(Arc::clone(stub.life()), &thread, shared);
         Ok(Self {
             stub,
@@ -192,6 +197,7 @@ impl StubContext {
             layout: shared.layout,
             cores: Arc::clone(&shared.cores),
             policy: Policy::new(),
+            ways: Tally::new(&shared.ways),
             state,
         })
     }
@@ -324,6 +330,9 @@ impl Context for StubContext {
         }
         let event = self.run_to_door(regs);
         self.signalling.leave(matches!(event, Ok(Event::Interrupted)));
+        if let (Ok(event), Some(thread)) = (&event, &self.thread) {
+            self.ways.count(event, thread.was_watched(), &thread.area());
+        }
         event.unwrap_or_else(|Gone| self.died())
     }
 
@@ -393,6 +402,7 @@ fn write_answers(area: &VolatileSlice<'_>, answers: Option<Answers>) -> Result<(
 impl Drop for StubContext {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
+            self.ways.tell(&thread.area());
             self.stub.release(thread);
         }
     }

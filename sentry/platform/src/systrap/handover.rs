@@ -74,6 +74,11 @@ impl GuestThread {
         &self.area
     }
 
+    /// Whether its last event was watched for.
+    pub(super) fn was_watched(&self) -> bool {
+        self.parked == Parked::Posted
+    }
+
     /// Makes sure that it is stopped whatever its process does: one that watches soon comes to the door.
     pub(super) fn settle(&mut self) -> Result<(), Gone> {
         if self.parked == Parked::Posted {

@@ -24,6 +24,7 @@ mod mapped;
 mod process;
 mod space;
 mod spin;
+mod ways;
 mod xstate;
 mod zygote;
 
@@ -44,15 +45,17 @@ use self::keeper::Keeper;
 use self::life::Registry;
 use self::process::Stub;
 use self::space::{GUEST_START, StubSpace};
+use self::ways::Sums;
 use self::xstate::Layout;
 use self::zygote::Zygote;
-use crate::{AddressSpace, Platform, PlatformError};
+use crate::{AddressSpace, Platform, PlatformError, WaysIn};
 
 /// The systrap platform.
 #[derive(Debug)]
 pub struct Systrap {
     layout: Layout,
     cores: Arc<Cores>,
+    ways: Arc<Sums>,
     // The keeper goes first: it holds stubs and makes new ones.
     keeper: Keeper,
     zygote: Arc<Zygote>,
@@ -85,7 +88,8 @@ impl Systrap {
         let registry = Arc::new(Registry::default());
         let zygote = Arc::new(Zygote::start(memory, control, constants, &registry)?);
         let keeper = Keeper::start(Arc::clone(&zygote))?;
-        Ok(Self { layout, cores: Arc::new(Cores::detect(hand_over)), keeper, zygote })
+        let cores = Arc::new(Cores::detect(hand_over));
+        Ok(Self { layout, cores, ways: Arc::default(), keeper, zygote })
     }
 }
 
@@ -97,6 +101,7 @@ impl Platform for Systrap {
             layout: self.layout,
             keeper: Arc::clone(self.keeper.shared()),
             cores: Arc::clone(&self.cores),
+            ways: Arc::clone(&self.ways),
         };
         Ok(Arc::new(StubSpace::new(stub, shared, receive)))
     }
@@ -107,6 +112,10 @@ impl Platform for Systrap {
 
     fn xstate_layout(&self) -> (usize, u64) {
         (self.layout.size, self.layout.features)
+    }
+
+    fn ways_in(&self) -> WaysIn {
+        self.ways.get()
     }
 }
 

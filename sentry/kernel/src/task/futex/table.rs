@@ -1,7 +1,6 @@
 //! The table of waiters.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -99,10 +98,15 @@ impl Default for FutexTable {
 }
 
 impl FutexTable {
+    /// The bucket of a key. Guests could make keys meet in one with any hash that has so few values.
     fn index(key: &FutexKey) -> usize {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        hasher.finish() as usize % BUCKETS
+        let (within, place) = match *key {
+            FutexKey::Private { space, addr } => (space, addr),
+            FutexKey::Shared { object, offset } => (object, offset),
+        };
+        // Fibonacci hashing: the highest bits depend on all others.
+        let mixed = (place ^ (within as u64).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> (u64::BITS - BUCKETS.ilog2())) as usize
     }
 
     pub(super) fn bucket(&self, key: &FutexKey) -> MutexGuard<'_, Bucket> {
