@@ -193,7 +193,7 @@ fn stats(sandbox: &Sandbox, id: &str) -> Result<Stats, Failure> {
         stats.cpu.usage.kernel += times.system_ns;
     }
     stats.cpu.usage.total = stats.cpu.usage.user + stats.cpu.usage.kernel;
-    stats.memory.usage.usage = kernel.memory.allocated();
+    stats.memory.usage.usage = kernel.memory.used();
     stats.memory.usage.limit = kernel.total_memory();
     stats.pids.current = groups.iter().map(|group| group.thread_count() as u64).sum();
     let limit = container.container().max_tasks();

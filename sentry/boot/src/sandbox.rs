@@ -100,9 +100,8 @@ impl Sandbox {
                 kernel.sockets.register(Arc::new(InetFamily::v6()));
             }
         }
-        let unix = socket::unix::UnixFamily::new();
-        kernel.sockets.register(Arc::new(socket::netlink::NetlinkFamily::new(&unix)));
-        kernel.sockets.register(Arc::new(unix));
+        kernel.sockets.register(Arc::new(socket::netlink::NetlinkFamily));
+        kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
         let sandbox = Arc::new(Self {
             around: Surroundings {
                 kernel,

@@ -120,7 +120,7 @@ fn cpu_stat(task: &Task, out: &mut Vec<u8>) -> Result<()> {
 
 /// Memory in use, as `/proc/meminfo` has it.
 fn used(kernel: &Kernel) -> u64 {
-    kernel.memory.allocated().min(kernel.total_memory())
+    kernel.memory.used().min(kernel.total_memory())
 }
 
 fn memory_current(task: &Task, out: &mut Vec<u8>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! A network name space: one [`Stack`], its timer, its clock.
+//! A network name space: one [`Stack`], its timer, its clock; its netlink and unix sockets.
 
 use std::sync::{Arc, Weak};
 
@@ -8,6 +8,7 @@ use kernel::{Kernel, Task};
 
 use super::conf::Conf;
 use crate::netlink::Listeners;
+use crate::unix::UnixSockets;
 use netstack::{Clock, Config, Instant, Stack, TimerWaker};
 
 /// The content of a network name space.
@@ -16,6 +17,7 @@ pub struct NetNamespace {
     stack: Stack,
     netlink: Listeners,
     conf: Conf,
+    unix: Arc<UnixSockets>,
     timer: Arc<Timer>,
 }
 
@@ -57,6 +59,7 @@ impl NetNamespace {
             stack: Stack::new(clock, seed, Config::default()),
             netlink: Listeners::default(),
             conf: Conf::default(),
+            unix: Arc::default(),
             timer: kernel.timers.timer(this.clone()),
         });
         net.stack.set_timer_waker(Arc::new(Waker(Arc::downgrade(&net))));
@@ -80,6 +83,11 @@ impl NetNamespace {
     /// The netlink sockets.
     pub(crate) fn netlink(&self) -> &Listeners {
         &self.netlink
+    }
+
+    /// The unix sockets.
+    pub(crate) fn unix(&self) -> &Arc<UnixSockets> {
+        &self.unix
     }
 
     /// The settings of its interfaces.

@@ -19,7 +19,6 @@ use kernel::socket::SocketFamily;
 use kernel::vfs::FileOps;
 
 use crate::inet::NetNamespace;
-use crate::unix::{UnixFamily, UnixSockets};
 pub(crate) use listeners::Listeners;
 pub(crate) use route::main_table;
 use socket::NetlinkSocket;
@@ -62,7 +61,6 @@ impl Protocol {
 struct Context<'a> {
     task: &'a Task,
     net: &'a NetNamespace,
-    unix: &'a UnixSockets,
 }
 
 impl Context<'_> {
@@ -78,18 +76,8 @@ impl Context<'_> {
 }
 
 /// The family `AF_NETLINK`.
-#[derive(Clone, Debug)]
-pub struct NetlinkFamily {
-    unix: UnixSockets,
-}
-
-impl NetlinkFamily {
-    /// The family; sock_diag shows the sockets of `unix`.
-    #[must_use]
-    pub fn new(unix: &UnixFamily) -> Self {
-        Self { unix: unix.sockets() }
-    }
-}
+#[derive(Clone, Copy, Debug)]
+pub struct NetlinkFamily;
 
 impl SocketFamily for NetlinkFamily {
     fn family(&self) -> u16 {
@@ -101,7 +89,7 @@ impl SocketFamily for NetlinkFamily {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
         let protocol = Protocol::from_raw(protocol).ok_or(Errno::EPROTONOSUPPORT)?;
-        Ok(NetlinkSocket::create(NetNamespace::of(task)?, self.unix.clone(), kind, protocol))
+        Ok(NetlinkSocket::create(NetNamespace::of(task)?, kind, protocol))
     }
 
     fn table(&self, task: &Task, name: &str) -> Option<String> {

@@ -21,7 +21,6 @@ use waiter::{Events, WaitQueue};
 use super::message::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Requests, half, word};
 use super::{Context, Protocol, diag, generic, route};
 use crate::inet::NetNamespace;
-use crate::unix::UnixSockets;
 
 const FIONREAD: u32 = 0x541b;
 const SOL_NETLINK: i32 = 270;
@@ -65,7 +64,6 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct NetlinkSocket {
     net: Arc<NetNamespace>,
-    unix: UnixSockets,
     kind: SocketType,
     protocol: Protocol,
     options: SocketOptions,
@@ -74,15 +72,9 @@ pub(crate) struct NetlinkSocket {
 }
 
 impl NetlinkSocket {
-    pub(super) fn create(
-        net: Arc<NetNamespace>,
-        unix: UnixSockets,
-        kind: SocketType,
-        protocol: Protocol,
-    ) -> Arc<Self> {
+    pub(super) fn create(net: Arc<NetNamespace>, kind: SocketType, protocol: Protocol) -> Arc<Self> {
         let socket = Arc::new(Self {
             net: Arc::clone(&net),
-            unix,
             kind,
             protocol,
             options: SocketOptions::default(),
@@ -157,7 +149,7 @@ impl NetlinkSocket {
     /// Answers the requests in a datagram. Who asks on without reading loses answers, and hears of it (`ENOBUFS`).
     fn answer(&self, task: &Task, bytes: &[u8]) {
         let port = self.bound_port(task);
-        let context = Context { task, net: &self.net, unix: &self.unix };
+        let context = Context { task, net: &self.net };
         let is_capped = self.is_switched(NETLINK_CAP_ACK);
         for request in Requests(bytes) {
             if !request.has(NLM_F_REQUEST) || request.kind < NLMSG_MIN_TYPE {

@@ -1,7 +1,7 @@
 //! Unix domain sockets (`man 7 unix`).
 //!
 //! A [`UnixSocket`](socket::UnixSocket) owns an [`Inbox`](inbox::Inbox), the queue of what was sent to it; peers push
-//! into each other's. Names are either *abstract* ([`names`]) or inodes of type socket, whose VFS part remembers who is
+//! into each other's. Names are either *abstract* ([`names`]), in the network name space of who made the socket, or inodes of type socket, whose VFS part remembers who is
 //! bound there. Files that are sent along and not yet received are in [`transit`](rights::Transit).
 
 mod address;
@@ -23,28 +23,23 @@ use kernel::Task;
 use kernel::socket::SocketFamily;
 use kernel::vfs::FileOps;
 
-use names::AbstractNames;
+use crate::inet::NetNamespace;
+pub(crate) use names::UnixSockets;
 use rights::Transit;
 use socket::UnixSocket;
-pub(crate) use summary::{LinkState, Summary, UnixSockets};
+pub(crate) use summary::{LinkState, Summary};
 
 /// The family `AF_UNIX`.
 #[derive(Debug, Default)]
 pub struct UnixFamily {
-    names: Arc<AbstractNames>,
     transit: Arc<Transit>,
 }
 
 impl UnixFamily {
-    /// The family, with an empty abstract name space.
+    /// The family, with nothing in transit.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Its sockets, for who lists them.
-    pub(crate) fn sockets(&self) -> UnixSockets {
-        UnixSockets(Arc::clone(&self.names))
     }
 }
 
@@ -53,22 +48,24 @@ impl SocketFamily for UnixFamily {
         AF_UNIX
     }
 
-    fn create(&self, _task: &Task, kind: SocketType, protocol: i32) -> Result<Arc<dyn FileOps>> {
-        Ok(UnixSocket::new(check_kind(kind, protocol)?, &self.names, &self.transit))
+    fn create(&self, task: &Task, kind: SocketType, protocol: i32) -> Result<Arc<dyn FileOps>> {
+        let net = NetNamespace::of(task)?;
+        Ok(UnixSocket::new(check_kind(kind, protocol)?, net.unix(), &self.transit))
     }
 
     fn create_pair(&self, task: &Task, kind: SocketType, protocol: i32) -> Result<[Arc<dyn FileOps>; 2]> {
         let kind = check_kind(kind, protocol)?;
-        let new = || UnixSocket::new(kind, &self.names, &self.transit);
+        let net = NetNamespace::of(task)?;
+        let new = || UnixSocket::new(kind, net.unix(), &self.transit);
         let (a, b) = (new(), new());
         connect::pair(task, &a, &b);
         Ok([a, b])
     }
 
-    fn table(&self, _task: &Task, name: &str) -> Option<String> {
+    fn table(&self, task: &Task, name: &str) -> Option<String> {
         const HEAD: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
-        let lines = || self.sockets().list().iter().map(Summary::line).collect::<String>();
-        (name == "unix").then(|| HEAD.to_owned() + &lines())
+        let net = NetNamespace::of(task).ok().filter(|_| name == "unix")?;
+        Some(net.unix().list().iter().map(Summary::line).fold(HEAD.to_owned(), |table, line| table + &line))
     }
 }
 

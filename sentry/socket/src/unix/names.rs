@@ -1,4 +1,5 @@
-//! The abstract name space, and the list of all unix sockets. Locks: `map` and `all`, leaves.
+//! The unix sockets of a network name space: who is bound to which abstract name, and all there are. Locks: `map` and
+//! `all`, leaves.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -8,16 +9,17 @@ use parking_lot::Mutex;
 
 use super::socket::UnixSocket;
 
-/// Who is bound to which abstract name.
+/// The unix sockets of a network name space.
 #[derive(Debug, Default)]
-pub(super) struct AbstractNames {
+pub(crate) struct UnixSockets {
+    /// By abstract name.
     map: Mutex<HashMap<Vec<u8>, Weak<UnixSocket>>>,
     next_auto: std::sync::atomic::AtomicU32,
     /// Every socket, for `/proc/net/unix`.
     all: Mutex<HashMap<usize, Weak<UnixSocket>>>,
 }
 
-impl AbstractNames {
+impl UnixSockets {
     /// Binds `socket` to `name`.
     ///
     /// # Errors

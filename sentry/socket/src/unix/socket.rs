@@ -16,7 +16,7 @@ use waiter::{Events, WaitQueue};
 
 use super::address::UnixAddress;
 use super::inbox::Inbox;
-use super::names::AbstractNames;
+use super::names::UnixSockets;
 use super::rights::Transit;
 
 /// Whom a socket talks to.
@@ -69,7 +69,7 @@ pub(super) struct State {
 pub(super) struct UnixSocket {
     pub(super) this: Weak<UnixSocket>,
     pub(super) kind: SocketType,
-    pub(super) names: Arc<AbstractNames>,
+    pub(super) names: Arc<UnixSockets>,
     pub(super) transit: Arc<Transit>,
     pub(super) options: SocketOptions,
     /// Readiness of this socket; senders that found it full wait here for OUT.
@@ -79,7 +79,7 @@ pub(super) struct UnixSocket {
 }
 
 impl UnixSocket {
-    pub(super) fn new(kind: SocketType, names: &Arc<AbstractNames>, transit: &Arc<Transit>) -> Arc<Self> {
+    pub(super) fn new(kind: SocketType, names: &Arc<UnixSockets>, transit: &Arc<Transit>) -> Arc<Self> {
         let socket = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             kind,

@@ -1,11 +1,11 @@
 //! What `/proc/net/unix` and sock_diag show of unix sockets.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use abi::socket::SocketType;
 
 use super::address::UnixAddress;
-use super::names::AbstractNames;
+use super::names::UnixSockets;
 use super::socket::{Link, UnixSocket};
 
 /// What a socket is connected to, if anything.
@@ -34,14 +34,10 @@ pub(crate) struct Summary {
     pub(crate) shutdown: u8,
 }
 
-/// All unix sockets of the sandbox.
-#[derive(Clone, Debug)]
-pub(crate) struct UnixSockets(pub(super) Arc<AbstractNames>);
-
 impl UnixSockets {
     /// What there is now, by inode number.
     pub(crate) fn list(&self) -> Vec<Summary> {
-        let mut all: Vec<Summary> = self.0.sockets().iter().map(|socket| socket.summary()).collect();
+        let mut all: Vec<Summary> = self.sockets().iter().map(|socket| socket.summary()).collect();
         all.sort_by_key(|socket| socket.inode);
         all
     }

@@ -31,7 +31,7 @@ pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut
     let (header, _) = request.split(REQUEST)?;
     let field = |at: usize| word(header, at).unwrap_or(0);
     let (states, inode, show) = (field(4), field(8), field(12));
-    let sockets = context.unix.list();
+    let sockets = context.net.unix().list();
     if request.is_dump() {
         let is_wanted = |socket: &&Summary| states & 1 << state(socket) != 0;
         for socket in sockets.iter().filter(is_wanted) {
