@@ -1,7 +1,10 @@
-// Set-user-id programs: what execve gives and takes; no_new_privs; ambient capabilities; AT_SECURE.
+// Set-user-id programs: what execve gives and takes, also with a shared root directory; no_new_privs; ambient capabilities; AT_SECURE.
 #include "check.h"
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
@@ -44,6 +47,34 @@ static void with_ambient(void) {
     FAILS(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_KILL, 0, 0), EPERM);
 }
 
+// Whoever shares the root directory with a program could change what it finds there: it gains nothing then.
+static char stack[65536] __attribute__((aligned(16)));
+static int exec_mode(void *mode) {
+    execl(copy, copy, (char *)mode, (char *)0);
+    return 99;
+}
+static void *sleep_on(void *arg) {
+    for (;;) pause();
+}
+static void with_threads(void) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, 0, sleep_on, 0) == 0);
+    become_user();
+}
+static int run_sharing(const char *mode) {
+    pid_t child = fork();
+    if (child == 0) {
+        become_user();
+        int status;
+        pid_t sharer = clone(exec_mode, stack + sizeof stack, CLONE_FS | SIGCHLD, (void *)mode);
+        CHECK(sharer > 0 && waitpid(sharer, &status, 0) == sharer && WIFEXITED(status));
+        _exit(WEXITSTATUS(status));
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
 int main(int argc, char **argv) {
     uid_t r, e, s;
     if (argc > 1) {
@@ -52,6 +83,7 @@ int main(int argc, char **argv) {
         CHECK(getresuid(&r, &e, &s) == 0);
         if (!strcmp(argv[1], "plain")) return r == 1000 && e == 1000 && s == 1000 && !effective && !permitted && !getauxval(AT_SECURE) ? 0 : 1;
         if (!strcmp(argv[1], "setuid")) return r == 1000 && e == 0 && s == 0 && effective && getauxval(AT_SECURE) && prctl(PR_GET_DUMPABLE) != 1 ? 0 : 1;
+        if (!strcmp(argv[1], "held")) return r == 1000 && e == 1000 && s == 1000 && !effective && !permitted ? 0 : 1;
         if (!strcmp(argv[1], "other")) return r == 0 && e == 1000 && s == 1000 && !effective ? 0 : 1;
         if (!strcmp(argv[1], "ambient")) return e == 1000 && effective == 1 << CAP_CHOWN ? 0 : 1;
         return 98;
@@ -66,6 +98,7 @@ int main(int argc, char **argv) {
     CHECK(run("plain", become_user) == 0);
     CHECK(run("ambient", with_ambient) == 0);
     CHECK(chmod(copy, 04755) == 0 && run("setuid", become_user) == 0 && run("plain", without_new_privs) == 0);
+    CHECK(run_sharing("held") == 0 && run("setuid", with_threads) == 0);
     CHECK(chown(copy, 1000, 1000) == 0 && stat(copy, &st) == 0 && !(st.st_mode & S_ISUID));
     CHECK(chmod(copy, 04755) == 0 && run("other", 0) == 0);
     return unlink(copy);

@@ -107,6 +107,13 @@ impl CurrentTask {
             regs.fs_base = request.tls;
         }
         let vfork_done = flags.contains(CloneFlags::VFORK).then(|| Arc::new(VforkDone::default()));
+        if flags.contains(CloneFlags::FS) {
+            inherited.fs.share()?;
+        }
+        if flags.contains(CloneFlags::FILES) {
+            inherited.fds.share();
+        }
+        // From here on the child counts as a user of both: `undo_clone` takes that back.
         let child = self.new_child(request, inherited, pid.clone(), charge, vfork_done.clone());
         let pidfd = match self.announce(request, &child, &pid) {
             Ok(pidfd) => pidfd,
@@ -154,13 +161,8 @@ impl CurrentTask {
         let namespaces =
             if is_moved { Arc::new(self.new_namespaces(flags, &creds, &fs)?) } else { self.namespaces() };
         let mm = if flags.contains(CloneFlags::VM) { self.mm() } else { self.mm().fork()? };
-        let fds = if flags.contains(CloneFlags::FILES) {
-            let fds = self.fd_table();
-            fds.share();
-            fds
-        } else {
-            self.fd_table().duplicate()
-        };
+        let fds =
+            if flags.contains(CloneFlags::FILES) { self.fd_table() } else { self.fd_table().duplicate() };
         Ok(Inherited { mm, fds, fs, creds, namespaces })
     }
 
@@ -353,6 +355,7 @@ impl CurrentTask {
     fn undo_clone(&self, child: &Arc<Task>, error: impl Into<SysError>) -> SysError {
         child.set_mm(None);
         child.leave_fd_table(FdTable::new());
+        child.own_fs();
         // Nothing goes by these numbers: they are free again.
         child.pid().set_task(None);
         child.release_charge();

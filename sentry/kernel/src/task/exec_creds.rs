@@ -1,12 +1,14 @@
 //! What credentials a program runs with: set-user-ID bits and file capabilities (`man 7 capabilities`,
 //! "Transformation of capabilities during execve()"; `cap_bprm_creds_from_file` in Linux's tree).
 
+use std::sync::Arc;
+
 use abi::fs::{S_ISGID, S_ISUID};
 use abi::mount::MountFlags;
 use abi::{Errno, Result};
 
 use super::{Capability, CapabilitySet, Credentials, Task, securebits};
-use crate::vfs::{Attr, Caller, File, MAY_READ, check_access};
+use crate::vfs::{Attr, Caller, ClosedContext, File, FsContext, MAY_READ, check_access};
 
 const S_IXGRP: u32 = 0o010;
 const XATTR_NAME: &[u8] = b"security.capability";
@@ -27,6 +29,8 @@ pub(super) struct ExecCreds {
     pub(super) is_changed: bool,
     /// Whether it may be dumped and inspected.
     pub(super) is_dumpable: bool,
+    /// Keeps strangers from sharing the root directory until the credentials are in force.
+    _closed: Option<ClosedContext>,
 }
 
 /// The content of `security.capability`.
@@ -86,7 +90,9 @@ impl Task {
         let is_set_id = new.euid != old.uid || new.egid != old.gid;
         let is_effective = permitted_by(&mut new, &old, file_caps)?;
         let gains = !old.permitted.is_superset(new.permitted);
-        if (is_set_id || gains) && self.is_held_back_by_tracer() {
+        let fs = self.fs();
+        let closed = fs.close(self.own_users_of(&fs));
+        if (is_set_id || gains) && (closed.is_none() || no_new_privs || self.is_held_back_by_tracer()) {
             if !new.has_in_own(Capability::Setuid) || no_new_privs {
                 (new.euid, new.egid) = (new.uid, new.gid);
             }
@@ -111,7 +117,13 @@ impl Task {
             || new.fsgid != old.fsgid
             || !old.permitted.is_superset(new.permitted);
         let is_dumpable = is_readable && !is_changed && new.euid == new.uid && new.egid == new.gid;
-        Ok(ExecCreds { new, is_secure, is_changed, is_dumpable })
+        Ok(ExecCreds { new, is_secure, is_changed, is_dumpable, _closed: closed })
+    }
+
+    /// How many threads of its process share `fs`, itself included.
+    fn own_users_of(&self, fs: &Arc<FsContext>) -> usize {
+        let others = self.thread_group().tasks().into_iter().filter(|task| task.id() != self.id());
+        1 + others.filter(|task| Arc::ptr_eq(&task.fs(), fs)).count()
     }
 
     /// Whether a tracer without privilege keeps the task from gaining any.

@@ -60,6 +60,7 @@ impl Task {
         self.release_memory();
         self.release_semaphores();
         self.leave_fd_table(FdTable::new());
+        self.own_fs();
         self.release_tracees();
         if is_last && group.is_session_leader() {
             let session = group.session();

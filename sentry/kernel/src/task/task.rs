@@ -311,8 +311,18 @@ impl Task {
         std::mem::replace(&mut self.fds.write(), fds)
     }
 
-    pub(super) fn set_fs(&self, fs: Arc<FsContext>) {
-        *self.fs.write() = fs;
+    /// Goes over to another root and working directory, of which it is one of the counted users.
+    pub(super) fn leave_fs(&self, next: Arc<FsContext>) {
+        let old = std::mem::replace(&mut *self.fs.write(), next);
+        old.release();
+    }
+
+    /// Stops sharing root, working directory and umask with other tasks (`CLONE_FS`).
+    pub(super) fn own_fs(&self) {
+        let fs = self.fs();
+        if fs.is_shared() {
+            self.leave_fs(fs.duplicate());
+        }
     }
 
     pub(crate) fn set_namespaces(&self, namespaces: Namespaces) {

@@ -124,7 +124,7 @@ impl CurrentTask {
         let fs = if flags.contains(CloneFlags::FS) { self.fs().duplicate() } else { self.fs() };
         let namespaces = if kinds.is_empty() { None } else { Some(self.new_namespaces(kinds, &creds, &fs)?) };
         if flags.contains(CloneFlags::FS) {
-            self.set_fs(fs);
+            self.leave_fs(fs);
         }
         if flags.intersects(CloneFlags::SYSVSEM | CloneFlags::NEWIPC) {
             self.release_semaphores();
@@ -208,6 +208,9 @@ impl CurrentTask {
                 if !creds.has_in_own(Capability::SysChroot) {
                     return Err(Errno::EPERM);
                 }
+                if self.fs().is_shared() {
+                    return Err(Errno::EINVAL);
+                }
                 let root = ns.root_path();
                 self.fs().set_root(root.clone());
                 self.fs().set_cwd(root);
@@ -219,8 +222,10 @@ impl CurrentTask {
     }
 
     fn enter_user_ns(&self, creds: &Credentials, ns: Arc<UserNamespace>) -> Result<()> {
-        // Nothing is gained by entering the present one, and threads would differ.
-        if Arc::ptr_eq(&ns, &creds.user_ns) || self.thread_group().thread_count() > 1 {
+        // Nothing is gained by entering the present one, and threads would differ. Whoever shares its root directory
+        // would have it changed by the capabilities gained.
+        let is_present = Arc::ptr_eq(&ns, &creds.user_ns);
+        if is_present || self.thread_group().thread_count() > 1 || self.fs().is_shared() {
             return Err(Errno::EINVAL);
         }
         if !creds.has_in(&ns, Capability::SysAdmin) {

@@ -55,6 +55,7 @@ pub use fd_table::{Fd, FdEntry, FdTable, MAX_FDS};
 pub use file::{File, SETTABLE_FLAGS, SignalOwner};
 pub use file_ops::{DirEntry, FileOps, Readdir, WriteAt};
 pub use filesystem::{Caching, FileSystem, FileSystemType};
+pub(crate) use fs_context::ClosedContext;
 pub use fs_context::FsContext;
 pub use inode::{Attr, Caller, Inode, LinkTarget, NewNode, Rename, RenameFlags, SetAttr, SetTime, Xattr};
 pub use inode_common::InodeCommon;
