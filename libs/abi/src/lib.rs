@@ -16,6 +16,7 @@ pub mod futex;
 pub mod inet;
 pub mod inotify;
 pub mod ipc;
+pub mod keyctl;
 pub mod mman;
 pub mod mount;
 pub mod mqueue;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use platform::Platform;
 
 use crate::dmesg::Dmesg;
+use crate::keys::KeyTable;
 use crate::loader::Vdso;
 use crate::log::DebugLog;
 use crate::mm::MemoryFile;
@@ -44,6 +45,8 @@ pub struct Kernel {
     pub dmesg: Dmesg,
     /// The vDSO of all guest processes; `None` where there was no memory for it.
     pub vdso: Option<Arc<Vdso>>,
+    /// Keys that programs have given into its care.
+    pub keys: KeyTable,
     /// Kills processes where memory runs out.
     pub oom: OomKiller,
     /// What was fixed when the sandbox was made.
@@ -97,6 +100,7 @@ impl Kernel {
             sockets: SocketFamilies::default(),
             memory_size: AtomicU64::new(0),
             processors: AtomicUsize::new(config.cpu_count),
+            keys: KeyTable::default(),
             oom: OomKiller::default(),
             config,
         });

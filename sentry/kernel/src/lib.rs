@@ -15,6 +15,7 @@ pub mod fuzzing;
 pub mod host_events;
 pub mod ipc;
 pub mod kernel;
+pub mod keys;
 pub mod limits;
 pub mod loader;
 pub mod log;

@@ -7,6 +7,7 @@
 pub mod events;
 pub mod file;
 pub mod ipc;
+pub mod keys;
 pub mod memory;
 pub mod misc;
 pub mod process;

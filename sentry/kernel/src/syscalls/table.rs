@@ -128,6 +128,7 @@ pub const TABLE_LEN: usize = 512;
 const FAMILIES: &[&[Row]] = &[
     super::file::TABLE,
     super::ipc::TABLE,
+    super::keys::TABLE,
     super::memory::TABLE,
     super::process::TABLE,
     super::signal::TABLE,

@@ -195,6 +195,9 @@ impl CurrentTask {
         let group = if is_thread { self.thread_group().clone() } else { self.new_process(flags) };
         let mut details = self.details.lock().for_child(self.kernel().timekeeper.monotonic().0);
         details.vfork_done = vfork_done;
+        if !is_thread {
+            details.keyrings = details.keyrings.for_process();
+        }
         details.exit_signal = if is_thread {
             None
         } else if flags.contains(CloneFlags::PARENT) {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use abi::{SigInfo, Signal};
+use abi::{Result, SigInfo, Signal};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::{PidNamespace, TaskSet, ThreadGroup, Work};
+use crate::keys::Key;
 use crate::signal::{AccountCharge, UserAccount};
 
 /// A limit on processor time (the cgroup's `cpu.max`).
@@ -35,6 +36,8 @@ pub struct Container {
     account: Arc<UserAccount>,
     max_tasks: AtomicU64,
     bandwidth: Mutex<CpuBandwidth>,
+    /// The session keyring of what is started in it.
+    session_keyring: Mutex<Option<Arc<Key>>>,
     /// Told when the container thaws.
     thawed: WaitQueue,
 }
@@ -50,6 +53,7 @@ impl Container {
             account: Arc::default(),
             max_tasks: AtomicU64::new(u64::MAX),
             bandwidth: Mutex::default(),
+            session_keyring: Mutex::default(),
             thawed: WaitQueue::new(),
         })
     }
@@ -58,6 +62,17 @@ impl Container {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The session keyring of what is started in it, made by `make` when that is first.
+    pub(crate) fn session_keyring(&self, make: impl FnOnce() -> Result<Arc<Key>>) -> Result<Arc<Key>> {
+        let mut slot = self.session_keyring.lock();
+        if let Some(known) = &*slot {
+            return Ok(known.clone());
+        }
+        let key = make()?;
+        *slot = Some(key.clone());
+        Ok(key)
     }
 
     /// The pid name space of its processes.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::{SigSet, Signal, UserAddr};
 
 use super::VforkDone;
+use crate::keys::TaskKeyrings;
 use crate::syscalls::table::{Args, Handler};
 
 /// Scheduling attributes. They are kept and shown; the host schedules.
@@ -75,6 +76,8 @@ pub struct TaskDetails {
     pub restart: Option<RestartBlock>,
     /// `PR_SET_TSC` forbids rdtsc; kept only.
     pub tsc_forbidden: bool,
+    /// Keyrings of its own.
+    pub keyrings: TaskKeyrings,
     /// `PR_SET_IO_FLUSHER`.
     pub is_io_flusher: bool,
     /// Since when it exists: monotonic and boot time agree.
@@ -101,6 +104,7 @@ impl TaskDetails {
             vfork_done: None,
             restart: None,
             tsc_forbidden: false,
+            keyrings: TaskKeyrings::default(),
             is_io_flusher: false,
             start_time_ns: now_ns,
             shown_mask: None,
@@ -139,6 +143,7 @@ impl TaskDetails {
         child.robust_list = UserAddr::NULL;
         child.parent_death_signal = None;
         child.vfork_done = None;
+        child.keyrings = self.keyrings.for_thread();
         child.restart = None;
         child.start_time_ns = now_ns;
         child.default_timer_slack_ns = self.timer_slack_ns;

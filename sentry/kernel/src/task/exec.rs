@@ -179,13 +179,16 @@ impl CurrentTask {
             own.alt_stack = crate::signal::AltStack::default();
             own.saved_mask = None;
         }
-        {
+        let keyrings = {
             let mut details = self.details.lock();
             details.restart = None;
             details.clear_child_tid = UserAddr::NULL;
             details.robust_list = UserAddr::NULL;
             details.exit_signal = Some(Signal::CHLD);
-        }
+            let kept = details.keyrings.for_process();
+            std::mem::replace(&mut details.keyrings, kept)
+        };
+        drop(keyrings);
         group.timers().delete_posix();
         self.own_fd_table();
         self.fd_table().close_on_exec(self);

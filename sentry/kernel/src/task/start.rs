@@ -130,6 +130,7 @@ impl Kernel {
             sem_undo: None,
         });
         task.thread_group().set_leader(&task);
+        task.join_container_session(task.thread_group().container())?;
         Ok(task)
     }
 

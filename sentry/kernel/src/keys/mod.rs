@@ -1,0 +1,121 @@
+//! Keys that the kernel keeps for programs: Kerberos tickets, passwords of mounts, keys of file systems
+//! (`man 7 keyrings`, `security/keys` in Linux's tree).
+//!
+//! A key lives as long as a keyring links to it, or a task or user has it as a keyring of its own. There is no helper
+//! program that could be asked for keys that nobody has put there: request_key(2) finds what is there.
+//!
+//! Locks: `KeyTable::links`, then one key's state at a time, or the table's.
+
+mod key;
+mod search;
+mod task;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use abi::Result;
+use host::heap::{self, Purpose};
+use parking_lot::{Mutex, MutexGuard};
+
+pub use key::{Key, KeyType, KeyUsage};
+pub use search::{KeyRef, Searcher};
+pub(crate) use task::Missing;
+pub use task::TaskKeyrings;
+
+use key::{Content, NewKey};
+
+/// All keys of a sandbox.
+#[derive(Debug, Default)]
+pub struct KeyTable {
+    table: Mutex<Table>,
+    links: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    keys: HashMap<i32, Weak<Key>>,
+    usage: HashMap<u32, Arc<KeyUsage>>,
+    /// Users' own keyrings, by user name space and user.
+    users: HashMap<(u64, u32), UserKeyrings>,
+    /// Keyrings that outlive a user's sessions, likewise.
+    persistent: HashMap<(u64, u32), Arc<Key>>,
+    last_serial: i32,
+}
+
+/// The keyrings that each user has.
+#[derive(Clone, Debug)]
+struct UserKeyrings {
+    /// `_uid.N`.
+    user: Arc<Key>,
+    /// `_uid_ses.N`, the session of those who have none: links to `user`.
+    session: Arc<Key>,
+}
+
+impl KeyTable {
+    /// Held while links are made.
+    pub fn links(&self) -> MutexGuard<'_, ()> {
+        self.links.lock()
+    }
+
+    /// The key with this number.
+    #[must_use]
+    pub fn get(&self, serial: i32) -> Option<Arc<Key>> {
+        let found = self.table.lock().keys.get(&serial).and_then(Weak::upgrade);
+        found.filter(|key| !key.state().is_invalid)
+    }
+
+    /// Gives a key to another user or group.
+    ///
+    /// # Errors
+    /// `EDQUOT`.
+    pub fn change_owner(&self, key: &Key, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+        if let Some(uid) = uid.filter(|uid| *uid != key.owner().0) {
+            let usage = self.table.lock().usage_of(uid);
+            key.give_to(uid, usage)?;
+        }
+        if let Some(gid) = gid {
+            key.state().gid = gid;
+        }
+        Ok(())
+    }
+
+    fn make(&self, new: &NewKey<'_>) -> Result<Arc<Key>> {
+        heap::room_for(new.payload.len() as u64, Purpose::Lasting)?;
+        self.table.lock().make(new)
+    }
+
+    /// All keyrings that are called so.
+    fn keyrings_called(&self, name: &[u8]) -> Vec<Arc<Key>> {
+        let keys: Vec<Arc<Key>> = self.table.lock().keys.values().filter_map(Weak::upgrade).collect();
+        keys.into_iter().filter(|key| key.is_called(KeyType::Keyring, name)).collect()
+    }
+}
+
+impl Table {
+    fn usage_of(&mut self, uid: u32) -> Arc<KeyUsage> {
+        self.usage.entry(uid).or_default().clone()
+    }
+
+    fn make(&mut self, new: &NewKey<'_>) -> Result<Arc<Key>> {
+        let usage = self.usage_of(new.owner.0);
+        let serial = self.free_serial();
+        let key = Key::new(serial, new, usage)?;
+        self.keys.insert(serial, Arc::downgrade(&key));
+        Ok(key)
+    }
+
+    /// A number that no key has. Where they run out of order, what is left of dead keys is cleared away.
+    fn free_serial(&mut self) -> i32 {
+        const FIRST: i32 = 3;
+        const SWEEP_EVERY: i32 = 1024;
+        loop {
+            self.last_serial = self.last_serial.checked_add(1).unwrap_or(FIRST).max(FIRST);
+            if self.last_serial % SWEEP_EVERY == 0 {
+                self.keys.retain(|_, key| key.strong_count() > 0);
+            }
+            if self.keys.get(&self.last_serial).is_none_or(|key| key.strong_count() == 0) {
+                return self.last_serial;
+            }
+        }
+    }
+}
