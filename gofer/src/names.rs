@@ -111,7 +111,8 @@ impl Server {
             self.nodes.moved(request.old_dir, old, request.new_dir, new);
         }
         let (old_dir, new_dir) = (attr_of(&fs::stat(from.as_fd())?), attr_of(&fs::stat(to.as_fd())?));
-        Ok(Answer::new(&RenameReply { old_dir, new_dir }))
+        let moved = attr_of(&fs::stat_at(to.as_fd(), new)?);
+        Ok(Answer::new(&RenameReply { old_dir, new_dir, moved }))
     }
 
     pub(crate) fn read_link(&mut self, request: &Readlink<'_>) -> Result<Answer> {

@@ -19,8 +19,10 @@ use host::unix;
 
 use crate::server::Server;
 
-/// A writer at work makes an event with each write: their forwarding waits this long, so that they come in batches
-/// (equal events that were not read yet are one) and not each with a wake-up of the sandbox.
+/// After a batch the thread waits this long, so that a busy directory's events come in batches, too, and not each with
+/// a wake-up of this thread and of one in the sandbox, beside those who do the work.
+const PAUSE: Duration = Duration::from_millis(1);
+/// A writer at work makes an event with each write (equal events that were not read yet are one): this long after them.
 const MODIFY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Of the kernel's events at a time; even if each has the longest name, their batch is within a message.
@@ -152,9 +154,8 @@ impl Shared {
             if transport.send(&header, &encode(&batch), &[]).is_err() {
                 return;
             }
-            if events.into_iter().all(|event| event.mask == WatchMask::MODIFY) {
-                std::thread::sleep(MODIFY_PAUSE);
-            }
+            let are_writes = events.into_iter().all(|event| event.mask == WatchMask::MODIFY);
+            std::thread::sleep(if are_writes { MODIFY_PAUSE } else { PAUSE });
         }
     }
 

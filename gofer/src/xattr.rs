@@ -11,6 +11,8 @@ use crate::server::{Answer, Server};
 
 /// The longest value and the longest list that Linux has (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 const SIZE_MAX: usize = 64 << 10;
+/// What most values and lists fit into.
+const SIZE_USUAL: usize = 256;
 
 /// Name spaces that pass; what the host's kernel wants of a caller there is checked by it.
 const SPACES: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system.posix_acl_"];
@@ -19,9 +21,7 @@ impl Server {
     pub(crate) fn get_xattr(&mut self, request: &GetXattr<'_>) -> Result<Answer> {
         let name = known(request.name.as_bytes())?;
         let Some(file) = self.open_for_xattr(&request.target)? else { return Err(Errno::ENODATA) };
-        let mut value = vec![0; SIZE_MAX];
-        let len = fs::get_xattr(file.as_fd(), name, &mut value)?;
-        Ok(Answer::new(&value.get(..len).unwrap_or_default()))
+        answer_with(&|value| fs::get_xattr(file.as_fd(), name, value))
     }
 
     pub(crate) fn set_xattr(&mut self, request: &SetXattr<'_>) -> Result<Answer> {
@@ -37,9 +37,7 @@ impl Server {
 
     pub(crate) fn list_xattr(&mut self, request: &ListXattr<'_>) -> Result<Answer> {
         let Some(file) = self.open_for_xattr(&request.target)? else { return Ok(Answer::new(&&b""[..])) };
-        let mut names = vec![0; SIZE_MAX];
-        let len = fs::list_xattr(file.as_fd(), &mut names)?;
-        Ok(Answer::new(&names.get(..len).unwrap_or_default()))
+        answer_with(&|names| fs::list_xattr(file.as_fd(), names))
     }
 
     pub(crate) fn remove_xattr(&mut self, request: &RemoveXattr<'_>) -> Result<Answer> {
@@ -57,6 +55,18 @@ impl Server {
             Err(Errno::ENXIO) => Ok(None),
             other => other.map(|(file, _)| Some(file)),
         }
+    }
+}
+
+/// The answer that `read` writes into a buffer, of which it returns the length.
+fn answer_with(read: &dyn Fn(&mut [u8]) -> Result<usize>) -> Result<Answer> {
+    let answer = |buffer: &mut [u8]| {
+        let len = read(buffer)?;
+        Ok(Answer::new(&buffer.get(..len).unwrap_or_default()))
+    };
+    match answer(&mut [0; SIZE_USUAL]) {
+        Err(Errno::ERANGE) => answer(&mut vec![0; SIZE_MAX]),
+        other => other,
     }
 }
 

@@ -45,7 +45,7 @@ pub use types::{
 pub use wire::{DecodeError, Reader, Wire, Writer, decode, encode};
 
 /// The protocol's version. Client and server are one binary; a mismatch means a mixed-up installation.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// First field of a [`Hello`]: "RGOF".
 pub const MAGIC: u32 = 0x464f_4752;

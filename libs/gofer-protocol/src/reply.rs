@@ -54,6 +54,8 @@ wire_struct! {
         old_dir: Attr,
         /// Those of the new one.
         new_dir: Attr,
+        /// Those of the file that was moved, whose times have changed.
+        moved: Attr,
     }
 
     /// Answer to [`crate::Open`]. Counts one look-up where the target had a name.

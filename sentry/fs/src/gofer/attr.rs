@@ -1,6 +1,6 @@
 //! An inode's attributes, cached.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::{DeviceId, Timespec};
 use gofer_protocol::{Attr as WireAttr, Time};
@@ -10,23 +10,34 @@ use parking_lot::Mutex;
 /// What is known of a file's attributes. Lock: `last` is a leaf.
 #[derive(Debug)]
 pub(super) struct AttrCache {
-    last: Mutex<WireAttr>,
+    last: Mutex<Known>,
     /// Type and permissions, which no read or write changes: always good enough for the path walk.
     mode: AtomicU32,
-    /// `last` may be out of date (but for owner and mode).
-    is_stale: AtomicBool,
+    /// Counts the changes after which `last` is out of date (but for owner and mode).
+    changes: AtomicU64,
     /// It is out of date again as soon as it was read: mapped for writing, or in a mount that nobody watches.
     is_volatile: AtomicBool,
     /// The owner may have changed, which only the gofer can tell.
     is_owner_doubtful: AtomicBool,
 }
 
+/// What the host said, and when it was asked.
+#[derive(Debug)]
+struct Known {
+    attr: WireAttr,
+    as_of: Moment,
+}
+
+/// A point in the sequence of a file's changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
 impl AttrCache {
     pub(super) fn new(attr: WireAttr) -> Self {
         Self {
             mode: AtomicU32::new(attr.mode),
-            last: Mutex::new(attr),
-            is_stale: AtomicBool::new(false),
+            last: Mutex::new(Known { attr, as_of: Moment(0) }),
+            changes: AtomicU64::new(0),
             is_volatile: AtomicBool::new(false),
             is_owner_doubtful: AtomicBool::new(false),
         }
@@ -39,44 +50,46 @@ impl AttrCache {
 
     /// What was last heard.
     pub(super) fn last(&self) -> WireAttr {
-        *self.last.lock()
+        self.last.lock().attr
     }
 
     /// The attributes, if they can be relied on.
     pub(super) fn current(&self) -> Option<WireAttr> {
-        let is_good = !self.is_stale.load(Ordering::Acquire) && !self.is_volatile.load(Ordering::Relaxed);
-        is_good.then(|| self.last())
+        let last = self.last.lock();
+        (last.as_of == self.now() && !self.is_volatile.load(Ordering::Relaxed)).then_some(last.attr)
     }
 
-    /// What follows is news: a change that is made while the host is asked marks the cache again.
-    pub(super) fn start_refresh(&self) {
-        self.is_stale.store(false, Ordering::Release);
+    /// To be had before the host is asked, for [`Self::set`]: of a change that is made meanwhile the answer may say
+    /// nothing.
+    pub(super) fn now(&self) -> Moment {
+        Moment(self.changes.load(Ordering::Acquire))
     }
 
-    /// Takes over what the host said. A file does not change its type.
-    pub(super) fn set(&self, attr: WireAttr) {
+    /// Takes over what the host said when it was asked at `as_of`, unless it said more since. A file does not change
+    /// its type.
+    pub(super) fn set(&self, as_of: Moment, attr: WireAttr) {
         let mut last = self.last.lock();
-        let btime = attr.btime.or(last.btime);
+        if as_of < last.as_of {
+            return;
+        }
+        let btime = attr.btime.or(last.attr.btime);
         let kind = self.mode() & 0o170_000;
-        *last = WireAttr { btime, mode: attr.mode & 0o7777 | kind, ..attr };
-        self.mode.store(last.mode, Ordering::Relaxed);
+        last.attr = WireAttr { btime, mode: attr.mode & 0o7777 | kind, ..attr };
+        last.as_of = as_of;
+        self.mode.store(last.attr.mode, Ordering::Relaxed);
     }
 
     /// As [`Self::set`], and it is all there is to know for now.
     pub(super) fn set_fresh(&self, attr: WireAttr) {
-        self.start_refresh();
-        self.set(attr);
+        self.set(self.now(), attr);
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut WireAttr)) {
-        change(&mut self.last.lock());
+        change(&mut self.last.lock().attr);
     }
 
     pub(super) fn mark_stale(&self) {
-        // Loading first spares writers of one file the cache line.
-        if !self.is_stale.load(Ordering::Relaxed) {
-            self.is_stale.store(true, Ordering::Release);
-        }
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Somebody else changed attributes.
@@ -137,5 +150,45 @@ pub(super) fn from_host(stat: &host::fs::Stat) -> WireAttr {
         mtime: time(stat.mtime),
         ctime: time(stat.ctime),
         btime: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gofer_protocol::{Attr, Time};
+
+    use super::AttrCache;
+
+    fn sized(size: u64) -> Attr {
+        let time = Time { seconds: 0, nanoseconds: 0 };
+        Attr {
+            dev: 1,
+            ino: 2,
+            mode: 0o100_644,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            size,
+            blocks: 0,
+            block_size: 4096,
+            atime: time,
+            mtime: time,
+            ctime: time,
+            btime: None,
+        }
+    }
+
+    #[test]
+    fn an_answer_to_an_older_question_is_no_news() {
+        let cache = AttrCache::new(sized(1));
+        let first = cache.now();
+        cache.mark_stale();
+        cache.set(first, sized(2));
+        assert!(cache.current().is_none(), "the change came after the question");
+        let second = cache.now();
+        cache.set(second, sized(3));
+        cache.set(first, sized(2));
+        assert_eq!(cache.current().map(|attr| attr.size), Some(3), "an answer that was late");
     }
 }

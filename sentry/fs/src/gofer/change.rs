@@ -73,6 +73,7 @@ impl GoferInode {
         self.require_writable()?;
         let wire_name = Name::new(name).ok_or(Errno::EINVAL)?;
         let dir = self.node()?;
+        let asked = target.attrs.now();
         let reply = self.change(name, WatchMask::CREATE, || {
             target.with_target(|target| {
                 self.volume.connection().call(&Link { target, dir, name: wire_name })?.get()
@@ -80,7 +81,7 @@ impl GoferInode {
         })?;
         self.attrs.set_fresh(reply.dir);
         target.found_node(reply.node);
-        target.attrs.set_fresh(reply.attr);
+        target.attrs.set(asked, reply.attr);
         self.name_added(name.into(), &target.arc()?);
         Ok(())
     }
@@ -119,6 +120,9 @@ impl GoferInode {
             new_name: Name::new(rename.new_name).ok_or(Errno::EINVAL)?,
             flags,
         };
+        // Renaming changes its time.
+        moved.attrs.mark_stale();
+        let asked = moved.attrs.now();
         let call = || self.volume.connection().call(&request)?.get();
         let reply = if is_exchange {
             // Two more events than it is worth to foresee.
@@ -137,8 +141,14 @@ impl GoferInode {
         self.name_removed(rename.name);
         new_dir.name_removed(rename.new_name);
         moved.settle(new_dir, rename.new_name)?;
+        if moved.is_key(&reply.moved) {
+            moved.attrs.set(asked, reply.moved);
+        }
         match replaced {
-            Some(replaced) if is_exchange => replaced.settle(self, rename.name),
+            Some(replaced) if is_exchange => {
+                replaced.attrs.mark_stale();
+                replaced.settle(self, rename.name)
+            }
             Some(replaced) => {
                 replaced.lost_name();
                 Ok(())
@@ -151,8 +161,6 @@ impl GoferInode {
     fn settle(self: &Arc<Self>, dir: &Self, name: &[u8]) -> Result<()> {
         let name: Arc<[u8]> = name.into();
         self.set_place(dir.arc()?, name.clone());
-        // Renaming changes its time.
-        self.attrs.mark_stale();
         dir.name_added(name, self);
         Ok(())
     }

@@ -46,6 +46,7 @@ impl GoferInode {
             return Ok(file);
         }
         let flags = if for_writing { NodeOpenFlags::READ_WRITE } else { NodeOpenFlags::empty() };
+        let asked = self.attrs.now();
         let file = self.with_target(|target| {
             let mut response = self.volume.connection().call(&Open { target, flags })?;
             let reply = response.get()?;
@@ -56,7 +57,7 @@ impl GoferInode {
                 }
                 self.found_node(reply.node);
             }
-            self.attrs.set_fresh(reply.attr);
+            self.attrs.set(asked, reply.attr);
             response.take_fd()
         })?;
         let file = Arc::new(HostFile::new(file));

@@ -291,7 +291,7 @@ impl GoferInode {
         if let Some(attr) = self.attrs.current().filter(|_| self.is_cacheable()) {
             return Ok(attr);
         }
-        self.attrs.start_refresh();
+        let asked = self.attrs.now();
         let handle = self.handles.lock().any().filter(|_| !self.attrs.take_owner_doubt());
         let attr = match handle {
             Some(file) => {
@@ -313,7 +313,7 @@ impl GoferInode {
         if !self.is_key(&attr) {
             return Err(Errno::ESTALE);
         }
-        self.attrs.set(attr);
+        self.attrs.set(asked, attr);
         Ok(self.attrs.last())
     }
 
@@ -404,6 +404,8 @@ impl Inode for GoferInode {
             || change.atime.is_some()
             || mtime.is_some();
         if is_more {
+            self.changed_by_us();
+            let asked = self.attrs.now();
             let attr = self.with_target(|target| {
                 let request = WireSetAttr {
                     target,
@@ -416,8 +418,7 @@ impl Inode for GoferInode {
                 };
                 self.volume.connection().call(&request)?.get()
             })?;
-            self.changed_by_us();
-            self.attrs.set_fresh(attr);
+            self.attrs.set(asked, attr);
         }
         if change.mode.is_some() || change.uid.is_some() {
             self.xattr_names.forget();

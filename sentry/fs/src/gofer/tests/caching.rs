@@ -1,7 +1,7 @@
 //! What costs a message and what does not; and what is given back.
 
 use abi::{Errno, OpenFlags};
-use kernel::vfs::Inode;
+use kernel::vfs::{Inode, RenameFlags};
 
 use super::super::inode::Origin;
 use super::{Temp, World};
@@ -54,6 +54,23 @@ fn making_names_keeps_the_cache() {
         assert_eq!(w.find(&format!("/{i}")).err(), Some(Errno::ENOENT));
     }
     assert_eq!(std::fs::read_dir(&temp.0).unwrap().count(), 0);
+}
+
+#[test]
+fn a_renamed_file_is_known() {
+    let temp = Temp::new();
+    temp.write("a", "text");
+    let w = World::new(&temp, false);
+    let before = w.attr("/a").unwrap();
+    let ((), calls) = w.cost(|| {
+        for (old, new) in [("/a", "/b"), ("/b", "/a")] {
+            w.rename(old, new, RenameFlags::empty()).unwrap();
+            let after = w.attr(new).unwrap();
+            assert_eq!((after.ino, after.size), (before.ino, 4));
+            assert!(after.ctime >= before.ctime);
+        }
+    });
+    assert_eq!(calls, 2);
 }
 
 #[test]
