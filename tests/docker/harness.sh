@@ -9,7 +9,7 @@ start_daemon() {
     cat >"$dir/daemon.json" <<JSON
 {"runtimes": {"runsc": {"path": "$runsc", "runtimeArgs": [${RUNSC_ARGS:-}"--debug-log=$dir/logs/"]},
   "runsc-host": {"path": "$runsc", "runtimeArgs": ["--network=host"]}},
- "cgroup-parent": "$cgroup"}
+ "exec-opts": ["native.cgroupdriver=cgroupfs"], "cgroup-parent": "$cgroup"}
 JSON
     network=1
     try_daemon --ip6tables=true --experimental && return

@@ -3,12 +3,13 @@
 //!
 //! A sandbox's cgroup holds all its processes, the gofers of its containers included, so limits hold for the whole.
 //! `cgroupsPath` has runc's meaning: absolute paths are below the root of each hierarchy, relative ones below the
-//! caller's own cgroup, and `slice:prefix:name` is systemd's form, of which the directories are used; systemd itself is
-//! not asked for a unit.
+//! caller's own cgroup, and `slice:prefix:name` is systemd's form: with `--systemd-cgroup` systemd makes the unit, without
+//! it we make the directories that the unit would have.
 
 mod layout;
 mod path;
 mod stats;
+mod systemd;
 mod v1;
 mod v2;
 
@@ -16,9 +17,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub(crate) use layout::Layout;
+use path::UnitName;
 pub(crate) use path::is_ancestor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub(crate) use systemd::Holder;
 
 use crate::error::{Context, Error, Result};
 use crate::logging;
@@ -30,6 +33,18 @@ pub(crate) struct CgroupRecord {
     pub(crate) dirs: Vec<CgroupDir>,
     /// The directories that we made, parents first.
     pub(crate) made: Vec<PathBuf>,
+    /// The unit of systemd's whose cgroup it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<String>,
+}
+
+/// A cgroup that has just been made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// What is written down of it.
+    pub(crate) record: CgroupRecord,
+    /// What keeps it there until the first process of the container is in it.
+    pub(crate) holder: Option<Holder>,
 }
 
 /// One directory of a cgroup.
@@ -40,9 +55,6 @@ pub(crate) struct CgroupDir {
     /// Where.
     pub(crate) path: PathBuf,
 }
-
-/// There where systemd runs (`man 3 sd_booted`).
-const SYSTEMD: &str = "/run/systemd/system";
 
 /// Makes the cgroup that a configuration asks for and sets its limits.
 ///
@@ -55,27 +67,36 @@ pub(crate) fn create(
     systemd: bool,
     lenient: bool,
     note: impl FnOnce(&CgroupRecord) -> Result<()>,
-) -> Result<Option<CgroupRecord>> {
-    if systemd && !Path::new(SYSTEMD).exists() {
+) -> Result<Option<Made>> {
+    if systemd && !systemd::is_running() {
         return Err(Error::new(
             "--systemd-cgroup: systemd does not run on this host; leave the flag out, or let Docker use \
              native.cgroupdriver=cgroupfs",
         ));
     }
     let place = path::relative(cgroups_path, systemd)?;
-    let record = plan(layout, &place);
+    let unit = if systemd { UnitName::parse(cgroups_path)? } else { None };
+    let mut record = plan(layout, &place);
+    if let Some(unit) = &unit {
+        record.unit = Some(unit.name.clone());
+        record.made.clear();
+    }
     note(&record)?;
-    let made = record.made.iter().try_for_each(|dir| make_dir(dir)).and_then(|()| match layout {
-        Layout::None => Err(Error::new("no cgroup file system is mounted at /sys/fs/cgroup")),
-        Layout::V2 { root, own } => {
-            v2::pass_controllers(root, &place.below_root(own));
-            Ok(())
+    let holder = unit.map(|unit| start_unit(&unit, layout, &place, &mut record, resources)).transpose();
+    let made = holder.and_then(|holder| {
+        record.made.iter().try_for_each(|dir| make_dir(dir))?;
+        match layout {
+            Layout::None => return Err(Error::new("no cgroup file system is mounted at /sys/fs/cgroup")),
+            // systemd sees to its own.
+            Layout::V2 { .. } if record.unit.is_some() => {}
+            Layout::V2 { root, own } => v2::pass_controllers(root, &place.below_root(own)),
+            Layout::V1 { hierarchies } => v1::prepare(hierarchies, &place)?,
         }
-        Layout::V1 { hierarchies } => v1::prepare(hierarchies, &place),
+        record.write_limits(resources)?;
+        Ok(holder)
     });
-    let done = made.and_then(|()| record.apply(resources));
-    match done {
-        Ok(()) => Ok(Some(record)),
+    match made {
+        Ok(holder) => Ok(Some(Made { record, holder })),
         Err(error) => {
             record.remove();
             if lenient {
@@ -89,10 +110,27 @@ pub(crate) fn create(
     }
 }
 
+/// Has systemd make a cgroup. Of version 1's hierarchies systemd uses a few: what it has not made is ours to make.
+fn start_unit(
+    unit: &UnitName,
+    layout: &Layout,
+    place: &path::Place,
+    record: &mut CgroupRecord,
+    resources: &Value,
+) -> Result<Holder> {
+    let holder = Holder::start()?;
+    systemd::start(unit, &holder, resources, record.version())?;
+    record.made = plan(layout, place).made;
+    Ok(holder)
+}
+
 /// Removes the directories of a cgroup of which only the path is known, where nothing is in them. Those above it stay:
 /// nobody knows any more who made them.
 pub(crate) fn remove_if_empty(layout: &Layout, cgroups_path: &str, systemd: bool) {
     let Ok(place) = path::relative(cgroups_path, systemd) else { return };
+    if let (true, Ok(Some(unit))) = (systemd && systemd::is_running(), UnitName::parse(cgroups_path)) {
+        systemd::stop(&unit.name);
+    }
     for dir in plan(layout, &place).dirs.iter().filter(|dir| dir.path.exists()) {
         remove_dir(&dir.path);
     }
@@ -100,7 +138,7 @@ pub(crate) fn remove_if_empty(layout: &Layout, cgroups_path: &str, systemd: bool
 
 /// The directories of a cgroup at `place`, and those of them that are to be made.
 fn plan(layout: &Layout, place: &path::Place) -> CgroupRecord {
-    let mut record = CgroupRecord { dirs: Vec::new(), made: Vec::new() };
+    let mut record = CgroupRecord { dirs: Vec::new(), made: Vec::new(), unit: None };
     let mut add = |root: &Path, own: &Path, controllers: Vec<String>| {
         let mut path = root.to_path_buf();
         for part in place.below_root(own).components() {
@@ -139,8 +177,26 @@ impl CgroupRecord {
         self.dirs.iter().find(has).map(|dir| dir.path.as_path())
     }
 
-    /// Sets the limits of an OCI `resources` object; absent ones stay as they are.
+    /// The version, for systemd.
+    fn version(&self) -> systemd::Version {
+        if self.is_v2() { systemd::Version::Two } else { systemd::Version::One }
+    }
+
+    /// Whether it came with the container, and goes with it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.unit.is_some() || !self.made.is_empty()
+    }
+
+    /// Changes the limits to those of an OCI `resources` object; absent ones stay as they are.
     pub(crate) fn apply(&self, resources: &Value) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            systemd::set(unit, resources, self.version())?;
+        }
+        self.write_limits(resources)
+    }
+
+    /// Writes limits to the cgroup's files.
+    fn write_limits(&self, resources: &Value) -> Result<()> {
         if resources.is_null() {
             return Ok(());
         }
@@ -164,15 +220,19 @@ impl CgroupRecord {
 
     /// The processes in it, where it is ours alone: in one that was there before others may be at home.
     pub(crate) fn own_pids(&self) -> Vec<i32> {
-        let Some(dir) = self.dirs.first().filter(|dir| self.made.contains(&dir.path)) else {
+        let is_ours = |dir: &&CgroupDir| self.unit.is_some() || self.made.contains(&dir.path);
+        let Some(dir) = self.dirs.first().filter(is_ours) else {
             return Vec::new();
         };
         let text = std::fs::read_to_string(dir.path.join("cgroup.procs")).unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// Removes the directories that we made, as far as nobody else uses them.
+    /// Removes the directories that we made, as far as nobody else uses them, and the unit.
     pub(crate) fn remove(&self) {
+        if let Some(unit) = &self.unit {
+            systemd::stop(unit);
+        }
         for dir in self.made.iter().rev() {
             if self.dirs.iter().any(|own| own.path == *dir) {
                 remove_dir(dir);

@@ -25,11 +25,8 @@ impl Place {
 
 /// Reads a `cgroupsPath`. systemd's form is recognised by itself; with `systemd` it is demanded.
 pub(super) fn relative(text: &str, systemd: bool) -> Result<Place> {
-    let parts: Vec<&str> = text.split(':').collect();
-    if let [slice, prefix, name] = parts[..]
-        && !text.contains('/')
-    {
-        return systemd_path(slice, prefix, name).map(Place::FromRoot);
+    if let Some(unit) = UnitName::parse(text)? {
+        return Ok(Place::FromRoot(unit.path()));
     }
     if systemd {
         return Err(Error::new(format!(
@@ -58,30 +55,49 @@ pub(crate) fn is_ancestor(above: &str, cgroups_path: &str, systemd: bool) -> boo
     }
 }
 
-/// Where systemd keeps the unit `prefix-name.scope` of `slice`: `a-b.slice` is below `a.slice`.
-fn systemd_path(slice: &str, prefix: &str, name: &str) -> Result<PathBuf> {
-    let bad = |why: &str| Error::new(format!("$.linux.cgroupsPath \"{slice}:{prefix}:{name}\": {why}"));
-    let slice = if slice.is_empty() { "system.slice" } else { slice };
-    let stem = slice.strip_suffix(".slice").ok_or_else(|| bad("the first part must end in .slice"))?;
-    if name.is_empty() {
-        return Err(bad("the name is empty"));
-    }
-    let mut path = PathBuf::new();
-    if stem != "-" {
-        if stem.split('-').any(str::is_empty) {
+/// A unit of systemd's, as `slice:prefix:name` says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UnitName {
+    /// The slice that it is in.
+    pub(super) slice: String,
+    /// Its own name, with its kind.
+    pub(super) name: String,
+}
+
+impl UnitName {
+    /// Reads a `cgroupsPath`; `None` where that has another form.
+    pub(super) fn parse(text: &str) -> Result<Option<Self>> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let [slice, prefix, name] = parts[..] else { return Ok(None) };
+        if text.contains('/') {
+            return Ok(None);
+        }
+        let bad = |why: &str| Error::new(format!("$.linux.cgroupsPath \"{text}\": {why}"));
+        let slice = if slice.is_empty() { "system.slice" } else { slice };
+        let stem = slice.strip_suffix(".slice").ok_or_else(|| bad("the first part must end in .slice"))?;
+        if stem != "-" && stem.split('-').any(str::is_empty) {
             return Err(bad("the slice has an empty part"));
         }
-        let mut so_far = String::new();
-        for part in stem.split('-') {
-            so_far = if so_far.is_empty() { part.to_string() } else { format!("{so_far}-{part}") };
-            path.push(format!("{so_far}.slice"));
+        if name.is_empty() {
+            return Err(bad("the name is empty"));
         }
+        let name = match (name.ends_with(".slice"), prefix.is_empty()) {
+            (true, _) => name.to_string(),
+            (false, true) => format!("{name}.scope"),
+            (false, false) => format!("{prefix}-{name}.scope"),
+        };
+        Ok(Some(Self { slice: slice.into(), name }))
     }
-    let unit = match (name.ends_with(".slice"), prefix.is_empty()) {
-        (true, _) => name.to_string(),
-        (false, true) => format!("{name}.scope"),
-        (false, false) => format!("{prefix}-{name}.scope"),
-    };
-    path.push(unit);
-    Ok(path)
+
+    /// Where systemd keeps it: `a-b.slice` is below `a.slice`.
+    fn path(&self) -> PathBuf {
+        let stem = self.slice.strip_suffix(".slice").unwrap_or(&self.slice);
+        let mut path = PathBuf::new();
+        if stem != "-" {
+            let dashes = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+            path.extend(dashes.map(|at| format!("{}.slice", &stem[..at])));
+        }
+        path.push(&self.name);
+        path
+    }
 }

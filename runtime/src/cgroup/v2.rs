@@ -57,13 +57,8 @@ pub(super) fn settings(resources: &Value) -> Vec<(String, String)> {
     let bytes = |value: i64| if value < 0 { "max".to_string() } else { value.to_string() };
     let memory = &resources["memory"];
     let limit = memory["limit"].as_i64().filter(|n| *n != 0);
-    if let Some(swap) = memory["swap"].as_i64().filter(|n| *n != 0) {
-        // Version 1's number includes memory, version 2's does not.
-        match limit {
-            Some(limit) if swap > 0 && limit > 0 => set("memory.swap.max", bytes(swap - limit)),
-            _ if swap < 0 => set("memory.swap.max", "max".into()),
-            _ => {}
-        }
+    if let Some(swap) = swap(memory) {
+        set("memory.swap.max", bytes(swap));
     }
     if let Some(limit) = limit {
         set("memory.max", bytes(limit));
@@ -105,8 +100,17 @@ pub(super) fn settings(resources: &Value) -> Vec<(String, String)> {
     list
 }
 
+/// The limit on swap alone: the specification's number includes memory, as version 1's does. Negative is none.
+pub(super) fn swap(memory: &Value) -> Option<i64> {
+    match (memory["swap"].as_i64()?, memory["limit"].as_i64().unwrap_or(0)) {
+        (swap, _) if swap < 0 => Some(swap),
+        (swap, limit) if swap > 0 && limit > 0 => Some(swap - limit),
+        _ => None,
+    }
+}
+
 /// Shares (2..262144, 1024 usual) as a weight (1..10000, 100 usual), by the formula that runc and systemd share.
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     let shares = shares.clamp(2, 262_144);
     1 + (shares - 2) * 9999 / 262_142
 }

@@ -60,7 +60,7 @@ fn features() -> Value {
         "linux": {
             "namespaces": names::NAMESPACES,
             "capabilities": names::CAPABILITIES,
-            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
+            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": false},
             "seccomp": {
                 "enabled": true,
                 "actions": names::ACTIONS,

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::store::{Locked, Store, replace};
 use super::{State, Status, oci_state};
-use crate::cgroup::{self, CgroupRecord, Layout};
+use crate::cgroup::{self, CgroupRecord, Layout, Made};
 use crate::console::{self, Streams, Wanted};
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, Flags};
@@ -117,7 +117,8 @@ impl<'a> Maker<'a> {
         'a: 'u,
     {
         let mut state = self.state(&self.options.id, None);
-        state.cgroup = self.make_cgroup(&state, undo)?;
+        let (cgroup, holder) = self.make_cgroup(&state, undo)?.map(|made| (made.record, made.holder)).unzip();
+        state.cgroup = cgroup;
         let cgroup = state.cgroup.clone();
         self.write(&state)?;
         let (binary, output) = self.prepare()?;
@@ -152,6 +153,8 @@ impl<'a> Maker<'a> {
             broker.go()?;
         }
         sandbox.go()?;
+        // They hold the cgroup themselves from now on.
+        drop(holder);
         self.ready(gofer, "gofer")?;
         broker.map_or(Ok(()), |broker| self.ready(broker, "broker"))?;
         let pid = sandbox.process().pid();
@@ -174,8 +177,10 @@ impl<'a> Maker<'a> {
         let what = || format!("cannot join the sandbox of the pod \"{sandbox_id}\"");
         let pod = self.store.peek(sandbox_id).with_context(what)?;
         let client = sandbox::connect(&self.store.socket(sandbox_id), sandbox_id).with_context(what)?;
-        let mut state = self
-            .state(sandbox_id, pod.cgroup.clone().map(|cgroup| CgroupRecord { made: Vec::new(), ..cgroup }));
+        let mut state = self.state(
+            sandbox_id,
+            pod.cgroup.clone().map(|cgroup| CgroupRecord { made: Vec::new(), unit: None, ..cgroup }),
+        );
         state.sandbox = pod.sandbox;
         self.write(&state)?;
         let (binary, output) = self.prepare()?;
@@ -226,14 +231,14 @@ impl<'a> Maker<'a> {
     }
 
     /// Makes the cgroup, which `state` says before it is there.
-    fn make_cgroup<'u>(&self, state: &State, undo: &mut Undo<'u>) -> Result<Option<CgroupRecord>> {
+    fn make_cgroup<'u>(&self, state: &State, undo: &mut Undo<'u>) -> Result<Option<Made>> {
         let note =
             |record: &CgroupRecord| self.write(&State { cgroup: Some(record.clone()), ..state.clone() });
         let Some(path) = self.spec.cgroups_path().filter(|_| !self.config.ignore_cgroups) else {
             return Ok(None);
         };
         let (layout, lenient) = (Layout::of_host(), self.config.rootless);
-        let record = match self.pod_cgroup(path) {
+        let made = match self.pod_cgroup(path) {
             // The pod's: its limits are set by whoever made it, those of one container do not belong there.
             Some(pod) => cgroup::create(&layout, pod, &Value::Null, false, lenient, note)?,
             None => {
@@ -241,10 +246,10 @@ impl<'a> Maker<'a> {
                 cgroup::create(&layout, path, self.spec.resources(), systemd, lenient, note)?
             }
         };
-        if let Some(record) = record.clone() {
+        if let Some(record) = made.as_ref().map(|made| made.record.clone()) {
             undo.push(move || record.remove());
         }
-        Ok(record)
+        Ok(made)
     }
 
     /// The cgroup of the pod, where an annotation names one that the container's own, `path`, is in.

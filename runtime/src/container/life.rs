@@ -229,7 +229,7 @@ impl Container {
         }
         self.end();
         let stopped = Self { state: State { status: Status::Stopped, ..self.state }, ..self };
-        if let Some(cgroup) = stopped.state.cgroup.as_ref().filter(|cgroup| !cgroup.made.is_empty()) {
+        if let Some(cgroup) = stopped.state.cgroup.as_ref().filter(|cgroup| cgroup.is_ours()) {
             end_rest(&cgroup.own_pids());
             cgroup.remove();
         }

@@ -12,7 +12,7 @@ use kernel::vfs::{Inode, MAX_FDS};
 use kernel::{Kernel, Task, limits};
 use parking_lot::Mutex;
 
-use super::sysctl_net::{Interfaces, NetSetting};
+use super::sysctl_net::{NetSetting, interfaces};
 use super::system::put;
 use super::task_files::parse;
 use crate::synth::{Builder, Content, Inodes, Show};
@@ -338,7 +338,7 @@ pub(super) fn make(sysctl: &Arc<Sysctl>, kernel: &Kernel, inodes: &Inodes) -> Ar
         tree.add("net", path, crate::synth::TextFile::new(attr(0o644), NetSetting(path.to_owned())));
     }
     for (path, files) in kernel.sockets.interface_settings() {
-        tree.add("net", path, Interfaces::make(path, files, inodes));
+        tree.add("net", path, interfaces(path, files, inodes));
     }
     for &(path, text) in TEXTS {
         tree.add("", path, crate::synth::TextFile::new(attr(0o444), text));

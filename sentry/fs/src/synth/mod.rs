@@ -10,6 +10,7 @@ mod builder;
 mod dir;
 mod file;
 mod link;
+mod per_name;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ pub use builder::Builder;
 pub use dir::{Dir, DirContent, Entry, StaticEntries};
 pub use file::{Content, Show, TextFile};
 pub use link::{Link, Target};
+pub use per_name::PerName;
 
 /// Counts inode numbers and knows when the file system was made.
 #[derive(Clone, Debug)]

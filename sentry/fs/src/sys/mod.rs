@@ -1,4 +1,7 @@
-//! sysfs (`man 5 sysfs`): the processors and the skeleton that programs look for. There are no devices to show.
+//! sysfs (`man 5 sysfs`): the processors, the links of the network, and the skeleton that programs look for. There are
+//! no other devices to show.
+
+mod net;
 
 use std::sync::Arc;
 
@@ -133,22 +136,6 @@ fn kernel_dir(dir: Builder) -> Builder {
     .file("notes", 0o444, "")
 }
 
-fn loopback(dir: Builder) -> Builder {
-    dir.file("address", 0o444, "00:00:00:00:00:00\n")
-        .file("addr_len", 0o444, "6\n")
-        .file("broadcast", 0o444, "00:00:00:00:00:00\n")
-        .file("carrier", 0o644, "1\n")
-        .file("flags", 0o644, "0x9\n")
-        .file("ifindex", 0o444, "1\n")
-        .file("iflink", 0o444, "1\n")
-        .file("mtu", 0o644, "65536\n")
-        .file("operstate", 0o444, "unknown\n")
-        .file("speed", 0o444, "")
-        .file("tx_queue_len", 0o644, "1000\n")
-        .file("type", 0o444, "772\n")
-        .file("uevent", 0o644, "INTERFACE=lo\nIFINDEX=1\n")
-}
-
 /// The whole tree.
 fn tree(inodes: &Inodes, kernel: &Kernel) -> Arc<dyn Inode> {
     let dmi = |dir: Builder| {
@@ -169,13 +156,13 @@ fn tree(inodes: &Inodes, kernel: &Kernel) -> Arc<dyn Inode> {
             let empty = ["block", "graphics", "hwmon", "input", "mem", "misc", "power_supply", "thermal"];
             let dir = empty.iter().fold(dir, |dir, class| dir.dir(class, |dir| dir));
             dir.dir("dmi", |dir| dir.link("id", "../../devices/virtual/dmi/id"))
-                .dir("net", |dir| dir.link("lo", "../../devices/virtual/net/lo"))
+                .node("net", net::class(inodes))
                 .dir("tty", |dir| dir.dir("tty", |tty| tty.file("dev", 0o444, "5:0\n")))
         })
         .dir("dev", |dir| dir.dir("block", |dir| dir).dir("char", |dir| dir))
         .dir("devices", |dir| {
             dir.dir("system", |dir| system_dir(dir, kernel)).dir("virtual", |dir| {
-                dir.dir("dmi", |dir| dir.dir("id", dmi)).dir("net", |dir| dir.dir("lo", loopback))
+                dir.dir("dmi", |dir| dir.dir("id", dmi)).node("net", net::devices(inodes))
             })
         })
         .dir("firmware", |dir| dir)

@@ -52,6 +52,18 @@ pub trait SocketFamily: Send + Sync {
         None
     }
 
+    /// The links of the name space of `task`; `None` where another family knows them.
+    fn links(&self, task: &Task) -> Option<Vec<String>> {
+        let _ = task;
+        None
+    }
+
+    /// The text of `/sys/class/net/LINK/FILE`; `None` where there is none, or where it is another family's.
+    fn link_file(&self, task: &Task, link: &str, file: &str) -> Option<String> {
+        let _ = (task, link, file);
+        None
+    }
+
     /// The value of a setting for the name space of `task`; `None` where it is another family's.
     fn setting(&self, task: &Task, path: &str) -> Option<String> {
         let _ = (task, path);
@@ -113,6 +125,18 @@ impl SocketFamilies {
     #[must_use]
     pub fn interfaces(&self, task: &Task, tree: &str) -> Vec<String> {
         self.all().iter().find_map(|family| family.interfaces(task, tree)).unwrap_or_default()
+    }
+
+    /// The links of the name space of `task`.
+    #[must_use]
+    pub fn links(&self, task: &Task) -> Vec<String> {
+        self.all().iter().find_map(|family| family.links(task)).unwrap_or_default()
+    }
+
+    /// The text of `/sys/class/net/LINK/FILE` for `task`, where the link has it.
+    #[must_use]
+    pub fn link_file(&self, task: &Task, link: &str, file: &str) -> Option<String> {
+        self.all().iter().find_map(|family| family.link_file(task, link, file))
     }
 
     /// The value of a setting for the name space of `task`.

@@ -96,6 +96,14 @@ impl SocketFamily for HostInetFamily {
         self.own.interfaces(task, tree)
     }
 
+    fn links(&self, task: &Task) -> Option<Vec<String>> {
+        self.own.links(task)
+    }
+
+    fn link_file(&self, task: &Task, link: &str, file: &str) -> Option<String> {
+        self.own.link_file(task, link, file)
+    }
+
     fn setting(&self, task: &Task, path: &str) -> Option<String> {
         self.own.setting(task, path)
     }

@@ -11,6 +11,7 @@ mod file;
 mod interface_set;
 mod interfaces;
 mod link;
+mod link_files;
 mod namespace;
 mod options;
 mod resolver;
@@ -97,6 +98,16 @@ impl SocketFamily for InetFamily {
         let net =
             NetNamespace::of(task).ok().filter(|_| conf::trees().iter().any(|(own, _)| *own == tree))?;
         Some(conf::interfaces(&net, tree))
+    }
+
+    fn links(&self, task: &Task) -> Option<Vec<String>> {
+        let net = NetNamespace::of(task).ok().filter(|_| self.0 == Family::V4)?;
+        Some(link_files::names(&net))
+    }
+
+    fn link_file(&self, task: &Task, link: &str, file: &str) -> Option<String> {
+        let net = NetNamespace::of(task).ok().filter(|_| self.0 == Family::V4)?;
+        link_files::text(&net, link, file)
     }
 
     fn setting(&self, task: &Task, path: &str) -> Option<String> {

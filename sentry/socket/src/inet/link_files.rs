@@ -1,0 +1,63 @@
+//! What `/sys/class/net/LINK` says (kernel `ABI/testing/sysfs-class-net`).
+
+use netstack::Nic;
+
+use super::{NetNamespace, link_flags};
+
+/// The links' names.
+pub(super) fn names(net: &NetNamespace) -> Vec<String> {
+    net.stack().nics().iter().map(|nic| nic.name()).collect()
+}
+
+/// The text of a link's file, without the end of its line; `None` for what it has not.
+pub(super) fn text(net: &NetNamespace, link: &str, file: &str) -> Option<String> {
+    let nic = net.stack().nics().into_iter().find(|nic| nic.name() == link)?;
+    if let Some(counter) = file.strip_prefix("statistics/") {
+        return statistic(&nic, counter).map(|value| value.to_string());
+    }
+    let loopback = nic.is_loopback();
+    Some(match file {
+        "addr_assign_type" | "dev_port" | "dormant" | "group" | "link_mode" => "0".into(),
+        "addr_len" => "6".into(),
+        "address" => mac(nic.mac().0),
+        "broadcast" => mac(if loopback { [0; 6] } else { [0xff; 6] }),
+        // Nothing can be said of the line of a link that is down.
+        "carrier" => nic.is_up().then(|| "1".into())?,
+        "dev_id" => "0x0".into(),
+        "duplex" => nic.has_device().then(|| "full".into())?,
+        "flags" => format!("0x{:x}", link_flags(&nic) & SHOWN_FLAGS),
+        "ifalias" => String::new(),
+        "ifindex" | "iflink" => nic.index.to_string(),
+        "mtu" => nic.mtu().to_string(),
+        "operstate" if loopback => "unknown".into(),
+        "operstate" => if nic.is_up() { "up" } else { "down" }.into(),
+        "speed" => nic.has_device().then(|| "10000".into())?,
+        "tx_queue_len" => "1000".into(),
+        "type" => if loopback { "772" } else { "1" }.into(),
+        "uevent" => format!("INTERFACE={link}\nIFINDEX={}", nic.index),
+        _ => return None,
+    })
+}
+
+/// All but `IFF_RUNNING` and the flags above the lower 16 bits, which only netlink and ioctl(2) tell.
+const SHOWN_FLAGS: u32 = 0xffff & !0x40;
+
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn statistic(nic: &Nic, counter: &str) -> Option<u64> {
+    let stats = &nic.stats;
+    Some(match counter {
+        "multicast" => stats.rx_multicast.get(),
+        "rx_bytes" => stats.rx_bytes.get(),
+        "rx_dropped" => stats.rx_dropped.get(),
+        "rx_errors" => stats.rx_errors.get(),
+        "rx_packets" => stats.rx_packets.get(),
+        "tx_bytes" => stats.tx_bytes.get(),
+        "tx_dropped" => stats.tx_dropped.get(),
+        "tx_packets" => stats.tx_packets.get(),
+        "collisions" => 0,
+        _ => return None,
+    })
+}
