@@ -99,6 +99,8 @@ impl CurrentTask {
         self.context.load_xstate(None);
     }
 
+    // Not part of the run loop, whose stack every thread keeps for good: the image is as large as a page.
+    #[inline(never)]
     fn write_xstate(&mut self, at: u64, size: usize, xfeatures: u64) -> Result<()> {
         let mut image = [0; XSTATE_MAX + 4];
         let size = size.min(XSTATE_MAX);

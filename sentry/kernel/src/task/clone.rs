@@ -131,7 +131,7 @@ impl CurrentTask {
         let traced = self.trace_new_child(request, &child);
         let mut current = CurrentTask::new(child.clone(), regs, context);
         current.is_stepped = traced && self.is_stepped;
-        if self.kernel().task_threads.start(current).is_err() {
+        if self.kernel().task_threads.start(Box::new(current)).is_err() {
             self.close_pidfd(pidfd);
             child.abandon();
             return Err(Errno::EAGAIN.into());

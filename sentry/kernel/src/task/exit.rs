@@ -16,7 +16,7 @@ use crate::vfs::FdTable;
 
 impl CurrentTask {
     /// Ends the task; its sentry thread returns afterwards.
-    pub(super) fn exit(mut self) {
+    pub(super) fn exit(mut self: Box<Self>) {
         self.trace_exit();
         let task = self.task().clone();
         task.wake().set_interrupter(None);

@@ -50,7 +50,7 @@ pub fn install_panic_report(log: impl Fn(&str) + Send + Sync + 'static) {
 
 impl CurrentTask {
     /// Runs the task until it has exited.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self: Box<Self>) {
         CURRENT.set(Some(Arc::clone(self.task())));
         self.clock().switch(Activity::Kernel);
         self.note_call("before its first call");

@@ -171,7 +171,7 @@ impl Kernel {
         if task.container().is_frozen() {
             task.wake().add(super::Work::FREEZE);
         }
-        if self.task_threads.start(CurrentTask::new(task.clone(), regs, context)).is_err() {
+        if self.task_threads.start(Box::new(CurrentTask::new(task.clone(), regs, context))).is_err() {
             task.abandon();
             return Err(Errno::EAGAIN);
         }

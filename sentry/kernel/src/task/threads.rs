@@ -9,7 +9,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::CurrentTask;
 
-/// Stack of a sentry thread. Calls do not recurse on guest input, and large buffers live on the heap.
+/// Stack of a sentry thread. Calls do not recurse on guest input, and large values live on the heap: pages that a
+/// thread has used once stay its own while it waits.
 const STACK: usize = 256 << 10;
 /// Threads that wait for a task at a time, at most; each keeps some pages of stack.
 const KEPT: usize = 8;
@@ -23,7 +24,7 @@ pub(crate) struct TaskThreads {
 /// Where a thread waits.
 #[derive(Default)]
 struct Seat {
-    next: Mutex<Option<CurrentTask>>,
+    next: Mutex<Option<Box<CurrentTask>>>,
     ready: Condvar,
 }
 
@@ -32,7 +33,7 @@ impl TaskThreads {
     ///
     /// # Errors
     /// What the host says where it has no thread to give. The task is gone then.
-    pub(super) fn start(&self, current: CurrentTask) -> std::io::Result<()> {
+    pub(super) fn start(&self, current: Box<CurrentTask>) -> std::io::Result<()> {
         let idle = self.idle.lock().pop();
         if let Some(seat) = idle {
             *seat.next.lock() = Some(current);
@@ -47,7 +48,7 @@ impl TaskThreads {
     }
 
     /// Waits for the next task; `None` where enough threads do already.
-    fn next(&self, seat: &Arc<Seat>) -> Option<CurrentTask> {
+    fn next(&self, seat: &Arc<Seat>) -> Option<Box<CurrentTask>> {
         let mut idle = self.idle.lock();
         if idle.len() >= KEPT {
             return None;
@@ -65,7 +66,7 @@ impl TaskThreads {
 }
 
 /// A thread's life: task after task.
-fn work(first: CurrentTask) {
+fn work(first: Box<CurrentTask>) {
     let kernel = first.kernel().clone();
     let seat = Arc::new(Seat::default());
     let mut current = Some(first);
