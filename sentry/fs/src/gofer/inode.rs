@@ -307,7 +307,9 @@ impl GoferInode {
                     // A name that is gone is a file that is gone.
                     Err(Errno::ENOENT | Errno::ENOTDIR) => Err(Errno::ESTALE),
                     other => other,
-                }?
+                }
+                // What was doubted before the question still is.
+                .inspect_err(|_| self.attrs.doubt_owner())?
             }
         };
         if !self.is_key(&attr) {
@@ -383,7 +385,6 @@ impl Inode for GoferInode {
         if self.volume.is_read_only() {
             return Err(Errno::EROFS);
         }
-        let old_size = self.attrs.last().size;
         let mut size = change.size;
         if let (Some(new), Some(file)) = (size, self.handles.lock().writable()) {
             // Also works for a file that has lost its name.
@@ -423,7 +424,8 @@ impl Inode for GoferInode {
         if change.mode.is_some() || change.uid.is_some() {
             self.xattr_names.forget();
         }
-        if let Some(new) = change.size.filter(|new| *new < old_size) {
+        // Whether the file shrinks is known only to the host: it may have grown since we looked.
+        if let Some(new) = change.size {
             self.mappings.invalidate(new.next_multiple_of(abi::PAGE_SIZE), u64::MAX, true);
         }
         Ok(())
