@@ -318,7 +318,7 @@ impl GuestContainer {
         let Some(group) = self.first_process(None)? else { return Ok(false) };
         let deadline = Instant::now() + time;
         let parker = Arc::new(Parker::new());
-        let _registration = group.exit_events().register(Events::all(), parker.clone());
+        let _registration = group.exit_events().register(Events::HUP, parker.clone());
         while !group.is_zombie() {
             if parker.park(Some(deadline)) == ParkResult::TimedOut {
                 return Ok(true);
@@ -329,7 +329,7 @@ impl GuestContainer {
 
     /// Waits for the start of the first process; `None` where there will be none.
     fn first_process(&self, caller: Option<BorrowedFd<'_>>) -> Result<Option<Arc<ThreadGroup>>, Failure> {
-        wait_for(&self.changed, caller, || match &*self.phase.lock() {
+        wait_for((&self.changed, Events::IN), caller, || match &*self.phase.lock() {
             Phase::Started(group) => Some(Some(Arc::clone(group))),
             Phase::Abandoned => Some(None),
             Phase::Created(_) => None,
@@ -345,7 +345,8 @@ impl GuestContainer {
 
 /// Waits until a process is a zombie.
 fn wait_for_exit(group: &ThreadGroup, caller: Option<BorrowedFd<'_>>) -> Result<ExitStatus, Failure> {
-    wait_for(group.exit_events(), caller, || group.exit_status().filter(|_| group.is_zombie()))
+    // Other events are the ends of single threads.
+    wait_for((group.exit_events(), Events::HUP), caller, || group.exit_status().filter(|_| group.is_zombie()))
 }
 
 fn attach_gofer(kernel: &Kernel, fd: OwnedFd) -> Result<Vec<Arc<GoferFs>>, Failure> {

@@ -21,12 +21,12 @@ impl Notify for Bell {
     }
 }
 
-/// Looks again and again, whenever `queue` tells of something, until `look` finds what it looks for.
+/// Looks again and again, whenever `queue` tells of any of `events`, until `look` finds what it looks for.
 ///
 /// # Errors
 /// Where the `caller` hangs up first, or the host has no descriptors left.
 pub(crate) fn wait_for<T>(
-    queue: &WaitQueue,
+    (queue, events): (&WaitQueue, Events),
     caller: Option<BorrowedFd<'_>>,
     look: impl Fn() -> Option<T>,
 ) -> Result<T, Failure> {
@@ -34,7 +34,7 @@ pub(crate) fn wait_for<T>(
     loop {
         let (ringing, heard) = unix::pair(Kind::Stream).map_err(failed)?;
         let bell = Arc::new(Bell(Mutex::new(Some(ringing))));
-        let _registration = queue.register(Events::all(), bell);
+        let _registration = queue.register(events, bell);
         if let Some(found) = look() {
             return Ok(found);
         }
@@ -61,13 +61,13 @@ mod tests {
         let (caller, there) = pair(Kind::Stream).unwrap();
         let look = || done.load(Ordering::SeqCst).then_some(7);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| wait_for(&queue, Some(caller.as_fd()), look));
+            let waiting = scope.spawn(|| wait_for((&queue, Events::IN), Some(caller.as_fd()), look));
             queue.notify(Events::IN);
             done.store(true, Ordering::SeqCst);
             queue.notify(Events::IN);
             assert_eq!(waiting.join().unwrap().unwrap(), 7);
             done.store(false, Ordering::SeqCst);
-            let waiting = scope.spawn(|| wait_for(&queue, Some(caller.as_fd()), look));
+            let waiting = scope.spawn(|| wait_for((&queue, Events::IN), Some(caller.as_fd()), look));
             drop(there);
             assert!(waiting.join().unwrap().is_err());
         });

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use abi::mount::MountFlags;
 use abi::{Errno, FileType, OpenFlags, Regs, Result, Signal, UserAddr};
 use platform::Context;
+use waiter::Events;
 
 use super::exec_creds::ExecCreds;
 use super::{CurrentTask, ExitStatus, Task};
@@ -223,6 +224,7 @@ impl CurrentTask {
 
     fn wait_for_threads(&self) -> SysResult<()> {
         let group = self.thread_group();
+        let _registration = group.exit_events().register(Events::IN, self.notifier());
         loop {
             let others = group.tasks().into_iter().filter(|task| task.id() != self.id());
             if others.into_iter().all(|task| task.is_leader() && task.has_exited()) {

@@ -130,12 +130,8 @@ impl Task {
             group.threads.lock().list.retain(|task| task.id() != self.id());
             self.pid().set_task(None);
         }
-        // For descriptors that stand for this thread alone.
+        // For descriptors that stand for this thread alone, and for who waits to be the only one (execve(2)).
         group.exit_events().notify(Events::READABLE);
-        // Whoever waits for the other threads to be gone (execve(2)) looks again.
-        for other in group.tasks() {
-            other.wake().parker().unpark();
-        }
         let is_over = {
             let threads = group.threads.lock();
             matches!(threads.list.as_slice(), [only] if only.has_exited())

@@ -299,7 +299,7 @@ impl ThreadGroup {
         &self.child_events
     }
 
-    /// Told when this process has ended.
+    /// Told when one of its threads has ended (`READABLE`), and when it has itself (`HUP`, too).
     #[must_use]
     pub fn exit_events(&self) -> &WaitQueue {
         &self.exit_events
