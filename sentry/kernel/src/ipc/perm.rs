@@ -1,6 +1,6 @@
 //! What all System V objects share: keys, identifiers, owners and permissions (Linux's `ipc/util.c`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use abi::ipc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IpcPerm};
@@ -124,16 +124,28 @@ pub trait IpcObject {
     fn set_perm(&self, perm: Perm);
 }
 
-/// The objects of one kind, by identifier and by key.
+#[derive(Debug)]
+struct Entry<T> {
+    id: i32,
+    /// By which it is found; `IPC_PRIVATE` for none.
+    key: i32,
+    object: Arc<T>,
+}
+
+/// The objects of one kind, by identifier and by key. Nothing here asks an object, whose lock the caller may hold.
 #[derive(Debug)]
 pub struct IpcIds<T> {
-    objects: BTreeMap<i32, (i32, Arc<T>)>,
+    objects: BTreeMap<i32, Entry<T>>,
+    /// The index of the object with each key.
+    by_key: HashMap<i32, i32>,
+    /// No lower index is free.
+    lowest_free: i32,
     next_seq: u16,
 }
 
 impl<T> Default for IpcIds<T> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), next_seq: 0 }
+        Self { objects: BTreeMap::new(), by_key: HashMap::new(), lowest_free: 0, next_seq: 0 }
     }
 }
 
@@ -165,7 +177,7 @@ impl<T: IpcObject> IpcIds<T> {
             return Err(Errno::EINVAL);
         }
         match self.objects.get(&(id % INDICES)) {
-            Some((found, object)) if *found == id => Ok(object.clone()),
+            Some(entry) if entry.id == id => Ok(entry.object.clone()),
             Some(_) => Err(Errno::EIDRM),
             None => Err(Errno::EINVAL),
         }
@@ -176,12 +188,12 @@ impl<T: IpcObject> IpcIds<T> {
     /// # Errors
     /// `EINVAL`.
     pub fn at_index(&self, index: i32) -> Result<(i32, Arc<T>)> {
-        self.objects.get(&index).cloned().ok_or(Errno::EINVAL)
+        self.objects.get(&index).map(|entry| (entry.id, entry.object.clone())).ok_or(Errno::EINVAL)
     }
 
     /// All objects with their identifiers.
     pub fn iter(&self) -> impl Iterator<Item = (i32, &Arc<T>)> {
-        self.objects.values().map(|(id, object)| (*id, object))
+        self.objects.values().map(|entry| (entry.id, &entry.object))
     }
 
     /// The `*get` call: finds the object with `key`, or makes it where there are fewer than `limit`. `fits` checks what
@@ -198,15 +210,14 @@ impl<T: IpcObject> IpcIds<T> {
         fits: impl FnOnce(&T) -> Result<()>,
         make: impl FnOnce() -> Result<Arc<T>>,
     ) -> Result<i32> {
-        let found =
-            if key == IPC_PRIVATE { None } else { self.iter().find(|(_, object)| object.perm().key == key) };
-        if let Some((id, object)) = found {
+        let found = self.by_key.get(&key).and_then(|index| self.objects.get(index));
+        if let Some(Entry { id, object, .. }) = found {
             if flags & (IPC_CREAT | IPC_EXCL) == IPC_CREAT | IPC_EXCL {
                 return Err(Errno::EEXIST);
             }
             fits(object)?;
             object.perm().check(creds, IpcAccess::Bits(flags))?;
-            return Ok(id);
+            return Ok(*id);
         }
         if key != IPC_PRIVATE && flags & IPC_CREAT == 0 {
             return Err(Errno::ENOENT);
@@ -215,25 +226,41 @@ impl<T: IpcObject> IpcIds<T> {
             return Err(Errno::ENOSPC);
         }
         let object = make()?;
-        Ok(self.insert(object))
+        Ok(self.insert(key, object))
     }
 
-    fn insert(&mut self, object: Arc<T>) -> i32 {
-        let index = (0..INDICES).find(|index| !self.objects.contains_key(index)).unwrap_or(0);
+    fn insert(&mut self, key: i32, object: Arc<T>) -> i32 {
+        let is_free = |index: &i32| !self.objects.contains_key(index);
+        let index = (self.lowest_free..INDICES).find(is_free).unwrap_or(0);
+        self.lowest_free = index + 1;
         let seq = self.next_seq;
         self.next_seq = (seq + 1) % (i32::MAX / INDICES) as u16;
         let id = i32::from(seq) * INDICES + index;
+        if key != IPC_PRIVATE {
+            self.by_key.insert(key, index);
+        }
         object.set_perm(Perm { seq, ..object.perm() });
-        self.objects.insert(index, (id, object));
+        self.objects.insert(index, Entry { id, key, object });
         id
     }
 
     /// Takes an object out.
     pub fn remove(&mut self, id: i32) -> Option<Arc<T>> {
         let index = id % INDICES;
-        if self.objects.get(&index).is_some_and(|(found, _)| *found == id) {
-            return self.objects.remove(&index).map(|(_, object)| object);
+        self.make_private(id);
+        if self.objects.get(&index).is_none_or(|entry| entry.id != id) {
+            return None;
         }
-        None
+        self.lowest_free = self.lowest_free.min(index);
+        self.objects.remove(&index).map(|entry| entry.object)
+    }
+
+    /// The object with this identifier is found by its key no more, which another may have.
+    pub fn make_private(&mut self, id: i32) {
+        let entry = self.objects.get_mut(&(id % INDICES)).filter(|entry| entry.id == id);
+        let key = entry.map_or(IPC_PRIVATE, |entry| std::mem::replace(&mut entry.key, IPC_PRIVATE));
+        if key != IPC_PRIVATE {
+            self.by_key.remove(&key);
+        }
     }
 }

@@ -146,6 +146,7 @@ impl ShmSet {
         let mut state = segment.state.lock();
         state.is_doomed = true;
         state.perm.key = IPC_PRIVATE;
+        ids.make_private(id);
         let removed = if state.mappings == 0 { ids.remove(id) } else { None };
         drop(state);
         drop(ids);

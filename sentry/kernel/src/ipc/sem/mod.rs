@@ -4,7 +4,7 @@
 //! the waiter's behalf, in order of arrival, and nobody can slip in between. A waiting call is a [`Pending`] in the set's
 //! queue, which its task holds, too.
 //!
-//! Locks: the registry's `ids` comes before a set's `state`; a wait queue's own comes last.
+//! Locks: the `registry` comes before a set's `state`; a wait queue's own comes last.
 
 mod operate;
 mod set;
@@ -30,14 +30,25 @@ pub use undo::UndoList;
 pub struct SemSets {
     this: Weak<Self>,
     common: IpcCommon,
-    ids: Mutex<IpcIds<SemSet>>,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    ids: IpcIds<SemSet>,
+    /// Semaphores in all sets.
+    semaphores: u64,
 }
 
 impl SemSets {
     /// No sets.
     #[must_use]
     pub(super) fn new(common: &IpcCommon) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self { this: this.clone(), common: common.clone(), ids: Mutex::default() })
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            common: common.clone(),
+            registry: Mutex::default(),
+        })
     }
 
     /// semget(2).
@@ -48,17 +59,18 @@ impl SemSets {
         let max = self.common.limit(IpcLimit::SemMsl);
         let count =
             u16::try_from(count).ok().filter(|&count| u64::from(count) <= max).ok_or(Errno::EINVAL)?;
-        let mut ids = self.ids.lock();
-        let used = total(&ids);
+        let mut registry = self.registry.lock();
+        let Registry { ids, semaphores } = &mut *registry;
         let fits = |set: &SemSet| if count > set.len() { Err(Errno::EINVAL) } else { Ok(()) };
         let make = || {
             if count == 0 {
                 return Err(Errno::EINVAL);
             }
-            if used + u64::from(count) > self.common.limit(IpcLimit::SemMns) {
+            if *semaphores + u64::from(count) > self.common.limit(IpcLimit::SemMns) {
                 return Err(Errno::ENOSPC);
             }
             heap::room_for(u64::from(count) * SEMAPHORE_COST, Purpose::Lasting)?;
+            *semaphores += u64::from(count);
             Ok(SemSet::new(&self.this, self.common.perm(key, creds, flags), count, self.common.now()))
         };
         ids.find_or_make(key, flags, creds, self.common.limit(IpcLimit::SemMni), fits, make)
@@ -69,7 +81,7 @@ impl SemSets {
     /// # Errors
     /// `EINVAL`, `EIDRM`.
     pub fn get(&self, id: i32) -> Result<Arc<SemSet>> {
-        self.ids.lock().get(id)
+        self.registry.lock().ids.get(id)
     }
 
     /// The set at an index, with its identifier.
@@ -77,18 +89,21 @@ impl SemSets {
     /// # Errors
     /// `EINVAL`.
     pub fn at_index(&self, index: i32) -> Result<(i32, Arc<SemSet>)> {
-        self.ids.lock().at_index(index)
+        self.registry.lock().ids.at_index(index)
     }
 
     /// All sets with their identifiers, for `/proc/sysvipc/sem`.
     #[must_use]
     pub fn all(&self) -> Vec<(i32, Arc<SemSet>)> {
-        self.ids.lock().iter().map(|(id, set)| (id, set.clone())).collect()
+        self.registry.lock().ids.iter().map(|(id, set)| (id, set.clone())).collect()
     }
 
     /// `IPC_RMID`: whoever waits gets `EIDRM`.
     pub fn remove(&self, id: i32) {
-        let removed = self.ids.lock().remove(id);
+        let mut registry = self.registry.lock();
+        let removed = registry.ids.remove(id);
+        registry.semaphores -= removed.as_ref().map_or(0, |set| u64::from(set.len()));
+        drop(registry);
         if let Some(set) = removed {
             set.end();
         }
@@ -104,7 +119,7 @@ impl SemSets {
     #[must_use]
     pub fn info(&self, wants_use: bool) -> (SemInfo, i32) {
         let limit = |which| i32::try_from(self.common.limit(which)).unwrap_or(i32::MAX);
-        let ids = self.ids.lock();
+        let registry = self.registry.lock();
         let mut info = SemInfo {
             semmap: limit(IpcLimit::SemMns),
             semmni: limit(IpcLimit::SemMni),
@@ -118,17 +133,12 @@ impl SemSets {
             semaem: i32::from(SEMVMX),
         };
         if wants_use {
-            info.semusz = i32::try_from(ids.len()).unwrap_or(i32::MAX);
-            info.semaem = i32::try_from(total(&ids)).unwrap_or(i32::MAX);
+            info.semusz = i32::try_from(registry.ids.len()).unwrap_or(i32::MAX);
+            info.semaem = i32::try_from(registry.semaphores).unwrap_or(i32::MAX);
         }
-        (info, ids.highest_index().max(0))
+        (info, registry.ids.highest_index().max(0))
     }
 }
 
-/// Semaphores in all sets.
 /// What a semaphore takes, bytes.
 const SEMAPHORE_COST: u64 = 6;
-
-fn total(ids: &IpcIds<SemSet>) -> u64 {
-    ids.iter().map(|(_, set)| u64::from(set.len())).sum()
-}
