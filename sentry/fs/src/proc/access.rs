@@ -11,3 +11,11 @@ use kernel::security::AccessIds;
 pub(super) fn check(viewer: &Task, target: &Task) -> Result<()> {
     if viewer.may_inspect(target, AccessIds::FileSystem) { Ok(()) } else { Err(Errno::EACCES) }
 }
+
+/// As [`check`], and takes what only the owner of `target` may have, before that can execute another program.
+///
+/// # Errors
+/// `EACCES`.
+pub(super) fn inspect<T>(viewer: &Task, target: &Task, take: impl FnOnce() -> T) -> Result<T> {
+    viewer.inspect(target, AccessIds::FileSystem, || Ok(take())).map_err(|_| Errno::EACCES)
+}

@@ -38,10 +38,11 @@ impl Inode for MemFile {
     /// The address space is that of this moment: a later execve(2) gives the process another one.
     fn open(self: Arc<Self>, caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         let task = alive(&self.task)?;
-        if let Some(viewer) = caller.task {
-            access::check(viewer, &task)?;
-        }
-        Ok(Arc::new(OpenMem(task.try_mm())))
+        let mm = match caller.task {
+            Some(viewer) => access::inspect(viewer, &task, || task.try_mm())?,
+            None => task.try_mm(),
+        };
+        Ok(Arc::new(OpenMem(mm)))
     }
 }
 

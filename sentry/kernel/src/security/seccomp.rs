@@ -154,7 +154,8 @@ impl Task {
         }
     }
 
-    /// Installs a filter, on all threads with `TSYNC`. Returns 0, or the thread that stands in the way.
+    /// Installs a filter, on all threads with `TSYNC`, for which the caller holds the process's `ExecGuard`. Returns 0,
+    /// or the thread that stands in the way.
     ///
     /// # Errors
     /// `EINVAL` for a bad program or in strict mode, `ENOMEM` where there are too many, `ESRCH`, `EBUSY`.

@@ -130,13 +130,16 @@ impl Prepared {
     pub(super) fn install(self, task: &Task) -> Box<dyn Context> {
         let Self { mm, context, creds, program, comm, .. } = self;
         task.set_comm(&comm);
-        task.thread_group().set_dumpable(creds.is_dumpable);
-        let old = task.set_mm(Some(mm));
-        drop(old);
         if creds.is_changed {
             task.details.lock().parent_death_signal = None;
         }
-        task.set_creds(creds.new);
+        let old = {
+            let _all_at_once = task.thread_group().exec_lock.update.write();
+            task.thread_group().set_dumpable(creds.is_dumpable);
+            task.set_creds(creds.new);
+            task.set_mm(Some(mm))
+        };
+        drop(old);
         drop(program);
         context
     }
@@ -148,14 +151,16 @@ impl CurrentTask {
     /// # Errors
     /// As execve(2).
     pub fn execute(&mut self, request: ExecRequest) -> SysResult<()> {
+        let group = self.thread_group().clone();
+        let guard = group.guard_exec(self)?;
         let prepared = prepare(self, request)?;
         let old_tid = self.tid();
         self.become_only_thread()?;
         // The point of no return.
-        let group = self.thread_group().clone();
         self.leave_old_program();
         self.regs = prepared.regs();
         let context = prepared.install(self);
+        drop(guard);
         self.replace_context(context);
         group.set_executed();
         if let Some(done) = self.details.lock().vfork_done.take() {

@@ -19,6 +19,7 @@ mod current;
 mod details;
 pub(crate) mod exec;
 mod exec_creds;
+mod exec_lock;
 mod exit;
 mod exit_status;
 mod files;

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use waiter::WaitQueue;
 
 use super::cpu_limit::CpuLimit;
+use super::exec_lock::ExecLock;
 use super::ptrace::Tracees;
 use super::task::Parent;
 use super::{
@@ -48,6 +49,7 @@ pub struct ThreadGroup {
     timers: ProcessTimers,
     pub(super) cpu_limit: CpuLimit,
     pub(super) tracees: Tracees,
+    pub(super) exec_lock: ExecLock,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +133,7 @@ impl ThreadGroup {
             timers: ProcessTimers::default(),
             cpu_limit: CpuLimit::default(),
             tracees: Tracees::default(),
+            exec_lock: ExecLock::default(),
         }
     }
 

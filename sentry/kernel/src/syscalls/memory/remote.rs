@@ -18,10 +18,7 @@ const CHUNK: usize = 64 << 10;
 /// # Errors
 /// `EPERM`; `ESRCH` where it has exited.
 pub(super) fn memory_of(task: &Task, target: &Arc<Task>) -> Result<Arc<MemoryManager>> {
-    if !task.may_inspect(target, AccessIds::Real) {
-        return Err(Errno::EPERM);
-    }
-    target.try_mm().ok_or(Errno::ESRCH)
+    task.inspect(target, AccessIds::Real, || target.try_mm().ok_or(Errno::ESRCH))
 }
 
 /// The process that a pidfd stands for.

@@ -64,10 +64,7 @@ pub(super) fn set_robust_list(task: &mut CurrentTask, args: Args) -> SysResult {
 
 pub(super) fn get_robust_list(task: &mut CurrentTask, args: Args) -> SysResult {
     let target = task_or_self(task, args.0[0] as i32)?;
-    if !task.may_inspect(&target, AccessIds::Real) {
-        return Err(Errno::EPERM.into());
-    }
-    let head = target.details.lock().robust_list;
+    let head = task.inspect(&target, AccessIds::Real, || Ok(target.details.lock().robust_list))?;
     task.mm().write_object(UserAddr(args.0[2]), &ROBUST_HEAD_SIZE)?;
     task.mm().write_object(UserAddr(args.0[1]), &head.0)?;
     Ok(0)

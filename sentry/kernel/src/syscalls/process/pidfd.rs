@@ -30,13 +30,9 @@ pub(super) fn pidfd_getfd(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let target = task.with_pidfd(pidfd as i32, |pidfd| pidfd.task().cloned())?;
-    if !task.may_inspect(&target, AccessIds::Real) {
-        return Err(Errno::EPERM.into());
-    }
-    if target.has_exited() {
-        return Err(Errno::ESRCH.into());
-    }
-    let file = target.fd_table().get(fd as i32)?;
+    let file = task.inspect(&target, AccessIds::Real, || {
+        if target.has_exited() { Err(Errno::ESRCH) } else { target.fd_table().get(fd as i32) }
+    })?;
     Ok(task.install_fd(file, true)? as u64)
 }
 

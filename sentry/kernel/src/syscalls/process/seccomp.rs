@@ -48,6 +48,11 @@ fn install(task: &CurrentTask, flags: FilterFlags, program: u64) -> SysResult {
     if !task.details.lock().no_new_privs && !task.creds().has_in_own(Capability::SysAdmin) {
         return Err(Errno::EACCES.into());
     }
+    let _no_exec = match flags.contains(FilterFlags::TSYNC) {
+        // A thread must not gain privileges by execve(2) that it would not have gained under the filter.
+        true => Some(task.thread_group().guard_exec(task)?),
+        false => None,
+    };
     if !wants_listener {
         return Ok(task.install_filter(program, flags, None)? as u64);
     }

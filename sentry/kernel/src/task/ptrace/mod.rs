@@ -16,6 +16,7 @@ use abi::ptrace::TraceOptions;
 use abi::{Errno, Regs, Result, SigInfo, Signal};
 
 use super::{ExitStatus, Task, Work};
+use crate::error::SysResult;
 use crate::security::AccessIds;
 use crate::signal::Sender;
 
@@ -173,11 +174,14 @@ impl Task {
     /// `PTRACE_ATTACH` and `PTRACE_SEIZE` by `tracer`.
     ///
     /// # Errors
-    /// `EPERM`.
-    pub fn attach(self: &Arc<Self>, tracer: &Arc<Task>, seize: Option<TraceOptions>) -> Result<()> {
-        let is_own = self.thread_group().id() == tracer.thread_group().id();
-        if is_own || self.has_exited() || !tracer.may_inspect(self, AccessIds::Real) {
-            return Err(Errno::EPERM);
+    /// `EPERM`; `Restart::NoIntr` where a signal comes before the end of an execve(2) of the tracee's.
+    pub fn attach(self: &Arc<Self>, tracer: &Arc<Task>, seize: Option<TraceOptions>) -> SysResult<()> {
+        if self.thread_group().id() == tracer.thread_group().id() {
+            return Err(Errno::EPERM.into());
+        }
+        let _no_exec = self.thread_group().guard_exec(tracer)?;
+        if self.has_exited() || !tracer.may_inspect(self, AccessIds::Real) {
+            return Err(Errno::EPERM.into());
         }
         self.link_tracer(tracer, seize.unwrap_or_default(), seize.is_some())?;
         if seize.is_none() {
