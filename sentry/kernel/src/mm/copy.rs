@@ -213,7 +213,9 @@ impl MemoryManager {
         if ranges.is_empty() {
             return f(&[]);
         }
-        let _no_fork = self.io.read_recursive();
+        // Not ahead of a fork(2) that waits. Nothing nests: `f` moves bytes between the pages and a file or a host
+        // descriptor, and reaches no guest memory of its own.
+        let _no_fork = self.io.read();
         let pins = self.pin(ranges, write);
         if pins.list.is_empty() {
             return Err(Errno::EFAULT);
