@@ -173,3 +173,35 @@ fn members_need_their_pod() {
     assert_eq!(lab.status(pod), "running");
     lab.assert_gone(pod);
 }
+
+/// A child that is just being made dies with its parent, also where no pid name space ends with the container.
+#[test]
+fn a_container_that_forks_all_the_time_leaves_nothing_in_its_pod() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("forks", &["sleep", "1000"]);
+    let (pod, one) = (&lab.id("nest"), &lab.id("hops"));
+    let sandbox = start(&lab, pod, |config| {
+        config["annotations"] = json!({"io.kubernetes.cri.container-type": "sandbox"});
+        // It waits for orphans.
+        config["process"]["args"] = json!(["sh", "-c", "while :; do sleep 0.1; done"]);
+    });
+    let hop = r#"printf '#!/bin/sh\n"$0" &\n' > /tmp/hop; chmod +x /tmp/hop
+        for i in 1 2 3 4 5 6 7 8; do /tmp/hop & done; sleep 1000"#;
+    let hopping = |script: &str| lab.ok(&["exec", pod, "sh", "-c", script]);
+    let count = "cat /proc/[0-9]*/stat 2>/dev/null | grep -c '(hop) [^XZ]'; true";
+    for end in [&["kill", "--all", one, "KILL"][..], &["delete", "--force", one]] {
+        start(&lab, one, |config| {
+            member(config, pod, "one");
+            config["process"]["args"] = json!(["sh", "-c", hop]);
+            config["linux"]["namespaces"] =
+                json!([{"type": "mount"}, {"type": "pid", "path": format!("/proc/{sandbox}/ns/pid")}]);
+        });
+        eventually("it forks", || hopping(count) != "0\n");
+        lab.ok(end);
+        eventually("no orphan", || hopping(count) == "0\n");
+        let _ = lab.run(&["delete", "--force", one]);
+    }
+    lab.ok(&["delete", "--force", pod]);
+}

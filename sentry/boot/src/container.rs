@@ -336,10 +336,9 @@ impl GuestContainer {
         })
     }
 
-    /// Kills every process of it.
+    /// Kills every process of it; none can be started any more.
     pub(crate) fn kill_all(&self) {
-        self.container.thaw();
-        self.container.signal_all(&self.kernel.tasks, Signal::KILL);
+        self.container.end(&self.kernel.tasks);
     }
 }
 

@@ -149,8 +149,8 @@ fn send_signal(sandbox: &Sandbox, target: &Target, number: i32) -> Result<(), Fa
             }
         }
         Target::All { .. } => {
-            for group in container.container().thread_groups(&sandbox.kernel().tasks) {
-                send(&group);
+            if let Some(signal) = signal {
+                container.container().signal_all(&sandbox.kernel().tasks, signal);
             }
         }
     }

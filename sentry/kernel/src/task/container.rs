@@ -7,7 +7,7 @@ use abi::{Result, SigInfo, Signal};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
-use super::{PidNamespace, TaskSet, ThreadGroup, Work};
+use super::{PidNamespace, TaskSet, ThreadGroup, TreeGuard, Work};
 use crate::keys::Key;
 use crate::signal::{AccountCharge, UserAccount};
 
@@ -32,6 +32,8 @@ pub struct Container {
     id: String,
     pid_ns: Arc<PidNamespace>,
     is_frozen: AtomicBool,
+    /// Nothing is started in it any more. Set under the tree lock.
+    is_ended: AtomicBool,
     /// Counts its tasks.
     account: Arc<UserAccount>,
     max_tasks: AtomicU64,
@@ -50,6 +52,7 @@ impl Container {
             id: id.to_owned(),
             pid_ns,
             is_frozen: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
             account: Arc::default(),
             max_tasks: AtomicU64::new(u64::MAX),
             bandwidth: Mutex::default(),
@@ -122,11 +125,32 @@ impl Container {
         groups
     }
 
-    /// Sends a signal to each process of it, as the container manager does.
+    /// Sends a signal to each process of it, those that are just being made included, as the container manager does.
     pub fn signal_all(self: &Arc<Self>, tasks: &TaskSet, signal: Signal) {
+        self.signal_all_locked(&tasks.tree(), tasks, signal);
+    }
+
+    /// Kills each process of it for good: none can be started any more.
+    pub fn end(self: &Arc<Self>, tasks: &TaskSet) {
+        let tree = tasks.tree();
+        self.is_ended.store(true, Ordering::SeqCst);
+        self.signal_all_locked(&tree, tasks, Signal::KILL);
+        drop(tree);
+        self.thaw();
+    }
+
+    /// Under the tree lock, a child is either linked, and found here, or will be born with the signal; who has been
+    /// killed links none.
+    fn signal_all_locked(self: &Arc<Self>, tree: &TreeGuard<'_>, tasks: &TaskSet, signal: Signal) {
         for group in self.thread_groups(tasks) {
+            group.note_for_children(tree, signal);
             group.send_signal_from_outside(SigInfo::new(signal, abi::signal::SI_USER));
         }
+    }
+
+    /// Whether nothing is started in it any more.
+    pub(super) fn has_ended(&self, _tree: &TreeGuard<'_>) -> bool {
+        self.is_ended.load(Ordering::SeqCst)
     }
 
     /// Whether its tasks are not to run.

@@ -83,10 +83,7 @@ impl Kernel {
                 }
                 Ok(prepared)
             })
-            .inspect_err(|_| {
-                task.leave_fd_table(FdTable::new());
-                task.pid().set_task(None);
-            })?;
+            .inspect_err(|_| task.forget())?;
         self.launch(&task, prepared, terminal)
     }
 
@@ -146,7 +143,12 @@ impl Kernel {
         group.set_executed();
         task.fd_table().close_on_exec(task);
         {
-            let _tree = self.tasks.tree();
+            let tree = self.tasks.tree();
+            if task.container().has_ended(&tree) {
+                drop(tree);
+                task.forget();
+                return Err(Errno::ESRCH);
+            }
             {
                 let mut threads = group.threads.lock();
                 threads.list.push(task.clone());
@@ -176,6 +178,14 @@ impl Kernel {
             return Err(Errno::EAGAIN);
         }
         Ok(group)
+    }
+}
+
+impl Task {
+    /// Gives back what a task that was never linked holds.
+    fn forget(&self) {
+        self.leave_fd_table(FdTable::new());
+        self.pid().set_task(None);
     }
 }
 
