@@ -14,7 +14,7 @@ pub(crate) struct Install {
     #[arg(long = "config_file", alias = "config-file", default_value = DAEMON_JSON)]
     config_file: PathBuf,
     /// The name that `docker run --runtime` takes.
-    #[arg(long, default_value = "runsc")]
+    #[arg(long, default_value = "runsc", value_parser = runtime_name)]
     runtime: String,
     /// Replace a runtime of that name that says something else.
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true,
@@ -38,6 +38,17 @@ pub(crate) struct Install {
     /// Global flags that Docker is to pass to the runtime.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
+}
+
+/// A name that Docker takes: with one of its own it would not start again.
+fn runtime_name(text: &str) -> std::result::Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
+        return Err("a runtime's name has no spaces and no slashes, and is not empty".into());
+    }
+    if text == "runc" || text.starts_with("io.containerd.") {
+        return Err("the name is Docker's own: choose another, such as runsc".into());
+    }
+    Ok(text.into())
 }
 
 impl Install {
@@ -98,5 +109,18 @@ impl Uninstall {
             say!("Runtime {name} is not in {file}: nothing has been changed.");
         }
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runtime_name;
+
+    #[test]
+    fn names_that_docker_takes() {
+        assert_eq!(runtime_name("runsc-kvm"), Ok("runsc-kvm".into()));
+        for bad in ["", "runc", "io.containerd.runsc.v1", "two words", "a/b", "line\n"] {
+            assert!(runtime_name(bad).is_err(), "{bad:?}");
+        }
     }
 }

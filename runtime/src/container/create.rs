@@ -79,7 +79,11 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     let mut maker =
         Maker { options, spec: &spec, flags: &flags, config: &config, store: &store, locked: &locked };
     let created = match role {
-        PodRole::Alone | PodRole::Sandbox => maker.sandbox(&files, &mut undo)?,
+        PodRole::Alone => {
+            refuse_others_namespaces(&spec)?;
+            maker.sandbox(&files, &mut undo)?
+        }
+        PodRole::Sandbox => maker.sandbox(&files, &mut undo)?,
         PodRole::Member(sandbox_id) => maker.member(&sandbox_id, &files, &mut undo)?,
     };
     undo.keep();
@@ -89,6 +93,34 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
 /// Whether Docker made the bundle: it keeps its containers in containerd's name space "moby".
 pub(crate) fn is_dockers(bundle: &Path) -> bool {
     bundle.components().any(|part| part.as_os_str() == "moby")
+}
+
+/// Refuses to join another container's processes or IPC objects (`docker run --pid=container:NAME`): they are in a
+/// kernel of their own. Name spaces of the host that nobody has asked for by a process, such as those that CRI-O pins,
+/// mean nothing in a sandbox and are no reason to fail.
+fn refuse_others_namespaces(spec: &Spec) -> Result<()> {
+    for (kind, name) in [(LinuxNamespaceType::Pid, "pid"), (LinuxNamespaceType::Ipc, "ipc")] {
+        let Some(path) = spec.namespace(kind).flatten().filter(|path| is_of_process(path, name)) else {
+            continue;
+        };
+        let inode =
+            |path: &Path| std::fs::metadata(path).ok().map(|meta| std::os::unix::fs::MetadataExt::ino(&meta));
+        if inode(&path) != inode(Path::new(&format!("/proc/self/ns/{name}"))) {
+            return Err(Error::new(format!(
+                "the {name} name space {} is another container's, and sandboxes share none: leave out --{name}=container:…, \
+                 or put both containers in one pod",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path is `/proc/PID/ns/NAME`.
+fn is_of_process(path: &Path, name: &str) -> bool {
+    let middle =
+        path.to_str().and_then(|text| text.strip_prefix("/proc/")?.strip_suffix(&format!("/ns/{name}")));
+    middle.is_some_and(|pid| pid.parse::<u32>().is_ok())
 }
 
 /// Docker gives each container a writable layer of its own and looks into it from outside (`docker cp`, `diff`,
