@@ -32,6 +32,9 @@ pub struct Mount {
 pub(super) struct MountState {
     pub(super) place: Option<Place>,
     pub(super) namespace: Weak<MountNamespace>,
+    /// It was made for a descriptor, and is in no name space until it is attached (Linux's anonymous name spaces).
+    /// The kernel's own mounts and those that have been taken off are in none either, and belong to nobody.
+    pub(super) is_loose: bool,
     /// Peer group: mounts of one group tell each other of mounts below them. 0 is none.
     pub(super) group: u64,
     /// The peer group that this one only listens to. 0 is none.
@@ -76,6 +79,7 @@ impl Mount {
             state: RwLock::new(MountState {
                 place: None,
                 namespace: Weak::new(),
+                is_loose: false,
                 group: 0,
                 master: 0,
                 is_unbindable: false,
@@ -151,6 +155,20 @@ impl Mount {
     #[must_use]
     pub fn namespace(&self) -> Option<Arc<MountNamespace>> {
         self.state.read().namespace.upgrade()
+    }
+
+    /// Whether it is part of a tree that open_tree(2) or fsmount(2) has made and nobody has attached.
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        let state = self.state.read();
+        state.is_loose && state.namespace.strong_count() == 0
+    }
+
+    /// Makes this tree one that a descriptor stands for.
+    pub(crate) fn set_loose(self: &Arc<Self>) {
+        for mount in self.subtree() {
+            mount.state.write().is_loose = true;
+        }
     }
 
     /// With whom it shares changes.

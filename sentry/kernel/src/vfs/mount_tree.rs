@@ -60,6 +60,18 @@ impl Vfs {
         self.attach_tree_locked(tree, place)
     }
 
+    /// As [`Vfs::attach_tree`], for a tree that a descriptor stands for and that others may be attaching, too.
+    ///
+    /// # Errors
+    /// As there; `EINVAL` where it is none any more, or `tree` is not its root.
+    pub(crate) fn attach_loose(&self, tree: &Arc<Mount>, place: &VfsPath) -> Result<()> {
+        let _tree_lock = self.mount_lock.lock();
+        if !tree.is_loose() || tree.mountpoint().is_some() {
+            return Err(Errno::EINVAL);
+        }
+        self.attach_tree_locked(tree, place)
+    }
+
     fn attach_tree_locked(&self, tree: &Arc<Mount>, place: &VfsPath) -> Result<()> {
         if tree.root().is_dir() != place.dentry.is_dir() {
             return Err(Errno::ENOTDIR);

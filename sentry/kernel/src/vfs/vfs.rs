@@ -217,7 +217,8 @@ impl Vfs {
         mount.attach(&place);
         let namespace = place.mount.state().read().namespace.clone();
         for below in mount.subtree() {
-            below.state().write().namespace = namespace.clone();
+            let mut state = below.state().write();
+            (state.namespace, state.is_loose) = (namespace.clone(), false);
         }
         if let Some(namespace) = namespace.upgrade() {
             namespace.note_change();

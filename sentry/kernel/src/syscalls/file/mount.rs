@@ -107,12 +107,12 @@ fn bind(task: &Task, source: u64, place: &VfsPath, flags: MountFlags) -> Result<
     vfs(task).attach_tree(&tree, place)
 }
 
-/// Whether the tree at `from` may be copied: it is in the caller's name space, or in none.
+/// Whether the tree at `from` may be copied: it is in the caller's name space, or loose.
 ///
 /// # Errors
 /// `EINVAL`.
 pub(super) fn check_source(task: &Task, from: &VfsPath) -> Result<()> {
-    if !is_own(task, &from.mount) && from.mount.namespace().is_some() { Err(Errno::EINVAL) } else { Ok(()) }
+    if is_own(task, &from.mount) || from.mount.is_loose() { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 fn extent(flags: MountFlags) -> Extent {

@@ -42,13 +42,14 @@ impl FileOps for FsContextFile {
     }
 }
 
-/// What a detached mount's descriptor keeps alive. When it goes, so does the mount, unless it has been attached.
 fn install(task: &Task, file: Arc<File>, close_on_exec: bool) -> SysResult {
     Ok(task.fd_table().install(file, 0, task.limit(Resource::Nofile), close_on_exec)? as u64)
 }
 
-/// A descriptor for a mount in no tree, opened as with `O_PATH`.
+/// A descriptor for a mount in no tree, opened as with `O_PATH`. When it goes, so does the mount, unless it has been
+/// attached.
 fn install_mount(task: &Task, mount: &Arc<Mount>, close_on_exec: bool) -> SysResult {
+    mount.set_loose();
     let identity = Identity::of(task);
     let opened = vfs(task).open_place(&identity.caller(), &mount.root_path(), OpenFlags::PATH)?;
     install(task, opened.file, close_on_exec)
@@ -107,9 +108,8 @@ pub(super) fn move_mount(task: &mut CurrentTask, args: Args) -> SysResult {
     if !Arc::ptr_eq(&from.dentry, from.mount.root()) || !is_own(task, &to.mount) {
         return Err(Errno::EINVAL.into());
     }
-    let is_detached = from.mount.namespace().is_none() && from.mount.mountpoint().is_none();
-    if is_detached {
-        vfs(task).attach_tree(&from.mount, &to)?;
+    if from.mount.is_loose() {
+        vfs(task).attach_loose(&from.mount, &to)?;
     } else {
         vfs(task).move_mount(&mount_at(task, &from)?, &to)?;
     }
@@ -284,8 +284,8 @@ pub(super) fn mount_setattr(task: &mut CurrentTask, args: Args) -> SysResult {
     walk.set(WalkFlags::FOLLOW, !flags.contains(AtFlags::SYMLINK_NOFOLLOW));
     walk.set(WalkFlags::EMPTY, flags.contains(AtFlags::EMPTY_PATH));
     let place = find_at(task, int(args.0[0]), args.0[1], walk)?;
-    let is_detached = place.mount.namespace().is_none();
-    let mount = if is_detached { place.mount.clone() } else { mount_at(task, &place)? };
+    let is_loose_root = place.mount.is_loose() && Arc::ptr_eq(&place.dentry, place.mount.root());
+    let mount = if is_loose_root { place.mount.clone() } else { mount_at(task, &place)? };
     let is_recursive = flags.contains(AtFlags::RECURSIVE);
     for mount in if is_recursive { mount.subtree() } else { vec![mount.clone()] } {
         vfs(task).set_mount_flags(&mount, change.mask, change.flags)?;
