@@ -1,7 +1,8 @@
 //! What happens when guests have made the sentry use all the heap that they may: calls fail, and the process that takes
 //! most memory is killed (Linux's `mm/oom_kill.c`).
 //!
-//! Guest memory itself is limited by the host's cgroup, or by [`crate::mm::MemoryFile`]. Lock: `victim` is a leaf.
+//! Guest memory itself is limited by the host's cgroup, or by [`crate::mm::MemoryFile`]. Lock: `victim` is held
+//! while a process is chosen and killed, so it comes before the locks of tasks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

@@ -399,7 +399,7 @@ impl ThreadGroup {
         self.flags.is_init.store(true, Ordering::Relaxed);
     }
 
-    /// `/proc/[pid]/oom_score_adj`: kept and shown.
+    /// `/proc/[pid]/oom_score_adj`: counts when a process is chosen to be killed (`task/oom.rs`).
     #[must_use]
     pub fn oom_score_adj(&self) -> i32 {
         self.oom_score_adj.load(Ordering::Relaxed)
