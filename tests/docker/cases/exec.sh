@@ -17,4 +17,4 @@ same "goes on when its client is killed" 'started box sleep 1000; docker exec $N
 same "the first process ends while it runs" 'started box sh -c "while [ ! -e /tmp/up ]; do sleep 0.05; done"; docker exec $N sh -c "echo up; sleep 1000" >$T/out & client=$!; eventually grep up $T/out; docker exec $N touch /tmp/up >/dev/null 2>&1; wait $client; echo $?'
 same "a pipeline on standard input, closed early" 'started box sleep 1000; seq 100000 | docker exec -i $N head -2; echo $?'
 same "in a paused container" 'started box sleep 1000; docker pause $N >/dev/null; docker exec $N true 2>&1 | grep -o "is paused"; docker unpause $N >/dev/null; docker exec $N echo again'
-same "limits are the container's" 'started --ulimit nofile=77:88 --oom-score-adj 200 box sleep 1000; docker exec $N sh -c "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; umask"'
+same "limits are the container's" 'started --ulimit nproc=77:88 --oom-score-adj 200 box sleep 1000; docker exec $N sh -c "ulimit -u; ulimit -Hu; cat /proc/self/oom_score_adj; umask"'
