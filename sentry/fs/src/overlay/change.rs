@@ -29,8 +29,14 @@ impl OvlInode {
                 return Err(errno);
             }
         };
-        if covered && node.file_type == FileType::Directory {
-            set_mark(&upper, OPAQUE, b"y")?;
+        if covered
+            && node.file_type == FileType::Directory
+            && let Err(errno) = set_mark(&upper, OPAQUE, b"y")
+        {
+            // It would show what was deleted.
+            dir.rmdir(&self.shared.caller(), name, &upper)?;
+            self.restore_whiteout(name, covered);
+            return Err(errno);
         }
         let place = Some(Place { parent: self.clone(), name: name.into() });
         let parts = Parts { upper: Some(upper), lowers: Lowers::new(), lower_path: Box::default(), place };

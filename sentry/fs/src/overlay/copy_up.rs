@@ -8,6 +8,7 @@ use std::sync::Arc;
 use abi::{DeviceId, Errno, FileType, OpenFlags, PAGE_SIZE, Result, page_ceil};
 use host::memory::{VolatileSlice, preadv, pwritev};
 use kernel::mm::{Backing, Mappable, MemoryFile};
+use kernel::task::is_current_killed;
 use kernel::vfs::{Attr, File, FileOps, Inode, NewNode, SetAttr, SetTime};
 
 use super::inode::{LowerFile, OvlInode, layer_path};
@@ -140,7 +141,7 @@ fn copy_xattrs(lower: &Arc<dyn Inode>, upper: &Arc<dyn Inode>) -> Result<()> {
     Ok(())
 }
 
-/// Copies `size` bytes, leaving out holes.
+/// Copies `size` bytes, leaving out holes. `EINTR` where the task is told to end.
 fn copy_content(memory: &MemoryFile, from: &File, to: &File, size: u64) -> Result<()> {
     let (source, target) = (from.ops().mappable(from)?, to.ops().mappable(to)?);
     let mut at = 0;
@@ -151,6 +152,9 @@ fn copy_content(memory: &MemoryFile, from: &File, to: &File, size: u64) -> Resul
         };
         let end = from.ops().seek_extent(at, false).unwrap_or(size).min(size);
         while at < end {
+            if is_current_killed() {
+                return Err(Errno::EINTR);
+            }
             let copied = copy_chunk(memory, &*source, &*target, at, (end - at).min(CHUNK))?;
             at += copied;
         }

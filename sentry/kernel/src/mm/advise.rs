@@ -7,7 +7,7 @@ use abi::{Errno, PAGE_SIZE, Result, UserAddr};
 
 use super::batch::Batch;
 use super::fault::{Access, FaultError};
-use super::manager::MemoryManager;
+use super::manager::{MAX_MAPPINGS, MemoryManager};
 use super::mmap::take_pages;
 use super::pma::{PageSource, Pma};
 use super::vma::{Vma, VmaFlags};
@@ -178,7 +178,7 @@ impl MemoryManager {
         if mappings.vmas.overlapping(range.clone()).any(|(_, vma)| !may(vma.flags)) {
             return Err(Errno::EINVAL);
         }
-        if mappings.vmas.len() + 2 > super::manager::MAX_MAPPINGS {
+        if mappings.vmas.len() + 2 > MAX_MAPPINGS {
             return Err(Errno::ENOMEM);
         }
         mappings.vmas.update(range.clone(), |_, vma| {
@@ -191,11 +191,15 @@ impl MemoryManager {
     /// Names anonymous memory (`PR_SET_VMA_ANON_NAME`); `None` takes the name away.
     ///
     /// # Errors
-    /// `ENOMEM` where part of the range is not mapped; `EBADF` where part is not anonymous.
+    /// `ENOMEM` where part of the range is not mapped, or there are too many mappings; `EBADF` where part is not
+    /// anonymous.
     pub fn set_anon_name(&self, addr: UserAddr, len: u64, name: Option<&str>) -> Result<()> {
         let range = Self::page_range(addr, len)?;
         let name: Option<Arc<str>> = name.map(Arc::from);
         let mut mappings = self.write_mappings();
+        if mappings.vmas.len() + 2 > MAX_MAPPINGS {
+            return Err(Errno::ENOMEM);
+        }
         if mappings
             .vmas
             .overlapping(range.clone())

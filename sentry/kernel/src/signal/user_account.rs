@@ -92,12 +92,43 @@ impl Drop for AccountCharge {
 
 /// The accounts of all users, by kernel user id. Lock: a leaf.
 #[derive(Debug, Default)]
-pub struct UserAccounts(Mutex<HashMap<u32, Arc<UserAccount>>>);
+pub struct UserAccounts(Mutex<Accounts>);
+
+#[derive(Debug, Default)]
+struct Accounts {
+    by_uid: HashMap<u32, Arc<UserAccount>>,
+    /// With so many accounts, those that nothing is counted in are forgotten.
+    crowd: usize,
+}
 
 impl UserAccounts {
     /// The account of `uid`.
     #[must_use]
     pub fn get(&self, uid: u32) -> Arc<UserAccount> {
-        self.0.lock().entry(uid).or_default().clone()
+        const FEW: usize = 64;
+        let mut accounts = self.0.lock();
+        if accounts.by_uid.len() > accounts.crowd.max(FEW) {
+            // Whatever is counted holds its account.
+            accounts.by_uid.retain(|_, account| Arc::strong_count(account) > 1);
+            accounts.crowd = accounts.by_uid.len() * 2;
+        }
+        accounts.by_uid.entry(uid).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UserAccounts;
+
+    #[test]
+    fn accounts_without_charges_are_forgotten() {
+        let accounts = UserAccounts::default();
+        let kept: Vec<_> = (0..100).map(|uid| accounts.get(uid).charge_signal(9)).collect();
+        for uid in 100..10_000 {
+            assert!(accounts.get(uid).charge_signal(9).is_some());
+        }
+        assert!(accounts.0.lock().by_uid.len() < 500);
+        assert_eq!(accounts.get(7).pending_signals(), 1);
+        drop(kept);
     }
 }

@@ -83,7 +83,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(75, "fdatasync", &[Arg::Fd], sync::fdatasync),
     Row::full(76, "truncate", &[Arg::Path, Arg::Int], attributes::truncate),
     Row::full(77, "ftruncate", &[Arg::Fd, Arg::Int], attributes::ftruncate),
-    Row::full(78, "getdents", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents),
+    Row::full(78, "getdents", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents).takes_memory(),
     Row::full(79, "getcwd", &[Arg::Hex, Arg::Size], cwd::getcwd),
     Row::full(80, "chdir", &[Arg::Path], cwd::chdir),
     Row::full(81, "fchdir", &[Arg::Fd], cwd::fchdir),
@@ -109,7 +109,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(161, "chroot", &[Arg::Path], cwd::chroot),
     Row::full(162, "sync", &[], sync::sync),
     Row::full(187, "readahead", &[Arg::Fd, Arg::Int, Arg::Size], sync::readahead),
-    Row::full(217, "getdents64", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents64),
+    Row::full(217, "getdents64", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents64).takes_memory(),
     Row::full(221, "fadvise64", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Int], sync::fadvise64),
     Row::full(235, "utimes", &[Arg::Path, Arg::Hex], attributes::utimes),
     Row::full(257, "openat", &[Arg::DirFd, Arg::Path, Arg::Flags(OPEN_FLAGS), Arg::Mode], open::openat)
