@@ -156,6 +156,7 @@ pub mod so {
     pub const BINDTODEVICE: i32 = 25;
     pub const ATTACH_FILTER: i32 = 26;
     pub const DETACH_FILTER: i32 = 27;
+    pub const PEERNAME: i32 = 28;
     pub const TIMESTAMP: i32 = 29;
     pub const ACCEPTCONN: i32 = 30;
     pub const PEERSEC: i32 = 31;

@@ -6,6 +6,7 @@
 use crate::base::addr::{Endpoint, Family};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Key, Random};
+use crate::socket::options::Options;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -34,6 +35,19 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
+    /// The claim that a socket with these options lays to `ip`.
+    pub(crate) fn new(ip: IpAddr, options: &Options) -> Self {
+        let base = &options.base;
+        Self {
+            ip,
+            v6_only: options.ip6.v6_only,
+            device: base.device,
+            reuse_addr: base.reuse_addr,
+            reuse_port: base.reuse_port,
+            uid: base.uid,
+        }
+    }
+
     /// Whether the claim covers packets to `ip`.
     fn covers(&self, ip: IpAddr) -> bool {
         if self.ip.is_unspecified() { self.covers_family(Family::of(ip)) } else { self.ip == ip }

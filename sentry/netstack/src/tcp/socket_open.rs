@@ -171,15 +171,7 @@ impl TcpSocket {
 impl TcpCore {
     /// Binds an address and port in the table.
     fn claim(self: &Arc<Self>, inner: &mut Inner, local: Endpoint) -> Result<()> {
-        let base = &inner.options.base;
-        let binding = Binding {
-            ip: local.ip,
-            v6_only: inner.options.ip6.v6_only,
-            device: base.device,
-            reuse_addr: base.reuse_addr,
-            reuse_port: base.reuse_port,
-            uid: base.uid,
-        };
+        let binding = Binding::new(local.ip, &inner.options);
         let range = self.stack.config().ip_local_port_range;
         let port =
             self.stack.tcp_ports.bind(self.id, self, binding, local.port, (&self.stack.random, range))?;

@@ -235,6 +235,37 @@ impl DatagramSocket {
         Ok(if at.ip.is_unspecified() { Endpoint { ip: self.family.any(), ..at } } else { at })
     }
 
+    /// bind(2) for a kind that has ports, which `claim` takes.
+    fn bind_by(
+        &self,
+        addr: SocketAddr,
+        claim: impl FnOnce(&mut State, Endpoint) -> Result<()>,
+    ) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.local.port != 0 {
+            return Err(Error::Invalid);
+        }
+        let local = self.parse_local(&mut state, addr)?;
+        claim(&mut state, local)?;
+        state.note_bound(local);
+        Ok(())
+    }
+
+    /// connect(2): fixes the peer; `claim` takes a port where there is none.
+    fn connect_by(
+        &self,
+        state: &mut State,
+        addr: SocketAddr,
+        claim: impl FnOnce(&mut State, Endpoint) -> Result<()>,
+    ) -> Result<()> {
+        let (peer, source) = self.find_peer(state, addr)?;
+        if state.local.port == 0 {
+            claim(state, Endpoint::any(self.family))?;
+        }
+        state.connect(peer, source);
+        Ok(())
+    }
+
     /// Checks the address of a connect(2), and finds the own address that goes with it.
     fn find_peer(&self, state: &State, addr: SocketAddr) -> Result<(Endpoint, IpAddr)> {
         let UserAddr { at: mut peer, scope } = self.parse(state, addr)?;

@@ -41,25 +41,12 @@ impl PingSocket {
 
     /// bind(2): an address, and an identifier or 0 for any.
     pub fn bind(&self, addr: SocketAddr) -> Result<()> {
-        let mut state = self.state.lock();
-        if state.local.port != 0 {
-            return Err(Error::Invalid);
-        }
-        let local = self.parse_local(&mut state, addr)?;
-        self.claim(&mut state, local)?;
-        state.note_bound(local);
-        Ok(())
+        self.bind_by(addr, |state, local| self.claim(state, local))
     }
 
     /// connect(2): fixes the peer.
     pub fn connect(&self, addr: SocketAddr) -> Result<()> {
-        let mut state = self.state.lock();
-        let (peer, source) = self.find_peer(&state, addr)?;
-        if state.local.port == 0 {
-            self.claim(&mut state, Endpoint::any(self.family))?;
-        }
-        state.connect(peer, source);
-        Ok(())
+        self.connect_by(&mut self.state.lock(), addr, |state, any| self.claim(state, any))
     }
 
     /// connect(2) with `AF_UNSPEC`: forgets the peer.

@@ -58,10 +58,8 @@ impl RawSocket {
 
     /// connect(2): fixes the peer.
     pub fn connect(&self, addr: SocketAddr) -> Result<()> {
-        let mut state = self.state.lock();
-        let (peer, source) = self.find_peer(&state, addr)?;
-        state.connect(peer, source);
-        Ok(())
+        // It has a protocol instead of a port.
+        self.connect_by(&mut self.state.lock(), addr, |_, _| Ok(()))
     }
 
     /// connect(2) with `AF_UNSPEC`: forgets the peer.

@@ -126,8 +126,7 @@ fn get_socket_level(socket: &InetSocket, net: &NetNamespace, name: i32) -> Optio
             let name = net.stack().nic(index).map(|nic| nic.name() + "\0").unwrap_or_default();
             Some(Ok(name.into_bytes()))
         }
-        // SO_PEERNAME.
-        28 => Some(socket.peer_addr().map(super::address::encode).map_err(errno)),
+        so::PEERNAME => Some(socket.peer_addr().map(super::address::encode).map_err(errno)),
         // The number of instructions, of which no byte is told: programs stay the sentry's.
         so::ATTACH_FILTER => Some(Ok(Vec::new())),
         _ => None,

@@ -45,25 +45,14 @@ impl UdpSocket {
 
     /// bind(2). Port 0 picks one. The caller has checked privileges for low ports.
     pub fn bind(&self, addr: SocketAddr) -> Result<()> {
-        let mut state = self.state.lock();
-        if state.local.port != 0 {
-            return Err(Error::Invalid);
-        }
-        let local = self.parse_local(&mut state, addr)?;
-        self.claim(&mut state, local)?;
-        state.note_bound(local);
-        Ok(())
+        self.bind_by(addr, |state, local| self.claim(state, local))
     }
 
     /// connect(2): fixes the peer.
     pub fn connect(&self, addr: SocketAddr) -> Result<()> {
         let mut state = self.state.lock();
-        let (peer, source) = self.find_peer(&state, addr)?;
-        if state.local.port == 0 {
-            self.claim(&mut state, Endpoint::any(self.family))?;
-        }
-        state.connect(peer, source);
-        self.stack.udp_ports.set_peer(self.id, state.local.port, state.local.ip, Some(peer));
+        self.connect_by(&mut state, addr, |state, any| self.claim(state, any))?;
+        self.stack.udp_ports.set_peer(self.id, state.local.port, state.local.ip, state.peer);
         Ok(())
     }
 
@@ -106,15 +95,7 @@ impl UdpSocket {
 
     /// Claims an address and port.
     fn claim(&self, state: &mut State, local: Endpoint) -> Result<()> {
-        let base = &state.options.base;
-        let binding = Binding {
-            ip: local.ip,
-            v6_only: state.options.ip6.v6_only,
-            device: base.device,
-            reuse_addr: base.reuse_addr,
-            reuse_port: base.reuse_port,
-            uid: base.uid,
-        };
+        let binding = Binding::new(local.ip, &state.options);
         let pick = (&self.stack.random, self.stack.config().ip_local_port_range);
         let port = self.stack.udp_ports.bind(self.id, &self.common, binding, local.port, pick)?;
         state.local = Endpoint { ip: local.ip, port };
