@@ -94,6 +94,10 @@ pub(crate) fn remove_from(config: &mut Json, name: &str) {
 
 /// Reads a configuration; one that is not there or empty has no members.
 pub(crate) fn read(path: &Path) -> Result<Json> {
+    // Whoever opens a named pipe waits for a writer.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(Error::new(format!("{} is not a regular file", path.display())));
+    }
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),

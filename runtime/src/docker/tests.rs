@@ -100,6 +100,18 @@ fn broken_files_are_refused_with_the_place() {
 }
 
 #[test]
+fn what_is_no_file_is_refused() {
+    let place = Place::new("odd");
+    // Opening a pipe would wait for ever, and the other end of this one is nobody.
+    let pipe = place.file();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe, place.0.clone()] {
+        let error = install(&path, &runtime()).unwrap_err().to_string();
+        assert!(error.contains("is not a regular file"), "{error}");
+    }
+}
+
+#[test]
 fn another_runtime_of_the_name() {
     let place = Place::new("clobber");
     let path = place.file();
