@@ -79,6 +79,19 @@ int main(void) {
     }
     int status;
     CHECK(waitpid(child, &status, 0) == child && status == 0);
+    // A root that lies below the new one would end up above itself.
+    child = fork();
+    if (child == 0) {
+        CHECK(unshare(CLONE_NEWNS) == 0 && mount("root", "b", "tmpfs", 0, 0) == 0 && mount(0, "b", 0, MS_PRIVATE, 0) == 0);
+        CHECK(chdir("b") == 0 && mkdir("old", 0755) == 0 && mkdir("below", 0755) == 0);
+        CHECK(mount("below", "below", "tmpfs", 0, 0) == 0 && mount(0, "below", 0, MS_PRIVATE, 0) == 0 && chroot("below") == 0);
+        FAILS(syscall(SYS_pivot_root, ".", "old"), EINVAL);
+        char place[4096];
+        CHECK(syscall(SYS_getcwd, place, sizeof place) > 0);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+
     // Nothing stays in the directory, which outlives the name space.
     const char *places[] = {"a", "b", "c", "d"};
     CHECK(chdir(base) == 0);

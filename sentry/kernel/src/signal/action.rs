@@ -93,6 +93,17 @@ impl SignalActions {
         self.0.lock()[index(signal)]
     }
 
+    /// The action by which `signal` is taken; a one-shot handler is gone then, so that no other thread runs it.
+    pub(super) fn take(&self, signal: Signal) -> SigAction {
+        let mut actions = self.0.lock();
+        let slot = &mut actions[index(signal)];
+        let action = *slot;
+        if action.is_handler() && action.flags.contains(SaFlags::RESETHAND) {
+            slot.handler = SIG_DFL;
+        }
+        action
+    }
+
     /// Replaces the action of `signal`; returns the old one.
     pub fn set(&self, signal: Signal, action: SigAction) -> SigAction {
         std::mem::replace(&mut self.0.lock()[index(signal)], action)
@@ -104,8 +115,7 @@ impl SignalActions {
         Self(Mutex::new(*self.0.lock()))
     }
 
-    /// Handlers become the default; ignored signals stay ignored (execve(2)). With `even_ignored`, everything becomes
-    /// the default (`CLONE_CLEAR_SIGHAND` keeps ignored ones as well).
+    /// Handlers become the default; ignored signals stay ignored (execve(2), `CLONE_CLEAR_SIGHAND`).
     pub fn reset_handlers(&self) {
         for action in self.0.lock().iter_mut() {
             let handler = if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };

@@ -2,7 +2,7 @@
 //! `arch_do_signal_or_restart`).
 
 use abi::resource::Resource;
-use abi::signal::{SIG_DFL, SIG_IGN, SaFlags};
+use abi::signal::{SIG_IGN, SaFlags};
 use abi::{Errno, SigInfo, SigSet, Signal, UserAddr};
 
 use super::{DefaultAction, GroupStop, SigAction, default_action};
@@ -85,6 +85,8 @@ impl CurrentTask {
             }
             let deliverable = SigSet(!own.blocked.0);
             let taken = own.pending.take(deliverable).or_else(|| state.shared.take(deliverable));
+            // Whatever it is: a tracer may make a stop signal of it.
+            own.may_stop = taken.is_some();
             drop(own);
             drop(state);
             let Some(mut info) = taken else { return Next::Guest };
@@ -110,14 +112,11 @@ impl CurrentTask {
     fn act_on(&mut self, signal: Signal, info: SigInfo) -> Option<Next> {
         let group = self.thread_group().clone();
         let actions = group.actions();
-        let action = actions.get(signal);
+        let action = actions.take(signal);
         if action.handler == SIG_IGN {
             return None;
         }
         if action.is_handler() {
-            if action.flags.contains(SaFlags::RESETHAND) {
-                actions.set(signal, SigAction { handler: SIG_DFL, ..action });
-            }
             return Some(Next::Handler(signal, info, action));
         }
         let default = default_action(signal);

@@ -137,6 +137,7 @@ impl ThreadGroup {
             let waits = own.must_stop || own.is_stopped;
             own.must_stop = false;
             own.is_stopped = false;
+            own.may_stop = false;
             drop(own);
             if waits {
                 task.wake().add(Work::SIGNAL);

@@ -84,6 +84,9 @@ pub struct TaskSignals {
     pub waiting_for: SigSet,
     /// The alternate stack.
     pub alt_stack: AltStack,
+    /// It has taken a signal, and no `SIGCONT` has come since: the thread lets go of the lock between taking a stop signal
+    /// and stopping its process (Linux's `JOBCTL_STOP_DEQUEUED`).
+    pub may_stop: bool,
     /// A group stop awaits this thread.
     pub must_stop: bool,
     /// This thread is counted as stopped.

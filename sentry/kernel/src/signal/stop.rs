@@ -25,6 +25,9 @@ impl CurrentTask {
             return;
         }
         // SIGCONT may have come while the lock was free.
+        if !std::mem::take(&mut self.signals.lock().may_stop) {
+            return;
+        }
         if state.stop == GroupStop::Running {
             state.stop = GroupStop::Stopping(signal);
             for task in group.tasks() {

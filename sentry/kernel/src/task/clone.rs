@@ -76,6 +76,10 @@ impl CurrentTask {
     pub fn clone_task(&mut self, request: &CloneRequest) -> SysResult<Tid> {
         request.check()?;
         let flags = request.flags;
+        if flags.contains(CloneFlags::PARENT) && self.thread_group().is_init() {
+            // Its child would be out of the name space that it is to reap.
+            return Err(Errno::EINVAL.into());
+        }
         let is_process = !flags.contains(CloneFlags::THREAD);
         let forking = is_process.then(|| Forking::begin(self.thread_group(), self.id()));
         if self.wake().is_interrupted() {
@@ -83,8 +87,10 @@ impl CurrentTask {
             // has come by now is taken first, one that comes later is noted for the child.
             return Err(SysError::Restart(Restart::NoIntr));
         }
-        let inherited = self.inherit(flags)?;
-        let charge = self.charge_child(&inherited.creds)?;
+        let creds = self.child_creds(flags)?;
+        // Before the memory is copied, which is the greater part of the work.
+        let charge = self.charge_child(&creds)?;
+        let inherited = self.inherit(flags, creds)?;
         let pid_ns = if flags.contains(CloneFlags::THREAD) {
             self.pid_ns()
         } else {
@@ -108,7 +114,7 @@ impl CurrentTask {
         }
         let vfork_done = flags.contains(CloneFlags::VFORK).then(|| Arc::new(VforkDone::default()));
         if flags.contains(CloneFlags::FS) {
-            inherited.fs.share()?;
+            inherited.fs.share().inspect_err(|_| pid.release_if_unused())?;
         }
         if flags.contains(CloneFlags::FILES) {
             inherited.fds.share();
@@ -146,13 +152,16 @@ impl CurrentTask {
         Ok(tid)
     }
 
-    fn inherit(&self, flags: CloneFlags) -> Result<Inherited, Errno> {
+    fn child_creds(&self, flags: CloneFlags) -> Result<Arc<Credentials>, Errno> {
         let creds = self.creds();
-        let creds = if flags.contains(CloneFlags::NEWUSER) {
-            Arc::new(self.creds_in_new_user_ns(&creds)?)
+        if flags.contains(CloneFlags::NEWUSER) {
+            Ok(Arc::new(self.creds_in_new_user_ns(&creds)?))
         } else {
-            creds
-        };
+            Ok(creds)
+        }
+    }
+
+    fn inherit(&self, flags: CloneFlags, creds: Arc<Credentials>) -> Result<Inherited, Errno> {
         let is_moved = flags.intersects(CloneFlags::NAMESPACES.difference(CloneFlags::NEWUSER));
         if is_moved && !creds.has_in_own(Capability::SysAdmin) {
             return Err(Errno::EPERM);
@@ -336,9 +345,17 @@ impl CurrentTask {
                 group.set_init();
                 group.signal.lock().is_unkillable = true;
             }
-            // The parent may have changed its group since the copy was taken.
-            let pgrp = self.thread_group().process_group();
-            group.family.lock().process_group = pgrp.clone();
+            // The parent may have changed its group since the copy was taken, or lost its own parent.
+            let own = self.thread_group().family.lock();
+            let (pgrp, grandparent) = (own.process_group.clone(), own.parent.clone());
+            drop(own);
+            {
+                let mut family = group.family.lock();
+                family.process_group = pgrp.clone();
+                if flags.contains(CloneFlags::PARENT) {
+                    family.parent = grandparent;
+                }
+            }
             pgrp.add(&Arc::downgrade(group));
             if let Some(parent) = group.parent() {
                 parent.family.lock().children.push(group.clone());

@@ -61,7 +61,6 @@ impl Task {
         self.release_semaphores();
         self.leave_fd_table(FdTable::new());
         self.own_fs();
-        self.release_tracees();
         if is_last && group.is_session_leader() {
             let session = group.session();
             if let Some(terminal) = session.terminal() {
@@ -121,6 +120,7 @@ impl Task {
         if let Some(report) = report {
             group.notify_parent_of(report);
         }
+        self.release_tracees(tree);
         self.leave_children(tree, is_last);
         if is_last {
             group.hang_up_orphans(None);

@@ -89,11 +89,6 @@ impl Pid {
         self.release_if_unused();
     }
 
-    /// A process group or session that went by this number is gone.
-    pub(super) fn release_links(&self) {
-        self.release_if_unused();
-    }
-
     pub(super) fn set_process_group(&self, group: Weak<ProcessGroup>) {
         self.links.lock().group = group;
         self.release_if_unused();
@@ -105,7 +100,7 @@ impl Pid {
     }
 
     /// Gives the numbers back once nothing goes by them.
-    fn release_if_unused(&self) {
+    pub(super) fn release_if_unused(&self) {
         let links = self.links.lock();
         if links.task.is_none() && links.group.strong_count() == 0 && links.session.strong_count() == 0 {
             for (ns, number) in &self.numbers {

@@ -84,7 +84,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.pid.release_links();
+        self.pid.release_if_unused();
     }
 }
 
@@ -187,7 +187,7 @@ impl ProcessGroup {
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        self.pid.release_links();
+        self.pid.release_if_unused();
     }
 }
 

@@ -50,6 +50,9 @@ struct State {
 pub struct ClockTimer {
     clock: Clock,
     timekeeper: Arc<Timekeeper>,
+    /// Held while it expires, until its owner has been told, and while it is set: nothing of an old setting comes after a
+    /// new one has been made. Above `state` and what the owner locks.
+    settling: Mutex<()>,
     state: Mutex<State>,
     timer: Arc<Timer>,
     owner: Weak<dyn Expiry>,
@@ -62,6 +65,7 @@ impl ClockTimer {
         Arc::new_cyclic(|this: &Weak<Self>| Self {
             clock,
             timekeeper: kernel.timekeeper.clone(),
+            settling: Mutex::default(),
             state: Mutex::default(),
             timer: kernel.timers.timer(this.clone()),
             owner,
@@ -76,11 +80,18 @@ impl ClockTimer {
 
     /// Sets it anew; returns what it was set to.
     pub fn set(&self, first: FirstExpiry, interval_ns: i64) -> TimerSetting {
+        self.set_afresh(first, interval_ns, || ())
+    }
+
+    /// As [`Self::set`]; `forget` drops what expirations of the old setting have left.
+    pub fn set_afresh(&self, first: FirstExpiry, interval_ns: i64, forget: impl FnOnce()) -> TimerSetting {
         let target = match first {
             FirstExpiry::Disarmed => None,
             FirstExpiry::At(target) => Some(target),
             FirstExpiry::In(left) => Some(self.clock.now(&self.timekeeper).saturating_add(left)),
         };
+        let _settling = self.settling.lock();
+        forget();
         let mut state = self.state.lock();
         let old = self.setting(&state);
         *state = State { target, interval_ns };
@@ -117,10 +128,12 @@ impl ClockTimer {
 
 impl TimerHandler for ClockTimer {
     fn fire(&self, _due: MonotonicTime) -> Option<MonotonicTime> {
+        let settling = self.settling.lock();
         let count = self.advance(self.clock.now(&self.timekeeper));
         if count > 0 {
             self.owner.upgrade()?.expired(count);
         }
+        drop(settling);
         let target = self.state.lock().target?;
         let earliest = self.timekeeper.monotonic().saturating_add(SHORTEST_PERIOD_NS);
         let next = self.clock.when(&self.timekeeper, target);

@@ -114,9 +114,7 @@ impl PosixTimer {
 
     /// Sets it anew; a signal of the former setting that is still pending is taken back.
     pub fn set(&self, first: FirstExpiry, interval_ns: i64) -> TimerSetting {
-        let old = self.timer.set(first, interval_ns);
-        self.discard_pending();
-        old
+        self.timer.set_afresh(first, interval_ns, || self.discard_pending())
     }
 
     fn is_own(&self, info: &SigInfo) -> bool {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::fcntl::{F_OWNER_PGRP, F_OWNER_TID};
+use abi::signal::SI_KERNEL;
 use abi::{SigInfo, Signal};
 use waiter::{Events, Notify, Registration};
 
@@ -85,7 +86,7 @@ impl Owner {
     fn tell(&self, fd: Fd, code: i32, band: i64) {
         let Some(target) = &self.target else { return };
         let info = match Signal::new(self.shown.signal) {
-            None => SigInfo::new(Signal::IO, abi::signal::SI_KERNEL),
+            None => SigInfo::new(Signal::IO, SI_KERNEL),
             Some(signal) => {
                 let mut info = SigInfo::new(signal, code);
                 info.fields[..8].copy_from_slice(&band.to_ne_bytes());
@@ -109,8 +110,15 @@ impl Owner {
         let creds = task.creds();
         let ids = [creds.uid, creds.suid];
         if sender.euid == 0 || ids.contains(&sender.uid) || ids.contains(&sender.euid) {
-            // The kernel's own signals are never refused.
-            let _ = task.thread_group().queue_signal(to_thread.then_some(task), signal, info, Sender::Kernel);
+            let group = task.thread_group();
+            let queue =
+                |signal, info, sender| group.queue_signal(to_thread.then_some(task), signal, info, sender);
+            // One that queues (`F_SETSIG`) counts against the receiver's limit; beyond that a plain one tells of it.
+            let sender = if signal.is_realtime() { Sender::User } else { Sender::Kernel };
+            if queue(signal, info, sender).is_err() {
+                // The kernel's own standard signals are never refused.
+                let _ = queue(Signal::IO, SigInfo::new(Signal::IO, SI_KERNEL), Sender::Kernel);
+            }
         }
     }
 }

@@ -216,11 +216,10 @@ fn make<'a>(
     check_mount_writable(dir)?;
     check_create(caller, dir)?;
     let (node, shape) = shape(&dir.dentry)?;
-    let inode = dir.inode().create(caller, &target.name, &node)?;
-    if let Some(shape) = shape {
-        shape.finish(&*inode)?;
-    }
-    let dentry = dir.dentry.adopt(&target.name, inode);
+    let dentry = match shape {
+        Some(shape) => shape.create_in(caller, &dir.dentry, &target.name, &node)?,
+        None => dir.dentry.adopt(&target.name, dir.inode().create(caller, &target.name, &node)?),
+    };
     drop(names);
     inotify::on_create(&dir.dentry, &target.name, node.file_type == FileType::Directory);
     Ok(VfsPath { mount: dir.mount.clone(), dentry })
@@ -235,7 +234,8 @@ fn refuse_slash(caller: &Caller<'_>, target: &Target) -> Errno {
     }
 }
 
-/// A mount point stays while something is mounted on it in the caller's name space. Elsewhere, the mounts go with it.
+/// A mount point stays while something is mounted on it in the caller's name space. Elsewhere, the mounts stay behind,
+/// out of reach, until they are taken off or their name space ends (Linux takes them off: `detach_mounts`).
 pub(super) fn check_not_mounted(mount: &Arc<super::Mount>, victim: &Arc<Dentry>) -> Result<()> {
     if mount.mounted_on(victim).is_some() { Err(Errno::EBUSY) } else { Ok(()) }
 }

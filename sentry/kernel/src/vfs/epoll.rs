@@ -49,10 +49,35 @@ impl Item {
 
     /// What to report now.
     fn poll(&self) -> Events {
-        let mask = self.mask();
+        self.poll_for(self.mask())
+    }
+
+    fn poll_for(&self, mask: Events) -> Events {
         match self.file.upgrade() {
             Some(file) if !mask.is_empty() => file.ops().poll(&file) & mask,
             _ => Events::empty(),
+        }
+    }
+
+    /// What to report now, to this caller alone where it is a one-shot, which has then fired.
+    fn take(&self) -> Option<(EpollEvent, EpollFlags)> {
+        loop {
+            let armed = self.events.load(Ordering::Acquire);
+            let flags = EpollFlags::from_bits_truncate(armed);
+            let ready = self.poll_for(Events::from_bits_truncate(armed));
+            if ready.is_empty() {
+                return None;
+            }
+            // Where another has taken it, or changed what is waited for, since `armed` was read, all is looked at again.
+            let is_ours = !flags.contains(EpollFlags::ONESHOT)
+                || self
+                    .events
+                    .compare_exchange(armed, flags.bits(), Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok();
+            if is_ours {
+                let event = EpollEvent { events: ready.bits(), data: self.data.load(Ordering::Acquire) };
+                return Some((event, flags));
+            }
         }
     }
 
@@ -79,7 +104,7 @@ impl Notify for Item {
 
 struct Watch {
     item: Arc<Item>,
-    /// Its place in the file's queue. Dropped before the item.
+    /// Its place in the file's queue, which holds the item too.
     registration: Option<Registration>,
     _charge: AccountCharge,
 }
@@ -244,15 +269,9 @@ impl Epoll {
             let Some(item) = self.shared.ready.lock().pop_front() else { break };
             // Cleared before the file is asked: an event after the answer lists the item again.
             item.is_ready.store(false, Ordering::Release);
-            let ready = item.poll();
-            if ready.is_empty() {
-                continue;
-            }
-            let flags = item.flags();
-            events.push(EpollEvent { events: ready.bits(), data: item.data.load(Ordering::Acquire) });
-            if flags.contains(EpollFlags::ONESHOT) {
-                item.events.store(flags.bits(), Ordering::Release);
-            } else if !flags.contains(EpollFlags::ET) {
+            let Some((event, flags)) = item.take() else { continue };
+            events.push(event);
+            if !flags.intersects(EpollFlags::ONESHOT | EpollFlags::ET) {
                 again.push(item);
             }
         }

@@ -187,6 +187,10 @@ impl Inotify {
         drop(state);
         self.counter.watches.fetch_add(1, Ordering::Relaxed);
         list.add(&watch);
+        if !self.state.lock().watches.contains_key(&wd) {
+            // It was removed by its number before it was in the list.
+            list.remove(&watch);
+        }
         place.inode().note_watch();
         Ok(wd)
     }

@@ -136,15 +136,6 @@ impl FileLocks {
         Ok(Waiting { locks: self, ticket })
     }
 
-    /// [`Self::lock`] by somebody who has announced it.
-    ///
-    /// # Errors
-    /// As [`Self::lock`].
-    pub fn lock_waiting(&self, wanted: &RangeLock, waiting: &Waiting<'_>) -> Result<()> {
-        let _ = waiting;
-        self.lock(wanted)
-    }
-
     /// Gives up what `owner` has of a range.
     pub fn unlock(&self, owner: LockOwner, start: u64, end: u64) {
         let changed = self.state.lock().carve(owner, start, end);

@@ -353,6 +353,10 @@ impl Vfs {
         if !is_mount_root(root) || !is_mount_root(new) || !is_below(put_old, new) {
             return Err(Errno::EINVAL);
         }
+        // A root that lies below `new` would end up above itself.
+        if !is_below(new, root) {
+            return Err(Errno::EINVAL);
+        }
         let shared = |mount: &Arc<Mount>| mount.propagation().group != 0;
         let root_place = root_mount.mountpoint();
         if new_mount.state().read().is_locked

@@ -255,9 +255,7 @@ fn last_component(
 
 fn create_named(caller: &Caller<'_>, dir: &VfsPath, name: &[u8], how: &OpenHow) -> Result<Arc<Dentry>> {
     let shape = NewShape::new(caller, &dir.dentry, FileType::Regular, how.mode, how.umask)?;
-    let inode = dir.inode().create(caller, name, &shape.node(FileType::Regular))?;
-    shape.finish(&*inode)?;
-    let dentry = dir.dentry.adopt(name, inode);
+    let dentry = shape.create_in(caller, &dir.dentry, name, &shape.node(FileType::Regular))?;
     inotify::on_create(&dir.dentry, name, false);
     Ok(dentry)
 }
@@ -317,8 +315,32 @@ impl NewShape {
         }
     }
 
+    /// Makes a file of this shape under a name in `dir`, whose names are locked. Where it cannot have the ACLs that it
+    /// inherits, there is none.
+    pub(super) fn create_in(
+        &self,
+        caller: &Caller<'_>,
+        dir: &Arc<Dentry>,
+        name: &[u8],
+        node: &NewNode<'_>,
+    ) -> Result<Arc<Dentry>> {
+        let inode = dir.inode().create(caller, name, node)?;
+        let finished = self.finish(&*inode);
+        let dentry = dir.adopt(name, inode);
+        if finished.is_err() {
+            let removed = match node.file_type {
+                FileType::Directory => dir.inode().rmdir(caller, name, dentry.inode()),
+                _ => dir.inode().unlink(caller, name, dentry.inode()),
+            };
+            if removed.is_ok() {
+                dentry.unlink_from(dir);
+            }
+        }
+        finished.map(|()| dentry)
+    }
+
     /// Gives the new file the ACLs that it inherits.
-    pub(super) fn finish(&self, inode: &dyn super::Inode) -> Result<()> {
+    fn finish(&self, inode: &dyn super::Inode) -> Result<()> {
         let Some(xattr) = inode.xattr() else { return Ok(()) };
         if let Some(access) = &self.access {
             xattr.set(acl::ACCESS, access, false, false)?;

@@ -8,7 +8,6 @@ use parking_lot::MutexGuard;
 use super::create::{Target, check_not_mounted, walk_to_name};
 use super::permission::{MAY_WRITE, Victim, check_access, check_create, check_delete, check_mount_writable};
 use super::{Caller, Dentry, Origin, Rename, RenameFlags, Vfs, inotify};
-use crate::task::Capability;
 
 /// The names of one or two directories, locked.
 struct LockedNames<'a> {
@@ -41,9 +40,6 @@ impl Vfs {
         let is_exchange = flags.contains(RenameFlags::EXCHANGE);
         if is_exchange && flags.intersects(RenameFlags::NOREPLACE | RenameFlags::WHITEOUT) {
             return Err(Errno::EINVAL);
-        }
-        if flags.contains(RenameFlags::WHITEOUT) && !caller.creds.capable(Capability::Mknod) {
-            return Err(Errno::EPERM);
         }
         let no_replace = flags.contains(RenameFlags::NOREPLACE);
         let from = walk_to_name(caller, old.0, old.1, |_| Errno::EBUSY)?;

@@ -35,10 +35,7 @@ impl TimerFd {
 
     /// Sets it anew and forgets what has expired; returns what it was set to.
     pub fn set(&self, first: FirstExpiry, interval_ns: i64) -> TimerSetting {
-        // Held meanwhile: the new setting may expire at once, and that is not to be forgotten.
-        let mut ticks = self.ticks.lock();
-        *ticks = 0;
-        self.timer.set(first, interval_ns)
+        self.timer.set_afresh(first, interval_ns, || *self.ticks.lock() = 0)
     }
 
     /// What it is set to.

@@ -55,13 +55,12 @@ pub(super) fn set(task: &Task, fd: Fd, file: &File, addr: u64, command: u32) -> 
         return Err(Errno::EBADF.into());
     }
     let lock = wanted.lock();
-    if !matches!(command, F_SETLKW | F_OFD_SETLKW) {
+    if matches!(command, F_SETLKW | F_OFD_SETLKW) {
+        let _waiting = locks.wait_for(&lock)?;
+        task.block_on(locks.queue(), Events::IN, None, &mut || locks.lock(&lock))?;
+    } else {
         locks.lock(&lock)?;
-        return Ok(0);
     }
-    let waiting = locks.wait_for(&lock)?;
-    task.block_on(locks.queue(), Events::IN, None, &mut || locks.lock_waiting(&lock, &waiting))?;
-    drop(waiting);
     // Somebody may have closed the descriptor meanwhile: the lock must not outlive it.
     if !is_ofd && !task.fd_table().get(fd).is_ok_and(|now| std::ptr::eq(&*now, file)) {
         locks.unlock(lock.owner, lock.start, lock.end);

@@ -3,7 +3,7 @@
 //! Bytes go through a buffer of ours; what a pipe gave and the target did not take stays in the pipe.
 
 use abi::fcntl::RwFlags;
-use abi::{Errno, FileType, OpenFlags, Result, UserAddr};
+use abi::{Errno, FileType, OpenFlags, Result, SigInfo, Signal, UserAddr};
 use waiter::Events;
 
 use super::args::{file, uint};
@@ -249,8 +249,12 @@ fn into_pipe(
     let mut from = Cursor::new(task, input, offset_addr)?;
     let room = || {
         let pipe = pipe_end(out).ok_or(Errno::EINVAL)?.pipe();
+        // Before anything is read that would have nowhere to go.
+        if out.ops().poll(out).contains(Events::ERR) {
+            task.send_signal(SigInfo::new(Signal::PIPE, abi::signal::SI_USER));
+            return Err(Errno::EPIPE);
+        }
         match pipe.capacity().saturating_sub(pipe.buffered()) {
-            0 if out.ops().poll(out).contains(Events::ERR) => Err(Errno::EPIPE),
             0 => Err(Errno::EAGAIN),
             room => Ok(room),
         }

@@ -254,34 +254,26 @@ impl FutexTable {
             if source.waiters.iter().any(|(at, waiter)| *at == from_key && !waiter.is_requeue_pi) {
                 return Err(Errno::EINVAL);
             }
-            let mut movers =
-                source.take(&from_key, moved.saturating_add(1), FUTEX_BITSET_MATCH_ANY).into_iter();
-            let target = target.unwrap_or(source);
-            let (mut owner, mut count) = (None, 0);
-            let mut is_first = true;
-            for waiter in movers.by_ref() {
+            // The first gets the lock if that is free. Nobody moves before this has gone well: a bad word fails the call.
+            let first = source.waiters.iter().find(|(at, _)| *at == from_key);
+            let first_task = first.and_then(|(_, waiter)| waiter.task.clone());
+            let is_taken = match first_task {
+                Some(task) => {
+                    let others = has_waiters(target.as_deref().unwrap_or(source), &lock_key);
+                    matches!(try_take(mm, lock, &task, others, true)?, Attempt::Taken)
+                }
+                None => false,
+            };
+            let mut movers = source.take(&from_key, moved.saturating_add(1), FUTEX_BITSET_MATCH_ANY);
+            for waiter in &movers {
                 waiter.was_requeued.store(true, Ordering::SeqCst);
                 *waiter.key.lock() = lock_key;
                 self.move_interest(&from_key, &lock_key);
-                count += 1;
-                let Some(task) = waiter.task.clone() else { continue };
-                if std::mem::take(&mut is_first) {
-                    let others = has_waiters(target, &lock_key);
-                    match try_take(mm, lock, &task, others, true) {
-                        Ok(Attempt::Taken) => {
-                            owner = Some(waiter);
-                            continue;
-                        }
-                        Ok(Attempt::Busy) => {}
-                        Err(error) => {
-                            target.push(lock_key, waiter);
-                            for rest in movers {
-                                target.push(lock_key, rest);
-                            }
-                            return Err(error);
-                        }
-                    }
-                }
+            }
+            let count = movers.len();
+            let target = target.unwrap_or(source);
+            let owner = is_taken.then(|| movers.remove(0));
+            for waiter in movers {
                 target.push(lock_key, waiter);
             }
             if owner.is_some() && has_waiters(target, &lock_key) {

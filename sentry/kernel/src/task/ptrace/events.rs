@@ -39,10 +39,12 @@ impl CurrentTask {
             let trace = self.trace.lock();
             (trace.options, trace.is_seized())
         };
-        if child.link_tracer(&tracer, options, is_seized).is_err() {
-            // Another tracer was faster.
+        let tree = self.kernel().tasks.tree();
+        if child.link_tracer(&tree, &tracer, options, is_seized).is_err() {
+            // Another tracer was faster, or this one has ended.
             return false;
         }
+        drop(tree);
         if is_seized {
             child.interrupt_for_tracer();
         } else {

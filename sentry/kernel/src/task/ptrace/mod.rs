@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 use abi::ptrace::TraceOptions;
 use abi::{Errno, Regs, Result, SigInfo, Signal};
 
-use super::{ExitStatus, Task, Work};
+use super::{ExitStatus, Task, TreeGuard, Work};
 use crate::error::SysResult;
 use crate::security::AccessIds;
 use crate::signal::Sender;
@@ -122,15 +122,16 @@ impl Task {
     /// Makes `tracer` the tracer of this task.
     ///
     /// # Errors
-    /// `EPERM` where it has one.
+    /// `EPERM` where it has one, or where the tracer has let go of its tracees at its end.
     fn link_tracer(
         self: &Arc<Self>,
+        _tree: &TreeGuard<'_>,
         tracer: &Arc<Task>,
         options: TraceOptions,
         is_seized: bool,
     ) -> Result<()> {
         let mut trace = self.trace.lock();
-        if self.is_traced() {
+        if self.is_traced() || tracer.has_exited() {
             return Err(Errno::EPERM);
         }
         // A former tracer may have let it go on, and it has not got to that yet.
@@ -164,11 +165,12 @@ impl Task {
     /// # Errors
     /// `EPERM` where it is traced already, or where its parent may not.
     pub fn trace_me(self: &Arc<Self>) -> Result<()> {
+        let tree = self.kernel().tasks.tree();
         let parent = self.thread_group().family.lock().parent.task.upgrade().ok_or(Errno::EPERM)?;
         if !parent.may_inspect(self, AccessIds::Real) {
             return Err(Errno::EPERM);
         }
-        self.link_tracer(&parent, TraceOptions::empty(), false)
+        self.link_tracer(&tree, &parent, TraceOptions::empty(), false)
     }
 
     /// `PTRACE_ATTACH` and `PTRACE_SEIZE` by `tracer`.
@@ -183,7 +185,9 @@ impl Task {
         if self.has_exited() || !tracer.may_inspect(self, AccessIds::Real) {
             return Err(Errno::EPERM.into());
         }
-        self.link_tracer(tracer, seize.unwrap_or_default(), seize.is_some())?;
+        let tree = self.kernel().tasks.tree();
+        self.link_tracer(&tree, tracer, seize.unwrap_or_default(), seize.is_some())?;
+        drop(tree);
         if seize.is_none() {
             let info = SigInfo::new(Signal::STOP, abi::signal::SI_USER);
             // SIGSTOP is never refused.
@@ -229,8 +233,8 @@ impl Task {
         f(trace.stopped.as_mut().ok_or(Errno::ESRCH)?)
     }
 
-    /// A tracer exits: its tracees go on without it, or die.
-    pub(in crate::task) fn release_tracees(self: &Arc<Self>) {
+    /// A tracer has exited: its tracees go on without it, or die; the parents of those that have ended hear of it now.
+    pub(in crate::task) fn release_tracees(self: &Arc<Self>, tree: &TreeGuard<'_>) {
         for tracee in self.thread_group().tracees.all() {
             let (is_own, kills) = {
                 let trace = tracee.trace.lock();
@@ -244,6 +248,11 @@ impl Task {
                 tracee.thread_group().kill(ExitStatus::Killed { signal: Signal::KILL, core: false });
             }
             tracee.unlink_tracer(None);
+            let group = tracee.thread_group();
+            let is_foreign = group.parent().is_none_or(|parent| !Arc::ptr_eq(&parent, self.thread_group()));
+            if tracee.is_leader() && group.is_zombie() && is_foreign {
+                group.tell_parent_of_end(tree);
+            }
         }
     }
 
