@@ -137,10 +137,11 @@ impl MemoryManager {
             match (pages.map.get(addr), &vma.object) {
                 (Some((_, pma)), _) if access.write && pma.cow => return self.break_cow(&mut pages, addr),
                 (Some((present, pma)), _) => {
+                    let is_new = pma.mapped.is_none();
                     if pma.waits() {
                         pages.more_rights.note_used();
                     }
-                    return self.refresh(&mut pages, present, false);
+                    return self.refresh(&mut pages, present, is_new);
                 }
                 (None, None) => {
                     let gap = gap_around(&pages, &range, addr);
@@ -160,15 +161,14 @@ impl MemoryManager {
         }
     }
 
-    /// Brings the stub's view of `range` up to date.
-    pub(super) fn refresh(
-        &self,
-        pages: &mut Pages,
-        range: Range<u64>,
-        populate: bool,
-    ) -> Result<(), FaultError> {
+    /// Brings the stub's view of `range` up to date; where it had not been shown that at all, along with what fork(2)
+    /// left out.
+    fn refresh(&self, pages: &mut Pages, range: Range<u64>, is_new: bool) -> Result<(), FaultError> {
         let mut batch = Batch::default();
-        pages.map.update(range, |piece, pma| batch.refresh(piece, pma, populate));
+        if is_new {
+            pages.show_left_out(&mut batch);
+        }
+        pages.map.update(range, |piece, pma| batch.refresh(piece, pma, false));
         Ok(batch.commit(pages, &*self.space)?)
     }
 

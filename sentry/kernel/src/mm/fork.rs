@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use abi::Result;
 
+use super::HostFile;
 use super::batch::Batch;
 use super::fork_copy::is_inherited;
 use super::manager::MemoryManager;
-use super::pma::{PageSource, Pages};
+use super::pma::{PageSource, Pages, Pma};
 use super::vma::{Vma, VmaFlags};
 
 impl MemoryManager {
@@ -45,9 +46,10 @@ impl MemoryManager {
         let copied = self.copy_for_child(&mappings.vmas, &mut ours, &mut theirs, &mut show);
         for (range, vma) in mappings.vmas.iter().filter(|(_, vma)| is_inherited(vma)) {
             for rest in copied.gaps(range) {
-                self.share(&mut ours, &mut theirs, rest, vma, &mut protect, &mut show);
+                self.share(&mut ours, &mut theirs, rest, vma, &mut protect);
             }
         }
+        show_inherited(&mut theirs, &mut show);
         protect.commit(&mut ours, &*self.space)?;
         show.commit(&mut theirs, &*child.space)?;
         drop(theirs);
@@ -62,7 +64,6 @@ impl MemoryManager {
         range: std::ops::Range<u64>,
         vma: &Vma,
         protect: &mut Batch,
-        show: &mut Batch,
     ) {
         let private = !vma.is_shared();
         ours.map.update(range, |piece, pma| {
@@ -75,8 +76,33 @@ impl MemoryManager {
             }
             let mut copy = pma.clone();
             copy.mapped = None;
-            show.refresh(piece.clone(), &mut copy, false);
             theirs.map.insert(piece, copy);
         });
+    }
+}
+
+/// Has the stub of a new child shown what it is likely to touch: all but files that are only data (locales, caches).
+/// A shell maps a dozen of these, and most of its children execute a program before they look at one. The first that
+/// is touched brings all.
+fn show_inherited(pages: &mut Pages, show: &mut Batch) {
+    let programs: Vec<Arc<HostFile>> =
+        pages.map.iter().filter(|(_, pma)| pma.prot.execute).filter_map(|(_, pma)| host_file(pma)).collect();
+    let mut left_out = Vec::new();
+    pages.map.update(0..u64::MAX, |piece, pma| {
+        let is_data =
+            host_file(pma).is_some_and(|file| !programs.iter().any(|other| Arc::ptr_eq(other, &file)));
+        if is_data {
+            left_out.push(piece);
+        } else {
+            show.refresh(piece, pma, false);
+        }
+    });
+    pages.leave_out(left_out);
+}
+
+fn host_file(pma: &Pma) -> Option<Arc<HostFile>> {
+    match &pma.source {
+        PageSource::Host(file, _) => Some(Arc::clone(file)),
+        PageSource::Memory(_) => None,
     }
 }

@@ -99,6 +99,8 @@ pub(crate) struct Pages {
     pub(crate) deferred: Option<Batch>,
     /// Pages that the stub is to be shown along with the next change, whatever that is.
     put_off: Vec<Range<u64>>,
+    /// Pages that the stub was not shown when fork(2) made it: the first fault at one of them shows all.
+    left_out: Vec<Range<u64>>,
     /// Whether new memory is shown to the stub before it is touched.
     pub(crate) new_memory: Eagerness,
     /// Whether rights that mprotect(2) gives back are.
@@ -124,6 +126,22 @@ impl Pages {
             self.map.update(range, |piece, pma| {
                 if pma.mapped.is_none() {
                     batch.refresh(piece, pma, pma.anon);
+                }
+            });
+        }
+    }
+
+    /// Leaves these pages to a fault.
+    pub(crate) fn leave_out(&mut self, ranges: Vec<Range<u64>>) {
+        self.left_out = ranges;
+    }
+
+    /// Adds to `batch` what was left to a fault.
+    pub(crate) fn show_left_out(&mut self, batch: &mut Batch) {
+        for range in std::mem::take(&mut self.left_out) {
+            self.map.update(range, |piece, pma| {
+                if pma.mapped.is_none() {
+                    batch.refresh(piece, pma, false);
                 }
             });
         }

@@ -56,6 +56,8 @@ impl Task {
         if is_last {
             group.timers().clear();
         }
+        // Clearing what ran in it is nobody's hurry: it begins when those who wait have been told.
+        let cleared_last = self.try_mm().map(|mm| Arc::clone(mm.address_space()));
         self.release_futexes();
         self.release_memory();
         self.release_semaphores();
@@ -71,6 +73,7 @@ impl Task {
         let tree = kernel.tasks.tree();
         self.leave_process(&tree, is_last);
         drop(tree);
+        drop(cleared_last);
         kernel.tasks.uncount_task();
         self.release_charge();
     }

@@ -9,6 +9,9 @@ use stub::layout::{
 
 use super::filter;
 
+/// Files that one message to a stub carries, at most.
+pub(super) const MOST_FILES: usize = 24;
+
 /// Addresses in a stub of what the page holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Constants {
@@ -24,8 +27,8 @@ pub(super) struct Constants {
     pub(super) send_transient: u64,
     /// `msghdr` that sends one byte.
     pub(super) send_hello: u64,
-    /// `msghdr` that receives one descriptor. The kernel cannot write its results to it: a receiving call installs
-    /// the descriptor and then says `EFAULT`.
+    /// `msghdr` that receives descriptors. The kernel cannot write its results to it: a receiving call installs the
+    /// descriptors and then says `EFAULT`.
     pub(super) receive: u64,
 }
 
@@ -44,7 +47,9 @@ impl Constants {
         let send_transient = page.words(&[0, 0, iov, 1, control, 24, 0]);
         let send_hello = page.words(&[0, 0, iov, 1, 0, 0, 0]);
         let scratch_iov = page.words(&[SCRATCH, 1]);
-        let receive = page.words(&[0, 0, scratch_iov, 1, SCRATCH + 64, 24, 0]);
+        // struct cmsghdr has 16 bytes; the numbers that follow it are known in advance, and written to be ignored.
+        let control_len = 16 + 4 * MOST_FILES as u64;
+        let receive = page.words(&[0, 0, scratch_iov, 1, SCRATCH + 64, control_len, 0]);
         assert!(page.address() <= ANSWER_NUMBERS, "the constants fit their page");
         page.bytes.resize((ANSWER_NUMBERS - CONSTANTS) as usize, 0);
         page.bytes.extend_from_slice(&answer_numbers());

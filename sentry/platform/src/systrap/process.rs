@@ -115,7 +115,7 @@ impl Stub {
         &self.life
     }
 
-    /// Has the helper carry out `commands`, sending `files` before: each is received by one of them, in order.
+    /// Has the helper carry out `commands`, sending `files` before in one message: one of them receives it.
     /// Says which error stopped it, if one did.
     pub(super) fn execute(
         &self,
@@ -124,11 +124,9 @@ impl Stub {
     ) -> Result<Result<(), Errno>, Gone> {
         let mut operations = self.operations.lock();
         let operations = &mut *operations;
-        for file in files {
+        if !files.is_empty() {
             let byte = [std::io::IoSlice::new(b"!")];
-            if let Err(errno) = send(operations.socket.as_fd(), &byte, &[*file]) {
-                // What was sent already would be taken for another file later.
-                self.life.kill();
+            if let Err(errno) = send(operations.socket.as_fd(), &byte, files) {
                 return Ok(Err(errno));
             }
         }

@@ -1,6 +1,6 @@
 //! One guest address space: mapping operations turned into commands for the helper.
 
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use abi::Errno;
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use stub::layout::{FD_MEMORY, FD_SOCKET, FD_TRANSIENT, GUEST_END};
 
 use super::command::Command;
+use super::constants::MOST_FILES;
 use super::context::{Shared, StubContext};
 use super::door::Gone;
 use super::keeper::Tenancy;
@@ -42,7 +43,7 @@ impl AddressSpace for StubSpace {
         }
         let mut mapped = self.mapped.lock();
         let (commands, files) = (Vec::new(), Vec::new());
-        let mut batch = Batch { stub: &self.stub, receive: self.receive, commands, files, open: None };
+        let mut batch = Batch { stub: &self.stub, receive: self.receive, commands, files };
         for op in merged(ops) {
             batch.add(&op, &mut mapped)?;
         }
@@ -71,9 +72,8 @@ struct Batch<'a> {
     stub: &'a Stub,
     receive: u64,
     commands: Vec<Command>,
+    /// What the stub has open while it carries them out, from `FD_TRANSIENT` on: sent in one message.
     files: Vec<BorrowedFd<'a>>,
-    /// The file that the stub has open by then: several mappings of one in a row need it sent once.
-    open: Option<RawFd>,
 }
 
 impl<'a> Batch<'a> {
@@ -113,30 +113,22 @@ impl<'a> Batch<'a> {
         match source {
             MapSource::Memory(from) => self.push(&[map(FD_MEMORY, from)]),
             MapSource::File(file, from) => {
-                self.make_room(3)?;
-                if self.open != Some(file.as_raw_fd()) {
-                    self.open(file);
-                }
-                self.commands.push(map(FD_TRANSIENT, from));
+                self.make_room(1)?;
+                let place = self.place_of(file);
+                self.commands.push(map(FD_TRANSIENT + place, from));
                 Ok(())
             }
         }
     }
 
-    /// Has the stub receive a file as its only one. Carried out even after a failure, as is the closing, so that no
-    /// descriptor is left for a later batch.
-    fn open(&mut self, file: BorrowedFd<'a>) {
-        self.close();
-        let receive = [FD_SOCKET as u64, self.receive, libc::MSG_DONTWAIT as u64];
-        self.commands.push(Command::call(libc::SYS_recvmsg, receive).always());
-        self.files.push(file);
-        self.open = Some(file.as_raw_fd());
-    }
-
-    fn close(&mut self) {
-        if self.open.take().is_some() {
-            self.commands.push(Command::call(libc::SYS_close, [FD_TRANSIENT as u64]).always());
-        }
+    /// Which of the batch's files this one is.
+    fn place_of(&mut self, file: BorrowedFd<'a>) -> i32 {
+        let known = self.files.iter().position(|other| other.as_raw_fd() == file.as_raw_fd());
+        let place = known.unwrap_or_else(|| {
+            self.files.push(file);
+            self.files.len() - 1
+        });
+        place as i32
     }
 
     fn push(&mut self, commands: &[Command]) -> Result<(), PlatformError> {
@@ -147,9 +139,9 @@ impl<'a> Batch<'a> {
 
     /// Makes sure that so many more commands and one more file fit.
     fn make_room(&mut self, commands: usize) -> Result<(), PlatformError> {
-        // Two entries stay, to close a file and for the door. Unix sockets hold ten messages by default
-        // (`net.unix.max_dgram_qlen`).
-        if self.commands.len() + commands + 2 > Stub::batch_size() || self.files.len() == 8 {
+        // Besides, each file is closed, all are received, and the helper comes to the door.
+        let others = self.files.len() + 3;
+        if self.commands.len() + commands + others > Stub::batch_size() || self.files.len() == MOST_FILES {
             self.flush()?;
         }
         Ok(())
@@ -159,15 +151,29 @@ impl<'a> Batch<'a> {
         if self.commands.is_empty() {
             return Ok(());
         }
-        self.close();
-        self.commands.push(Command::door());
-        let result = self.stub.execute(&self.commands, &self.files);
+        let commands = self.with_files();
+        let result = self.stub.execute(&commands, &self.files);
         self.commands.clear();
         self.files.clear();
         match result {
             Ok(done) => done.map_err(PlatformError::Mapping),
             Err(Gone) => Err(PlatformError::Dead("it ended while its mappings were changed".into())),
         }
+    }
+
+    /// The commands between receiving the files and closing them. Both are carried out even after a failure, so that no
+    /// descriptor is left for a later batch.
+    fn with_files(&self) -> Vec<Command> {
+        let mut all = Vec::with_capacity(self.commands.len() + self.files.len() + 2);
+        if !self.files.is_empty() {
+            let receive = [FD_SOCKET as u64, self.receive, libc::MSG_DONTWAIT as u64];
+            all.push(Command::call(libc::SYS_recvmsg, receive).always());
+        }
+        all.extend_from_slice(&self.commands);
+        let places = 0..self.files.len() as u64;
+        all.extend(places.map(|at| Command::call(libc::SYS_close, [FD_TRANSIENT as u64 + at]).always()));
+        all.push(Command::door());
+        all
     }
 }
 
