@@ -202,10 +202,11 @@ impl OvlInode {
         if self.lowers.is_empty() {
             return Ok(());
         }
-        for entry in self.list_layer(caller.task.ok_or(Errno::EIO)?, self.shared.upper_index(), dir)? {
+        let names = self.list_layer(caller.task.ok_or(Errno::EIO)?, self.shared.upper_index(), dir)?;
+        for entry in names.skip(0) {
             if entry.file_type == FileType::Char {
-                let inode = dir.lookup(&self.shared.caller(), &entry.name)?;
-                dir.unlink(&self.shared.caller(), &entry.name, &inode)?;
+                let inode = dir.lookup(&self.shared.caller(), entry.name)?;
+                dir.unlink(&self.shared.caller(), entry.name, &inode)?;
             }
         }
         Ok(())

@@ -104,9 +104,9 @@ impl FileOps for OvlDir {
             at += 1;
         }
         let skip = usize::try_from(at - dots.len() as u64).map_err(|_| Errno::EINVAL)?;
-        for entry in listing.entries().iter().skip(skip) {
+        for entry in listing.skip(skip) {
             let next = at + 1;
-            if !take(&DirEntry { name: &entry.name, ino: entry.ino, file_type: entry.file_type, next }) {
+            if !take(&DirEntry { name: entry.name, ino: entry.ino, file_type: entry.file_type, next }) {
                 return Ok(at);
             }
             at = next;

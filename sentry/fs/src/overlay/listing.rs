@@ -11,21 +11,41 @@ use super::inode::{OvlInode, layer_path};
 use super::is_whiteout;
 
 /// A name as it is listed.
-pub(super) struct ListedName {
-    pub(super) name: Box<[u8]>,
+pub(super) struct ListedName<'a> {
+    pub(super) name: &'a [u8],
     pub(super) ino: u64,
     pub(super) file_type: FileType,
 }
 
-/// All names of a directory, without `.` and `..`.
+/// Names of a directory, without `.` and `..`.
 #[derive(Default)]
 pub(super) struct Listing {
-    entries: Vec<ListedName>,
+    /// All names in a row: an allocation for each would take longer than the rest of a listing.
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    /// Where in the text its name is.
+    start: usize,
+    len: usize,
+    ino: u64,
+    file_type: FileType,
 }
 
 impl Listing {
-    pub(super) fn entries(&self) -> &[ListedName] {
-        &self.entries
+    /// All names but the first `count`.
+    pub(super) fn skip(&self, count: usize) -> impl Iterator<Item = ListedName<'_>> {
+        self.entries.iter().skip(count).map(|entry| {
+            let name = &self.text[entry.start..entry.start + entry.len];
+            ListedName { name, ino: entry.ino, file_type: entry.file_type }
+        })
+    }
+
+    fn push(&mut self, listed: ListedName<'_>) {
+        let (start, len) = (self.text.len(), listed.name.len());
+        self.text.extend_from_slice(listed.name);
+        self.entries.push(Entry { start, len, ino: listed.ino, file_type: listed.file_type });
     }
 }
 
@@ -36,18 +56,18 @@ impl OvlInode {
         layers.extend(self.upper.get().map(|upper| (self.shared.upper_index(), upper)));
         layers.extend(self.lowers.iter().map(|lower| (lower.layer, &lower.inode)));
         if let [(layer, inode)] = layers[..] {
-            return Ok(Listing { entries: self.list_layer(task, layer, inode)? });
+            return self.list_layer(task, layer, inode);
         }
-        let (mut seen, mut listing) = (HashSet::new(), Listing::default());
+        let (mut seen, mut listing) = (HashSet::<Box<[u8]>>::new(), Listing::default());
         for (layer, inode) in layers {
-            for entry in self.list_layer(task, layer, inode)? {
-                if !seen.insert(entry.name.clone()) {
+            for entry in self.list_layer(task, layer, inode)?.skip(0) {
+                if !seen.insert(entry.name.into()) {
                     continue;
                 }
                 let covers = entry.file_type == FileType::Char
-                    && is_whiteout(&inode.lookup(&self.shared.caller(), &entry.name)?);
+                    && is_whiteout(&inode.lookup(&self.shared.caller(), entry.name)?);
                 if !covers {
-                    listing.entries.push(entry);
+                    listing.push(entry);
                 }
             }
         }
@@ -55,32 +75,23 @@ impl OvlInode {
     }
 
     /// The names in one layer, whiteouts included.
-    pub(super) fn list_layer(
-        &self,
-        task: &Task,
-        layer: usize,
-        inode: &Arc<dyn Inode>,
-    ) -> Result<Vec<ListedName>> {
+    pub(super) fn list_layer(&self, task: &Task, layer: usize, inode: &Arc<dyn Inode>) -> Result<Listing> {
         let flags = OpenFlags::DIRECTORY;
         let ops = inode.clone().open(&self.shared.caller(), flags)?;
         let path = layer_path(&self.shared, layer, inode)?;
         let file = File::new(path, ops, flags, self.shared.creds.clone());
-        let mut names = Vec::new();
+        let mut names = Listing::default();
         let mut at = 0;
         loop {
-            let before = names.len();
+            let before = names.entries.len();
             let next = file.ops().readdir(task, &file, at, &mut |entry| {
                 if entry.name != b"." && entry.name != b".." {
-                    let name = entry.name.into();
-                    names.push(ListedName {
-                        name,
-                        ino: self.listed_ino(layer, entry.ino),
-                        file_type: entry.file_type,
-                    });
+                    let ino = self.listed_ino(layer, entry.ino);
+                    names.push(ListedName { name: entry.name, ino, file_type: entry.file_type });
                 }
                 true
             })?;
-            if next == at || names.len() == before {
+            if next == at || names.entries.len() == before {
                 return Ok(names);
             }
             at = next;

@@ -70,9 +70,9 @@ impl FileOps for TmpInode {
             }
         }
         let names = self.names()?.read();
-        for (cookie, name, inode) in names.from(at) {
-            let next = cookie + 1;
-            if !take(&DirEntry { name, ino: inode.ino, file_type: inode.file_type(), next }) {
+        for (cookie, listed) in names.from(at) {
+            let (next, file_type) = (cookie + 1, listed.file_type);
+            if !take(&DirEntry { name: &listed.name, ino: listed.ino, file_type, next }) {
                 return Ok(cookie);
             }
             at = next;
