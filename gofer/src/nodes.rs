@@ -2,7 +2,8 @@
 //!
 //! A node is a file at a place: a name in another node. Its `O_PATH` descriptor is a cache: when there are too many,
 //! old ones are closed and the file is found again by its name, which counts only if device and inode number are
-//! still the same. A node whose name went away keeps its descriptor for as long as the client keeps the node.
+//! still the same, or for a directory, the time of its birth: a stacked file system of several devices gives
+//! directories new numbers when the host's inode cache lets go of them. A node whose name went away keeps its descriptor for as long as the client keeps the node.
 //! One thread owns the table; there are no locks.
 
 use std::collections::{HashMap, VecDeque};
@@ -44,6 +45,8 @@ pub(crate) struct Node {
     ino: u64,
     /// Type bits of the mode.
     kind: u32,
+    /// When it was made, where the file system tells.
+    btime: Option<(i64, u32)>,
     lookups: u64,
     children: HashMap<Arc<[u8]>, NodeId>,
     fd: Option<Arc<OwnedFd>>,
@@ -55,7 +58,8 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn is_same(&self, stat: &Stat) -> bool {
-        (self.dev, self.ino, self.kind) == (stat.dev, stat.ino, stat.kind())
+        let is_numbered_anew = || self.is_dir() && self.btime.is_some() && self.btime == stat.btime;
+        (self.dev, self.kind) == (stat.dev, stat.kind()) && (self.ino == stat.ino || is_numbered_anew())
     }
 
     pub(crate) fn is_dir(&self) -> bool {
@@ -337,6 +341,7 @@ impl Node {
             dev: stat.dev,
             ino: stat.ino,
             kind: stat.kind(),
+            btime: stat.btime,
             lookups: 0,
             children: HashMap::new(),
             fd: None,
@@ -349,4 +354,23 @@ impl Node {
 /// A node's own name is missing: the node is stale, which is not the same as a name that is not there.
 fn gone(error: Errno) -> Errno {
     if matches!(error, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) { Errno::ESTALE } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::{Node, Place};
+
+    #[test]
+    fn a_directory_that_is_numbered_anew_is_the_same() {
+        let dir = std::fs::File::open("/").unwrap();
+        let stat = host::fs::stat(dir.as_fd()).unwrap();
+        let node = Node::new(Place::Gone, 0, &stat);
+        let renumbered = host::fs::Stat { ino: stat.ino + 1, ..stat };
+        assert_eq!(node.is_same(&renumbered), stat.btime.is_some());
+        assert!(!node.is_same(&host::fs::Stat { btime: Some((1, 2)), ..renumbered }));
+        assert!(!node.is_same(&host::fs::Stat { btime: None, ..renumbered }));
+        assert!(!node.is_same(&host::fs::Stat { mode: 0o100_644, ..stat }));
+    }
 }

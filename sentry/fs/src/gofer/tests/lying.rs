@@ -149,3 +149,30 @@ fn a_listing_without_end_ends() {
     let root = super::GoferInode::of(w.origin.root.inode()).unwrap();
     assert_eq!(root.entries().unwrap().len(), 1);
 }
+
+#[test]
+fn a_directory_that_is_numbered_anew_is_no_lie() {
+    let born = |seconds| Some(gofer_protocol::Time { seconds, nanoseconds: 0 });
+    for (birth, expected) in [(born(1), Ok(3)), (born(2), Err(Errno::ESTALE)), (None, Err(Errno::ESTALE))] {
+        let w = world(move |t, f| {
+            let dir = |ino, btime| NodeAttr { attr: Attr { btime, ..attr(ino, DIR) }, ..found(2, ino, DIR) };
+            match Op::from_raw(f.header.op) {
+                Some(Op::ReadDir) => {
+                    let mut writer = DirReplyWriter::new(NodeId(1), false);
+                    let (name, of_dir) = (Name::new(b"d").unwrap(), dir(2, born(1)).attr);
+                    assert!(writer.push(&DirEntry { name, ino: 2, kind: 4, attr: Some(of_dir), link: None }));
+                    reply(t, f, &writer.finish(0, true))
+                }
+                _ => {
+                    let asked = |name: u8, answer| f.body.contains(&name).then_some(answer);
+                    let there = [asked(b'd', dir(77, birth)), asked(b'f', found(3, 3, FILE))];
+                    reply(t, f, &walk_reply(there.into_iter().flatten().collect(), WalkEnd::Complete))
+                }
+            }
+        });
+        let root = super::GoferInode::of(w.origin.root.inode()).unwrap();
+        root.entries().unwrap();
+        assert_eq!(w.attr("/d").map(|attr| attr.ino).ok(), Some(2));
+        assert_eq!(w.attr("/d/f").map(|attr| attr.ino), expected);
+    }
+}
