@@ -1,6 +1,6 @@
 //! The stack as its owner holds it: interfaces, routes, sockets, packets in, time.
 
-use crate::base::addr::Family;
+use crate::base::addr::{Family, Prefix};
 use crate::base::config::Config;
 use crate::base::counters::Counters;
 use crate::base::error::{Error, Result};
@@ -140,7 +140,7 @@ impl Stack {
         if self.core.neighbours.lock().remove((interface, ip)) { Ok(()) } else { Err(Error::NoEntry) }
     }
 
-    /// Adds an interface, down and without addresses; loopback gets its addresses at once. Names are unique.
+    /// Adds an interface, down and without addresses. Names are unique.
     pub fn add_nic(&self, config: NicConfig) -> Result<Arc<Nic>> {
         let index = self.core.nics.read().iter().map(|nic| nic.index).max().unwrap_or(0) + 1;
         self.add_nic_at(index, config)
@@ -161,20 +161,15 @@ impl Stack {
         Ok(nic)
     }
 
-    /// Adds `lo`, up, with 127.0.0.1/8 and ::1/128.
+    /// Adds `lo`, down; its addresses come with it going up.
     pub fn add_loopback(&self) -> Result<Arc<Nic>> {
-        let nic = self.add_nic(NicConfig {
+        self.add_nic(NicConfig {
             name: "lo".into(),
             kind: NicKind::Loopback,
             mac: Mac::default(),
             mtu: 65_536,
             device: None,
-        })?;
-        for (family, len) in [(Family::V4, 8), (Family::V6, 128)] {
-            self.add_addr(&nic, IfAddr::new(crate::base::addr::Prefix { addr: family.loopback(), len }))?;
-        }
-        self.set_up(&nic, true);
-        Ok(nic)
+        })
     }
 
     /// Takes an interface away, with its addresses and routes.
@@ -200,7 +195,7 @@ impl Stack {
     }
 
     /// Switches an interface on or off. Off, its routes and neighbours go. On, an Ethernet interface takes a link-local
-    /// IPv6 address and asks for routers.
+    /// IPv6 address and asks for routers; loopback takes 127.0.0.1/8 and `::1` where it has no address of the family.
     pub fn set_up(&self, nic: &Arc<Nic>, up: bool) {
         let was_up = nic.is_up();
         nic.set_up(up);
@@ -208,7 +203,20 @@ impl Stack {
             self.core.routes.write().remove_all(|route| route.interface == nic.index);
             self.core.neighbours.lock().remove_interface(nic.index);
         } else if !was_up {
+            if nic.kind == NicKind::Loopback {
+                self.add_loopback_addrs(nic);
+            }
             self.core.start_ipv6(nic);
+        }
+    }
+
+    fn add_loopback_addrs(&self, nic: &Nic) {
+        for (family, len) in [(Family::V4, 8), (Family::V6, 128)] {
+            let loopback = family.loopback();
+            let has_one = nic.addrs().iter().any(|addr| addr.ip().is_ipv4() == loopback.is_ipv4());
+            if !has_one {
+                let _added_meanwhile = self.add_addr(nic, IfAddr::new(Prefix { addr: loopback, len }));
+            }
         }
     }
 

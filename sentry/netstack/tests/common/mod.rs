@@ -20,7 +20,8 @@ pub struct Host {
 pub fn host_with(config: Config) -> Host {
     let clock = Arc::new(ManualClock::new(Instant::from_millis(1000)));
     let stack = Stack::new(clock.clone(), [7; 16], config);
-    stack.add_loopback().unwrap();
+    let loopback = stack.add_loopback().unwrap();
+    stack.set_up(&loopback, true);
     Host { clock, stack }
 }
 

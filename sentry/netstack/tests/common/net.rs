@@ -171,7 +171,8 @@ impl Net {
             let mut key = [own as u8; 16];
             key[..8].copy_from_slice(&seed.to_le_bytes());
             let stack = Stack::new(clock.clone(), key, config.clone());
-            stack.add_loopback().unwrap();
+            let loopback = stack.add_loopback().unwrap();
+            stack.set_up(&loopback, true);
             let nic = stack
                 .add_nic(NicConfig {
                     name: "eth0".into(),

@@ -120,6 +120,15 @@ pub(crate) fn flags(nic: &Nic) -> u32 {
     up | kind | if nic.is_promiscuous() { 0x100 } else { 0 }
 }
 
+/// The state of RFC 2863 of a link: its number in netlink (`IF_OPER_*`), its name in sysfs.
+pub(crate) fn oper_state(nic: &Nic) -> (u8, &'static str) {
+    match (nic.is_up(), nic.is_loopback()) {
+        (false, _) => (2, "down"),
+        (true, true) => (0, "unknown"),
+        (true, false) => (6, "up"),
+    }
+}
+
 /// `SIOCGIFCONF`: the interfaces that have an IPv4 address.
 fn list(task: &Task, net: &NetNamespace, at: UserAddr) -> Result<u64> {
     let mm = task.mm();

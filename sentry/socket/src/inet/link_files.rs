@@ -2,7 +2,7 @@
 
 use netstack::Nic;
 
-use super::{NetNamespace, link_flags};
+use super::{NetNamespace, link_flags, oper_state};
 
 /// The links' names.
 pub(super) fn names(net: &NetNamespace) -> Vec<String> {
@@ -29,8 +29,7 @@ pub(super) fn text(net: &NetNamespace, link: &str, file: &str) -> Option<String>
         "ifalias" => String::new(),
         "ifindex" | "iflink" => nic.index.to_string(),
         "mtu" => nic.mtu().to_string(),
-        "operstate" if loopback => "unknown".into(),
-        "operstate" => if nic.is_up() { "up" } else { "down" }.into(),
+        "operstate" => oper_state(&nic).1.into(),
         "speed" => nic.has_device().then(|| "10000".into())?,
         "tx_queue_len" => "1000".into(),
         "type" => if loopback { "772" } else { "1" }.into(),

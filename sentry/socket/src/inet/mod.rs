@@ -33,7 +33,7 @@ use any::{AnySocket, InetSocket};
 use file::InetFile;
 
 pub(crate) use address::{parse, parse_address};
-pub(crate) use interfaces::{flags as link_flags, ioctl as interface_ioctl};
+pub(crate) use interfaces::{flags as link_flags, ioctl as interface_ioctl, oper_state};
 pub use link::LinkSetup;
 pub use namespace::NetNamespace;
 pub(crate) use options::{check_port, timestamps};

@@ -49,7 +49,8 @@ fn monotonic(instant: Instant) -> MonotonicTime {
 }
 
 impl NetNamespace {
-    /// A name space with a loopback interface, up where `is_first` (a guest's own come with it down, as on Linux).
+    /// A name space with a loopback interface, up where `is_first` (a guest's own come with it down and without addresses, as on
+    /// Linux).
     #[must_use]
     pub fn new(kernel: &Kernel, is_first: bool) -> Arc<Self> {
         let mut seed = [0; 16];
@@ -64,7 +65,7 @@ impl NetNamespace {
         });
         net.stack.set_timer_waker(Arc::new(Waker(Arc::downgrade(&net))));
         match net.stack.add_loopback() {
-            Ok(loopback) if !is_first => net.stack.set_up(&loopback, false),
+            Ok(loopback) if is_first => net.stack.set_up(&loopback, true),
             // A fresh stack has room for its first interface.
             Ok(_) | Err(_) => {}
         }

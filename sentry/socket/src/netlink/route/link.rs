@@ -10,7 +10,7 @@ use super::super::message::{
     Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Replies, Request, word,
 };
 use super::{RTM_DELLINK, RTM_NEWLINK, group};
-use crate::inet::{errno, link_flags};
+use crate::inet::{errno, link_flags, oper_state};
 
 const HEADER: usize = 16;
 const IFLA_ADDRESS: u16 = 1;
@@ -137,19 +137,11 @@ fn describe(nic: &Nic, body: &mut Body<'_>) {
     let kind: u16 = if nic.is_loopback() { 772 } else { 1 };
     let mac = nic.mac().0;
     let broadcast = if nic.is_loopback() { [0; 6] } else { [0xff; 6] };
-    // IF_OPER_UNKNOWN, _UP, _DOWN.
-    let state = if nic.is_loopback() {
-        0
-    } else if nic.is_up() {
-        6
-    } else {
-        2
-    };
     body.put(&[0, 0]).put(&kind.to_ne_bytes()).put(&nic.index.to_ne_bytes());
     body.put(&link_flags(nic).to_ne_bytes()).put(&[0; 4]);
     body.attr_text(IFLA_IFNAME, &nic.name())
         .attr_word(IFLA_TXQLEN, 1000)
-        .attr(IFLA_OPERSTATE, &[state])
+        .attr(IFLA_OPERSTATE, &[oper_state(nic).0])
         .attr(IFLA_LINKMODE, &[0])
         .attr_word(IFLA_MTU, nic.mtu())
         .attr_word(IFLA_MIN_MTU, 68)
