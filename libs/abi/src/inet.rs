@@ -36,6 +36,7 @@ pub mod ip {
     pub const FREEBIND: i32 = 15;
     pub const PASSSEC: i32 = 18;
     pub const TRANSPARENT: i32 = 19;
+    pub const SO_ORIGINAL_DST: i32 = 80;
     pub const RECVORIGDSTADDR: i32 = 20;
     pub const MINTTL: i32 = 21;
     pub const CHECKSUM: i32 = 23;
@@ -100,6 +101,7 @@ pub mod ipv6 {
     pub const RECVORIGDSTADDR: i32 = 74;
     pub const TRANSPARENT: i32 = 75;
     pub const UNICAST_IF: i32 = 76;
+    pub const SO_ORIGINAL_DST: i32 = 80;
     pub const RECVFRAGSIZE: i32 = 77;
     pub const FREEBIND: i32 = 78;
 }

@@ -18,6 +18,7 @@ use crate::ip::pmtu::PmtuCache;
 use crate::ip::route::{RouteKind, RouteTable};
 use crate::link::device::TxFrame;
 use crate::link::nic::Nic;
+use crate::netfilter::Netfilter;
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::packet::PacketCore;
 use crate::socket::ports::{Ports, Sharing};
@@ -51,6 +52,8 @@ pub(crate) enum Timer {
     RouterSolicit(u32, u8),
     /// Addresses or routers may have expired.
     Addresses,
+    /// Connections that packet filters follow may have expired.
+    Flows,
 }
 
 /// Where packets to an address go.
@@ -125,6 +128,7 @@ pub(crate) struct Core {
     pub(crate) raw: RwLock<Vec<Arc<DatagramSocket>>>,
     pub(crate) taps: RwLock<Vec<Arc<PacketCore>>>,
     pub(crate) challenges: Mutex<ChallengeLimit>,
+    pub(crate) netfilter: Netfilter,
     /// Packet sockets that saw a frame while a sender's lock was held; they hear of it from `run_backlog`.
     pub(crate) tap_wakes: Mutex<Vec<Arc<PacketCore>>>,
     /// How many packet sockets see the loopback interface.
@@ -170,6 +174,7 @@ impl Core {
             raw: RwLock::new(Vec::new()),
             taps: RwLock::new(Vec::new()),
             challenges: Mutex::new(ChallengeLimit::new()),
+            netfilter: Netfilter::new(table_key),
             tap_wakes: Mutex::new(Vec::new()),
             loopback_taps: AtomicU32::new(0),
             wheel: Mutex::new(Wheel::new(now)),
@@ -409,9 +414,9 @@ impl Core {
         nics.iter().filter(|nic| !nic.is_loopback()).find_map(|nic| nic.source_for(to, self.now()))
     }
 
-    /// Whether somebody looks at packets on the loopback interface, so that they must exist.
-    pub(crate) fn is_loopback_observed(&self) -> bool {
-        self.loopback_taps.load(Ordering::Relaxed) > 0
+    /// Whether somebody looks at packets to an own address, so that they must exist: a packet socket, or rules.
+    pub(crate) fn is_loopback_observed(&self, to: IpAddr) -> bool {
+        self.loopback_taps.load(Ordering::Relaxed) > 0 || self.netfilter.sees(Family::of(to))
     }
 
     /// Whether a socket of this host has joined `group` on an interface.

@@ -14,11 +14,12 @@ mod buf;
 mod core;
 mod ip;
 mod link;
+pub mod netfilter;
 mod socket;
 mod stack;
 mod tcp;
 
-pub use base::addr::{Family, Prefix};
+pub use base::addr::{Endpoint, Family, Prefix};
 pub use base::config::{BufferSizes, Config, Congestion, Ecn};
 pub use base::counters::{Counter, Counters};
 pub use base::error::{Error, Result};

@@ -10,6 +10,7 @@ use crate::ip::neighbour::{Neighbour, NeighbourState};
 use crate::ip::route::Route;
 use crate::link::device::RxMeta;
 use crate::link::nic::{IfAddr, Mac, Nic, NicConfig, NicKind};
+use crate::netfilter::Netfilter;
 use crate::socket::SocketSummary;
 use crate::socket::datagram::ping::PingSocket;
 use crate::socket::datagram::raw::RawSocket;
@@ -72,6 +73,12 @@ impl Stack {
         &self.core.counters
     }
 
+    /// The packet filters.
+    #[must_use]
+    pub fn netfilter(&self) -> &Netfilter {
+        &self.core.netfilter
+    }
+
     /// Bytes that buffers hold, of `Config::memory_budget`.
     #[must_use]
     pub fn memory_used(&self) -> usize {
@@ -108,6 +115,7 @@ impl Stack {
                     }
                 }
                 Timer::Addresses => self.core.expire_addresses(),
+                Timer::Flows => self.core.expire_flows(),
             }
         }
         self.core.run_backlog();

@@ -131,15 +131,19 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// An address and port with mapped IPv4 already unmapped, and the interface that its scope names (0: none).
+/// An address and port, with mapped IPv4 already unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Endpoint {
-    pub(crate) ip: IpAddr,
-    pub(crate) port: u16,
+pub struct Endpoint {
+    /// Address.
+    pub ip: IpAddr,
+    /// Port.
+    pub port: u16,
 }
 
 impl Endpoint {
-    pub(crate) const fn new(ip: IpAddr, port: u16) -> Self {
+    /// This address and port.
+    #[must_use]
+    pub const fn new(ip: IpAddr, port: u16) -> Self {
         Self { ip, port }
     }
 

@@ -155,6 +155,7 @@ impl Core {
             dont_fragment: false,
             may_fragment: true,
             options: &[],
+            sender: None,
         };
         if self.ip_send(&header, data, checksum, TxMeta::default()).is_err() {
             self.counters.icmp.out_errors.inc();
@@ -219,7 +220,7 @@ impl Core {
 }
 
 /// Takes apart a packet of ours: addresses, protocol, transport segment.
-pub(super) fn quoted(packet: &[u8], is_v4: bool) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+pub(crate) fn quoted(packet: &[u8], is_v4: bool) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
     if is_v4 { quoted_v4(packet) } else { quoted_v6(packet) }
 }
 

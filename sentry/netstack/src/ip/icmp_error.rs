@@ -49,6 +49,11 @@ impl Core {
         self.send_error(packet, kind, code, 0);
     }
 
+    /// A rule refuses a packet.
+    pub(crate) fn refuse_by_icmp(&self, packet: &Packet<'_>, code: u8) {
+        self.send_error(packet, if packet.to.is_ipv4() { 3 } else { 1 }, code, 0);
+    }
+
     /// Nobody speaks a protocol.
     pub(super) fn unknown_protocol(&self, packet: &Packet<'_>) {
         if packet.to.is_ipv4() {

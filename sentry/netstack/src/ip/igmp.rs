@@ -93,6 +93,7 @@ impl Core {
                 may_fragment: false,
                 // Router alert (RFC 2113).
                 options: &[0x94, 4, 0, 0],
+                sender: None,
             };
             let _lost_like_any_packet = self.ip_send(&header, data, None, TxMeta::default());
         }

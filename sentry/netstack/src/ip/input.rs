@@ -1,6 +1,7 @@
 //! Frames that arrive: link header, then by protocol; and packets that this host sent to itself.
 
 use super::packet::{Cast, Packet, get16, protocol};
+use crate::base::addr::Family;
 use crate::core::Core;
 use crate::link::device::RxMeta;
 use crate::link::nic::{Mac, Nic, NicKind};
@@ -79,8 +80,16 @@ impl Core {
         }
     }
 
-    /// A whole packet for this host.
+    /// A whole packet for this host, which packet filters may stop or change.
     pub(crate) fn deliver(&self, packet: &Packet<'_>) {
+        if self.netfilter.sees(Family::of(packet.to)) {
+            self.filter_input(packet, |packet| self.deliver_up(packet));
+        } else {
+            self.deliver_up(packet);
+        }
+    }
+
+    fn deliver_up(&self, packet: &Packet<'_>) {
         let raw_took = self.raw_input(packet);
         match (packet.protocol, packet.to.is_ipv4()) {
             (protocol::TCP, _) => self.tcp_input(packet),
@@ -107,7 +116,7 @@ impl Core {
 
     /// A UDP datagram arrives.
     fn udp_input(&self, packet: &Packet<'_>) {
-        use crate::base::addr::{Endpoint, Family, to_user};
+        use crate::base::addr::{Endpoint, to_user};
         let segment = packet.payload();
         let family = Family::of(packet.to);
         let counters = self.counters.udp_of(family);

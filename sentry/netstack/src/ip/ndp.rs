@@ -208,6 +208,7 @@ impl Core {
             dont_fragment: true,
             may_fragment: false,
             options: &[],
+            sender: None,
         };
         self.counters.icmp6.out_msgs.inc();
         if self.ip_send(&header, data, Some(Checksum { offset: 2 }), TxMeta::default()).is_err() {
@@ -444,6 +445,7 @@ impl Core {
                 may_fragment: false,
                 // Hop-by-hop header with a router alert (RFC 2711) and padding.
                 options: &[protocol::ICMPV6, 0, 5, 2, 0, 0, 1, 0],
+                sender: None,
             };
             self.counters.icmp6.out_mldv2_reports.inc();
             let _lost_like_any_packet =

@@ -8,6 +8,8 @@ use crate::base::error::{Error, Result};
 use crate::core::{Core, Path, PathKind};
 use crate::link::device::{TxFrame, TxMeta};
 use crate::link::nic::{Mac, Nic, NicKind};
+use crate::netfilter::Rerouted;
+use crate::socket::options::Sender;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ pub(crate) struct IpHeader<'a> {
     pub(crate) may_fragment: bool,
     /// IPv4 options or IPv6 extension headers (a complete hop-by-hop header).
     pub(crate) options: &'a [u8],
+    /// The socket that sends it, if one does.
+    pub(crate) sender: Option<Sender>,
 }
 
 /// What a transport protocol's checksum is: where the field lies, and whether the device may complete it.
@@ -41,8 +45,24 @@ pub(crate) struct Checksum {
 }
 
 impl Core {
-    /// Sends a transport segment, which starts at `HEADROOM` in `data` with its checksum field zero.
+    /// Sends a transport segment, which starts at `HEADROOM` in `data` with its checksum field zero. Packet filters may
+    /// stop or change it.
     pub(crate) fn ip_send(
+        &self,
+        header: &IpHeader<'_>,
+        mut data: Vec<u8>,
+        checksum: Option<Checksum>,
+        meta: TxMeta,
+    ) -> Result<()> {
+        if !self.netfilter.sees(Family::of(header.to)) {
+            return self.ip_send_on(header, data, checksum, meta);
+        }
+        let Rerouted { from, to, path } = self.filter_output(header, &mut data)?;
+        let header = IpHeader { from, to, path: &path, ..header.clone() };
+        self.ip_send_on(&header, data, checksum, meta)
+    }
+
+    fn ip_send_on(
         &self,
         header: &IpHeader<'_>,
         mut data: Vec<u8>,

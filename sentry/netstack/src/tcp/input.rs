@@ -95,7 +95,7 @@ impl Core {
         };
         let via = crate::core::Via { source: Some(segment.tuple.local.ip), ..crate::core::Via::default() };
         if let Ok(path) = self.path(segment.tuple.remote.ip, &via) {
-            self.send_tcp(&path, &segment.tuple, &header, self.config().ip_default_ttl, 0);
+            self.send_tcp(&path, &segment.tuple, &header, (self.config().ip_default_ttl, 0), None);
         }
     }
 

@@ -11,7 +11,7 @@ mod local_io;
 mod request;
 mod rtt;
 mod scoreboard;
-mod segment;
+pub(crate) mod segment;
 pub(crate) mod socket;
 mod socket_bulk;
 mod socket_net;

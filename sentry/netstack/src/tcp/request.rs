@@ -13,7 +13,7 @@ use crate::core::{Core, Path, PathKind, Tuple, Via};
 use crate::ip::output::{Checksum, IpHeader};
 use crate::ip::packet::protocol;
 use crate::link::device::TxMeta;
-use crate::socket::options::Options;
+use crate::socket::options::{Options, Sender};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -90,8 +90,8 @@ impl Core {
             &request.path,
             &request.tuple,
             &header,
-            options.ttl(family, &self.config()),
-            options.tos(family),
+            (options.ttl(family, &self.config()), options.tos(family)),
+            Some(options.sender()),
         );
     }
 
@@ -160,7 +160,14 @@ impl Core {
     }
 
     /// Sends a segment without data that belongs to no connection.
-    pub(crate) fn send_tcp(&self, path: &Path, tuple: &Tuple, header: &Header, ttl: u8, tos: u8) {
+    pub(crate) fn send_tcp(
+        &self,
+        path: &Path,
+        tuple: &Tuple,
+        header: &Header,
+        (ttl, tos): (u8, u8),
+        sender: Option<Sender>,
+    ) {
         let ip = IpHeader {
             path,
             from: tuple.local.ip,
@@ -171,6 +178,7 @@ impl Core {
             dont_fragment: true,
             may_fragment: true,
             options: &[],
+            sender,
         };
         self.counters.tcp.out_segs.inc();
         let data = header.emit(tuple, 0);
@@ -193,7 +201,7 @@ impl Core {
             let config = self.config();
             let ttl =
                 if segment.tuple.local.ip.is_ipv4() { config.ip_default_ttl } else { config.ipv6_hop_limit };
-            self.send_tcp(&path, &segment.tuple, &header, ttl, 0);
+            self.send_tcp(&path, &segment.tuple, &header, (ttl, 0), None);
         }
     }
 }

@@ -214,7 +214,7 @@ impl TcpCore {
     fn open(self: &Arc<Self>, inner: &mut Inner, path: &Path, remote: Endpoint) -> Result<Option<Arc<Self>>> {
         self.stack.counters.tcp.active_opens.inc();
         let tuple = Tuple { local: inner.local, remote };
-        if path.kind == PathKind::Local && !self.stack.is_loopback_observed() {
+        if path.kind == PathKind::Local && !self.stack.is_loopback_observed(remote.ip) {
             inner.phase = Phase::Connecting;
             return Ok(self.open_local(inner, tuple));
         }

@@ -129,20 +129,16 @@ impl Socket for InetFile {
         if self.socket.has_ports() {
             options::check_port(task, &self.net, address.port())?;
         }
-        self.socket.change(|all| all.base.uid = task.creds().euid);
         self.socket.bind(address).map_err(errno)
     }
 
-    fn connect(&self, task: &Task, address: &[u8]) -> Result<()> {
+    fn connect(&self, _task: &Task, address: &[u8]) -> Result<()> {
         match parse(self.socket.family, address)? {
             Parsed::Unspecified => {
                 self.socket.disconnect();
                 Ok(())
             }
-            Parsed::Address(address) => {
-                self.socket.change(|all| all.base.uid = task.creds().euid);
-                self.socket.connect(address).map_err(errno)
-            }
+            Parsed::Address(address) => self.socket.connect(address).map_err(errno),
         }
     }
 

@@ -77,7 +77,10 @@ impl SocketFamily for InetFamily {
             Transport::Ping => AnySocket::Ping(stack.ping_socket(family)),
             Transport::Raw(number) => AnySocket::Raw(stack.raw_socket(family, number)),
         };
-        Ok(InetFile::create(InetSocket::new(any, family, protocol), net))
+        let socket = InetSocket::new(any, family, protocol);
+        let creds = task.creds();
+        socket.change(|all| (all.base.uid, all.base.gid) = (creds.fsuid, creds.fsgid));
+        Ok(InetFile::create(socket, net))
     }
 
     // One of the two families tells for both.

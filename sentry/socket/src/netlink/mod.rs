@@ -7,6 +7,7 @@ mod diag;
 mod generic;
 mod listeners;
 mod message;
+mod netfilter;
 mod route;
 mod socket;
 
@@ -30,6 +31,8 @@ enum Protocol {
     Route,
     /// `NETLINK_SOCK_DIAG`.
     SocketDiag,
+    /// `NETLINK_NETFILTER`: packet filters.
+    Netfilter,
     /// `NETLINK_KOBJECT_UEVENT`: nothing is plugged in or out here.
     Uevent,
     /// `NETLINK_GENERIC`: the controller alone.
@@ -41,6 +44,7 @@ impl Protocol {
         Some(match raw {
             0 => Self::Route,
             4 => Self::SocketDiag,
+            12 => Self::Netfilter,
             15 => Self::Uevent,
             16 => Self::Generic,
             _ => return None,
@@ -51,6 +55,7 @@ impl Protocol {
         match self {
             Self::Route => 0,
             Self::SocketDiag => 4,
+            Self::Netfilter => 12,
             Self::Uevent => 15,
             Self::Generic => 16,
         }

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::message::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Requests, half, word};
-use super::{Context, Protocol, diag, generic, route};
+use super::{Context, Protocol, diag, generic, netfilter, route};
 use crate::inet::NetNamespace;
 
 const FIONREAD: u32 = 0x541b;
@@ -33,6 +33,8 @@ const NETLINK_CAP_ACK: i32 = 10;
 const SWITCHES: &[i32] = &[NETLINK_PKTINFO, 4, 5, 8, NETLINK_CAP_ACK, 11, 12];
 /// The largest request.
 const REQUEST_MAX: usize = 64 << 10;
+/// The largest batch of changes to packet filters.
+const BATCH_MAX: usize = 4 << 20;
 /// Groups are numbered from 1; these are kept.
 const GROUPS: u32 = 64;
 
@@ -151,6 +153,14 @@ impl NetlinkSocket {
         let port = self.bound_port(task);
         let context = Context { task, net: &self.net };
         let is_capped = self.is_switched(NETLINK_CAP_ACK);
+        if self.protocol == Protocol::Netfilter && netfilter::is_batch(bytes) {
+            netfilter::batch(&context, bytes, |request, outcome| {
+                let mut replies = Replies::to(port, request.seq);
+                replies.outcome(request, outcome, is_capped);
+                self.queue_replies(replies.finish());
+            });
+            return self.waiters.notify(Events::READABLE);
+        }
         for request in Requests(bytes) {
             if !request.has(NLM_F_REQUEST) || request.kind < NLMSG_MIN_TYPE {
                 continue;
@@ -162,6 +172,7 @@ impl NetlinkSocket {
             let outcome = match self.protocol {
                 Protocol::Route => route::answer(&context, &request, &mut replies),
                 Protocol::SocketDiag => diag::answer(&context, &request, &mut replies),
+                Protocol::Netfilter => netfilter::answer(&context, &request, &mut replies),
                 Protocol::Generic => generic::answer(&request, &mut replies),
                 Protocol::Uevent => Err(Errno::EOPNOTSUPP),
             };
@@ -203,9 +214,11 @@ impl NetlinkSocket {
             }
         }
         let len = data.remaining();
-        if len > REQUEST_MAX {
+        let max = if self.protocol == Protocol::Netfilter { BATCH_MAX } else { REQUEST_MAX };
+        if len > max {
             return Err(Errno::EMSGSIZE);
         }
+        heap::room_for(len as u64, Purpose::Process).map_err(|_| Errno::ENOBUFS)?;
         let mut bytes = vec![0; len];
         data.take(&mut bytes)?;
         self.answer(task, &bytes);

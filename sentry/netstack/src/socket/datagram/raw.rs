@@ -6,12 +6,13 @@ use crate::base::addr::{Endpoint, Family, to_user};
 use crate::base::error::{Error, Result};
 use crate::base::filter::View;
 use crate::base::io::{Source, gather};
-use crate::core::Core;
+use crate::core::{Core, Path};
 use crate::ip::checksum;
 use crate::ip::icmp::Verdict;
 use crate::ip::output::{Checksum, HEADROOM};
 use crate::ip::packet::{Packet, protocol, put16};
 use crate::link::device::{TxFrame, TxMeta};
+use crate::netfilter::Shape;
 use crate::socket::datagram::Outgoing;
 use crate::socket::message::SendMeta;
 use crate::socket::queue::Datagram;
@@ -130,8 +131,26 @@ impl RawSocket {
             IpAddr::V6(_) if packet.len() < 40 => return Err(Error::Invalid),
             IpAddr::V6(_) => {}
         }
-        let frame = TxFrame { data, start: HEADROOM, meta: TxMeta::default() };
-        self.stack.link_output(&out.path, out.to.ip, frame)
+        let Some((to, path)) = self.filter_whole(out, packet)? else {
+            let frame = TxFrame { data, start: HEADROOM, meta: TxMeta::default() };
+            return self.stack.link_output(&out.path, out.to.ip, frame);
+        };
+        self.stack.link_output(&path, to, TxFrame { data, start: HEADROOM, meta: TxMeta::default() })
+    }
+
+    /// Shows a packet with its header to packet filters; where it goes then, if there are any.
+    fn filter_whole(&self, out: &Outgoing, packet: &mut [u8]) -> Result<Option<(IpAddr, Path)>> {
+        let family = Family::of(out.to.ip);
+        if !self.stack.netfilter.sees(family) {
+            return Ok(None);
+        }
+        let (header_len, protocol_at) = match family {
+            Family::V4 => (usize::from(packet[0] & 0xf) * 4, 9),
+            Family::V6 => (40, 6),
+        };
+        let shape = Shape { header_len, protocol: packet[protocol_at], is_unsummed: false };
+        let rerouted = self.stack.filter_sent(&out.path, Some(out.sender), packet, shape)?;
+        Ok(Some((rerouted.to, rerouted.path)))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::base::error::{Error, Result};
 use crate::core::{Path, PathKind, Via};
 use crate::ip::output::IpHeader;
 use crate::socket::message::{SendFlags, SendMeta};
-use crate::socket::options::MtuDiscover;
+use crate::socket::options::{MtuDiscover, Sender};
 
 /// Everything that is settled about a datagram before it leaves.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) struct Outgoing {
     pub(crate) tos: u8,
     pub(crate) loops_back: bool,
     pub(crate) has_checksum: bool,
+    pub(crate) sender: Sender,
     /// DF is set, and nothing is cut here.
     is_whole: bool,
 }
@@ -35,6 +36,7 @@ impl Outgoing {
             dont_fragment: self.is_whole,
             may_fragment: !self.is_whole,
             options: &[],
+            sender: Some(self.sender),
         }
     }
 }
@@ -86,6 +88,7 @@ impl DatagramSocket {
             ttl: meta.ttl.unwrap_or(default_ttl),
             tos: meta.tos.unwrap_or_else(|| options.tos(family)),
             loops_back: options.multicast_loop(family),
+            sender: options.sender(),
             has_checksum: !(options.base.no_check && family == Family::V4),
             is_whole: matches!(discover, MtuDiscover::Do | MtuDiscover::Probe),
             path,

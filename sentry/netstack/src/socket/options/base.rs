@@ -57,6 +57,8 @@ pub struct BaseOptions {
     pub filter: Option<Arc<Filter>>,
     /// The owner's user id: who may share a port by `SO_REUSEPORT`.
     pub uid: u32,
+    /// The owner's group id.
+    pub gid: u32,
     /// The number that the owner shows for the socket (`/proc/net/tcp`, sock_diag).
     pub inode: u32,
     rcv_buf: usize,
@@ -84,6 +86,7 @@ impl BaseOptions {
             rcv_lowat: 1,
             filter: None,
             uid: 0,
+            gid: 0,
             inode: 0,
             rcv_buf,
             snd_buf,

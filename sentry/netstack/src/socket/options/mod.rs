@@ -24,7 +24,20 @@ pub struct Options {
     pub tcp: TcpOptions,
 }
 
+/// Whose socket a packet comes from, and its mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sender {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mark: u32,
+}
+
 impl Options {
+    /// Whom packets of the socket come from.
+    pub(crate) const fn sender(&self) -> Sender {
+        Sender { uid: self.base.uid, gid: self.base.gid, mark: self.base.mark }
+    }
+
     /// The options of a fresh socket. TCP sockets start with buffers of their own sizes.
     #[must_use]
     pub fn new(config: &Config, is_tcp: bool) -> Self {

@@ -343,6 +343,7 @@ impl Connection {
             // A segment that became too long when the path changed is cut rather than lost.
             may_fragment: true,
             options: &[],
+            sender: Some(env.options.sender()),
         };
         self.totals.segs_out = self.totals.segs_out.wrapping_add(1);
         env.core.counters.tcp.out_segs.inc();

@@ -8,7 +8,7 @@ mod multicast;
 mod numbers;
 mod tcp_info;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use abi::inet::{ICMP_FILTER, ICMPV6_FILTER, SOL_ICMPV6, SOL_IP, SOL_IPV6, SOL_RAW, SOL_TCP, ip, ipv6, tcp};
@@ -17,8 +17,9 @@ use abi::{Errno, Result};
 use kernel::Task;
 use kernel::socket::SocketOptions;
 use kernel::task::Capability;
-use netstack::{Congestion, Family, Timestamps};
+use netstack::{Congestion, Endpoint, Family, TcpSocket, Timestamps};
 
+use super::address::encode;
 use super::any::{AnySocket, InetSocket};
 use super::errno;
 use super::namespace::NetNamespace;
@@ -28,6 +29,8 @@ pub(super) use numbers::byte;
 
 /// The bits of TOS and traffic class that TCP keeps for itself.
 const ECN_BITS: u8 = 3;
+/// `IPPROTO_TCP`
+const IPPROTO_TCP: u8 = 6;
 /// Switches about what this stack never meets or tells (security labels, checksums that were not verified, the size of
 /// fragments, extension headers and flow labels of received packets): they are kept, and do nothing.
 const KEPT: &[(i32, i32)] = &[
@@ -105,6 +108,8 @@ pub(super) fn get(socket: &InetSocket, net: &NetNamespace, level: i32, name: i32
         (SOL_IP, ip::HDRINCL, _) => int(socket.read(|all| all.ip4.hdr_incl.into())),
         // None can be set.
         (SOL_IP, ip::OPTIONS, _) => Ok(Vec::new()),
+        (SOL_IP, ip::SO_ORIGINAL_DST, AnySocket::Tcp(tcp)) => original_destination(tcp, net, Family::V4),
+        (SOL_IPV6, ipv6::SO_ORIGINAL_DST, AnySocket::Tcp(tcp)) => original_destination(tcp, net, Family::V6),
         (SOL_IP, ip::MTU, _) | (SOL_IPV6, ipv6::MTU, _) => path_mtu(socket, net).and_then(int),
         (SOL_IP, ip::TRANSPARENT, _) => int(socket.read(|all| all.ip4.transparent.into())),
         (SOL_IPV6, ipv6::TRANSPARENT, _) => int(socket.read(|all| all.ip6.transparent.into())),
@@ -119,6 +124,17 @@ pub(super) fn get(socket: &InetSocket, net: &NetNamespace, level: i32, name: i32
     })
 }
 
+/// Where the peer of a connection wanted to go before a packet filter sent it here.
+fn original_destination(socket: &TcpSocket, net: &NetNamespace, family: Family) -> Result<Vec<u8>> {
+    let end = |address: SocketAddr| Endpoint::new(address.ip().to_canonical(), address.port());
+    let peer = socket.peer_addr().map_err(|_| Errno::ENOENT)?;
+    let (local, peer) = (end(socket.local_addr()), end(peer));
+    let filters = net.stack().netfilter();
+    let wanted = filters.original_destination(IPPROTO_TCP, local, peer);
+    let wanted = wanted.filter(|wanted| Family::of(wanted.ip) == family).ok_or(Errno::ENOENT)?;
+    Ok(encode((wanted.ip, wanted.port).into()))
+}
+
 fn get_socket_level(socket: &InetSocket, net: &NetNamespace, name: i32) -> Option<Result<Vec<u8>>> {
     match name {
         so::BINDTODEVICE => {
@@ -126,7 +142,7 @@ fn get_socket_level(socket: &InetSocket, net: &NetNamespace, name: i32) -> Optio
             let name = net.stack().nic(index).map(|nic| nic.name() + "\0").unwrap_or_default();
             Some(Ok(name.into_bytes()))
         }
-        so::PEERNAME => Some(socket.peer_addr().map(super::address::encode).map_err(errno)),
+        so::PEERNAME => Some(socket.peer_addr().map(encode).map_err(errno)),
         // The number of instructions, of which no byte is told: programs stay the sentry's.
         so::ATTACH_FILTER => Some(Ok(Vec::new())),
         _ => None,

@@ -76,7 +76,7 @@ impl UdpSocket {
     fn dispatch(&self, out: &Outgoing, data: Vec<u8>) -> Result<()> {
         let counters = self.stack.counters.udp_of(Family::of(out.to.ip));
         match out.path.kind {
-            PathKind::Local if !self.stack.is_loopback_observed() => {
+            PathKind::Local if !self.stack.is_loopback_observed(out.to.ip) => {
                 counters.out_datagrams.inc();
                 let Some(interface) = self.stack.owner_of(out.to.ip) else {
                     return Err(Error::NetUnreachable);

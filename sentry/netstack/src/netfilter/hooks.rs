@@ -1,0 +1,318 @@
+//! Where packets meet the chains.
+//!
+//! A packet of a socket is shown to OUTPUT and POSTROUTING before it is cut into fragments and before its checksum is
+//! made; a packet that arrives, after its fragments were put together, to PREROUTING and INPUT. Packets for other hosts
+//! are dropped by the IP layer before: this stack does not forward.
+
+use super::conntrack::{Flow, State, Status, Tracked, Tuple};
+use super::machine::{Decision, Machine};
+use super::passing::Passing;
+use super::ruleset::Step;
+use super::{Hook, Netfilter};
+use crate::base::addr::Family;
+use crate::base::error::{Error, Result};
+use crate::core::{Core, Path, PathKind, Timer, Via};
+use crate::ip::icmp::quoted;
+use crate::ip::output::{HEADROOM, IpHeader};
+use crate::ip::packet::{Cast, Packet, protocol, put16, put32};
+use crate::link::nic::Nic;
+use crate::socket::options::Sender;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What is known of a packet's headers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) header_len: usize,
+    pub(crate) protocol: u8,
+    /// The transport checksum is made later.
+    pub(crate) is_unsummed: bool,
+}
+
+/// What the chains made of a packet that is sent.
+#[derive(Debug)]
+pub(crate) struct Rerouted {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) path: Path,
+}
+
+impl Core {
+    /// Shows a packet that is sent to the chains. The segment starts at `HEADROOM` in `data`.
+    ///
+    /// # Errors
+    /// `NotPermitted` where it is dropped, and what finding another way says.
+    pub(crate) fn filter_output(&self, header: &IpHeader<'_>, data: &mut [u8]) -> Result<Rerouted> {
+        let family = Family::of(header.to);
+        let start = HEADROOM - family.header_len();
+        write_header(header, &mut data[start..]);
+        let shape = Shape { header_len: family.header_len(), protocol: header.protocol, is_unsummed: true };
+        self.filter_sent(header.path, header.sender, &mut data[start..], shape)
+    }
+
+    /// As [`Core::filter_output`], for a packet with its network header.
+    pub(crate) fn filter_sent(
+        &self,
+        path: &Path,
+        sender: Option<Sender>,
+        bytes: &mut [u8],
+        shape: Shape,
+    ) -> Result<Rerouted> {
+        let mut packet = Passing {
+            bytes,
+            header_len: shape.header_len,
+            protocol: shape.protocol,
+            is_unsummed: shape.is_unsummed,
+            cast: cast_of(path.kind),
+            hook: Hook::Output,
+            input: None,
+            output: Some(Arc::clone(&path.nic)),
+            owner: sender,
+            mark: sender.map_or(0, |sender| sender.mark),
+            track: Tracked::None,
+            fresh: None,
+        };
+        let before = packet.to();
+        if !self.netfilter.pass(self, &mut packet) {
+            return Err(Error::NotPermitted);
+        }
+        let mut path = path.clone();
+        if packet.to() != before {
+            path = self.path(packet.to(), &Via { source: Some(packet.from()), ..Via::default() })?;
+            packet.output = Some(Arc::clone(&path.nic));
+            packet.cast = cast_of(path.kind);
+        }
+        packet.hook = Hook::Postrouting;
+        if !self.netfilter.pass(self, &mut packet) {
+            return Err(Error::NotPermitted);
+        }
+        Ok(Rerouted { from: packet.from(), to: packet.to(), path })
+    }
+
+    /// Shows a packet that has arrived to the chains, and passes it on if they let it.
+    pub(crate) fn filter_input(&self, packet: &Packet<'_>, deliver: impl FnOnce(&Packet<'_>)) {
+        let mut bytes = packet.whole.to_vec();
+        let mut passing = Passing {
+            bytes: &mut bytes,
+            header_len: packet.header_len,
+            protocol: packet.protocol,
+            is_unsummed: false,
+            cast: packet.cast,
+            hook: Hook::Prerouting,
+            input: Some(Arc::clone(packet.nic)),
+            output: None,
+            owner: None,
+            mark: 0,
+            track: Tracked::None,
+            fresh: None,
+        };
+        if !self.netfilter.pass(self, &mut passing) {
+            return;
+        }
+        let (from, to) = (passing.from(), passing.to());
+        if to != packet.to && !self.may_arrive(packet.nic, to) {
+            return self.counters.ip.in_addr_errors.inc();
+        }
+        passing.hook = Hook::Input;
+        if !self.netfilter.pass(self, &mut passing) {
+            return;
+        }
+        let from = if from == passing.from() { from } else { passing.from() };
+        deliver(&Packet { from, to, whole: &bytes, ..*packet });
+    }
+
+    /// Whether a packet from `nic` whose new destination is `to` is for this host.
+    fn may_arrive(&self, nic: &Nic, to: IpAddr) -> bool {
+        self.is_local(to) && (!to.is_loopback() || nic.is_loopback())
+    }
+
+    /// Forgets connections that have expired.
+    pub(crate) fn expire_flows(&self) {
+        let next = self.netfilter.conntrack.lock().expire(self.now());
+        if let Some(at) = next {
+            self.arm(at, Timer::Flows);
+        }
+    }
+}
+
+fn cast_of(kind: PathKind) -> Cast {
+    match kind {
+        PathKind::Broadcast => Cast::Broadcast,
+        PathKind::Multicast => Cast::Multicast,
+        PathKind::Local | PathKind::Unicast => Cast::Unicast,
+    }
+}
+
+/// The network header that a packet is about to get, for the chains to look at.
+fn write_header(header: &IpHeader<'_>, place: &mut [u8]) {
+    let len = place.len();
+    match (header.from, header.to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            place[..20].fill(0);
+            place[0] = 0x45;
+            place[1] = header.tos;
+            put16(place, 2, u16::try_from(len).unwrap_or(0));
+            put16(place, 6, if header.dont_fragment { 0x4000 } else { 0 });
+            place[8] = header.ttl;
+            place[9] = header.protocol;
+            place[12..16].copy_from_slice(&from.octets());
+            place[16..20].copy_from_slice(&to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            put32(place, 0, 0x6000_0000 | u32::from(header.tos) << 20);
+            put16(place, 4, u16::try_from(len.saturating_sub(40)).unwrap_or(0));
+            place[6] = header.protocol;
+            place[7] = header.ttl;
+            place[8..24].copy_from_slice(&from.octets());
+            place[24..40].copy_from_slice(&to.octets());
+        }
+        // Never sent: both ends are of one family.
+        _ => {}
+    }
+}
+
+impl Netfilter {
+    /// Shows a packet to what hooks in at `packet.hook`; whether it goes on.
+    fn pass(&self, core: &Core, packet: &mut Passing<'_>) -> bool {
+        let compiled = self.compiled();
+        compiled.steps(packet.family(), packet.hook).all(|step| match step {
+            Step::Track => self.track(core, packet),
+            Step::Translate => self.translate(core, packet),
+            Step::Chain(table, chain) => Machine::new(core, table, packet).ask(chain) == Decision::Accept,
+            Step::Confirm => self.confirm(core, packet),
+        })
+    }
+
+    /// Finds a packet's connection, or begins one.
+    fn track(&self, core: &Core, packet: &mut Passing<'_>) -> bool {
+        if packet.track != Tracked::None {
+            return true;
+        }
+        packet.track = self.find(core, packet);
+        true
+    }
+
+    fn find(&self, core: &Core, packet: &mut Passing<'_>) -> Tracked {
+        let Some(tuple) = packet.tuple() else { return self.find_related(packet) };
+        let is_looped =
+            packet.hook == Hook::Prerouting && packet.input.as_ref().is_some_and(|n| n.is_loopback());
+        let mut table = self.conntrack.lock();
+        if is_looped {
+            return find_looped(&table, &tuple);
+        }
+        let Some((id, direction)) = table.find(&tuple) else {
+            drop(table);
+            return begin(packet, tuple);
+        };
+        let transport = packet.transport();
+        let makes_sense = table.flow_mut(id).is_some_and(|flow| flow.advance(direction, transport));
+        if !makes_sense {
+            return Tracked::Invalid;
+        }
+        table.refresh(id, core.now());
+        let is_answered = table.flow(id).is_some_and(|flow| flow.status.contains(Status::SEEN_REPLY));
+        let state = if is_answered { State::Established } else { State::New };
+        Tracked::Known { id, direction, state, is_done: false }
+    }
+
+    /// The connection that an ICMP error is about.
+    fn find_related(&self, packet: &Passing<'_>) -> Tracked {
+        let is_v4 = packet.family() == Family::V4;
+        let message = packet.transport();
+        let kind = message.first().copied().unwrap_or(0);
+        match packet.protocol {
+            protocol::ICMP if matches!(kind, 3 | 4 | 5 | 11 | 12) => {}
+            protocol::ICMPV6 if (1..=4).contains(&kind) => {}
+            // Neighbour discovery and group membership belong to no connection.
+            protocol::ICMPV6 if (130..=143).contains(&kind) => return Tracked::Untracked,
+            protocol::IGMP => return Tracked::Untracked,
+            _ => return Tracked::Invalid,
+        }
+        let about = message.get(8..).and_then(|inner| quoted(inner, is_v4));
+        let Some(tuple) = about.and_then(|(from, to, number, segment)| Tuple::of(from, to, number, segment))
+        else {
+            return Tracked::Invalid;
+        };
+        let table = self.conntrack.lock();
+        // The error goes the other way than the packet that it quotes.
+        if let Some((id, direction)) = table.find(&tuple.inverted()) {
+            return Tracked::Known { id, direction, state: State::Related, is_done: false };
+        }
+        // On the loopback interface the quoted packet is translated already.
+        match table.find(&tuple) {
+            Some((id, direction)) => {
+                let direction = direction.other();
+                Tracked::Known { id, direction, state: State::Related, is_done: true }
+            }
+            None => Tracked::Invalid,
+        }
+    }
+
+    /// The packet has made it past all chains: its connection counts.
+    fn confirm(&self, core: &Core, packet: &mut Passing<'_>) -> bool {
+        let Some(flow) = packet.fresh.take() else { return true };
+        let now = core.now();
+        let mut table = self.conntrack.lock();
+        let before = table.next_deadline();
+        let inserted = table.insert(*flow, now);
+        let after = table.next_deadline();
+        drop(table);
+        let Some(id) = inserted else { return false };
+        if let Tracked::Known { id: known, .. } = &mut packet.track {
+            *known = id;
+        }
+        if let Some(at) = after
+            && before.is_none_or(|before| at < before)
+        {
+            core.arm(at, Timer::Flows);
+        }
+        true
+    }
+
+    /// Looks at a packet's connection.
+    pub(super) fn with_flow<R>(&self, packet: &Passing<'_>, f: impl FnOnce(&Flow) -> R) -> Option<R> {
+        if let Some(flow) = &packet.fresh {
+            return Some(f(flow));
+        }
+        let Tracked::Known { id, .. } = packet.track else { return None };
+        self.conntrack.lock().flow(id).map(f)
+    }
+
+    /// Changes a packet's connection.
+    pub(super) fn change_flow(&self, packet: &mut Passing<'_>, f: impl FnOnce(&mut Flow)) {
+        if let Some(flow) = &mut packet.fresh {
+            return f(flow);
+        }
+        let Tracked::Known { id, .. } = packet.track else { return };
+        if let Some(flow) = self.conntrack.lock().flow_mut(id) {
+            f(flow);
+        }
+    }
+}
+
+/// A packet's first: a connection that is in no table before the packet has made it.
+fn begin(packet: &mut Passing<'_>, tuple: Tuple) -> Tracked {
+    let mut flow = Flow::new(tuple);
+    if !tuple.can_begin() || !flow.advance(super::conntrack::Direction::Original, packet.transport()) {
+        return Tracked::Invalid;
+    }
+    packet.fresh = Some(Box::new(flow));
+    Tracked::Known {
+        id: 0,
+        direction: super::conntrack::Direction::Original,
+        state: State::New,
+        is_done: false,
+    }
+}
+
+/// The connection of a packet that this host sent to itself: it was followed, and translated, when it was sent.
+fn find_looped(table: &super::conntrack::Conntrack, tuple: &Tuple) -> Tracked {
+    let found = table.find(tuple).or_else(|| {
+        // Translated, its addresses are those that the answers to it have, turned round.
+        table.find(&tuple.inverted()).map(|(id, direction)| (id, direction.other()))
+    });
+    let Some((id, direction)) = found else { return Tracked::Invalid };
+    let is_answered = table.flow(id).is_some_and(|flow| flow.status.contains(Status::SEEN_REPLY));
+    let state = if is_answered { State::Established } else { State::New };
+    Tracked::Known { id, direction, state, is_done: true }
+}

@@ -1,0 +1,263 @@
+//! The machine that evaluates chains.
+
+use super::conntrack::Tracked;
+use super::expr::{Base, BitOp, Comparison, Expr, REGISTERS, Register, Verdict};
+use super::passing::Passing;
+use super::ruleset::{Chain, Rule, Table};
+use super::set::Value;
+use super::{fields, nat};
+use crate::core::Core;
+
+/// Rules that one packet is shown to in one base chain at most: nested jumps could otherwise keep a thread for hours.
+const MAX_STEPS: u32 = 100_000;
+
+/// What a base chain has decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Accept,
+    Drop,
+}
+
+/// How a step of a rule ended.
+enum Step {
+    /// On with the next one.
+    Next,
+    /// The rule does not hold.
+    Break,
+    Verdict(Verdict),
+}
+
+/// What evaluation of one base chain works with.
+pub(super) struct Machine<'a, 'b> {
+    pub(super) core: &'a Core,
+    pub(super) table: &'a Table,
+    pub(super) packet: &'a mut Passing<'b>,
+    registers: [u8; REGISTERS],
+    steps: u32,
+}
+
+impl<'a, 'b> Machine<'a, 'b> {
+    pub(super) fn new(core: &'a Core, table: &'a Table, packet: &'a mut Passing<'b>) -> Self {
+        Self { core, table, packet, registers: [0; REGISTERS], steps: 0 }
+    }
+
+    /// Asks a base chain.
+    pub(super) fn ask(&mut self, base: &'a Chain) -> Decision {
+        // Where to go on when a chain returns.
+        let mut stack: Vec<(&'a Chain, usize)> = Vec::new();
+        let (mut chain, mut at) = (base, 0);
+        loop {
+            let verdict = match chain.rules.get(at) {
+                Some(rule) => self.evaluate(rule),
+                None => Verdict::Return,
+            };
+            at += 1;
+            match verdict {
+                Verdict::Accept => return Decision::Accept,
+                Verdict::Drop => return Decision::Drop,
+                Verdict::Continue => {}
+                Verdict::Return => match stack.pop() {
+                    Some(place) => (chain, at) = place,
+                    None => return self.policy(base),
+                },
+                Verdict::Jump(target) | Verdict::Goto(target) => {
+                    if matches!(verdict, Verdict::Jump(_)) {
+                        stack.push((chain, at));
+                    }
+                    let Some(next) = self.table.chains.get(&target) else { return Decision::Drop };
+                    (chain, at) = (next, 0);
+                }
+            }
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                return Decision::Drop;
+            }
+        }
+    }
+
+    fn policy(&self, chain: &Chain) -> Decision {
+        let Some(base) = &chain.base else { return Decision::Accept };
+        if let Some(count) = &base.count {
+            count.add(self.packet.bytes.len());
+        }
+        if base.drops { Decision::Drop } else { Decision::Accept }
+    }
+
+    fn evaluate(&mut self, rule: &Rule) -> Verdict {
+        for expr in &rule.exprs {
+            match self.step(expr) {
+                Step::Next => {}
+                Step::Break => return Verdict::Continue,
+                Step::Verdict(Verdict::Continue) => {}
+                Step::Verdict(verdict) => return verdict,
+            }
+        }
+        Verdict::Continue
+    }
+
+    /// `len` bytes of the registers.
+    pub(super) fn read(&self, from: Register, len: usize) -> &[u8] {
+        self.registers.get(from.offset()..from.offset() + len).unwrap_or(&[])
+    }
+
+    fn write(&mut self, to: Register, value: &[u8]) {
+        // Values are padded to whole registers with zeros.
+        let padded = value.len().next_multiple_of(4);
+        if let Some(place) = self.registers.get_mut(to.offset()..to.offset() + padded) {
+            place[..value.len()].copy_from_slice(value);
+            place[value.len()..].fill(0);
+        }
+    }
+
+    /// Stores a value that may be missing: then the rule does not hold.
+    fn load(&mut self, to: Register, value: Option<Vec<u8>>) -> Step {
+        let Some(value) = value else { return Step::Break };
+        self.write(to, &value);
+        Step::Next
+    }
+
+    fn word(&self, from: Register) -> u32 {
+        self.read(from, 4).first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    }
+
+    fn step(&mut self, expr: &Expr) -> Step {
+        let (core, now) = (self.core, || self.core.now().nanos());
+        match expr {
+            Expr::Immediate(to, value) => self.write(*to, value),
+            Expr::Verdict(verdict) => return Step::Verdict(*verdict),
+            Expr::Compare(from, comparison, value) => {
+                return on_if(holds(*comparison, self.read(*from, value.len()), value));
+            }
+            Expr::Range { from, is_inverted, low, high } => {
+                let value = self.read(*from, low.len());
+                return on_if((value >= &**low && value <= &**high) != *is_inverted);
+            }
+            Expr::Bitwise { from, to, len, op } => self.bitwise(*from, *to, (*len).into(), op),
+            Expr::ByteOrder { from, to, to_network: _, len, size } => {
+                let mut value = self.read(*from, (*len).into()).to_vec();
+                value.chunks_mut((*size).max(1).into()).for_each(<[u8]>::reverse);
+                self.write(*to, &value);
+            }
+            Expr::Payload { to, base, offset, len } => {
+                let value = self.payload(*base, *offset as usize, (*len).into());
+                return self.load(*to, value);
+            }
+            Expr::Meta(to, key) => return self.load(*to, fields::meta(core, self.packet, *key)),
+            Expr::SetMark(from) => self.packet.mark = self.word(*from),
+            Expr::SetCtMark(from) => {
+                let mark = self.word(*from);
+                core.netfilter.change_flow(self.packet, |flow| flow.mark = mark);
+            }
+            Expr::Ct { to, key, is_reply } => {
+                return self.load(*to, fields::connection(core, self.packet, *key, *is_reply));
+            }
+            Expr::Lookup { set, from, to, is_inverted, .. } => {
+                return self.lookup(*set, *from, *to, *is_inverted);
+            }
+            Expr::Counter(count) => count.add(self.packet.bytes.len()),
+            Expr::Limit(limit) => {
+                return on_if(limit.allows(self.packet.bytes.len(), now()) != limit.is_inverted);
+            }
+            Expr::Log(_) => {}
+            Expr::Reject(how) => {
+                core.reject(self.packet, *how);
+                return Step::Verdict(Verdict::Drop);
+            }
+            Expr::Nat(_) | Expr::Masquerade { .. } | Expr::Redirect { .. } => {
+                return Step::Verdict(nat::evaluate(self, expr));
+            }
+            Expr::Fib { to, result, flags } => {
+                let value = fields::fib(core, self.packet, *result, *flags);
+                self.write(*to, &value);
+            }
+            Expr::NoTrack => {
+                if self.packet.track == Tracked::None {
+                    self.packet.track = Tracked::Untracked;
+                }
+            }
+            Expr::Match(extension) => return on_if(extension.holds(core, self.packet)),
+            Expr::Target(extension) => return Step::Verdict(extension.apply(core, self.packet)),
+        }
+        Step::Next
+    }
+
+    fn payload(&self, base: Base, offset: usize, len: usize) -> Option<Vec<u8>> {
+        let bytes = match base {
+            Base::Link => return None,
+            Base::Network => &*self.packet.bytes,
+            Base::Transport => self.packet.transport(),
+        };
+        bytes.get(offset..offset.checked_add(len)?).map(<[u8]>::to_vec)
+    }
+
+    fn bitwise(&mut self, from: Register, to: Register, len: usize, op: &BitOp) {
+        let mut value = self.read(from, len).to_vec();
+        match op {
+            BitOp::MaskXor(mask, xor) => {
+                for ((byte, mask), xor) in value.iter_mut().zip(mask.iter()).zip(xor.iter()) {
+                    *byte = *byte & mask ^ xor;
+                }
+            }
+            BitOp::ShiftLeft(bits) => shift(
+                &mut value,
+                |word, carry| {
+                    let wide = u64::from(word) << bits;
+                    (wide as u32 | carry, (wide >> 32) as u32)
+                },
+                true,
+            ),
+            BitOp::ShiftRight(bits) => shift(
+                &mut value,
+                |word, carry| {
+                    let wide = (u64::from(word) << 32) >> bits;
+                    ((wide >> 32) as u32 | carry, wide as u32)
+                },
+                false,
+            ),
+        }
+        self.write(to, &value);
+    }
+
+    fn lookup(&mut self, set: u64, from: Register, to: Option<Register>, is_inverted: bool) -> Step {
+        let Some(set) = self.table.sets.get(&set) else { return Step::Break };
+        let found = set.lookup(self.read(from, set.key_len as usize));
+        match (found, is_inverted) {
+            (None, false) | (Some(_), true) => Step::Break,
+            (None, true) | (Some(Value::None), false) => Step::Next,
+            (Some(Value::Verdict(verdict)), false) => Step::Verdict(*verdict),
+            (Some(Value::Data(value)), false) => {
+                if let Some(to) = to {
+                    self.write(to, value);
+                }
+                Step::Next
+            }
+        }
+    }
+}
+
+const fn on_if(holds: bool) -> Step {
+    if holds { Step::Next } else { Step::Break }
+}
+
+fn holds(comparison: Comparison, value: &[u8], with: &[u8]) -> bool {
+    match comparison {
+        Comparison::Equal => value == with,
+        Comparison::NotEqual => value != with,
+        Comparison::Less => value < with,
+        Comparison::LessOrEqual => value <= with,
+        Comparison::Greater => value > with,
+        Comparison::GreaterOrEqual => value >= with,
+    }
+}
+
+/// Shifts words of host order, passing what falls out of one on to the next.
+fn shift(value: &mut [u8], step: impl Fn(u32, u32) -> (u32, u32), from_last: bool) {
+    let (words, _) = value.as_chunks_mut::<4>();
+    let mut carry = 0;
+    let mut each = |word: &mut [u8; 4]| {
+        let (now, next) = step(u32::from_ne_bytes(*word), carry);
+        *word = now.to_ne_bytes();
+        carry = next;
+    };
+    if from_last { words.iter_mut().rev().for_each(&mut each) } else { words.iter_mut().for_each(&mut each) }
+}

@@ -1,0 +1,511 @@
+//! Tables, chains, rules: what is in force, and how it is checked before it is.
+//!
+//! A [`Ruleset`] is a value: cloning it copies pointers, a change copies the table and the chain that it concerns.
+
+use super::Hook;
+use super::expr::{Count, Expr, Verdict};
+use super::set::{self, Set, Value};
+use crate::base::addr::Family;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// `NFPROTO_INET`: both families.
+pub const INET: u8 = 1;
+/// `NFPROTO_IPV4`
+pub const IPV4: u8 = 2;
+/// `NFPROTO_IPV6`
+pub const IPV6: u8 = 10;
+
+/// How deep chains may jump into each other (`NFT_JUMP_STACK_SIZE`).
+pub const MAX_DEPTH: usize = 16;
+/// Tables of a stack.
+pub const MAX_TABLES: usize = 256;
+/// Chains of all tables.
+pub const MAX_CHAINS: usize = 16_384;
+/// Rules of all tables.
+pub const MAX_RULES: usize = 65_536;
+/// Elements of all sets.
+pub const MAX_ELEMENTS: usize = 262_144;
+
+/// What a base chain is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChainKind {
+    /// Passing or dropping.
+    Filter,
+    /// Translation: asked about the first packet of each connection.
+    Nat,
+    /// As filter; a packet that it changes finds its way anew.
+    Route,
+}
+
+impl ChainKind {
+    /// The kind of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Filter, Self::Nat, Self::Route].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Nat => "nat",
+            Self::Route => "route",
+        }
+    }
+}
+
+/// What makes a chain one that packets come to by themselves.
+#[derive(Clone, Debug)]
+pub struct BaseChain {
+    /// Where.
+    pub hook: Hook,
+    /// In what order, lowest first.
+    pub priority: i32,
+    /// What for.
+    pub kind: ChainKind,
+    /// What becomes of packets that no rule decides about: dropped, or accepted.
+    pub drops: bool,
+    /// How many those were, where that is counted.
+    pub count: Option<Arc<Count>>,
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its number in its table.
+    pub handle: u64,
+    /// Its steps.
+    pub exprs: Vec<Expr>,
+    /// Text of the user's program.
+    pub userdata: Box<[u8]>,
+}
+
+impl Rule {
+    /// The sets that it looks into.
+    pub fn sets(&self) -> impl Iterator<Item = u64> {
+        self.exprs.iter().filter_map(|expr| match expr {
+            Expr::Lookup { set, .. } => Some(*set),
+            _ => None,
+        })
+    }
+}
+
+/// A chain.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// Its name in its table.
+    pub name: String,
+    /// Its number in its table.
+    pub handle: u64,
+    /// What makes it a base chain.
+    pub base: Option<BaseChain>,
+    /// Its rules in order.
+    pub rules: Vec<Arc<Rule>>,
+    /// Text of the user's program.
+    pub userdata: Box<[u8]>,
+}
+
+/// A table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// `NFPROTO_*`
+    pub family: u8,
+    /// Its name in its family.
+    pub name: String,
+    /// Its number.
+    pub handle: u64,
+    /// `NFT_TABLE_F_*`
+    pub flags: u32,
+    /// Text of the user's program.
+    pub userdata: Box<[u8]>,
+    /// Chains by number, which is their order.
+    pub chains: BTreeMap<u64, Arc<Chain>>,
+    /// Sets by number.
+    pub sets: BTreeMap<u64, Arc<Set>>,
+    last_handle: u64,
+}
+
+impl Table {
+    /// `NFT_TABLE_F_DORMANT`: its chains are not asked.
+    pub const DORMANT: u32 = 1;
+
+    /// The next number for an object of this table.
+    pub fn new_handle(&mut self) -> u64 {
+        self.last_handle += 1;
+        self.last_handle
+    }
+
+    /// The chain of a name.
+    #[must_use]
+    pub fn chain(&self, name: &str) -> Option<&Arc<Chain>> {
+        self.chains.values().find(|chain| chain.name == name)
+    }
+
+    /// A chain, to be changed.
+    pub fn chain_mut(&mut self, handle: u64) -> Option<&mut Chain> {
+        self.chains.get_mut(&handle).map(Arc::make_mut)
+    }
+
+    /// The set of a name.
+    #[must_use]
+    pub fn set(&self, name: &str) -> Option<&Arc<Set>> {
+        self.sets.values().find(|set| set.name == name)
+    }
+
+    /// A set, to be changed.
+    pub fn set_mut(&mut self, handle: u64) -> Option<&mut Set> {
+        self.sets.get_mut(&handle).map(Arc::make_mut)
+    }
+
+    /// How many rules and elements of maps lead to each chain.
+    #[must_use]
+    pub fn references(&self) -> HashMap<u64, u32> {
+        let direct = |expr: &Expr| match expr {
+            Expr::Verdict(verdict) => verdict.chain(),
+            _ => None,
+        };
+        let rules = self.chains.values().flat_map(|chain| &chain.rules);
+        let jumps = rules.flat_map(|rule| &rule.exprs).filter_map(direct);
+        let maps = self.sets.values().flat_map(|set| verdicts(set));
+        let mut counts = HashMap::new();
+        for target in jumps.chain(maps) {
+            *counts.entry(target).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Counts a rule's use of its sets, or ends it; a set of its own goes with it.
+    pub fn use_sets(&mut self, rule: &Rule, begins: bool) {
+        for handle in rule.sets() {
+            let Some(set) = self.set_mut(handle) else { continue };
+            if begins {
+                set.uses += 1;
+                continue;
+            }
+            set.uses = set.uses.saturating_sub(1);
+            if set.uses == 0 && set.flags & set::ANONYMOUS != 0 {
+                self.sets.remove(&handle);
+            }
+        }
+    }
+
+    /// Whether it has packets of a family.
+    #[must_use]
+    pub fn covers(&self, family: Family) -> bool {
+        match self.family {
+            INET => true,
+            IPV4 => family == Family::V4,
+            IPV6 => family == Family::V6,
+            _ => false,
+        }
+    }
+}
+
+/// The chains that a set's verdicts lead to.
+fn verdicts(set: &Set) -> impl Iterator<Item = u64> {
+    let is_map = set.is_verdict_map();
+    set.elements().filter(move |_| is_map).filter_map(|(_, element)| match &element.value {
+        Value::Verdict(verdict) => verdict.chain(),
+        _ => None,
+    })
+}
+
+/// The chains that a chain's rules lead to.
+fn targets<'a>(table: &'a Table, chain: &'a Chain) -> impl Iterator<Item = u64> + 'a {
+    chain.rules.iter().flat_map(|rule| &rule.exprs).flat_map(move |expr| {
+        let direct = match expr {
+            Expr::Verdict(verdict) => verdict.chain(),
+            _ => None,
+        };
+        let set = match expr {
+            Expr::Lookup { set, is_verdict: true, .. } => table.sets.get(set),
+            _ => None,
+        };
+        direct.into_iter().chain(set.into_iter().flat_map(|set| verdicts(set)))
+    })
+}
+
+/// Why a rule set cannot be put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// Chains jump in a circle (`ELOOP`).
+    Loop,
+    /// Chains jump too deep (`EMLINK`).
+    TooDeep,
+    /// An expression stands where it cannot work (`EOPNOTSUPP`).
+    Misplaced,
+    /// There is too much of something (`ENOSPC`).
+    TooLarge,
+}
+
+/// All tables of a stack.
+#[derive(Clone, Debug, Default)]
+pub struct Ruleset {
+    generation: u32,
+    /// In order of making.
+    pub tables: Vec<Arc<Table>>,
+    last_handle: u64,
+}
+
+impl Ruleset {
+    /// The number of changes that led here.
+    #[must_use]
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(super) const fn set_generation(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
+    /// A table.
+    #[must_use]
+    pub fn table(&self, family: u8, name: &str) -> Option<&Arc<Table>> {
+        self.tables.iter().find(|table| table.family == family && table.name == name)
+    }
+
+    /// A table, to be changed.
+    pub fn table_mut(&mut self, family: u8, name: &str) -> Option<&mut Table> {
+        let table = self.tables.iter_mut().find(|table| table.family == family && table.name == name)?;
+        Some(Arc::make_mut(table))
+    }
+
+    /// Adds an empty table.
+    pub fn add_table(&mut self, family: u8, name: String, flags: u32, userdata: Box<[u8]>) {
+        self.last_handle += 1;
+        let handle = self.last_handle;
+        let (chains, sets) = (BTreeMap::new(), BTreeMap::new());
+        let table = Table { family, name, handle, flags, userdata, chains, sets, last_handle: 0 };
+        self.tables.push(Arc::new(table));
+    }
+
+    /// Checks what a change has made of it.
+    ///
+    /// # Errors
+    /// See [`Invalid`].
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let chains = || self.tables.iter().flat_map(|table| table.chains.values());
+        let rules: usize = chains().map(|chain| chain.rules.len()).sum();
+        let elements: usize =
+            self.tables.iter().flat_map(|table| table.sets.values()).map(|set| set.len()).sum();
+        if self.tables.len() > MAX_TABLES
+            || chains().count() > MAX_CHAINS
+            || rules > MAX_RULES
+            || elements > MAX_ELEMENTS
+        {
+            return Err(Invalid::TooLarge);
+        }
+        self.tables.iter().try_for_each(|table| validate_table(table))
+    }
+}
+
+fn validate_table(table: &Table) -> Result<(), Invalid> {
+    let mut depths = HashMap::new();
+    for handle in table.chains.keys() {
+        depth(table, *handle, &mut depths, 0)?;
+    }
+    // Which kinds of base chains each chain is reached from.
+    let mut reached: HashMap<(Hook, ChainKind), HashSet<u64>> = HashMap::new();
+    for (handle, chain) in &table.chains {
+        let Some(base) = &chain.base else { continue };
+        let seen = reached.entry((base.hook, base.kind)).or_default();
+        let mut open = vec![*handle];
+        while let Some(handle) = open.pop() {
+            if !seen.insert(handle) {
+                continue;
+            }
+            let Some(chain) = table.chains.get(&handle) else { continue };
+            check_place(chain, base)?;
+            open.extend(targets(table, chain));
+        }
+    }
+    Ok(())
+}
+
+fn check_place(chain: &Chain, base: &BaseChain) -> Result<(), Invalid> {
+    let mut exprs = chain.rules.iter().flat_map(|rule| &rule.exprs);
+    let is_fine = exprs.all(|expr| {
+        expr.restriction().is_none_or(|(hooks, nat_only)| {
+            hooks & base.hook.bit() != 0 && (!nat_only || base.kind == ChainKind::Nat)
+        })
+    });
+    if is_fine { Ok(()) } else { Err(Invalid::Misplaced) }
+}
+
+/// How deep jumps from a chain go. `depths` holds what is known; `None` there is a chain that is being looked at.
+fn depth(
+    table: &Table,
+    handle: u64,
+    depths: &mut HashMap<u64, Option<usize>>,
+    level: usize,
+) -> Result<usize, Invalid> {
+    match depths.get(&handle) {
+        Some(Some(known)) => return Ok(*known),
+        Some(None) => return Err(Invalid::Loop),
+        None if level > MAX_DEPTH => return Err(Invalid::TooDeep),
+        None => {}
+    }
+    depths.insert(handle, None);
+    let mut deepest = 0;
+    if let Some(chain) = table.chains.get(&handle) {
+        for target in targets(table, chain) {
+            deepest = deepest.max(1 + depth(table, target, depths, level + 1)?);
+        }
+    }
+    if deepest >= MAX_DEPTH {
+        return Err(Invalid::TooDeep);
+    }
+    depths.insert(handle, Some(deepest));
+    Ok(deepest)
+}
+
+/// What is done with a packet at a hook, besides its chains.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// Find the packet's connection.
+    Track,
+    /// Translate addresses.
+    Translate,
+    /// Ask a chain.
+    Chain(Arc<Table>, Arc<Chain>),
+    /// The packet has made it: its connection counts from now on.
+    Confirm,
+}
+
+/// A chain that decides about translation, with its priority.
+type NatChain = (i32, Arc<Table>, Arc<Chain>);
+
+/// A rule set made ready for packets.
+#[derive(Debug, Default)]
+pub(super) struct Compiled {
+    pub(super) rules: Arc<Ruleset>,
+    steps: [[Vec<(i32, Step)>; 5]; 2],
+    nat: [[Vec<NatChain>; 5]; 2],
+}
+
+const fn index(family: Family) -> usize {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1,
+    }
+}
+
+impl Compiled {
+    pub(super) fn new(rules: Arc<Ruleset>) -> Self {
+        let mut compiled = Self { rules: Arc::clone(&rules), ..Self::default() };
+        for family in [Family::V4, Family::V6] {
+            let mut follows = false;
+            for table in rules.tables.iter().filter(|t| t.covers(family) && t.flags & Table::DORMANT == 0) {
+                for chain in table.chains.values() {
+                    follows |= chain.rules.iter().flat_map(|rule| &rule.exprs).any(Expr::needs_conntrack);
+                    let Some(base) = &chain.base else { continue };
+                    let (table, chain) = (Arc::clone(table), Arc::clone(chain));
+                    let at = base.hook as usize;
+                    if base.kind == ChainKind::Nat {
+                        follows = true;
+                        compiled.nat[index(family)][at].push((base.priority, table, chain));
+                    } else {
+                        compiled.steps[index(family)][at].push((base.priority, Step::Chain(table, chain)));
+                    }
+                }
+            }
+            if follows {
+                compiled.follow(family);
+            }
+        }
+        for hooks in &mut compiled.steps {
+            hooks.iter_mut().for_each(|steps| steps.sort_by_key(|(priority, _)| *priority));
+        }
+        for hooks in &mut compiled.nat {
+            hooks.iter_mut().for_each(|chains| chains.sort_by_key(|(priority, ..)| *priority));
+        }
+        compiled
+    }
+
+    /// Adds what following connections takes, at Linux's priorities (`NF_IP_PRI_*`).
+    fn follow(&mut self, family: Family) {
+        const CONNTRACK: i32 = -200;
+        const DESTINATION: i32 = -100;
+        const SOURCE: i32 = 100;
+        let hooks = &mut self.steps[index(family)];
+        for hook in [Hook::Prerouting, Hook::Output] {
+            hooks[hook as usize].push((CONNTRACK, Step::Track));
+            hooks[hook as usize].push((DESTINATION, Step::Translate));
+        }
+        for hook in [Hook::Input, Hook::Postrouting] {
+            hooks[hook as usize].push((SOURCE, Step::Translate));
+            hooks[hook as usize].push((i32::MAX, Step::Confirm));
+        }
+    }
+
+    pub(super) fn has_hooks(&self, family: Family) -> bool {
+        let index = index(family);
+        self.steps[index].iter().any(|steps| !steps.is_empty())
+    }
+
+    pub(super) fn steps(&self, family: Family, hook: Hook) -> impl Iterator<Item = &Step> {
+        self.steps[index(family)][hook as usize].iter().map(|(_, step)| step)
+    }
+
+    pub(super) fn nat_chains(&self, family: Family, hook: Hook) -> impl Iterator<Item = (&Table, &Chain)> {
+        self.nat[index(family)][hook as usize].iter().map(|(_, table, chain)| (&**table, &**chain))
+    }
+}
+
+/// A verdict's chain by name, for messages.
+#[must_use]
+pub fn chain_name(table: &Table, verdict: Verdict) -> Option<&str> {
+    table.chains.get(&verdict.chain()?).map(|chain| chain.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table_of(jumps: &[&[u64]]) -> Ruleset {
+        let mut rules = Ruleset::default();
+        rules.add_table(IPV4, "t".into(), 0, Box::default());
+        let table = rules.table_mut(IPV4, "t").unwrap();
+        for (at, jumps) in jumps.iter().enumerate() {
+            let handle = at as u64;
+            let rule = |to: &u64| {
+                let exprs = vec![Expr::Verdict(Verdict::Jump(*to))];
+                Arc::new(Rule { handle: 0, exprs, userdata: Box::default() })
+            };
+            let base = (at == 0).then_some(BaseChain {
+                hook: Hook::Input,
+                priority: 0,
+                kind: ChainKind::Filter,
+                drops: false,
+                count: None,
+            });
+            let rules = jumps.iter().map(rule).collect();
+            let chain = Chain { name: at.to_string(), handle, base, rules, userdata: Box::default() };
+            table.chains.insert(handle, Arc::new(chain));
+        }
+        rules
+    }
+
+    #[test]
+    fn circles_and_depths_are_refused() {
+        assert_eq!(table_of(&[&[1, 2], &[2], &[]]).validate(), Ok(()));
+        assert_eq!(table_of(&[&[1], &[2], &[1]]).validate(), Err(Invalid::Loop));
+        assert_eq!(table_of(&[&[0]]).validate(), Err(Invalid::Loop));
+        let long: Vec<Vec<u64>> = (1..=20).map(|next| if next < 20 { vec![next] } else { vec![] }).collect();
+        let long: Vec<&[u64]> = long.iter().map(Vec::as_slice).collect();
+        assert_eq!(table_of(&long).validate(), Err(Invalid::TooDeep));
+        assert_eq!(table_of(&long[4..].iter().map(|_| &[][..]).collect::<Vec<_>>()).validate(), Ok(()));
+    }
+
+    #[test]
+    fn expressions_stand_where_they_work() {
+        let mut rules = table_of(&[&[]]);
+        let table = rules.table_mut(IPV4, "t").unwrap();
+        let exprs = vec![Expr::Masquerade { port: None, flags: 0 }];
+        let rule = Arc::new(Rule { handle: 1, exprs, userdata: Box::default() });
+        table.chain_mut(0).unwrap().rules.push(rule);
+        assert_eq!(rules.validate(), Err(Invalid::Misplaced));
+    }
+}
