@@ -2,12 +2,13 @@
 //!
 //! Everything is measured by every [`runner`] in turn, several rounds of that, so that whatever else the machine does
 //! meets all of them alike. [`section`] lists what there is: operations of the guest [`program`], alone and in crowds,
-//! [`starts`], what [`idle`] sandboxes take, whole programs. [`cores`] says in what state the machine was;
+//! [`starts`], what [`idle`] sandboxes take, servers on the [`network`], whole programs. [`cores`] says in what state the machine was;
 //! [`statistics`] makes one figure of the rounds, [`report`] tables of the figures, [`results`] a file to compare with.
 
 mod bundle;
 mod cores;
 mod idle;
+mod network;
 mod places;
 mod proc;
 mod program;
@@ -31,7 +32,7 @@ use self::section::Section;
 /// What to measure, and how long.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Operations and whole programs to measure; all where none is named.
+    /// Operations, servers and whole programs to measure; all where none is named.
     names: Vec<String>,
     /// A minute's look: fewer rounds, shorter ones, and less work for whole programs.
     #[arg(long)]
@@ -43,7 +44,12 @@ pub(crate) struct Options {
     #[arg(long)]
     milliseconds: Option<u32>,
     /// What to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "calls,crowds,starts,idle,programs")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "calls,crowds,starts,idle,network,programs"
+    )]
     sections: Vec<Section>,
     /// Builds of the program, by what makes the call.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "static,dynamic,raw")]
@@ -141,6 +147,13 @@ impl Session<'_> {
                 Section::Idle => self.each("idle", options.long_rounds(), |session, runner| {
                     idle::measure(runner, &session.places)
                 })?,
+                Section::Network => {
+                    let milliseconds =
+                        options.milliseconds.unwrap_or(if options.quick { 1000 } else { 3000 });
+                    self.each("network", options.long_rounds(), |session, runner| {
+                        network::measure(runner, &session.places, milliseconds.max(1), &options.names)
+                    })?;
+                }
                 Section::Programs => self.programs()?,
             }
         }

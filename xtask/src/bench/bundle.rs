@@ -66,6 +66,17 @@ impl Bundle {
         std::fs::write(&file, serde_json::to_vec(&spec)?)?;
         Ok(Self { dir })
     }
+
+    /// Has it join a network name space that exists.
+    pub(crate) fn join_network(&self, path: &Path) -> Result<()> {
+        let file = self.dir.join("config.json");
+        let mut spec: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        let spaces = spec["linux"]["namespaces"].as_array_mut().context("a bundle without name spaces")?;
+        for space in spaces.iter_mut().filter(|space| space["type"] == "network") {
+            space["path"] = json!(path);
+        }
+        Ok(std::fs::write(&file, serde_json::to_vec(&spec)?)?)
+    }
 }
 
 fn bind(dir: &Path, mode: &str) -> Value {

@@ -20,7 +20,7 @@ pub(crate) struct Places {
     image: PathBuf,
     /// What sandboxes get as a bind mount, at the same path.
     pub(crate) bind: PathBuf,
-    /// A root file system with two programs in `/bin`: `true` and `idle`.
+    /// A root file system with our own programs in `/bin`: `true`, `idle` and `answer`.
     pub(crate) rootfs: PathBuf,
 }
 
@@ -40,7 +40,7 @@ impl Places {
         }
         std::fs::write(places.image.join("blocks"), vec![b'x'; LARGE])?;
         std::fs::write(places.rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
-        for name in ["true", "idle"] {
+        for name in ["true", "idle", "answer"] {
             compile(&source_dir().join("alone").join(name).with_extension("c"), &places.program(name))?;
         }
         Ok(places)

@@ -19,7 +19,7 @@ pub(crate) struct Runner {
 
 enum Kind {
     Native,
-    /// A `runsc` with its flags.
+    /// A `runsc` with its flags, those about the network apart.
     Sandbox(PathBuf, &'static [&'static str]),
     Runc,
 }
@@ -33,10 +33,10 @@ pub(crate) fn find(options: &Options) -> Result<Vec<Runner>> {
     }
     if is_wanted("rampart") {
         let ours = options.runsc.clone().map_or_else(build_release, Ok)?;
-        runners.push(Runner { name: "rampart", kind: Kind::Sandbox(ours, &["--network=none"]) });
+        runners.push(Runner { name: "rampart", kind: Kind::Sandbox(ours, &[]) });
     }
     if let Some(gvisor) = options.gvisor.clone().or_else(installed_gvisor) {
-        let flags = &["--platform=systrap", "--network=none", "--ignore-cgroups"];
+        let flags = &["--platform=systrap", "--ignore-cgroups"];
         runners.push(Runner { name: "gvisor", kind: Kind::Sandbox(gvisor, flags) });
     }
     runners.retain(|runner| is_wanted(runner.name));
@@ -63,7 +63,12 @@ impl Runner {
                 let mut volume = OsString::from(&places.bind);
                 volume.push(":");
                 volume.push(&places.bind);
-                command.args(*flags).args(["--overlay2=root:memory", "do", "--force-overlay=false"]);
+                command.args(*flags).args([
+                    "--network=none",
+                    "--overlay2=root:memory",
+                    "do",
+                    "--force-overlay=false",
+                ]);
                 command.args([OsStr::new("--volume"), &volume]).arg(program);
                 command
             }
@@ -81,6 +86,15 @@ impl Runner {
 
     /// The runtime with its flags, to run bundles with; `None` for the host.
     pub(crate) fn runtime(&self) -> Option<Command> {
+        let mut command = self.networked_runtime()?;
+        if let Kind::Sandbox(..) = self.kind {
+            command.arg("--network=none");
+        }
+        Some(command)
+    }
+
+    /// As [`Self::runtime`], for containers on the network.
+    pub(crate) fn networked_runtime(&self) -> Option<Command> {
         match &self.kind {
             Kind::Native => None,
             Kind::Sandbox(runsc, flags) => {

@@ -11,6 +11,8 @@ pub(crate) enum Section {
     Starts,
     /// Memory, wake-ups and processor time of what does nothing.
     Idle,
+    /// Servers, asked over a veth pair and over loopback.
+    Network,
     /// Whole programs.
     Programs,
 }

@@ -6,6 +6,18 @@
 
 use std::arch::x86_64::__rdtscp;
 
+/// Cores that a set can hold.
+const SIZE: usize = libc::CPU_SETSIZE as usize;
+
+/// The number of the core that the caller runs on.
+pub(super) fn current_core() -> usize {
+    const CPU_BITS: u32 = 0xfff;
+    let mut aux = 0;
+    // SAFETY: every CPU with FSGSBASE has the instruction.
+    unsafe { __rdtscp(&raw mut aux) };
+    (aux & CPU_BITS) as usize
+}
+
 /// The cores that this process may use.
 #[derive(Clone, Copy)]
 pub(super) struct Affinity {
@@ -26,17 +38,30 @@ impl Affinity {
 
     /// Keeps a thread off the core that the caller runs on.
     pub(super) fn send_away(&self, tid: i32) {
-        const CPU_BITS: u32 = 0xfff;
-        let mut aux = 0;
-        // SAFETY: every CPU with FSGSBASE has the instruction.
-        unsafe { __rdtscp(&raw mut aux) };
         let mut others = self.all;
-        let cpu = (aux & CPU_BITS) as usize;
-        if cpu < libc::CPU_SETSIZE as usize {
+        let core = current_core();
+        if core < SIZE {
             // SAFETY: the number is one that the set has.
-            unsafe { libc::CPU_CLR(cpu, &mut others) };
+            unsafe { libc::CPU_CLR(core, &mut others) };
         }
         set(tid, &others);
+    }
+
+    /// Takes the calling thread to `core`, where it may be taken from again.
+    pub(super) fn go_to(&self, core: usize) {
+        set(0, &only(core));
+        set(0, &self.all);
+    }
+
+    /// Whether `core` may be used.
+    pub(super) fn contains(&self, core: usize) -> bool {
+        // SAFETY: the number is one that the set has.
+        core < SIZE && unsafe { libc::CPU_ISSET(core, &self.all) }
+    }
+
+    /// The highest number of a core that may be used.
+    pub(super) fn highest(&self) -> usize {
+        (0..SIZE).rev().find(|core| self.contains(*core)).unwrap_or(0)
     }
 
     /// Lets it run on all cores again.
@@ -45,10 +70,34 @@ impl Affinity {
     }
 }
 
+/// The set of one core; empty where there is no such core.
+fn only(core: usize) -> libc::cpu_set_t {
+    // SAFETY: all zeros is a valid set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if core < SIZE {
+        // SAFETY: the number is one that the set has.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
+    set
+}
+
 /// A failure costs speed only: the thread was ended, or there is no such core.
 fn set(tid: i32, cpus: &libc::cpu_set_t) {
     // SAFETY: the kernel reads the set.
     unsafe { libc::sched_setaffinity(tid, size_of::<libc::cpu_set_t>(), cpus) };
+}
+
+#[cfg(test)]
+impl Affinity {
+    /// These cores.
+    pub(super) fn of(cores: &[usize]) -> Self {
+        let mut all = only(SIZE);
+        for core in cores {
+            // SAFETY: tests name cores that the set has.
+            unsafe { libc::CPU_SET(*core, &mut all) };
+        }
+        Self { all }
+    }
 }
 
 impl std::fmt::Debug for Affinity {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::affinity::Affinity;
+use super::place::Places;
 use super::spin::HandOver;
 
 /// The longest that a sentry thread lingers: what it costs to wake a core that has halted, on a virtual machine.
@@ -24,6 +25,8 @@ pub(super) struct Cores {
     busy: AtomicU32,
     /// For moving one side to another core.
     pub(super) affinity: Affinity,
+    /// Where those run that hand over at the door.
+    pub(super) places: Places,
 }
 
 impl Cores {
@@ -35,7 +38,8 @@ impl Cores {
 
     /// As if there were so many cores.
     pub(super) fn new(hand_over: HandOver, usable: u32) -> Self {
-        Self { hand_over, usable, busy: AtomicU32::new(0), affinity: Affinity::detect() }
+        let affinity = Affinity::detect();
+        Self { hand_over, usable, busy: AtomicU32::new(0), places: Places::new(&affinity), affinity }
     }
 
     /// How guest threads are to be waited for.

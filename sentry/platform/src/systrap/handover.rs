@@ -10,10 +10,12 @@ use host::memory::VolatileSlice;
 use host::seccomp::Notification;
 use stub::layout::{AREA_EVENT_FRAME, AREA_STATE, AREA_TURN, STATE_DOOR, STATE_EVENT, STATE_WATCHED};
 
+use super::affinity;
 use super::control::Slot;
 use super::cores::Cores;
 use super::door::{Answer, Door, Gone};
 use super::frame;
+use super::place::Company;
 use super::spin::{Mode, Policy};
 
 const STATE: usize = AREA_STATE as usize;
@@ -32,6 +34,8 @@ pub(super) struct GuestThread {
     parked: Parked,
     /// How often it was let go on, modulo 2^32.
     turn: u32,
+    /// Whom it has met on its core.
+    company: Company,
     /// Its id in our pid name space, for signals; harmless if wrong, since they are sent within its process.
     pub(super) tid: i32,
     /// Its area's address in the stub.
@@ -61,7 +65,7 @@ pub(super) struct Arrival {
 impl GuestThread {
     /// A thread that stands at `door` since the notification `id`.
     pub(super) fn new(door: Door, id: u64, tid: i32, area: Arc<Slot>, area_address: u64) -> Self {
-        Self { door, area, parked: Parked::Door(id), turn: 0, tid, area_address }
+        Self { door, area, parked: Parked::Door(id), turn: 0, company: Company::new(), tid, area_address }
     }
 
     /// Its area's bytes, which the guest can write at any time.
@@ -129,8 +133,29 @@ impl GuestThread {
         self.turn = self.turn.wrapping_add(1);
         self.area().store_u32(AREA_TURN as usize, self.turn).map_err(|_| Gone)?;
         let mode = policy.resume(cores);
-        let arrival = self.resume(mode, policy, cores).and_then(|mode| self.wait(mode, policy, cores));
+        let arrival = match mode {
+            Mode::Door => self.run_to_door(policy, cores),
+            Mode::Begin | Mode::Watch => {
+                self.resume(mode, policy, cores).and_then(|mode| self.wait(mode, policy, cores))
+            }
+        };
         cores.leave();
+        arrival
+    }
+
+    /// As [`Self::run`], on a core that it shares with no other pair, if that can be had.
+    fn run_to_door(&mut self, policy: &mut Policy, cores: &Cores) -> Result<Arrival, Gone> {
+        let mut core = affinity::current_core();
+        let is_crowded = cores.places.enter(core);
+        if let Some(vacant) = self.company.meet(is_crowded, &cores.places, &cores.affinity) {
+            cores.places.leave(core);
+            cores.affinity.go_to(vacant);
+            cores.places.enter(vacant);
+            core = vacant;
+        }
+        let mode = self.resume(Mode::Door, policy, cores);
+        let arrival = mode.and_then(|mode| self.wait(mode, policy, cores));
+        cores.places.leave(core);
         arrival
     }
 
