@@ -202,6 +202,8 @@ pub mod ioctl {
     pub const FIGETBSZ: u32 = 2;
     pub const FIBMAP: u32 = 1;
     pub const FIONREAD: u32 = 0x541B;
+    pub const SIOCOUTQ: u32 = 0x5411;
+    pub const SIOCATMARK: u32 = 0x8905;
     pub const FIONBIO: u32 = 0x5421;
     pub const FIONCLEX: u32 = 0x5450;
     pub const FIOCLEX: u32 = 0x5451;

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use abi::{Errno, Result};
+use smallvec::SmallVec;
 
 use crate::check;
 use crate::memory_x86_64 as arch;
@@ -239,12 +240,17 @@ impl<'a> VolatileSlice<'a> {
     }
 }
 
+/// What readv(2) and its like take, up to their limit; nearly all transfers have a piece or two.
+pub(crate) fn iovecs(slices: &[VolatileSlice<'_>]) -> SmallVec<[libc::iovec; 8]> {
+    slices.iter().take(libc::UIO_MAXIOV as usize).map(VolatileSlice::iovec).collect()
+}
+
 /// Reads from a file at `offset` straight into shared memory; returns the bytes read, 0 at the end.
 ///
 /// # Errors
 /// What `preadv(2)` says; `EFAULT` where a target page is missing.
 pub fn preadv(fd: BorrowedFd<'_>, to: &[VolatileSlice<'_>], offset: u64) -> Result<usize> {
-    let iov: Vec<libc::iovec> = to.iter().take(1024).map(VolatileSlice::iovec).collect();
+    let iov = iovecs(to);
     let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the vector names live mappings; the kernel checks every page.
     check(unsafe { libc::preadv(fd.as_raw_fd(), iov.as_ptr(), iov.len() as i32, offset) } as i64)
@@ -255,7 +261,7 @@ pub fn preadv(fd: BorrowedFd<'_>, to: &[VolatileSlice<'_>], offset: u64) -> Resu
 /// # Errors
 /// What `pwritev(2)` says; `EFAULT` where a source page is missing.
 pub fn pwritev(fd: BorrowedFd<'_>, from: &[VolatileSlice<'_>], offset: u64) -> Result<usize> {
-    let iov: Vec<libc::iovec> = from.iter().take(1024).map(VolatileSlice::iovec).collect();
+    let iov = iovecs(from);
     let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the vector names live mappings; the kernel checks every page.
     // The same call as for `append`: one less for a filter to allow.
@@ -267,7 +273,7 @@ pub fn pwritev(fd: BorrowedFd<'_>, from: &[VolatileSlice<'_>], offset: u64) -> R
 /// # Errors
 /// What `pwritev2(2)` with `RWF_APPEND` says.
 pub fn append(fd: BorrowedFd<'_>, from: &[VolatileSlice<'_>]) -> Result<usize> {
-    let iov: Vec<libc::iovec> = from.iter().take(1024).map(VolatileSlice::iovec).collect();
+    let iov = iovecs(from);
     // SAFETY: the vector names live mappings; the kernel checks every page.
     let len = unsafe { libc::pwritev2(fd.as_raw_fd(), iov.as_ptr(), iov.len() as i32, 0, libc::RWF_APPEND) };
     check(len as i64)
@@ -278,7 +284,7 @@ pub fn append(fd: BorrowedFd<'_>, from: &[VolatileSlice<'_>]) -> Result<usize> {
 /// # Errors
 /// What `readv(2)` says.
 pub fn readv(fd: BorrowedFd<'_>, to: &[VolatileSlice<'_>]) -> Result<usize> {
-    let iov: Vec<libc::iovec> = to.iter().take(1024).map(VolatileSlice::iovec).collect();
+    let iov = iovecs(to);
     // SAFETY: the vector names live mappings; the kernel checks every page.
     check(unsafe { libc::readv(fd.as_raw_fd(), iov.as_ptr(), iov.len() as i32) } as i64)
 }
@@ -288,7 +294,7 @@ pub fn readv(fd: BorrowedFd<'_>, to: &[VolatileSlice<'_>]) -> Result<usize> {
 /// # Errors
 /// What `writev(2)` says.
 pub fn writev(fd: BorrowedFd<'_>, from: &[VolatileSlice<'_>]) -> Result<usize> {
-    let iov: Vec<libc::iovec> = from.iter().take(1024).map(VolatileSlice::iovec).collect();
+    let iov = iovecs(from);
     // SAFETY: the vector names live mappings; the kernel checks every page.
     check(unsafe { libc::writev(fd.as_raw_fd(), iov.as_ptr(), iov.len() as i32) } as i64)
 }

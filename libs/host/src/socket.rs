@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use abi::{Errno, Result};
 
 use crate::check;
-use crate::memory::VolatileSlice;
+use crate::memory::{VolatileSlice, iovecs};
 
 /// Bytes of a `sockaddr_storage`.
 const ADDRESS_MAX: usize = 128;
@@ -140,8 +140,7 @@ pub fn send(
     control: &[u8],
     flags: u32,
 ) -> Result<usize> {
-    let mut parts: Vec<libc::iovec> =
-        from.iter().take(libc::UIO_MAXIOV as usize).map(VolatileSlice::iovec).collect();
+    let mut parts = iovecs(from);
     // SAFETY: all zeros is a valid `msghdr`.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = parts.as_mut_ptr();
@@ -169,8 +168,7 @@ pub fn send(
 /// # Errors
 /// What `recvmsg(2)` says.
 pub fn receive(fd: BorrowedFd<'_>, to: &[VolatileSlice<'_>], flags: u32) -> Result<Received> {
-    let mut parts: Vec<libc::iovec> =
-        to.iter().take(libc::UIO_MAXIOV as usize).map(VolatileSlice::iovec).collect();
+    let mut parts = iovecs(to);
     let mut address = vec![0u8; ADDRESS_MAX];
     let mut control = vec![0u8; CONTROL_MAX];
     // SAFETY: all zeros is a valid `msghdr`.

@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
+use abi::fcntl::ioctl::FIONREAD;
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
 use host::memory::{VolatileSlice, readv, writev};
 use kernel::Task;
@@ -181,7 +182,6 @@ impl FileOps for OpenHostFile {
     }
 
     fn ioctl(&self, task: &Task, _file: &File, command: u32, arg: u64) -> Result<u64> {
-        const FIONREAD: u32 = 0x541b;
         if command != FIONREAD || self.0.is_regular() {
             return Err(Errno::ENOTTY);
         }

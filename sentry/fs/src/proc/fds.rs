@@ -32,7 +32,7 @@ impl FdDir {
 
 impl DirContent for FdDir {
     fn attr(&self) -> Result<Attr> {
-        let open = alive(&self.task)?.fd_table().entries().len();
+        let open = alive(&self.task)?.fd_table().len();
         Ok(Attr { size: open as u64, ..self.attr })
     }
 
@@ -60,7 +60,7 @@ impl DirContent for FdDir {
         let task = alive(&self.task).ok()?;
         access::check(viewer, &task).ok()?;
         let from = Fd::try_from(from).ok()?;
-        let fd = task.fd_table().entries().iter().map(|entry| entry.fd).find(|&fd| fd >= from)?;
+        let fd = task.fd_table().next_open(from)?;
         let file_type = if self.is_info { FileType::Regular } else { FileType::Symlink };
         let name = fd.to_string().into_bytes();
         Some(Entry { name, ino: self.ino(fd), file_type, next: u64::from(fd.unsigned_abs()) + 1 })

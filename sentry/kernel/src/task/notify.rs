@@ -7,8 +7,8 @@ use waiter::Events;
 use super::{CpuTimes, ThreadGroup};
 use crate::signal::{JobReport, Sender};
 
-/// Linux counts processor time for `si_utime` in ticks of a hundredth of a second.
-const NS_PER_TICK: u64 = 10_000_000;
+/// Nanoseconds in a tick: times(2) and `si_utime` count processor time in hundredths of a second (`USER_HZ`).
+pub(crate) const NS_PER_TICK: u64 = 10_000_000;
 
 fn ticks(ns: u64) -> i64 {
     i64::try_from(ns / NS_PER_TICK).unwrap_or(i64::MAX)

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use abi::resource::Resource;
 use abi::{Errno, OpenFlags, Result};
 use waiter::{Events, WaitQueue};
 
@@ -101,7 +100,7 @@ impl Task {
             flags |= OpenFlags::NONBLOCK;
         }
         let file = self.kernel().vfs.anon_file(AnonKind::Named("[pidfd]"), ops, flags, &self.creds());
-        self.fd_table().install(file, 0, self.limit(Resource::Nofile), true)
+        self.install_fd(file, true)
     }
 }
 
@@ -112,7 +111,6 @@ impl CurrentTask {
     /// `EBADF` where there is none, or where it is another kind of file.
     pub fn with_pidfd<T>(&self, fd: Fd, f: impl FnOnce(&PidFd) -> Result<T>) -> Result<T> {
         let file = self.fd_table().get(fd)?;
-        let ops: &dyn std::any::Any = &**file.ops();
-        f(ops.downcast_ref::<PidFd>().ok_or(Errno::EBADF)?)
+        f(file.ops_as::<PidFd>().ok_or(Errno::EBADF)?)
     }
 }

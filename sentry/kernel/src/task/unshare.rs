@@ -147,8 +147,7 @@ impl CurrentTask {
     /// `EBADF`, `EINVAL` where it stands for none of these, `EPERM`.
     pub fn enter_namespaces(&self, fd: Fd, kinds: CloneFlags) -> Result<()> {
         let file = self.fd_table().get(fd)?;
-        let ops: &dyn std::any::Any = &**file.ops();
-        if let Some(pidfd) = ops.downcast_ref::<PidFd>() {
+        if let Some(pidfd) = file.ops_as::<PidFd>() {
             if kinds.is_empty() {
                 return Err(Errno::EINVAL);
             }
@@ -161,7 +160,7 @@ impl CurrentTask {
                 .filter(|kind| kinds.contains(kind.flag()))
                 .try_for_each(|kind| self.enter(kind.of(&target)));
         }
-        let Some(link) = ops.downcast_ref::<NamespaceFile>() else { return Err(Errno::EINVAL) };
+        let Some(link) = file.ops_as::<NamespaceFile>() else { return Err(Errno::EINVAL) };
         if !kinds.is_empty() && !kinds.contains(link.0.flag()) {
             return Err(Errno::EINVAL);
         }

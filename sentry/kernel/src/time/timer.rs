@@ -31,11 +31,14 @@ struct Queue {
     slots: BTreeMap<u64, Slot>,
     by_due: BTreeSet<(MonotonicTime, u64)>,
     has_thread: bool,
+    /// When the sleeping thread wakes by itself; `None` while it is awake, and looks here before it sleeps.
+    wakes_at: Option<MonotonicTime>,
     is_closed: bool,
 }
 
 impl Queue {
-    /// Changes when a timer is due; says whether the earliest due time is now earlier.
+    /// Changes when a timer is due; says whether the thread sleeps too long for that. Where the earliest is now due later,
+    /// the thread wakes once for nothing, which is cheaper than waking it with each timer that is moved.
     fn set(&mut self, id: u64, due: Option<MonotonicTime>) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         if let Some(old) = slot.due.take() {
@@ -45,7 +48,7 @@ impl Queue {
         slot.generation += 1;
         let Some(due) = due else { return false };
         self.by_due.insert((due, id));
-        self.by_due.first().is_some_and(|first| first.1 == id)
+        self.wakes_at.is_some_and(|until| due < until)
     }
 
     /// Takes the earliest timer if it is due at `now`.
@@ -80,13 +83,16 @@ impl Shared {
                 }
                 continue;
             }
-            match queue.by_due.first() {
-                Some(&(due, _)) => {
+            let first = queue.by_due.first().map(|&(due, _)| due);
+            queue.wakes_at = Some(first.unwrap_or(MonotonicTime(i64::MAX)));
+            match first {
+                Some(due) => {
                     let until = self.timekeeper.instant_of(due);
                     self.changed.wait_until(&mut queue, until);
                 }
                 None => self.changed.wait(&mut queue),
             }
+            queue.wakes_at = None;
         }
     }
 }
@@ -136,7 +142,7 @@ impl Timer {
     /// Arms it for `due`, replacing an earlier setting; `None` disarms it.
     pub fn set(&self, due: Option<MonotonicTime>) {
         let mut queue = self.service.queue.lock();
-        let is_earliest = queue.set(self.id, due);
+        let is_too_late = queue.set(self.id, due);
         let needs_thread = due.is_some() && !queue.has_thread;
         queue.has_thread |= needs_thread;
         drop(queue);
@@ -148,7 +154,7 @@ impl Timer {
                 .spawn(move || service.run());
             // Without a thread the timer is late, not lost: the next setting tries again.
             self.service.queue.lock().has_thread = spawned.is_ok();
-        } else if is_earliest {
+        } else if is_too_late {
             self.service.changed.notify_one();
         }
     }
@@ -176,53 +182,79 @@ impl fmt::Debug for Timer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::sync::{Arc, Weak};
     use std::time::Duration;
 
-    use super::{TimerHandler, TimerService};
+    use parking_lot::Mutex;
+
+    use super::{Queue, Slot, TimerHandler, TimerService};
     use crate::time::{MonotonicTime, Timekeeper};
 
-    struct Count {
-        fired: AtomicU32,
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Sends its name each time it fires.
+    struct Tell {
+        name: &'static str,
+        to: Mutex<Sender<&'static str>>,
         period: Option<i64>,
     }
 
-    impl TimerHandler for Count {
+    impl TimerHandler for Tell {
         fn fire(&self, due: MonotonicTime) -> Option<MonotonicTime> {
-            self.fired.fetch_add(1, Ordering::SeqCst);
+            let _ = self.to.lock().send(self.name);
             self.period.map(|period| due.saturating_add(period))
         }
     }
 
-    fn count(period: Option<i64>) -> (Arc<Count>, Weak<dyn TimerHandler>) {
-        let count = Arc::new(Count { fired: AtomicU32::new(0), period });
-        let handler: Arc<dyn TimerHandler> = count.clone();
-        (count, Arc::downgrade(&handler))
+    fn tell(name: &'static str, to: &Sender<&'static str>, period: Option<i64>) -> Arc<dyn TimerHandler> {
+        Arc::new(Tell { name, to: Mutex::new(to.clone()), period })
+    }
+
+    fn next(from: &Receiver<&'static str>) -> &'static str {
+        from.recv_timeout(PATIENCE).expect("a timer fires")
     }
 
     #[test]
-    fn timers_fire_in_order_repeat_and_stop_when_disarmed() {
+    fn timers_fire_in_order_and_repeat() {
         let clock = Timekeeper::new();
         let service = TimerService::new(&clock);
-        let (once, once_handler) = count(None);
-        let (often, often_handler) = count(Some(5_000_000));
-        let (never, never_handler) = count(None);
-        let (a, b, c) =
-            (service.timer(once_handler), service.timer(often_handler), service.timer(never_handler));
+        let (to, from) = channel();
+        let handlers =
+            [tell("late", &to, None), tell("first", &to, None), tell("often", &to, Some(1_000_000))];
+        let [late, first, often] = handlers.each_ref().map(|handler| service.timer(Arc::downgrade(handler)));
         let now = clock.monotonic();
-        c.set(Some(now.saturating_add(60_000_000_000)));
-        a.set(Some(now.saturating_add(10_000_000)));
-        b.set(Some(now));
-        std::thread::sleep(Duration::from_millis(80));
-        b.set(None);
-        assert_eq!(once.fired.load(Ordering::SeqCst), 1);
-        assert!(often.fired.load(Ordering::SeqCst) >= 5);
-        std::thread::sleep(Duration::from_millis(10));
-        let stopped_at = often.fired.load(Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(30));
-        assert_eq!(often.fired.load(Ordering::SeqCst), stopped_at);
-        assert_eq!(never.fired.load(Ordering::SeqCst), 0);
-        assert!(c.due().is_some() && a.due().is_none());
+        late.set(Some(now.saturating_add(600_000_000_000)));
+        first.set(Some(now.saturating_add(20_000_000)));
+        assert_eq!(next(&from), "first");
+        often.set(Some(clock.monotonic()));
+        for _ in 0..5 {
+            assert_eq!(next(&from), "often");
+        }
+        often.set(None);
+        // Moved to before the time that the thread sleeps to.
+        late.set(Some(clock.monotonic()));
+        while next(&from) != "late" {}
+        assert!(late.due().is_none() && first.due().is_none() && often.due().is_none());
+    }
+
+    #[test]
+    fn who_is_due_and_whether_the_thread_must_hear_of_it() {
+        let handler: Weak<dyn TimerHandler> = Weak::<Tell>::new();
+        let mut queue = Queue::default();
+        for id in [1, 2] {
+            queue.slots.insert(id, Slot { due: None, generation: 0, handler: handler.clone() });
+        }
+        let at = |ns| Some(MonotonicTime(ns));
+        assert!(!queue.set(1, at(50)), "an awake thread looks by itself");
+        queue.wakes_at = at(50);
+        assert!(!queue.set(2, at(70)) && queue.set(2, at(40)));
+        assert!(!queue.set(2, at(60)) && !queue.set(1, None), "it wakes too early then, once");
+        assert!(queue.pop(MonotonicTime(59)).is_none(), "a disarmed timer is not due");
+        assert_eq!(
+            queue.pop(MonotonicTime(60)).map(|(id, _, due, _)| (id, due)),
+            Some((2, MonotonicTime(60)))
+        );
+        assert!(queue.pop(MonotonicTime(i64::MAX)).is_none());
     }
 }

@@ -7,7 +7,6 @@
 //! Locks: `interest`, then a watched file's queue, then `ready`, then the instance's own queue, then the same of the
 //! instance that watches this one. Instances never form a loop: see [`Epoll::check_nesting`].
 
-use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -142,13 +141,6 @@ fn key(fd: Fd, file: &Arc<File>) -> Key {
     (fd, Arc::as_ptr(file).addr())
 }
 
-/// The epoll instance behind `file`, if it is one.
-#[must_use]
-pub fn as_epoll(file: &File) -> Option<&Epoll> {
-    let ops: &dyn Any = file.ops().as_ref();
-    ops.downcast_ref()
-}
-
 impl Epoll {
     /// An instance that watches nothing. Its watches are counted in `account`, up to `max_watches`.
     #[must_use]
@@ -169,7 +161,7 @@ impl Epoll {
     /// `EEXIST`; `EPERM` for files that are always ready; `EINVAL` for a bad set of flags; `ELOOP`; `ENOSPC`.
     pub fn add(&self, nesting: &EpollNesting, fd: Fd, file: &Arc<File>, event: EpollEvent) -> Result<()> {
         let Some(queue) = file.ops().wait_queue() else { return Err(Errno::EPERM) };
-        let nested = as_epoll(file);
+        let nested = file.ops_as::<Epoll>();
         let events = checked_events(event.events, nested.is_some())?;
         let _nesting = nested.map(|_| nesting.0.lock());
         if let Some(nested) = nested {
@@ -206,7 +198,7 @@ impl Epoll {
     /// # Errors
     /// `ENOENT`; `EINVAL` for a bad set of flags or an exclusive watch.
     pub fn modify(&self, fd: Fd, file: &Arc<File>, event: EpollEvent) -> Result<()> {
-        let events = checked_events(event.events, as_epoll(file).is_some())?;
+        let events = checked_events(event.events, file.ops_as::<Epoll>().is_some())?;
         let mut interest = self.interest.lock();
         let watch = interest.watches.get_mut(&key(fd, file)).ok_or(Errno::ENOENT)?;
         if EpollFlags::from_bits_truncate(events).contains(EpollFlags::EXCLUSIVE)
@@ -234,7 +226,7 @@ impl Epoll {
     pub fn remove(&self, fd: Fd, file: &Arc<File>) -> Result<()> {
         let watch = self.interest.lock().watches.remove(&key(fd, file)).ok_or(Errno::ENOENT)?;
         watch.retire();
-        if let Some(nested) = as_epoll(file) {
+        if let Some(nested) = file.ops_as::<Epoll>() {
             let mut watchers = nested.watchers.lock();
             if let Some(at) = watchers.iter().position(|watcher| watcher.ptr_eq(&self.this)) {
                 watchers.swap_remove(at);
@@ -342,7 +334,7 @@ impl Epoll {
             interest.watches.values().filter_map(|watch| watch.item.file.upgrade()).collect()
         };
         let mut deepest = 0;
-        for epoll in files.iter().filter_map(|file| as_epoll(file)) {
+        for epoll in files.iter().filter_map(|file| file.ops_as::<Epoll>()) {
             if std::ptr::eq(epoll, forbidden) || budget == 0 {
                 return Err(Errno::ELOOP);
             }

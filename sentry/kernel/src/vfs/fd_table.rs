@@ -111,8 +111,11 @@ impl FdTable {
     /// # Errors
     /// `EMFILE`.
     pub fn check_room(&self, limit: u64) -> Result<()> {
-        let free = self.slots.read().lowest_free(0);
-        if free as u64 >= limit.min(MAX_FDS) { Err(Errno::EMFILE) } else { Ok(()) }
+        let limit = usize::try_from(limit.min(MAX_FDS)).unwrap_or(usize::MAX);
+        let slots = self.slots.read();
+        // Behind the last one there is always room: holes are looked for at the limit only.
+        let has_room = slots.list.len() < limit || slots.list.iter().take(limit).any(Option::is_none);
+        if has_room { Ok(()) } else { Err(Errno::EMFILE) }
     }
 
     /// Gives `file` the number `fd`; returns what had it before, for the caller to close (dup2(2)).
@@ -223,6 +226,24 @@ impl FdTable {
             .collect()
     }
 
+    /// How many descriptors are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.read().iter().count()
+    }
+
+    /// Whether no descriptor is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The lowest open descriptor from `fd` on.
+    #[must_use]
+    pub fn next_open(&self, fd: Fd) -> Option<Fd> {
+        self.slots.read().iter_from(fd).next().map(|(fd, _)| fd)
+    }
+
     /// Slots in use or not: `FDSize` of `/proc/[pid]/status`.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -256,10 +277,15 @@ impl Slots {
         self.list.get_mut(usize::try_from(fd).ok()?)?.as_mut()
     }
 
-    fn lowest_free(&self, min: usize) -> usize {
+    fn lowest_free(&mut self, min: usize) -> usize {
         let from = min.max(self.first_free);
         let tail = self.list.get(from..).unwrap_or_default();
-        tail.iter().position(Option::is_none).map_or_else(|| from.max(self.list.len()), |found| from + found)
+        let free = from + tail.iter().position(Option::is_none).unwrap_or(tail.len());
+        if min <= self.first_free {
+            // What has been passed is taken: the next search begins here.
+            self.first_free = free;
+        }
+        free
     }
 
     fn put(&mut self, at: usize, slot: Slot) -> Option<Arc<File>> {
@@ -283,6 +309,11 @@ impl Slots {
     }
 
     fn iter(&self) -> impl Iterator<Item = (Fd, &Slot)> {
-        (0..).zip(&self.list).filter_map(|(fd, slot)| Some((fd, slot.as_ref()?)))
+        self.iter_from(0)
+    }
+
+    fn iter_from(&self, first: Fd) -> impl Iterator<Item = (Fd, &Slot)> {
+        let rest = usize::try_from(first).ok().and_then(|at| self.list.get(at..)).unwrap_or_default();
+        (first..).zip(rest).filter_map(|(fd, slot)| Some((fd, slot.as_ref()?)))
     }
 }

@@ -108,6 +108,13 @@ impl File {
         &self.ops
     }
 
+    /// The behaviour, if it is of this kind.
+    #[must_use]
+    pub fn ops_as<T: FileOps>(&self) -> Option<&T> {
+        let ops: &dyn std::any::Any = self.ops.as_ref();
+        ops.downcast_ref()
+    }
+
     /// Who opened it.
     #[must_use]
     pub fn creds(&self) -> &Arc<Credentials> {

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+use abi::fcntl::ioctl::FIONREAD;
 use abi::inotify::{IN_ALL_EVENTS, InotifyEvent, InotifyMask};
 use abi::{Errno, Result, UserAddr};
 use host::heap::{self, Purpose};
@@ -28,8 +29,6 @@ pub(crate) use hooks::{note_access, note_modify};
 pub(super) use hooks::{
     on_attrib, on_close, on_create, on_delete, on_link, on_modify, on_move, on_open, on_replaced, on_unmount,
 };
-
-const FIONREAD: u32 = abi::fcntl::ioctl::FIONREAD;
 
 /// How many watches there are in the sandbox: where there are none, no operation looks further.
 #[derive(Debug, Default)]

@@ -49,7 +49,7 @@ pub use attr::{NewTimes, drop_privileges_on_write};
 pub use create::NodeSpec;
 pub use dentry::{Dentry, VfsPath};
 pub use device::{DeviceDriver, DeviceKind};
-pub use epoll::{Epoll, EpollNesting, as_epoll};
+pub use epoll::{Epoll, EpollNesting};
 pub use eventfd::EventFd;
 pub use fd_table::{Fd, FdEntry, FdTable, MAX_FDS};
 pub use file::{File, SETTABLE_FLAGS, SignalOwner};

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use abi::fcntl::ioctl::{FIONREAD, SIOCATMARK, SIOCOUTQ};
 use abi::socket::{MsgFlags, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result, UserAddr};
 use host::memory::VolatileSlice;
@@ -20,9 +21,6 @@ use waiter::{Events, WaitQueue};
 use super::{HostNetwork, control, options};
 use crate::inet::{NetNamespace, check_port, interface_ioctl, parse, parse_address};
 
-const FIONREAD: u32 = 0x541b;
-const SIOCOUTQ: u32 = 0x5411;
-const SIOCATMARK: u32 = 0x8905;
 /// The largest datagram, with room for one byte more, so that the host says that it is too long.
 const DATAGRAM_MAX: usize = (64 << 10) + 1;
 /// Flags that go to the host with a message that is sent.

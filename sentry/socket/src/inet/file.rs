@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use abi::fcntl::ioctl::{FIONREAD, SIOCATMARK, SIOCOUTQ};
 use abi::socket::{MsgFlags, SocketType, so};
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
@@ -17,10 +18,6 @@ use super::any::{AnySocket, InetSocket};
 use super::namespace::NetNamespace;
 use super::transfer::{Announcer, GuestSink, GuestSource, events};
 use super::{control, errno, family_number, options};
-
-const FIONREAD: u32 = 0x541b;
-const SIOCOUTQ: u32 = 0x5411;
-const SIOCATMARK: u32 = 0x8905;
 
 /// An internet socket.
 #[derive(Debug)]

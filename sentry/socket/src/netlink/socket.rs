@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use abi::fcntl::ioctl::FIONREAD;
 use abi::socket::{AF_NETLINK, MsgFlags, SocketType};
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
@@ -22,7 +23,6 @@ use super::message::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Requests
 use super::{Context, Protocol, diag, generic, netfilter, route};
 use crate::inet::NetNamespace;
 
-const FIONREAD: u32 = 0x541b;
 const SOL_NETLINK: i32 = 270;
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 const NETLINK_DROP_MEMBERSHIP: i32 = 2;

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
+use abi::fcntl::ioctl::FIONREAD;
 use abi::socket::{MsgFlags, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result, UserAddr};
 use kernel::Task;
@@ -22,7 +23,6 @@ use super::{address, options};
 use crate::filter;
 use crate::inet::{GuestSink, GuestSource, NetNamespace, errno, interface_ioctl};
 
-const FIONREAD: u32 = 0x541b;
 /// The longest frame: a segment with all its headers.
 const FRAME_MAX: usize = (64 << 10) + 64;
 /// `SOL_PACKET`.

@@ -1,5 +1,6 @@
 //! The socket as a file and as a [`Socket`]: thin, the work is in the other modules.
 
+use abi::fcntl::ioctl::{FIONREAD, SIOCOUTQ};
 use abi::socket::{AF_UNIX, MsgFlags, SocketType, so};
 use abi::{Errno, Result};
 use kernel::Task;
@@ -12,9 +13,6 @@ use zerocopy::IntoBytes;
 use super::address::UnixAddress;
 use super::socket::{Link, UnixSocket};
 use crate::inet::{NetNamespace, interface_ioctl};
-
-const FIONREAD: u32 = 0x541b;
-const SIOCOUTQ: u32 = 0x5411;
 
 impl FileOps for UnixSocket {
     fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {

@@ -8,7 +8,6 @@
 //! Locks: `ledger` is taken with no other lock of this family held, before `state` and `inbox`, which the collector
 //! only tries. `closing` is a leaf.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
@@ -163,8 +162,7 @@ impl Ledger {
         }
         *count += files.len() as u64;
         for file in files {
-            let ops: &dyn Any = file.ops().as_ref();
-            if let Some(socket) = ops.downcast_ref::<UnixSocket>() {
+            if let Some(socket) = file.ops_as::<UnixSocket>() {
                 let flying = self.sockets.entry(key(file)).or_insert_with(|| Flying {
                     file: Arc::downgrade(file),
                     socket: socket.this.clone(),

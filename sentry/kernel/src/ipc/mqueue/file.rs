@@ -113,6 +113,5 @@ impl FileOps for QueueFile {
 /// # Errors
 /// `EBADF` where it is not one.
 pub fn queue_of(file: &File) -> Result<Arc<Queue>> {
-    let ops: &dyn std::any::Any = &**file.ops();
-    ops.downcast_ref::<QueueFile>().map(|file| file.queue().clone()).ok_or(Errno::EBADF)
+    file.ops_as::<QueueFile>().map(|file| file.queue().clone()).ok_or(Errno::EBADF)
 }

@@ -13,7 +13,7 @@ use crate::error::SysError;
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;
-use crate::vfs::{AnonKind, Epoll, as_epoll};
+use crate::vfs::{AnonKind, Epoll};
 use crate::{CurrentTask, SysResult, Task};
 
 /// Most events of one call.
@@ -56,7 +56,8 @@ pub(super) fn epoll_ctl(task: &mut CurrentTask, args: Args) -> SysResult {
     if file.ops().wait_queue().is_none() {
         return Err(Errno::EPERM.into());
     }
-    let epoll = as_epoll(&epoll_file).filter(|_| !Arc::ptr_eq(&file, &epoll_file)).ok_or(Errno::EINVAL)?;
+    let epoll =
+        epoll_file.ops_as::<Epoll>().filter(|_| !Arc::ptr_eq(&file, &epoll_file)).ok_or(Errno::EINVAL)?;
     match operation {
         EPOLL_CTL_ADD => epoll.add(&task.kernel().vfs.epoll_nesting, fd, &file, event)?,
         EPOLL_CTL_DEL => epoll.remove(fd, &file)?,
@@ -73,7 +74,7 @@ fn wait(task: &Task, args: &Args, deadline: Option<MonotonicTime>, mask: Option<
         return Err(Errno::EINVAL.into());
     }
     let file = task.fd_table().get(fd as i32)?;
-    let epoll = as_epoll(&file).ok_or(Errno::EINVAL)?;
+    let epoll = file.ops_as::<Epoll>().ok_or(Errno::EINVAL)?;
     with_mask(task, mask, || {
         let events = next_events(task, epoll, max.unsigned_abs() as usize, deadline)?;
         if let Err(errno) = task.mm().write(addr, events.as_slice().as_bytes()) {

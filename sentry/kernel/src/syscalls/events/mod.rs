@@ -1,19 +1,24 @@
 //! System calls on what tasks wait for: pipes, poll and select, epoll, and the descriptors for events, signals, timers.
 
 mod epoll;
+mod eventfd;
 mod mask;
 mod pipe;
 mod poll;
-mod queues;
 mod select;
+mod signalfd;
+mod timerfd;
 
 pub(crate) use mask::{read_mask, with_mask};
+
+use std::sync::Arc;
 
 use abi::OpenFlags;
 
 use super::table::{Arg, Row};
-use crate::Task;
 use crate::time::MonotonicTime;
+use crate::vfs::{AnonKind, FileOps};
+use crate::{SysResult, Task};
 
 const FD_FLAGS: Arg =
     Arg::Flags(&[(0o2_000_000, "O_CLOEXEC"), (0o4000, "O_NONBLOCK"), (0o40000, "O_DIRECT")]);
@@ -42,19 +47,20 @@ pub(crate) const TABLE: &[Row] = &[
         &[Arg::Fd, Arg::Hex, Arg::Int, Arg::Int, Arg::Hex, Arg::Size],
         epoll::epoll_pwait,
     ),
-    Row::full(282, "signalfd", &[Arg::Fd, Arg::Hex, Arg::Size], queues::signalfd).takes_memory(),
-    Row::full(283, "timerfd_create", &[Arg::Int, FD_FLAGS], queues::timerfd_create).takes_memory(),
-    Row::full(284, "eventfd", &[Arg::Size], queues::eventfd).takes_memory(),
+    Row::full(282, "signalfd", &[Arg::Fd, Arg::Hex, Arg::Size], signalfd::signalfd).takes_memory(),
+    Row::full(283, "timerfd_create", &[Arg::Int, FD_FLAGS], timerfd::timerfd_create).takes_memory(),
+    Row::full(284, "eventfd", &[Arg::Size], eventfd::eventfd).takes_memory(),
     Row::partial(
         286,
         "timerfd_settime",
         &[Arg::Fd, Arg::Hex, Arg::Hex, Arg::Hex],
-        queues::timerfd_settime,
+        timerfd::timerfd_settime,
         "TFD_TIMER_CANCEL_ON_SET never cancels: nobody sets the clock inside",
     ),
-    Row::full(287, "timerfd_gettime", &[Arg::Fd, Arg::Hex], queues::timerfd_gettime),
-    Row::full(289, "signalfd4", &[Arg::Fd, Arg::Hex, Arg::Size, FD_FLAGS], queues::signalfd4).takes_memory(),
-    Row::full(290, "eventfd2", &[Arg::Size, EVENTFD_FLAGS], queues::eventfd2).takes_memory(),
+    Row::full(287, "timerfd_gettime", &[Arg::Fd, Arg::Hex], timerfd::timerfd_gettime),
+    Row::full(289, "signalfd4", &[Arg::Fd, Arg::Hex, Arg::Size, FD_FLAGS], signalfd::signalfd4)
+        .takes_memory(),
+    Row::full(290, "eventfd2", &[Arg::Size, EVENTFD_FLAGS], eventfd::eventfd2).takes_memory(),
     Row::full(291, "epoll_create1", &[FD_FLAGS], epoll::epoll_create1).takes_memory(),
     Row::full(293, "pipe2", &[Arg::Hex, FD_FLAGS], pipe::pipe2).takes_memory(),
     Row::full(
@@ -64,6 +70,19 @@ pub(crate) const TABLE: &[Row] = &[
         epoll::epoll_pwait2,
     ),
 ];
+
+/// Gives a descriptor of its own to something that has no name in any file system.
+fn install(
+    task: &Task,
+    name: &'static str,
+    ops: Arc<dyn FileOps>,
+    flags: OpenFlags,
+    close_on_exec: bool,
+) -> SysResult {
+    let kind = AnonKind::Named(name);
+    let file = task.kernel().vfs.anon_file(kind, ops, flags | OpenFlags::RDWR, &task.creds());
+    Ok(task.install_fd(file, close_on_exec)? as u64)
+}
 
 /// Splits `flags` into the status flags to keep and whether to close on exec; `None` where others than `allowed` are
 /// set.

@@ -3,8 +3,6 @@
 //! A request is carried out while it is submitted, as Linux does with files that are not opened for direct I/O; its
 //! completion waits in the context until it is fetched.
 
-use std::sync::Arc;
-
 use abi::aio::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREAD, IOCB_CMD_PREADV, IOCB_CMD_PWRITE, IOCB_CMD_PWRITEV,
     IOCB_FLAG_IOPRIO, IOCB_FLAG_RESFD, IoEvent, Iocb,
@@ -80,7 +78,8 @@ fn submit_one(task: &Task, context: &AioContext, at: UserAddr) -> Result<()> {
     } else {
         Some(task.fd_table().get(request.aio_resfd as i32)?)
     };
-    let event_fd = event_file.as_ref().map(|file| as_eventfd(file)).transpose()?;
+    let event_fd =
+        event_file.as_ref().map(|file| file.ops_as::<EventFd>().ok_or(Errno::EINVAL)).transpose()?;
     context.reserve()?;
     let started = task
         .mm()
@@ -103,11 +102,6 @@ fn submit_one(task: &Task, context: &AioContext, at: UserAddr) -> Result<()> {
         event_fd.signal(1);
     }
     Ok(())
-}
-
-fn as_eventfd(file: &Arc<File>) -> Result<&EventFd> {
-    let ops: &dyn std::any::Any = &**file.ops();
-    ops.downcast_ref().ok_or(Errno::EINVAL)
 }
 
 /// Says `Err` where the request cannot be begun, else what came of it.

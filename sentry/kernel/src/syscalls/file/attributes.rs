@@ -1,14 +1,13 @@
-//! chmod(2), chown(2), utimensat(2), truncate(2), fallocate(2) and their relatives.
+//! chmod(2), chown(2), utimensat(2) and their relatives, umask(2).
 
-use abi::fcntl::{AtFlags, UTIME_NOW, UTIME_OMIT, falloc};
+use abi::fcntl::{AtFlags, UTIME_NOW, UTIME_OMIT};
 use abi::fs::AT_FDCWD;
-use abi::resource::Resource;
 use abi::time::Timeval;
-use abi::{Errno, FileType, Result, SigInfo, Signal, Timespec, UserAddr};
+use abi::{Errno, Result, Timespec, UserAddr};
 
 use super::args::{Identity, any_file, file, find, find_bytes, int, path, uint, vfs};
 use crate::syscalls::table::Args;
-use crate::vfs::{Fd, NewTimes, SetTime, VfsPath, WalkFlags, drop_privileges_on_write, note_modify};
+use crate::vfs::{Fd, NewTimes, SetTime, VfsPath, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn chmod(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -153,64 +152,6 @@ fn read_timevals(task: &Task, addr: u64) -> Result<NewTimes> {
     Ok(NewTimes { atime: decode(atime)?, mtime: decode(mtime)? })
 }
 
-pub(super) fn truncate(task: &mut CurrentTask, args: Args) -> SysResult {
-    let size = new_size(args.0[1])?;
-    let place = find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?;
-    check_size_limit(task, size)?;
-    vfs(task).truncate(&Identity::of(task).caller(), &place, size)?;
-    Ok(0)
-}
-
-pub(super) fn ftruncate(task: &mut CurrentTask, args: Args) -> SysResult {
-    let size = new_size(args.0[1])?;
-    let file = file(task, args.0[0])?;
-    check_size_limit(task, size)?;
-    vfs(task).truncate_file(&Identity::of(task).caller(), &file, size)?;
-    Ok(0)
-}
-
-fn new_size(arg: u64) -> Result<u64> {
-    if i64::try_from(arg).is_err() { Err(Errno::EINVAL) } else { Ok(arg) }
-}
-
-/// RLIMIT_FSIZE: a signal, and `EFBIG`.
-fn check_size_limit(task: &Task, size: u64) -> Result<()> {
-    if size <= task.limit(Resource::Fsize) {
-        return Ok(());
-    }
-    task.send_signal(SigInfo::new(Signal::XFSZ, abi::signal::SI_KERNEL));
-    Err(Errno::EFBIG)
-}
-
-pub(super) fn fallocate(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (mode, offset, len) = (uint(args.0[1]), args.0[2], args.0[3]);
-    let file = file(task, args.0[0])?;
-    let end = i64::try_from(offset).ok().zip(i64::try_from(len).ok()).filter(|&(_, len)| len > 0);
-    let (offset_i, len_i) = end.ok_or(Errno::EINVAL)?;
-    check_fallocate_mode(mode)?;
-    file.check_writable()?;
-    match FileType::from_mode(file.inode().mode()?) {
-        Some(FileType::Regular) => {}
-        Some(FileType::Fifo) => return Err(Errno::ESPIPE.into()),
-        Some(FileType::Directory) => return Err(Errno::EISDIR.into()),
-        _ => return Err(Errno::ENODEV.into()),
-    }
-    let end = offset_i.checked_add(len_i).ok_or(Errno::EFBIG)? as u64;
-    if mode & falloc::KEEP_SIZE == 0 {
-        check_size_limit(task, end)?;
-    }
-    drop_privileges_on_write(&Identity::of(task).caller(), &**file.inode())?;
-    file.inode().fallocate(mode, offset, len)?;
-    note_modify(&file);
-    Ok(0)
-}
-
-fn check_fallocate_mode(mode: u32) -> Result<()> {
-    use falloc::{COLLAPSE_RANGE, INSERT_RANGE, KEEP_SIZE, PUNCH_HOLE, UNSHARE_RANGE, ZERO_RANGE};
-    match mode & !KEEP_SIZE {
-        0 | ZERO_RANGE | UNSHARE_RANGE => Ok(()),
-        PUNCH_HOLE if mode & KEEP_SIZE != 0 => Ok(()),
-        COLLAPSE_RANGE | INSERT_RANGE if mode & KEEP_SIZE == 0 => Ok(()),
-        _ => Err(Errno::EOPNOTSUPP),
-    }
+pub(super) fn umask(task: &mut CurrentTask, args: Args) -> SysResult {
+    Ok(u64::from(task.fs().set_umask(uint(args.0[0]))))
 }

@@ -1,9 +1,9 @@
-//! getcwd(2), chdir(2), fchdir(2), chroot(2), umask(2).
+//! getcwd(2), chdir(2), fchdir(2), chroot(2).
 
 use abi::fs::AT_FDCWD;
 use abi::{Errno, Result, UserAddr};
 
-use super::args::{Identity, any_file, find, uint};
+use super::args::{Identity, any_file, find};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::vfs::permission::{MAY_EXEC, check_access};
@@ -61,8 +61,4 @@ pub(super) fn chroot(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     task.fs().set_root(place);
     Ok(0)
-}
-
-pub(super) fn umask(task: &mut CurrentTask, args: Args) -> SysResult {
-    Ok(u64::from(task.fs().set_umask(uint(args.0[0]))))
 }

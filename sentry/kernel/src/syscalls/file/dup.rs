@@ -10,8 +10,7 @@ use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn dup(task: &mut CurrentTask, args: Args) -> SysResult {
     let file = any_file(task, args.0[0])?;
-    let fd = task.fd_table().install(file, 0, task.limit(Resource::Nofile), false)?;
-    Ok(fd as u64)
+    Ok(task.install_fd(file, false)? as u64)
 }
 
 pub(super) fn dup2(task: &mut CurrentTask, args: Args) -> SysResult {

@@ -159,8 +159,7 @@ fn signal_owner(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
 
 /// The pipe that a file is an end of.
 pub(super) fn pipe_end(file: &File) -> Option<&PipeEnd> {
-    let any: &dyn std::any::Any = &**file.ops();
-    any.downcast_ref()
+    file.ops_as()
 }
 
 fn pipe_size(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {

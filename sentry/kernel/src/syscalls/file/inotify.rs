@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use abi::fs::AT_FDCWD;
 use abi::inotify::{IN_ALL_EVENTS, InotifyMask};
-use abi::resource::Resource;
 use abi::{Errno, OpenFlags, Result};
 
 use super::args::{Identity, file, find, int, uint, vfs};
@@ -30,8 +29,7 @@ fn make(task: &Task, flags: OpenFlags) -> SysResult {
     let instance = Inotify::new(vfs(task), task.account())?;
     let status = flags & OpenFlags::NONBLOCK;
     let file = vfs(task).anon_file(AnonKind::Named("inotify"), instance, status, &task.creds());
-    let limit = task.limit(Resource::Nofile);
-    Ok(task.fd_table().install(file, 0, limit, flags.contains(OpenFlags::CLOEXEC))? as u64)
+    Ok(task.install_fd(file, flags.contains(OpenFlags::CLOEXEC))? as u64)
 }
 
 fn instance(file: &File) -> Result<Arc<Inotify>> {

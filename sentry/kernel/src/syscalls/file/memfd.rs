@@ -1,7 +1,6 @@
 //! memfd_create(2).
 
 use abi::fcntl::Seals;
-use abi::resource::Resource;
 use abi::{DeviceId, Errno, FileType, OpenFlags, UserAddr};
 
 use super::args::{Identity, uint, vfs};
@@ -53,6 +52,5 @@ pub(super) fn memfd_create(task: &mut CurrentTask, args: Args) -> SysResult {
     let place = vfs(task).unattached_path(mount, inode, &[b"/memfd:", &name[..], b" (deleted)"].concat());
     let open = OpenFlags::RDWR | OpenFlags::LARGEFILE;
     let opened = vfs(task).open_place(&caller, &place, open)?;
-    let limit = task.limit(Resource::Nofile);
-    Ok(task.fd_table().install(opened.file, 0, limit, flags & MFD_CLOEXEC != 0)? as u64)
+    Ok(task.install_fd(opened.file, flags & MFD_CLOEXEC != 0)? as u64)
 }

@@ -1,6 +1,7 @@
 //! System calls on files and directories.
 
 mod access;
+mod advise;
 mod aio;
 pub(crate) mod args;
 mod attributes;
@@ -20,7 +21,9 @@ mod read_write;
 mod seek;
 mod splice;
 mod stat;
+mod statfs;
 mod sync;
+mod truncate;
 mod xattr;
 
 use abi::{Errno, OpenFlags};
@@ -81,8 +84,8 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(73, "flock", &[Arg::Fd, Arg::Int], lock::flock),
     Row::full(74, "fsync", &[Arg::Fd], sync::fsync),
     Row::full(75, "fdatasync", &[Arg::Fd], sync::fdatasync),
-    Row::full(76, "truncate", &[Arg::Path, Arg::Int], attributes::truncate),
-    Row::full(77, "ftruncate", &[Arg::Fd, Arg::Int], attributes::ftruncate),
+    Row::full(76, "truncate", &[Arg::Path, Arg::Int], truncate::truncate),
+    Row::full(77, "ftruncate", &[Arg::Fd, Arg::Int], truncate::ftruncate),
     Row::full(78, "getdents", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents).takes_memory(),
     Row::full(79, "getcwd", &[Arg::Hex, Arg::Size], cwd::getcwd),
     Row::full(80, "chdir", &[Arg::Path], cwd::chdir),
@@ -100,17 +103,17 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(92, "chown", &[Arg::Path, Arg::Int, Arg::Int], attributes::chown),
     Row::full(93, "fchown", &[Arg::Fd, Arg::Int, Arg::Int], attributes::fchown),
     Row::full(94, "lchown", &[Arg::Path, Arg::Int, Arg::Int], attributes::lchown),
-    Row::full(95, "umask", &[Arg::Mode], cwd::umask),
+    Row::full(95, "umask", &[Arg::Mode], attributes::umask),
     Row::full(132, "utime", &[Arg::Path, Arg::Hex], attributes::utime),
     Row::full(133, "mknod", &[Arg::Path, Arg::Mode, Arg::Hex], names::mknod).takes_memory(),
-    Row::full(136, "ustat", &[Arg::Hex, Arg::Hex], sync::ustat),
-    Row::full(137, "statfs", &[Arg::Path, Arg::Hex], sync::statfs),
-    Row::full(138, "fstatfs", &[Arg::Fd, Arg::Hex], sync::fstatfs),
+    Row::full(136, "ustat", &[Arg::Hex, Arg::Hex], statfs::ustat),
+    Row::full(137, "statfs", &[Arg::Path, Arg::Hex], statfs::statfs),
+    Row::full(138, "fstatfs", &[Arg::Fd, Arg::Hex], statfs::fstatfs),
     Row::full(161, "chroot", &[Arg::Path], cwd::chroot),
     Row::full(162, "sync", &[], sync::sync),
-    Row::full(187, "readahead", &[Arg::Fd, Arg::Int, Arg::Size], sync::readahead),
+    Row::full(187, "readahead", &[Arg::Fd, Arg::Int, Arg::Size], advise::readahead),
     Row::full(217, "getdents64", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents64).takes_memory(),
-    Row::full(221, "fadvise64", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Int], sync::fadvise64),
+    Row::full(221, "fadvise64", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Int], advise::fadvise64),
     Row::full(235, "utimes", &[Arg::Path, Arg::Hex], attributes::utimes),
     Row::full(257, "openat", &[Arg::DirFd, Arg::Path, Arg::Flags(OPEN_FLAGS), Arg::Mode], open::openat)
         .takes_memory(),
@@ -129,7 +132,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(269, "faccessat", &[Arg::DirFd, Arg::Path, Arg::Int], access::faccessat),
     Row::full(277, "sync_file_range", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Hex], sync::sync_file_range),
     Row::full(280, "utimensat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Hex], attributes::utimensat),
-    Row::full(285, "fallocate", &[Arg::Fd, Arg::Hex, Arg::Int, Arg::Int], attributes::fallocate),
+    Row::full(285, "fallocate", &[Arg::Fd, Arg::Hex, Arg::Int, Arg::Int], truncate::fallocate),
     Row::full(292, "dup3", &[Arg::Fd, Arg::Fd, Arg::Hex], dup::dup3).takes_memory(),
     Row::full(295, "preadv", &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Int], read_write::preadv),
     Row::full(296, "pwritev", &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Int], read_write::pwritev),

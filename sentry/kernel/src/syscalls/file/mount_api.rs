@@ -1,12 +1,10 @@
 //! The mount calls that work on descriptors: open_tree(2), move_mount(2), fsopen(2), fspick(2), fsconfig(2),
 //! fsmount(2), mount_setattr(2).
 
-use std::any::Any;
 use std::sync::Arc;
 
 use abi::fcntl::AtFlags;
 use abi::mount::{MountAttrs, MountFlags, MountSetattr};
-use abi::resource::Resource;
 use abi::{Errno, OpenFlags, PAGE_SIZE, Result, UserAddr};
 use parking_lot::Mutex;
 
@@ -43,7 +41,7 @@ impl FileOps for FsContextFile {
 }
 
 fn install(task: &Task, file: Arc<File>, close_on_exec: bool) -> SysResult {
-    Ok(task.fd_table().install(file, 0, task.limit(Resource::Nofile), close_on_exec)? as u64)
+    Ok(task.install_fd(file, close_on_exec)? as u64)
 }
 
 /// A descriptor for a mount in no tree, opened as with `O_PATH`. When it goes, so does the mount, unless it has been
@@ -154,8 +152,7 @@ pub(super) fn fspick(task: &mut CurrentTask, args: Args) -> SysResult {
 /// The context behind a descriptor.
 fn with_context<T>(task: &Task, fd: u64, f: impl FnOnce(&mut FsConfig) -> Result<T>) -> Result<T> {
     let file = file(task, fd)?;
-    let any: &dyn Any = &**file.ops();
-    let context = any.downcast_ref::<FsContextFile>().ok_or(Errno::EINVAL)?;
+    let context = file.ops_as::<FsContextFile>().ok_or(Errno::EINVAL)?;
     f(&mut context.0.lock())
 }
 

@@ -1,8 +1,8 @@
-//! madvise(2), process_madvise(2), msync(2), mincore(2).
+//! madvise(2), process_madvise(2).
 
 use std::ops::Range;
 
-use abi::mman::{self, advice};
+use abi::mman::advice;
 use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil};
 
 use super::remote;
@@ -11,8 +11,6 @@ use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::{CurrentTask, SysResult};
 
-/// Pages reported by one pass of mincore(2).
-const MINCORE_PAGES: u64 = 1 << 16;
 /// fallocate(2): keep the size, make a hole.
 const PUNCH_KEEP_SIZE: u32 = 3;
 
@@ -121,52 +119,4 @@ pub(super) fn process_madvise(task: &mut CurrentTask, args: Args) -> SysResult {
         }
     }
     Ok(done)
-}
-
-/// msync(2).
-pub(super) fn msync(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [addr, len, flags, ..] = args.0;
-    let flags = u32::try_from(flags).map_err(|_| Errno::EINVAL)?;
-    let both = mman::MS_ASYNC | mman::MS_SYNC;
-    if flags & !(both | mman::MS_INVALIDATE) != 0 || flags & both == both || addr % PAGE_SIZE != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    let end = page_ceil(len).and_then(|len| addr.checked_add(len)).ok_or(Errno::ENOMEM)?;
-    if addr == end {
-        return Ok(0);
-    }
-    let (files, result) = task.mm().mapped_files(addr..end, flags & mman::MS_INVALIDATE != 0);
-    if flags & mman::MS_SYNC != 0 {
-        for mapped in files.into_iter().filter(|mapped| mapped.is_shared) {
-            match mapped.file.ops().sync(true) {
-                // Nothing to write back to.
-                Ok(()) | Err(Errno::EINVAL) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    result?;
-    Ok(0)
-}
-
-/// mincore(2).
-pub(super) fn mincore(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [addr, len, vector, ..] = args.0;
-    if addr % PAGE_SIZE != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    let end = page_ceil(len).and_then(|len| addr.checked_add(len)).ok_or(Errno::ENOMEM)?;
-    let mm = task.mm();
-    if end > mm.bounds().1.0 {
-        return Err(Errno::ENOMEM.into());
-    }
-    let (mut at, mut to) = (addr, UserAddr(vector));
-    while at < end {
-        let next = end.min(at + MINCORE_PAGES * PAGE_SIZE);
-        let present = mm.mincore(at..next)?;
-        mm.write(to, &present)?;
-        to = to.checked_add(present.len() as u64).ok_or(Errno::EFAULT)?;
-        at = next;
-    }
-    Ok(0)
 }

@@ -4,9 +4,11 @@ mod advise;
 mod barrier;
 mod lock;
 mod map;
+mod mincore;
 mod policy;
 mod release;
 mod remote;
+mod sync;
 
 use abi::Errno;
 
@@ -70,8 +72,8 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(11, "munmap", &[Arg::Hex, Arg::Size], map::munmap),
     Row::full(12, "brk", &[Arg::Hex], map::brk),
     Row::full(25, "mremap", &[Arg::Hex, Arg::Size, Arg::Size, REMAP, Arg::Hex], map::mremap).takes_memory(),
-    Row::full(26, "msync", &[Arg::Hex, Arg::Size, MSYNC], advise::msync),
-    Row::full(27, "mincore", &[Arg::Hex, Arg::Size, Arg::Hex], advise::mincore),
+    Row::full(26, "msync", &[Arg::Hex, Arg::Size, MSYNC], sync::msync),
+    Row::full(27, "mincore", &[Arg::Hex, Arg::Size, Arg::Hex], mincore::mincore),
     Row::full(28, "madvise", &[Arg::Hex, Arg::Size, ADVICE], advise::madvise),
     Row::full(149, "mlock", &[Arg::Hex, Arg::Size], lock::mlock),
     Row::full(150, "munlock", &[Arg::Hex, Arg::Size], lock::munlock),

@@ -1,4 +1,4 @@
-//! `man 2 clone`, `man 2 fork`, `man 2 vfork`, `man 2 clone3`.
+//! `man 2 clone`, `man 2 fork`, `man 2 vfork`, `man 2 clone3`, `man 2 set_tid_address`.
 
 use abi::sched::{CLONE_ARGS_SIZE_VER0, CloneArgs, CloneFlags};
 use abi::{Errno, Result, Signal, UserAddr};
@@ -102,4 +102,9 @@ fn wanted_numbers(task: &CurrentTask, addr: u64, count: u64) -> Result<Vec<Tid>>
     let mut bytes = vec![0; count as usize * 4];
     task.mm().read(UserAddr(addr), &mut bytes)?;
     bytes.chunks_exact(4).map(|at| i32::read_from_bytes(at).map_err(|_| Errno::EINVAL)).collect()
+}
+
+pub(super) fn set_tid_address(task: &mut CurrentTask, args: Args) -> SysResult {
+    task.details.lock().clear_child_tid = UserAddr(args.0[0]);
+    Ok(task.tid() as u64)
 }

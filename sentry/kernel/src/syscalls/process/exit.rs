@@ -1,6 +1,4 @@
-//! `man 2 exit`, `man 2 exit_group`, `man 2 set_tid_address`.
-
-use abi::UserAddr;
+//! `man 2 exit`, `man 2 exit_group`.
 
 use crate::syscalls::table::Args;
 use crate::task::ExitStatus;
@@ -18,9 +16,4 @@ pub(super) fn exit_group(task: &mut CurrentTask, args: Args) -> SysResult {
     let decided = group.signal.lock().group_exit.unwrap_or(status);
     task.task().begin_exit(decided);
     Ok(0)
-}
-
-pub(super) fn set_tid_address(task: &mut CurrentTask, args: Args) -> SysResult {
-    task.details.lock().clear_child_tid = UserAddr(args.0[0]);
-    Ok(task.tid() as u64)
 }

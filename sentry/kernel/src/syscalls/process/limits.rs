@@ -1,19 +1,14 @@
-//! Resource limits and usage: `man 2 getrlimit`, `prlimit`, `getrusage`, `times`.
+//! Resource limits: `man 2 getrlimit`, `prlimit`.
 
 use abi::resource::{Resource, Rlimit};
 use abi::{Errno, Result, UserAddr};
 
 use crate::syscalls::table::Args;
-use crate::task::{Capability, CpuTimes, ThreadGroup};
+use crate::task::{Capability, ThreadGroup};
 use crate::{CurrentTask, SysResult, Task};
 
 /// The hard limit on open files cannot be raised above this (`fs.nr_open`).
 const MAX_FILES: u64 = 1 << 20;
-/// Ticks per second of times(2).
-const NS_PER_TICK: u64 = 10_000_000;
-const RUSAGE_SELF: i32 = 0;
-const RUSAGE_CHILDREN: i32 = -1;
-const RUSAGE_THREAD: i32 = 1;
 
 /// Replaces a limit; returns the old one.
 fn exchange(task: &Task, group: &ThreadGroup, resource: Resource, new: Option<Rlimit>) -> Result<Rlimit> {
@@ -68,26 +63,4 @@ pub(super) fn prlimit64(task: &mut CurrentTask, args: Args) -> SysResult {
         task.mm().write_object(UserAddr(old_at), &old)?;
     }
     Ok(0)
-}
-
-pub(super) fn getrusage(task: &mut CurrentTask, args: Args) -> SysResult {
-    let usage = match args.0[0] as i32 {
-        RUSAGE_SELF => task.thread_group().rusage(),
-        RUSAGE_CHILDREN => task.thread_group().children_rusage(),
-        RUSAGE_THREAD => task.rusage(),
-        _ => return Err(Errno::EINVAL.into()),
-    };
-    task.mm().write_object(UserAddr(args.0[1]), &usage)?;
-    Ok(0)
-}
-
-pub(super) fn times(task: &mut CurrentTask, args: Args) -> SysResult {
-    let group = task.thread_group();
-    if args.0[0] != 0 {
-        let ticks = |times: CpuTimes| [times.user_ns / NS_PER_TICK, times.system_ns / NS_PER_TICK];
-        let (own, children) = (ticks(group.cpu_times()), ticks(group.children_cpu_times()));
-        task.mm().write_object(UserAddr(args.0[0]), &[own[0], own[1], children[0], children[1]])?;
-    }
-    let since_boot = task.kernel().timekeeper.monotonic().0;
-    Ok(u64::try_from(since_boot).unwrap_or(0) / NS_PER_TICK)
 }

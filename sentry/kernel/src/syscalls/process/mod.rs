@@ -19,6 +19,7 @@ mod ptrace;
 mod sched;
 mod seccomp;
 mod set_mm;
+mod usage;
 mod wait;
 
 use abi::Errno;
@@ -100,8 +101,8 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(60, "exit", &[Arg::Int], exit::exit),
     Row::full(61, "wait4", &[Arg::Int, Arg::Hex, WAIT_FLAGS, Arg::Hex], wait::wait4),
     Row::full(97, "getrlimit", &[Arg::Int, Arg::Hex], limits::getrlimit),
-    Row::full(98, "getrusage", &[Arg::Int, Arg::Hex], limits::getrusage),
-    Row::full(100, "times", &[Arg::Hex], limits::times),
+    Row::full(98, "getrusage", &[Arg::Int, Arg::Hex], usage::getrusage),
+    Row::full(100, "times", &[Arg::Hex], usage::times),
     Row::partial(
         101,
         "ptrace",
@@ -174,7 +175,7 @@ pub(crate) const TABLE: &[Row] = &[
         HOST_SCHEDULES,
     ),
     Row::full(204, "sched_getaffinity", &[Arg::Int, Arg::Size, Arg::Hex], sched::getaffinity),
-    Row::full(218, "set_tid_address", &[Arg::Hex], exit::set_tid_address),
+    Row::full(218, "set_tid_address", &[Arg::Hex], clone::set_tid_address),
     Row::full(219, "restart_syscall", &[], arch::restart_syscall),
     Row::full(231, "exit_group", &[Arg::Int], exit::exit_group),
     Row::full(247, "waitid", &[Arg::Int, Arg::Int, Arg::Hex, WAIT_FLAGS, Arg::Hex], wait::waitid),

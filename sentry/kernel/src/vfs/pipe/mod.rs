@@ -7,6 +7,7 @@ mod ring;
 
 use std::sync::Arc;
 
+use abi::fcntl::ioctl::FIONREAD;
 use abi::{Errno, OpenFlags, PAGE_SIZE, Result};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
@@ -25,8 +26,6 @@ pub const PIPE_BUF: usize = 4096;
 pub const DEFAULT_SIZE: usize = 64 << 10;
 /// The size of a new pipe of a user who has too many.
 const SMALL_SIZE: usize = 8 << 10;
-
-const FIONREAD: u32 = 0x541b;
 
 #[derive(Debug)]
 struct State {
