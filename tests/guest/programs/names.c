@@ -21,6 +21,22 @@ static int holds(int dir, const char *name, const char *text) {
     return strcmp(buffer, text) == 0;
 }
 
+// The type that a listing of the directory shows for a name, with the number of its inode; -1 without the name.
+static int type_of(int dir, const char *name) {
+    DIR *list = fdopendir(dup(dir));
+    CHECK(list);
+    rewinddir(list);
+    int type = -1;
+    for (struct dirent *entry; (entry = readdir(list));) {
+        if (strcmp(entry->d_name, name)) continue;
+        struct stat info;
+        CHECK(type == -1 && fstatat(dir, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && info.st_ino == entry->d_ino);
+        type = entry->d_type;
+    }
+    closedir(list);
+    return type;
+}
+
 int main(void) {
     char path[] = "/tmp/names-XXXXXX";
     CHECK(mkdtemp(path));
@@ -131,6 +147,16 @@ int main(void) {
     FAILS(openat(dir, "in", O_RDONLY | O_NOFOLLOW), ELOOP);
     FAILS(openat(dir, "a", O_RDONLY | O_DIRECTORY), ENOTDIR);
     FAILS(openat(dir, "d", O_WRONLY), EISDIR);
+    // A listing shows what a name stands for now.
+    CHECK(mkdirat(dir, "listed", 0700) == 0);
+    int listed = openat(dir, "listed", O_RDONLY | O_DIRECTORY);
+    CHECK(listed >= 0 && make(listed, "name", "text") == 0 && symlinkat("target", listed, "link") == 0);
+    CHECK(type_of(listed, "name") == DT_REG && type_of(listed, "link") == DT_LNK);
+    CHECK(renameat(listed, "link", listed, "name") == 0);
+    CHECK(type_of(listed, "name") == DT_LNK && type_of(listed, "link") == -1);
+    CHECK(unlinkat(listed, "name", 0) == 0 && mkdirat(listed, "name", 0700) == 0);
+    CHECK(type_of(listed, "name") == DT_DIR);
+
     char command[300];
     sprintf(command, "rm -rf %s", path);
     return system(command) != 0;
