@@ -5,7 +5,10 @@
 mod common;
 
 use common::net::Dice;
+use common::rules::*;
 use common::*;
+use netstack::netfilter::Hook;
+use netstack::netfilter::expr::{Count, Expr, Reject};
 use netstack::*;
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
@@ -86,6 +89,22 @@ fn target() -> Target {
         host.stack.packet_socket(PacketKind::Raw, 3),
     );
     Target { host, nic, sent, listener, accepted: Vec::new(), client, datagrams, others }
+}
+
+/// With rules that look at everything, refuse some of it and translate the rest.
+fn filtered() -> Target {
+    let target = target();
+    let refuse = vec![Expr::Reject(Reject::Icmp(3))];
+    Rules::new()
+        .nat(Hook::Prerouting, and(to_port(6, 80), redirect(80)))
+        .nat(Hook::Prerouting, and(to_port(17, 53), redirect(5353)))
+        .nat(Hook::Postrouting, vec![Expr::Masquerade { port: None, flags: 4 }])
+        .filter(Hook::Input, and(in_state(1), vec![Expr::Counter(Count::new(0, 0))]))
+        .filter(Hook::Input, and(to_port(17, 9), refuse.clone()))
+        .filter(Hook::Input, and(to_port(6, 81), vec![Expr::Reject(Reject::Reset)]))
+        .filter(Hook::Output, and(in_state(4), refuse))
+        .install(&target.host.stack);
+    target
 }
 
 impl Target {
@@ -200,6 +219,23 @@ proptest! {
         for frame in &frames {
             target.inject(frame);
         }
+        target.finish();
+    }
+
+    #[test]
+    fn random_frames_past_rules_do_no_harm(frames in prop::collection::vec(frame(), 1..80)) {
+        let mut target = filtered();
+        for frame in &frames {
+            target.inject(frame);
+        }
+        target.finish();
+    }
+
+    #[test]
+    fn mutated_answers_past_rules_do_no_harm(seed in 1u64.., count in 1usize..150) {
+        let mut target = filtered();
+        let mut dice = Dice(seed);
+        talk(&mut target, &mut dice, count);
         target.finish();
     }
 

@@ -165,7 +165,8 @@ fn pick_address(core: &Core, flow: &Flow, low: IpAddr, high: IpAddr, flags: u32)
     }
 }
 
-/// A free port: the old one where it may stay, else one of the range, else for a source one of its kind.
+/// A free port: the old one where it may stay, else one of the range, else for a source one of its kind. A destination's
+/// single port is taken as it is: if answers would be mistaken for another connection's, the source is changed later.
 fn choose_port(
     core: &Core,
     flow: &Flow,
@@ -176,17 +177,20 @@ fn choose_port(
 ) -> Option<u16> {
     let has_port = matches!(flow.original.protocol, protocol::TCP | protocol::UDP) || is_source && old != 0;
     if !has_port {
-        return is_free(old).then_some(old);
+        return (!is_source || is_free(old)).then_some(old);
     }
     let is_within = range.port.is_none_or(|(low, high)| (low..=high).contains(&old));
+    match range.port {
+        Some((low, high)) if !is_source && low == high => return Some(low),
+        None if !is_source => return Some(old),
+        _ => {}
+    }
     let may_stay = range.flags & RANDOM == 0 && (is_source || range.port.is_none());
     if may_stay && is_within && is_free(old) {
         return Some(old);
     }
     let (low, high) = match range.port {
         Some((low, high)) => (low.min(high), low.max(high)),
-        // A destination's port is what the service is known by.
-        None if !is_source => return is_free(old).then_some(old),
         None => match old {
             0..512 => (1, 511),
             512..1024 => (600, 1023),
@@ -200,6 +204,12 @@ fn choose_port(
 }
 
 impl Netfilter {
+    /// Changes a connection's source port where its answers would be taken for another's. False where none is free.
+    fn keeps_apart(&self, core: &Core, flow: &mut Flow) -> bool {
+        let table = self.conntrack.lock();
+        !table.is_taken(&flow.reply) || assign(core, &table, flow, ANY_SOURCE)
+    }
+
     /// Decides about a connection's translation with its first packet, and translates each. False drops the packet.
     pub(super) fn translate(&self, core: &Core, packet: &mut Passing<'_>) -> bool {
         let Tracked::Known { direction, is_done, .. } = packet.track else { return true };
@@ -220,6 +230,9 @@ impl Netfilter {
             }
             if let Some(flow) = &mut packet.fresh {
                 flow.status |= done;
+                if side == Side::Source && !self.keeps_apart(core, flow) {
+                    return false;
+                }
             }
         }
         let end = self.with_flow(packet, |flow| new_end(flow, direction, side));
@@ -229,6 +242,9 @@ impl Netfilter {
         true
     }
 }
+
+/// Where nothing else was said of a source.
+const ANY_SOURCE: Range = Range { side: Side::Source, addr: None, port: None, flags: 0 };
 
 /// What one end of a connection's packets in a direction is to be; `None` where it stays.
 fn new_end(flow: &Flow, direction: Direction, side: Side) -> Option<Endpoint> {

@@ -230,9 +230,7 @@ fn targets<'a>(table: &'a Table, chain: &'a Chain) -> impl Iterator<Item = u64> 
 /// Why a rule set cannot be put in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {
-    /// Chains jump in a circle (`ELOOP`).
-    Loop,
-    /// Chains jump too deep (`EMLINK`).
+    /// From a base chain, jumps go in a circle or too deep (`EMLINK`).
     TooDeep,
     /// An expression stands where it cannot work (`EOPNOTSUPP`).
     Misplaced,
@@ -303,7 +301,7 @@ impl Ruleset {
 
 fn validate_table(table: &Table) -> Result<(), Invalid> {
     let mut depths = HashMap::new();
-    for handle in table.chains.keys() {
+    for (handle, _) in table.chains.iter().filter(|(_, chain)| chain.base.is_some()) {
         depth(table, *handle, &mut depths, 0)?;
     }
     // Which kinds of base chains each chain is reached from.
@@ -343,7 +341,7 @@ fn depth(
 ) -> Result<usize, Invalid> {
     match depths.get(&handle) {
         Some(Some(known)) => return Ok(*known),
-        Some(None) => return Err(Invalid::Loop),
+        Some(None) => return Err(Invalid::TooDeep),
         None if level > MAX_DEPTH => return Err(Invalid::TooDeep),
         None => {}
     }
@@ -491,8 +489,9 @@ mod tests {
     #[test]
     fn circles_and_depths_are_refused() {
         assert_eq!(table_of(&[&[1, 2], &[2], &[]]).validate(), Ok(()));
-        assert_eq!(table_of(&[&[1], &[2], &[1]]).validate(), Err(Invalid::Loop));
-        assert_eq!(table_of(&[&[0]]).validate(), Err(Invalid::Loop));
+        assert_eq!(table_of(&[&[1], &[2], &[1]]).validate(), Err(Invalid::TooDeep));
+        assert_eq!(table_of(&[&[0]]).validate(), Err(Invalid::TooDeep));
+        assert_eq!(table_of(&[&[], &[1]]).validate(), Ok(()), "no packet comes there");
         let long: Vec<Vec<u64>> = (1..=20).map(|next| if next < 20 { vec![next] } else { vec![] }).collect();
         let long: Vec<&[u64]> = long.iter().map(Vec::as_slice).collect();
         assert_eq!(table_of(&long).validate(), Err(Invalid::TooDeep));

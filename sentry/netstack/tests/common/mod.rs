@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod net;
+pub(crate) mod rules;
 
 use netstack::*;
 use std::sync::Arc;

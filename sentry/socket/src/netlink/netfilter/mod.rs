@@ -56,6 +56,7 @@ mod kind {
     pub(super) const NEWGEN: u16 = 15;
     pub(super) const GETGEN: u16 = 16;
     pub(super) const GETOBJ: u16 = 19;
+    pub(super) const GETOBJ_RESET: u16 = 21;
     pub(super) const GETFLOWTABLE: u16 = 23;
     pub(super) const GETRULE_RESET: u16 = 25;
 }
@@ -145,11 +146,11 @@ pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut
         kind::GETSETELEM => elements::get(&rules, &message, replies),
         kind::GETGEN => generation(context, &rules, replies),
         // There are none.
-        kind::GETOBJ | kind::GETFLOWTABLE if request.is_dump() => {
+        kind::GETOBJ | kind::GETOBJ_RESET | kind::GETFLOWTABLE if request.is_dump() => {
             replies.done();
             Ok(())
         }
-        kind::GETOBJ | kind::GETFLOWTABLE => Err(Errno::ENOENT),
+        kind::GETOBJ | kind::GETOBJ_RESET | kind::GETFLOWTABLE => Err(Errno::ENOENT),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -243,7 +244,6 @@ impl Transaction {
     fn commit(mut self, context: &Context<'_>, base: u32) -> Result<()> {
         sets::forget_ids(&mut self.rules);
         self.rules.validate().map_err(|invalid| match invalid {
-            Invalid::Loop => Errno::ELOOP,
             Invalid::TooDeep => Errno::EMLINK,
             Invalid::Misplaced => Errno::EOPNOTSUPP,
             Invalid::TooLarge => Errno::ENOSPC,
