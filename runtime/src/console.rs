@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use host::terminal::{self, RawMode, WindowSize};
 use host::unix::{self, Kind};
@@ -104,19 +105,24 @@ fn new_terminal(socket: &Path, size: Option<WindowSize>) -> Result<Streams> {
     }
     terminal::set_raw(slave.as_fd()).context("cannot set the terminal to raw mode")?;
     let what = || format!("cannot send the terminal to the console socket {}", socket.display());
-    let connection = connect(socket).with_context(what)?;
+    let connection = connect(socket, None).with_context(what)?;
     unix::send(connection.as_fd(), &[IoSlice::new(b"/dev/ptmx")], &[master.as_fd()]).with_context(what)?;
     let copy = || slave.try_clone().context("cannot pass the terminal");
     let window = window(slave.as_fd());
     Ok(Streams { fds: [copy()?, copy()?, slave], terminal: true, window, raw: None })
 }
 
-/// Connects to a stream socket whose path may be longer than a socket address takes.
-pub(crate) fn connect(path: &Path) -> abi::Result<OwnedFd> {
-    match unix::connect(path, Kind::Stream) {
+/// Connects to a stream socket whose path may be longer than a socket address takes; with a limit, `EAGAIN` where the
+/// listener has no room for so long, or later does not answer.
+pub(crate) fn connect(path: &Path, limit: Option<Duration>) -> abi::Result<OwnedFd> {
+    let connect = |path: &Path| match limit {
+        Some(limit) => unix::connect_within(path, Kind::Stream, limit),
+        None => unix::connect(path, Kind::Stream),
+    };
+    match connect(path) {
         Err(abi::Errno::ENAMETOOLONG) => {
             let (dir, short) = short_path(path)?;
-            let connected = unix::connect(&short, Kind::Stream);
+            let connected = connect(&short);
             drop(dir);
             connected
         }

@@ -45,6 +45,25 @@ fn a_container_lives_and_dies() {
 }
 
 #[test]
+fn what_was_never_started_can_be_ended() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("unstarted", &["sleep", "1000"]);
+    let id = &lab.id("unstarted");
+    lab.create(id);
+    // It has no handlers and nothing to stop.
+    for signal in ["WINCH", "TSTP", "CONT"] {
+        lab.ok(&["kill", id, signal]);
+    }
+    assert_eq!(lab.status(id), "created");
+    lab.ok(&["kill", id, "TERM"]);
+    assert_eq!(lab.status(id), "stopped");
+    lab.ok(&["delete", id]);
+    lab.assert_gone(id);
+}
+
+#[test]
 fn exit_statuses_are_the_programs() {
     if !can_run() {
         return;
@@ -211,36 +230,46 @@ fn crashes_are_survived() {
         return;
     }
     let lab = Lab::new("crash", &["sleep", "1000"]);
+    let id = &lab.id("crash");
+    let has_role = |pid: &i32, role: &str| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(role.as_bytes())
+    };
     for victim in ["runsc-sandbox", "runsc-gofer"] {
-        lab.create("crash-c");
-        lab.ok(&["start", "crash-c"]);
-        for pid in processes_of("crash-c") {
-            if std::fs::read(format!("/proc/{pid}/cmdline"))
-                .unwrap_or_default()
-                .starts_with(victim.as_bytes())
-            {
-                let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
-            }
+        lab.create(id);
+        lab.ok(&["start", id]);
+        for pid in processes_of(id).iter().filter(|pid| has_role(pid, victim)) {
+            let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
         // Whichever was killed, the other ends too.
-        lab.await_status("crash-c", "stopped");
-        assert!(lab.fails(128, &["exec", "crash-c", "true"]).contains("not running"));
-        eventually("no process", || processes_of("crash-c").is_empty());
-        lab.ok(&["delete", "--force", "crash-c"]);
-        eventually("no process", || processes_of("crash-c").is_empty());
+        lab.await_status(id, "stopped");
+        assert!(lab.fails(128, &["exec", id, "true"]).contains("not running"));
+        eventually("no process", || processes_of(id).is_empty());
+        lab.ok(&["delete", "--force", id]);
+        eventually("no process", || processes_of(id).is_empty());
         lab.assert_clean();
     }
     // A create that was killed leaves a directory, at worst processes: `delete --force` takes all away.
-    for delay in [1, 5, 15, 40] {
+    let mut interrupted = 0;
+    for stage in ["state", "runsc-gofer", "runsc-sandbox"] {
         let mut child =
-            lab.command(&["create", "crash-c"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(delay));
+            lab.command(&["create", id]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            let is_reached = match stage {
+                "state" => lab.path("state").join(id).exists(),
+                role => processes_of(id).iter().any(|pid| has_role(pid, role)),
+            };
+            if is_reached {
+                break;
+            }
+        }
         let _ = child.kill();
-        let _ = child.wait();
-        lab.ok(&["delete", "--force", "crash-c"]);
-        eventually("no process", || processes_of("crash-c").is_empty());
+        interrupted += i32::from(!child.wait().unwrap().success());
+        lab.ok(&["delete", "--force", id]);
+        eventually("no process", || processes_of(id).is_empty());
         lab.assert_clean();
     }
+    assert!(interrupted > 0, "create was never killed midway");
 }
 
 #[test]

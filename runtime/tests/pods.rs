@@ -6,7 +6,7 @@ mod common;
 
 use std::process::Stdio;
 
-use common::{Lab, can_run, eventually, finish, processes_of};
+use common::{Lab, can_run, cgroups_named, eventually, finish, processes_of};
 use serde_json::{Value, json};
 
 /// Writes the bundle `name`, and makes the container of that name and its program run.
@@ -138,6 +138,36 @@ fn a_pod_is_one_sandbox() {
     lab.ok(&["delete", one]);
     lab.assert_gone(one);
     eventually("no process", || processes_of(pod).is_empty() && processes_of(one).is_empty());
+}
+
+#[test]
+fn a_members_limits_are_not_the_pods() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("limits", &["sleep", "1000"]);
+    let (pod, one) = (&lab.id("limited"), &lab.id("member"));
+    start(&lab, pod, |config| {
+        config["annotations"] = json!({"io.kubernetes.cri.container-type": "sandbox"});
+        config["linux"]["cgroupsPath"] = json!(format!("/{pod}"));
+        config["linux"]["resources"] = json!({"pids": {"limit": 5000}});
+    });
+    start(&lab, one, |config| {
+        member(config, pod, "member");
+        config["mounts"] = json!([{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}]);
+        config["linux"]["cgroupsPath"] = json!(format!("/{pod}/{one}"));
+    });
+    let limits = || -> Vec<String> {
+        let files = cgroups_named(pod).into_iter().map(|dir| dir.join("pids.max"));
+        files.filter_map(|file| std::fs::read_to_string(file).ok()).collect()
+    };
+    let before = limits();
+    lab.ok(&["update", "--pids-limit", "40", one]);
+    assert_eq!(limits(), before);
+    let inside = lab.ok(&["exec", one, "cat", "/sys/fs/cgroup/pids.max"]);
+    assert_eq!(inside, "40\n");
+    lab.ok(&["delete", "--force", one]);
+    lab.ok(&["delete", "--force", pod]);
 }
 
 #[test]

@@ -63,14 +63,6 @@ impl Client {
         Self(Channel::new(socket))
     }
 
-    /// Limits how long an answer may take.
-    ///
-    /// # Errors
-    /// What the socket says.
-    pub fn set_timeout(&self, limit: Option<std::time::Duration>) -> std::io::Result<()> {
-        self.0.set_receive_timeout(limit)
-    }
-
     /// Makes any call.
     ///
     /// # Errors

@@ -124,14 +124,6 @@ impl Channel {
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
-
-    /// Limits how long [`Self::receive`] waits for the next bytes; `None` waits forever.
-    ///
-    /// # Errors
-    /// What the socket says.
-    pub fn set_receive_timeout(&self, limit: Option<std::time::Duration>) -> std::io::Result<()> {
-        self.stream.set_read_timeout(limit)
-    }
 }
 
 #[cfg(test)]

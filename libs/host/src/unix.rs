@@ -5,7 +5,7 @@
 //! is closed, also when the message turns out to be nonsense.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -115,6 +115,20 @@ pub fn connect(path: &Path, kind: Kind) -> Result<OwnedFd> {
     let (addr, len) = address(path)?;
     // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
     retry(|| i64::from(unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) }))?;
+    Ok(fd)
+}
+
+/// [`connect`], but `EAGAIN` where it would have to wait longer than `limit` for room in the listener's queue. So does
+/// then what is sent and received.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_within(path: &Path, kind: Kind, limit: Duration) -> Result<OwnedFd> {
+    let fd = socket(kind)?;
+    limit_waits(fd.as_fd(), limit)?;
+    let (addr, len) = address(path)?;
+    // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
+    check(i64::from(unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) }))?;
     Ok(fd)
 }
 

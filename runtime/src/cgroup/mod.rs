@@ -36,6 +36,9 @@ pub(crate) struct CgroupRecord {
     /// The unit of systemd's whose cgroup it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unit: Option<String>,
+    /// It is a pod's: its limits are not those of one container.
+    #[serde(default)]
+    pub(crate) is_pods: bool,
 }
 
 /// A cgroup that has just been made.
@@ -138,7 +141,7 @@ pub(crate) fn remove_if_empty(layout: &Layout, cgroups_path: &str, systemd: bool
 
 /// The directories of a cgroup at `place`, and those of them that are to be made.
 fn plan(layout: &Layout, place: &path::Place) -> CgroupRecord {
-    let mut record = CgroupRecord { dirs: Vec::new(), made: Vec::new(), unit: None };
+    let mut record = CgroupRecord { dirs: Vec::new(), made: Vec::new(), unit: None, is_pods: false };
     let mut add = |root: &Path, own: &Path, controllers: Vec<String>| {
         let mut path = root.to_path_buf();
         for part in place.below_root(own).components() {
@@ -276,18 +279,17 @@ fn read_number(path: &Path) -> Option<u64> {
 pub(crate) fn parse_cpu_list(text: &str) -> Option<Vec<u32>> {
     /// More than any kernel is built for.
     const MAX: u32 = 8192;
-    let mut list = Vec::new();
+    // A set: a list may name one as often as it likes.
+    let mut named = vec![false; MAX as usize];
     for part in text.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
         if first > last || last >= MAX {
             return None;
         }
-        list.extend(first..=last);
+        named[first as usize..=last as usize].fill(true);
     }
-    list.sort_unstable();
-    list.dedup();
-    Some(list)
+    Some((0..MAX).zip(named).filter_map(|(cpu, is_named)| is_named.then_some(cpu)).collect())
 }
 
 #[cfg(test)]

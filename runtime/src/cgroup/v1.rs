@@ -79,6 +79,8 @@ fn apply_memory(
     let (limit, swap) =
         (memory["limit"].as_i64().filter(|n| *n != 0), memory["swap"].as_i64().filter(|n| *n != 0));
     let has_swap = record.dir_of("memory").is_some_and(|dir| dir.join(SWAP).exists());
+    // Memory without a limit needs swap without one.
+    let swap = swap.or_else(|| limit.filter(|limit| *limit < 0));
     let mut steps = Vec::new();
     steps.extend(limit.map(|limit| (LIMIT, limit)));
     if has_swap {

@@ -42,10 +42,12 @@ pub(super) fn apply(record: &CgroupRecord, resources: &Value) -> Result<()> {
         if file == "memory.swap.max" && !dir.join(&file).exists() {
             continue;
         }
-        // Renamed with the scheduler of block devices.
-        let name =
-            if file == "io.weight" && !dir.join(&file).exists() { "io.bfq.weight" } else { file.as_str() };
-        write(&dir.join(name), &value)?;
+        if file == "io.weight" && !dir.join(&file).exists() {
+            // Another scheduler of block devices, which counts as the specification does.
+            write(&dir.join("io.bfq.weight"), &resources["blockIO"]["weight"].to_string())?;
+            continue;
+        }
+        write(&dir.join(&file), &value)?;
     }
     Ok(())
 }

@@ -23,10 +23,13 @@ const NET_RAW: u32 = 13;
 pub(crate) struct Broker {
     /// The sandbox's id, for who looks at the process list.
     #[arg(default_value = "")]
-    id: String,
+    pub(super) id: String,
+    /// The state directory that it is in, for the same reader.
+    #[arg(default_value = "")]
+    pub(super) _state_root: String,
     /// Make raw sockets as well.
     #[arg(long)]
-    raw: bool,
+    pub(super) raw: bool,
 }
 
 impl Broker {

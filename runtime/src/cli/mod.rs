@@ -126,11 +126,15 @@ impl Command {
     /// What this program runs itself as, straight from the words: building the parser takes longer than they do, and
     /// its memory would be the sandbox's for good.
     fn role(words: &[String]) -> Option<Self> {
-        let [role, id, root] = words else { return None };
-        let (id, root) = (id.clone(), root.clone());
-        match role.as_str() {
-            "boot" => Some(Self::Boot(boot::Boot { id, _state_root: root })),
-            "gofer" => Some(Self::Gofer(gofer::Gofer { id, _state_root: root })),
+        let [role, id, root, rest @ ..] = words else { return None };
+        let (id, _state_root) = (id.clone(), root.clone());
+        match (role.as_str(), rest) {
+            ("boot", []) => Some(Self::Boot(boot::Boot { id, _state_root })),
+            ("gofer", []) => Some(Self::Gofer(gofer::Gofer { id, _state_root })),
+            ("broker", []) => Some(Self::Broker(broker::Broker { id, _state_root, raw: false })),
+            ("broker", [flag]) if flag == "--raw" => {
+                Some(Self::Broker(broker::Broker { id, _state_root, raw: true }))
+            }
             _ => None,
         }
     }

@@ -4,6 +4,7 @@
 //! killed: the next one to end removes it.
 
 use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -42,9 +43,10 @@ impl StateDir {
                     flags.set("root", text)?;
                     return Ok(Self::Own { path, _lock: lock });
                 }
-                // Somebody took it for one that was left.
+                // Somebody took it for one that was left, and may have removed it already.
                 Ok(None) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && base.is_dir() => {}
                 Err(error) => {
                     let base = base.display();
                     return Err(Error::new(format!(

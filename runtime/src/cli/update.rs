@@ -82,11 +82,14 @@ impl Update {
         if container.state.status == Status::Stopped {
             return Err(Error::new(format!("container \"{}\" is stopped: container not running", self.id)));
         }
+        let (changed, all) = container.with_resources(&resources)?;
         match &container.state.cgroup {
-            Some(cgroup) => cgroup.apply(&resources)?,
+            // A pod's limits are for whoever made the pod to change, not for one of its containers.
+            Some(cgroup) if cgroup.is_pods => {}
+            Some(cgroup) => cgroup.apply(&with_counterparts(&resources, &all))?,
             None => logging::warning("the container has no cgroup on the host: the limits hold inside only"),
         }
-        let all = container.merge_resources(&resources)?;
+        container.keep_config(&changed)?;
         let cpus = shown_cpus(&all, config.cpus_from_quota);
         container.connect()?.update(&self.id, resources, cpus)?;
         Ok(0)
@@ -103,9 +106,7 @@ impl Update {
             }
             Some(path) => spec::parse(&spec::read_text(path.as_ref())?, path)?,
         };
-        if !resources.is_object() {
-            return Err(Error::new("the resources are not a JSON object"));
-        }
+        spec::check_resources(&mut resources, "the resources")?;
         let mut set = |section: &str, name: &str, value: Option<Value>| {
             if let Some(value) = value {
                 resources[section][name] = value;
@@ -128,6 +129,22 @@ impl Update {
     }
 }
 
+/// `changes`, with what the host can set only together with one of them as it is in `all`: a quota and its period, the
+/// limit that swap is counted above.
+fn with_counterparts(changes: &Value, all: &Value) -> Value {
+    let mut whole = changes.clone();
+    let mut complete = |section: &str, changed: &str, counterpart: &str| {
+        let (has, kept) = (&changes[section], &all[section][counterpart]);
+        if !has[changed].is_null() && has[counterpart].is_null() && !kept.is_null() {
+            whole[section][counterpart] = kept.clone();
+        }
+    };
+    complete("cpu", "quota", "period");
+    complete("cpu", "period", "quota");
+    complete("memory", "swap", "limit");
+    whole
+}
+
 fn bytes(text: Option<&str>) -> Result<Option<Value>> {
     let Some(text) = text else { return Ok(None) };
     if text == "-1" {
@@ -136,5 +153,34 @@ fn bytes(text: Option<&str>) -> Result<Option<Value>> {
     match parse_size(text).and_then(|size| i64::try_from(size).ok()) {
         Some(size) => Ok(Some(size.into())),
         None => Err(Error::new(format!("\"{text}\" is not a number of bytes such as 512m, or -1"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::with_counterparts;
+
+    #[test]
+    fn what_belongs_together_is_set_together() {
+        let all = json!({"cpu": {"quota": 50_000, "period": 20_000, "shares": 2}, "memory": {"limit": 100, "swap": 150}});
+        let whole = |changes| with_counterparts(&changes, &all);
+        assert_eq!(
+            whole(json!({"cpu": {"period": 20_000}})),
+            json!({"cpu": {"period": 20_000, "quota": 50_000}})
+        );
+        assert_eq!(
+            whole(json!({"cpu": {"quota": 50_000}})),
+            json!({"cpu": {"period": 20_000, "quota": 50_000}})
+        );
+        assert_eq!(whole(json!({"memory": {"swap": 150}})), json!({"memory": {"limit": 100, "swap": 150}}));
+        for alone in [json!({}), json!({"cpu": {"shares": 2}}), json!({"memory": {"limit": 100}})] {
+            assert_eq!(whole(alone.clone()), alone);
+        }
+        assert_eq!(
+            with_counterparts(&json!({"cpu": {"quota": 1}}), &json!({})),
+            json!({"cpu": {"quota": 1}})
+        );
     }
 }

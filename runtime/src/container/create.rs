@@ -90,9 +90,14 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     Ok(created)
 }
 
-/// Whether Docker made the bundle: it keeps its containers in containerd's name space "moby".
+/// Whether Docker made the bundle: it keeps its containers in containerd's name space "moby", whose bundles are below
+/// `io.containerd.runtime.v2.task`.
 pub(crate) fn is_dockers(bundle: &Path) -> bool {
-    bundle.components().any(|part| part.as_os_str() == "moby")
+    let is_moby = |parts: &[std::path::Component<'_>]| {
+        parts[0].as_os_str().as_encoded_bytes().starts_with(b"io.containerd.runtime.v")
+            && parts[1].as_os_str() == "moby"
+    };
+    bundle.components().collect::<Vec<_>>().windows(2).any(is_moby)
 }
 
 /// Refuses to join another container's processes or IPC objects (`docker run --pid=container:NAME`): they are in a
@@ -208,10 +213,15 @@ impl<'a> Maker<'a> {
     {
         let what = || format!("cannot join the sandbox of the pod \"{sandbox_id}\"");
         let pod = self.store.peek(sandbox_id).with_context(what)?;
-        let client = sandbox::connect(&self.store.socket(sandbox_id), sandbox_id).with_context(what)?;
+        let client = sandbox::connect(&self.store.socket(sandbox_id), sandbox_id, None).with_context(what)?;
         let mut state = self.state(
             sandbox_id,
-            pod.cgroup.clone().map(|cgroup| CgroupRecord { made: Vec::new(), unit: None, ..cgroup }),
+            pod.cgroup.clone().map(|cgroup| CgroupRecord {
+                made: Vec::new(),
+                unit: None,
+                is_pods: true,
+                ..cgroup
+            }),
         );
         state.sandbox = pod.sandbox;
         self.write(&state)?;
@@ -241,7 +251,7 @@ impl<'a> Maker<'a> {
         client.create_container(container, &fds.borrowed())?;
         let (id, socket) = (self.options.id.clone(), self.store.socket(sandbox_id));
         undo.push(move || {
-            if let Ok(client) = sandbox::connect(&socket, &id) {
+            if let Ok(client) = sandbox::connect(&socket, &id, None) {
                 let _ = client.destroy(&id);
             }
         });
@@ -272,7 +282,11 @@ impl<'a> Maker<'a> {
         let (layout, lenient) = (Layout::of_host(), self.config.rootless);
         let made = match self.pod_cgroup(path) {
             // The pod's: its limits are set by whoever made it, those of one container do not belong there.
-            Some(pod) => cgroup::create(&layout, pod, &Value::Null, false, lenient, note)?,
+            Some(pod) => {
+                let mut made = cgroup::create(&layout, pod, &Value::Null, false, lenient, note)?;
+                made.iter_mut().for_each(|made| made.record.is_pods = true);
+                made
+            }
             None => {
                 let systemd = self.config.systemd_cgroup;
                 cgroup::create(&layout, path, self.spec.resources(), systemd, lenient, note)?
@@ -393,7 +407,7 @@ mod tests {
     #[test]
     fn docker_sees_what_the_guest_writes() {
         let bundle = "/run/containerd/io.containerd.runtime.v2.task/moby/0123";
-        assert!(is_dockers(Path::new(bundle)) && !is_dockers(Path::new("/run/k8s.io/moby-dick")));
+        assert!(is_dockers(Path::new(bundle)) && !is_dockers(Path::new("/home/moby/bundle")));
         let mut flags = Flags::default();
         keep_root_visible(&mut flags).unwrap();
         assert_eq!((flags.get("overlay2"), flags.get("file-access")), ("none", "shared"));

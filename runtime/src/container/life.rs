@@ -58,7 +58,7 @@ impl Container {
 
     /// A connection to its sandbox.
     pub(crate) fn connect(&self) -> Result<control::Client> {
-        sandbox::connect(&self.store.socket(&self.state.sandbox_id), self.id())
+        sandbox::connect(&self.store.socket(&self.state.sandbox_id), self.id(), None)
     }
 
     /// Its configuration as it was at `create`, with the limits that it has now.
@@ -66,12 +66,17 @@ impl Container {
         self.locked.read_config()
     }
 
-    /// Writes changed limits into the configuration that we keep; returns all that hold now.
-    pub(crate) fn merge_resources(&self, changes: &Value) -> Result<Value> {
+    /// The configuration with changed limits, for [`Self::keep_config`] once they hold, and all its limits.
+    pub(crate) fn with_resources(&self, changes: &Value) -> Result<(Value, Value)> {
         let mut config = self.config()?;
         merge(&mut config["linux"]["resources"], changes);
-        self.locked.write_config(&config)?;
-        Ok(config["linux"]["resources"].take())
+        let all = config["linux"]["resources"].clone();
+        Ok((config, all))
+    }
+
+    /// Writes a changed configuration down.
+    pub(crate) fn keep_config(&self, config: &Value) -> Result<()> {
+        self.locked.write_config(config)
     }
 
     fn wrong_state(&self, wanted: &str) -> Error {
@@ -169,8 +174,13 @@ impl Container {
             };
         }
         let waiting = self.state.status == Status::Created;
-        if signal == SIGKILL && target_is_whole(target) && (waiting || self.state.status == Status::Paused) {
+        let is_kill = signal == SIGKILL && (waiting || self.state.status == Status::Paused);
+        if target_is_whole(target) && (is_kill || waiting && ends_by_default(signal)) {
             self.end();
+            return Ok(());
+        }
+        if waiting && target_is_whole(target) {
+            // What waits to be started has no handlers: it would ignore this one, or stop for nobody.
             return Ok(());
         }
         let container = self.id().to_string();
@@ -249,6 +259,12 @@ fn merge(old: &mut Value, new: &Value) {
     } else if !(new.is_null() || new.as_i64() == Some(0) || new.as_str() == Some("")) {
         *old = new.clone();
     }
+}
+
+/// Whether a signal ends who has no handler for it (`man 7 signal`): all but CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG
+/// and WINCH.
+fn ends_by_default(signal: i32) -> bool {
+    !matches!(signal, 17..=23 | 28)
 }
 
 fn target_is_whole(target: KillTarget) -> bool {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub(crate) use state::{State, Status};
 pub(crate) use store::Store;
 
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::logging;
 use crate::process_id::ProcessId;
 use crate::sandbox;
@@ -67,9 +67,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to a container's sandbox for a call that is answered at once.
 pub(crate) fn connect_briefly(store: &Store, state: &State) -> Result<Client> {
-    let client = sandbox::connect(&store.socket(&state.sandbox_id), &state.id)?;
-    client.set_timeout(Some(ANSWER_PATIENCE)).context("cannot limit the wait for the sandbox")?;
-    Ok(client)
+    sandbox::connect(&store.socket(&state.sandbox_id), &state.id, Some(ANSWER_PATIENCE))
 }
 
 /// Kills a process and waits until it has ended; reaps it where it is our child.

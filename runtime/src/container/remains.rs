@@ -14,7 +14,8 @@ use crate::cgroup::{self, Layout};
 use crate::logging;
 
 /// The first two arguments of the processes that belong to one container.
-const ROLES: [[&[u8]; 2]; 2] = [[b"runsc-sandbox", b"boot"], [b"runsc-gofer", b"gofer"]];
+const ROLES: [[&[u8]; 2]; 3] =
+    [[b"runsc-sandbox", b"boot"], [b"runsc-gofer", b"gofer"], [b"runsc-broker", b"broker"]];
 
 /// Ends the processes of container `id` of the state directory `root`, and waits until they have ended.
 pub(super) fn end_processes(root: &Path, id: &str) {
@@ -62,6 +63,7 @@ mod tests {
         let is = |line: &[u8]| names_container(line, Path::new("/run/r"), "c");
         assert!(is(b"runsc-sandbox\0boot\0c\0/run/r\0"));
         assert!(is(b"runsc-gofer\0gofer\0c\0/run/r\0"));
+        assert!(is(b"runsc-broker\0broker\0c\0/run/r\0--raw\0"));
         for other in [
             &b"runsc-sandbox\0boot\0d\0/run/r\0"[..],
             b"runsc-sandbox\0boot\0c\0/run/other\0",

@@ -24,6 +24,8 @@ pub(crate) const FD_COUNT: u32 = 2;
 pub(crate) struct BrokerPlan<'a> {
     /// The sandbox's id.
     pub(crate) id: &'a str,
+    /// Its state directory, by which `delete --force` knows whose broker it is.
+    pub(crate) state_root: &'a str,
     /// This binary.
     pub(crate) binary: &'a OwnedFd,
     /// Its end of the socket.
@@ -46,7 +48,7 @@ pub(crate) fn enter(plan: &BrokerPlan<'_>, start: &OwnedFd) -> Result<Infallible
     step("make an empty root", empty_root())?;
     step("limit core dumps", limit_core())?;
     let fds = [plan.null, plan.log, plan.log, start.as_fd(), plan.socket];
-    let mut argv = vec!["runsc-broker", "broker", plan.id];
+    let mut argv = vec!["runsc-broker", "broker", plan.id, plan.state_root];
     if plan.allows_raw {
         argv.push("--raw");
     }

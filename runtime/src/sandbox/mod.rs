@@ -12,6 +12,7 @@ pub(crate) mod spawn;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use control::network::NetworkMode;
 use control::{BootConfig, Client, ContainerConfig, SharedNamespaces};
@@ -207,8 +208,10 @@ pub(crate) fn spawn_broker(order: &Order<'_>) -> Result<Option<(Pending, OwnedFd
     }
     let (ours, theirs) = unix::pair(Kind::SeqPacket).context("cannot make the broker's socket")?;
     let null = null()?;
+    let state_root = order.config.root.to_string_lossy();
     let plan = BrokerPlan {
         id: order.id,
+        state_root: &state_root,
         binary: order.binary,
         socket: theirs.as_fd(),
         allows_raw: order.config.settings.net_raw,
@@ -314,9 +317,9 @@ pub(crate) fn binary() -> Result<OwnedFd> {
     own_binary()
 }
 
-/// Connects to a sandbox.
-pub(crate) fn connect(socket: &Path, id: &str) -> Result<Client> {
-    match console::connect(socket) {
+/// Connects to a sandbox. With a limit, one that is stuck holds nobody up for longer.
+pub(crate) fn connect(socket: &Path, id: &str, limit: Option<Duration>) -> Result<Client> {
+    match console::connect(socket, limit) {
         Ok(connection) => Ok(Client::new(connection)),
         Err(abi::Errno::ECONNREFUSED | abi::Errno::ENOENT) => Err(Error::new(format!(
             "container \"{id}\" is not running: container not running: its sandbox is gone"

@@ -261,10 +261,14 @@ fn check_mappings(mappings: &[Value], path: &str, findings: &mut Findings) {
         if size == 0 {
             findings.problem(&format!("{path}[{index}].size"), "it is 0");
         }
-        if let Some((.., other)) = ranges.iter().find(|(from, to, _)| start < *to && *from < start + size) {
+        let Some(end) = start.checked_add(size) else {
+            findings.problem(&format!("{path}[{index}]"), "it goes beyond the largest id there is");
+            continue;
+        };
+        if let Some((.., other)) = ranges.iter().find(|(from, to, _)| start < *to && *from < end) {
             findings.problem(&format!("{path}[{index}]"), format!("it overlaps with [{other}]"));
         }
-        ranges.push((start, start + size, index));
+        ranges.push((start, end, index));
     }
 }
 

@@ -70,6 +70,11 @@ fn hostile_values_are_refused() {
     let cases = [
         ("/process/args", json!(["a\0b"]), "$.process.args[0]"),
         ("/process/args", json!("sh"), "$.process.args"),
+        (
+            "/linux/uidMappings",
+            json!([{"containerID": u64::MAX, "hostID": 0, "size": 2}]),
+            "$.linux.uidMappings[0]",
+        ),
         ("/process/args", json!([""]), "$.process.args[0]"),
         ("/process", json!(null), "$.process"),
         ("/process/oomScoreAdj", json!(5000), "$.process.oomScoreAdj"),
