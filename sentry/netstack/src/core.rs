@@ -1,7 +1,8 @@
 //! The stack's centre: what all sockets and layers share.
 //!
 //! Locks, outermost first: a socket's own lock → a listener's → the tables of `Core` (`tcp`, ports, neighbours,
-//! routes, interfaces, groups) → timers → the buffer pool. No lock is held while an observer or a device is called.
+//! routes, interfaces, groups) → timers → the buffer pool. No lock is held while an observer is called. A
+//! device may be called with the sending socket's lock held, so that packets keep their order: it does not call back.
 
 use crate::base::addr::{Family, is_limited_broadcast};
 use crate::base::config::Config;
@@ -136,6 +137,8 @@ pub(crate) struct Core {
     wheel: Mutex<Wheel<Timer>>,
     waker: OnceLock<Arc<dyn TimerWaker>>,
     next_id: AtomicU64,
+    /// Connections that nobody holds and that are not over (`tcp_max_orphans`).
+    pub(crate) orphans: AtomicU32,
 }
 
 impl fmt::Debug for Core {
@@ -180,6 +183,7 @@ impl Core {
             wheel: Mutex::new(Wheel::new(now)),
             waker: OnceLock::new(),
             next_id: AtomicU64::new(1),
+            orphans: AtomicU32::new(0),
             config: RwLock::new(Arc::new(config)),
         }
     }

@@ -33,6 +33,7 @@ pub use ip::route::{Route, RouteKind};
 pub use link::device::{Device, Offloads, RxMeta, TxFrame, TxMeta};
 pub use link::nic::{AddrState, IfAddr, Mac, Nic, NicConfig, NicKind, NicStats};
 pub use socket::datagram::DatagramSocket;
+pub use socket::datagram::groups::max_sources;
 pub use socket::datagram::ping::PingSocket;
 pub use socket::datagram::raw::RawSocket;
 pub use socket::datagram::udp::UdpSocket;

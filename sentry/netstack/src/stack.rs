@@ -33,7 +33,12 @@ pub struct FoundRoute {
     pub gateway: Option<IpAddr>,
     /// The destination is this stack.
     pub is_local: bool,
+    /// The largest packet that they may be: of the link, the route and what was learnt of the path.
+    pub mtu: u32,
 }
+
+/// Addresses that one interface may have. Looking for one of them takes time for each.
+const MAX_ADDRS: usize = 4096;
 
 /// A network stack: one network name space.
 #[derive(Debug)]
@@ -137,7 +142,9 @@ impl Stack {
     pub fn set_neighbour(&self, interface: u32, ip: IpAddr, mac: Mac, state: NeighbourState) -> Result<()> {
         let nic = self.core.nic(interface).ok_or(Error::NoDevice)?;
         let now = self.core.now();
-        let waiting = self.core.neighbours.lock().set((interface, ip), mac, state, now);
+        let max = self.core.config().neigh_max;
+        let waiting = self.core.neighbours.lock().set((interface, ip), mac, state, now, max);
+        let waiting = waiting.ok_or(Error::NoBuffers)?;
         self.core.send_waiting(&nic, mac, waiting);
         self.core.schedule_neighbours(now);
         Ok(())
@@ -257,6 +264,9 @@ impl Stack {
             if addrs.iter().any(|old| old.ip() == addr.ip() && old.prefix.len == addr.prefix.len) {
                 return Err(Error::Exists);
             }
+            if addrs.len() >= MAX_ADDRS {
+                return Err(Error::NoBuffers);
+            }
             addrs.push(addr);
             Ok(())
         })?;
@@ -306,6 +316,7 @@ impl Stack {
             source: path.source,
             gateway: Some(path.next_hop).filter(|hop| *hop != to),
             is_local: path.kind == PathKind::Local,
+            mtu: path.mtu,
         })
     }
 

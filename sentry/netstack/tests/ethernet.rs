@@ -65,9 +65,13 @@ fn closed_ports_and_missing_hosts_are_reported() {
     assert_eq!(recv_from(&a, 1).err(), Some(Error::ConnRefused));
     assert_eq!(net.stacks[1].counters().icmp.out_dest_unreachs.get(), 1);
     a.connect("10.0.0.77:9".parse().unwrap()).unwrap();
-    a.send(&mut &b"x"[..], &SendMeta::default()).unwrap();
-    net.run(5 * SECOND);
-    assert_eq!(recv_from(&a, 1).err(), Some(Error::HostUnreachable));
+    // That a host does not answer may pass: it is told to those who want to know all errors.
+    for (wants_all, told) in [(false, Error::Again), (true, Error::HostUnreachable)] {
+        a.set_options(|o| o.ip4.recv_err = wants_all);
+        a.send(&mut &b"x"[..], &SendMeta::default()).unwrap();
+        net.run(5 * SECOND);
+        assert_eq!(recv_from(&a, 1).err(), Some(told));
+    }
     let six = udp(&net, 0, "[fd00::1]:1000");
     six.set_options(|o| o.ip6.recv_err = true);
     send_to(&six, b"abc", "[fd00::2]:9").unwrap();
@@ -290,4 +294,38 @@ fn duplicate_addresses_are_found() {
     net.run(3 * SECOND);
     let state = |host: usize| net.nics[host].addrs().iter().find(|a| a.is_dynamic).unwrap().state;
     assert_eq!((state(0), state(1)), (AddrState::Valid, AddrState::Duplicate));
+}
+
+#[test]
+fn what_claims_to_come_from_ourselves_does_not_come_from_a_wire() {
+    let net = net();
+    let (stack, nic) = (&net.stacks[0], &net.nics[0]);
+    let heard = [udp(&net, 0, "10.0.0.1:1000"), udp(&net, 0, "[fd00::1]:1000")];
+    let ethernet = |kind: u16| {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9];
+        frame.extend(kind.to_be_bytes());
+        frame
+    };
+    let datagram = [0u8, 9, 3, 232, 0, 9, 0, 0, b'x'];
+    let refused = || [stack.counters().ip.in_addr_errors.get(), stack.counters().ip6.in_addr_errors.get()];
+    let before = refused();
+    for last in [1, 2] {
+        let mut four = ethernet(0x0800);
+        four.extend([0x45, 0, 0, 29, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, last, 10, 0, 0, 1]);
+        let sum: u32 = four[14..].chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        four[24..26].copy_from_slice(&sum.to_be_bytes());
+        four.extend(datagram);
+        stack.receive(nic, &four, RxMeta { checksum_ok: true, ..RxMeta::default() });
+        let mut six = ethernet(0x86dd);
+        six.extend([0x60, 0, 0, 0, 0, 9, 17, 64]);
+        for host in [last, 1] {
+            six.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
+        }
+        six.extend([0, 9, 3, 232, 0, 9, 1, 1, b'x']);
+        stack.receive(nic, &six, RxMeta { checksum_ok: true, ..RxMeta::default() });
+        let told = heard.each_ref().map(|socket| recv_from(socket, 9).is_ok());
+        assert_eq!(told, [last == 2; 2], "from host {last}");
+    }
+    assert_eq!(refused(), before.map(|count| count + 1));
 }

@@ -386,3 +386,29 @@ fn threads_stream_without_loss() {
         assert_eq!(got, TOTAL);
     });
 }
+
+#[test]
+fn whoever_stops_waiting_holds_nobody_up() {
+    let host = host();
+    let listener = host.tcp();
+    listener.bind("127.0.0.1:80".parse().unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let in_queue = host.connect("127.0.0.1:80");
+    let begin = || {
+        let socket = host.tcp();
+        assert_eq!(socket.connect("127.0.0.1:80".parse().unwrap()), Err(Error::InProgress));
+        assert_eq!(socket.finish_connect(), Err(Error::InProgress));
+        socket
+    };
+    for _ in 0..100 {
+        drop(begin());
+    }
+    let changed_its_mind = begin();
+    changed_its_mind.disconnect();
+    let waiting = [begin(), begin()];
+    assert_eq!(listener.accept().unwrap().peer_addr().unwrap(), in_queue.local_addr());
+    assert_eq!(waiting.each_ref().map(|socket| socket.finish_connect()), [Ok(()), Err(Error::InProgress)]);
+    // A longer queue lets in more.
+    listener.listen(1).unwrap();
+    assert_eq!(waiting[1].finish_connect(), Ok(()));
+}

@@ -357,3 +357,151 @@ fn segmentation_offload_sends_large_frames() {
     let frames = net.frames - before;
     assert!(frames < 600, "{frames} frames");
 }
+
+#[test]
+fn crossing_syns_make_one_connection() {
+    let mut net = net();
+    let _neighbours_know_each_other = pair(&mut net);
+    let ends: Vec<_> = (0..2)
+        .map(|host| {
+            let socket = net.stacks[host].tcp_socket(Family::V4);
+            socket.bind(format!("10.0.0.{}:5000", host + 1).parse().unwrap()).unwrap();
+            socket
+        })
+        .collect();
+    let segments =
+        |net: &Net| net.stacks.iter().map(|stack| stack.counters().tcp.out_segs.get()).sum::<u64>();
+    let before = segments(&net);
+    for (end, to) in ends.iter().zip(["10.0.0.2:5000", "10.0.0.1:5000"]) {
+        assert_eq!(end.connect(to.parse().unwrap()), Err(Error::InProgress));
+    }
+    net.run(SECOND);
+    for end in &ends {
+        assert_eq!((end.finish_connect(), end.state()), (Ok(()), TcpState::Established));
+    }
+    // SYN, SYN-ACK and at most an acknowledgement from each.
+    assert!(segments(&net) - before <= 6, "{} segments", segments(&net) - before);
+    assert_eq!(send(&ends[0], &[7; 20_000]), Ok(20_000));
+    net.run(SECOND);
+    assert_eq!(recv(&ends[1], 60_000).unwrap().len(), 20_000);
+}
+
+#[test]
+fn a_socket_can_talk_to_itself_over_packets() {
+    let net = net();
+    let _tap = net.stacks[0].packet_socket(PacketKind::Raw, 3);
+    let socket = net.stacks[0].tcp_socket(Family::V4);
+    socket.bind("127.0.0.1:5000".parse().unwrap()).unwrap();
+    assert_eq!(socket.connect("127.0.0.1:5000".parse().unwrap()), Err(Error::InProgress));
+    socket.finish_connect().unwrap();
+    send(&socket, b"echo").unwrap();
+    assert_eq!(recv(&socket, 10), Ok(b"echo".to_vec()));
+}
+
+#[test]
+fn a_failed_connect_leaves_a_socket_that_can_be_used() {
+    let mut net = net();
+    let socket = begin(&net, 0, "10.0.0.2:9");
+    net.run(SECOND);
+    assert_eq!(socket.finish_connect(), Err(Error::ConnRefused));
+    socket.bind("10.0.0.1:80".parse().unwrap()).unwrap();
+    socket.listen(1).unwrap();
+    let client = begin(&net, 1, "10.0.0.1:80");
+    net.run(SECOND);
+    assert_eq!(client.finish_connect(), Ok(()));
+    assert!(socket.accept().is_ok());
+}
+
+/// A connection whose reader has stopped reading, so that the window is shut.
+fn stuffed(net: &mut Net) -> (TcpSocket, TcpSocket) {
+    let (client, server) = pair(net);
+    server.set_options(|o| o.base.force_rcv_buf(4000));
+    let mut sent = 0;
+    for _ in 0..20 {
+        sent += send(&client, &[1; 20_000]).unwrap_or(0);
+        net.run(SECOND / 10);
+    }
+    assert!(sent > 20_000 && client.queues().1 > 0);
+    (client, server)
+}
+
+#[test]
+fn probes_of_a_shut_window_become_rare() {
+    let mut net = net();
+    let (client, _server) = stuffed(&mut net);
+    let probes = |net: &Net| net.stacks[0].counters().tcp_ext.win_probe.get();
+    net.run(600 * SECOND);
+    assert!((8..18).contains(&probes(&net)), "{}", probes(&net));
+    let before = probes(&net);
+    net.run(1200 * SECOND);
+    assert_eq!(probes(&net) - before, 10);
+    assert_eq!(client.state(), TcpState::Established);
+}
+
+#[test]
+fn an_orphan_with_a_shut_window_is_given_up() {
+    let mut net = net();
+    let (client, _server) = stuffed(&mut net);
+    drop(client);
+    net.run(60 * SECOND);
+    assert_eq!(net.stacks[0].tcp_sockets().len(), 1);
+    net.run(1200 * SECOND);
+    assert!(net.stacks[0].tcp_sockets().is_empty());
+    assert_eq!(net.stacks[0].memory_used(), 0);
+}
+
+#[test]
+fn there_are_only_so_many_orphans() {
+    let mut net = Net::new(2, 1, calm(), Config { tcp_max_orphans: 1, ..Config::default() });
+    net.run(3 * SECOND);
+    let first = stuffed(&mut net);
+    let (second, other, _listener) = pair_at(&mut net, "10.0.0.2:81");
+    drop(first.0);
+    drop(second);
+    net.run(SECOND);
+    assert_eq!(other.state(), TcpState::Closed);
+    assert_eq!(first.1.state(), TcpState::Established);
+    assert_eq!(net.stacks[0].counters().tcp_ext.abort_on_memory.get(), 1);
+}
+
+/// What a segment is made into before it arrives a second time.
+type Forgery = fn(&mut [u8]);
+
+/// Where IPv4's and TCP's headers stand in a frame.
+const IP: usize = 14;
+const TCP: usize = IP + 20;
+
+/// Another acknowledgement, far from any that was sent, and a much later time stamp.
+fn blind_stamp(frame: &mut [u8]) {
+    frame[TCP + 8] ^= 0x40;
+    // Behind two bytes of padding and the option's own two.
+    frame[TCP + 24] = frame[TCP + 24].wrapping_add(0x20);
+}
+
+fn old_fin(frame: &mut [u8]) {
+    frame[TCP + 13] |= 1;
+}
+
+#[test]
+fn segments_that_make_no_sense_leave_no_trace() {
+    for forge in [blind_stamp as Forgery, old_fin] {
+        let mut net = net();
+        let (client, server) = pair(&mut net);
+        server.set_options(|o| o.tcp.quickack = Some(false));
+        let tap = net.stacks[1].packet_socket(PacketKind::Raw, 3);
+        send(&client, b"a").unwrap();
+        net.run(SECOND);
+        let mut frame = [0; 100];
+        let len = tap.recv(&mut &mut frame[..], RecvFlags::empty()).unwrap().copied;
+        send(&client, b"b").unwrap();
+        net.run(Duration::from_millis(6));
+        // Both bytes are here, of which the second is not acknowledged.
+        assert_eq!(server.queues().0, 2);
+        forge(&mut frame[..len]);
+        let meta = RxMeta { checksum_ok: true, ..RxMeta::default() };
+        net.stacks[1].receive(&net.nics[1], &frame[..len], meta);
+        send(&client, b"c").unwrap();
+        net.run(5 * SECOND);
+        assert_eq!(recv(&server, 9), Ok(b"abc".to_vec()));
+    }
+}

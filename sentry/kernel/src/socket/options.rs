@@ -89,6 +89,21 @@ const BOOLEANS: &[i32] = &[
 ];
 
 impl SocketOptions {
+    /// What a connection has whose listener has `listener`: the same.
+    #[must_use]
+    pub fn inherited(listener: &Self) -> Self {
+        Self { values: Mutex::new(*listener.values.lock()) }
+    }
+
+    /// Takes over from a listener what the ends of connections within the host inherit (`unix(7)`): whether credentials
+    /// and security labels come with messages.
+    pub fn inherit_passing(&self, listener: &Self) {
+        const PASSING: u64 = 1 << so::PASSCRED | 1 << so::PASSSEC;
+        let inherited = listener.values.lock().flags & PASSING;
+        let flags = &mut self.values.lock().flags;
+        *flags = *flags & !PASSING | inherited;
+    }
+
     /// The value of a Boolean option.
     #[must_use]
     pub fn is_set(&self, name: i32) -> bool {

@@ -95,7 +95,7 @@ impl Core {
                         self.ask_neighbour(&nic, ip, known);
                     }
                 }
-                Event::Failed(index, ip, frames) => self.neighbour_failed(index, ip, frames),
+                Event::Failed(index, ip, frames) => self.neighbour_failed(index, ip, &frames),
             }
         }
         self.schedule_neighbours(now);

@@ -166,11 +166,11 @@ impl Core {
     fn icmp_error_input(&self, packet: &Packet<'_>, kind: u8, code: u8, message: &[u8]) {
         let Some(quoted) = message.get(8..) else { return };
         let is_v4 = packet.to.is_ipv4();
-        let Some((from, to, protocol, segment)) = self::quoted(quoted, is_v4) else {
+        let Some(sent) = self::quoted(quoted, is_v4) else {
             return self.counters.icmp.in_errors.inc();
         };
         // What we did not send cannot have failed.
-        if !self.is_local(from) {
+        if !self.is_local(sent.0) {
             return;
         }
         let info = get32(message, 4).unwrap_or(0);
@@ -179,28 +179,34 @@ impl Core {
         } else {
             judge_v6(kind, code, info, packet.from)
         };
-        let Some(verdict) = verdict else { return };
+        if let Some(verdict) = verdict {
+            self.report(&verdict, sent, packet.nic.index);
+        }
+    }
+
+    /// Tells whoever sent a packet by way of an interface what has become of it.
+    pub(super) fn report(&self, verdict: &Verdict, (from, to, protocol, segment): Quoted<'_>, device: u32) {
         let (Some(own_port), Some(port)) = (get16(segment, 0), get16(segment, 2)) else { return };
         let (own, remote) = (Endpoint::new(from, own_port), Endpoint::new(to, port));
         let is_too_big = verdict.error.error == Error::MessageSize;
-        self.raw_error(to, protocol, segment, &verdict);
+        self.raw_error(to, protocol, segment, verdict);
         match protocol {
             protocol::TCP => {
                 let Some(seq) = get32(segment, 4) else { return };
-                self.tcp_error(crate::core::Tuple { local: own, remote }, seq, &verdict);
+                self.tcp_error(crate::core::Tuple { local: own, remote }, seq, verdict);
             }
             protocol::UDP => {
-                if is_too_big && self.has_udp(own, remote, packet.nic.index) {
+                if is_too_big && self.has_udp(own, remote, device) {
                     self.learn_pmtu(to, verdict.error.info, segment.len());
                 }
                 let data = segment.get(8..).unwrap_or(&[]);
-                self.udp_error(own, remote, packet.nic.index, verdict.error, verdict.is_hard, data);
+                self.udp_error(own, remote, device, verdict.error, verdict.is_hard, data);
             }
             protocol::ICMP | protocol::ICMPV6 => {
                 if is_too_big {
                     self.learn_pmtu(to, verdict.error.info, segment.len());
                 }
-                self.ping_error(to, segment, &verdict);
+                self.ping_error(to, segment, verdict);
             }
             _ => {}
         }
@@ -219,12 +225,15 @@ impl Core {
     }
 }
 
+/// A packet of ours that an error is about: source, destination, protocol, and what follows the IP headers.
+pub(crate) type Quoted<'a> = (IpAddr, IpAddr, u8, &'a [u8]);
+
 /// Takes apart a packet of ours: addresses, protocol, transport segment.
-pub(crate) fn quoted(packet: &[u8], is_v4: bool) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+pub(crate) fn quoted(packet: &[u8], is_v4: bool) -> Option<Quoted<'_>> {
     if is_v4 { quoted_v4(packet) } else { quoted_v6(packet) }
 }
 
-fn quoted_v4(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+fn quoted_v4(quoted: &[u8]) -> Option<Quoted<'_>> {
     let first = *quoted.first()?;
     let header_len = usize::from(first & 0xf) * 4;
     // Only a first fragment has ports.
@@ -235,7 +244,7 @@ fn quoted_v4(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
     Some((ip(12)?, ip(16)?, *quoted.get(9)?, quoted.get(header_len..)?))
 }
 
-fn quoted_v6(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+fn quoted_v6(quoted: &[u8]) -> Option<Quoted<'_>> {
     if quoted.first()? >> 4 != 6 {
         return None;
     }
@@ -262,7 +271,7 @@ fn quoted_v6(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
 }
 
 /// Linux's `icmp_err_convert`.
-fn judge_v4(kind: u8, code: u8, info: u32, offender: IpAddr) -> Option<Verdict> {
+pub(super) fn judge_v4(kind: u8, code: u8, info: u32, offender: IpAddr) -> Option<Verdict> {
     let (error, is_hard) = match (kind, code) {
         (3, 0 | 6 | 11) => (Error::NetUnreachable, code == 6),
         (3, 1 | 12) => (Error::HostUnreachable, false),
@@ -283,7 +292,7 @@ fn judge_v4(kind: u8, code: u8, info: u32, offender: IpAddr) -> Option<Verdict> 
 }
 
 /// Linux's `icmpv6_err_convert`.
-fn judge_v6(kind: u8, code: u8, info: u32, offender: IpAddr) -> Option<Verdict> {
+pub(super) fn judge_v6(kind: u8, code: u8, info: u32, offender: IpAddr) -> Option<Verdict> {
     let (error, is_hard) = match (kind, code) {
         (1, 0) => (Error::NetUnreachable, false),
         (1, 1 | 5 | 6) => (Error::Access, true),

@@ -1,6 +1,7 @@
 //! ICMP errors that this host sends, limited in rate (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
 
 use super::fragment::Expired;
+use super::icmp::{judge_v4, judge_v6, quoted};
 use super::output::HEADROOM;
 use super::packet::{Cast, Packet, protocol, put32};
 use crate::base::time::Instant;
@@ -131,37 +132,16 @@ impl Core {
         self.send_icmp(packet, data, if is_v4 { protocol::ICMP } else { protocol::ICMPV6 });
     }
 
-    /// A neighbour does not answer: senders of the packets that waited for it hear `EHOSTUNREACH`.
-    pub(super) fn neighbour_failed(&self, _interface: u32, next_hop: IpAddr, frames: Vec<TxFrame>) {
-        use crate::base::addr::Endpoint;
-        use crate::base::error::Error;
-        use crate::ip::packet::{get16, get32};
-        use crate::socket::message::{ErrorOrigin, ExtendedError};
+    /// A neighbour does not answer. Senders of the packets that waited for it hear what the host itself would answer to
+    /// them: host unreachable, address unreachable.
+    pub(super) fn neighbour_failed(&self, interface: u32, next_hop: IpAddr, frames: &[TxFrame]) {
         for frame in frames {
             let Some(ip) = frame.bytes().get(super::output::ETHERNET..) else { continue };
-            let Some((from, to, number, segment)) = super::icmp::quoted(ip, next_hop.is_ipv4()) else {
-                continue;
-            };
-            let (kind, code, origin) =
-                if to.is_ipv4() { (3, 1, ErrorOrigin::Icmp) } else { (1, 3, ErrorOrigin::Icmp6) };
-            let error = ExtendedError {
-                error: Error::HostUnreachable,
-                origin,
-                kind,
-                code,
-                info: 0,
-                offender: Some(from),
-            };
-            let verdict = super::icmp::Verdict { error, is_hard: false };
-            let (Some(own), Some(port)) = (get16(segment, 0), get16(segment, 2)) else { continue };
-            let (own, remote) = (Endpoint::new(from, own), Endpoint::new(to, port));
-            match number {
-                protocol::TCP => {
-                    let tuple = crate::core::Tuple { local: own, remote };
-                    self.tcp_error(tuple, get32(segment, 4).unwrap_or(0), &verdict);
-                }
-                protocol::UDP => self.udp_error(own, remote, 0, error, true, segment.get(8..).unwrap_or(&[])),
-                _ => {}
+            let is_v4 = next_hop.is_ipv4();
+            let Some(sent) = quoted(ip, is_v4) else { continue };
+            let verdict = if is_v4 { judge_v4(3, 1, 0, sent.0) } else { judge_v6(1, 3, 0, sent.0) };
+            if let Some(verdict) = verdict {
+                self.report(&verdict, sent, interface);
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::core::Core;
 use crate::link::device::RxMeta;
 use crate::link::nic::{Mac, Nic, NicKind};
 use smoltcp::wire::EthernetFrame;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Packets that one call takes from the loopback queue at most; what they cause comes after others.
@@ -22,7 +23,8 @@ impl Core {
         self.tap(nic, frame, false);
         match nic.kind {
             NicKind::Ethernet => self.ethernet_input(nic, frame, meta),
-            NicKind::Ip | NicKind::Loopback => self.ip_input(nic, frame, meta, Cast::Unicast),
+            NicKind::Ip => self.wire_input(nic, frame, meta, Cast::Unicast),
+            NicKind::Loopback => self.ip_input(nic, frame, meta, Cast::Unicast),
         }
         self.run_backlog();
     }
@@ -43,9 +45,23 @@ impl Core {
         };
         let payload = ethernet.payload();
         match u16::from(ethernet.ethertype()) {
-            0x0800 | 0x86dd => self.ip_input(nic, payload, meta, cast),
+            0x0800 | 0x86dd => self.wire_input(nic, payload, meta, cast),
             0x0806 => self.arp_input(nic, payload),
             _ => nic.stats.rx_dropped.inc(),
+        }
+    }
+
+    /// A packet from a wire. What we send to ourselves does not come from there: a source that is an address of ours is
+    /// a forgery, or our own packet thrown back. NDP does hear of such: that is how duplicates are found.
+    fn wire_input(&self, nic: &Arc<Nic>, packet: &[u8], meta: RxMeta, cast: Cast) {
+        match source_of(packet) {
+            Some(IpAddr::V4(from)) if self.is_local(from.into()) => self.counters.ip.in_addr_errors.inc(),
+            Some(IpAddr::V6(from))
+                if self.is_local(from.into()) && packet.get(6) != Some(&protocol::ICMPV6) =>
+            {
+                self.counters.ip6.in_addr_errors.inc();
+            }
+            _ => self.ip_input(nic, packet, meta, cast),
         }
     }
 
@@ -148,5 +164,14 @@ impl Core {
         if refused && packet.cast == Cast::Unicast {
             self.port_unreachable(packet);
         }
+    }
+}
+
+/// The source address of an IP packet, which is not yet checked for anything else.
+fn source_of(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => packet.get(12..)?.first_chunk::<4>().map(|ip| IpAddr::from(*ip)),
+        6 => packet.get(8..)?.first_chunk::<16>().map(|ip| IpAddr::from(*ip)),
+        _ => None,
     }
 }

@@ -4,7 +4,7 @@ use crate::base::hash::Key;
 use crate::base::time::Instant;
 use crate::link::device::TxFrame;
 use crate::link::nic::Mac;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ const RETRANS: Duration = Duration::from_secs(1);
 const MAX_PROBES: u8 = 3;
 /// How long a failed or unused entry is kept.
 const KEEP: Duration = Duration::from_secs(60);
-/// Packets that wait for an address.
+/// Packets that wait for an address, and their bytes (`unres_qlen`, `unres_qlen_bytes`).
 const MAX_WAITING: usize = 101;
+const MAX_WAITING_BYTES: usize = 212_992;
 
 /// States of a neighbour, with Linux's numbers (`NUD_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,30 @@ struct Entry {
     until: Instant,
     probes: u8,
     used: Instant,
-    waiting: Vec<TxFrame>,
+    waiting: Queue,
+}
+
+/// Packets that wait for an address, oldest first.
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<TxFrame>,
+    bytes: usize,
+}
+
+impl Queue {
+    /// Adds a packet; the oldest make room for it.
+    fn push(&mut self, frame: TxFrame) {
+        self.bytes += frame.data.len();
+        self.frames.push_back(frame);
+        while self.frames.len() > MAX_WAITING || self.bytes > MAX_WAITING_BYTES {
+            let Some(oldest) = self.frames.pop_front() else { return };
+            self.bytes -= oldest.data.len();
+        }
+    }
+
+    fn take(&mut self) -> Vec<TxFrame> {
+        std::mem::take(self).frames.into()
+    }
 }
 
 /// What is to be done about a frame.
@@ -114,14 +138,11 @@ impl NeighbourTable {
             until: now,
             probes: 0,
             used: now,
-            waiting: Vec::new(),
+            waiting: Queue::default(),
         });
         entry.used = now;
         match (entry.state, entry.mac) {
             (NeighbourState::Incomplete, _) => {
-                if entry.waiting.len() >= MAX_WAITING {
-                    entry.waiting.remove(0);
-                }
                 entry.waiting.push(frame);
                 Resolution::Wait
             }
@@ -164,7 +185,7 @@ impl NeighbourTable {
             until: now,
             probes: 0,
             used: now,
-            waiting: Vec::new(),
+            waiting: Queue::default(),
         });
         if entry.state == NeighbourState::Permanent {
             return Vec::new();
@@ -180,7 +201,7 @@ impl NeighbourTable {
         }
         entry.mac = Some(mac);
         entry.probes = 0;
-        std::mem::take(&mut entry.waiting)
+        entry.waiting.take()
     }
 
     pub(crate) fn set_router(&mut self, at: (u32, IpAddr), is_router: bool) {
@@ -200,14 +221,18 @@ impl NeighbourTable {
         }
     }
 
-    /// Sets an entry by hand; returns the packets that waited.
+    /// Sets an entry by hand; returns the packets that waited, or nothing where the table is full.
     pub(crate) fn set(
         &mut self,
         at: (u32, IpAddr),
         mac: Mac,
         state: NeighbourState,
         now: Instant,
-    ) -> Vec<TxFrame> {
+        max: usize,
+    ) -> Option<Vec<TxFrame>> {
+        if !self.entries.contains_key(&at) && !self.make_room(now, max) {
+            return None;
+        }
         let old = self.entries.insert(
             at,
             Entry {
@@ -217,10 +242,10 @@ impl NeighbourTable {
                 until: now + REACHABLE,
                 probes: 0,
                 used: now,
-                waiting: Vec::new(),
+                waiting: Queue::default(),
             },
         );
-        old.map_or(Vec::new(), |old| old.waiting)
+        Some(old.map_or(Vec::new(), |mut old| old.waiting.take()))
     }
 
     pub(crate) fn remove(&mut self, at: (u32, IpAddr)) -> bool {
@@ -284,7 +309,7 @@ impl Entry {
                 self.state = NeighbourState::Failed;
                 self.mac = None;
                 self.until = now + KEEP;
-                events.push(Event::Failed(interface, ip, std::mem::take(&mut self.waiting)));
+                events.push(Event::Failed(interface, ip, self.waiting.take()));
             }
             NeighbourState::Incomplete | NeighbourState::Probe => {
                 self.probes += 1;
@@ -360,5 +385,33 @@ mod tests {
             table.resolve(at(n), frame(0), Instant::from_millis(n.into()), 16);
         }
         assert_eq!(table.all().len(), 16);
+    }
+
+    #[test]
+    fn what_waits_for_one_neighbour_is_bounded() {
+        let mut table = NeighbourTable::new(Key(1, 2));
+        let now = Instant::from_millis(1);
+        let large = |n: u8| TxFrame { data: vec![n; 60_000], ..frame(n) };
+        for n in 0..10 {
+            table.resolve(at(1), large(n), now, 10);
+        }
+        for n in 0..200 {
+            table.resolve(at(2), frame(n), now, 10);
+        }
+        let kept = |table: &mut NeighbourTable, n| {
+            let frames = table.learn(at(n), MAC, true, None, now);
+            frames.iter().map(|frame| frame.data[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&mut table, 1), [7, 8, 9]);
+        assert_eq!(kept(&mut table, 2), (99..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn neighbours_set_by_hand_are_bounded_too() {
+        let mut table = NeighbourTable::new(Key(1, 2));
+        let now = Instant::from_millis(1);
+        let mut set = |n| table.set(at(n), MAC, NeighbourState::Permanent, now, 4).is_some();
+        assert_eq!([1, 2, 3, 4, 5].map(&mut set), [true, true, true, true, false]);
+        assert!(set(4));
     }
 }

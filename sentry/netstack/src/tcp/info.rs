@@ -149,7 +149,7 @@ impl TcpInfo {
                 }
             }
             Role::Net(conn) => conn.info(&inner.options, core.stack.now()),
-            Role::Idle | Role::Waiting { .. } => empty,
+            Role::Idle | Role::Waiting(_) => empty,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::base::hash::Key;
 use crate::base::ready::Readiness;
 use crate::base::time::Instant;
 use crate::core::{Core, Timer, Tuple};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,8 +21,9 @@ pub(crate) struct Listener {
     pub(crate) ready: VecDeque<Arc<TcpCore>>,
     /// Linux takes one connection more than this.
     pub(crate) backlog: u32,
-    /// Sockets of this stack that found the queue full.
-    pub(crate) waiting: VecDeque<Weak<TcpCore>>,
+    /// Sockets of this stack that found the queue full, by the places that they were given. Whoever stops waiting takes
+    /// its place away, so there are never more than such sockets.
+    pub(crate) waiting: BTreeMap<u64, Weak<TcpCore>>,
     requests: HashMap<Tuple, Request, Key>,
     armed: Option<Instant>,
 }
@@ -32,7 +33,7 @@ impl Listener {
         Self {
             ready: VecDeque::new(),
             backlog,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             requests: HashMap::with_hasher(key),
             armed: None,
         }
@@ -41,6 +42,27 @@ impl Listener {
     /// Whether no further connection fits.
     pub(crate) fn is_full(&self) -> bool {
         self.ready.len() > self.backlog as usize
+    }
+}
+
+/// A connect(2) that waits for room in the queue of a listener of this stack.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) tuple: Tuple,
+    pub(crate) until: Instant,
+    /// Its place among those who wait.
+    pub(crate) place: u64,
+    pub(crate) listener: Weak<TcpCore>,
+}
+
+impl Waiting {
+    /// Gives the place up. The listener's lock comes after that of the socket that waits.
+    pub(crate) fn leave(&self) {
+        if let Some(listener) = self.listener.upgrade()
+            && let Role::Listening(listener) = &mut listener.inner.lock().role
+        {
+            listener.waiting.remove(&self.place);
+        }
     }
 }
 

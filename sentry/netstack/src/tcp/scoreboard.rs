@@ -28,6 +28,11 @@ impl Sent {
         self.end - self.start
     }
 
+    /// Whether it is lost and was not sent again.
+    const fn is_to_resend(&self) -> bool {
+        self.is_lost && !self.is_retransmitted && !self.is_sacked
+    }
+
     /// What the range contributes to the data in flight.
     const fn in_flight(&self) -> u64 {
         if self.is_sacked || self.is_lost && !self.is_retransmitted { 0 } else { self.len() }
@@ -57,6 +62,8 @@ pub(crate) struct Scoreboard {
     pipe: u64,
     sacked: u64,
     lost: u64,
+    /// No range that is to be sent again ends before this position.
+    lost_from: u64,
     rack: Rack,
 }
 
@@ -85,7 +92,7 @@ impl Scoreboard {
             mult: 1,
             persist: 0,
         };
-        Self { sent: VecDeque::new(), pipe: 0, sacked: 0, lost: 0, rack }
+        Self { sent: VecDeque::new(), pipe: 0, sacked: 0, lost: 0, lost_from: 0, rack }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -142,7 +149,10 @@ impl Scoreboard {
         let before = *sent;
         f(sent);
         let after = *sent;
-        let lost = |s: &Sent| if s.is_lost && !s.is_retransmitted && !s.is_sacked { s.len() } else { 0 };
+        let lost = |s: &Sent| if s.is_to_resend() { s.len() } else { 0 };
+        if after.is_to_resend() {
+            self.lost_from = self.lost_from.min(after.start);
+        }
         self.pipe = self.pipe - before.in_flight() + after.in_flight();
         self.lost = self.lost - lost(&before) + lost(&after);
         let sacked = |s: &Sent| if s.is_sacked { s.len() } else { 0 };
@@ -338,7 +348,9 @@ impl Scoreboard {
         if self.lost == 0 {
             return None;
         }
-        let at = self.sent.iter().position(|s| s.is_lost && !s.is_retransmitted && !s.is_sacked)?;
+        let first = self.sent.partition_point(|sent| sent.end <= self.lost_from);
+        let at = first + self.sent.range(first..).position(Sent::is_to_resend)?;
+        self.lost_from = self.sent[at].start;
         let place = self.sent[at].start + max;
         self.split(at, place);
         Some(self.sent[at])
@@ -440,6 +452,8 @@ mod tests {
                         board.detect(ms(5), ms(10), false, MSS, now);
                     }
                     Op::Retransmit => {
+                        let first = board.sent.iter().find(|sent| sent.is_to_resend()).map(|sent| sent.start);
+                        prop_assert_eq!(board.next_lost(MSS).map(|sent| sent.start), first);
                         if let Some(sent) = board.next_lost(MSS) {
                             prop_assert!(sent.end - sent.start <= MSS);
                             board.on_retransmit(sent.start, now);

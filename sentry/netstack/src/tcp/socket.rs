@@ -2,7 +2,7 @@
 
 use super::conn::Connection;
 use super::info::TcpInfo;
-use super::listen::Listener;
+use super::listen::{Listener, Waiting};
 use super::local::LocalEnd;
 use super::state::TcpState;
 use super::table::PortUser;
@@ -10,8 +10,7 @@ use crate::base::addr::{Endpoint, Family, to_user};
 use crate::base::error::{Error, Result};
 use crate::base::io::{Sink, Source};
 use crate::base::ready::{Observer, ObserverSlot, Readiness};
-use crate::base::time::Instant;
-use crate::core::{Core, Tuple};
+use crate::core::Core;
 use crate::socket::Shutdown;
 use crate::socket::message::{Received, RecvFlags, SendFlags};
 use crate::socket::options::Options;
@@ -74,10 +73,7 @@ pub(crate) enum Role {
     Idle,
     Listening(Listener),
     /// Waits for room in the queue of a listener of this stack.
-    Waiting {
-        tuple: Tuple,
-        until: Instant,
-    },
+    Waiting(Waiting),
     /// Connected to a socket of this stack.
     Local(LocalEnd),
     /// Connected over packets, or trying to.
@@ -128,7 +124,7 @@ impl TcpCore {
             Role::Listening(listener) => (listener.ready.len(), listener.backlog as usize),
             Role::Local(end) => end.queues(inner.options.base.oob_inline),
             Role::Net(conn) => conn.queues(&inner.options),
-            Role::Idle | Role::Waiting { .. } => (0, 0),
+            Role::Idle | Role::Waiting(_) => (0, 0),
         };
         crate::socket::SocketSummary {
             id: self.id,
@@ -149,7 +145,7 @@ impl Inner {
         match &self.role {
             Role::Idle => TcpState::Closed,
             Role::Listening(_) => TcpState::Listen,
-            Role::Waiting { .. } => TcpState::SynSent,
+            Role::Waiting(_) => TcpState::SynSent,
             Role::Local(end) => end.state(),
             Role::Net(conn) => conn.state,
         }
@@ -202,7 +198,7 @@ impl TcpSocket {
         }
         let mut inner = self.core.inner.lock();
         let refusal = match &inner.role {
-            Role::Waiting { .. } if !inner.shut_write => Error::Again,
+            Role::Waiting(_) if !inner.shut_write => Error::Again,
             _ => Error::Pipe,
         };
         Err(inner.error.take().unwrap_or(refusal))
@@ -230,7 +226,7 @@ impl TcpSocket {
         }
         match &inner.role {
             _ if inner.shut_read => Ok(Received::default()),
-            Role::Waiting { .. } => Err(Error::Again),
+            Role::Waiting(_) => Err(Error::Again),
             _ => Err(Error::NotConnected),
         }
     }
@@ -249,7 +245,7 @@ impl TcpSocket {
                 }
                 return Ok(());
             }
-            Role::Waiting { .. } => {
+            Role::Waiting(_) => {
                 drop(inner);
                 core.disconnect();
             }
@@ -314,7 +310,7 @@ impl TcpSocket {
                     Readiness::IN
                 }
             }
-            Role::Waiting { .. } => Readiness::empty(),
+            Role::Waiting(_) => Readiness::empty(),
             Role::Local(end) => end.readiness(&inner.options),
         };
         ready | pending
@@ -419,7 +415,7 @@ impl TcpSocket {
         let inner = self.core.inner.lock();
         match &inner.role {
             Role::Net(conn) => conn.is_drained(),
-            Role::Local(_) | Role::Idle | Role::Listening(_) | Role::Waiting { .. } => true,
+            Role::Local(_) | Role::Idle | Role::Listening(_) | Role::Waiting(_) => true,
         }
     }
 
@@ -474,9 +470,7 @@ impl TcpCore {
                 self.stop_listening();
                 inner = self.inner.lock();
             }
-            Role::Waiting { tuple, .. } => {
-                self.stack.tcp.remove(&tuple, self.id);
-            }
+            Role::Waiting(waiting) => waiting.leave(),
             Role::Local(end) => {
                 let base = &inner.options.base;
                 let user = inner.is_port_bound.then_some(PortUser {

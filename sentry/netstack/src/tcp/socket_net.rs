@@ -10,6 +10,7 @@ use crate::base::ready::Readiness;
 use crate::core::{Path, Timer, Tuple};
 use crate::ip::icmp::Verdict;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl TcpCore {
     /// Runs `f` on the connection, if there is one, then settles what it has changed. Observers are told afterwards.
@@ -79,8 +80,11 @@ impl TcpCore {
         conn.discard(&self.stack);
     }
 
-    fn leave_table(&self, conn: &Connection, user: Option<super::table::PortUser>, uid: u32) {
+    fn leave_table(&self, conn: &mut Connection, user: Option<super::table::PortUser>, uid: u32) {
         let stack = &self.stack;
+        if std::mem::take(&mut conn.is_counted_orphan) {
+            stack.orphans.fetch_sub(1, Ordering::Relaxed);
+        }
         if conn.ends_in_time_wait {
             let wait = TimeWait { since: stack.now(), user, uid, segments: Some(conn.late_segments()) };
             stack.enter_time_wait(conn.tuple, Some(self.id), wait);

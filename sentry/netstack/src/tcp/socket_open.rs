@@ -1,7 +1,7 @@
 //! How TCP sockets come to be bound, listening and connected.
 
 use super::conn::Env;
-use super::listen::Listener;
+use super::listen::{Listener, Waiting};
 use super::local::{EndConfig, LocalEnd, Pair};
 use super::socket::{Inner, Phase, Role, TcpCore, TcpSocket};
 use super::state::TcpState;
@@ -12,7 +12,7 @@ use crate::base::ready::Readiness;
 use crate::core::{Path, PathKind, Timer, Tuple, Via};
 use crate::socket::ports::{Arrival, Binding, Wanted};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 impl TcpSocket {
@@ -61,6 +61,8 @@ impl TcpSocket {
         match &mut inner.role {
             Role::Listening(listener) => {
                 listener.backlog = backlog;
+                drop(inner);
+                core.admit_next();
                 return Ok(());
             }
             Role::Idle if phase == Phase::Unconnected => {}
@@ -85,11 +87,8 @@ impl TcpSocket {
         let Some(child) = listener.ready.pop_front() else {
             return Err(inner.error.take().unwrap_or(Error::Again));
         };
-        let waiting = listener.waiting.pop_front();
         drop(inner);
-        if let Some(waiting) = waiting.and_then(|weak| weak.upgrade()) {
-            waiting.retry_local();
-        }
+        core.admit_next();
         Ok(Self::from_core(child))
     }
 
@@ -156,8 +155,10 @@ impl TcpSocket {
         match inner.state() {
             TcpState::SynSent | TcpState::SynReceived => Err(Error::InProgress),
             TcpState::Closed => {
+                // As on Linux, what is left of the attempt goes: the socket may be bound, listen or connect again.
                 let error = inner.take_error().unwrap_or(Error::ConnAborted);
-                self.core.forget_peer(&mut inner);
+                drop(inner);
+                self.core.disconnect();
                 Err(error)
             }
             _ => {
@@ -250,9 +251,10 @@ impl TcpCore {
         if queue.is_full() {
             stack.counters.tcp_ext.listen_overflows.inc();
             stack.counters.tcp_ext.listen_drops.inc();
-            queue.waiting.push_back(Arc::downgrade(self));
+            let place = stack.new_id();
+            queue.waiting.insert(place, Arc::downgrade(self));
             drop(theirs);
-            self.wait_for_room(inner, tuple);
+            self.wait_for_room(inner, tuple, (place, Arc::downgrade(&listener)));
             return None;
         }
         let child = Arc::new(Self::new(stack, listener.family, options));
@@ -315,21 +317,44 @@ impl TcpCore {
     }
 
     /// The listener's queue is full: on Linux the SYN would be dropped and sent again.
-    fn wait_for_room(self: &Arc<Self>, inner: &mut Inner, tuple: Tuple) {
+    fn wait_for_room(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        tuple: Tuple,
+        (place, listener): (u64, Weak<Self>),
+    ) {
         let retries = inner.options.tcp.syn_count(&self.stack.config()).min(16);
         let patience = Duration::from_secs((1 << (retries + 1)) - 1);
         let until = self.stack.now() + patience;
-        inner.role = Role::Waiting { tuple, until };
+        inner.role = Role::Waiting(Waiting { tuple, until, place, listener });
         self.stack.arm(until, Timer::Tcp(Arc::downgrade(self)));
     }
 
+    /// There is room in the listener's queue: those who wait get in, in their order.
+    fn admit_next(&self) {
+        loop {
+            let mut inner = self.inner.lock();
+            let Role::Listening(listener) = &mut inner.role else { return };
+            if listener.is_full() {
+                return;
+            }
+            let Some((_, next)) = listener.waiting.pop_first() else { return };
+            drop(inner);
+            if let Some(next) = next.upgrade() {
+                next.retry_local();
+            }
+        }
+    }
+
     /// There is room in the listener's queue, or the listener is gone.
-    pub(super) fn retry_local(self: &Arc<Self>) {
+    fn retry_local(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
-        let Role::Waiting { tuple, .. } = inner.role else { return };
+        let Role::Waiting(waiting) = &inner.role else { return };
+        waiting.leave();
+        let tuple = waiting.tuple;
         inner.role = Role::Idle;
         let listener = self.open_local(&mut inner, tuple);
-        let still_waits = matches!(inner.role, Role::Waiting { .. });
+        let still_waits = matches!(inner.role, Role::Waiting(_));
         drop(inner);
         if let Some(listener) = listener {
             listener.events.notify(Readiness::IN);
@@ -342,8 +367,9 @@ impl TcpCore {
     /// The timer of a waiting connect fired.
     pub(super) fn waited_too_long(&self, inner: &mut Inner) -> bool {
         let now = self.stack.now();
-        match inner.role {
-            Role::Waiting { until, .. } if until <= now => {
+        match &inner.role {
+            Role::Waiting(waiting) if waiting.until <= now => {
+                waiting.leave();
                 self.stack.counters.tcp.attempt_fails.inc();
                 inner.error = Some(Error::TimedOut);
                 inner.role = Role::Idle;
@@ -367,7 +393,7 @@ impl TcpCore {
             child.disconnect();
             child.close();
         }
-        for waiting in listener.waiting.iter().filter_map(std::sync::Weak::upgrade) {
+        for waiting in listener.waiting.values().filter_map(Weak::upgrade) {
             waiting.retry_local();
         }
     }
@@ -395,7 +421,8 @@ impl TcpCore {
                 conn.abort(&mut Env::new(&self.stack, options), None);
                 self.retire(&mut inner, &mut conn);
             }
-            Role::Waiting { .. } | Role::Idle => {}
+            Role::Waiting(waiting) => waiting.leave(),
+            Role::Idle => {}
         }
         self.forget_peer(&mut inner);
         inner.shut_read = true;

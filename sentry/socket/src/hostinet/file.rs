@@ -55,6 +55,7 @@ impl HostSocket {
     pub(super) fn create(
         fd: OwnedFd,
         (family, kind, protocol): (Family, SocketType, i32),
+        options: SocketOptions,
         net: Arc<NetNamespace>,
         host: Arc<HostNetwork>,
     ) -> Result<Arc<Self>> {
@@ -62,8 +63,7 @@ impl HostSocket {
         let socket = Arc::new_cyclic(|this: &Weak<Self>| {
             let source: Weak<dyn HostSource> = this.clone();
             watched = host.readiness.watch(fd.as_fd(), &source);
-            let (options, queue) = (SocketOptions::default(), WaitQueue::new());
-            let is_listening = AtomicBool::new(false);
+            let (queue, is_listening) = (WaitQueue::new(), AtomicBool::new(false));
             Self { fd, family, kind, protocol, options, is_listening, queue, net, host }
         });
         watched.map(|_| socket)
@@ -215,7 +215,8 @@ impl Socket for HostSocket {
     fn accept(&self, _task: &Task) -> Result<Accepted> {
         let (fd, peer) = host::socket::accept(self.fd())?;
         let what = (self.family, self.kind, self.protocol);
-        let ops = Self::create(fd, what, Arc::clone(&self.net), Arc::clone(&self.host))?;
+        let options = SocketOptions::inherited(&self.options);
+        let ops = Self::create(fd, what, options, Arc::clone(&self.net), Arc::clone(&self.host))?;
         Ok(Accepted { ops, peer })
     }
 

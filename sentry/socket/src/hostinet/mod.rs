@@ -20,7 +20,7 @@ use abi::socket::SocketType;
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::host_events::Readiness;
-use kernel::socket::SocketFamily;
+use kernel::socket::{SocketFamily, SocketOptions};
 use kernel::task::OtherNamespace;
 use kernel::vfs::FileOps;
 use netstack::Family;
@@ -76,7 +76,8 @@ impl SocketFamily for HostInetFamily {
         let socket = self.host.broker.create(i32::from(self.family()), kind as i32, protocol);
         // What the host refuses its broker, such as ping sockets, is refused for lack of privilege.
         let socket = socket.map_err(|errno| if errno == Errno::EPERM { Errno::EACCES } else { errno })?;
-        HostSocket::create(socket, (self.family, kind, protocol), net, Arc::clone(&self.host))
+        let what = (self.family, kind, protocol);
+        HostSocket::create(socket, what, SocketOptions::default(), net, Arc::clone(&self.host))
             .map(|file| file as Arc<dyn FileOps>)
     }
 

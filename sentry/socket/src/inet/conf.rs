@@ -130,6 +130,26 @@ pub(super) struct Conf {
     values: Mutex<BTreeMap<String, i64>>,
 }
 
+impl Conf {
+    /// An interface is gone, and its settings with it.
+    pub(super) fn forget(&self, interface: &str) {
+        self.values.lock().retain(|path, _| place(path).is_none_or(|place| place.interface != interface));
+    }
+
+    /// An interface has another name: its settings stay with it.
+    pub(super) fn rename(&self, old: &str, new: &str) {
+        let mut values = self.values.lock();
+        let moved: Vec<_> = values
+            .extract_if(.., |path, _| place(path).is_some_and(|place| place.interface == old))
+            .collect();
+        for (path, value) in moved {
+            if let Some(place) = place(&path) {
+                values.insert(format!("{}/{new}/{}", place.tree, place.knob.0), value);
+            }
+        }
+    }
+}
+
 /// The directories, and the files that each interface has there.
 pub(super) fn trees() -> Vec<(&'static str, Vec<&'static str>)> {
     TREES.iter().map(|(tree, knobs)| (*tree, knobs.iter().map(|knob| knob.0).collect())).collect()
@@ -207,7 +227,7 @@ pub(super) fn set(net: &NetNamespace, path: &str, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{TREES, place};
+    use super::{Conf, TREES, place};
 
     #[test]
     fn defaults_are_in_range_and_names_in_order() {
@@ -217,6 +237,18 @@ mod tests {
                 assert!(range.contains(default), "{tree} {name}");
             }
         }
+    }
+
+    #[test]
+    fn settings_go_with_their_interface() {
+        let conf = Conf::default();
+        let paths = ["ipv4/conf/eth0/rp_filter", "ipv4/conf/eth0.5/rp_filter", "ipv4/conf/all/rp_filter"];
+        conf.values.lock().extend(paths.map(|path| (path.to_owned(), 1)));
+        let kept = || conf.values.lock().keys().cloned().collect::<Vec<_>>();
+        conf.rename("eth0", "wan");
+        assert_eq!(kept(), [paths[2], paths[1], "ipv4/conf/wan/rp_filter"]);
+        conf.forget("wan");
+        assert_eq!(kept(), [paths[2], paths[1]]);
     }
 
     #[test]

@@ -58,16 +58,24 @@ pub(super) fn of_received(socket: &InetSocket, got: &netstack::Received) -> Vec<
     let mut messages = Vec::new();
     let mut add =
         |level: i32, kind: i32, data: Vec<u8>| messages.push(ControlMessage::Raw { level, kind, data });
+    let is_stream = socket.tcp().is_some();
     socket.read(|options| {
         let info = &got.info;
         let (seconds, nanos) =
             ((info.stamp_ns / 1_000_000_000) as i64, (info.stamp_ns % 1_000_000_000) as i64);
+        if options.tcp.inq && is_stream {
+            add(SOL_TCP, tcp::CM_INQ, i32::try_from(got.left).unwrap_or(i32::MAX).to_ne_bytes().to_vec());
+        }
+        // The others are about packets, which a stream does not show.
+        if is_stream {
+            return;
+        }
         match options.base.timestamps {
             Timestamps::Off => {}
             Timestamps::Micros => add(SOL_SOCKET, so::TIMESTAMP, pair(seconds, nanos / 1000)),
             Timestamps::Nanos => add(SOL_SOCKET, so::TIMESTAMPNS, pair(seconds, nanos)),
         }
-        if options.base.rxq_overflow {
+        if options.base.rxq_overflow && info.dropped != 0 {
             add(SOL_SOCKET, so::RXQ_OVFL, info.dropped.to_ne_bytes().to_vec());
         }
         if options.ip4.pktinfo
@@ -103,9 +111,6 @@ pub(super) fn of_received(socket: &InetSocket, got: &netstack::Received) -> Vec<
         }
         if options.ip6.recv_tclass {
             add(SOL_IPV6, ipv6::TCLASS, i32::from(info.tos).to_ne_bytes().to_vec());
-        }
-        if options.tcp.inq && socket.tcp().is_some() {
-            add(SOL_TCP, tcp::CM_INQ, i32::try_from(got.left).unwrap_or(i32::MAX).to_ne_bytes().to_vec());
         }
     });
     if let Some(error) = &got.error {

@@ -32,11 +32,11 @@ pub(super) struct InetFile {
 const SEND_ROOM: usize = 64 << 10;
 
 impl InetFile {
-    pub(super) fn create(socket: InetSocket, net: Arc<NetNamespace>) -> Arc<Self> {
+    pub(super) fn create(socket: InetSocket, options: SocketOptions, net: Arc<NetNamespace>) -> Arc<Self> {
         let announcer = Arc::new(Announcer::default());
         let as_observer: Arc<dyn netstack::Observer> = announcer.clone();
         socket.set_observer(Arc::downgrade(&as_observer));
-        Arc::new(Self { socket, announcer, options: SocketOptions::default(), net })
+        Arc::new(Self { socket, announcer, options, net })
     }
 
     fn tcp(&self) -> Result<&TcpSocket> {
@@ -147,7 +147,8 @@ impl Socket for InetFile {
         let socket = self.tcp()?.accept().map_err(errno)?;
         let peer = socket.peer_addr().map_or_else(|_| Vec::new(), encode);
         let socket = InetSocket::new(AnySocket::Tcp(socket), self.socket.family, self.socket.protocol);
-        Ok(Accepted { ops: Self::create(socket, Arc::clone(&self.net)), peer })
+        let options = SocketOptions::inherited(&self.options);
+        Ok(Accepted { ops: Self::create(socket, options, Arc::clone(&self.net)), peer })
     }
 
     fn send(&self, _task: &Task, request: &mut SendRequest<'_, '_>) -> Result<usize> {

@@ -65,7 +65,7 @@ pub(super) fn change(
         SIOCSIFNAME => {
             let name = value[..16].split(|byte| *byte == 0).next().unwrap_or_default();
             let name = std::str::from_utf8(name).map_err(|_| Errno::EINVAL)?;
-            net.stack().rename_nic(nic, name.to_owned()).map_err(errno)
+            net.rename_interface(nic, name)
         }
         SIOCSIFHWADDR => {
             let mac = value[2..].first_chunk().ok_or(Errno::EINVAL)?;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use abi::{Errno, Result, UserAddr};
 use kernel::Task;
-use netstack::{Nic, NicKind};
+use netstack::{IfAddr, Nic, NicKind};
 
 use super::interface_set;
 use super::namespace::NetNamespace;
@@ -85,22 +85,21 @@ fn answer(nic: &Nic, command: u32) -> Result<Vec<u8>> {
             [kind.to_ne_bytes().as_slice(), &nic.mac().0].concat()
         }
         SIOCGIFADDR | SIOCGIFBRDADDR | SIOCGIFNETMASK => {
-            let address = v4(nic).next().ok_or(Errno::EADDRNOTAVAIL)?;
-            let (ip, len) = address;
-            let ip = match command {
+            let (ip, address) = v4(nic).next().ok_or(Errno::EADDRNOTAVAIL)?;
+            let mask = mask(address.prefix.len);
+            sockaddr(match command {
                 SIOCGIFADDR => ip,
-                SIOCGIFBRDADDR => (u32::from(ip) | !mask(len)).into(),
-                _ => mask(len).into(),
-            };
-            sockaddr(ip)
+                SIOCGIFBRDADDR => address.broadcast.unwrap_or_else(|| (u32::from(ip) | !mask).into()),
+                _ => mask.into(),
+            })
         }
         _ => return Err(Errno::ENOTTY),
     })
 }
 
-fn v4(nic: &Nic) -> impl Iterator<Item = (std::net::Ipv4Addr, u8)> {
+fn v4(nic: &Nic) -> impl Iterator<Item = (std::net::Ipv4Addr, IfAddr)> {
     nic.addrs().into_iter().filter_map(|address| match address.ip() {
-        IpAddr::V4(ip) => Some((ip, address.prefix.len)),
+        IpAddr::V4(ip) => Some((ip, address)),
         IpAddr::V6(_) => None,
     })
 }

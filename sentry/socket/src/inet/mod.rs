@@ -24,7 +24,7 @@ use std::sync::Arc;
 use abi::socket::{AF_INET, AF_INET6, SocketType};
 use abi::{Errno, Result};
 use kernel::Task;
-use kernel::socket::SocketFamily;
+use kernel::socket::{SocketFamily, SocketOptions};
 use kernel::task::Capability;
 use kernel::vfs::FileOps;
 use netstack::Family;
@@ -80,7 +80,7 @@ impl SocketFamily for InetFamily {
         let socket = InetSocket::new(any, family, protocol);
         let creds = task.creds();
         socket.change(|all| (all.base.uid, all.base.gid) = (creds.fsuid, creds.fsgid));
-        Ok(InetFile::create(socket, net))
+        Ok(InetFile::create(socket, SocketOptions::default(), net))
     }
 
     // One of the two families tells for both.

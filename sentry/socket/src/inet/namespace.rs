@@ -7,9 +7,10 @@ use kernel::time::{MonotonicTime, Timekeeper, Timer, TimerHandler};
 use kernel::{Kernel, Task};
 
 use super::conf::Conf;
+use super::errno;
 use crate::netlink::Listeners;
 use crate::unix::UnixSockets;
-use netstack::{Clock, Config, Instant, Stack, TimerWaker};
+use netstack::{Clock, Config, Instant, Nic, Stack, TimerWaker};
 
 /// The content of a network name space.
 #[derive(Debug)]
@@ -94,6 +95,20 @@ impl NetNamespace {
     /// The settings of its interfaces.
     pub(super) fn conf(&self) -> &Conf {
         &self.conf
+    }
+
+    /// Gives an interface another name. Its settings stay with it.
+    pub(crate) fn rename_interface(&self, nic: &Nic, name: &str) -> Result<()> {
+        let old = nic.name();
+        self.stack().rename_nic(nic, name.to_owned()).map_err(errno)?;
+        self.conf().rename(&old, name);
+        Ok(())
+    }
+
+    /// Takes an interface away, with its settings.
+    pub(crate) fn remove_interface(&self, nic: &Arc<Nic>) {
+        self.stack().remove_nic(nic);
+        self.conf().forget(&nic.name());
     }
 
     /// The TCP/IP stack.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use abi::{Errno, Result};
 use netstack::{Family, Observer, Readiness, RecvFlags, SendMeta, UdpSocket};
@@ -20,6 +21,9 @@ use super::namespace::NetNamespace;
 const MAX_WAITING: usize = 256;
 /// The longest message that is passed on (EDNS over UDP stays below).
 const MESSAGE_MAX: usize = 4096;
+
+/// Wait after an error of the host that may last.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A query under way.
 struct Query {
@@ -70,11 +74,16 @@ impl Resolver {
         loop {
             let len = match host::packet::receive(self.outside.as_fd(), &mut message) {
                 Ok(len) => len,
+                Err(error) if is_final(error) => return,
                 // What an ICMP message said of an earlier query.
                 Err(Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EINTR) => {
                     continue;
                 }
-                Err(_) => return,
+                // A state of the host that passes: short of memory, an interface that is down.
+                Err(_) => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
             };
             let Some(id) = message[..len].first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes)) else {
                 continue;
@@ -88,6 +97,11 @@ impl Resolver {
             let _ = self.inside.send(&mut &message[..len], &to);
         }
     }
+}
+
+/// Whether an error of the host's socket will not pass: there is no such socket any more, or none that is connected.
+fn is_final(error: Errno) -> bool {
+    matches!(error, Errno::EBADF | Errno::ENOTSOCK | Errno::ENOTCONN)
 }
 
 impl Observer for Resolver {
@@ -113,5 +127,18 @@ impl NetNamespace {
             .spawn(move || resolver.answer())
             .map_err(|_| Errno::EAGAIN)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_that_may_pass_do_not_end_the_relay() {
+        for error in [Errno::ENOMEM, Errno::ENOBUFS, Errno::ENETDOWN, Errno::EHOSTDOWN, Errno::EPERM] {
+            assert!(!is_final(error), "{error:?}");
+        }
+        assert!(is_final(Errno::EBADF) && is_final(Errno::ENOTCONN));
     }
 }

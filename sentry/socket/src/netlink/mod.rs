@@ -25,7 +25,7 @@ pub(crate) use route::main_table;
 use socket::NetlinkSocket;
 
 /// What a netlink socket speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Protocol {
     /// `NETLINK_ROUTE`.
     Route,

@@ -1,6 +1,6 @@
 //! The netlink socket as a file.
 //!
-//! Lock: `state`; user memory is copied with it held, nothing else is locked inside.
+//! Lock: `state`; inside it only the table of ports is locked.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -128,19 +128,16 @@ impl NetlinkSocket {
 
     /// The port, taken at first use: the process id where it is free, as in Linux a number that no process has otherwise.
     fn bound_port(&self, task: &Task) -> u32 {
-        let own = self.port();
-        if own != 0 {
-            return own;
-        }
-        let wanted = task.thread_group().tgid().cast_unsigned();
-        let others = (0x8000_0000..0xffff_f000u32).rev();
-        let claim = |port: u32| self.net.netlink().claim(self, port).then_some(port);
-        std::iter::once(wanted).chain(others).find_map(claim).unwrap_or(wanted)
+        let mut state = self.state.lock();
+        self.take_port(task, &mut state)
     }
 
-    /// Takes a port. Called with the list of sockets locked.
-    pub(super) fn set_port(&self, port: u32) {
-        self.state.lock().port = port;
+    fn take_port(&self, task: &Task, state: &mut State) -> u32 {
+        if state.port == 0 {
+            let wanted = task.thread_group().tgid().cast_unsigned();
+            state.port = self.net.netlink().claim_any(self.protocol, wanted);
+        }
+        state.port
     }
 
     fn is_switched(&self, name: i32) -> bool {
@@ -272,6 +269,15 @@ impl NetlinkSocket {
     }
 }
 
+impl Drop for NetlinkSocket {
+    fn drop(&mut self) {
+        let port = self.state.get_mut().port;
+        if port != 0 {
+            self.net.netlink().release(self.protocol, port);
+        }
+    }
+}
+
 /// The bit of a group; none for what is no group.
 fn group_bit(group: u32) -> u64 {
     group.checked_sub(1).and_then(|at| 1u64.checked_shl(at)).unwrap_or(0)
@@ -351,15 +357,16 @@ impl Socket for NetlinkSocket {
 
     fn bind(&self, task: &Task, address: &[u8]) -> Result<()> {
         let (port, groups) = parse_address(address)?;
-        let own = self.port();
-        if own != 0 && port != own {
-            return Err(Errno::EINVAL);
-        }
-        if own == 0 && port != 0 && !self.net.netlink().claim(self, port) {
-            return Err(Errno::EADDRINUSE);
-        }
-        self.bound_port(task);
         let mut state = self.state.lock();
+        match (state.port, port) {
+            (0, 0) => {
+                self.take_port(task, &mut state);
+            }
+            (0, port) if self.net.netlink().claim(self.protocol, port) => state.port = port,
+            (0, _) => return Err(Errno::EADDRINUSE),
+            (own, port) if own != port => return Err(Errno::EINVAL),
+            _ => {}
+        }
         state.groups = state.groups & !u64::from(u32::MAX) | u64::from(groups);
         Ok(())
     }

@@ -161,6 +161,7 @@ impl UnixSocket {
         let server = backlog.pop_front().ok_or(if shut { Errno::EINVAL } else { Errno::EAGAIN })?;
         drop(state);
         self.queue.notify(Events::WRITABLE);
+        server.options.inherit_passing(&self.options);
         let peer = match &server.state.lock().link {
             Link::Connected { address, .. } => address.encode(),
             _ => UnixAddress::Unnamed.encode(),

@@ -6,8 +6,11 @@ use crate::core::{Core, Via};
 use crate::socket::options::Membership;
 use std::net::IpAddr;
 
-/// Most sources in one filter (`igmp_max_msf`).
-const MAX_SOURCES: usize = 64;
+/// Most sources in one filter of a group (`igmp_max_msf`, `mld_max_msf`).
+#[must_use]
+pub const fn max_sources(group: IpAddr) -> usize {
+    if group.is_ipv4() { 10 } else { 64 }
+}
 
 impl Core {
     /// Adds a membership to those of a socket.
@@ -15,7 +18,7 @@ impl Core {
         if !membership.group.is_multicast() {
             return Err(Error::Invalid);
         }
-        if membership.sources.len() > MAX_SOURCES {
+        if membership.sources.len() > max_sources(membership.group) {
             return Err(Error::NoBuffers);
         }
         if membership.interface == 0 {

@@ -21,7 +21,7 @@ impl Connection {
                 env.core.send_tcp_reset(segment);
                 return false;
             }
-            self.snd_wnd = u64::from(segment.window) << self.snd_scale;
+            self.snd_wnd = self.window_of(segment);
             self.state = TcpState::Established;
             self.established_by_ack(env);
         }
@@ -54,9 +54,10 @@ impl Connection {
         }
         self.take_sack(env, segment, &mut delivered);
         self.measure(env, segment, &delivered);
-        if self.snd_wnd > 0 || self.probes > 0 {
-            self.probes = 0;
-            if self.snd_wnd > 0 && had_window == 0 {
+        self.probes = 0;
+        if self.snd_wnd > 0 {
+            self.persist_backoff = 0;
+            if had_window == 0 {
                 self.timers.persist = None;
             }
         }
@@ -75,14 +76,18 @@ impl Connection {
 
     fn established_by_ack(&mut self, env: &mut Env<'_>) {
         self.max_wnd = self.snd_wnd;
-        self.retries = 0;
-        self.timers.retransmit = None;
-        self.arm_keepalive(env);
+        self.established(env);
         env.wake |= Readiness::OUT;
     }
 
+    /// The window that a segment offers. That of a SYN is never scaled.
+    fn window_of(&self, segment: &Segment<'_>) -> u64 {
+        let scale = if segment.has(Flags::SYN) { 0 } else { self.snd_scale };
+        u64::from(segment.window) << scale
+    }
+
     fn update_window(&mut self, segment: &Segment<'_>, ack: u64, start: i64) {
-        let window = u64::from(segment.window) << self.snd_scale;
+        let window = self.window_of(segment);
         let start = start.max(0).cast_unsigned();
         if ack > self.una || start > self.wl1 || start == self.wl1 && (window > self.snd_wnd || window == 0) {
             self.snd_wnd = window;

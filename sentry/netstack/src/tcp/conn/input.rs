@@ -15,6 +15,16 @@ use std::time::Duration;
 /// Age at which the peer's last time stamp no longer protects (RFC 7323 5.5).
 const STAMP_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
 
+/// What a SYN means to a connection that has had one.
+enum SynAgain {
+    /// The same again, since our answer was lost.
+    Answer,
+    /// The answer to our own SYN, which crossed the peer's.
+    Completes,
+    /// Nothing that the peer would send now.
+    Odd,
+}
+
 impl Connection {
     /// Takes a segment.
     pub(crate) fn on_segment(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) {
@@ -32,22 +42,26 @@ impl Connection {
             return self.on_reset(env, start);
         }
         if segment.has(Flags::SYN) {
-            if self.state == TcpState::SynReceived && start == 0 {
-                return self.send_syn(env);
+            match self.judge_syn(segment, start) {
+                SynAgain::Answer => return self.send_syn(env),
+                SynAgain::Completes => {}
+                SynAgain::Odd => {
+                    env.core.counters.tcp_ext.syn_challenge.inc();
+                    return self.challenge(env);
+                }
             }
-            env.core.counters.tcp_ext.syn_challenge.inc();
-            return self.challenge(env);
         }
         if !segment.has(Flags::ACK) {
             return;
         }
-        self.note_stamp(env, segment, start);
         if !self.on_ack(env, segment, start) {
             return;
         }
         if self.state == TcpState::Closed {
             return;
         }
+        // Only now: a segment whose acknowledgement makes no sense tells nothing about the peer's clock.
+        self.note_stamp(env, segment, start);
         if self.refuses_data(segment, start) {
             env.core.counters.tcp_ext.abort_on_data.inc();
             self.send_reset(env);
@@ -57,6 +71,22 @@ impl Connection {
         self.on_data(env, segment, start);
         self.output(env, Push::Normal);
         self.note_time_wait(env);
+    }
+
+    /// What a SYN means to a connection that has had one.
+    fn judge_syn(&self, segment: &Segment<'_>, start: i64) -> SynAgain {
+        if self.state != TcpState::SynReceived || start != 0 {
+            return SynAgain::Odd;
+        }
+        if !segment.has(Flags::ACK) {
+            return SynAgain::Answer;
+        }
+        // Both ends have opened at once (RFC 9293 figure 8).
+        if segment.seq_len() == 1 && self.own_position(segment.ack) == 1 {
+            SynAgain::Completes
+        } else {
+            SynAgain::Odd
+        }
     }
 
     /// Whether the segment lies in the window and is no ghost. Otherwise it was answered as it should be.
@@ -204,7 +234,8 @@ impl Connection {
         if segment.has(Flags::CWR) && !segment.payload.is_empty() {
             self.ecn.echo = segment.is_ce && self.ecn.is_on;
         }
-        if segment.has(Flags::FIN) && self.fin_at.is_none() && end <= self.rcv_adv.cast_signed() + 1 {
+        let may_end = self.rcv_nxt.cast_signed()..=self.rcv_adv.cast_signed() + 1;
+        if segment.has(Flags::FIN) && self.fin_at.is_none() && may_end.contains(&end) {
             self.fin_at = u64::try_from(end).ok();
         }
         if !segment.payload.is_empty() && !self.fin_received {

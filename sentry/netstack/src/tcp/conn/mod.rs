@@ -181,6 +181,8 @@ pub(crate) struct Connection {
     pub(crate) error: Option<Error>,
     /// Nobody holds the socket any more.
     pub(crate) is_orphan: bool,
+    /// Counted among the stack's orphans.
+    pub(crate) is_counted_orphan: bool,
     pub(crate) shut_read: bool,
     /// Deadlines for which the stack's wheel is armed, the earliest last. An entry is added only ahead of all others,
     /// so there are few.
@@ -224,6 +226,8 @@ pub(crate) struct Connection {
     retries: u32,
     probes: u32,
     keep_probes: u32,
+    /// Probes since the window was last open, answered or not: each waits twice as long as the one before.
+    persist_backoff: u32,
     /// What an ICMP message hinted at, for when the connection times out.
     pub(super) soft_error: Option<Error>,
     is_cwnd_limited: bool,

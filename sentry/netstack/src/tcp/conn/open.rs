@@ -78,6 +78,7 @@ impl Connection {
             ends_in_time_wait: false,
             error: None,
             is_orphan: false,
+            is_counted_orphan: false,
             shut_read: false,
             armed: Vec::new(),
             is_counted: false,
@@ -108,6 +109,7 @@ impl Connection {
             wants_room: false,
             retries: 0,
             probes: 0,
+            persist_backoff: 0,
             keep_probes: 0,
             soft_error: None,
             is_cwnd_limited: false,
@@ -210,7 +212,7 @@ impl Connection {
     }
 
     /// The handshake is done.
-    fn established(&mut self, env: &mut Env<'_>) {
+    pub(super) fn established(&mut self, env: &mut Env<'_>) {
         self.retries = 0;
         self.timers.retransmit = None;
         // Room for ten segments on the way and as many behind them.

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Largest segment for the device to cut.
 const MAX_GSO: u64 = 65_000;
+/// Segments in flight at most: a peer that takes only tiny ones must not make long lists of them.
+const MAX_FLIGHT: u64 = 32_768;
 /// Longest wait before an acknowledgement.
 pub(super) const DELAYED_ACK: Duration = Duration::from_millis(40);
 /// Extra time for a delayed acknowledgement when only one segment is out (RFC 8985 7.2).
@@ -124,7 +126,7 @@ impl Connection {
             return self.fin_queued.then_some(0);
         }
         let usable = (self.una + self.snd_wnd).saturating_sub(self.nxt).min(available);
-        if usable == 0 {
+        if usable == 0 || self.nxt - self.una >= self.mss * MAX_FLIGHT {
             return None;
         }
         let pipe = self.pipe();
@@ -387,9 +389,7 @@ impl Connection {
         if !waits {
             self.timers.persist = None;
         } else if self.timers.persist.is_none() {
-            let wait = self.rtt.base_rto().saturating_mul(1 << self.probes.min(10));
-            self.timers.persist =
-                Some(env.now + wait.clamp(super::super::rtt::MIN_RTO, super::super::rtt::MAX_RTO));
+            self.timers.persist = Some(env.now + self.persist_wait());
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Connection, Env, Recovery, Undo};
 use crate::base::error::Error;
 use crate::base::time::Instant;
 use crate::core::Via;
-use crate::tcp::rtt::MAX_RTO;
+use crate::tcp::rtt::{MAX_RTO, MIN_RTO};
 use crate::tcp::state::TcpState;
 use std::time::Duration;
 
@@ -56,10 +56,7 @@ impl Connection {
         let limit = match self.state {
             TcpState::SynSent => env.options.tcp.syn_count(&env.config),
             TcpState::SynReceived => env.config.tcp_synack_retries.into(),
-            _ if self.is_orphan => match env.config.tcp_orphan_retries {
-                0 => ORPHAN_RETRIES,
-                retries => retries.into(),
-            },
+            _ if self.is_orphan => orphan_retries(env),
             _ => env.config.tcp_retries2.into(),
         };
         self.retries > limit
@@ -196,18 +193,32 @@ impl Connection {
             // There is room: what held the data back was corking or a silly window.
             return self.output(env, Push::Force);
         }
-        let limit = if self.is_orphan { ORPHAN_RETRIES } else { env.config.tcp_retries2.into() };
         let timed_out =
             env.options.tcp.user_timeout.is_some_and(|t| env.now.since(self.totals.last_ack_recv) >= t);
-        if self.probes > limit || timed_out && self.probes > 0 {
+        if self.is_shut_out(env) || timed_out && self.probes > 0 {
             env.core.counters.tcp_ext.abort_on_timeout.inc();
             return self.finish(env, Some(Error::TimedOut));
         }
         self.probes += 1;
+        self.persist_backoff += 1;
         env.core.counters.tcp_ext.win_probe.inc();
         self.send_probe(env);
-        let wait = self.rtt.base_rto().saturating_mul(1 << self.probes.min(10)).min(MAX_RTO);
-        self.timers.persist = Some(env.now + wait);
+        self.timers.persist = Some(env.now + self.persist_wait());
+    }
+
+    /// How long to wait before the next probe of a shut window.
+    pub(super) fn persist_wait(&self) -> Duration {
+        self.rtt.base_rto().saturating_mul(1 << self.persist_backoff.min(10)).clamp(MIN_RTO, MAX_RTO)
+    }
+
+    /// Whether a window has been shut for good. A peer that answers probes may keep a program waiting, but not an
+    /// orphan, for which nobody can lose patience.
+    fn is_shut_out(&self, env: &Env<'_>) -> bool {
+        if !self.is_orphan {
+            return self.probes > env.config.tcp_retries2.into();
+        }
+        let limit = orphan_retries(env);
+        self.probes > limit || self.persist_backoff >= limit && self.persist_wait() >= MAX_RTO
     }
 
     /// Arms the keepalive timer, if the option is on.
@@ -244,6 +255,14 @@ impl Connection {
         env.core.counters.tcp_ext.keep_alive.inc();
         self.send_probe(env);
         self.timers.keepalive = Some(env.now + env.options.tcp.keep_interval(&env.config));
+    }
+}
+
+/// Retransmissions or probes that an orphan gets.
+fn orphan_retries(env: &Env<'_>) -> u32 {
+    match env.config.tcp_orphan_retries {
+        0 => ORPHAN_RETRIES,
+        retries => retries.into(),
     }
 }
 

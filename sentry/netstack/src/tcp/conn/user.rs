@@ -10,6 +10,7 @@ use crate::socket::options::Options;
 use crate::tcp::info::TcpInfo;
 use crate::tcp::state::TcpState;
 use crate::tcp::urgent;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Connection {
@@ -231,6 +232,16 @@ impl Connection {
         }
         self.shut_write(env);
         self.enter_fin_wait2(env);
+        if self.state != TcpState::Closed && !self.count_orphan(env) {
+            env.core.counters.tcp_ext.abort_on_memory.inc();
+            self.abort(env, None);
+        }
+    }
+
+    /// Counts the connection among the stack's orphans; false where there are more than there may be.
+    fn count_orphan(&mut self, env: &Env<'_>) -> bool {
+        self.is_counted_orphan = true;
+        env.core.orphans.fetch_add(1, Ordering::Relaxed) < env.config.tcp_max_orphans
     }
 
     /// Resets the connection.
@@ -279,7 +290,7 @@ impl Connection {
             },
             retransmits: u8::try_from(self.retries).unwrap_or(u8::MAX),
             probes: u8::try_from(self.probes.max(self.keep_probes)).unwrap_or(u8::MAX),
-            backoff: u8::try_from(self.rtt.backoff).unwrap_or(u8::MAX),
+            backoff: u8::try_from(self.rtt.backoff.max(self.persist_backoff)).unwrap_or(u8::MAX),
             options: flags,
             snd_wscale: self.snd_scale,
             rcv_wscale: self.rcv_scale,

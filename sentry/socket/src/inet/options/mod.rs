@@ -164,8 +164,13 @@ pub(super) fn set(
     if !has_level(socket, level) {
         return Some(Err(Errno::ENOPROTOOPT));
     }
-    // Two of IPv6's options take less than an int, which counts as nothing.
-    let may_be_short = level != SOL_IPV6 || [ipv6::DONTFRAG, ipv6::AUTOFLOWLABEL].contains(&name);
+    // IPv4's options may be bytes; two of IPv6's take less than an int, which counts as nothing. TCP's are ints, but for
+    // names.
+    let may_be_short = match level {
+        SOL_IPV6 => [ipv6::DONTFRAG, ipv6::AUTOFLOWLABEL].contains(&name),
+        SOL_TCP => name == tcp::CONGESTION,
+        _ => true,
+    };
     if value.len() < size_of::<i32>() && !may_be_short {
         return Some(Err(Errno::EINVAL));
     }
@@ -286,9 +291,7 @@ fn path_mtu(socket: &InetSocket, net: &NetNamespace) -> Result<i32> {
         IpAddr::V6(ip) => ip.to_canonical(),
         ip => ip,
     };
-    let route = net.stack().find_route(ip, device).map_err(errno)?;
-    let index = if route.is_local { 1 } else { route.interface };
-    let mtu = net.stack().nic(index).ok_or(Errno::ENOTCONN)?.mtu();
+    let mtu = net.stack().find_route(ip, device).map_err(errno)?.mtu;
     // IPv4 has no larger packets.
     let most = if ip.is_ipv4() { 65_535 } else { u32::MAX >> 1 };
     Ok(mtu.min(most).cast_signed())

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use abi::inet::{SOL_IP, ip, ipv6, mcast};
 use abi::{Errno, Result};
-use netstack::{DatagramSocket, Family, Membership};
+use netstack::{DatagramSocket, Family, Membership, max_sources};
 
 use super::number;
 use crate::inet::any::InetSocket;
@@ -100,8 +100,7 @@ fn filter(membership: &mut Membership, change: Change, source: IpAddr) -> Result
     match (change, at) {
         (Change::JoinSource | Change::Block, Some(_)) => return Err(Errno::EADDRNOTAVAIL),
         (Change::JoinSource | Change::Block, None) => {
-            // `igmp_max_msf`.
-            if membership.sources.len() >= 10 {
+            if membership.sources.len() >= max_sources(membership.group) {
                 return Err(Errno::ENOBUFS);
             }
             membership.sources.push(source);

@@ -76,7 +76,7 @@ pub(super) fn change(context: &Context<'_>, request: &Request<'_>) -> Result<()>
     };
     let stack = context.net.stack();
     if let (Some(name), Some(1..)) = (attributes.text(IFLA_IFNAME), word(header, 4)) {
-        stack.rename_nic(&nic, name.to_owned()).map_err(errno)?;
+        context.net.rename_interface(&nic, name)?;
     }
     if let Some(mtu) = attributes.word(IFLA_MTU) {
         nic.set_mtu(mtu).map_err(errno)?;
@@ -121,7 +121,7 @@ pub(super) fn remove(context: &Context<'_>, request: &Request<'_>) -> Result<()>
     if nic.is_loopback() || nic.has_device() {
         return Err(Errno::EOPNOTSUPP);
     }
-    context.net.stack().remove_nic(&nic);
+    context.net.remove_interface(&nic);
     announce(context, &nic, RTM_DELLINK);
     Ok(())
 }
