@@ -15,6 +15,8 @@ const TABLES: &[&str] = &[
     "dev",
     "if_inet6",
     "igmp",
+    "ip6_tables_names",
+    "ip_tables_names",
     "ipv6_route",
     "netlink",
     "netstat",

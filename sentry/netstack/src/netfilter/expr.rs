@@ -462,6 +462,7 @@ impl Expr {
             }
             Self::Masquerade { .. } => Some((Postrouting.bit(), true)),
             Self::Reject(_) => Some((Input.bit() | Forward.bit() | Output.bit() | Prerouting.bit(), false)),
+            Self::Match(condition) => condition.restriction(),
             Self::Target(target) => target.restriction(),
             _ => None,
         }

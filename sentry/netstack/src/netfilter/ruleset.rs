@@ -131,6 +131,21 @@ impl Table {
     /// `NFT_TABLE_F_DORMANT`: its chains are not asked.
     pub const DORMANT: u32 = 1;
 
+    /// A table without chains.
+    #[must_use]
+    pub fn new(family: u8, name: String) -> Self {
+        Self {
+            family,
+            name,
+            handle: 0,
+            flags: 0,
+            userdata: Box::default(),
+            chains: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            last_handle: 0,
+        }
+    }
+
     /// The next number for an object of this table.
     pub fn new_handle(&mut self) -> u64 {
         self.last_handle += 1;
@@ -227,6 +242,21 @@ fn targets<'a>(table: &'a Table, chain: &'a Chain) -> impl Iterator<Item = u64> 
     })
 }
 
+/// A table that came by iptables' socket options instead of netlink: shown only to those who ask there.
+#[derive(Clone, Debug)]
+pub struct Legacy {
+    /// Its chains.
+    pub table: Arc<Table>,
+    /// Its entries as they came.
+    pub entries: Arc<[u8]>,
+    /// Where the entries of each hook begin.
+    pub starts: [u32; 5],
+    /// Where the policies of each hook stand.
+    pub policies: [u32; 5],
+    /// The count of each entry, and where it stands among the entries.
+    pub counts: Vec<(usize, Arc<Count>)>,
+}
+
 /// Why a rule set cannot be put in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {
@@ -234,6 +264,8 @@ pub enum Invalid {
     TooDeep,
     /// An expression stands where it cannot work (`EOPNOTSUPP`).
     Misplaced,
+    /// So does an extension of iptables (`EINVAL`).
+    MisplacedExtension,
     /// There is too much of something (`ENOSPC`).
     TooLarge,
 }
@@ -244,6 +276,8 @@ pub struct Ruleset {
     generation: u32,
     /// In order of making.
     pub tables: Vec<Arc<Table>>,
+    /// Tables of iptables-legacy.
+    pub legacy: Vec<Legacy>,
     last_handle: u64,
 }
 
@@ -264,6 +298,17 @@ impl Ruleset {
         self.tables.iter().find(|table| table.family == family && table.name == name)
     }
 
+    /// A table of iptables-legacy.
+    #[must_use]
+    pub fn legacy(&self, family: u8, name: &str) -> Option<&Legacy> {
+        self.legacy.iter().find(|legacy| legacy.table.family == family && legacy.table.name == name)
+    }
+
+    /// All tables, whoever made them.
+    fn all_tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.iter().chain(self.legacy.iter().map(|legacy| &legacy.table))
+    }
+
     /// A table, to be changed.
     pub fn table_mut(&mut self, family: u8, name: &str) -> Option<&mut Table> {
         let table = self.tables.iter_mut().find(|table| table.family == family && table.name == name)?;
@@ -273,9 +318,7 @@ impl Ruleset {
     /// Adds an empty table.
     pub fn add_table(&mut self, family: u8, name: String, flags: u32, userdata: Box<[u8]>) {
         self.last_handle += 1;
-        let handle = self.last_handle;
-        let (chains, sets) = (BTreeMap::new(), BTreeMap::new());
-        let table = Table { family, name, handle, flags, userdata, chains, sets, last_handle: 0 };
+        let table = Table { handle: self.last_handle, flags, userdata, ..Table::new(family, name) };
         self.tables.push(Arc::new(table));
     }
 
@@ -284,7 +327,7 @@ impl Ruleset {
     /// # Errors
     /// See [`Invalid`].
     pub fn validate(&self) -> Result<(), Invalid> {
-        let chains = || self.tables.iter().flat_map(|table| table.chains.values());
+        let chains = || self.all_tables().flat_map(|table| table.chains.values());
         let rules: usize = chains().map(|chain| chain.rules.len()).sum();
         let elements: usize =
             self.tables.iter().flat_map(|table| table.sets.values()).map(|set| set.len()).sum();
@@ -295,7 +338,7 @@ impl Ruleset {
         {
             return Err(Invalid::TooLarge);
         }
-        self.tables.iter().try_for_each(|table| validate_table(table))
+        self.all_tables().try_for_each(|table| validate_table(table))
     }
 }
 
@@ -324,12 +367,16 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
 
 fn check_place(chain: &Chain, base: &BaseChain) -> Result<(), Invalid> {
     let mut exprs = chain.rules.iter().flat_map(|rule| &rule.exprs);
-    let is_fine = exprs.all(|expr| {
-        expr.restriction().is_none_or(|(hooks, nat_only)| {
-            hooks & base.hook.bit() != 0 && (!nat_only || base.kind == ChainKind::Nat)
+    let is_misplaced = |expr: &&Expr| {
+        expr.restriction().is_some_and(|(hooks, nat_only)| {
+            hooks & base.hook.bit() == 0 || nat_only && base.kind != ChainKind::Nat
         })
-    });
-    if is_fine { Ok(()) } else { Err(Invalid::Misplaced) }
+    };
+    match exprs.find(is_misplaced) {
+        None => Ok(()),
+        Some(Expr::Match(_) | Expr::Target(_)) => Err(Invalid::MisplacedExtension),
+        Some(_) => Err(Invalid::Misplaced),
+    }
 }
 
 /// How deep jumps from a chain go. `depths` holds what is known; `None` there is a chain that is being looked at.
@@ -395,7 +442,7 @@ impl Compiled {
         let mut compiled = Self { rules: Arc::clone(&rules), ..Self::default() };
         for family in [Family::V4, Family::V6] {
             let mut follows = false;
-            for table in rules.tables.iter().filter(|t| t.covers(family) && t.flags & Table::DORMANT == 0) {
+            for table in rules.all_tables().filter(|t| t.covers(family) && t.flags & Table::DORMANT == 0) {
                 for chain in table.chains.values() {
                     follows |= chain.rules.iter().flat_map(|rule| &rule.exprs).any(Expr::needs_conntrack);
                     let Some(base) = &chain.base else { continue };

@@ -17,7 +17,7 @@ use super::address::{Parsed, encode, parse, parse_address};
 use super::any::{AnySocket, InetSocket};
 use super::namespace::NetNamespace;
 use super::transfer::{Announcer, GuestSink, GuestSource, events};
-use super::{control, errno, family_number, options};
+use super::{control, errno, family_number, iptables, options};
 
 /// An internet socket.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ impl InetFile {
         let as_observer: Arc<dyn netstack::Observer> = announcer.clone();
         socket.set_observer(Arc::downgrade(&as_observer));
         Arc::new(Self { socket, announcer, options, net })
+    }
+
+    fn is_raw(&self) -> bool {
+        matches!(self.socket.any, AnySocket::Raw(_))
     }
 
     fn tcp(&self) -> Result<&TcpSocket> {
@@ -211,7 +215,17 @@ impl Socket for InetFile {
         options::get(&self.socket, &self.net, level, name)
     }
 
+    fn get_option_for(&self, task: &Task, level: i32, name: i32, given: &[u8]) -> Option<Result<Vec<u8>>> {
+        let filters = self.is_raw().then(|| iptables::get(task, &self.net, (level, name), given));
+        filters.flatten().or_else(|| self.get_option(task, level, name))
+    }
+
     fn set_option(&self, task: &Task, level: i32, name: i32, value: &[u8]) -> Option<Result<()>> {
+        if self.is_raw()
+            && let Some(result) = iptables::set(task, &self.net, (level, name), value)
+        {
+            return Some(result);
+        }
         // What the common part keeps has been set there; the stack is told.
         let is_common = self.options.get(name).is_some() || matches!(name, so::SNDBUFFORCE | so::RCVBUFFORCE);
         if level == abi::socket::SOL_SOCKET && is_common {

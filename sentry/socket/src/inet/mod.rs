@@ -10,6 +10,7 @@ mod control;
 mod file;
 mod interface_set;
 mod interfaces;
+mod iptables;
 mod link;
 mod link_files;
 mod namespace;

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use netstack::netfilter::ruleset::{IPV4, IPV6};
 use netstack::{
     AddrState, Family, NeighbourState, PacketKind, PacketSummary, Route, RouteKind, SocketSummary, Stack,
 };
 
+use super::iptables;
 use super::namespace::NetNamespace;
 
 /// Widths that Linux pads lines to.
@@ -32,6 +34,8 @@ pub(super) fn text(net: &NetNamespace, name: &str) -> Option<String> {
         "arp" => arp(stack),
         "dev" => dev(stack),
         "if_inet6" => if_inet6(stack),
+        "ip6_tables_names" => iptables::names(net, IPV6),
+        "ip_tables_names" => iptables::names(net, IPV4),
         "ipv6_route" => ipv6_route(net),
         "netstat" => stack.counters().netstat(),
         "igmp" => igmp(stack),

@@ -154,7 +154,9 @@ impl NetlinkSocket {
             netfilter::batch(&context, bytes, |request, outcome| {
                 let mut replies = Replies::to(port, request.seq);
                 replies.outcome(request, outcome, is_capped);
-                self.queue_replies(replies.finish());
+                if self.has_room() {
+                    self.queue_replies(replies.finish());
+                }
             });
             return self.waiters.notify(Events::READABLE);
         }

@@ -13,7 +13,7 @@ use crate::{CurrentTask, Task};
 const MAX_VALUE: usize = 1 << 20;
 
 /// As much of the buffer as an option may want to know before it is filled, bytes.
-const GIVEN: usize = 16;
+const GIVEN: usize = 40;
 
 /// setsockopt(2).
 pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, len, _]): Args) -> SysResult {

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
+use kernel::task::is_current_killed;
 use netstack::netfilter::ruleset::{INET, IPV4, IPV6, Invalid, Ruleset};
 
 use super::Context;
@@ -185,6 +186,9 @@ pub(super) fn batch(
     let mut outcomes = Vec::new();
     let mut ended = false;
     for request in requests {
+        if is_current_killed() {
+            return;
+        }
         if request.kind == BATCH_END {
             ended = true;
             break;
@@ -246,6 +250,7 @@ impl Transaction {
         self.rules.validate().map_err(|invalid| match invalid {
             Invalid::TooDeep => Errno::EMLINK,
             Invalid::Misplaced => Errno::EOPNOTSUPP,
+            Invalid::MisplacedExtension => Errno::EINVAL,
             Invalid::TooLarge => Errno::ENOSPC,
         })?;
         context.net.stack().netfilter().commit(base, self.rules).map_err(|_| ERESTART)
