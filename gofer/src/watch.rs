@@ -13,7 +13,7 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use abi::{Errno, Result};
-use gofer_protocol::{Event, EventBatch, Header, MessageKind, Name, NodeId, Transport, encode};
+use gofer_protocol::{Event, EventBatch, Header, MAX_MESSAGE, MessageKind, Name, NodeId, Transport, encode};
 use host::fs::{self, Inotify, InotifyEvents, WatchMask};
 use host::unix;
 
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// A writer at work makes an event with each write (equal events that were not read yet are one): this long after them.
 const MODIFY_PAUSE: Duration = Duration::from_millis(5);
 
-/// Of the kernel's events at a time; even if each has the longest name, their batch is within a message.
+/// Of the kernel's events at a time: their batch is within a message, unless several nodes are one directory.
 const BUFFER: usize = 16 << 10;
 
 fn mask() -> WatchMask {
@@ -151,7 +151,11 @@ impl Shared {
             }
             id += 1;
             let header = Header { kind: MessageKind::Event, op: 0, id, error: None };
-            if transport.send(&header, &encode(&batch), &[]).is_err() {
+            let mut body = encode(&batch);
+            if body.len() > MAX_MESSAGE - Header::LEN {
+                body = encode(&EventBatch { events: vec![Event::Lost] });
+            }
+            if transport.send(&header, &body, &[]).is_err() {
                 return;
             }
             let are_writes = events.into_iter().all(|event| event.mask == WatchMask::MODIFY);

@@ -8,7 +8,7 @@ use std::io::{Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host::process::Process;
 use oci_spec::runtime::{Hook, Hooks};
@@ -86,10 +86,8 @@ fn run(hook: &Hook, state: &Value) -> Result<()> {
     let mut child = command.spawn().context("it cannot be started")?;
     let deadline =
         hook.timeout().filter(|limit| *limit > 0).map(|limit| Duration::from_secs(limit.unsigned_abs()));
-    let started = Instant::now();
     let process = Process::open(child.id() as i32).context("it cannot be waited for")?;
-    let left = deadline.map(|limit| limit.saturating_sub(started.elapsed()));
-    if !process.wait_ended(left).context("it cannot be waited for")? {
+    if !process.wait_ended(deadline).context("it cannot be waited for")? {
         let _ = child.kill();
         let _ = child.wait();
         let limit = deadline.unwrap_or_default().as_secs();

@@ -1,4 +1,4 @@
-//! What a server answers. Descriptors travel beside the bytes, at most one in a reply (two for `Hello`: none yet).
+//! What a server answers. Descriptors travel beside the bytes, at most one in a reply.
 
 use abi::Errno;
 

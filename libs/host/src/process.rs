@@ -157,7 +157,7 @@ impl Process {
 /// cgroup2 file system), and exits with what it returns.
 ///
 /// # Errors
-/// `EBUSY` where this process has other threads; else what `clone3(2)` says.
+/// `EBUSY` where this process has other threads, or where `/proc` does not tell; else what `clone3(2)` says.
 pub fn clone_process(
     spaces: Namespaces,
     cgroup: Option<BorrowedFd<'_>>,
@@ -195,7 +195,7 @@ fn is_alone() -> bool {
         if attempt > 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
+        std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
     })
 }
 

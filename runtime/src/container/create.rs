@@ -31,7 +31,7 @@ use crate::undo::Undo;
 pub(crate) struct CreateOptions {
     /// The id.
     pub(crate) id: String,
-    /// The bundle; the configuration itself where a caller made one.
+    /// The bundle.
     pub(crate) bundle: PathBuf,
     /// A configuration made by the caller, instead of the bundle's.
     pub(crate) config: Option<Value>,

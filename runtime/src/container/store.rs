@@ -172,7 +172,8 @@ fn wait_for_lock(lock: &File, id: &str, patience: Duration) -> Result<()> {
             return Err(Error::new(format!("cannot lock container \"{id}\": {error}")));
         }
     }
-    // flock(2) has no time limit, so the wait is done by a thread; this process does not start others meanwhile.
+    // flock(2) has no time limit, so the wait is done by a thread. Where it takes too long, the thread stays: whoever
+    // starts a process afterwards must not count on being alone.
     let waiter = lock.try_clone().with_context(|| format!("cannot lock container \"{id}\""))?;
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || tell.send(waiter.lock()));

@@ -138,7 +138,13 @@ pub(crate) const FLAGS: &[Flag] = &[
         "microseconds between samples",
     ),
     // Platform.
-    flag("platform", Choice(&["systrap", "ptrace", "kvm"]), "systrap", Works, "what runs guest code"),
+    flag(
+        "platform",
+        Choice(&["systrap", "ptrace", "kvm"]),
+        "systrap",
+        Works,
+        "what runs guest code; only systrap so far",
+    ),
     flag("platform_device_path", Text, "", NoOp("systrap needs no device"), "device of the platform"),
     flag(
         "systrap-disable-syscall-patching",
@@ -335,7 +341,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         Choice(&["sandbox", "host", "none", "plugin"]),
         "sandbox",
         Works,
-        "where the guest's sockets end",
+        "where the guest's sockets end; plugin is refused",
     ),
     flag(
         "gofer-network-namespace",

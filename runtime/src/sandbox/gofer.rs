@@ -69,7 +69,7 @@ pub(crate) struct GoferPlan<'a> {
     pub(crate) null: BorrowedFd<'a>,
     /// Standard output and error.
     pub(crate) log: BorrowedFd<'a>,
-    /// The ids to take in a user name space of its own.
+    /// Whether it is born in a user name space of its own, where it is to be root.
     pub(crate) become_root: bool,
     /// The `createContainer` hooks.
     pub(crate) hooks: HookSet<'a>,

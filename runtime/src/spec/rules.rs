@@ -11,7 +11,7 @@ use super::shape::{Findings, shown};
 
 /// The longest host name that Linux takes.
 const MAX_HOSTNAME: usize = 64;
-/// Mount types that concern a container.
+/// The most mounts of one container: each takes a descriptor of its gofer.
 const MAX_MOUNTS: usize = 4096;
 
 /// Checks a whole configuration, and takes out what is not known.
