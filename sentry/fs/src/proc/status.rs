@@ -93,14 +93,16 @@ fn identity(view: &View<'_>, out: &mut Vec<u8>) {
 
 fn memory(view: &View<'_>, out: &mut Vec<u8>) {
     let Some(mm) = view.target.try_mm() else { return };
+    let began_ns = host::time::monotonic_ns();
     let totals = mm.totals();
+    let peak = mm.note_rss(began_ns, totals.usage.rss());
     let usage = totals.usage;
     let lines = [
         ("VmPeak", totals.size),
         ("VmSize", totals.size),
         ("VmLck", totals.locked),
         ("VmPin", 0),
-        ("VmHWM", usage.rss()),
+        ("VmHWM", peak),
         ("VmRSS", usage.rss()),
         ("RssAnon", usage.anon),
         ("RssFile", usage.file),

@@ -16,6 +16,7 @@ use super::exec_gain::ExecGain;
 use super::image::ProgramImage;
 use super::layout::Layout;
 use super::limits::MemoryLimits;
+use super::peak::PeakRss;
 use super::pma::{PageSource, Pages};
 use super::vma::{Vma, VmaFlags};
 
@@ -55,6 +56,7 @@ pub struct MemoryManager {
     pub(super) barriers: AtomicU32,
     /// Asynchronous I/O.
     pub(super) aio: AioContexts,
+    pub(super) peak_rss: PeakRss,
 }
 
 /// What the guest asked for.
@@ -115,6 +117,7 @@ impl MemoryManager {
             call_sites: Mutex::default(),
             barriers: AtomicU32::new(0),
             aio: AioContexts::default(),
+            peak_rss: PeakRss::default(),
         }))
     }
 

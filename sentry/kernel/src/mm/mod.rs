@@ -35,6 +35,7 @@ mod mappable;
 mod memory_file;
 mod mlock;
 mod mmap;
+mod peak;
 mod pma;
 mod protect;
 mod query;

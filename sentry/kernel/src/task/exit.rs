@@ -59,6 +59,10 @@ impl Task {
         // Clearing what ran in it is nobody's hurry: it begins when those who wait have been told.
         let cleared_last = self.try_mm().map(|mm| Arc::clone(mm.address_space()));
         self.release_futexes();
+        if is_last && let Some(mm) = self.try_mm() {
+            let peak_kb = mm.last_rss() / 1024;
+            group.update_usage(|usage| usage.max_rss_kb = usage.max_rss_kb.max(peak_kb));
+        }
         self.release_memory();
         self.release_semaphores();
         self.leave_fd_table(FdTable::new());

@@ -219,7 +219,7 @@ impl ThreadGroup {
             (sum.0 + own, sum.1 + forced)
         });
         let resident = self.tasks().iter().find_map(|task| task.try_mm());
-        let rss_kb = resident.map_or(0, |mm| mm.totals().usage.rss() / 1024);
+        let rss_kb = resident.map_or(0, |mm| mm.peak_rss() / 1024);
         rusage(self.cpu_times(), switches, usage.max_rss_kb.max(rss_kb))
     }
 
@@ -243,7 +243,7 @@ impl Task {
     /// What the thread alone has used.
     #[must_use]
     pub fn rusage(&self) -> Rusage {
-        let resident = self.try_mm().map_or(0, |mm| mm.totals().usage.rss() / 1024);
+        let resident = self.try_mm().map_or(0, |mm| mm.peak_rss() / 1024);
         rusage(self.clock().times(), self.clock().switches(), resident)
     }
 }
