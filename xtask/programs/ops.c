@@ -37,8 +37,10 @@ static int by_value(const void *a, const void *b) {
 
 // The median of samples that together take about the time given.
 static double measure_alone(const struct op *op, double limit) {
-    double samples[MOST_SAMPLES], spent = timed(op, 1);
+    double samples[MOST_SAMPLES], spent = limit;
     long times = 1;
+    // The first time is cold, and another may be interrupted: neither says how often the operation fits.
+    for (int i = 0; i < 4 && spent >= limit / MOST_SAMPLES; i++) spent = timed(op, 1);
     int count = 0;
     while (spent < limit / MOST_SAMPLES && times < 1L << 30) {
         times *= 2;
