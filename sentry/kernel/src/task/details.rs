@@ -74,8 +74,6 @@ pub struct TaskDetails {
     pub vfork_done: Option<Arc<VforkDone>>,
     /// What restart_syscall(2) does.
     pub restart: Option<RestartBlock>,
-    /// `PR_SET_TSC` forbids rdtsc; kept only.
-    pub tsc_forbidden: bool,
     /// Keyrings of its own.
     pub keyrings: TaskKeyrings,
     /// `PR_SET_IO_FLUSHER`.
@@ -103,7 +101,6 @@ impl TaskDetails {
             exit_signal: Some(Signal::CHLD),
             vfork_done: None,
             restart: None,
-            tsc_forbidden: false,
             keyrings: TaskKeyrings::default(),
             is_io_flusher: false,
             start_time_ns: now_ns,

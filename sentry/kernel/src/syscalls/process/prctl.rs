@@ -27,67 +27,32 @@ pub(super) fn prctl(task: &mut CurrentTask, args: Args) -> SysResult {
     let arg = args.0[1];
     match args.0[0] as i32 {
         PR_SET_PDEATHSIG => set_death_signal(task, arg),
-        PR_GET_PDEATHSIG => {
-            let signal = task.details.lock().parent_death_signal.map_or(0, Signal::number);
-            store(task, arg, signal)
-        }
+        PR_GET_PDEATHSIG => death_signal(task, arg),
         PR_GET_DUMPABLE => Ok(task.thread_group().is_dumpable().into()),
         PR_SET_DUMPABLE => set_dumpable(task, arg),
         PR_GET_TIMING => Ok(0),
-        PR_SET_TIMING => {
-            if arg == 0 {
-                Ok(0)
-            } else {
-                Err(Errno::EINVAL.into())
-            }
-        }
+        // Statistical timing is the only kind there is.
+        PR_SET_TIMING if arg == 0 => Ok(0),
         PR_SET_NAME => set_name(task, arg),
-        PR_GET_NAME => {
-            let mut name = [0; 16];
-            let comm = task.comm();
-            name[..comm.len()].copy_from_slice(&comm);
-            store(task, arg, name)
-        }
+        PR_GET_NAME => name(task, arg),
         PR_GET_SECCOMP => Ok(task.seccomp_mode()),
         PR_SET_SECCOMP => super::seccomp::set_by_prctl(task, arg, args.0[2]),
         PR_CAPBSET_READ => Ok(task.creds().bounding.contains_number(arg)?.into()),
         PR_CAPBSET_DROP => drop_from_bounding(task, arg),
-        PR_GET_TSC => {
-            let mode = if task.details.lock().tsc_forbidden { PR_TSC_SIGSEGV } else { PR_TSC_ENABLE };
-            store(task, arg, mode)
-        }
-        PR_SET_TSC => match u32::try_from(arg) {
-            Ok(PR_TSC_ENABLE) => Ok(0),
-            // The processor cannot be told to refuse rdtsc to a stub alone.
-            _ => Err(Errno::EINVAL.into()),
-        },
+        // The processor cannot be told to refuse rdtsc to a stub alone.
+        PR_GET_TSC => store(task, arg, PR_TSC_ENABLE),
+        PR_SET_TSC if arg == u64::from(PR_TSC_ENABLE) => Ok(0),
         PR_GET_KEEPCAPS | PR_SET_KEEPCAPS | PR_GET_SECUREBITS | PR_SET_SECUREBITS => secure_bits(task, &args),
         PR_SET_TIMERSLACK => set_timer_slack(task, arg),
         PR_GET_TIMERSLACK => Ok(task.details.lock().timer_slack_ns),
         PR_TASK_PERF_EVENTS_DISABLE | PR_TASK_PERF_EVENTS_ENABLE => Ok(0),
         PR_MCE_KILL => Ok(rest_is_zero(&args, 3).map(|()| 0)?),
         PR_MCE_KILL_GET => Ok(rest_is_zero(&args, 1).map(|()| MCE_KILL_DEFAULT)?),
-        PR_SET_CHILD_SUBREAPER => {
-            task.thread_group().set_subreaper(arg != 0);
-            Ok(0)
-        }
+        PR_SET_CHILD_SUBREAPER => set_subreaper(task, arg),
         PR_GET_CHILD_SUBREAPER => store(task, arg, i32::from(task.thread_group().is_subreaper())),
-        PR_SET_NO_NEW_PRIVS => {
-            rest_is_zero(&args, 2)?;
-            if arg != 1 {
-                return Err(Errno::EINVAL.into());
-            }
-            task.details.lock().no_new_privs = true;
-            Ok(0)
-        }
-        PR_GET_NO_NEW_PRIVS => {
-            rest_is_zero(&args, 1)?;
-            Ok(task.details.lock().no_new_privs.into())
-        }
-        PR_GET_TID_ADDRESS => {
-            let addr = task.details.lock().clear_child_tid;
-            store(task, arg, addr.0)
-        }
+        PR_SET_NO_NEW_PRIVS => set_no_new_privs(task, &args),
+        PR_GET_NO_NEW_PRIVS => Ok(rest_is_zero(&args, 1).map(|()| task.details.lock().no_new_privs.into())?),
+        PR_GET_TID_ADDRESS => tid_address(task, arg),
         PR_SET_THP_DISABLE => Ok(rest_is_zero(&args, 2).map(|()| 0)?),
         PR_GET_THP_DISABLE => Ok(rest_is_zero(&args, 1).map(|()| 0)?),
         PR_CAP_AMBIENT => ambient(task, &args),
@@ -97,19 +62,8 @@ pub(super) fn prctl(task: &mut CurrentTask, args: Args) -> SysResult {
         PR_SET_PTRACER => Ok(0),
         PR_SET_VMA => name_mapping(task, &args),
         PR_SET_MM => super::set_mm::set_mm(task, &args),
-        PR_SET_MDWE => {
-            rest_is_zero(&args, 2)?;
-            let wanted = u32::try_from(arg).ok().and_then(ExecGain::from_bits).ok_or(Errno::EINVAL)?;
-            if wanted == ExecGain::NOT_INHERITED {
-                return Err(Errno::EINVAL.into());
-            }
-            task.mm().set_exec_gain(wanted)?;
-            Ok(0)
-        }
-        PR_GET_MDWE => {
-            rest_is_zero(&args, 1)?;
-            Ok(task.mm().exec_gain().bits().into())
-        }
+        PR_SET_MDWE => set_exec_gain(task, &args),
+        PR_GET_MDWE => Ok(rest_is_zero(&args, 1).map(|()| task.mm().exec_gain().bits().into())?),
         PR_SET_IO_FLUSHER | PR_GET_IO_FLUSHER => io_flusher(task, &args),
         PR_GET_AUXV => auxv(task, &args),
         _ => Err(Errno::EINVAL.into()),
@@ -126,12 +80,53 @@ fn set_death_signal(task: &CurrentTask, number: u64) -> SysResult {
     Ok(0)
 }
 
+fn death_signal(task: &CurrentTask, addr: u64) -> SysResult {
+    let signal = task.details.lock().parent_death_signal.map_or(0, Signal::number);
+    store(task, addr, signal)
+}
+
+fn set_subreaper(task: &CurrentTask, value: u64) -> SysResult {
+    task.thread_group().set_subreaper(value != 0);
+    Ok(0)
+}
+
+fn set_no_new_privs(task: &CurrentTask, args: &Args) -> SysResult {
+    rest_is_zero(args, 2)?;
+    if args.0[1] != 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    task.details.lock().no_new_privs = true;
+    Ok(0)
+}
+
+fn tid_address(task: &CurrentTask, addr: u64) -> SysResult {
+    let tid_at = task.details.lock().clear_child_tid;
+    store(task, addr, tid_at.0)
+}
+
+fn set_exec_gain(task: &CurrentTask, args: &Args) -> SysResult {
+    rest_is_zero(args, 2)?;
+    let wanted = u32::try_from(args.0[1]).ok().and_then(ExecGain::from_bits).ok_or(Errno::EINVAL)?;
+    if wanted == ExecGain::NOT_INHERITED {
+        return Err(Errno::EINVAL.into());
+    }
+    task.mm().set_exec_gain(wanted)?;
+    Ok(0)
+}
+
 fn set_dumpable(task: &CurrentTask, value: u64) -> SysResult {
     if value > 1 {
         return Err(Errno::EINVAL.into());
     }
     task.thread_group().set_dumpable(value == 1);
     Ok(0)
+}
+
+fn name(task: &CurrentTask, addr: u64) -> SysResult {
+    let mut name = [0; 16];
+    let comm = task.comm();
+    name[..comm.len()].copy_from_slice(&comm);
+    store(task, addr, name)
 }
 
 fn set_name(task: &CurrentTask, addr: u64) -> SysResult {
