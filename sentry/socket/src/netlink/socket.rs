@@ -91,10 +91,6 @@ impl NetlinkSocket {
         self.protocol
     }
 
-    pub(super) fn port(&self) -> u32 {
-        self.state.lock().port
-    }
-
     pub(super) fn is_member(&self, group: u32) -> bool {
         self.state.lock().groups & group_bit(group) != 0
     }
