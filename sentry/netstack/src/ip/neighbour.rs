@@ -21,6 +21,8 @@ const KEEP: Duration = Duration::from_secs(60);
 /// Packets that wait for an address, and their bytes (`unres_qlen`, `unres_qlen_bytes`).
 const MAX_WAITING: usize = 101;
 const MAX_WAITING_BYTES: usize = 212_992;
+/// Bytes of packets that wait for all addresses together.
+const MAX_ALL_WAITING_BYTES: usize = 4 << 20;
 
 /// States of a neighbour, with Linux's numbers (`NUD_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +130,11 @@ impl NeighbourTable {
         now: Instant,
         max: usize,
     ) -> Resolution {
-        if !self.entries.contains_key(&at) && !self.make_room(now, max) {
+        let known = self.entries.get(&at);
+        let (is_new, has_to_wait) = (known.is_none(), known.is_none_or(|entry| entry.mac.is_none()));
+        if has_to_wait && self.waiting_bytes() + frame.data.len() > MAX_ALL_WAITING_BYTES
+            || is_new && !self.make_room(now, max)
+        {
             return Resolution::Drop;
         }
         let entry = self.entries.entry(at).or_insert_with(|| Entry {
@@ -265,6 +271,11 @@ impl NeighbourTable {
             is_router: entry.is_router,
         };
         self.entries.iter().map(show).collect()
+    }
+
+    /// Bytes of all packets that wait. Nobody needs it while neighbours answer, so it is not kept.
+    fn waiting_bytes(&self) -> usize {
+        self.entries.values().map(|entry| entry.waiting.bytes).sum()
     }
 
     fn make_room(&mut self, now: Instant, max: usize) -> bool {
@@ -404,6 +415,17 @@ mod tests {
         };
         assert_eq!(kept(&mut table, 1), [7, 8, 9]);
         assert_eq!(kept(&mut table, 2), (99..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_waits_for_all_neighbours_is_bounded() {
+        let mut table = NeighbourTable::new(Key(1, 2));
+        let now = Instant::from_millis(1);
+        let large = || TxFrame { data: vec![0; 100_000], ..frame(0) };
+        let taken = (0..100).filter(|n| table.resolve(at(*n), large(), now, 1024) == Resolution::Ask).count();
+        assert_eq!(taken, MAX_ALL_WAITING_BYTES / 100_000);
+        table.learn(at(0), MAC, true, None, now);
+        assert_eq!(table.resolve(at(200), large(), now, 1024), Resolution::Ask);
     }
 
     #[test]
