@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use abi::fs::{FileType, OpenFlags};
 use abi::{Errno, Result};
-use gofer_protocol::NodeId;
+use gofer_protocol::{NodeId, OVERLAYFS};
 use host::fs::{self, Stat};
 
 use crate::config::Limits;
@@ -47,6 +47,8 @@ pub(crate) struct Node {
     kind: u32,
     /// When it was made, where the file system tells.
     btime: Option<(i64, u32)>,
+    /// Its mount is of a file system that may number directories anew.
+    is_stacked: bool,
     lookups: u64,
     children: HashMap<Arc<[u8]>, NodeId>,
     fd: Option<Arc<OwnedFd>>,
@@ -58,7 +60,8 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn is_same(&self, stat: &Stat) -> bool {
-        let is_numbered_anew = || self.is_dir() && self.btime.is_some() && self.btime == stat.btime;
+        let is_numbered_anew =
+            || self.is_stacked && self.is_dir() && self.btime.is_some() && self.btime == stat.btime;
         (self.dev, self.kind) == (stat.dev, stat.kind()) && (self.ino == stat.ino || is_numbered_anew())
     }
 
@@ -107,7 +110,9 @@ impl Nodes {
     /// A mount's root; it stays for good.
     pub(crate) fn add_root(&mut self, mount: usize, fd: OwnedFd, stat: &Stat, place: Place) -> NodeId {
         let id = self.new_id();
-        let node = Node { fd: Some(Arc::new(fd)), lookups: u64::MAX, ..Node::new(place, mount, stat) };
+        let is_stacked = fs::stat_file_system(fd.as_fd()).is_ok_and(|figures| figures.kind == OVERLAYFS);
+        let fd = Some(Arc::new(fd));
+        let node = Node { fd, lookups: u64::MAX, is_stacked, ..Node::new(place, mount, stat) };
         self.nodes.insert(id, node);
         id
     }
@@ -120,7 +125,7 @@ impl Nodes {
         stat: &Stat,
         fd: Option<OwnedFd>,
     ) -> Result<NodeId> {
-        let mount = self.get(parent)?.mount;
+        let (mount, is_stacked) = (self.get(parent)?.mount, self.get(parent)?.is_stacked);
         if let Some(id) = self.child(parent, name) {
             let node = self.get_mut(id)?;
             if node.is_same(stat) {
@@ -139,7 +144,7 @@ impl Nodes {
         let id = self.new_id();
         let name: Arc<[u8]> = name.into();
         self.get_mut(parent)?.children.insert(Arc::clone(&name), id);
-        let node = Node { lookups: 1, ..Node::new(Place::Child(parent, name), mount, stat) };
+        let node = Node { lookups: 1, is_stacked, ..Node::new(Place::Child(parent, name), mount, stat) };
         self.nodes.insert(id, node);
         self.keep(id, fd.map(Arc::new));
         Ok(id)
@@ -342,6 +347,7 @@ impl Node {
             ino: stat.ino,
             kind: stat.kind(),
             btime: stat.btime,
+            is_stacked: false,
             lookups: 0,
             children: HashMap::new(),
             fd: None,
@@ -366,11 +372,12 @@ mod tests {
     fn a_directory_that_is_numbered_anew_is_the_same() {
         let dir = std::fs::File::open("/").unwrap();
         let stat = host::fs::stat(dir.as_fd()).unwrap();
-        let node = Node::new(Place::Gone, 0, &stat);
+        let node = Node { is_stacked: true, ..Node::new(Place::Gone, 0, &stat) };
         let renumbered = host::fs::Stat { ino: stat.ino + 1, ..stat };
         assert_eq!(node.is_same(&renumbered), stat.btime.is_some());
         assert!(!node.is_same(&host::fs::Stat { btime: Some((1, 2)), ..renumbered }));
         assert!(!node.is_same(&host::fs::Stat { btime: None, ..renumbered }));
         assert!(!node.is_same(&host::fs::Stat { mode: 0o100_644, ..stat }));
+        assert!(!Node { is_stacked: false, ..node }.is_same(&renumbered), "elsewhere it is another one");
     }
 }

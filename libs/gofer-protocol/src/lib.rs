@@ -40,7 +40,8 @@ pub use request::{
 };
 pub use transport::{Frame, Transport, TransportError};
 pub use types::{
-    Attr, MountFlags, Name, NodeId, NodeOpenFlags, RenameFlags, SetTime, Target, Time, XattrFlags, XattrName,
+    Attr, MountFlags, Name, NodeId, NodeOpenFlags, OVERLAYFS, RenameFlags, SetTime, Target, Time, XattrFlags,
+    XattrName,
 };
 pub use wire::{DecodeError, Reader, Wire, Writer, decode, encode};
 

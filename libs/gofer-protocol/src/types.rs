@@ -242,6 +242,10 @@ wire_flags! {
     MountFlags, "mount flags";
 }
 
+/// `OVERLAYFS_SUPER_MAGIC` (statfs(2)): a file system that numbers directories anew when the host's inode cache lets go of
+/// them. Only there does a directory of the same birth count as the same: elsewhere many are born at one moment.
+pub const OVERLAYFS: u64 = 0x794c_7630;
+
 impl NodeOpenFlags {
     /// Whether the descriptor may be written to, or the file be changed by opening it.
     #[must_use]

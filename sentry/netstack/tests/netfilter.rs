@@ -116,7 +116,7 @@ fn transfer(net: &mut Net, to: &str, listener: &TcpSocket) -> (TcpSocket, TcpSoc
     net.run(SECOND);
     client.finish_connect().unwrap();
     let server = listener.accept().unwrap();
-    let data: Vec<u8> = (0..300_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..300_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
     let (mut sent, mut got) = (0, Vec::new());
     while got.len() < data.len() {
         sent += send(&client, &data[sent..]).unwrap_or(0);

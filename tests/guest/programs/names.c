@@ -37,6 +37,22 @@ static int type_of(int dir, const char *name) {
     return type;
 }
 
+// Listings from positions that nobody was ever told, in directories of every kind: more, nothing, or an error.
+static void odd_positions(void) {
+    const char *dirs[] = {"/proc/self/fd", "/proc/self/fdinfo", "/proc/self/task", "/proc/self/ns", "/proc", "/proc/sys/kernel", "/sys", "/dev", "/tmp"};
+    const long places[] = {0x7ffffffe, 0x7fffffff, 0x80000000, 0x80000001, 0x80000002, 0xffffffff, 0x100000001, 0x7fffffffffffffff};
+    for (unsigned i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+        int fd = open(dirs[i], O_RDONLY | O_DIRECTORY);
+        CHECK(fd >= 0);
+        for (unsigned j = 0; j < sizeof places / sizeof *places; j++) {
+            char entries[1024];
+            if (lseek(fd, places[j], SEEK_SET) < 0) continue;
+            (void)!syscall(SYS_getdents64, fd, entries, sizeof entries);
+        }
+        close(fd);
+    }
+}
+
 int main(void) {
     char path[] = "/tmp/names-XXXXXX";
     CHECK(mkdtemp(path));
@@ -156,6 +172,8 @@ int main(void) {
     CHECK(type_of(listed, "name") == DT_LNK && type_of(listed, "link") == -1);
     CHECK(unlinkat(listed, "name", 0) == 0 && mkdirat(listed, "name", 0700) == 0);
     CHECK(type_of(listed, "name") == DT_DIR);
+
+    odd_positions();
 
     char command[300];
     sprintf(command, "rm -rf %s", path);

@@ -138,12 +138,13 @@ impl GoferInode {
         self.kind
     }
 
-    /// Whether this is what the gofer speaks of: the same numbers, or a directory of the same birth, since a stacked
-    /// file system gives directories new numbers when the host's inode cache lets go of them.
+    /// Whether this is what the gofer speaks of: the same numbers, or, in a stacked file system, a directory of the same
+    /// birth, since that gives directories new numbers when the host's inode cache lets go of them.
     pub(super) fn is_key(&self, attr: &WireAttr) -> bool {
         let is_numbered_anew = || {
             let known = self.attrs.last();
-            self.kind == FileType::Directory && known.btime.is_some() && known.btime == attr.btime
+            let is_stacked_dir = self.kind == FileType::Directory && self.volume.is_stacked();
+            is_stacked_dir && known.btime.is_some() && known.btime == attr.btime
         };
         self.key == (attr.dev, attr.ino)
             || self.key.0 == attr.dev && self.is_kind_of(attr) && is_numbered_anew()

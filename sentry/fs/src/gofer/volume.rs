@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use abi::fs::Statfs;
 use abi::{DeviceId, Result};
-use gofer_protocol::{Attr as WireAttr, MountFlags, MountInfo, NodeId, StatFs};
+use gofer_protocol::{Attr as WireAttr, MountFlags, MountInfo, NodeId, OVERLAYFS, StatFs};
 use kernel::vfs::{Caching, FileSystem, Inode};
 use parking_lot::Mutex;
 
@@ -56,6 +56,11 @@ impl Volume {
 
     pub(super) fn is_read_only(&self) -> bool {
         self.flags.contains(MountFlags::READ_ONLY)
+    }
+
+    /// Whether directories may be numbered anew.
+    pub(super) fn is_stacked(&self) -> bool {
+        self.fs_kind == OVERLAYFS
     }
 
     /// The inode number that the guest sees.

@@ -1,5 +1,6 @@
 //! fork(2): a second address space with the same content, copied where somebody writes or is about to.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use abi::Result;
@@ -85,12 +86,11 @@ impl MemoryManager {
 /// A shell maps a dozen of these, and most of its children execute a program before they look at one. The first that
 /// is touched brings all.
 fn show_inherited(pages: &mut Pages, show: &mut Batch) {
-    let programs: Vec<Arc<HostFile>> =
+    let programs: HashSet<*const HostFile> =
         pages.map.iter().filter(|(_, pma)| pma.prot.execute).filter_map(|(_, pma)| host_file(pma)).collect();
     let mut left_out = Vec::new();
     pages.map.update(0..u64::MAX, |piece, pma| {
-        let is_data =
-            host_file(pma).is_some_and(|file| !programs.iter().any(|other| Arc::ptr_eq(other, &file)));
+        let is_data = host_file(pma).is_some_and(|file| !programs.contains(&file));
         if is_data {
             left_out.push(piece);
         } else {
@@ -100,9 +100,10 @@ fn show_inherited(pages: &mut Pages, show: &mut Batch) {
     pages.leave_out(left_out);
 }
 
-fn host_file(pma: &Pma) -> Option<Arc<HostFile>> {
+/// Which host file a piece shows, by its address.
+fn host_file(pma: &Pma) -> Option<*const HostFile> {
     match &pma.source {
-        PageSource::Host(file, _) => Some(Arc::clone(file)),
+        PageSource::Host(file, _) => Some(Arc::as_ptr(file)),
         PageSource::Memory(_) => None,
     }
 }

@@ -313,7 +313,9 @@ impl Slots {
     }
 
     fn iter_from(&self, first: Fd) -> impl Iterator<Item = (Fd, &Slot)> {
-        let rest = usize::try_from(first).ok().and_then(|at| self.list.get(at..)).unwrap_or_default();
-        (first..).zip(rest).filter_map(|(fd, slot)| Some((fd, slot.as_ref()?)))
+        let from = usize::try_from(first).unwrap_or(0);
+        let rest = self.list.get(from..).unwrap_or_default();
+        // The slice says when it ends: a number behind the largest is never asked for.
+        rest.iter().zip(first..).filter_map(|(slot, fd)| Some((fd, slot.as_ref()?)))
     }
 }

@@ -39,7 +39,7 @@ fn world(lie: impl Fn(&Transport, &Frame) -> bool + Send + 'static) -> World {
                         root: NodeId(1),
                         attr: attr(1, DIR),
                         flags: MountFlags::empty(),
-                        fs_kind: 0,
+                        fs_kind: gofer_protocol::OVERLAYFS,
                     };
                     reply(&transport, &frame, &encode(&HelloReply { version: VERSION, mounts: vec![root] }))
                 }

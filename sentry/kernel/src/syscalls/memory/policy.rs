@@ -134,7 +134,7 @@ pub(super) fn move_pages(task: &mut CurrentTask, args: Args) -> SysResult {
         index.checked_mul(size).and_then(|offset| base.checked_add(offset)).map(UserAddr).ok_or(Errno::EFAULT)
     };
     for index in 0..count {
-        if index % 1024 == 0 && task.wake().is_interrupted() {
+        if index % 1024 == 0 && task.is_killed() {
             return Err(Errno::EINTR.into());
         }
         let page: u64 = own.read_object(at(pages, index, 8)?)?;
