@@ -17,6 +17,7 @@ mod passing;
 mod reject;
 pub mod ruleset;
 pub mod set;
+mod validate;
 pub mod xt;
 
 use crate::base::addr::{Endpoint, Family};

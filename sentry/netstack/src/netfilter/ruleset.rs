@@ -2,11 +2,11 @@
 //!
 //! A [`Ruleset`] is a value: cloning it copies pointers, a change copies the table and the chain that it concerns.
 
-use super::Hook;
 use super::expr::{Count, Expr, Verdict};
-use super::set::{self, Set, Value};
+use super::set::{self, Set};
+use super::{Hook, validate};
 use crate::base::addr::Family;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// `NFPROTO_INET`: both families.
@@ -24,6 +24,10 @@ pub const MAX_TABLES: usize = 256;
 pub const MAX_CHAINS: usize = 16_384;
 /// Rules of all tables.
 pub const MAX_RULES: usize = 65_536;
+/// Expressions of all rules.
+pub const MAX_EXPRS: usize = 1 << 20;
+/// Sets of all tables.
+pub const MAX_SETS: usize = 65_536;
 /// Elements of all sets.
 pub const MAX_ELEMENTS: usize = 262_144;
 
@@ -183,10 +187,10 @@ impl Table {
         };
         let rules = self.chains.values().flat_map(|chain| &chain.rules);
         let jumps = rules.flat_map(|rule| &rule.exprs).filter_map(direct);
-        let maps = self.sets.values().flat_map(|set| verdicts(set));
+        let maps = self.sets.values().flat_map(|set| set.references());
         let mut counts = HashMap::new();
-        for target in jumps.chain(maps) {
-            *counts.entry(target).or_default() += 1;
+        for (target, count) in jumps.map(|target| (target, 1)).chain(maps) {
+            *counts.entry(target).or_default() += count;
         }
         counts
     }
@@ -216,30 +220,6 @@ impl Table {
             _ => false,
         }
     }
-}
-
-/// The chains that a set's verdicts lead to.
-fn verdicts(set: &Set) -> impl Iterator<Item = u64> {
-    let is_map = set.is_verdict_map();
-    set.elements().filter(move |_| is_map).filter_map(|(_, element)| match &element.value {
-        Value::Verdict(verdict) => verdict.chain(),
-        _ => None,
-    })
-}
-
-/// The chains that a chain's rules lead to.
-fn targets<'a>(table: &'a Table, chain: &'a Chain) -> impl Iterator<Item = u64> + 'a {
-    chain.rules.iter().flat_map(|rule| &rule.exprs).flat_map(move |expr| {
-        let direct = match expr {
-            Expr::Verdict(verdict) => verdict.chain(),
-            _ => None,
-        };
-        let set = match expr {
-            Expr::Lookup { set, is_verdict: true, .. } => table.sets.get(set),
-            _ => None,
-        };
-        direct.into_iter().chain(set.into_iter().flat_map(|set| verdicts(set)))
-    })
 }
 
 /// A table that came by iptables' socket options instead of netlink: shown only to those who ask there.
@@ -329,81 +309,20 @@ impl Ruleset {
     pub fn validate(&self) -> Result<(), Invalid> {
         let chains = || self.all_tables().flat_map(|table| table.chains.values());
         let rules: usize = chains().map(|chain| chain.rules.len()).sum();
-        let elements: usize =
-            self.tables.iter().flat_map(|table| table.sets.values()).map(|set| set.len()).sum();
+        let exprs: usize = chains().flat_map(|chain| &chain.rules).map(|rule| rule.exprs.len()).sum();
+        let sets = || self.tables.iter().flat_map(|table| table.sets.values());
+        let elements: usize = sets().map(|set| set.len()).sum();
         if self.tables.len() > MAX_TABLES
             || chains().count() > MAX_CHAINS
             || rules > MAX_RULES
+            || exprs > MAX_EXPRS
+            || sets().count() > MAX_SETS
             || elements > MAX_ELEMENTS
         {
             return Err(Invalid::TooLarge);
         }
-        self.all_tables().try_for_each(|table| validate_table(table))
+        self.all_tables().try_for_each(|table| validate::check(table))
     }
-}
-
-fn validate_table(table: &Table) -> Result<(), Invalid> {
-    let mut depths = HashMap::new();
-    for (handle, _) in table.chains.iter().filter(|(_, chain)| chain.base.is_some()) {
-        depth(table, *handle, &mut depths, 0)?;
-    }
-    // Which kinds of base chains each chain is reached from.
-    let mut reached: HashMap<(Hook, ChainKind), HashSet<u64>> = HashMap::new();
-    for (handle, chain) in &table.chains {
-        let Some(base) = &chain.base else { continue };
-        let seen = reached.entry((base.hook, base.kind)).or_default();
-        let mut open = vec![*handle];
-        while let Some(handle) = open.pop() {
-            if !seen.insert(handle) {
-                continue;
-            }
-            let Some(chain) = table.chains.get(&handle) else { continue };
-            check_place(chain, base)?;
-            open.extend(targets(table, chain));
-        }
-    }
-    Ok(())
-}
-
-fn check_place(chain: &Chain, base: &BaseChain) -> Result<(), Invalid> {
-    let mut exprs = chain.rules.iter().flat_map(|rule| &rule.exprs);
-    let is_misplaced = |expr: &&Expr| {
-        expr.restriction().is_some_and(|(hooks, nat_only)| {
-            hooks & base.hook.bit() == 0 || nat_only && base.kind != ChainKind::Nat
-        })
-    };
-    match exprs.find(is_misplaced) {
-        None => Ok(()),
-        Some(Expr::Match(_) | Expr::Target(_)) => Err(Invalid::MisplacedExtension),
-        Some(_) => Err(Invalid::Misplaced),
-    }
-}
-
-/// How deep jumps from a chain go. `depths` holds what is known; `None` there is a chain that is being looked at.
-fn depth(
-    table: &Table,
-    handle: u64,
-    depths: &mut HashMap<u64, Option<usize>>,
-    level: usize,
-) -> Result<usize, Invalid> {
-    match depths.get(&handle) {
-        Some(Some(known)) => return Ok(*known),
-        Some(None) => return Err(Invalid::TooDeep),
-        None if level > MAX_DEPTH => return Err(Invalid::TooDeep),
-        None => {}
-    }
-    depths.insert(handle, None);
-    let mut deepest = 0;
-    if let Some(chain) = table.chains.get(&handle) {
-        for target in targets(table, chain) {
-            deepest = deepest.max(1 + depth(table, target, depths, level + 1)?);
-        }
-    }
-    if deepest >= MAX_DEPTH {
-        return Err(Invalid::TooDeep);
-    }
-    depths.insert(handle, Some(deepest));
-    Ok(deepest)
 }
 
 /// What is done with a packet at a hook, besides its chains.
@@ -507,6 +426,8 @@ pub fn chain_name(table: &Table, verdict: Verdict) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::expr::Register;
+    use super::super::set::{Element, Value};
     use super::*;
 
     fn table_of(jumps: &[&[u64]]) -> Ruleset {
@@ -543,6 +464,36 @@ mod tests {
         let long: Vec<&[u64]> = long.iter().map(Vec::as_slice).collect();
         assert_eq!(table_of(&long).validate(), Err(Invalid::TooDeep));
         assert_eq!(table_of(&long[4..].iter().map(|_| &[][..]).collect::<Vec<_>>()).validate(), Ok(()));
+    }
+
+    #[test]
+    fn looking_often_into_a_large_map_costs_once() {
+        let chains = 1 + MAX_CHAINS / 2;
+        let mut rules = table_of(&vec![&[][..]; chains]);
+        let table = rules.table_mut(IPV4, "t").unwrap();
+        let mut map = Set::new("m".into(), set::MAP, 4);
+        map.data_type = set::DATA_VERDICT;
+        let jump = |to| Value::Verdict(Verdict::Jump(to));
+        let element = |value| Element { flags: 0, key_end: None, value, userdata: Box::default() };
+        for key in 0..100_000_u32 {
+            let to = 1 + u64::from(key) % (chains as u64 - 1);
+            assert!(map.insert(Box::from(key.to_be_bytes()), element(jump(to))));
+        }
+        table.sets.insert(1, Arc::new(map));
+        let from = Register::from_number(8, 4).unwrap();
+        let look = Expr::Lookup { set: 1, from, to: None, is_verdict: true, is_inverted: false };
+        let rule = Arc::new(Rule { handle: 1, exprs: vec![look; 128], userdata: Box::default() });
+        table.chain_mut(0).unwrap().rules = vec![rule; 8_000];
+        // Looking at each element for each lookup would take hours.
+        assert_eq!(rules.validate(), Ok(()));
+        // A circle through the map, and what the map says when an element goes.
+        let table = rules.table_mut(IPV4, "t").unwrap();
+        let last = u32::MAX.to_be_bytes();
+        table.set_mut(1).unwrap().insert(Box::from(last), element(jump(0)));
+        assert_eq!(table.references().get(&0), Some(&1));
+        assert_eq!(rules.validate(), Err(Invalid::TooDeep));
+        assert!(rules.table_mut(IPV4, "t").unwrap().set_mut(1).unwrap().remove(&last, false));
+        assert_eq!(rules.validate(), Ok(()));
     }
 
     #[test]

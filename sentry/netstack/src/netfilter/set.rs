@@ -47,6 +47,14 @@ impl Element {
     const fn ends_interval(&self) -> bool {
         self.flags & INTERVAL_END != 0
     }
+
+    /// The chain that its verdict leads to.
+    fn target(&self) -> Option<u64> {
+        match &self.value {
+            Value::Verdict(verdict) => verdict.chain(),
+            _ => None,
+        }
+    }
 }
 
 /// Elements are ordered by key; the end of one interval stands before the beginning of the next at the same key.
@@ -81,7 +89,36 @@ pub struct Set {
     pub userdata: Box<[u8]>,
     /// How many rules look into it.
     pub uses: u32,
-    elements: Arc<BTreeMap<Position, Element>>,
+    contents: Arc<Contents>,
+}
+
+/// The elements of a set, and how many of them lead to each chain.
+#[derive(Clone, Debug, Default)]
+struct Contents {
+    elements: BTreeMap<Position, Element>,
+    references: BTreeMap<u64, u32>,
+}
+
+impl Contents {
+    fn insert(&mut self, at: Position, element: Element) {
+        if let Some(target) = element.target() {
+            *self.references.entry(target).or_default() += 1;
+        }
+        self.elements.insert(at, element);
+    }
+
+    fn remove(&mut self, at: &Position) -> bool {
+        let Some(element) = self.elements.remove(at) else { return false };
+        if let Some(target) = element.target()
+            && let Some(count) = self.references.get_mut(&target)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.references.remove(&target);
+            }
+        }
+        true
+    }
 }
 
 impl Set {
@@ -102,7 +139,7 @@ impl Set {
             fields: Vec::new(),
             userdata: Box::default(),
             uses: 0,
-            elements: Arc::default(),
+            contents: Arc::default(),
         }
     }
 
@@ -114,58 +151,68 @@ impl Set {
 
     /// The elements in order.
     pub fn elements(&self) -> impl Iterator<Item = (&[u8], &Element)> {
-        self.elements.iter().map(|((key, _), element)| (&**key, element))
+        self.contents.elements.iter().map(|((key, _), element)| (&**key, element))
+    }
+
+    /// The chains that its verdicts lead to, and how many elements lead to each.
+    pub fn references(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.contents.references.iter().map(|(target, count)| (*target, *count))
+    }
+
+    /// The chains that its verdicts lead to, each once.
+    pub(super) fn targets(&self) -> impl Iterator<Item = u64> {
+        self.contents.references.keys().copied()
     }
 
     /// How many elements it has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.elements.len()
+        self.contents.elements.len()
     }
 
     /// Whether it has no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.elements.is_empty()
+        self.contents.elements.is_empty()
     }
 
     /// The element at exactly this key, where it is or is not the end of an interval.
     #[must_use]
     pub fn get(&self, key: &[u8], ends_interval: bool) -> Option<&Element> {
-        self.elements.get(&(key.into(), !ends_interval))
+        self.contents.elements.get(&(key.into(), !ends_interval))
     }
 
     /// Adds an element; false where there is one.
     pub fn insert(&mut self, key: Box<[u8]>, element: Element) -> bool {
         let at = (key, !element.ends_interval());
-        if self.elements.contains_key(&at) {
+        if self.contents.elements.contains_key(&at) {
             return false;
         }
-        Arc::make_mut(&mut self.elements).insert(at, element);
+        Arc::make_mut(&mut self.contents).insert(at, element);
         true
     }
 
     /// Takes an element away; false where there is none.
     pub fn remove(&mut self, key: &[u8], ends_interval: bool) -> bool {
-        Arc::make_mut(&mut self.elements).remove(&(key.into(), !ends_interval)).is_some()
+        Arc::make_mut(&mut self.contents).remove(&(key.into(), !ends_interval))
     }
 
     /// Takes all elements away.
     pub fn clear(&mut self) {
-        self.elements = Arc::default();
+        self.contents = Arc::default();
     }
 
     /// The value for a key.
     #[must_use]
     pub fn lookup(&self, key: &[u8]) -> Option<&Value> {
         if self.flags & INTERVAL == 0 {
-            return self.elements.get(&(key.into(), true)).map(|element| &element.value);
+            return self.contents.elements.get(&(key.into(), true)).map(|element| &element.value);
         }
         if self.flags & CONCAT != 0 {
             let holds = |(low, element): &(&[u8], &Element)| self.holds(low, element, key);
             return self.elements().find(holds).map(|(_, element)| &element.value);
         }
-        let before = self.elements.range(..=(Box::from(key), true)).next_back();
+        let before = self.contents.elements.range(..=(Box::from(key), true)).next_back();
         before
             .map(|(_, element)| element)
             .filter(|element| !element.ends_interval())
