@@ -8,6 +8,7 @@ use common::rules::*;
 use common::*;
 use netstack::netfilter::Hook;
 use netstack::netfilter::expr::*;
+use netstack::netfilter::ruleset::ChainKind;
 use netstack::*;
 use std::time::Duration;
 
@@ -107,6 +108,30 @@ fn counters_count_and_states_are_known() {
     host.advance(200);
     host.advance(200);
     assert!(host.stack.next_deadline().is_none());
+}
+
+#[test]
+fn a_packet_that_costs_too_much_is_dropped() {
+    let host = host();
+    let is_reached = Count::new(0, 0);
+    let mark = Expr::SetMark(register(1));
+    // Each chain alone is cheap enough; what counts is all of them at the hook.
+    let costly = |kind: ChainKind, rules: usize| {
+        (0..rules).fold(Rules::new(), |all, _| all.rule(Hook::Output, kind, vec![mark.clone(); 120]))
+    };
+    let send_one = |rules: Rules| {
+        rules.install(&host.stack);
+        send_to(&host.udp(), b"x", "127.0.0.1:85")
+    };
+    assert_eq!(send_one(costly(ChainKind::Filter, 4000)), Ok(1));
+    let counted = vec![Expr::Counter(is_reached.clone())];
+    let too_much = (0..4000).fold(costly(ChainKind::Filter, 4000), |all, _| {
+        all.rule(Hook::Output, ChainKind::Route, vec![mark.clone(); 120])
+    });
+    let too_much = too_much.rule(Hook::Output, ChainKind::Route, counted);
+    assert_eq!(send_one(too_much), Err(Error::NotPermitted));
+    assert_eq!(is_reached.read(false).0, 0);
+    assert_eq!(send_one(Rules::new()), Ok(1));
 }
 
 /// A transfer from host 0 to `to`, that `listener` on host 1 gets.

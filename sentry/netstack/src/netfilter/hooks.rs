@@ -5,7 +5,7 @@
 //! are dropped by the IP layer before: this stack does not forward.
 
 use super::conntrack::{Flow, State, Status, Tracked, Tuple};
-use super::machine::{Decision, Machine};
+use super::machine::{Decision, MAX_WORK, Machine};
 use super::passing::Passing;
 use super::ruleset::Step;
 use super::{Hook, Netfilter};
@@ -71,6 +71,7 @@ impl Core {
             mark: sender.map_or(0, |sender| sender.mark),
             track: Tracked::None,
             fresh: None,
+            work: 0,
         };
         let before = packet.to();
         if !self.netfilter.pass(self, &mut packet) {
@@ -105,6 +106,7 @@ impl Core {
             mark: 0,
             track: Tracked::None,
             fresh: None,
+            work: 0,
         };
         if !self.netfilter.pass(self, &mut passing) {
             return;
@@ -175,6 +177,7 @@ impl Netfilter {
     /// Shows a packet to what hooks in at `packet.hook`; whether it goes on.
     fn pass(&self, core: &Core, packet: &mut Passing<'_>) -> bool {
         let compiled = self.compiled();
+        packet.work = MAX_WORK;
         compiled.steps(packet.family(), packet.hook).all(|step| match step {
             Step::Track => self.track(core, packet),
             Step::Translate => self.translate(core, packet),

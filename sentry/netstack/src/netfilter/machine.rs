@@ -8,8 +8,9 @@ use super::set::Value;
 use super::{fields, nat};
 use crate::core::Core;
 
-/// Rules that one packet is shown to in one base chain at most: nested jumps could otherwise keep a thread for hours.
-const MAX_STEPS: u32 = 100_000;
+/// What one packet may cost at one hook, in all chains there together: expressions, rules, ends of chains, and elements
+/// of sets that are looked at. Nested jumps could otherwise keep a thread for hours.
+pub(super) const MAX_WORK: u32 = 500_000;
 
 /// What a base chain has decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,23 +34,24 @@ pub(super) struct Machine<'a, 'b> {
     pub(super) table: &'a Table,
     pub(super) packet: &'a mut Passing<'b>,
     registers: [u8; REGISTERS],
-    steps: u32,
 }
 
 impl<'a, 'b> Machine<'a, 'b> {
     pub(super) fn new(core: &'a Core, table: &'a Table, packet: &'a mut Passing<'b>) -> Self {
-        Self { core, table, packet, registers: [0; REGISTERS], steps: 0 }
+        Self { core, table, packet, registers: [0; REGISTERS] }
     }
 
-    /// Asks a base chain.
+    /// Asks a base chain. A packet that has used up its work is dropped.
     pub(super) fn ask(&mut self, base: &'a Chain) -> Decision {
         // Where to go on when a chain returns.
         let mut stack: Vec<(&'a Chain, usize)> = Vec::new();
         let (mut chain, mut at) = (base, 0);
         loop {
-            let verdict = match chain.rules.get(at) {
-                Some(rule) => self.evaluate(rule),
-                None => Verdict::Return,
+            // Rules and ends of chains count too: some have no expressions.
+            let verdict = match (self.packet.spend(1), chain.rules.get(at)) {
+                (false, _) => Verdict::Drop,
+                (true, Some(rule)) => self.evaluate(rule),
+                (true, None) => Verdict::Return,
             };
             at += 1;
             match verdict {
@@ -68,10 +70,6 @@ impl<'a, 'b> Machine<'a, 'b> {
                     (chain, at) = (next, 0);
                 }
             }
-            self.steps += 1;
-            if self.steps > MAX_STEPS {
-                return Decision::Drop;
-            }
         }
     }
 
@@ -85,6 +83,9 @@ impl<'a, 'b> Machine<'a, 'b> {
 
     fn evaluate(&mut self, rule: &Rule) -> Verdict {
         for expr in &rule.exprs {
+            if !self.packet.spend(1) {
+                return Verdict::Drop;
+            }
             match self.step(expr) {
                 Step::Next => {}
                 Step::Break => return Verdict::Continue,
@@ -220,7 +221,10 @@ impl<'a, 'b> Machine<'a, 'b> {
 
     fn lookup(&mut self, set: u64, from: Register, to: Option<Register>, is_inverted: bool) -> Step {
         let Some(set) = self.table.sets.get(&set) else { return Step::Break };
-        let found = set.lookup(self.read(from, set.key_len as usize));
+        let (found, looked_at) = set.lookup(self.read(from, set.key_len as usize));
+        if !self.packet.spend(looked_at) {
+            return Step::Verdict(Verdict::Drop);
+        }
         match (found, is_inverted) {
             (None, false) | (Some(_), true) => Step::Break,
             (None, true) | (Some(Value::None), false) => Step::Next,

@@ -293,6 +293,7 @@ fn rewrite_quoted(packet: &mut Passing<'_>, is_source: bool, end: Endpoint) {
         mark: 0,
         track: Tracked::None,
         fresh: None,
+        work: 0,
     };
     quote.rewrite(is_source, end);
     resum_icmp(packet);

@@ -29,9 +29,18 @@ pub(crate) struct Passing<'a> {
     pub(super) track: Tracked,
     /// A connection that begins with this packet and is in no table yet.
     pub(super) fresh: Option<Box<Flow>>,
+    /// What it may still cost at this hook; see [`MAX_WORK`](super::machine::MAX_WORK).
+    pub(super) work: u32,
 }
 
 impl Passing<'_> {
+    /// Takes `work` from what the packet may cost; false where so much is not left.
+    pub(super) fn spend(&mut self, work: u32) -> bool {
+        let left = self.work.checked_sub(work);
+        self.work = left.unwrap_or(0);
+        left.is_some()
+    }
+
     pub(crate) fn family(&self) -> Family {
         if self.bytes.first().is_some_and(|first| first >> 4 == 6) { Family::V6 } else { Family::V4 }
     }

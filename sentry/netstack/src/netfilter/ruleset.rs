@@ -30,6 +30,10 @@ pub const MAX_EXPRS: usize = 1 << 20;
 pub const MAX_SETS: usize = 65_536;
 /// Elements of all sets.
 pub const MAX_ELEMENTS: usize = 262_144;
+/// Elements of a set that lookups go through one after the other.
+pub const MAX_SCANNED: usize = 4096;
+/// Base chains that ask for the packets of one family at one hook (`MAX_HOOK_COUNT`).
+pub const MAX_HOOKED: usize = 1024;
 
 /// What a base chain is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -248,6 +252,8 @@ pub enum Invalid {
     MisplacedExtension,
     /// There is too much of something (`ENOSPC`).
     TooLarge,
+    /// There are too many base chains at a hook (`E2BIG`).
+    TooManyHooked,
 }
 
 /// All tables of a stack.
@@ -302,6 +308,13 @@ impl Ruleset {
         self.tables.push(Arc::new(table));
     }
 
+    /// The base chains at a hook that packets of a family come to, those of dormant tables among them.
+    fn base_chains(&self, family: Family, hook: Hook) -> impl Iterator<Item = &BaseChain> {
+        let tables = self.all_tables().filter(move |table| table.covers(family));
+        let bases = tables.flat_map(|table| table.chains.values()).filter_map(|chain| chain.base.as_ref());
+        bases.filter(move |base| base.hook == hook)
+    }
+
     /// Checks what a change has made of it.
     ///
     /// # Errors
@@ -318,8 +331,14 @@ impl Ruleset {
             || exprs > MAX_EXPRS
             || sets().count() > MAX_SETS
             || elements > MAX_ELEMENTS
+            || sets().any(|set| set.is_scanned() && set.len() > MAX_SCANNED)
         {
             return Err(Invalid::TooLarge);
+        }
+        for (family, hook) in [Family::V4, Family::V6].into_iter().flat_map(|f| Hook::ALL.map(|h| (f, h))) {
+            if self.base_chains(family, hook).count() > MAX_HOOKED {
+                return Err(Invalid::TooManyHooked);
+            }
         }
         self.all_tables().try_for_each(|table| validate::check(table))
     }
@@ -493,6 +512,33 @@ mod tests {
         assert_eq!(table.references().get(&0), Some(&1));
         assert_eq!(rules.validate(), Err(Invalid::TooDeep));
         assert!(rules.table_mut(IPV4, "t").unwrap().set_mut(1).unwrap().remove(&last, false));
+        assert_eq!(rules.validate(), Ok(()));
+    }
+
+    #[test]
+    fn there_is_only_so_much_at_a_hook_and_in_a_set_that_is_scanned() {
+        let mut rules = table_of(&vec![&[][..]; MAX_HOOKED + 1]);
+        let table = rules.table_mut(IPV4, "t").unwrap();
+        let base = table.chains[&0].base.clone();
+        for handle in 1..MAX_HOOKED as u64 {
+            table.chain_mut(handle).unwrap().base = base.clone();
+        }
+        assert_eq!(rules.validate(), Ok(()));
+        let table = rules.table_mut(IPV4, "t").unwrap();
+        table.chain_mut(MAX_HOOKED as u64).unwrap().base = base;
+        assert_eq!(rules.validate(), Err(Invalid::TooManyHooked));
+        let table = rules.table_mut(IPV4, "t").unwrap();
+        table.chain_mut(0).unwrap().base = None;
+
+        let mut ranges = Set::new("s".into(), set::INTERVAL | set::CONCAT, 4);
+        ranges.fields = vec![2, 2];
+        for key in 0..=MAX_SCANNED as u32 {
+            let element = Element { flags: 0, key_end: None, value: Value::None, userdata: Box::default() };
+            ranges.insert(Box::from(key.to_be_bytes()), element);
+        }
+        table.sets.insert(1, Arc::new(ranges));
+        assert_eq!(rules.validate(), Err(Invalid::TooLarge));
+        rules.table_mut(IPV4, "t").unwrap().set_mut(1).unwrap().remove(&[0; 4], false);
         assert_eq!(rules.validate(), Ok(()));
     }
 

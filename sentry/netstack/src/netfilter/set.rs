@@ -202,21 +202,32 @@ impl Set {
         self.contents = Arc::default();
     }
 
-    /// The value for a key.
+    /// Whether a lookup goes through its elements one after the other: ranges of several fields have no order.
     #[must_use]
-    pub fn lookup(&self, key: &[u8]) -> Option<&Value> {
-        if self.flags & INTERVAL == 0 {
-            return self.contents.elements.get(&(key.into(), true)).map(|element| &element.value);
+    pub const fn is_scanned(&self) -> bool {
+        self.flags & (INTERVAL | CONCAT) == INTERVAL | CONCAT
+    }
+
+    /// The value for a key, and how many elements were looked at.
+    #[must_use]
+    pub fn lookup(&self, key: &[u8]) -> (Option<&Value>, u32) {
+        if self.is_scanned() {
+            let mut looked_at = 0;
+            let found = self.elements().find(|(low, element)| {
+                looked_at += 1;
+                self.holds(low, element, key)
+            });
+            return (found.map(|(_, element)| &element.value), looked_at);
         }
-        if self.flags & CONCAT != 0 {
-            let holds = |(low, element): &(&[u8], &Element)| self.holds(low, element, key);
-            return self.elements().find(holds).map(|(_, element)| &element.value);
-        }
-        let before = self.contents.elements.range(..=(Box::from(key), true)).next_back();
-        before
-            .map(|(_, element)| element)
-            .filter(|element| !element.ends_interval())
-            .map(|element| &element.value)
+        let elements = &self.contents.elements;
+        let key = (key.into(), true);
+        let found = if self.flags & INTERVAL == 0 {
+            elements.get(&key)
+        } else {
+            let before = elements.range(..=key).next_back().map(|(_, element)| element);
+            before.filter(|element| !element.ends_interval())
+        };
+        (found.map(|element| &element.value), 1)
     }
 
     /// Whether each field of `key` lies between those of an element's ends.
@@ -255,7 +266,7 @@ mod tests {
         assert!(set.insert(Box::new([0, 20]), element(0)), "the next interval begins where the first ends");
         assert!(!set.insert(Box::new([0, 20]), element(0)));
         assert!(set.insert(Box::new([0, 21]), element(INTERVAL_END)));
-        let found = |port: u8| set.lookup(&[0, port]).is_some();
+        let found = |port: u8| set.lookup(&[0, port]).0.is_some();
         assert_eq!([9, 10, 19, 20, 21].map(found), [false, true, true, true, false]);
     }
 
@@ -265,8 +276,8 @@ mod tests {
         set.fields = vec![4, 2];
         let element = Element { key_end: Some(Box::new([10, 0, 0, 9, 0, 80, 0, 0])), ..element(0) };
         set.insert(Box::new([10, 0, 0, 1, 0, 22, 0, 0]), element);
-        assert!(set.lookup(&[10, 0, 0, 5, 0, 80, 0, 0]).is_some());
-        assert!(set.lookup(&[10, 0, 0, 5, 0, 81, 0, 0]).is_none());
-        assert!(set.lookup(&[10, 0, 0, 10, 0, 80, 0, 0]).is_none());
+        assert!(set.lookup(&[10, 0, 0, 5, 0, 80, 0, 0]).0.is_some());
+        assert!(set.lookup(&[10, 0, 0, 5, 0, 81, 0, 0]).0.is_none());
+        assert!(set.lookup(&[10, 0, 0, 10, 0, 80, 0, 0]).0.is_none());
     }
 }

@@ -193,6 +193,7 @@ fn replace(task: &Task, net: &NetNamespace, family: u8, value: &[u8]) -> Result<
         Invalid::TooDeep => Errno::ELOOP,
         Invalid::Misplaced | Invalid::MisplacedExtension => Errno::EINVAL,
         Invalid::TooLarge => Errno::ENOSPC,
+        Invalid::TooManyHooked => Errno::E2BIG,
     })?;
     filters.commit(base, rules).map_err(|_| Errno::EAGAIN)?;
     // The old counts go to the caller, who adds them to the new entries.

@@ -252,6 +252,7 @@ impl Transaction {
             Invalid::Misplaced => Errno::EOPNOTSUPP,
             Invalid::MisplacedExtension => Errno::EINVAL,
             Invalid::TooLarge => Errno::ENOSPC,
+            Invalid::TooManyHooked => Errno::E2BIG,
         })?;
         context.net.stack().netfilter().commit(base, self.rules).map_err(|_| ERESTART)
     }
