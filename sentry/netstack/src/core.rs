@@ -19,7 +19,7 @@ use crate::ip::pmtu::PmtuCache;
 use crate::ip::route::{RouteKind, RouteTable};
 use crate::link::device::TxFrame;
 use crate::link::nic::Nic;
-use crate::netfilter::Netfilter;
+use crate::netfilter::{Hook, Netfilter};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::packet::PacketCore;
 use crate::socket::ports::{Ports, Sharing};
@@ -420,7 +420,8 @@ impl Core {
 
     /// Whether somebody looks at packets to an own address, so that they must exist: a packet socket, or rules.
     pub(crate) fn is_loopback_observed(&self, to: IpAddr) -> bool {
-        self.loopback_taps.load(Ordering::Relaxed) > 0 || self.netfilter.sees(Family::of(to))
+        self.loopback_taps.load(Ordering::Relaxed) > 0
+            || self.netfilter.sees(Family::of(to), Hook::SENT | Hook::ARRIVING)
     }
 
     /// Whether a socket of this host has joined `group` on an interface.

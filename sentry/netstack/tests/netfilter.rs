@@ -9,6 +9,7 @@ use common::*;
 use netstack::netfilter::Hook;
 use netstack::netfilter::expr::*;
 use netstack::netfilter::ruleset::ChainKind;
+use netstack::netfilter::xt::Match;
 use netstack::*;
 use std::time::Duration;
 
@@ -132,6 +133,26 @@ fn a_packet_that_costs_too_much_is_dropped() {
     assert_eq!(send_one(too_much), Err(Error::NotPermitted));
     assert_eq!(is_reached.read(false).0, 0);
     assert_eq!(send_one(Rules::new()), Ok(1));
+}
+
+#[test]
+fn kinds_of_addresses_matter_where_they_are_asked_for() {
+    const LOCAL: u16 = 1 << 2;
+    const INVERT_SOURCE: u32 = 1;
+    let host = host();
+    let sent = |source: u16, destination: u16, flags: u32| {
+        let halves = [source.to_ne_bytes(), destination.to_ne_bytes()].concat();
+        let info = [halves, flags.to_ne_bytes().to_vec()].concat();
+        let asked = Match::parse("addrtype", 1, &info).unwrap();
+        Rules::new().filter(Hook::Output, and(vec![Expr::Match(asked)], drop_it())).install(&host.stack);
+        send_to(&host.udp(), b"x", "127.0.0.1:85")
+    };
+    let dropped = Err(Error::NotPermitted);
+    assert_eq!(sent(0, LOCAL, 0), dropped);
+    assert_eq!(sent(0, LOCAL, INVERT_SOURCE), dropped, "nothing was asked of the source");
+    assert_eq!(sent(LOCAL, 0, 0), dropped);
+    assert_eq!(sent(LOCAL, 0, INVERT_SOURCE), Ok(1));
+    assert_eq!(sent(0, LOCAL << 1, 0), Ok(1));
 }
 
 /// A transfer from host 0 to `to`, that `listener` on host 1 gets.

@@ -5,6 +5,7 @@ use crate::base::addr::Family;
 use crate::core::Core;
 use crate::link::device::RxMeta;
 use crate::link::nic::{Mac, Nic, NicKind};
+use crate::netfilter::Hook;
 use smoltcp::wire::EthernetFrame;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl Core {
 
     /// A whole packet for this host, which packet filters may stop or change.
     pub(crate) fn deliver(&self, packet: &Packet<'_>) {
-        if self.netfilter.sees(Family::of(packet.to)) {
+        if self.netfilter.sees(Family::of(packet.to), Hook::ARRIVING) {
             self.filter_input(packet, |packet| self.deliver_up(packet));
         } else {
             self.deliver_up(packet);

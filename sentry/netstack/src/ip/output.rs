@@ -8,7 +8,7 @@ use crate::base::error::{Error, Result};
 use crate::core::{Core, Path, PathKind};
 use crate::link::device::{TxFrame, TxMeta};
 use crate::link::nic::{Mac, Nic, NicKind};
-use crate::netfilter::Rerouted;
+use crate::netfilter::{Hook, Rerouted};
 use crate::socket::options::Sender;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Core {
         checksum: Option<Checksum>,
         meta: TxMeta,
     ) -> Result<()> {
-        if !self.netfilter.sees(Family::of(header.to)) {
+        if !self.netfilter.sees(Family::of(header.to), Hook::SENT) {
             return self.ip_send_on(header, data, checksum, meta);
         }
         let Rerouted { from, to, path } = self.filter_output(header, &mut data)?;

@@ -2,10 +2,11 @@
 
 use super::conntrack::Tracked;
 use super::expr::{Base, BitOp, Comparison, Expr, REGISTERS, Register, Verdict};
+use super::fields::{self, Field};
+use super::nat;
 use super::passing::Passing;
 use super::ruleset::{Chain, Rule, Table};
 use super::set::Value;
-use super::{fields, nat};
 use crate::core::Core;
 
 /// What one packet may cost at one hook, in all chains there together: expressions, rules, ends of chains, and elements
@@ -102,16 +103,11 @@ impl<'a, 'b> Machine<'a, 'b> {
     }
 
     fn write(&mut self, to: Register, value: &[u8]) {
-        // Values are padded to whole registers with zeros.
-        let padded = value.len().next_multiple_of(4);
-        if let Some(place) = self.registers.get_mut(to.offset()..to.offset() + padded) {
-            place[..value.len()].copy_from_slice(value);
-            place[value.len()..].fill(0);
-        }
+        write(&mut self.registers, to, value);
     }
 
     /// Stores a value that may be missing: then the rule does not hold.
-    fn load(&mut self, to: Register, value: Option<Vec<u8>>) -> Step {
+    fn load(&mut self, to: Register, value: Option<Field>) -> Step {
         let Some(value) = value else { return Step::Break };
         self.write(to, &value);
         Step::Next
@@ -140,8 +136,7 @@ impl<'a, 'b> Machine<'a, 'b> {
                 self.write(*to, &value);
             }
             Expr::Payload { to, base, offset, len } => {
-                let value = self.payload(*base, *offset as usize, (*len).into());
-                return self.load(*to, value);
+                return self.load_payload(*to, *base, *offset as usize, (*len).into());
             }
             Expr::Meta(to, key) => return self.load(*to, fields::meta(core, self.packet, *key)),
             Expr::SetMark(from) => self.packet.mark = self.word(*from),
@@ -182,13 +177,17 @@ impl<'a, 'b> Machine<'a, 'b> {
         Step::Next
     }
 
-    fn payload(&self, base: Base, offset: usize, len: usize) -> Option<Vec<u8>> {
+    /// Stores bytes of the packet; where it has no such, the rule does not hold.
+    fn load_payload(&mut self, to: Register, base: Base, offset: usize, len: usize) -> Step {
         let bytes = match base {
-            Base::Link => return None,
+            Base::Link => return Step::Break,
             Base::Network => &*self.packet.bytes,
             Base::Transport => self.packet.transport(),
         };
-        bytes.get(offset..offset.checked_add(len)?).map(<[u8]>::to_vec)
+        let value = offset.checked_add(len).and_then(|end| bytes.get(offset..end));
+        let Some(value) = value else { return Step::Break };
+        write(&mut self.registers, to, value);
+        Step::Next
     }
 
     fn bitwise(&mut self, from: Register, to: Register, len: usize, op: &BitOp) {
@@ -236,6 +235,15 @@ impl<'a, 'b> Machine<'a, 'b> {
                 Step::Next
             }
         }
+    }
+}
+
+/// Stores a value, padded to whole registers with zeros.
+fn write(registers: &mut [u8; REGISTERS], to: Register, value: &[u8]) {
+    let padded = value.len().next_multiple_of(4);
+    if let Some(place) = registers.get_mut(to.offset()..to.offset() + padded) {
+        place[..value.len()].copy_from_slice(value);
+        place[value.len()..].fill(0);
     }
 }
 

@@ -423,9 +423,11 @@ impl Compiled {
         }
     }
 
-    pub(super) fn has_hooks(&self, family: Family) -> bool {
-        let index = index(family);
-        self.steps[index].iter().any(|steps| !steps.is_empty())
+    /// The hooks where something is done with packets of a family.
+    pub(super) fn hooks(&self, family: Family) -> u32 {
+        let steps = &self.steps[index(family)];
+        let busy = Hook::ALL.into_iter().filter(|hook| !steps[*hook as usize].is_empty());
+        busy.fold(0, |all, hook| all | hook.bit())
     }
 
     pub(super) fn steps(&self, family: Family, hook: Hook) -> impl Iterator<Item = &Step> {

@@ -273,9 +273,10 @@ impl Condition {
                     (_, true) => packet.output.as_ref(),
                     _ => None,
                 };
+                // Finding out costs a look at the routes: only where it is asked for.
                 let fits = |ip, types: u16, is_inverted| {
-                    let kind = 1u32 << address_kind_of(core, ip, on);
-                    types == 0 || (kind & u32::from(types) != 0) != is_inverted
+                    let is_one = || (1 << address_kind_of(core, ip, on)) & u32::from(types) != 0;
+                    types == 0 || is_one() != is_inverted
                 };
                 fits(packet.from(), *source, inverts.0) && fits(packet.to(), *destination, inverts.1)
             }

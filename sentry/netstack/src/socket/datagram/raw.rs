@@ -12,7 +12,7 @@ use crate::ip::icmp::Verdict;
 use crate::ip::output::{Checksum, HEADROOM};
 use crate::ip::packet::{Packet, protocol, put16};
 use crate::link::device::{TxFrame, TxMeta};
-use crate::netfilter::Shape;
+use crate::netfilter::{Hook, Shape};
 use crate::socket::datagram::Outgoing;
 use crate::socket::message::SendMeta;
 use crate::socket::queue::Datagram;
@@ -141,7 +141,7 @@ impl RawSocket {
     /// Shows a packet with its header to packet filters; where it goes then, if there are any.
     fn filter_whole(&self, out: &Outgoing, packet: &mut [u8]) -> Result<Option<(IpAddr, Path)>> {
         let family = Family::of(out.to.ip);
-        if !self.stack.netfilter.sees(family) {
+        if !self.stack.netfilter.sees(family, Hook::SENT) {
             return Ok(None);
         }
         let (header_len, protocol_at) = match family {
