@@ -3,6 +3,7 @@
 //! Each family implements the traits of [`kernel::socket`] and is registered by `boot`.
 #![forbid(unsafe_code)]
 
+mod bytes;
 mod filter;
 pub mod hostinet;
 pub mod inet;

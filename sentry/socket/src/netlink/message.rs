@@ -3,6 +3,9 @@
 //! What guests send is walked with every length checked; a broken length ends the walk, as on Linux.
 
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
+
+use crate::bytes::{half, word};
 
 /// Bytes of a message header.
 pub(super) const HEADER: usize = 16;
@@ -112,24 +115,18 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// The `u32` at an offset.
-pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
-}
-
-/// The `u16` at an offset.
-pub(super) fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
-}
-
 /// The body of a message in the making.
 #[derive(Debug)]
-pub(super) struct Body<'a>(&'a mut Vec<u8>);
+pub(super) struct Body<'a> {
+    bytes: &'a mut Vec<u8>,
+    /// An attribute was left out: its length is no 16-bit number.
+    is_too_long: bool,
+}
 
 impl Body<'_> {
     /// Bytes as they are: the protocol's header.
     pub(super) fn put(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         self
     }
 
@@ -154,48 +151,87 @@ impl Body<'_> {
 
     /// An attribute whose value `fill` writes.
     pub(super) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Body<'_>)) -> &mut Self {
-        let start = self.0.len();
-        self.0.extend([0; 4]);
-        fill(&mut Body(self.0));
-        // Attributes are made from our own tables: none comes near 64 KiB.
-        let len = (self.0.len() - start) as u16;
-        self.0[start..start + 2].copy_from_slice(&len.to_ne_bytes());
-        self.0[start + 2..start + 4].copy_from_slice(&kind.to_ne_bytes());
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        let start = self.bytes.len();
+        self.bytes.extend([0; 4]);
+        fill(self);
+        let Ok(len) = u16::try_from(self.bytes.len() - start) else {
+            // The whole message fails for it.
+            self.bytes.truncate(start);
+            self.is_too_long = true;
+            return self;
+        };
+        self.bytes[start..start + 2].copy_from_slice(&len.to_ne_bytes());
+        self.bytes[start + 2..start + 4].copy_from_slice(&kind.to_ne_bytes());
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
         self
     }
 }
 
-/// Replies, in datagrams.
+/// Replies, in datagrams. Once one has failed, none is added.
 #[derive(Debug)]
 pub(super) struct Replies {
     port: u32,
     seq: u32,
     closed: Vec<Vec<u8>>,
     open: Vec<u8>,
+    /// Bytes that may be there before another message is added.
+    room: usize,
+    /// Bytes in `closed`.
+    len: usize,
+    failure: Option<Errno>,
 }
 
 impl Replies {
     /// Replies to the request `seq` of the socket `port`.
     pub(super) fn to(port: u32, seq: u32) -> Self {
-        Self { port, seq, closed: Vec::new(), open: Vec::new() }
+        let (closed, open) = (Vec::new(), Vec::new());
+        Self { port, seq, closed, open, room: usize::MAX, len: 0, failure: None }
+    }
+
+    /// No message is added to more than `room` bytes.
+    pub(super) fn within(mut self, room: usize) -> Self {
+        self.room = room;
+        self
+    }
+
+    /// What kept a reply from being added: `ENOBUFS` for more than there is room for, `ENOMEM`, `EMSGSIZE` for an
+    /// attribute that is too long.
+    pub(super) fn check(&self) -> Result<()> {
+        self.failure.map_or(Ok(()), Err)
     }
 
     /// Adds a message.
     pub(super) fn message(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Body<'_>)) {
+        let added = self.check().and_then(|()| self.try_message(kind, flags, fill));
+        self.failure = added.err();
+    }
+
+    fn try_message(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Body<'_>)) -> Result<()> {
+        if self.len + self.open.len() > self.room {
+            return Err(Errno::ENOBUFS);
+        }
+        if self.open.is_empty() {
+            heap::room_for(DATAGRAM as u64, Purpose::Process)?;
+        }
         let start = self.open.len();
         self.open.extend([0; 4]);
         self.open.extend(kind.to_ne_bytes());
         self.open.extend(flags.to_ne_bytes());
         self.open.extend(self.seq.to_ne_bytes());
         self.open.extend(self.port.to_ne_bytes());
-        fill(&mut Body(&mut self.open));
+        let mut body = Body { bytes: &mut self.open, is_too_long: false };
+        fill(&mut body);
+        if body.is_too_long {
+            self.open.truncate(start);
+            return Err(Errno::EMSGSIZE);
+        }
         let len = (self.open.len() - start) as u32;
         self.open[start..start + 4].copy_from_slice(&len.to_ne_bytes());
         self.open.resize(self.open.len().next_multiple_of(4), 0);
         if self.open.len() >= DATAGRAM {
             self.close();
         }
+        Ok(())
     }
 
     /// The end of a dump, in a datagram of its own as Linux has it.
@@ -222,20 +258,25 @@ impl Replies {
 
     fn close(&mut self) {
         if !self.open.is_empty() {
+            self.len += self.open.len();
             self.closed.push(std::mem::take(&mut self.open));
         }
     }
 
     /// The datagrams.
-    pub(super) fn finish(mut self) -> Vec<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As [`Replies::check`]: all or none of them count.
+    pub(super) fn finish(mut self) -> Result<Vec<Vec<u8>>> {
+        self.check()?;
         self.close();
-        self.closed
+        Ok(self.closed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Attributes, NLM_F_MULTI, Replies, Requests};
+    use super::{Attributes, Errno, NLM_F_MULTI, Replies, Requests};
 
     #[test]
     fn messages_and_attributes_round_trip() {
@@ -246,7 +287,7 @@ mod tests {
             });
         });
         replies.done();
-        let datagrams = replies.finish();
+        let datagrams = replies.finish().unwrap();
         assert_eq!(datagrams.len(), 2);
         let request = Requests(&datagrams[0]).next().unwrap();
         assert_eq!((request.kind, request.seq), (20, 3));
@@ -254,6 +295,38 @@ mod tests {
         assert_eq!(header, [2, 0, 0, 0]);
         assert_eq!((attributes.word(1), attributes.text(3)), (Some(5), Some("lo")));
         assert_eq!(Attributes(attributes.get(18).unwrap()).get(1), Some(&b"dummy"[..]));
+    }
+
+    #[test]
+    fn replies_stop_growing_where_their_room_ends() {
+        let mut replies = Replies::to(7, 3).within(10_000);
+        for _ in 0..100_000 {
+            replies.message(20, 0, |body| {
+                body.attr(1, &[0; 1000]);
+            });
+        }
+        assert!(replies.len + replies.open.len() < 12_000);
+        assert_eq!(replies.finish(), Err(Errno::ENOBUFS));
+    }
+
+    #[test]
+    fn attributes_that_are_too_long_fail_their_message() {
+        let longest = usize::from(u16::MAX) - 4;
+        for (len, outcome) in [(longest, Ok(())), (longest + 1, Err(Errno::EMSGSIZE))] {
+            let mut replies = Replies::to(7, 3);
+            replies.message(20, 0, |body| {
+                body.attr(1, &vec![0; len]);
+            });
+            assert_eq!(replies.check(), outcome);
+            // So does one that its parts make too long.
+            let mut replies = Replies::to(7, 3);
+            replies.message(20, 0, |body| {
+                body.nest(1, |body| {
+                    body.attr(2, &vec![0; len / 2]).attr(3, &vec![0; len / 2 + 8]);
+                });
+            });
+            assert_eq!(replies.finish(), Err(Errno::EMSGSIZE));
+        }
     }
 
     #[test]

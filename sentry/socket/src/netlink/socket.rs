@@ -19,8 +19,9 @@ use kernel::vfs::{File, FileOps, WriteAt};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
-use super::message::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Requests, half, word};
+use super::message::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Requests};
 use super::{Context, Protocol, diag, generic, netfilter, route};
+use crate::bytes::{half, word};
 use crate::inet::NetNamespace;
 
 const SOL_NETLINK: i32 = 270;
@@ -151,7 +152,7 @@ impl NetlinkSocket {
                 let mut replies = Replies::to(port, request.seq);
                 replies.outcome(request, outcome, is_capped);
                 if self.has_room() {
-                    self.queue_replies(replies.finish());
+                    self.queue_replies(replies);
                 }
             });
             return self.waiters.notify(Events::READABLE);
@@ -163,7 +164,10 @@ impl NetlinkSocket {
             if is_current_killed() || !self.has_room() {
                 break;
             }
-            let mut replies = Replies::to(port, request.seq);
+            let empty = || Replies::to(port, request.seq);
+            // A dump is as long as what it shows. Linux tells it piece by piece as it is read, so that the receive
+            // buffer does not limit it; memory does.
+            let mut replies = if request.is_dump() { empty() } else { empty().within(self.room()) };
             let outcome = match self.protocol {
                 Protocol::Route => route::answer(&context, &request, &mut replies),
                 Protocol::SocketDiag => diag::answer(&context, &request, &mut replies),
@@ -171,16 +175,26 @@ impl NetlinkSocket {
                 Protocol::Generic => generic::answer(&request, &mut replies),
                 Protocol::Uevent => Err(Errno::EOPNOTSUPP),
             };
+            let outcome = outcome.and_then(|()| replies.check());
+            if replies.check().is_err() {
+                // Half of an answer is none.
+                replies = empty();
+            }
             // The end of a dump is its acknowledgement.
             if outcome.is_err() || request.has(NLM_F_ACK) && !request.is_dump() {
                 replies.outcome(&request, outcome, is_capped);
             }
-            self.queue_replies(replies.finish());
+            self.queue_replies(replies);
         }
         self.waiters.notify(Events::READABLE);
     }
 
-    /// Whether another request can be answered. The answers to one may be longer than the receive buffer.
+    /// Bytes that the receive buffer still takes.
+    fn room(&self) -> usize {
+        self.options.receive_buffer().saturating_sub(self.state.lock().bytes)
+    }
+
+    /// Whether another request can be answered. The last message may reach beyond the receive buffer, and a dump may.
     fn has_room(&self) -> bool {
         let mut state = self.state.lock();
         let is_full = state.bytes > self.options.receive_buffer();
@@ -188,13 +202,13 @@ impl NetlinkSocket {
         !is_full
     }
 
-    fn queue_replies(&self, replies: Vec<Vec<u8>>) {
+    fn queue_replies(&self, replies: Replies) {
         let mut state = self.state.lock();
-        for bytes in replies {
-            if heap::room_for(bytes.len() as u64, Purpose::Process).is_err() {
-                state.overrun = true;
-                return;
-            }
+        let Ok(datagrams) = replies.finish() else {
+            state.overrun = true;
+            return;
+        };
+        for bytes in datagrams {
             state.bytes += bytes.len();
             state.queue.push_back(Datagram { group: 0, bytes });
         }

@@ -2,6 +2,7 @@
 
 use abi::socket::{SOL_SOCKET, so};
 use abi::{Errno, Result, UserAddr};
+use host::heap::{self, Purpose};
 
 use super::{socket_file, socket_of};
 use crate::error::SysResult;
@@ -10,7 +11,7 @@ use crate::syscalls::table::Args;
 use crate::{CurrentTask, Task};
 
 /// The longest option value that is looked at, bytes: room for the largest legacy packet-filter tables.
-const MAX_VALUE: usize = 1 << 20;
+const MAX_VALUE: usize = 16 << 20;
 
 /// As much of the buffer as an option may want to know before it is filled, bytes.
 const GIVEN: usize = 40;
@@ -22,6 +23,7 @@ pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     if len > MAX_VALUE {
         return Err(Errno::EINVAL.into());
     }
+    heap::room_for(len as u64, Purpose::Process)?;
     let mut value = vec![0; len];
     task.mm().read(UserAddr(addr), &mut value)?;
     let (socket, level, name) = (socket_of(&file)?, level as i32, name as i32);

@@ -14,7 +14,8 @@ use netstack::netfilter::xt::{Match, Target};
 use netstack::{Error, Family};
 
 use super::layout::{Kind, Layout};
-use super::{long, text, word};
+use super::text;
+use crate::bytes::{long, word};
 
 /// `struct xt_entry_match`, `struct xt_entry_target`: size, name, revision.
 const HEADER: usize = 32;
@@ -66,6 +67,17 @@ impl<'a> Entry<'a> {
         text(&self.target[2..31]).ok_or(Errno::EINVAL)
     }
 
+    /// The verdict of an entry that a hook may end with: it asks nothing of packets, and drops or accepts them.
+    fn policy(&self, layout: &Layout) -> Option<i32> {
+        let is_unconditional =
+            self.matches.is_empty() && self.fixed[..layout.conditions].iter().all(|byte| *byte == 0);
+        if !is_unconditional || self.target.len() != STANDARD || !self.target_name().ok()?.is_empty() {
+            return None;
+        }
+        let verdict = word(self.target, HEADER)?.cast_signed();
+        matches!(verdict, DROP | ACCEPT).then_some(verdict)
+    }
+
     /// The name of the chain that it begins.
     fn chain_name(&self) -> Result<Option<&'a str>> {
         if self.target_name()? != "ERROR" {
@@ -114,9 +126,7 @@ pub(super) fn parse(
     for (hook, _) in kind.chains {
         let policy = policies[*hook as usize] as usize;
         let entry = entries.iter().find(|entry| entry.at == policy).ok_or(Errno::EINVAL)?;
-        if !matches!(word(entry.target, HEADER).map(u32::cast_signed), Some(DROP | ACCEPT)) {
-            return Err(Errno::EINVAL);
-        }
+        entry.policy(layout).ok_or(Errno::EINVAL)?;
     }
     Ok(Legacy { table: Arc::new(table), entries: blob.into(), starts, policies, counts })
 }
@@ -300,17 +310,17 @@ fn push_entry(layout: &Layout, blob: &mut Vec<u8>, name: &str, size: usize, data
     target[HEADER..HEADER + data.len()].copy_from_slice(data);
 }
 
-/// Whether a table does what one does that nobody has touched.
+/// Whether a table does what one does that nobody has touched: each hook has one entry, which accepts all.
 pub(super) fn is_untouched(layout: &Layout, kind: &Kind, legacy: &Legacy) -> bool {
-    let at = |legacy: &Legacy, n: usize| legacy.entries.get(n..n + 4).map(<[u8]>::to_vec);
     let Ok(fresh) = untouched(layout, kind) else { return false };
-    let is_same = |hook: usize| {
-        let verdict = fresh.starts[hook] as usize + layout.len + HEADER;
-        at(legacy, verdict) == at(&fresh, verdict)
+    let accepts_all = |hook: usize| {
+        let start = fresh.starts[hook];
+        let entry = Entry::read(layout, &legacy.entries, start as usize);
+        (legacy.starts[hook], legacy.policies[hook]) == (start, start)
+            && entry.is_ok_and(|(entry, _)| entry.policy(layout) == Some(ACCEPT))
     };
     fresh.entries.len() == legacy.entries.len()
-        && fresh.starts == legacy.starts
-        && kind.chains.iter().all(|(hook, _)| is_same(*hook as usize))
+        && kind.chains.iter().all(|(hook, _)| accepts_all(*hook as usize))
 }
 
 #[cfg(test)]
@@ -362,6 +372,29 @@ mod tests {
         // Nowhere else can be jumped to.
         blob[layout.len + HEADER] ^= 8;
         assert!(parse(layout, kind, &blob, starts, policies).is_err());
+    }
+
+    #[test]
+    fn policies_ask_nothing_and_drop_or_accept() {
+        for family in [IPV4, IPV6] {
+            let (layout, kind) = (Layout::of(family), Kind::of("filter").unwrap());
+            let legacy = untouched(layout, kind).unwrap();
+            let with = |at: usize, byte: u8| {
+                let mut blob = legacy.entries.to_vec();
+                blob[at] = byte;
+                parse(layout, kind, &blob, legacy.starts, legacy.policies)
+            };
+            let verdict = layout.len + HEADER;
+            // An address, a protocol, a name of an interface's mask, an inversion: none may stand there.
+            for at in [0, layout.protocol, layout.interfaces + 32, layout.flags, layout.flags + 1] {
+                assert_eq!(with(at, 6).err(), Some(Errno::EINVAL));
+            }
+            assert_eq!(with(verdict, RETURN.to_ne_bytes()[0]).err(), Some(Errno::EINVAL));
+            assert!(with(layout.len + 2, b'T').is_err());
+            // Counts are no condition; another policy is one that somebody has set.
+            assert!(is_untouched(layout, kind, &with(layout.counters, 9).unwrap()));
+            assert!(!is_untouched(layout, kind, &with(verdict, DROP.to_ne_bytes()[0]).unwrap()));
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) struct Layout {
     /// `target_offset` and `next_offset`.
     pub(super) offsets: usize,
     pub(super) counters: usize,
+    /// Bytes at the beginning that say which packets are meant; none does where all are zero.
+    pub(super) conditions: usize,
     /// Bytes before the matches.
     pub(super) len: usize,
 }
@@ -33,6 +35,7 @@ const V4: Layout = Layout {
     flags: 82,
     offsets: 88,
     counters: 96,
+    conditions: 84,
     len: 112,
 };
 
@@ -45,6 +48,7 @@ const V6: Layout = Layout {
     flags: 131,
     offsets: 140,
     counters: 152,
+    conditions: 136,
     len: 168,
 };
 

@@ -5,6 +5,8 @@
 
 mod entries;
 mod layout;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,10 +16,12 @@ use abi::{Errno, Result, UserAddr};
 use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::task::Capability;
+use netstack::netfilter::Netfilter;
 use netstack::netfilter::ruleset::{IPV4, IPV6, Invalid, Legacy, Ruleset};
 use netstack::netfilter::xt::{Match, Target};
 
 use super::namespace::NetNamespace;
+use crate::bytes::{long, word};
 use layout::{Kind, Layout};
 
 const SET_REPLACE: i32 = 64;
@@ -32,15 +36,6 @@ const NAME: usize = 32;
 const REPLACE_HEADER: usize = 96;
 /// `struct xt_counters`
 const COUNTER: usize = 16;
-
-/// The number at an offset.
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
-}
 
 /// The string in a field of fixed length.
 fn text(bytes: &[u8]) -> Option<&str> {
@@ -156,16 +151,22 @@ pub(super) fn set(
     value: &[u8],
 ) -> Option<Result<()>> {
     let family = family_of(level)?;
-    let change = match name {
-        SET_REPLACE => replace,
-        SET_ADD_COUNTERS => add_counters,
-        _ => return None,
+    let filters = net.stack().netfilter();
+    let change = || match name {
+        SET_REPLACE => {
+            let (to, counts) = replace(filters, family, value)?;
+            // The new table is in force already: Linux too says nothing where the old counts cannot be written.
+            let _unwritten = task.mm().write(to, &counts);
+            Ok(())
+        }
+        _ => add_counters(filters, family, value),
     };
-    Some(check_admin(task).and_then(|()| change(task, net, family, value)))
+    matches!(name, SET_REPLACE | SET_ADD_COUNTERS).then(|| check_admin(task).and_then(|()| change()))
 }
 
-/// `IPT_SO_SET_REPLACE`
-fn replace(task: &Task, net: &NetNamespace, family: u8, value: &[u8]) -> Result<()> {
+/// `IPT_SO_SET_REPLACE`; returns the old table's counts for the caller, who adds them to the new entries, and where
+/// they are wanted.
+fn replace(filters: &Netfilter, family: u8, value: &[u8]) -> Result<(UserAddr, Vec<u8>)> {
     let header = value.get(..REPLACE_HEADER).ok_or(Errno::EINVAL)?;
     let blob = &value[REPLACE_HEADER..];
     let name = text(&header[..NAME]).ok_or(Errno::EINVAL)?;
@@ -181,7 +182,6 @@ fn replace(task: &Task, net: &NetNamespace, family: u8, value: &[u8]) -> Result<
     if fresh.counts.len() != number(36)? as usize {
         return Err(Errno::EINVAL);
     }
-    let filters = net.stack().netfilter();
     let mut rules = (*filters.rules()).clone();
     let base = rules.generation();
     let (old, _) = table(&rules, family, name)?;
@@ -196,11 +196,9 @@ fn replace(task: &Task, net: &NetNamespace, family: u8, value: &[u8]) -> Result<
         Invalid::TooManyHooked => Errno::E2BIG,
     })?;
     filters.commit(base, rules).map_err(|_| Errno::EAGAIN)?;
-    // The old counts go to the caller, who adds them to the new entries.
-    let counts: Vec<u8> = old.counts.iter().flat_map(|(_, count)| encode_count(count.read(false))).collect();
+    let counts = old.counts.iter().flat_map(|(_, count)| encode_count(count.read(false))).collect();
     let to = UserAddr(long(header, 88).unwrap_or(0));
-    task.mm().write(to, &counts)?;
-    Ok(())
+    Ok((to, counts))
 }
 
 /// Puts a table in the place of the one of its name.
@@ -217,12 +215,12 @@ fn install(rules: &mut Ruleset, kind: &Kind, fresh: Legacy) {
 }
 
 /// `IPT_SO_SET_ADD_COUNTERS`: `struct xt_counters_info`
-fn add_counters(_task: &Task, net: &NetNamespace, family: u8, value: &[u8]) -> Result<()> {
+fn add_counters(filters: &Netfilter, family: u8, value: &[u8]) -> Result<()> {
     const HEADER: usize = 40;
     let name = text(value.get(..NAME).ok_or(Errno::EINVAL)?).ok_or(Errno::EINVAL)?;
     let number = word(value, NAME).ok_or(Errno::EINVAL)? as usize;
     let counts = value.get(HEADER..).ok_or(Errno::EINVAL)?;
-    let rules = net.stack().netfilter().rules();
+    let rules = filters.rules();
     let (legacy, _) = table(&rules, family, name)?;
     if counts.len() != number * COUNTER || number != legacy.counts.len() {
         return Err(Errno::EINVAL);

@@ -7,8 +7,9 @@ use abi::{Errno, Result};
 use netstack::{Family, SocketSummary};
 
 use super::SOCK_DIAG_BY_FAMILY;
+use crate::bytes::{half, word};
 use crate::netlink::Context;
-use crate::netlink::message::{Body, NLM_F_MULTI, Replies, Request, half, word};
+use crate::netlink::message::{Body, NLM_F_MULTI, Replies, Request};
 
 /// `struct inet_diag_req_v2`.
 const REQUEST: usize = 56;

@@ -54,6 +54,18 @@ pub(super) fn be64(body: &mut Body<'_>, kind: u16, value: u64) {
     body.attr(kind, &value.to_be_bytes());
 }
 
+/// Bytes of a user's program at most (`NFT_USERDATA_MAXLEN`).
+const USERDATA_MAX: usize = 256;
+
+/// What a user's program keeps with an object.
+///
+/// # Errors
+/// `ERANGE` for more than [`USERDATA_MAX`] bytes.
+pub(super) fn get_userdata(attributes: Attributes<'_>, kind: u16) -> Result<Box<[u8]>> {
+    let data = attributes.get(kind).unwrap_or_default();
+    if data.len() <= USERDATA_MAX { Ok(data.into()) } else { Err(Errno::ERANGE) }
+}
+
 /// Text of a user's program, where there is any.
 pub(super) fn userdata(body: &mut Body<'_>, kind: u16, data: &[u8]) {
     if !data.is_empty() {

@@ -5,7 +5,7 @@ use netstack::netfilter::ruleset::{MAX_ELEMENTS, Ruleset, Table};
 use netstack::netfilter::set::{CONCAT, CONSTANT, Element, INTERVAL, INTERVAL_END, MAP, Set, Value};
 
 use super::super::message::{Attributes, Body, NLM_F_EXCL, NLM_F_MULTI, Replies};
-use super::attributes::{LIST_ELEM, be32, get_be32, nested, userdata};
+use super::attributes::{LIST_ELEM, be32, get_be32, get_userdata, nested, userdata};
 use super::tables::find_table;
 use super::{Message, Transaction, header, kind, message_type, sets, verdict};
 
@@ -121,7 +121,7 @@ fn parse(
             Value::Data(bytes.ok_or(Errno::EINVAL)?.into())
         }
     };
-    let userdata = attributes.get(USERDATA).unwrap_or_default().into();
+    let userdata = get_userdata(attributes, USERDATA)?;
     Ok((key, Element { flags, key_end, value, userdata }))
 }
 

@@ -11,6 +11,8 @@ mod expr;
 mod rules;
 mod sets;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::collections::HashMap;
@@ -21,7 +23,8 @@ use kernel::task::is_current_killed;
 use netstack::netfilter::ruleset::{INET, IPV4, IPV6, Invalid, Ruleset};
 
 use super::Context;
-use super::message::{Attributes, NLM_F_ACK, NLM_F_REQUEST, Replies, Request, Requests, half};
+use super::message::{Attributes, NLM_F_ACK, NLM_F_REQUEST, Replies, Request, Requests};
+use crate::bytes::half;
 use attributes::be32;
 
 /// `struct nfgenmsg`
@@ -104,8 +107,9 @@ impl<'a> Message<'a> {
 /// A change in the making.
 struct Transaction {
     rules: Ruleset,
-    /// What a batch calls its new chains: (table's family and name) with a number, to the chain's.
-    chain_ids: HashMap<(u8, String, u32), u64>,
+    /// What a batch calls its new chains: their tables' handles and a number, to the chains' handles. No handle is ever
+    /// given again, so that the number of a chain that is gone, or whose table is, means none.
+    chain_ids: HashMap<(u64, u32), u64>,
 }
 
 /// What is written before the attributes of a message about the rule set.
@@ -138,14 +142,23 @@ pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut
         return Err(Errno::EINVAL);
     }
     let rules = context.net.stack().netfilter().rules();
+    if message.kind() == kind::GETGEN {
+        generation(context, &rules, replies)
+    } else {
+        tell(&rules, &message, replies)
+    }
+}
+
+/// Answers a question about a rule set.
+fn tell(rules: &Ruleset, message: &Message<'_>, replies: &mut Replies) -> Result<()> {
+    let request = &message.request;
     match message.kind() {
-        kind::GETTABLE => tables::get(&rules, &message, replies),
-        kind::GETCHAIN => tables::get_chain(&rules, &message, replies),
-        kind::GETRULE => rules::get(&rules, &message, false, replies),
-        kind::GETRULE_RESET => rules::get(&rules, &message, true, replies),
-        kind::GETSET => sets::get(&rules, &message, replies),
-        kind::GETSETELEM => elements::get(&rules, &message, replies),
-        kind::GETGEN => generation(context, &rules, replies),
+        kind::GETTABLE => tables::get(rules, message, replies),
+        kind::GETCHAIN => tables::get_chain(rules, message, replies),
+        kind::GETRULE => rules::get(rules, message, false, replies),
+        kind::GETRULE_RESET => rules::get(rules, message, true, replies),
+        kind::GETSET => sets::get(rules, message, replies),
+        kind::GETSETELEM => elements::get(rules, message, replies),
         // There are none.
         kind::GETOBJ | kind::GETOBJ_RESET | kind::GETFLOWTABLE if request.is_dump() => {
             replies.done();
@@ -182,7 +195,7 @@ pub(super) fn batch(
     if let Err(error) = check_begin(context, &begin, base) {
         return acknowledge(&begin, Err(error));
     }
-    let mut transaction = Transaction { rules, chain_ids: HashMap::new() };
+    let mut transaction = Transaction::on(rules);
     let mut outcomes = Vec::new();
     let mut ended = false;
     for request in requests {
@@ -199,7 +212,7 @@ pub(super) fn batch(
     }
     // Without an end the batch was cut off: nothing of it counts.
     let has_failed = !ended || outcomes.iter().any(|(_, outcome)| outcome.is_err());
-    let failure = if has_failed { None } else { transaction.commit(context, base).err() };
+    let failure = if has_failed { None } else { commit(context, base, transaction).err() };
     for (at, (request, outcome)) in outcomes.iter().enumerate() {
         // What the whole is refused for is told of its last message.
         let is_last = at + 1 == outcomes.len();
@@ -208,6 +221,10 @@ pub(super) fn batch(
             acknowledge(request, outcome);
         }
     }
+}
+
+fn commit(context: &Context<'_>, base: u32, transaction: Transaction) -> Result<()> {
+    context.net.stack().netfilter().commit(base, transaction.finish()?).map_err(|_| ERESTART)
 }
 
 fn check_begin(context: &Context<'_>, begin: &Request<'_>, generation: u32) -> Result<()> {
@@ -222,6 +239,10 @@ fn check_begin(context: &Context<'_>, begin: &Request<'_>, generation: u32) -> R
 }
 
 impl Transaction {
+    fn on(rules: Ruleset) -> Self {
+        Self { rules, chain_ids: HashMap::new() }
+    }
+
     fn apply(&mut self, request: Request<'_>) -> Result<()> {
         // What the change adds must find room, whatever it is.
         heap::room_for(request.whole.len() as u64 * 4, Purpose::Lasting)?;
@@ -245,7 +266,8 @@ impl Transaction {
         }
     }
 
-    fn commit(mut self, context: &Context<'_>, base: u32) -> Result<()> {
+    /// The rule set that the changes make.
+    fn finish(mut self) -> Result<Ruleset> {
         sets::forget_ids(&mut self.rules);
         self.rules.validate().map_err(|invalid| match invalid {
             Invalid::TooDeep => Errno::EMLINK,
@@ -254,6 +276,6 @@ impl Transaction {
             Invalid::TooLarge => Errno::ENOSPC,
             Invalid::TooManyHooked => Errno::E2BIG,
         })?;
-        context.net.stack().netfilter().commit(base, self.rules).map_err(|_| ERESTART)
+        Ok(self.rules)
     }
 }

@@ -8,7 +8,7 @@ use netstack::netfilter::ruleset::{Chain, MAX_RULES, Rule, Ruleset, Table};
 use super::super::message::{
     Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies,
 };
-use super::attributes::{LIST_ELEM, be64, get_be32, get_be64, nested, userdata};
+use super::attributes::{LIST_ELEM, be64, get_be32, get_be64, get_userdata, nested, userdata};
 use super::{Message, NLM_F_APPEND, Transaction, expr, header, kind, message_type, tables};
 
 const TABLE: u16 = 1;
@@ -90,7 +90,8 @@ pub(super) fn add(transaction: &mut Transaction, message: &Message<'_>) -> Resul
     let handle = chain_of(transaction, message)?;
     let table = transaction.table(message, TABLE)?;
     let chain = table.chains.get(&handle).ok_or(Errno::ENOENT)?;
-    let at = match get_be64(message.attributes, HANDLE) {
+    let old = get_be64(message.attributes, HANDLE);
+    let at = match old {
         Some(old) => {
             let at = position(chain, old)?;
             if message.has(NLM_F_EXCL) {
@@ -104,7 +105,7 @@ pub(super) fn add(transaction: &mut Transaction, message: &Message<'_>) -> Resul
         None if !message.has(NLM_F_CREATE) || message.has(NLM_F_REPLACE) => return Err(Errno::EINVAL),
         None => place_for(chain, message)?,
     };
-    let replaces = message.attributes.get(HANDLE).is_some();
+    let replaces = old.is_some();
     if !replaces && chain.rules.len() >= MAX_RULES {
         return Err(Errno::ENOSPC);
     }
@@ -112,9 +113,9 @@ pub(super) fn add(transaction: &mut Transaction, message: &Message<'_>) -> Resul
         Some(list) => parse_exprs(transaction, table, list)?,
         None => Vec::new(),
     };
-    let data = message.attributes.get(USERDATA).unwrap_or_default();
+    let userdata = get_userdata(message.attributes, USERDATA)?;
     let table = transaction.table_mut(message, TABLE)?;
-    let mut rule = Rule { handle: 0, exprs, userdata: data.into() };
+    let mut rule = Rule { handle: 0, exprs, userdata };
     rule.handle = table.new_handle();
     table.use_sets(&rule, true);
     let chain = table.chain_mut(handle).ok_or(Errno::ENOENT)?;

@@ -8,7 +8,9 @@ use netstack::netfilter::ruleset::{Ruleset, Table};
 use netstack::netfilter::set::{ANONYMOUS, CONCAT, CONSTANT, DATA_VERDICT, INTERVAL, MAP, Set};
 
 use super::super::message::{Attributes, Body, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies};
-use super::attributes::{LIST_ELEM, be32, be64, get_be32, get_be64, need_be32, nested, userdata};
+use super::attributes::{
+    LIST_ELEM, be32, be64, get_be32, get_be64, get_userdata, need_be32, nested, userdata,
+};
 use super::tables::{find_table, new_name};
 use super::{Message, Transaction, header, kind, message_type};
 
@@ -112,7 +114,7 @@ pub(super) fn add(transaction: &mut Transaction, message: &Message<'_>) -> Resul
     set.key_type = get_be32(attributes, KEY_TYPE).unwrap_or(0);
     set.policy = get_be32(attributes, POLICY).unwrap_or(0);
     set.id = get_be32(attributes, ID).unwrap_or(0);
-    set.userdata = attributes.get(USERDATA).unwrap_or_default().into();
+    set.userdata = get_userdata(attributes, USERDATA)?;
     if flags & MAP != 0 {
         (set.data_type, set.data_len) = parse_data(attributes)?;
     }

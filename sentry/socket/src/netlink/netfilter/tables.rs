@@ -10,7 +10,7 @@ use netstack::netfilter::ruleset::{BaseChain, Chain, ChainKind, MAX_CHAINS, MAX_
 use super::super::message::{
     Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies,
 };
-use super::attributes::{be32, be64, get_be32, get_be64, need_be32, nested, userdata};
+use super::attributes::{be32, be64, get_be32, get_be64, get_userdata, need_be32, nested, userdata};
 use super::{Message, NLM_F_NONREC, Transaction, header, kind, message_type};
 
 const TABLE_NAME: u16 = 1;
@@ -65,7 +65,7 @@ impl Transaction {
 
     /// The chain that this batch gave a number.
     pub(super) fn chain_by_id(&self, table: &Table, id: u32) -> Option<u64> {
-        self.chain_ids.get(&(table.family, table.name.clone(), id)).copied()
+        self.chain_ids.get(&(table.handle, id)).copied()
     }
 }
 
@@ -115,6 +115,7 @@ pub(super) fn add(transaction: &mut Transaction, message: &Message<'_>) -> Resul
     if flags.is_some_and(|flags| flags & !Table::DORMANT != 0) {
         return Err(Errno::EOPNOTSUPP);
     }
+    let userdata = get_userdata(message.attributes, TABLE_USERDATA)?;
     if let Some(table) = transaction.rules.table_mut(family, &name) {
         if message.has(NLM_F_EXCL) {
             return Err(Errno::EEXIST);
@@ -128,8 +129,7 @@ pub(super) fn add(transaction: &mut Transaction, message: &Message<'_>) -> Resul
     if transaction.rules.tables.len() >= MAX_TABLES {
         return Err(Errno::ENOSPC);
     }
-    let data = message.attributes.get(TABLE_USERDATA).unwrap_or_default();
-    transaction.rules.add_table(family, name, flags.unwrap_or(0), data.into());
+    transaction.rules.add_table(family, name, flags.unwrap_or(0), userdata);
     Ok(())
 }
 
@@ -262,12 +262,12 @@ pub(super) fn add_chain(transaction: &mut Transaction, message: &Message<'_>) ->
     if base.is_none() && message.attributes.get(CHAIN_POLICY).is_some() {
         return Err(Errno::EOPNOTSUPP);
     }
+    let userdata = get_userdata(message.attributes, CHAIN_USERDATA)?;
     let handle = table.new_handle();
-    let data = message.attributes.get(CHAIN_USERDATA).unwrap_or_default().into();
-    let chain = Chain { name, handle, base, rules: Vec::new(), userdata: data };
+    let chain = Chain { name, handle, base, rules: Vec::new(), userdata };
     table.chains.insert(handle, Arc::new(chain));
     if let Some(id) = id {
-        let key = (table.family, table.name.clone(), id);
+        let key = (table.handle, id);
         transaction.chain_ids.insert(key, handle);
     }
     Ok(())

@@ -7,8 +7,9 @@ use abi::{Errno, Result};
 use netstack::{AddrState, IfAddr, Nic, Prefix};
 
 use super::super::Context;
-use super::super::message::{Body, NLM_F_MULTI, NLM_F_REPLACE, Replies, Request, word};
+use super::super::message::{Body, NLM_F_MULTI, NLM_F_REPLACE, Replies, Request};
 use super::{RTM_DELADDR, RTM_NEWADDR, family, group, is_wanted, octets, parse_ip};
+use crate::bytes::word;
 use crate::inet::errno;
 
 const HEADER: usize = 8;

@@ -6,10 +6,9 @@ use abi::{Errno, Result};
 use netstack::{Mac, Nic, NicConfig, NicKind, NicStats};
 
 use super::super::Context;
-use super::super::message::{
-    Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Replies, Request, word,
-};
+use super::super::message::{Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Replies, Request};
 use super::{RTM_DELLINK, RTM_NEWLINK, group};
+use crate::bytes::word;
 use crate::inet::{errno, link_flags, oper_state};
 
 const HEADER: usize = 16;

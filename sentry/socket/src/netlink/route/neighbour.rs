@@ -6,8 +6,9 @@ use abi::{Errno, Result};
 use netstack::{Mac, Neighbour, NeighbourState};
 
 use super::super::Context;
-use super::super::message::{Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Replies, Request, half, word};
+use super::super::message::{Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Replies, Request};
 use super::{RTM_DELNEIGH, RTM_NEWNEIGH, family, group, is_wanted, octets, parse_ip};
+use crate::bytes::{half, word};
 use crate::inet::errno;
 
 const HEADER: usize = 12;

@@ -7,9 +7,10 @@ use netstack::{Nic, Prefix, Route, RouteKind, Stack};
 
 use super::super::Context;
 use super::super::message::{
-    Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies, Request, word,
+    Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies, Request,
 };
 use super::{RTM_DELROUTE, RTM_NEWROUTE, family, group, is_wanted, octets, parse_ip};
+use crate::bytes::word;
 use crate::inet::{NetNamespace, errno};
 
 const HEADER: usize = 12;
