@@ -155,6 +155,63 @@ fn kinds_of_addresses_matter_where_they_are_asked_for() {
     assert_eq!(sent(0, LOCAL << 1, 0), Ok(1));
 }
 
+#[test]
+fn a_connection_that_follows_another_is_a_new_one() {
+    let host = host();
+    let (old, fresh) = (Count::new(0, 0), Count::new(0, 0));
+    Rules::new()
+        .filter(Hook::Output, and(in_state(8), vec![Expr::Counter(old.clone())]))
+        .install(&host.stack);
+    let connect = || {
+        let client = host.tcp();
+        client.bind("127.0.0.1:4444".parse().unwrap()).unwrap();
+        let _in_progress = client.connect("127.0.0.1:80".parse().unwrap());
+        client.finish_connect()
+    };
+    assert_eq!(connect(), Err(Error::ConnRefused));
+    Rules::new()
+        .nat(Hook::Output, and(to_port(TCP, 80), redirect(15_001)))
+        .filter(Hook::Output, and(in_state(8), vec![Expr::Counter(fresh.clone())]))
+        .install(&host.stack);
+    let _listener = host.listener("127.0.0.1:15001");
+    assert_eq!(connect(), Ok(()));
+    assert_eq!((old.read(false).0, fresh.read(false).0), (1, 1));
+}
+
+#[test]
+fn what_is_not_followed_is_not_followed_on_loopback() {
+    let host = host();
+    let (untracked, others) = (Count::new(0, 0), Count::new(0, 0));
+    Rules::new()
+        .raw(Hook::Output, and(to_port(UDP, 53), vec![Expr::NoTrack]))
+        .filter(Hook::Input, and(in_state(64), vec![Expr::Counter(untracked.clone())]))
+        .filter(Hook::Input, and(in_state(1 | 2 | 4 | 8), vec![Expr::Counter(others.clone())]))
+        .install(&host.stack);
+    let server = host.udp_at("127.0.0.1:53");
+    send_to(&host.udp(), b"question", "127.0.0.1:53").unwrap();
+    recv_from(&server, 99).unwrap();
+    assert_eq!((untracked.read(false).0, others.read(false).0), (1, 0));
+}
+
+#[test]
+fn whole_packets_are_of_the_family_of_their_socket() {
+    let host = host();
+    Rules::new().filter(Hook::Output, vec![]).install(&host.stack);
+    for (family, to, version) in [(Family::V4, "127.0.0.1:0", 6), (Family::V6, "[::1]:0", 4)] {
+        let raw = host.stack.raw_socket(family, 17);
+        raw.set_options(|options| {
+            options.ip4.hdr_incl = true;
+            options.ip6.hdr_incl = true;
+        });
+        let meta = SendMeta { to: Some(to.parse().unwrap()), ..SendMeta::default() };
+        let mut packet = [0; 60];
+        packet[0] = (version << 4) | 5;
+        assert_eq!(raw.send(&mut &packet[..], &meta), Err(Error::Invalid));
+        packet[0] = ((10 - version) << 4) | 5;
+        assert_eq!(raw.send(&mut &packet[..], &meta), Ok(60));
+    }
+}
+
 /// A transfer from host 0 to `to`, that `listener` on host 1 gets.
 fn transfer(net: &mut Net, to: &str, listener: &TcpSocket) -> (TcpSocket, TcpSocket) {
     let client = net.stacks[0].tcp_socket(Family::V4);
@@ -193,6 +250,27 @@ fn arriving_connections_are_redirected() {
     let (local, peer) = (end(server.local_addr()), end(server.peer_addr().unwrap()));
     let wanted = net.stacks[1].netfilter().original_destination(TCP, local, peer);
     assert_eq!(wanted, Some(end("10.0.0.2:80".parse().unwrap())));
+}
+
+#[test]
+fn refusals_of_redirected_packets_come_from_where_they_were_sent() {
+    let mut net = net(2);
+    Rules::new()
+        .nat(Hook::Prerouting, and(to_port(TCP, 80), redirect(8080)))
+        .nat(Hook::Prerouting, and(to_port(UDP, 53), redirect(5353)))
+        .filter(Hook::Input, and(to_port(TCP, 8080), vec![Expr::Reject(Reject::Reset)]))
+        .filter(Hook::Input, and(to_port(UDP, 5353), vec![Expr::Reject(Reject::Icmp(3))]))
+        .install(&net.stacks[1]);
+    let (tcp, udp) = (net.stacks[0].tcp_socket(Family::V4), net.stacks[0].udp_socket(Family::V4));
+    assert_eq!(tcp.connect("10.0.0.2:80".parse().unwrap()), Err(Error::InProgress));
+    net.run(SECOND);
+    assert_eq!(tcp.finish_connect(), Err(Error::ConnRefused));
+    udp.connect("10.0.0.2:53".parse().unwrap()).unwrap();
+    for _ in 0..2 {
+        udp.send(&mut &b"x"[..], &SendMeta::default()).unwrap();
+        net.run(SECOND);
+        assert_eq!(recv_from(&udp, 9).err(), Some(Error::ConnRefused));
+    }
 }
 
 #[test]

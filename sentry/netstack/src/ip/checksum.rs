@@ -1,5 +1,6 @@
 //! The Internet checksum (RFC 1071).
 
+use super::packet::protocol;
 use std::net::IpAddr;
 
 /// The sum of `data` as 16-bit words, not complemented, folded to 16 bits. An odd last byte is padded.
@@ -38,6 +39,14 @@ pub(crate) fn pseudo(from: IpAddr, to: IpAddr, protocol: u8, len: usize) -> u16 
         _ => 0,
     };
     add(addrs, fold(len as u64 + u64::from(protocol)))
+}
+
+/// The value of a transport protocol's checksum field for a sum: UDP has no zero.
+pub(crate) const fn transport_field(protocol: u8, sum: u16) -> u16 {
+    match !sum {
+        0 if protocol == protocol::UDP => 0xffff,
+        field => field,
+    }
 }
 
 /// Whether a transport segment with its checksum in place is intact.

@@ -89,7 +89,7 @@ impl Core {
                 meta.checksum = Some(((link + ip_len) as u16, offset as u16));
             } else {
                 let sum = checksum::add(pseudo, checksum::sum(&data[HEADROOM..]));
-                put16(&mut data, field, transport_checksum(header.protocol, sum));
+                put16(&mut data, field, checksum::transport_field(header.protocol, sum));
             }
         }
         if too_long {
@@ -312,13 +312,5 @@ impl Core {
             return;
         }
         backlog.push_back((Arc::clone(nic), frame));
-    }
-}
-
-/// The value of a checksum field: UDP has no zero.
-fn transport_checksum(protocol: u8, sum: u16) -> u16 {
-    match !sum {
-        0 if protocol == super::packet::protocol::UDP => 0xffff,
-        field => field,
     }
 }

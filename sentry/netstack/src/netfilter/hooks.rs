@@ -4,7 +4,7 @@
 //! made; a packet that arrives, after its fragments were put together, to PREROUTING and INPUT. Packets for other hosts
 //! are dropped by the IP layer before: this stack does not forward.
 
-use super::conntrack::{Flow, State, Status, Tracked, Tuple};
+use super::conntrack::{Conntrack, Direction, Flow, State, Tracked, Tuple};
 use super::machine::{Decision, MAX_WORK, Machine};
 use super::passing::Passing;
 use super::ruleset::Step;
@@ -17,12 +17,14 @@ use crate::ip::output::{HEADROOM, IpHeader};
 use crate::ip::packet::{Cast, Packet, protocol, put16, put32};
 use crate::link::nic::Nic;
 use crate::socket::options::Sender;
+use parking_lot::MutexGuard;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What is known of a packet's headers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
+    pub(crate) family: Family,
     pub(crate) header_len: usize,
     pub(crate) protocol: u8,
     /// The transport checksum is made later.
@@ -46,7 +48,8 @@ impl Core {
         let family = Family::of(header.to);
         let start = HEADROOM - family.header_len();
         write_header(header, &mut data[start..]);
-        let shape = Shape { header_len: family.header_len(), protocol: header.protocol, is_unsummed: true };
+        let header_len = family.header_len();
+        let shape = Shape { family, header_len, protocol: header.protocol, is_unsummed: true };
         self.filter_sent(header.path, header.sender, &mut data[start..], shape)
     }
 
@@ -60,6 +63,7 @@ impl Core {
     ) -> Result<Rerouted> {
         let mut packet = Passing {
             bytes,
+            family: shape.family,
             header_len: shape.header_len,
             protocol: shape.protocol,
             is_unsummed: shape.is_unsummed,
@@ -95,6 +99,7 @@ impl Core {
         let mut bytes = packet.whole.to_vec();
         let mut passing = Passing {
             bytes: &mut bytes,
+            family: Family::of(packet.to),
             header_len: packet.header_len,
             protocol: packet.protocol,
             is_unsummed: false,
@@ -130,7 +135,15 @@ impl Core {
 
     /// Forgets connections that have expired.
     pub(crate) fn expire_flows(&self) {
-        let next = self.netfilter.conntrack.lock().expire(self.now());
+        let mut table = self.netfilter.conntrack.lock();
+        table.expire(self.now());
+        self.arm_flows(table);
+    }
+
+    /// Lets go of the table of connections, and arms the timer that it needs by now.
+    fn arm_flows(&self, mut table: MutexGuard<'_, Conntrack>) {
+        let next = table.next_timer();
+        drop(table);
         if let Some(at) = next {
             self.arm(at, Timer::Flows);
         }
@@ -203,19 +216,25 @@ impl Netfilter {
         if is_looped {
             return find_looped(&table, &tuple);
         }
-        let Some((id, direction)) = table.find(&tuple) else {
-            drop(table);
-            return begin(packet, tuple);
-        };
         let transport = packet.transport();
-        let makes_sense = table.flow_mut(id).is_some_and(|flow| flow.advance(direction, transport));
-        if !makes_sense {
-            return Tracked::Invalid;
-        }
-        table.refresh(id, core.now());
-        let is_answered = table.flow(id).is_some_and(|flow| flow.status.contains(Status::SEEN_REPLY));
-        let state = if is_answered { State::Established } else { State::New };
-        Tracked::Known { id, direction, state, is_done: false }
+        let is_over =
+            |id, direction| table.flow(id).is_some_and(|flow| flow.is_followed_by(direction, transport));
+        let (id, direction) = match table.find(&tuple) {
+            Some((id, direction)) if is_over(id, direction) => {
+                table.remove(id);
+                drop(table);
+                return begin(packet, tuple);
+            }
+            Some(found) => found,
+            None => {
+                drop(table);
+                return begin(packet, tuple);
+            }
+        };
+        let makes_sense = table.advance(id, direction, transport, core.now());
+        let state = table.state(id);
+        core.arm_flows(table);
+        if makes_sense { Tracked::Known { id, direction, state, is_done: false } } else { Tracked::Invalid }
     }
 
     /// The connection that an ICMP error is about.
@@ -254,22 +273,21 @@ impl Netfilter {
     /// The packet has made it past all chains: its connection counts.
     fn confirm(&self, core: &Core, packet: &mut Passing<'_>) -> bool {
         let Some(flow) = packet.fresh.take() else { return true };
-        let now = core.now();
         let mut table = self.conntrack.lock();
-        let before = table.next_deadline();
-        let inserted = table.insert(*flow, now);
-        let after = table.next_deadline();
-        drop(table);
+        let inserted = table.insert(*flow, core.now());
+        core.arm_flows(table);
         let Some(id) = inserted else { return false };
         if let Tracked::Known { id: known, .. } = &mut packet.track {
             *known = id;
         }
-        if let Some(at) = after
-            && before.is_none_or(|before| at < before)
-        {
-            core.arm(at, Timer::Flows);
-        }
         true
+    }
+
+    /// An answer to a packet that a rule refuses is about to go: where the packet would have been the first of its
+    /// connection, that counts now, so that the answer is known as one and is translated back.
+    pub(super) fn attach(&self, core: &Core, packet: &mut Passing<'_>) {
+        // Without room in the table, the answer goes as it is.
+        let _known = self.confirm(core, packet);
     }
 
     /// Looks at a packet's connection.
@@ -296,26 +314,20 @@ impl Netfilter {
 /// A packet's first: a connection that is in no table before the packet has made it.
 fn begin(packet: &mut Passing<'_>, tuple: Tuple) -> Tracked {
     let mut flow = Flow::new(tuple);
-    if !tuple.can_begin() || !flow.advance(super::conntrack::Direction::Original, packet.transport()) {
+    if !tuple.can_begin() || !flow.advance(Direction::Original, packet.transport()) {
         return Tracked::Invalid;
     }
     packet.fresh = Some(Box::new(flow));
-    Tracked::Known {
-        id: 0,
-        direction: super::conntrack::Direction::Original,
-        state: State::New,
-        is_done: false,
-    }
+    Tracked::Known { id: 0, direction: Direction::Original, state: State::New, is_done: false }
 }
 
 /// The connection of a packet that this host sent to itself: it was followed, and translated, when it was sent.
-fn find_looped(table: &super::conntrack::Conntrack, tuple: &Tuple) -> Tracked {
+/// If it was not, because a rule says so, it is not now.
+fn find_looped(table: &Conntrack, tuple: &Tuple) -> Tracked {
     let found = table.find(tuple).or_else(|| {
         // Translated, its addresses are those that the answers to it have, turned round.
         table.find(&tuple.inverted()).map(|(id, direction)| (id, direction.other()))
     });
-    let Some((id, direction)) = found else { return Tracked::Invalid };
-    let is_answered = table.flow(id).is_some_and(|flow| flow.status.contains(Status::SEEN_REPLY));
-    let state = if is_answered { State::Established } else { State::New };
-    Tracked::Known { id, direction, state, is_done: true }
+    let Some((id, direction)) = found else { return Tracked::Untracked };
+    Tracked::Known { id, direction, state: table.state(id), is_done: true }
 }

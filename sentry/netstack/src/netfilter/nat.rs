@@ -235,8 +235,9 @@ impl Netfilter {
                 }
             }
         }
-        let end = self.with_flow(packet, |flow| new_end(flow, direction, side));
-        if let Some(Some(end)) = end {
+        // A packet whose connection was forgotten meanwhile does not leave as it is.
+        let Some(end) = self.with_flow(packet, |flow| new_end(flow, direction, side)) else { return false };
+        if let Some(end) = end {
             rewrite(packet, side == Side::Source, end);
         }
         true
@@ -273,15 +274,16 @@ fn rewrite(packet: &mut Passing<'_>, is_source: bool, end: Endpoint) {
 }
 
 fn rewrite_quoted(packet: &mut Passing<'_>, is_source: bool, end: Endpoint) {
-    let is_v4 = packet.family() == Family::V4;
+    let family = packet.family();
     let inner_at = packet.header_len + 8;
     let Some(inner) = packet.bytes.get(inner_at..) else { return };
-    let Some((.., number, segment)) = quoted(inner, is_v4) else { return };
+    let Some((.., number, segment)) = quoted(inner, family == Family::V4) else { return };
     let header_len = inner.len() - segment.len();
     let Some(inner) = packet.bytes.get_mut(inner_at..) else { return };
     // What is quoted is not checked by its sum again, and may be cut off before it.
     let mut quote = Passing {
         bytes: inner,
+        family,
         header_len,
         protocol: number,
         is_unsummed: true,

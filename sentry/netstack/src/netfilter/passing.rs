@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(crate) struct Passing<'a> {
     /// From the network header on.
     pub(crate) bytes: &'a mut [u8],
+    /// The socket's that sends it, or the one that it was received as.
+    pub(crate) family: Family,
     /// Length of the network headers.
     pub(crate) header_len: usize,
     pub(crate) protocol: u8,
@@ -41,8 +43,8 @@ impl Passing<'_> {
         left.is_some()
     }
 
-    pub(crate) fn family(&self) -> Family {
-        if self.bytes.first().is_some_and(|first| first >> 4 == 6) { Family::V6 } else { Family::V4 }
+    pub(crate) const fn family(&self) -> Family {
+        self.family
     }
 
     /// Where the source or the destination address lies.
@@ -102,7 +104,8 @@ impl Passing<'_> {
         for (old, new) in old.chunks(2).zip(octets.chunks(2)) {
             let (old, new) = (u16::from_be_bytes([old[0], old[1]]), u16::from_be_bytes([new[0], new[1]]));
             if self.family() == Family::V4 {
-                adjust(self.bytes, 10, old, new);
+                // Of an IP header, no checksum has a special meaning.
+                adjust(self.bytes, 10, old, new, |sum| !sum);
             }
             // The pseudo header holds the addresses; ICMP over IPv4 has none.
             if self.protocol != protocol::ICMP {
@@ -132,7 +135,8 @@ impl Passing<'_> {
         let is_open = self.is_unsummed && self.protocol != protocol::ICMP;
         let is_absent = self.protocol == protocol::UDP && get16(self.bytes, at) == Some(0);
         if !is_open && !is_absent {
-            adjust(self.bytes, at, old, new);
+            let protocol = self.protocol;
+            adjust(self.bytes, at, old, new, |sum| checksum::transport_field(protocol, sum));
         }
     }
 
@@ -150,9 +154,54 @@ pub(super) fn read_address(bytes: &[u8], at: usize, family: Family) -> Option<Ip
     }
 }
 
-/// Corrects the checksum at `at` for a word that changes (RFC 1624).
-pub(super) fn adjust(bytes: &mut [u8], at: usize, old: u16, new: u16) {
+/// Corrects the checksum at `at` for a word that changes (RFC 1624); `field` makes the field's value of a sum.
+fn adjust(bytes: &mut [u8], at: usize, old: u16, new: u16, field: impl FnOnce(u16) -> u16) {
     let Some(sum) = get16(bytes, at) else { return };
     let sum = checksum::add(checksum::add(!sum, !old), new);
-    put16(bytes, at, !sum);
+    put16(bytes, at, field(sum));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A UDP datagram over IPv4 to `port` with this word in it, and its checksum.
+    fn datagram(port: u16, word: u16) -> Vec<u8> {
+        let mut bytes = vec![0; 30];
+        bytes[0] = 0x45;
+        bytes[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        put16(&mut bytes, 22, port);
+        put16(&mut bytes, 24, 10);
+        put16(&mut bytes, 28, word);
+        let (from, to) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let pseudo = checksum::pseudo(from, to, protocol::UDP, 10);
+        let sum = checksum::add(pseudo, checksum::sum(&bytes[20..]));
+        put16(&mut bytes, 26, checksum::transport_field(protocol::UDP, sum));
+        bytes
+    }
+
+    #[test]
+    fn a_datagram_that_is_given_another_port_keeps_a_checksum() {
+        for word in 0..=u16::MAX {
+            let mut bytes = datagram(53, word);
+            let mut packet = Passing {
+                bytes: &mut bytes,
+                family: Family::V4,
+                header_len: 20,
+                protocol: protocol::UDP,
+                is_unsummed: false,
+                cast: Cast::Unicast,
+                hook: Hook::Prerouting,
+                input: None,
+                output: None,
+                owner: None,
+                mark: 0,
+                track: Tracked::None,
+                fresh: None,
+                work: 0,
+            };
+            packet.rewrite_field(2, 5353);
+            assert_eq!(bytes, datagram(5353, word));
+        }
+    }
 }

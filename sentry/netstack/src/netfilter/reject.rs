@@ -10,7 +10,8 @@ use crate::tcp::segment::Segment;
 
 impl Core {
     /// Answers a packet that a rule refuses.
-    pub(super) fn reject(&self, packet: &Passing<'_>, how: Reject) {
+    pub(super) fn reject(&self, packet: &mut Passing<'_>, how: Reject) {
+        self.netfilter.attach(self, packet);
         let nic = packet.input.as_ref().or(packet.output.as_ref());
         let Some(nic) = nic.filter(|_| packet.cast == Cast::Unicast) else { return };
         let family = packet.family();

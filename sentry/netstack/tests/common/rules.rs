@@ -23,13 +23,17 @@ impl Rules {
     }
 
     /// Adds a rule to the base chain of a hook and kind.
-    pub fn rule(mut self, hook: Hook, kind: ChainKind, exprs: Vec<Expr>) -> Self {
+    pub fn rule(self, hook: Hook, kind: ChainKind, exprs: Vec<Expr>) -> Self {
+        self.rule_at(0, hook, kind, exprs)
+    }
+
+    fn rule_at(mut self, priority: i32, hook: Hook, kind: ChainKind, exprs: Vec<Expr>) -> Self {
         let table = self.0.table_mut(INET, "t").unwrap();
-        let name = format!("{hook:?}-{kind:?}");
+        let name = format!("{hook:?}-{kind:?}-{priority}");
         let existing = table.chain(&name).map(|chain| chain.handle);
         let handle = existing.unwrap_or_else(|| {
             let handle = table.new_handle();
-            let base = Some(BaseChain { hook, priority: 0, kind, drops: false, count: None });
+            let base = Some(BaseChain { hook, priority, kind, drops: false, count: None });
             let chain = Chain { name, handle, base, rules: Vec::new(), userdata: Box::default() };
             table.chains.insert(handle, Arc::new(chain));
             handle
@@ -42,6 +46,11 @@ impl Rules {
 
     pub fn filter(self, hook: Hook, exprs: Vec<Expr>) -> Self {
         self.rule(hook, ChainKind::Filter, exprs)
+    }
+
+    /// As [`Rules::filter`], for packets whose connections nobody has looked for yet.
+    pub fn raw(self, hook: Hook, exprs: Vec<Expr>) -> Self {
+        self.rule_at(-300, hook, ChainKind::Filter, exprs)
     }
 
     pub fn nat(self, hook: Hook, exprs: Vec<Expr>) -> Self {

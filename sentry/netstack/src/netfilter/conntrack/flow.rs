@@ -102,9 +102,9 @@ impl Flow {
         Duration::from_secs(seconds)
     }
 
-    /// A word for the state of a TCP connection.
-    #[must_use]
-    pub fn tcp_state(&self) -> Option<&'static str> {
-        (self.original.protocol == protocol::TCP).then(|| self.tcp.state.name())
+    /// Whether a packet begins a connection anew whose ends are done with this one.
+    pub(in super::super) fn is_followed_by(&self, direction: Direction, transport: &[u8]) -> bool {
+        let flags = transport.get(13).copied().unwrap_or(0);
+        self.original.protocol == protocol::TCP && self.tcp.is_followed_by(direction, flags)
     }
 }

@@ -1,8 +1,9 @@
 //! Connections that packets belong to, as Linux's nf_conntrack follows them.
 //!
-//! The table is bounded: when it is full, the connection that is next to expire and was never answered makes room,
-//! else the new packet is dropped. Sequence numbers are not followed: what Linux calls
-//! `nf_conntrack_tcp_be_liberal`.
+//! The table is bounded: when it is full, the connection that is next to expire of those that have not earned to stay
+//! makes room, else the new packet is dropped. Sequence numbers are not followed, not even those of resets (Linux's
+//! `nf_conntrack_tcp_be_liberal` still checks these): who knows the addresses and ports of a connection can make the
+//! table take it for closed, but not the sockets, which check for themselves.
 
 mod flow;
 mod tcp;
@@ -18,8 +19,6 @@ use std::time::Duration;
 
 /// Connections that are followed at most (`nf_conntrack_max`).
 pub const MAX_FLOWS: usize = 65_536;
-/// Connections that are looked at for one that can make room.
-const EVICTION_SEARCH: usize = 64;
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +70,12 @@ pub(super) enum Tracked {
 pub struct Conntrack {
     flows: HashMap<u64, Flow, Key>,
     by_tuple: HashMap<Tuple, (u64, Direction), Key>,
-    /// When to look whether a connection has expired: never later than it does.
+    /// When to look whether a connection has expired: a second after it does at most.
     deadlines: BTreeSet<(Instant, u64)>,
+    /// Those of `deadlines` whose connections are not assured: the first makes room.
+    loose: BTreeSet<(Instant, u64)>,
+    /// When the timers fire that are pending, each earlier than the one before it.
+    armed: Vec<Instant>,
     last_id: u64,
 }
 
@@ -82,6 +85,8 @@ impl Conntrack {
             flows: HashMap::with_hasher(key),
             by_tuple: HashMap::with_hasher(key),
             deadlines: BTreeSet::new(),
+            loose: BTreeSet::new(),
+            armed: Vec::new(),
             last_id: 0,
         }
     }
@@ -119,82 +124,113 @@ impl Conntrack {
         self.by_tuple.contains_key(tuple)
     }
 
-    /// Takes a connection into the table. `None` where it is full or the addresses are another's by now.
+    /// Whether both sides of a connection have spoken.
+    pub(super) fn state(&self, id: u64) -> State {
+        let is_answered = self.flow(id).is_some_and(|flow| flow.status.contains(Status::SEEN_REPLY));
+        if is_answered { State::Established } else { State::New }
+    }
+
+    /// Takes a connection into the table, or finds it there where another packet of it was faster. `None` where the
+    /// table is full or the addresses are another's by now.
     pub(super) fn insert(&mut self, mut flow: Flow, now: Instant) -> Option<u64> {
-        if self.is_taken(&flow.original) || self.is_taken(&flow.reply) {
-            return None;
+        if let Some((id, direction)) = self.find(&flow.original) {
+            let is_same = self.flow(id).is_some_and(|known| known.reply == flow.reply);
+            return (is_same && direction == Direction::Original).then_some(id);
         }
-        if self.flows.len() >= MAX_FLOWS && !self.evict() {
+        if self.is_taken(&flow.reply) || self.flows.len() >= MAX_FLOWS && !self.evict(now) {
             return None;
         }
         self.last_id += 1;
         let id = self.last_id;
         flow.status |= Status::CONFIRMED;
         flow.expires = now + flow.lifetime();
-        flow.looked_at = flow.expires;
-        self.deadlines.insert((flow.looked_at, id));
+        let at = flow.expires;
         self.by_tuple.insert(flow.original, (id, Direction::Original));
         self.by_tuple.insert(flow.reply, (id, Direction::Reply));
         self.flows.insert(id, flow);
+        self.look_at(id, at);
         Some(id)
     }
 
-    /// A packet of a connection lives it on.
-    pub(super) fn refresh(&mut self, id: u64, now: Instant) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
+    /// A packet of a connection passes and lives it on. False where it makes no sense.
+    pub(super) fn advance(&mut self, id: u64, direction: Direction, transport: &[u8], now: Instant) -> bool {
+        let Some(flow) = self.flows.get_mut(&id) else { return false };
+        let before = flow.status;
+        if !flow.advance(direction, transport) {
+            return false;
+        }
+        let is_promoted = (before ^ flow.status).contains(Status::ASSURED);
         flow.expires = now + flow.lifetime();
         // Deadlines that move back are found out when they come.
-        if flow.expires < flow.looked_at {
-            self.deadlines.remove(&(flow.looked_at, id));
-            flow.looked_at = flow.expires;
-            self.deadlines.insert((flow.looked_at, id));
+        let at = flow.expires.min(flow.looked_at);
+        if at != flow.looked_at || is_promoted {
+            self.look_at(id, at);
+        }
+        true
+    }
+
+    /// Sets when a connection is next looked at, and notes whether it may make room.
+    fn look_at(&mut self, id: u64, at: Instant) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let before = (flow.looked_at, id);
+        flow.looked_at = at;
+        let is_loose = !flow.status.contains(Status::ASSURED);
+        self.deadlines.remove(&before);
+        self.loose.remove(&before);
+        self.deadlines.insert((at, id));
+        if is_loose {
+            self.loose.insert((at, id));
         }
     }
 
-    fn evict(&mut self) -> bool {
-        let is_loose =
-            |id: &u64| self.flows.get(id).is_some_and(|flow| !flow.status.contains(Status::ASSURED));
-        let victim = self.deadlines.iter().map(|(_, id)| *id).take(EVICTION_SEARCH).find(is_loose);
-        victim.map(|id| self.remove(id)).is_some()
+    /// Makes room for a connection; whether it could.
+    fn evict(&mut self, now: Instant) -> bool {
+        self.forget_expired(now);
+        if self.flows.len() >= MAX_FLOWS
+            && let Some(&(_, id)) = self.loose.first()
+        {
+            self.remove(id);
+        }
+        self.flows.len() < MAX_FLOWS
     }
 
-    fn remove(&mut self, id: u64) {
+    /// Forgets a connection.
+    pub(super) fn remove(&mut self, id: u64) {
         let Some(flow) = self.flows.remove(&id) else { return };
         self.deadlines.remove(&(flow.looked_at, id));
+        self.loose.remove(&(flow.looked_at, id));
         self.by_tuple.remove(&flow.original);
         self.by_tuple.remove(&flow.reply);
     }
 
-    /// Forgets what has expired; tells when to look again.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<Instant> {
+    fn forget_expired(&mut self, now: Instant) {
         while let Some(&(at, id)) = self.deadlines.first() {
-            if at > now {
-                return Some(at);
-            }
-            self.deadlines.pop_first();
-            let Some(flow) = self.flows.get_mut(&id) else { continue };
+            let Some(flow) = self.flows.get(&id).filter(|_| at <= now) else { return };
             if flow.expires <= now {
                 self.remove(id);
             } else {
                 // Lively connections are not looked at with every packet's worth of delay.
-                flow.looked_at = flow.expires.max(now + Duration::from_secs(1));
-                self.deadlines.insert((flow.looked_at, id));
+                let at = flow.expires.max(now + Duration::from_secs(1));
+                self.look_at(id, at);
             }
         }
-        None
     }
 
-    /// When to look at the table again.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+    /// A timer fires: forgets what has expired.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.armed.pop_if(|at| *at <= now).is_some() {}
+        self.forget_expired(now);
     }
 
-    /// The connections, oldest first.
+    /// The time for which the caller is to arm a timer, after every change: `None` where one that is pending will do.
     #[must_use]
-    pub fn all(&self) -> Vec<&Flow> {
-        let mut ids: Vec<_> = self.flows.keys().copied().collect();
-        ids.sort_unstable();
-        ids.iter().filter_map(|id| self.flows.get(id)).collect()
+    pub(super) fn next_timer(&mut self) -> Option<Instant> {
+        let (first, _) = *self.deadlines.first()?;
+        let is_late = self.armed.last().is_none_or(|pending| first < *pending);
+        is_late.then(|| {
+            self.armed.push(first);
+            first
+        })
     }
 }
 
@@ -210,40 +246,137 @@ mod tests {
         Flow::new(tuple)
     }
 
+    fn tcp(port: u16) -> Flow {
+        let mut flow = flow(port);
+        flow.original.protocol = 6;
+        let mut flow = Flow::new(flow.original);
+        assert!(flow.advance(Direction::Original, &segment(SYN)));
+        flow
+    }
+
+    const FIN: u8 = 1;
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+
+    fn segment(flags: u8) -> [u8; 20] {
+        let mut segment = [0; 20];
+        segment[13] = flags;
+        segment
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
     #[test]
     fn connections_expire_unless_they_live_on() {
         let mut table = Conntrack::new(Key(1, 2));
-        let start = Instant::from_nanos(0);
-        let a = table.insert(flow(1), start).unwrap();
-        table.insert(flow(2), start).unwrap();
-        assert!(table.insert(flow(2), start).is_none(), "the same connection twice");
-        let later = start + Duration::from_secs(29);
-        assert_eq!(table.expire(later), Some(start + Duration::from_secs(30)));
-        table.refresh(a, later);
-        table.expire(start + Duration::from_secs(31));
-        assert_eq!(table.len(), 1);
-        table.expire(start + Duration::from_secs(60));
+        let a = table.insert(flow(1), at(0)).unwrap();
+        assert_eq!(table.next_timer(), Some(at(30)));
+        table.insert(flow(2), at(0)).unwrap();
+        assert_eq!(table.next_timer(), None);
+        table.expire(at(29));
+        assert_eq!((table.len(), table.next_timer()), (2, None));
+        assert!(table.advance(a, Direction::Original, &[], at(29)));
+        table.expire(at(31));
+        assert_eq!((table.len(), table.next_timer()), (1, Some(at(59))));
+        table.expire(at(60));
         assert!(table.is_empty() && table.by_tuple.is_empty() && table.deadlines.is_empty());
+        assert!(table.loose.is_empty() && table.armed.is_empty());
+    }
+
+    #[test]
+    fn first_packets_that_come_at_once_begin_one_connection() {
+        let mut table = Conntrack::new(Key(1, 2));
+        let id = table.insert(flow(1), at(0));
+        assert!(id.is_some());
+        assert_eq!(table.insert(flow(1), at(0)), id);
+        let mut other = flow(1);
+        other.reply.from.port = 5353;
+        assert_eq!(table.insert(other, at(0)), None, "translated otherwise");
+        let inverted = Flow::new(flow(1).reply);
+        assert_eq!(table.insert(inverted, at(0)), None, "the other way round");
+    }
+
+    #[test]
+    fn a_deadline_that_moves_forward_arms_a_timer() {
+        let mut table = Conntrack::new(Key(1, 2));
+        let id = table.insert(tcp(1), at(0)).unwrap();
+        assert_eq!(table.next_timer(), Some(at(120)));
+        assert!(table.advance(id, Direction::Reply, &segment(SYN | ACK), at(0)));
+        assert_eq!(table.next_timer(), Some(at(60)));
+        assert!(table.advance(id, Direction::Original, &segment(ACK), at(0)));
+        table.expire(at(60));
+        assert_eq!(table.next_timer(), None, "the timer of the first segment is pending");
+        table.expire(at(120));
+        assert_eq!(table.next_timer(), Some(at(432_000)));
+        assert!(table.advance(id, Direction::Original, &segment(FIN | ACK), at(200)));
+        assert_eq!(table.next_timer(), Some(at(320)));
+        table.expire(at(320));
+        assert!(table.is_empty());
+        assert_eq!(
+            (table.next_timer(), table.armed.len()),
+            (None, 1),
+            "nothing but what was pending is pending"
+        );
+    }
+
+    #[test]
+    fn short_connections_beside_a_long_one_leave_no_timers_behind() {
+        let mut table = Conntrack::new(Key(1, 2));
+        let id = table.insert(tcp(1), at(0)).unwrap();
+        assert!(table.advance(id, Direction::Reply, &segment(SYN | ACK), at(0)));
+        assert!(table.advance(id, Direction::Original, &segment(ACK), at(0)));
+        for second in 0..10_000 {
+            table.insert(flow(2), at(second));
+            let _armed = table.next_timer();
+            table.expire(at(second));
+            let _armed = table.next_timer();
+            assert!(table.armed.len() <= 4, "{:?}", table.armed);
+        }
+    }
+
+    /// Fills a table with connections, of which those that `is_assured` names have earned to stay.
+    fn full(is_assured: impl Fn(usize) -> bool) -> Conntrack {
+        let mut table = Conntrack::new(Key(1, 2));
+        for n in 0..MAX_FLOWS {
+            let mut next = flow(n as u16).original;
+            next.to.port += (n >> 16) as u16;
+            let id = table.insert(Flow::new(next), at(0)).unwrap();
+            if is_assured(n) {
+                for direction in [Direction::Reply, Direction::Original] {
+                    assert!(table.advance(id, direction, &[], at(0)));
+                }
+            }
+        }
+        table
+    }
+
+    fn another() -> Flow {
+        let mut tuple = flow(7).original;
+        tuple.to.port = 9999;
+        Flow::new(tuple)
     }
 
     #[test]
     fn a_full_table_forgets_whom_nobody_answered() {
-        let mut table = Conntrack::new(Key(1, 2));
-        let start = Instant::from_nanos(0);
-        for n in 0..MAX_FLOWS + 10 {
-            let mut next = flow(n as u16);
-            next.original.to.port += (n >> 16) as u16;
-            next.reply = next.original.inverted();
-            assert!(table.insert(next, start).is_some());
+        let mut table = full(|n| n < 1000);
+        for n in 0..10 {
+            let mut next = another();
+            next.original.from.port = n;
+            assert!(table.insert(Flow::new(next.original), at(1)).is_some());
         }
         assert_eq!(table.len(), MAX_FLOWS);
-        assert!(table.flows.values_mut().all(|flow| {
-            flow.status |= Status::ASSURED;
-            true
-        }));
-        let mut last = flow(7);
-        last.original.to.port = 9999;
-        last.reply = last.original.inverted();
-        assert!(table.insert(last, start).is_none());
+        let assured = table.flows.values().filter(|flow| flow.status.contains(Status::ASSURED));
+        assert_eq!(assured.count(), 1000);
+    }
+
+    #[test]
+    fn a_table_full_of_live_connections_takes_no_more_until_they_expire() {
+        let mut table = full(|_| true);
+        assert!(table.loose.is_empty());
+        assert!(table.insert(another(), at(119)).is_none());
+        assert!(table.insert(another(), at(121)).is_some());
+        assert_eq!(table.len(), 1);
     }
 }

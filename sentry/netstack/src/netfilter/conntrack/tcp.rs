@@ -23,22 +23,6 @@ pub(super) enum TcpState {
     Close,
 }
 
-impl TcpState {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::None => "NONE",
-            Self::SynSent => "SYN_SENT",
-            Self::SynReceived => "SYN_RECV",
-            Self::Established => "ESTABLISHED",
-            Self::FinWait => "FIN_WAIT",
-            Self::CloseWait => "CLOSE_WAIT",
-            Self::LastAck => "LAST_ACK",
-            Self::TimeWait => "TIME_WAIT",
-            Self::Close => "CLOSE",
-        }
-    }
-}
-
 /// A connection's state, and who said first that it ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TcpTrack {
@@ -47,6 +31,16 @@ pub(super) struct TcpTrack {
 }
 
 impl TcpTrack {
+    /// Whether a segment begins another connection between ends that are done with this one.
+    pub(super) fn is_followed_by(&self, direction: Direction, flags: u8) -> bool {
+        let is_opening = flags & (FIN | SYN | RST | ACK) == SYN;
+        let is_over = match direction {
+            Direction::Original => matches!(self.state, TcpState::TimeWait | TcpState::Close),
+            Direction::Reply => self.state == TcpState::TimeWait,
+        };
+        is_opening && is_over
+    }
+
     /// A segment passes. `None` where its flags make no sense; else whether the connection is now established.
     pub(super) fn advance(&mut self, direction: Direction, flags: u8) -> Option<bool> {
         use TcpState::{
@@ -72,9 +66,7 @@ impl TcpTrack {
         }
         if is(SYN) {
             match (direction, is(ACK), self.state) {
-                (Direction::Original, false, Fresh | SynSent | TimeWait | Close) => {
-                    *self = Self { state: SynSent, first_fin: None };
-                }
+                (Direction::Original, false, Fresh) => self.state = SynSent,
                 (Direction::Reply, true, SynSent | SynReceived) => self.state = SynReceived,
                 // The connection is opened from both ends.
                 (Direction::Reply, false, SynSent) => self.state = SynReceived,
@@ -134,12 +126,16 @@ mod tests {
             (Reply, ACK, TcpState::CloseWait),
             (Reply, FIN | ACK, TcpState::LastAck),
             (Original, ACK, TcpState::TimeWait),
-            (Original, SYN, TcpState::SynSent),
             (Reply, RST | ACK, TcpState::Close),
         ];
         for (direction, flags, state) in steps {
             assert!(track.advance(direction, flags).is_some());
             assert_eq!(track.state, state);
+            let ends = [Original, Reply].map(|from| track.is_followed_by(from, SYN));
+            let may_follow =
+                [matches!(state, TcpState::TimeWait | TcpState::Close), state == TcpState::TimeWait];
+            assert_eq!(ends, may_follow);
+            assert!(!track.is_followed_by(Original, SYN | ACK));
         }
     }
 

@@ -107,13 +107,14 @@ impl RawSocket {
     /// Sends a packet whose header the caller wrote; what Linux fills in is filled in.
     fn send_with_header(&self, out: &Outgoing, mut data: Vec<u8>) -> Result<()> {
         let packet = &mut data[HEADROOM..];
+        let version = packet.first().ok_or(Error::Invalid)? >> 4;
         if packet.len() > out.path.mtu as usize {
             return Err(Error::MessageSize);
         }
         match out.from.ip {
             IpAddr::V4(source) => {
-                let header_len = usize::from(packet.first().ok_or(Error::Invalid)? & 0xf) * 4;
-                if packet.len() < 20 || header_len < 20 || packet.len() < header_len {
+                let header_len = usize::from(packet[0] & 0xf) * 4;
+                if version != 4 || packet.len() < 20 || header_len < 20 || packet.len() < header_len {
                     return Err(Error::Invalid);
                 }
                 let len = packet.len() as u16;
@@ -128,7 +129,7 @@ impl RawSocket {
                 let sum = !checksum::sum(&packet[..header_len]);
                 put16(packet, 10, sum);
             }
-            IpAddr::V6(_) if packet.len() < 40 => return Err(Error::Invalid),
+            IpAddr::V6(_) if version != 6 || packet.len() < 40 => return Err(Error::Invalid),
             IpAddr::V6(_) => {}
         }
         let Some((to, path)) = self.filter_whole(out, packet)? else {
@@ -148,7 +149,7 @@ impl RawSocket {
             Family::V4 => (usize::from(packet[0] & 0xf) * 4, 9),
             Family::V6 => (40, 6),
         };
-        let shape = Shape { header_len, protocol: packet[protocol_at], is_unsummed: false };
+        let shape = Shape { family, header_len, protocol: packet[protocol_at], is_unsummed: false };
         let rerouted = self.stack.filter_sent(&out.path, Some(out.sender), packet, shape)?;
         Ok(Some((rerouted.to, rerouted.path)))
     }
