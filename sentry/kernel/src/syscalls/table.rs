@@ -1,14 +1,44 @@
 //! The system-call table: one row per call, the only list of them.
 
+use std::ops::Index;
 use std::sync::OnceLock;
 
-use abi::Errno;
+use abi::{Errno, UserAddr};
 
 use crate::{CurrentTask, SysResult};
 
 /// The six argument registers.
 #[derive(Clone, Copy, Debug)]
 pub struct Args(pub [u64; 6]);
+
+impl Args {
+    /// An `int`: a descriptor, a pid. The upper half of the register counts for nothing.
+    #[must_use]
+    pub fn int(self, index: usize) -> i32 {
+        self[index] as i32
+    }
+
+    /// An `unsigned int`: flags, a mode, an id. The upper half of the register counts for nothing.
+    #[must_use]
+    pub fn uint(self, index: usize) -> u32 {
+        self[index] as u32
+    }
+
+    /// A pointer.
+    #[must_use]
+    pub fn addr(self, index: usize) -> UserAddr {
+        UserAddr(self[index])
+    }
+}
+
+/// A whole register.
+impl Index<usize> for Args {
+    type Output = u64;
+
+    fn index(&self, index: usize) -> &u64 {
+        &self.0[index]
+    }
+}
 
 /// Carries out a call.
 pub type Handler = fn(&mut CurrentTask, Args) -> SysResult;

@@ -104,7 +104,7 @@ impl CurrentTask {
     }
 
     fn show_arg(&self, text: &mut String, kind: Arg, args: Args, index: usize, result: Option<&SysResult>) {
-        let value = args.0[index];
+        let value = args[index];
         let _ = match kind {
             Arg::Fd => self.show_fd(text, value as i32),
             Arg::DirFd if value as i32 == -100 => write!(text, "AT_FDCWD"),

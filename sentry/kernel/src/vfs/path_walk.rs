@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use abi::fcntl::AtFlags;
 use abi::fs::NAME_MAX;
 use abi::mount::MountFlags;
 use abi::{Errno, Result};
@@ -40,6 +41,16 @@ bitflags! {
         const BENEATH = 64;
         /// `RESOLVE_IN_ROOT`: the starting point is the root.
         const IN_ROOT = 128;
+    }
+}
+
+/// What the flags of the `*at` calls say of the walk: they follow a last link unless told not to.
+impl From<AtFlags> for WalkFlags {
+    fn from(flags: AtFlags) -> Self {
+        let mut walk = Self::empty();
+        walk.set(Self::FOLLOW, !flags.contains(AtFlags::SYMLINK_NOFOLLOW));
+        walk.set(Self::EMPTY, flags.contains(AtFlags::EMPTY_PATH));
+        walk
     }
 }
 

@@ -20,14 +20,14 @@ use crate::{CurrentTask, SysResult, Task};
 const MAX_EVENTS: i32 = i32::MAX / size_of::<EpollEvent>() as i32;
 
 pub(super) fn epoll_create(task: &mut CurrentTask, args: Args) -> SysResult {
-    if args.0[0] as i32 <= 0 {
+    if args.int(0) <= 0 {
         return Err(Errno::EINVAL.into());
     }
     create(task, false)
 }
 
 pub(super) fn epoll_create1(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (_, close_on_exec) = fd_flags(args.0[0], OpenFlags::empty()).ok_or(Errno::EINVAL)?;
+    let (_, close_on_exec) = fd_flags(args[0], OpenFlags::empty()).ok_or(Errno::EINVAL)?;
     create(task, close_on_exec)
 }
 
@@ -104,20 +104,20 @@ fn next_events(
 }
 
 pub(super) fn epoll_wait(task: &mut CurrentTask, args: Args) -> SysResult {
-    let deadline = deadline_in_ms(task, args.0[3] as i32);
+    let deadline = deadline_in_ms(task, args.int(3));
     wait(task, &args, deadline, None)
 }
 
 pub(super) fn epoll_pwait(task: &mut CurrentTask, args: Args) -> SysResult {
-    let mask = read_mask(task, UserAddr(args.0[4]), args.0[5])?;
-    let deadline = deadline_in_ms(task, args.0[3] as i32);
+    let mask = read_mask(task, args.addr(4), args[5])?;
+    let deadline = deadline_in_ms(task, args.int(3));
     wait(task, &args, deadline, mask)
 }
 
 pub(super) fn epoll_pwait2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let timeout = UserAddr(args.0[3]);
+    let timeout = args.addr(3);
     let deadline =
         if timeout.is_null() { None } else { Some(deadline_in(task, read_timespec(task, timeout)?.to_ns())) };
-    let mask = read_mask(task, UserAddr(args.0[4]), args.0[5])?;
+    let mask = read_mask(task, args.addr(4), args[5])?;
     wait(task, &args, deadline, mask)
 }

@@ -10,11 +10,11 @@ use crate::{CurrentTask, SysResult, Task};
 const EFD_SEMAPHORE: u64 = 1;
 
 pub(super) fn eventfd(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_eventfd(task, args.0[0], 0)
+    make_eventfd(task, args[0], 0)
 }
 
 pub(super) fn eventfd2(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_eventfd(task, args.0[0], args.0[1])
+    make_eventfd(task, args[0], args[1])
 }
 
 fn make_eventfd(task: &Task, count: u64, flags: u64) -> SysResult {

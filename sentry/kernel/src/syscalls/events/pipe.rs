@@ -9,11 +9,11 @@ use crate::vfs::{AnonKind, File};
 use crate::{CurrentTask, SysResult};
 
 pub(super) fn pipe(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_pipe(task, UserAddr(args.0[0]), 0)
+    make_pipe(task, args.addr(0), 0)
 }
 
 pub(super) fn pipe2(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_pipe(task, UserAddr(args.0[0]), args.0[1])
+    make_pipe(task, args.addr(0), args[1])
 }
 
 fn make_pipe(task: &CurrentTask, addr: UserAddr, flags: u64) -> SysResult {

@@ -110,8 +110,8 @@ fn poll_fds(task: &Task, addr: UserAddr, count: u64, deadline: Option<MonotonicT
 }
 
 pub(super) fn poll(task: &mut CurrentTask, args: Args) -> SysResult {
-    let deadline = deadline_in_ms(task, args.0[2] as i32);
-    poll_until(task, UserAddr(args.0[0]), u64::from(args.0[1] as u32), deadline)
+    let deadline = deadline_in_ms(task, args.int(2));
+    poll_until(task, args.addr(0), u64::from(args.uint(1)), deadline)
 }
 
 /// Polls, and remembers the deadline where a stop interrupts it.

@@ -77,11 +77,11 @@ fn select_fds(task: &Task, count: u64, addrs: [UserAddr; 3], deadline: Option<Mo
 }
 
 fn set_addrs(args: &Args) -> [UserAddr; 3] {
-    [UserAddr(args.0[1]), UserAddr(args.0[2]), UserAddr(args.0[3])]
+    [args.addr(1), args.addr(2), args.addr(3)]
 }
 
 pub(super) fn select(task: &mut CurrentTask, args: Args) -> SysResult {
-    let timeout = UserAddr(args.0[4]);
+    let timeout = args.addr(4);
     let deadline = if timeout.is_null() {
         None
     } else {
@@ -92,7 +92,7 @@ pub(super) fn select(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         Some(deadline_in(task, ns))
     };
-    let result = select_fds(task, args.0[0], set_addrs(&args), deadline);
+    let result = select_fds(task, args[0], set_addrs(&args), deadline);
     if let Some(deadline) = deadline {
         let left = deadline.since(task.kernel().timekeeper.monotonic());
         // A place that cannot be written is no error, as in Linux.
@@ -102,7 +102,7 @@ pub(super) fn select(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn pselect6(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (timeout, mask) = (UserAddr(args.0[4]), UserAddr(args.0[5]));
+    let (timeout, mask) = (args.addr(4), args.addr(5));
     let deadline =
         if timeout.is_null() { None } else { Some(deadline_in(task, read_timespec(task, timeout)?.to_ns())) };
     let mask = if mask.is_null() {
@@ -111,7 +111,7 @@ pub(super) fn pselect6(task: &mut CurrentTask, args: Args) -> SysResult {
         let [addr, size]: [u64; 2] = task.mm().read_object(mask)?;
         read_mask(task, UserAddr(addr), size)?
     };
-    let result = with_mask(task, mask, || select_fds(task, args.0[0], set_addrs(&args), deadline));
+    let result = with_mask(task, mask, || select_fds(task, args[0], set_addrs(&args), deadline));
     write_left(task, timeout, deadline);
     result
 }

@@ -12,7 +12,7 @@ pub(super) fn signalfd(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn signalfd4(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_signalfd(task, args, args.0[3])
+    make_signalfd(task, args, args[3])
 }
 
 fn make_signalfd(task: &Task, args: Args, flags: u64) -> SysResult {

@@ -13,8 +13,8 @@ use crate::{CurrentTask, SysResult};
 const TFD_TIMER_CANCEL_ON_SET: u64 = 2;
 
 pub(super) fn timerfd_create(task: &mut CurrentTask, args: Args) -> SysResult {
-    let raw = args.0[0] as i32;
-    let (flags, close_on_exec) = fd_flags(args.0[1], OpenFlags::NONBLOCK).ok_or(Errno::EINVAL)?;
+    let raw = args.int(0);
+    let (flags, close_on_exec) = fd_flags(args[1], OpenFlags::NONBLOCK).ok_or(Errno::EINVAL)?;
     match ClockId::from_raw(raw) {
         Some(
             ClockId::Realtime
@@ -44,8 +44,8 @@ pub(super) fn timerfd_settime(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn timerfd_gettime(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = task.fd_table().get(args.0[0] as i32)?;
+    let file = task.fd_table().get(args.int(0))?;
     let setting = file.ops_as::<TimerFd>().ok_or(Errno::EINVAL)?.get();
-    write_setting(task, UserAddr(args.0[1]), setting)?;
+    write_setting(task, args.addr(1), setting)?;
     Ok(0)
 }

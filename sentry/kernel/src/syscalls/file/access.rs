@@ -7,26 +7,25 @@ use abi::fs::AT_FDCWD;
 use abi::mount::MountFlags;
 use abi::{Errno, FileType};
 
-use super::args::{Identity, int, origin, path, uint, vfs};
+use super::args::{Identity, at_flags, origin, path, vfs};
 use crate::syscalls::table::Args;
 use crate::task::CapabilitySet;
+use crate::vfs::Fd;
 use crate::vfs::permission::{MAY_EXEC, MAY_WRITE, check_access, check_mount_writable};
-use crate::vfs::{Fd, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn access(task: &mut CurrentTask, args: Args) -> SysResult {
-    check(task, AT_FDCWD, args.0[0], uint(args.0[1]), AtFlags::empty())
+    check(task, AT_FDCWD, args[0], args.uint(1), AtFlags::empty())
 }
 
 pub(super) fn faccessat(task: &mut CurrentTask, args: Args) -> SysResult {
-    check(task, int(args.0[0]), args.0[1], uint(args.0[2]), AtFlags::empty())
+    check(task, args.int(0), args[1], args.uint(2), AtFlags::empty())
 }
 
 pub(super) fn faccessat2(task: &mut CurrentTask, args: Args) -> SysResult {
     let known = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-    let flags =
-        AtFlags::from_bits(uint(args.0[3])).filter(|flags| known.contains(*flags)).ok_or(Errno::EINVAL)?;
-    check(task, int(args.0[0]), args.0[1], uint(args.0[2]), flags)
+    let flags = at_flags(args.uint(3), known)?;
+    check(task, args.int(0), args[1], args.uint(2), flags)
 }
 
 fn check(task: &Task, dirfd: Fd, path_addr: u64, mask: u32, flags: AtFlags) -> SysResult {
@@ -36,10 +35,7 @@ fn check(task: &Task, dirfd: Fd, path_addr: u64, mask: u32, flags: AtFlags) -> S
     let identity = if flags.contains(AtFlags::EACCESS) { Identity::of(task) } else { with_real_ids(task) };
     let caller = identity.caller();
     let path = path(task, path_addr)?;
-    let mut walk = WalkFlags::empty();
-    walk.set(WalkFlags::FOLLOW, !flags.contains(AtFlags::SYMLINK_NOFOLLOW));
-    walk.set(WalkFlags::EMPTY, flags.contains(AtFlags::EMPTY_PATH));
-    let place = vfs(task).lookup(&caller, &origin(task, dirfd, &path)?, &path, walk)?;
+    let place = vfs(task).lookup(&caller, &origin(task, dirfd, &path)?, &path, flags.into())?;
     if mask == 0 {
         return Ok(0);
     }

@@ -25,12 +25,12 @@ use crate::{CurrentTask, SysResult, Task};
 const KEY_OFFSET: u64 = 8;
 
 pub(super) fn io_setup(task: &mut CurrentTask, args: Args) -> SysResult {
-    let at = UserAddr(args.0[1]);
+    let at = args.addr(1);
     let mm = task.mm();
     if mm.read_object::<u64>(at)? != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let context = mm.new_aio_context(args.0[0] as u32)?;
+    let context = mm.new_aio_context(args.uint(0))?;
     if let Err(errno) = mm.write_object(at, &context.0) {
         mm.destroy_aio_context(context)?;
         return Err(errno.into());
@@ -39,7 +39,7 @@ pub(super) fn io_setup(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn io_destroy(task: &mut CurrentTask, args: Args) -> SysResult {
-    task.mm().destroy_aio_context(UserAddr(args.0[0]))?;
+    task.mm().destroy_aio_context(args.addr(0))?;
     Ok(0)
 }
 
@@ -144,7 +144,7 @@ fn carry_out(task: &Task, file: &File, request: &Iocb) -> Result<SysResult> {
 
 /// Nothing is ever under way that could be cancelled.
 pub(super) fn io_cancel(task: &mut CurrentTask, args: Args) -> SysResult {
-    task.mm().aio_context(UserAddr(args.0[0]))?;
+    task.mm().aio_context(args.addr(0))?;
     Err(Errno::EINVAL.into())
 }
 
@@ -153,10 +153,10 @@ pub(super) fn io_getevents(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn io_pgetevents(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (mask_at, size) = if args.0[5] == 0 {
+    let (mask_at, size) = if args[5] == 0 {
         (0, 0)
     } else {
-        let pair: [u64; 2] = task.mm().read_object(UserAddr(args.0[5]))?;
+        let pair: [u64; 2] = task.mm().read_object(args.addr(5))?;
         (pair[0], pair[1])
     };
     let mask = read_mask(task, UserAddr(mask_at), size)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use abi::fcntl::AtFlags;
 use abi::fs::{AT_FDCWD, PATH_MAX};
 use abi::{Errno, Result, UserAddr};
 
@@ -17,6 +18,14 @@ pub(crate) fn int(arg: u64) -> i32 {
 /// A register as an unsigned 32-bit number: flags and modes.
 pub(crate) fn uint(arg: u64) -> u32 {
     arg as u32
+}
+
+/// The flags of an `*at` call that knows `known` ones.
+///
+/// # Errors
+/// `EINVAL`.
+pub(crate) fn at_flags(flags: u32, known: AtFlags) -> Result<AtFlags> {
+    AtFlags::from_bits(flags).filter(|flags| known.contains(*flags)).ok_or(Errno::EINVAL)
 }
 
 /// Reads a path.

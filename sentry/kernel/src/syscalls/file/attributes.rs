@@ -5,27 +5,27 @@ use abi::fs::AT_FDCWD;
 use abi::time::Timeval;
 use abi::{Errno, Result, Timespec, UserAddr};
 
-use super::args::{Identity, any_file, file, find, find_bytes, int, path, uint, vfs};
+use super::args::{Identity, any_file, at_flags, file, find, find_bytes, path, uint, vfs};
 use crate::syscalls::table::Args;
 use crate::vfs::{Fd, NewTimes, SetTime, VfsPath, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn chmod(task: &mut CurrentTask, args: Args) -> SysResult {
-    change_mode(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?, uint(args.0[1]))
+    change_mode(task, &find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?, args.uint(1))
 }
 
 pub(super) fn fchmod(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
-    change_mode(task, file.path(), uint(args.0[1]))
+    let file = file(task, args[0])?;
+    change_mode(task, file.path(), args.uint(1))
 }
 
 pub(super) fn fchmodat(task: &mut CurrentTask, args: Args) -> SysResult {
-    change_mode(task, &find(task, int(args.0[0]), args.0[1], WalkFlags::FOLLOW)?, uint(args.0[2]))
+    change_mode(task, &find(task, args.int(0), args[1], WalkFlags::FOLLOW)?, args.uint(2))
 }
 
 pub(super) fn fchmodat2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = place_at(task, int(args.0[0]), args.0[1], uint(args.0[3]))?;
-    change_mode(task, &place, uint(args.0[2]))
+    let place = place_at(task, args.int(0), args[1], args.uint(3))?;
+    change_mode(task, &place, args.uint(2))
 }
 
 fn change_mode(task: &Task, place: &VfsPath, mode: u32) -> SysResult {
@@ -34,21 +34,21 @@ fn change_mode(task: &Task, place: &VfsPath, mode: u32) -> SysResult {
 }
 
 pub(super) fn chown(task: &mut CurrentTask, args: Args) -> SysResult {
-    change_owner(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?, args.0[1], args.0[2])
+    change_owner(task, &find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?, args[1], args[2])
 }
 
 pub(super) fn lchown(task: &mut CurrentTask, args: Args) -> SysResult {
-    change_owner(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::empty())?, args.0[1], args.0[2])
+    change_owner(task, &find(task, AT_FDCWD, args[0], WalkFlags::empty())?, args[1], args[2])
 }
 
 pub(super) fn fchown(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
-    change_owner(task, file.path(), args.0[1], args.0[2])
+    let file = file(task, args[0])?;
+    change_owner(task, file.path(), args[1], args[2])
 }
 
 pub(super) fn fchownat(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = place_at(task, int(args.0[0]), args.0[1], uint(args.0[4]))?;
-    change_owner(task, &place, args.0[2], args.0[3])
+    let place = place_at(task, args.int(0), args[1], args.uint(4))?;
+    change_owner(task, &place, args[2], args[3])
 }
 
 /// Ids are those of the caller's user name space; `-1` leaves one alone.
@@ -69,56 +69,53 @@ fn change_owner(task: &Task, place: &VfsPath, uid: u64, gid: u64) -> SysResult {
 /// A place named by a path with `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH`.
 fn place_at(task: &Task, dirfd: Fd, path_addr: u64, flags: u32) -> Result<VfsPath> {
     let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-    let flags = AtFlags::from_bits(flags).filter(|flags| known.contains(*flags)).ok_or(Errno::EINVAL)?;
+    let flags = at_flags(flags, known)?;
     let path = path(task, path_addr)?;
-    let mut walk = WalkFlags::empty();
-    walk.set(WalkFlags::FOLLOW, !flags.contains(AtFlags::SYMLINK_NOFOLLOW));
-    walk.set(WalkFlags::EMPTY, flags.contains(AtFlags::EMPTY_PATH));
-    find_bytes(task, dirfd, &path, walk)
+    find_bytes(task, dirfd, &path, flags.into())
 }
 
 pub(super) fn utimensat(task: &mut CurrentTask, args: Args) -> SysResult {
-    let times = read_timespecs(task, args.0[2])?;
-    if args.0[1] == 0 {
-        if args.0[3] != 0 {
+    let times = read_timespecs(task, args[2])?;
+    if args[1] == 0 {
+        if args[3] != 0 {
             return Err(Errno::EINVAL.into());
         }
-        if int(args.0[0]) == AT_FDCWD {
+        if args.int(0) == AT_FDCWD {
             return Err(Errno::EFAULT.into());
         }
-        let file = file(task, args.0[0])?;
+        let file = file(task, args[0])?;
         return change_times(task, file.path(), times);
     }
     if times.atime.is_none() && times.mtime.is_none() {
         return Ok(0);
     }
-    let place = place_at(task, int(args.0[0]), args.0[1], uint(args.0[3]))?;
+    let place = place_at(task, args.int(0), args[1], args.uint(3))?;
     change_times(task, &place, times)
 }
 
 pub(super) fn utimes(task: &mut CurrentTask, args: Args) -> SysResult {
-    let times = read_timevals(task, args.0[1])?;
-    change_times(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?, times)
+    let times = read_timevals(task, args[1])?;
+    change_times(task, &find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?, times)
 }
 
 pub(super) fn futimesat(task: &mut CurrentTask, args: Args) -> SysResult {
-    let times = read_timevals(task, args.0[2])?;
-    if args.0[1] == 0 {
-        let file = any_file(task, args.0[0])?;
+    let times = read_timevals(task, args[2])?;
+    if args[1] == 0 {
+        let file = any_file(task, args[0])?;
         return change_times(task, file.path(), times);
     }
-    change_times(task, &find(task, int(args.0[0]), args.0[1], WalkFlags::FOLLOW)?, times)
+    change_times(task, &find(task, args.int(0), args[1], WalkFlags::FOLLOW)?, times)
 }
 
 pub(super) fn utime(task: &mut CurrentTask, args: Args) -> SysResult {
-    let times = if args.0[1] == 0 {
+    let times = if args[1] == 0 {
         NewTimes { atime: Some(SetTime::Now), mtime: Some(SetTime::Now) }
     } else {
-        let [atime, mtime] = task.mm().read_object::<[i64; 2]>(UserAddr(args.0[1]))?;
+        let [atime, mtime] = task.mm().read_object::<[i64; 2]>(args.addr(1))?;
         let at = |tv_sec| Some(SetTime::At(Timespec { tv_sec, tv_nsec: 0 }));
         NewTimes { atime: at(atime), mtime: at(mtime) }
     };
-    change_times(task, &find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?, times)
+    change_times(task, &find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?, times)
 }
 
 fn change_times(task: &Task, place: &VfsPath, times: NewTimes) -> SysResult {
@@ -153,5 +150,5 @@ fn read_timevals(task: &Task, addr: u64) -> Result<NewTimes> {
 }
 
 pub(super) fn umask(task: &mut CurrentTask, args: Args) -> SysResult {
-    Ok(u64::from(task.fs().set_umask(uint(args.0[0]))))
+    Ok(u64::from(task.fs().set_umask(args.uint(0))))
 }

@@ -1,7 +1,7 @@
 //! getcwd(2), chdir(2), fchdir(2), chroot(2).
 
 use abi::fs::AT_FDCWD;
-use abi::{Errno, Result, UserAddr};
+use abi::{Errno, Result};
 
 use super::args::{Identity, any_file, find};
 use crate::syscalls::table::Args;
@@ -24,10 +24,10 @@ pub(super) fn getcwd(task: &mut CurrentTask, args: Args) -> SysResult {
     if text.len() > abi::fs::PATH_MAX {
         return Err(Errno::ENAMETOOLONG.into());
     }
-    if (text.len() as u64) > args.0[1] {
+    if (text.len() as u64) > args[1] {
         return Err(Errno::ERANGE.into());
     }
-    task.mm().write(UserAddr(args.0[0]), &text)?;
+    task.mm().write(args.addr(0), &text)?;
     Ok(text.len() as u64)
 }
 
@@ -40,21 +40,21 @@ fn check_directory(task: &Task, place: &VfsPath) -> Result<()> {
 }
 
 pub(super) fn chdir(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
+    let place = find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
     check_directory(task, &place)?;
     task.fs().set_cwd(place);
     Ok(0)
 }
 
 pub(super) fn fchdir(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = any_file(task, args.0[0])?.path().clone();
+    let place = any_file(task, args[0])?.path().clone();
     check_directory(task, &place)?;
     task.fs().set_cwd(place);
     Ok(0)
 }
 
 pub(super) fn chroot(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
+    let place = find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
     check_directory(task, &place)?;
     if !task.creds().has_in_own(Capability::SysChroot) {
         return Err(Errno::EPERM.into());

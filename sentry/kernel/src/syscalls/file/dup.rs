@@ -3,18 +3,18 @@
 use abi::resource::Resource;
 use abi::{Errno, OpenFlags};
 
-use super::args::{any_file, int, uint};
+use super::args::any_file;
 use crate::syscalls::table::Args;
 use crate::vfs::Fd;
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn dup(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = any_file(task, args.0[0])?;
+    let file = any_file(task, args[0])?;
     Ok(task.install_fd(file, false)? as u64)
 }
 
 pub(super) fn dup2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (old, new) = (int(args.0[0]), int(args.0[1]));
+    let (old, new) = (args.int(0), args.int(1));
     if old == new {
         task.fd_table().get(old)?;
         return Ok(new as u64);
@@ -23,7 +23,7 @@ pub(super) fn dup2(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn dup3(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (old, new, flags) = (int(args.0[0]), int(args.0[1]), uint(args.0[2]));
+    let (old, new, flags) = (args.int(0), args.int(1), args.uint(2));
     if flags & !OpenFlags::CLOEXEC.bits() != 0 || old == new {
         return Err(Errno::EINVAL.into());
     }

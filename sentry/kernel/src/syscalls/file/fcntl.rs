@@ -24,8 +24,8 @@ const FD_CLOEXEC: u64 = 1;
 const DN_MULTISHOT: u32 = 0x8000_0000;
 
 pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (fd, command, arg) = (int(args.0[0]), uint(args.0[1]), args.0[2]);
-    let file = any_file(task, args.0[0])?;
+    let (fd, command, arg) = (args.int(0), args.uint(1), args[2]);
+    let file = any_file(task, args[0])?;
     let fds = task.fd_table();
     let works_on_path =
         matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_DUPFD_QUERY | F_GETFD | F_SETFD | F_GETFL);

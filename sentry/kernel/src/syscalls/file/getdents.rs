@@ -1,9 +1,9 @@
 //! getdents(2), getdents64(2).
 
+use abi::Errno;
 use abi::fs::FileType;
-use abi::{Errno, UserAddr};
 
-use super::args::{file, uint};
+use super::args::file;
 use crate::syscalls::table::Args;
 use crate::vfs::{DirEntry, note_access};
 use crate::{CurrentTask, SysResult, Task};
@@ -51,12 +51,12 @@ pub(super) fn getdents(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 fn list(task: &Task, args: Args, entry_len: fn(usize) -> usize, encode: Encode) -> SysResult {
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     if FileType::from_mode(file.inode().mode()?) != Some(FileType::Directory) {
         return Err(Errno::ENOTDIR.into());
     }
     file.check_readable()?;
-    let room = (uint(args.0[2]) as usize).min(MAX_BUFFER);
+    let room = (args.uint(2) as usize).min(MAX_BUFFER);
     if file.path().dentry.is_unlinked() {
         return Err(Errno::ENOENT.into());
     }
@@ -75,7 +75,7 @@ fn list(task: &Task, args: Args, entry_len: fn(usize) -> usize, encode: Encode) 
     if is_too_small {
         return Err(Errno::EINVAL.into());
     }
-    task.mm().write(UserAddr(args.0[1]), &buffer)?;
+    task.mm().write(args.addr(1), &buffer)?;
     *position = next;
     note_access(&file);
     Ok(buffer.len() as u64)

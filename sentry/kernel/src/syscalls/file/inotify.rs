@@ -7,7 +7,7 @@ use abi::fs::AT_FDCWD;
 use abi::inotify::{IN_ALL_EVENTS, InotifyMask};
 use abi::{Errno, OpenFlags, Result};
 
-use super::args::{Identity, file, find, int, uint, vfs};
+use super::args::{Identity, file, find, vfs};
 use crate::syscalls::table::Args;
 use crate::vfs::permission::{MAY_READ, check_access};
 use crate::vfs::{AnonKind, File, Inotify, WalkFlags};
@@ -18,7 +18,7 @@ pub(super) fn inotify_init(task: &mut CurrentTask, _args: Args) -> SysResult {
 }
 
 pub(super) fn inotify_init1(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = OpenFlags::from_bits_retain(uint(args.0[0]));
+    let flags = OpenFlags::from_bits_retain(args.uint(0));
     if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
         return Err(Errno::EINVAL.into());
     }
@@ -38,24 +38,24 @@ fn instance(file: &File) -> Result<Arc<Inotify>> {
 }
 
 pub(super) fn inotify_add_watch(task: &mut CurrentTask, args: Args) -> SysResult {
-    let mask = InotifyMask::from_bits_retain(uint(args.0[2]));
+    let mask = InotifyMask::from_bits_retain(args.uint(2));
     let is_known = InotifyMask::all().contains(mask);
     let contradicts = mask.contains(InotifyMask::MASK_ADD | InotifyMask::MASK_CREATE);
     if !is_known || !mask.intersects(IN_ALL_EVENTS) || contradicts {
         return Err(Errno::EINVAL.into());
     }
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     let instance = instance(&file)?;
     let mut walk = WalkFlags::empty();
     walk.set(WalkFlags::FOLLOW, !mask.contains(InotifyMask::DONT_FOLLOW));
     walk.set(WalkFlags::DIRECTORY, mask.contains(InotifyMask::ONLYDIR));
-    let place = find(task, AT_FDCWD, args.0[1], walk)?;
+    let place = find(task, AT_FDCWD, args[1], walk)?;
     check_access(&Identity::of(task).caller(), place.inode(), MAY_READ)?;
     Ok(instance.add_watch(&place, mask)? as u64)
 }
 
 pub(super) fn inotify_rm_watch(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
-    instance(&file)?.remove_watch(int(args.0[1]))?;
+    let file = file(task, args[0])?;
+    instance(&file)?.remove_watch(args.int(1))?;
     Ok(0)
 }

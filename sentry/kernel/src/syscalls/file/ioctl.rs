@@ -6,15 +6,15 @@ use abi::fcntl::ioctl::{
 };
 use abi::{Errno, FileType, OpenFlags, UserAddr};
 
-use super::args::{file, int, uint};
+use super::args::file;
 use crate::error::{Restart, SysError};
 use crate::syscalls::table::Args;
 use crate::vfs::File;
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn ioctl(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (fd, command, arg) = (int(args.0[0]), uint(args.0[1]), args.0[2]);
-    let file = file(task, args.0[0])?;
+    let (fd, command, arg) = (args.int(0), args.uint(1), args[2]);
+    let file = file(task, args[0])?;
     match command {
         FIOCLEX | FIONCLEX => {
             task.fd_table().set_close_on_exec(fd, command == FIOCLEX)?;

@@ -5,7 +5,7 @@ use abi::fcntl::{F_RDLCK, F_UNLCK, F_WRLCK, Flock};
 use abi::{Errno, Result, UserAddr};
 use waiter::Events;
 
-use super::args::{file, uint};
+use super::args::file;
 use crate::error::{Restart, SysError};
 use crate::syscalls::table::Args;
 use crate::vfs::locks::{LockKind, LockOwner, RangeLock};
@@ -119,8 +119,8 @@ pub(super) fn flock(task: &mut CurrentTask, args: Args) -> SysResult {
     const LOCK_EX: u32 = 2;
     const LOCK_NB: u32 = 4;
     const LOCK_UN: u32 = 8;
-    let file = file(task, args.0[0])?;
-    let operation = uint(args.0[1]);
+    let file = file(task, args[0])?;
+    let operation = args.uint(1);
     let kind = match operation & !LOCK_NB {
         LOCK_SH => LockKind::Read,
         LOCK_EX => LockKind::Write,

@@ -1,9 +1,9 @@
 //! memfd_create(2).
 
 use abi::fcntl::Seals;
-use abi::{DeviceId, Errno, FileType, OpenFlags, UserAddr};
+use abi::{DeviceId, Errno, FileType, OpenFlags};
 
-use super::args::{Identity, uint, vfs};
+use super::args::{Identity, vfs};
 use crate::syscalls::table::Args;
 use crate::vfs::NewNode;
 use crate::{CurrentTask, SysResult};
@@ -17,7 +17,7 @@ const MFD_EXEC: u32 = 16;
 const NAME_MAX: usize = 250;
 
 pub(super) fn memfd_create(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = uint(args.0[1]);
+    let flags = args.uint(1);
     let known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC;
     if flags & MFD_HUGETLB != 0 {
         // There are no huge pages to be had.
@@ -26,7 +26,7 @@ pub(super) fn memfd_create(task: &mut CurrentTask, args: Args) -> SysResult {
     if flags & !known != 0 || flags & (MFD_EXEC | MFD_NOEXEC_SEAL) == MFD_EXEC | MFD_NOEXEC_SEAL {
         return Err(Errno::EINVAL.into());
     }
-    let name = match task.mm().read_cstring(UserAddr(args.0[0]), NAME_MAX) {
+    let name = match task.mm().read_cstring(args.addr(0), NAME_MAX) {
         Err(Errno::ENAMETOOLONG) => return Err(Errno::EINVAL.into()),
         name => name?,
     };

@@ -6,7 +6,7 @@ use abi::fs::AT_FDCWD;
 use abi::mount::{MS_MGC_MSK, MS_MGC_VAL, MountFlags, UmountFlags};
 use abi::{Errno, PAGE_SIZE, Result, UserAddr};
 
-use super::args::{Identity, find, find_bytes, path, uint, vfs};
+use super::args::{Identity, find, find_bytes, path, vfs};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::vfs::{Extent, FileSystem, Mount, PropagationType, VfsPath, WalkFlags};
@@ -193,14 +193,14 @@ fn options(task: &Task, addr: u64) -> Result<Vec<u8>> {
 }
 
 pub(super) fn umount2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = UmountFlags::from_bits(uint(args.0[1])).ok_or(Errno::EINVAL)?;
+    let flags = UmountFlags::from_bits(args.uint(1)).ok_or(Errno::EINVAL)?;
     if flags.contains(UmountFlags::EXPIRE) && flags.intersects(UmountFlags::FORCE | UmountFlags::DETACH) {
         return Err(Errno::EINVAL.into());
     }
     let mut walk = WalkFlags::empty();
     walk.set(WalkFlags::FOLLOW, !flags.contains(UmountFlags::NOFOLLOW));
     let mount = {
-        let place = find_bytes(task, AT_FDCWD, &path(task, args.0[0])?, walk)?;
+        let place = find_bytes(task, AT_FDCWD, &path(task, args[0])?, walk)?;
         check_admin(task)?;
         mount_at(task, &place)?
     };
@@ -214,8 +214,8 @@ pub(super) fn umount2(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn pivot_root(task: &mut CurrentTask, args: Args) -> SysResult {
     check_admin(task)?;
     let directory = WalkFlags::FOLLOW | WalkFlags::DIRECTORY;
-    let new = find(task, AT_FDCWD, args.0[0], directory)?;
-    let put_old = find(task, AT_FDCWD, args.0[1], directory)?;
+    let new = find(task, AT_FDCWD, args[0], directory)?;
+    let put_old = find(task, AT_FDCWD, args[1], directory)?;
     let old = task.fs().root();
     vfs(task).pivot_root(&old, &new, &put_old)?;
     // Everybody who had the old root or stood in it goes along.

@@ -8,7 +8,7 @@ use abi::mount::{MountAttrs, MountFlags, MountSetattr};
 use abi::{Errno, OpenFlags, PAGE_SIZE, Result, UserAddr};
 use parking_lot::Mutex;
 
-use super::args::{Identity, file, find_bytes, int, path, uint, vfs};
+use super::args::{Identity, at_flags, file, find_bytes, path, uint, vfs};
 use super::mount::{check_admin, check_source, is_own, make_fs, mount_at, reconfigure};
 use crate::syscalls::table::Args;
 use crate::vfs::{
@@ -58,7 +58,7 @@ fn find_at(task: &Task, dirfd: Fd, path_addr: u64, walk: WalkFlags) -> Result<Vf
 }
 
 pub(super) fn open_tree(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = uint(args.0[2]);
+    let flags = args.uint(2);
     let at = AtFlags::from_bits_retain(flags & !(OPEN_TREE_CLONE | OpenFlags::CLOEXEC.bits()));
     let known = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT | AtFlags::RECURSIVE | AtFlags::SYMLINK_NOFOLLOW;
     let clones = flags & OPEN_TREE_CLONE != 0;
@@ -68,10 +68,7 @@ pub(super) fn open_tree(task: &mut CurrentTask, args: Args) -> SysResult {
     if clones {
         check_admin(task)?;
     }
-    let mut walk = WalkFlags::empty();
-    walk.set(WalkFlags::FOLLOW, !at.contains(AtFlags::SYMLINK_NOFOLLOW));
-    walk.set(WalkFlags::EMPTY, at.contains(AtFlags::EMPTY_PATH));
-    let place = find_at(task, int(args.0[0]), args.0[1], walk)?;
+    let place = find_at(task, args.int(0), args[1], at.into())?;
     let close_on_exec = flags & OpenFlags::CLOEXEC.bits() != 0;
     if clones {
         check_source(task, &place)?;
@@ -90,7 +87,7 @@ pub(super) fn move_mount(task: &mut CurrentTask, args: Args) -> SysResult {
     const T_SYMLINKS: u32 = 0x10;
     const T_EMPTY_PATH: u32 = 0x40;
     const AUTOMOUNTS: u32 = 0x22;
-    let flags = uint(args.0[4]);
+    let flags = args.uint(4);
     if flags & !(F_SYMLINKS | F_EMPTY_PATH | T_SYMLINKS | T_EMPTY_PATH | AUTOMOUNTS) != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -101,8 +98,8 @@ pub(super) fn move_mount(task: &mut CurrentTask, args: Args) -> SysResult {
         walk.set(WalkFlags::EMPTY, flags & empty != 0);
         walk
     };
-    let from = find_at(task, int(args.0[0]), args.0[1], walk(F_SYMLINKS, F_EMPTY_PATH))?;
-    let to = find_at(task, int(args.0[2]), args.0[3], walk(T_SYMLINKS, T_EMPTY_PATH))?;
+    let from = find_at(task, args.int(0), args[1], walk(F_SYMLINKS, F_EMPTY_PATH))?;
+    let to = find_at(task, args.int(2), args[3], walk(T_SYMLINKS, T_EMPTY_PATH))?;
     if !Arc::ptr_eq(&from.dentry, from.mount.root()) || !is_own(task, &to.mount) {
         return Err(Errno::EINVAL.into());
     }
@@ -123,11 +120,11 @@ fn install_context(task: &Task, config: FsConfig, flags: u32) -> SysResult {
 
 pub(super) fn fsopen(task: &mut CurrentTask, args: Args) -> SysResult {
     check_admin(task)?;
-    let flags = uint(args.0[1]);
+    let flags = args.uint(1);
     if flags & !FS_CLOEXEC != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let type_name = task.mm().read_cstring(UserAddr(args.0[0]), PAGE_SIZE as usize)?;
+    let type_name = task.mm().read_cstring(args.addr(0), PAGE_SIZE as usize)?;
     vfs(task).fs_type(&type_name)?;
     install_context(task, FsConfig { type_name, ..FsConfig::default() }, flags)
 }
@@ -137,14 +134,14 @@ pub(super) fn fspick(task: &mut CurrentTask, args: Args) -> SysResult {
     const NO_AUTOMOUNT: u32 = 4;
     const EMPTY_PATH: u32 = 8;
     check_admin(task)?;
-    let flags = uint(args.0[2]);
+    let flags = args.uint(2);
     if flags & !(FS_CLOEXEC | SYMLINK_NOFOLLOW | NO_AUTOMOUNT | EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let mut walk = WalkFlags::empty();
     walk.set(WalkFlags::FOLLOW, flags & SYMLINK_NOFOLLOW == 0);
     walk.set(WalkFlags::EMPTY, flags & EMPTY_PATH != 0);
-    let place = find_at(task, int(args.0[0]), args.0[1], walk)?;
+    let place = find_at(task, args.int(0), args[1], walk)?;
     let picked = Some(mount_at(task, &place)?);
     install_context(task, FsConfig { picked, ..FsConfig::default() }, flags)
 }
@@ -227,12 +224,12 @@ impl FsConfig {
 
 pub(super) fn fsmount(task: &mut CurrentTask, args: Args) -> SysResult {
     check_admin(task)?;
-    let flags = uint(args.0[1]);
-    let attrs = MountAttrs::from_bits(args.0[2]).ok_or(Errno::EINVAL)?;
+    let flags = args.uint(1);
+    let attrs = MountAttrs::from_bits(args[2]).ok_or(Errno::EINVAL)?;
     if flags & !FS_CLOEXEC != 0 || attrs.contains(MountAttrs::IDMAP) {
         return Err(Errno::EINVAL.into());
     }
-    let (fs, source, is_read_only) = with_context(task, args.0[0], |config| {
+    let (fs, source, is_read_only) = with_context(task, args[0], |config| {
         let fs = config.fs.take().ok_or(Errno::EINVAL)?;
         let source = if config.source.is_empty() { b"none".to_vec() } else { config.source.clone() };
         Ok((fs, source, config.is_read_only))
@@ -268,19 +265,13 @@ fn attr_flags(attrs: MountAttrs) -> Result<MountFlags> {
 }
 
 pub(super) fn mount_setattr(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = AtFlags::from_bits_retain(uint(args.0[2]));
     let known = AtFlags::EMPTY_PATH | AtFlags::RECURSIVE | AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    if !known.contains(flags) {
-        return Err(Errno::EINVAL.into());
-    }
+    let flags = at_flags(args.uint(2), known)?;
     let smallest = size_of::<MountSetattr>();
-    let wanted = task.mm().read_extensible(UserAddr(args.0[3]), args.0[4], smallest)?;
+    let wanted = task.mm().read_extensible(args.addr(3), args[4], smallest)?;
     check_admin(task)?;
     let change = decode_setattr(&wanted)?;
-    let mut walk = WalkFlags::empty();
-    walk.set(WalkFlags::FOLLOW, !flags.contains(AtFlags::SYMLINK_NOFOLLOW));
-    walk.set(WalkFlags::EMPTY, flags.contains(AtFlags::EMPTY_PATH));
-    let place = find_at(task, int(args.0[0]), args.0[1], walk)?;
+    let place = find_at(task, args.int(0), args[1], flags.into())?;
     let is_loose_root = place.mount.is_loose() && Arc::ptr_eq(&place.dentry, place.mount.root());
     let mount = if is_loose_root { place.mount.clone() } else { mount_at(task, &place)? };
     let is_recursive = flags.contains(AtFlags::RECURSIVE);

@@ -4,18 +4,18 @@ use abi::fcntl::AtFlags;
 use abi::fs::AT_FDCWD;
 use abi::{DeviceId, Errno, FileType, UserAddr};
 
-use super::args::{Identity, int, origin, path, uint, vfs};
+use super::args::{Identity, at_flags, origin, path, vfs};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::vfs::{Fd, NodeSpec, RenameFlags, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn mkdir(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_directory(task, AT_FDCWD, args.0[0], uint(args.0[1]))
+    make_directory(task, AT_FDCWD, args[0], args.uint(1))
 }
 
 pub(super) fn mkdirat(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_directory(task, int(args.0[0]), args.0[1], uint(args.0[2]))
+    make_directory(task, args.int(0), args[1], args.uint(2))
 }
 
 fn make_directory(task: &Task, dirfd: Fd, path_addr: u64, mode: u32) -> SysResult {
@@ -26,11 +26,11 @@ fn make_directory(task: &Task, dirfd: Fd, path_addr: u64, mode: u32) -> SysResul
 }
 
 pub(super) fn mknod(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_node(task, AT_FDCWD, args.0[0], uint(args.0[1]), args.0[2])
+    make_node(task, AT_FDCWD, args[0], args.uint(1), args[2])
 }
 
 pub(super) fn mknodat(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_node(task, int(args.0[0]), args.0[1], uint(args.0[2]), args.0[3])
+    make_node(task, args.int(0), args[1], args.uint(2), args[3])
 }
 
 fn make_node(task: &Task, dirfd: Fd, path_addr: u64, mode: u32, dev: u64) -> SysResult {
@@ -54,11 +54,11 @@ fn make_node(task: &Task, dirfd: Fd, path_addr: u64, mode: u32, dev: u64) -> Sys
 }
 
 pub(super) fn symlink(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_symlink(task, args.0[0], AT_FDCWD, args.0[1])
+    make_symlink(task, args[0], AT_FDCWD, args[1])
 }
 
 pub(super) fn symlinkat(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_symlink(task, args.0[0], int(args.0[1]), args.0[2])
+    make_symlink(task, args[0], args.int(1), args[2])
 }
 
 fn make_symlink(task: &Task, text_addr: u64, dirfd: Fd, path_addr: u64) -> SysResult {
@@ -69,14 +69,13 @@ fn make_symlink(task: &Task, text_addr: u64, dirfd: Fd, path_addr: u64) -> SysRe
 }
 
 pub(super) fn link(task: &mut CurrentTask, args: Args) -> SysResult {
-    make_link(task, (AT_FDCWD, args.0[0]), (AT_FDCWD, args.0[1]), AtFlags::empty())
+    make_link(task, (AT_FDCWD, args[0]), (AT_FDCWD, args[1]), AtFlags::empty())
 }
 
 pub(super) fn linkat(task: &mut CurrentTask, args: Args) -> SysResult {
     let known = AtFlags::SYMLINK_FOLLOW | AtFlags::EMPTY_PATH;
-    let flags =
-        AtFlags::from_bits(uint(args.0[4])).filter(|flags| known.contains(*flags)).ok_or(Errno::EINVAL)?;
-    make_link(task, (int(args.0[0]), args.0[1]), (int(args.0[2]), args.0[3]), flags)
+    let flags = at_flags(args.uint(4), known)?;
+    make_link(task, (args.int(0), args[1]), (args.int(2), args[3]), flags)
 }
 
 fn make_link(task: &Task, old: (Fd, u64), new: (Fd, u64), flags: AtFlags) -> SysResult {
@@ -95,17 +94,17 @@ fn make_link(task: &Task, old: (Fd, u64), new: (Fd, u64), flags: AtFlags) -> Sys
 }
 
 pub(super) fn unlink(task: &mut CurrentTask, args: Args) -> SysResult {
-    remove_file(task, AT_FDCWD, args.0[0])
+    remove_file(task, AT_FDCWD, args[0])
 }
 
 pub(super) fn rmdir(task: &mut CurrentTask, args: Args) -> SysResult {
-    remove_directory(task, AT_FDCWD, args.0[0])
+    remove_directory(task, AT_FDCWD, args[0])
 }
 
 pub(super) fn unlinkat(task: &mut CurrentTask, args: Args) -> SysResult {
-    match uint(args.0[2]) {
-        0 => remove_file(task, int(args.0[0]), args.0[1]),
-        flags if flags == AtFlags::REMOVEDIR.bits() => remove_directory(task, int(args.0[0]), args.0[1]),
+    match args.uint(2) {
+        0 => remove_file(task, args.int(0), args[1]),
+        flags if flags == AtFlags::REMOVEDIR.bits() => remove_directory(task, args.int(0), args[1]),
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -123,15 +122,15 @@ fn remove_directory(task: &Task, dirfd: Fd, path_addr: u64) -> SysResult {
 }
 
 pub(super) fn rename(task: &mut CurrentTask, args: Args) -> SysResult {
-    move_name(task, (AT_FDCWD, args.0[0]), (AT_FDCWD, args.0[1]), 0)
+    move_name(task, (AT_FDCWD, args[0]), (AT_FDCWD, args[1]), 0)
 }
 
 pub(super) fn renameat(task: &mut CurrentTask, args: Args) -> SysResult {
-    move_name(task, (int(args.0[0]), args.0[1]), (int(args.0[2]), args.0[3]), 0)
+    move_name(task, (args.int(0), args[1]), (args.int(2), args[3]), 0)
 }
 
 pub(super) fn renameat2(task: &mut CurrentTask, args: Args) -> SysResult {
-    move_name(task, (int(args.0[0]), args.0[1]), (int(args.0[2]), args.0[3]), uint(args.0[4]))
+    move_name(task, (args.int(0), args[1]), (args.int(2), args[3]), args.uint(4))
 }
 
 fn move_name(task: &Task, old: (Fd, u64), new: (Fd, u64), flags: u32) -> SysResult {
@@ -143,11 +142,11 @@ fn move_name(task: &Task, old: (Fd, u64), new: (Fd, u64), flags: u32) -> SysResu
 }
 
 pub(super) fn readlink(task: &mut CurrentTask, args: Args) -> SysResult {
-    read_link(task, AT_FDCWD, args.0[0], args.0[1], int(args.0[2]))
+    read_link(task, AT_FDCWD, args[0], args[1], args.int(2))
 }
 
 pub(super) fn readlinkat(task: &mut CurrentTask, args: Args) -> SysResult {
-    read_link(task, int(args.0[0]), args.0[1], args.0[2], int(args.0[3]))
+    read_link(task, args.int(0), args[1], args[2], args.int(3))
 }
 
 fn read_link(task: &Task, dirfd: Fd, path_addr: u64, to: u64, len: i32) -> SysResult {

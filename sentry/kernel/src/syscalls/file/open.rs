@@ -3,10 +3,10 @@
 use abi::fcntl::OpenHowRaw;
 use abi::fs::AT_FDCWD;
 use abi::resource::Resource;
-use abi::{Errno, OpenFlags, Result, UserAddr};
+use abi::{Errno, OpenFlags, Result};
 use waiter::Events;
 
-use super::args::{Identity, int, origin, path, uint, vfs};
+use super::args::{Identity, origin, path, vfs};
 use crate::syscalls::table::Args;
 use crate::vfs::{Fd, OpenHow, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
@@ -15,23 +15,23 @@ use crate::{CurrentTask, SysResult, Task};
 const KNOWN: OpenFlags = OpenFlags::from_bits_truncate(0o37_777_703);
 
 pub(super) fn open(task: &mut CurrentTask, args: Args) -> SysResult {
-    open_path(task, AT_FDCWD, args.0[0], &lenient_how(task, uint(args.0[1]), uint(args.0[2]))?)
+    open_path(task, AT_FDCWD, args[0], &lenient_how(task, args.uint(1), args.uint(2))?)
 }
 
 pub(super) fn openat(task: &mut CurrentTask, args: Args) -> SysResult {
-    open_path(task, int(args.0[0]), args.0[1], &lenient_how(task, uint(args.0[2]), uint(args.0[3]))?)
+    open_path(task, args.int(0), args[1], &lenient_how(task, args.uint(2), args.uint(3))?)
 }
 
 pub(super) fn creat(task: &mut CurrentTask, args: Args) -> SysResult {
     let flags = OpenFlags::CREAT | OpenFlags::WRONLY | OpenFlags::TRUNC;
-    open_path(task, AT_FDCWD, args.0[0], &lenient_how(task, flags.bits(), uint(args.0[1]))?)
+    open_path(task, AT_FDCWD, args[0], &lenient_how(task, flags.bits(), args.uint(1))?)
 }
 
 pub(super) fn openat2(task: &mut CurrentTask, args: Args) -> SysResult {
     let smallest = size_of::<OpenHowRaw>();
-    let raw = task.mm().read_extensible(UserAddr(args.0[2]), args.0[3], smallest)?;
+    let raw = task.mm().read_extensible(args.addr(2), args[3], smallest)?;
     let how = strict_how(task, &raw)?;
-    open_path(task, int(args.0[0]), args.0[1], &how)
+    open_path(task, args.int(0), args[1], &how)
 }
 
 fn open_path(task: &Task, dirfd: Fd, path_addr: u64, how: &OpenHow) -> SysResult {
@@ -132,14 +132,14 @@ fn resolve_flags(resolve: u64, flags: OpenFlags) -> Result<WalkFlags> {
 }
 
 pub(super) fn close(task: &mut CurrentTask, args: Args) -> SysResult {
-    task.fd_table().close(task, int(args.0[0]))?;
+    task.fd_table().close(task, args.int(0))?;
     Ok(0)
 }
 
 pub(super) fn close_range(task: &mut CurrentTask, args: Args) -> SysResult {
     const UNSHARE: u32 = 2;
     const CLOEXEC: u32 = 4;
-    let (first, last, flags) = (uint(args.0[0]), uint(args.0[1]), uint(args.0[2]));
+    let (first, last, flags) = (args.uint(0), args.uint(1), args.uint(2));
     if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
         return Err(Errno::EINVAL.into());
     }

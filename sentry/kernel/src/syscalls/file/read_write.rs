@@ -5,7 +5,7 @@
 
 use abi::fcntl::RwFlags;
 use abi::resource::Resource;
-use abi::{Errno, FileType, OpenFlags, Result, SigInfo, Signal, UserAddr};
+use abi::{Errno, FileType, OpenFlags, Result, SigInfo, Signal};
 use waiter::Events;
 
 use super::args::{Identity, check_user_range, file, uint};
@@ -16,84 +16,84 @@ use crate::vfs::{File, WriteAt, drop_privileges_on_write, note_access, note_modi
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn read(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     file.check_readable()?;
-    let len = buffer(args.0[1], args.0[2])?;
+    let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    read_at_position(task, &file, &mut IoDst::user(&mm, UserAddr(args.0[1]), len))
+    read_at_position(task, &file, &mut IoDst::user(&mm, args.addr(1), len))
 }
 
 pub(super) fn write(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     file.check_writable()?;
-    let len = buffer(args.0[1], args.0[2])?;
+    let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    write_at_position(task, &file, &mut IoSrc::user(&mm, UserAddr(args.0[1]), len), RwFlags::empty())
+    write_at_position(task, &file, &mut IoSrc::user(&mm, args.addr(1), len), RwFlags::empty())
 }
 
 pub(super) fn pread64(task: &mut CurrentTask, args: Args) -> SysResult {
-    let offset = offset(args.0[3])?;
-    let file = file(task, args.0[0])?;
+    let offset = offset(args[3])?;
+    let file = file(task, args[0])?;
     check_positioned(&file)?;
     file.check_readable()?;
-    let len = buffer(args.0[1], args.0[2])?;
+    let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    read_from(task, &file, offset, &mut IoDst::user(&mm, UserAddr(args.0[1]), len), false)
+    read_from(task, &file, offset, &mut IoDst::user(&mm, args.addr(1), len), false)
 }
 
 pub(super) fn pwrite64(task: &mut CurrentTask, args: Args) -> SysResult {
-    let offset = offset(args.0[3])?;
-    let file = file(task, args.0[0])?;
+    let offset = offset(args[3])?;
+    let file = file(task, args[0])?;
     check_positioned(&file)?;
     file.check_writable()?;
-    let len = buffer(args.0[1], args.0[2])?;
+    let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    let mut src = IoSrc::user(&mm, UserAddr(args.0[1]), len);
+    let mut src = IoSrc::user(&mm, args.addr(1), len);
     write_from(task, &file, offset, &mut src, RwFlags::empty()).map(|(count, _)| count)
 }
 
 pub(super) fn readv(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     file.check_readable()?;
     let mm = task.mm();
-    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
+    let ranges = mm.read_iovec(args.addr(1), args[2])?;
     read_at_position(task, &file, &mut IoDst::user_vec(&mm, &ranges))
 }
 
 pub(super) fn writev(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     file.check_writable()?;
     let mm = task.mm();
-    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
+    let ranges = mm.read_iovec(args.addr(1), args[2])?;
     write_at_position(task, &file, &mut IoSrc::user_vec(&mm, &ranges), RwFlags::empty())
 }
 
 pub(super) fn preadv(task: &mut CurrentTask, args: Args) -> SysResult {
-    vectored_read(task, args, Some(offset(args.0[3])?), RwFlags::empty())
+    vectored_read(task, args, Some(offset(args[3])?), RwFlags::empty())
 }
 
 pub(super) fn pwritev(task: &mut CurrentTask, args: Args) -> SysResult {
-    vectored_write(task, args, Some(offset(args.0[3])?), RwFlags::empty())
+    vectored_write(task, args, Some(offset(args[3])?), RwFlags::empty())
 }
 
 pub(super) fn preadv2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let at = if args.0[3] == u64::MAX { None } else { Some(offset(args.0[3])?) };
-    vectored_read(task, args, at, rw_flags(args.0[5])?)
+    let at = if args[3] == u64::MAX { None } else { Some(offset(args[3])?) };
+    vectored_read(task, args, at, rw_flags(args[5])?)
 }
 
 pub(super) fn pwritev2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let at = if args.0[3] == u64::MAX { None } else { Some(offset(args.0[3])?) };
-    vectored_write(task, args, at, rw_flags(args.0[5])?)
+    let at = if args[3] == u64::MAX { None } else { Some(offset(args[3])?) };
+    vectored_write(task, args, at, rw_flags(args[5])?)
 }
 
 fn vectored_read(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> SysResult {
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     if at.is_some() {
         check_positioned(&file)?;
     }
     file.check_readable()?;
     let mm = task.mm();
-    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
+    let ranges = mm.read_iovec(args.addr(1), args[2])?;
     let mut dst = IoDst::user_vec(&mm, &ranges);
     match at {
         Some(offset) => read_from(task, &file, offset, &mut dst, flags.contains(RwFlags::NOWAIT)),
@@ -102,13 +102,13 @@ fn vectored_read(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> Sy
 }
 
 fn vectored_write(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> SysResult {
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     if at.is_some() {
         check_positioned(&file)?;
     }
     file.check_writable()?;
     let mm = task.mm();
-    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
+    let ranges = mm.read_iovec(args.addr(1), args[2])?;
     let mut src = IoSrc::user_vec(&mm, &ranges);
     match at {
         Some(offset) => write_from(task, &file, offset, &mut src, flags).map(|(count, _)| count),

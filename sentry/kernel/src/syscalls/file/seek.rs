@@ -14,8 +14,8 @@ const SEEK_DATA: u64 = 3;
 const SEEK_HOLE: u64 = 4;
 
 pub(super) fn lseek(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
-    let (offset, whence) = (args.0[1] as i64, args.0[2] & 0xffff_ffff);
+    let file = file(task, args[0])?;
+    let (offset, whence) = (args[1] as i64, args[2] & 0xffff_ffff);
     if whence > SEEK_HOLE {
         return Err(Errno::EINVAL.into());
     }

@@ -6,7 +6,7 @@ use abi::fcntl::RwFlags;
 use abi::{Errno, FileType, OpenFlags, Result, SigInfo, Signal, UserAddr};
 use waiter::Events;
 
-use super::args::{file, uint};
+use super::args::file;
 use super::fcntl::pipe_end;
 use super::read_write::{read_from, write_from};
 use crate::error::SysError;
@@ -59,7 +59,7 @@ impl<'a> Cursor<'a> {
 }
 
 pub(super) fn sendfile(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (out, input) = (file(task, args.0[0])?, file(task, args.0[1])?);
+    let (out, input) = (file(task, args[0])?, file(task, args[1])?);
     input.check_readable()?;
     out.check_writable()?;
     if out.flags().contains(OpenFlags::APPEND) && out.ops().is_seekable() {
@@ -68,17 +68,17 @@ pub(super) fn sendfile(task: &mut CurrentTask, args: Args) -> SysResult {
     if !input.ops().is_seekable() {
         return Err(Errno::EINVAL.into());
     }
-    let mut from = Cursor::new(task, &input, args.0[2])?;
+    let mut from = Cursor::new(task, &input, args[2])?;
     let mut to = Cursor::new(task, &out, 0)?;
-    let moved = copy(task, &mut from, &mut to, args.0[3])?;
+    let moved = copy(task, &mut from, &mut to, args[3])?;
     from.finish()?;
     to.finish()?;
     Ok(moved)
 }
 
 pub(super) fn copy_file_range(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (input, out) = (file(task, args.0[0])?, file(task, args.0[2])?);
-    if uint(args.0[5]) != 0 {
+    let (input, out) = (file(task, args[0])?, file(task, args[2])?);
+    if args.uint(5) != 0 {
         return Err(Errno::EINVAL.into());
     }
     for file in [&input, &out] {
@@ -93,8 +93,8 @@ pub(super) fn copy_file_range(task: &mut CurrentTask, args: Args) -> SysResult {
     if out.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EBADF.into());
     }
-    let (mut from, mut to) = (Cursor::new(task, &input, args.0[1])?, Cursor::new(task, &out, args.0[3])?);
-    let len = args.0[4].min(MAX_RW_COUNT as u64);
+    let (mut from, mut to) = (Cursor::new(task, &input, args[1])?, Cursor::new(task, &out, args[3])?);
+    let len = args[4].min(MAX_RW_COUNT as u64);
     let overlaps = from.at < to.at.saturating_add(len) && to.at < from.at.saturating_add(len);
     if overlaps && std::sync::Arc::ptr_eq(input.inode(), out.inode()) {
         return Err(Errno::EINVAL.into());
@@ -142,12 +142,12 @@ fn copy_step(task: &Task, from: &mut Cursor<'_>, to: &mut Cursor<'_>, buffer: &m
 }
 
 pub(super) fn splice(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = uint(args.0[5]);
+    let flags = args.uint(5);
     if flags & !SPLICE_F_ALL != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let len = args.0[4].min(MAX_RW_COUNT as u64) as usize;
-    let (input, out) = (file(task, args.0[0])?, file(task, args.0[2])?);
+    let len = args[4].min(MAX_RW_COUNT as u64) as usize;
+    let (input, out) = (file(task, args[0])?, file(task, args[2])?);
     input.check_readable()?;
     out.check_writable()?;
     if len == 0 {
@@ -155,24 +155,24 @@ pub(super) fn splice(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     let no_wait = flags & SPLICE_F_NONBLOCK != 0;
     match (pipe_end(&input), pipe_end(&out)) {
-        (Some(_), _) if args.0[1] != 0 => Err(Errno::ESPIPE.into()),
-        (_, Some(_)) if args.0[3] != 0 => Err(Errno::ESPIPE.into()),
+        (Some(_), _) if args[1] != 0 => Err(Errno::ESPIPE.into()),
+        (_, Some(_)) if args[3] != 0 => Err(Errno::ESPIPE.into()),
         (Some(from), Some(to)) => {
             move_between(task, &input, &out, no_wait, &mut || from.pipe().transfer(to.pipe(), len, true))
         }
-        (Some(from), None) => from_pipe(task, &input, from.pipe(), &out, args.0[3], len, no_wait),
-        (None, Some(_)) => into_pipe(task, &input, args.0[1], &out, len, no_wait),
+        (Some(from), None) => from_pipe(task, &input, from.pipe(), &out, args[3], len, no_wait),
+        (None, Some(_)) => into_pipe(task, &input, args[1], &out, len, no_wait),
         (None, None) => Err(Errno::EINVAL.into()),
     }
 }
 
 pub(super) fn tee(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = uint(args.0[3]);
+    let flags = args.uint(3);
     if flags & !SPLICE_F_ALL != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let len = args.0[2].min(MAX_RW_COUNT as u64) as usize;
-    let (input, out) = (file(task, args.0[0])?, file(task, args.0[1])?);
+    let len = args[2].min(MAX_RW_COUNT as u64) as usize;
+    let (input, out) = (file(task, args[0])?, file(task, args[1])?);
     input.check_readable()?;
     out.check_writable()?;
     let (Some(from), Some(to)) = (pipe_end(&input), pipe_end(&out)) else { return Err(Errno::EINVAL.into()) };
@@ -279,16 +279,16 @@ fn into_pipe(
 }
 
 pub(super) fn vmsplice(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = uint(args.0[3]);
+    let flags = args.uint(3);
     if flags & !SPLICE_F_ALL != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = file(task, args.0[0])?;
+    let file = file(task, args[0])?;
     if pipe_end(&file).is_none() {
         return Err(Errno::EBADF.into());
     }
     let mm = task.mm();
-    let ranges = mm.read_iovec(UserAddr(args.0[1]), args.0[2])?;
+    let ranges = mm.read_iovec(args.addr(1), args[2])?;
     let no_wait = flags & SPLICE_F_NONBLOCK != 0;
     if file.flags().is_writable() {
         let flags = if no_wait { RwFlags::NOWAIT } else { RwFlags::empty() };

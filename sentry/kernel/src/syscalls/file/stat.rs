@@ -9,46 +9,45 @@ use abi::fcntl::{
 use abi::fs::{AT_FDCWD, Stat};
 use abi::{Errno, Result, Timespec, UserAddr};
 
-use super::args::{any_file, find_bytes, int, path, uint};
+use super::args::{any_file, at_flags, find, find_bytes, path};
 use crate::syscalls::table::Args;
 use crate::task::UserNamespace;
 use crate::vfs::{Attr, Fd, VfsPath, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn stat(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = super::args::find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?;
-    put_stat(task, &place, args.0[1])
+    let place = find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?;
+    put_stat(task, &place, args[1])
 }
 
 pub(super) fn lstat(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = super::args::find(task, AT_FDCWD, args.0[0], WalkFlags::empty())?;
-    put_stat(task, &place, args.0[1])
+    let place = find(task, AT_FDCWD, args[0], WalkFlags::empty())?;
+    put_stat(task, &place, args[1])
 }
 
 pub(super) fn fstat(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = any_file(task, args.0[0])?;
-    put_stat(task, file.path(), args.0[1])
+    let file = any_file(task, args[0])?;
+    put_stat(task, file.path(), args[1])
 }
 
 pub(super) fn newfstatat(task: &mut CurrentTask, args: Args) -> SysResult {
     let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    let flags =
-        AtFlags::from_bits(uint(args.0[3])).filter(|flags| known.contains(*flags)).ok_or(Errno::EINVAL)?;
-    let place = place(task, int(args.0[0]), args.0[1], flags)?;
-    put_stat(task, &place, args.0[2])
+    let flags = at_flags(args.uint(3), known)?;
+    let place = place(task, args.int(0), args[1], flags)?;
+    put_stat(task, &place, args[2])
 }
 
 pub(super) fn statx(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (flags, mask) = (AtFlags::from_bits_retain(uint(args.0[2])), uint(args.0[3]));
+    let (flags, mask) = (AtFlags::from_bits_retain(args.uint(2)), args.uint(3));
     let sync = AtFlags::STATX_FORCE_SYNC | AtFlags::STATX_DONT_SYNC;
     let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT | sync;
     if mask & STATX_RESERVED != 0 || flags.contains(sync) || !known.contains(flags) {
         return Err(Errno::EINVAL.into());
     }
-    let place = place(task, int(args.0[0]), args.0[1], flags)?;
+    let place = place(task, args.int(0), args[1], flags)?;
     let attr = place.inode().attr()?;
     let statx = encode_statx(&task.creds().user_ns, &place, &attr, mask);
-    task.mm().write_object(UserAddr(args.0[4]), &statx)?;
+    task.mm().write_object(args.addr(4), &statx)?;
     Ok(0)
 }
 
@@ -59,10 +58,7 @@ fn place(task: &Task, dirfd: Fd, path_addr: u64, flags: AtFlags) -> Result<VfsPa
     if path.is_empty() && allows_empty && dirfd != AT_FDCWD {
         return Ok(task.fd_table().get(dirfd)?.path().clone());
     }
-    let mut walk = WalkFlags::empty();
-    walk.set(WalkFlags::FOLLOW, !flags.contains(AtFlags::SYMLINK_NOFOLLOW));
-    walk.set(WalkFlags::EMPTY, allows_empty);
-    find_bytes(task, dirfd, &path, walk)
+    find_bytes(task, dirfd, &path, flags.into())
 }
 
 fn put_stat(task: &Task, place: &VfsPath, to: u64) -> SysResult {

@@ -11,13 +11,13 @@ use crate::vfs::{Mount, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn statfs(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?;
-    put_statfs(task, &place.mount, args.0[1])
+    let place = find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?;
+    put_statfs(task, &place.mount, args[1])
 }
 
 pub(super) fn fstatfs(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = any_file(task, args.0[0])?;
-    put_statfs(task, &file.path().mount, args.0[1])
+    let file = any_file(task, args[0])?;
+    put_statfs(task, &file.path().mount, args[1])
 }
 
 fn put_statfs(task: &Task, mount: &Mount, to: u64) -> SysResult {
@@ -40,12 +40,12 @@ struct Ustat {
 }
 
 pub(super) fn ustat(task: &mut CurrentTask, args: Args) -> SysResult {
-    let device = DeviceId::decode(args.0[0] & 0xffff_ffff);
+    let device = DeviceId::decode(args[0] & 0xffff_ffff);
     let all = vfs(task).superblocks();
     let of_device = all.iter().find(|sb| sb.fs().device() == device).ok_or(Errno::EINVAL)?;
     let statfs = of_device.fs().statfs()?;
     let reply = Ustat { f_tfree: statfs.f_bfree as i32, f_tinode: statfs.f_ffree, ..Ustat::default() };
-    task.mm().write_object(UserAddr(args.0[1]), &reply)?;
+    task.mm().write_object(args.addr(1), &reply)?;
     Ok(0)
 }
 

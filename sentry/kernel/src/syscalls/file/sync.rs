@@ -2,7 +2,7 @@
 
 use abi::{Errno, FileType};
 
-use super::args::{file, uint, vfs};
+use super::args::{file, vfs};
 use crate::syscalls::table::Args;
 use crate::{CurrentTask, SysResult};
 
@@ -15,23 +15,23 @@ pub(super) fn sync(task: &mut CurrentTask, _args: Args) -> SysResult {
 }
 
 pub(super) fn syncfs(task: &mut CurrentTask, args: Args) -> SysResult {
-    file(task, args.0[0])?.path().mount.fs().sync()?;
+    file(task, args[0])?.path().mount.fs().sync()?;
     Ok(0)
 }
 
 pub(super) fn fsync(task: &mut CurrentTask, args: Args) -> SysResult {
-    file(task, args.0[0])?.ops().sync(false)?;
+    file(task, args[0])?.ops().sync(false)?;
     Ok(0)
 }
 
 pub(super) fn fdatasync(task: &mut CurrentTask, args: Args) -> SysResult {
-    file(task, args.0[0])?.ops().sync(true)?;
+    file(task, args[0])?.ops().sync(true)?;
     Ok(0)
 }
 
 pub(super) fn sync_file_range(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args.0[0])?;
-    let (offset, len, flags) = (args.0[1] as i64, args.0[2] as i64, uint(args.0[3]));
+    let file = file(task, args[0])?;
+    let (offset, len, flags) = (args[1] as i64, args[2] as i64, args.uint(3));
     if offset < 0 || len < 0 || offset.checked_add(len).is_none() || flags & !7 != 0 {
         return Err(Errno::EINVAL.into());
     }

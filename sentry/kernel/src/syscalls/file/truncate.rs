@@ -5,22 +5,22 @@ use abi::fs::AT_FDCWD;
 use abi::resource::Resource;
 use abi::{Errno, FileType, Result, SigInfo, Signal};
 
-use super::args::{Identity, file, find, uint, vfs};
+use super::args::{Identity, file, find, vfs};
 use crate::syscalls::table::Args;
 use crate::vfs::{WalkFlags, drop_privileges_on_write, note_modify};
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn truncate(task: &mut CurrentTask, args: Args) -> SysResult {
-    let size = new_size(args.0[1])?;
-    let place = find(task, AT_FDCWD, args.0[0], WalkFlags::FOLLOW)?;
+    let size = new_size(args[1])?;
+    let place = find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?;
     check_size_limit(task, size)?;
     vfs(task).truncate(&Identity::of(task).caller(), &place, size)?;
     Ok(0)
 }
 
 pub(super) fn ftruncate(task: &mut CurrentTask, args: Args) -> SysResult {
-    let size = new_size(args.0[1])?;
-    let file = file(task, args.0[0])?;
+    let size = new_size(args[1])?;
+    let file = file(task, args[0])?;
     check_size_limit(task, size)?;
     vfs(task).truncate_file(&Identity::of(task).caller(), &file, size)?;
     Ok(0)
@@ -40,8 +40,8 @@ fn check_size_limit(task: &Task, size: u64) -> Result<()> {
 }
 
 pub(super) fn fallocate(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (mode, offset, len) = (uint(args.0[1]), args.0[2], args.0[3]);
-    let file = file(task, args.0[0])?;
+    let (mode, offset, len) = (args.uint(1), args[2], args[3]);
+    let file = file(task, args[0])?;
     let end = i64::try_from(offset).ok().zip(i64::try_from(len).ok()).filter(|&(_, len)| len > 0);
     let (offset_i, len_i) = end.ok_or(Errno::EINVAL)?;
     check_fallocate_mode(mode)?;

@@ -38,7 +38,7 @@ pub(super) fn mq_open(task: &mut CurrentTask, args: Args) -> SysResult {
 
 /// mq_unlink(2).
 pub(super) fn mq_unlink(task: &mut CurrentTask, args: Args) -> SysResult {
-    let name = read_name(task, args.0[0])?;
+    let name = read_name(task, args[0])?;
     IpcNamespace::of(task).queues.unlink(task, &name)?;
     Ok(0)
 }

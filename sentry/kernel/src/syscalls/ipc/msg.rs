@@ -19,7 +19,7 @@ const TEXT: u64 = 8;
 /// msgget(2).
 pub(super) fn msgget(task: &mut CurrentTask, args: Args) -> SysResult {
     let queues = &IpcNamespace::of(task).msg;
-    Ok(queues.find_or_make(args.0[0] as i32, args.0[1] as u32, &task.creds())? as u64)
+    Ok(queues.find_or_make(args.int(0), args.uint(1), &task.creds())? as u64)
 }
 
 /// These calls start over only where no handler has run (signal(7)).

@@ -28,7 +28,7 @@ pub(super) fn semop(task: &mut CurrentTask, args: Args) -> SysResult {
 
 /// semtimedop(2).
 pub(super) fn semtimedop(task: &mut CurrentTask, args: Args) -> SysResult {
-    let timeout = if args.0[3] == 0 { None } else { Some(read_timespec(task, UserAddr(args.0[3]))?) };
+    let timeout = if args[3] == 0 { None } else { Some(read_timespec(task, args.addr(3))?) };
     let deadline = timeout.map(|left| task.kernel().timekeeper.monotonic().saturating_add(left.to_ns()));
     operate(task, args, deadline)
 }

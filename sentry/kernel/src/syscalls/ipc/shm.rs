@@ -62,7 +62,7 @@ pub(super) fn shmat(task: &mut CurrentTask, args: Args) -> SysResult {
 
 /// shmdt(2).
 pub(super) fn shmdt(task: &mut CurrentTask, args: Args) -> SysResult {
-    task.mm().detach_segment(UserAddr(args.0[0]))?;
+    task.mm().detach_segment(args.addr(0))?;
     Ok(0)
 }
 

@@ -18,7 +18,7 @@ const SUPPORTED: i32 = cmd::GLOBAL
 /// membarrier(2). Private barriers take a page's write permission away and give it back: whichever way the host does
 /// that, every processor that runs the process has passed a full, serializing barrier then.
 pub(super) fn membarrier(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (command, flags) = (args.0[0] as i32, args.0[1] as u32);
+    let (command, flags) = (args.int(0), args.uint(1));
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }

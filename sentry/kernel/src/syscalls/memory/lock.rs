@@ -52,21 +52,21 @@ fn lock(task: &CurrentTask, addr: u64, len: u64, on_fault: bool) -> SysResult {
 
 /// mlock(2).
 pub(super) fn mlock(task: &mut CurrentTask, args: Args) -> SysResult {
-    lock(task, args.0[0], args.0[1], false)
+    lock(task, args[0], args[1], false)
 }
 
 /// mlock2(2).
 pub(super) fn mlock2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = args.0[2] as u32;
+    let flags = args.uint(2);
     if flags & !mman::MLOCK_ONFAULT != 0 {
         return Err(Errno::EINVAL.into());
     }
-    lock(task, args.0[0], args.0[1], flags & mman::MLOCK_ONFAULT != 0)
+    lock(task, args[0], args[1], flags & mman::MLOCK_ONFAULT != 0)
 }
 
 /// munlock(2).
 pub(super) fn munlock(task: &mut CurrentTask, args: Args) -> SysResult {
-    let range = range(args.0[0], args.0[1])?;
+    let range = range(args[0], args[1])?;
     if !range.is_empty() {
         task.mm().change_flags(range, VmaFlags::empty(), LOCKS, &|_| true)?;
     }
@@ -75,7 +75,7 @@ pub(super) fn munlock(task: &mut CurrentTask, args: Args) -> SysResult {
 
 /// mlockall(2).
 pub(super) fn mlockall(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = args.0[0] as u32;
+    let flags = args.uint(0);
     let known = mman::MCL_CURRENT | mman::MCL_FUTURE | mman::MCL_ONFAULT;
     if flags == 0 || flags & !known != 0 || flags == mman::MCL_ONFAULT {
         return Err(Errno::EINVAL.into());

@@ -139,7 +139,7 @@ fn check_file(file: &File, kind: u64, flags: MapFlags, prot: Protection) -> Resu
 
 /// munmap(2).
 pub(super) fn munmap(task: &mut CurrentTask, args: Args) -> SysResult {
-    task.mm().munmap(UserAddr(args.0[0]), args.0[1])?;
+    task.mm().munmap(args.addr(0), args[1])?;
     Ok(0)
 }
 
@@ -159,7 +159,7 @@ pub(super) fn mprotect(task: &mut CurrentTask, args: Args) -> SysResult {
 
 /// pkey_mprotect(2): there are no keys but the default.
 pub(super) fn pkey_mprotect(task: &mut CurrentTask, args: Args) -> SysResult {
-    if args.0[3] as i32 != -1 {
+    if args.int(3) != -1 {
         return Err(Errno::EINVAL.into());
     }
     mprotect(task, args)
@@ -199,7 +199,7 @@ pub(super) fn remap_file_pages(task: &mut CurrentTask, args: Args) -> SysResult 
 
 /// brk(2).
 pub(super) fn brk(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (mm, wanted) = (task.mm(), UserAddr(args.0[0]));
+    let (mm, wanted) = (task.mm(), args.addr(0));
     let mut end = mm.brk(wanted);
     if end < wanted && task.is_alone_in(&mm) && mm.remove_thunks(end..wanted) {
         end = mm.brk(wanted);

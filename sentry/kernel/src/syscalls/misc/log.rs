@@ -1,6 +1,6 @@
 //! `man 2 syslog`.
 
-use abi::{Errno, UserAddr};
+use abi::Errno;
 use waiter::Events;
 
 use crate::syscalls::table::Args;
@@ -31,7 +31,7 @@ fn check(task: &Task, action: i32) -> abi::Result<()> {
 }
 
 pub(super) fn syslog(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (action, addr, len) = (args.0[0] as i32, UserAddr(args.0[1]), args.0[2] as i32);
+    let (action, addr, len) = (args.int(0), args.addr(1), args.int(2));
     check(task, action)?;
     let log = &task.kernel().dmesg;
     match action {

@@ -23,7 +23,7 @@ pub(super) fn uname(task: &mut CurrentTask, args: Args) -> SysResult {
     let (host, domain) = (uts.host_name(), uts.domain_name());
     let domain = if domain.is_empty() { "(none)" } else { &domain };
     let names = [SYSNAME, &host, RELEASE, VERSION, MACHINE, domain].map(field);
-    task.mm().write_object(UserAddr(args.0[0]), &names)?;
+    task.mm().write_object(args.addr(0), &names)?;
     Ok(0)
 }
 
@@ -33,12 +33,12 @@ fn new_name(task: &Task, args: &Args) -> abi::Result<(std::sync::Arc<UtsNamespac
     if !task.creds().has_in(uts.user_ns(), Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
-    let len = usize::try_from(args.0[1] as i32).map_err(|_| Errno::EINVAL)?;
+    let len = usize::try_from(args.int(1)).map_err(|_| Errno::EINVAL)?;
     if len >= NAME_LEN {
         return Err(Errno::EINVAL);
     }
     let mut name = vec![0; len];
-    task.mm().read(UserAddr(args.0[0]), &mut name)?;
+    task.mm().read(args.addr(0), &mut name)?;
     name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(len));
     Ok((uts, String::from_utf8_lossy(&name).into_owned()))
 }
@@ -87,7 +87,7 @@ pub(super) fn sysinfo(task: &mut CurrentTask, args: Args) -> SysResult {
         mem_unit: 1,
         ..Sysinfo::default()
     };
-    task.mm().write_object(UserAddr(args.0[0]), &info)?;
+    task.mm().write_object(args.addr(0), &info)?;
     Ok(0)
 }
 

@@ -47,7 +47,7 @@ pub(super) fn arch_prctl(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn personality(task: &mut CurrentTask, args: Args) -> SysResult {
     let group = task.thread_group();
     let old = group.personality();
-    let new = args.0[0] as u32;
+    let new = args.uint(0);
     if new != PERSONALITY_QUERY {
         group.set_personality(new);
     }
@@ -55,18 +55,18 @@ pub(super) fn personality(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn set_robust_list(task: &mut CurrentTask, args: Args) -> SysResult {
-    if args.0[1] != ROBUST_HEAD_SIZE {
+    if args[1] != ROBUST_HEAD_SIZE {
         return Err(Errno::EINVAL.into());
     }
-    task.details.lock().robust_list = UserAddr(args.0[0]);
+    task.details.lock().robust_list = args.addr(0);
     Ok(0)
 }
 
 pub(super) fn get_robust_list(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = task_or_self(task, args.0[0] as i32)?;
+    let target = task_or_self(task, args.int(0))?;
     let head = task.inspect(&target, AccessIds::Real, || Ok(target.details.lock().robust_list))?;
-    task.mm().write_object(UserAddr(args.0[2]), &ROBUST_HEAD_SIZE)?;
-    task.mm().write_object(UserAddr(args.0[1]), &head.0)?;
+    task.mm().write_object(args.addr(2), &ROBUST_HEAD_SIZE)?;
+    task.mm().write_object(args.addr(1), &head.0)?;
     Ok(0)
 }
 

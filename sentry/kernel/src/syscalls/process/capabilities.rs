@@ -25,9 +25,9 @@ fn header(task: &CurrentTask, addr: u64) -> Result<(CapHeader, usize)> {
 }
 
 pub(super) fn capget(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (header, words) = match header(task, args.0[0]) {
+    let (header, words) = match header(task, args[0]) {
         // Asking for the version alone.
-        Err(Errno::EINVAL) if args.0[1] == 0 => return Ok(0),
+        Err(Errno::EINVAL) if args[1] == 0 => return Ok(0),
         other => other?,
     };
     if header.pid < 0 {
@@ -42,20 +42,20 @@ pub(super) fn capget(task: &mut CurrentTask, args: Args) -> SysResult {
             permitted: word(creds.permitted),
             inheritable: word(creds.inheritable),
         };
-        let at = args.0[1].checked_add((index * size_of::<CapData>()) as u64).ok_or(Errno::EFAULT)?;
+        let at = args[1].checked_add((index * size_of::<CapData>()) as u64).ok_or(Errno::EFAULT)?;
         task.mm().write_object(UserAddr(at), &data)?;
     }
     Ok(0)
 }
 
 pub(super) fn capset(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (header, words) = header(task, args.0[0])?;
+    let (header, words) = header(task, args[0])?;
     if header.pid != 0 && header.pid != task.tid() {
         return Err(Errno::EPERM.into());
     }
     let (mut effective, mut permitted, mut inheritable) = (0, 0, 0);
     for index in 0..words {
-        let at = args.0[1].checked_add((index * size_of::<CapData>()) as u64).ok_or(Errno::EFAULT)?;
+        let at = args[1].checked_add((index * size_of::<CapData>()) as u64).ok_or(Errno::EFAULT)?;
         let data: CapData = task.mm().read_object(UserAddr(at))?;
         effective |= u64::from(data.effective) << (32 * index);
         permitted |= u64::from(data.permitted) << (32 * index);

@@ -58,7 +58,7 @@ pub(super) fn clone(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn clone3(task: &mut CurrentTask, args: Args) -> SysResult {
-    let args: CloneArgs = task.mm().read_extensible(UserAddr(args.0[0]), args.0[1], CLONE_ARGS_SIZE_VER0)?;
+    let args: CloneArgs = task.mm().read_extensible(args.addr(0), args[1], CLONE_ARGS_SIZE_VER0)?;
     let flags = CloneFlags::from_bits(args.flags).ok_or(Errno::EINVAL)?;
     if flags.contains(CloneFlags::DETACHED) || args.exit_signal > CSIGNAL {
         return Err(Errno::EINVAL.into());
@@ -105,6 +105,6 @@ fn wanted_numbers(task: &CurrentTask, addr: u64, count: u64) -> Result<Vec<Tid>>
 }
 
 pub(super) fn set_tid_address(task: &mut CurrentTask, args: Args) -> SysResult {
-    task.details.lock().clear_child_tid = UserAddr(args.0[0]);
+    task.details.lock().clear_child_tid = args.addr(0);
     Ok(task.tid() as u64)
 }

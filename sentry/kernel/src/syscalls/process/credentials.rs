@@ -59,31 +59,31 @@ pub(super) fn getegid(task: &mut CurrentTask, _args: Args) -> SysResult {
 }
 
 pub(super) fn setuid(task: &mut CurrentTask, args: Args) -> SysResult {
-    change(task, |creds| creds.set_uid(uid(creds, args.0[0])?))
+    change(task, |creds| creds.set_uid(uid(creds, args[0])?))
 }
 
 pub(super) fn setgid(task: &mut CurrentTask, args: Args) -> SysResult {
-    change(task, |creds| creds.set_gid(gid(creds, args.0[0])?))
+    change(task, |creds| creds.set_gid(gid(creds, args[0])?))
 }
 
 pub(super) fn setreuid(task: &mut CurrentTask, args: Args) -> SysResult {
-    change(task, |creds| creds.set_reuid(uid_or_keep(creds, args.0[0])?, uid_or_keep(creds, args.0[1])?))
+    change(task, |creds| creds.set_reuid(uid_or_keep(creds, args[0])?, uid_or_keep(creds, args[1])?))
 }
 
 pub(super) fn setregid(task: &mut CurrentTask, args: Args) -> SysResult {
-    change(task, |creds| creds.set_regid(gid_or_keep(creds, args.0[0])?, gid_or_keep(creds, args.0[1])?))
+    change(task, |creds| creds.set_regid(gid_or_keep(creds, args[0])?, gid_or_keep(creds, args[1])?))
 }
 
 pub(super) fn setresuid(task: &mut CurrentTask, args: Args) -> SysResult {
     change(task, |creds| {
-        let id = |index: usize| uid_or_keep(creds, args.0[index]);
+        let id = |index: usize| uid_or_keep(creds, args[index]);
         creds.set_resuid([id(0)?, id(1)?, id(2)?])
     })
 }
 
 pub(super) fn setresgid(task: &mut CurrentTask, args: Args) -> SysResult {
     change(task, |creds| {
-        let id = |index: usize| gid_or_keep(creds, args.0[index]);
+        let id = |index: usize| gid_or_keep(creds, args[index]);
         creds.set_resgid([id(0)?, id(1)?, id(2)?])
     })
 }
@@ -110,7 +110,7 @@ pub(super) fn getresgid(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn setfsuid(task: &mut CurrentTask, args: Args) -> SysResult {
     let old = task.creds();
     let former = old.user_ns.from_kernel_uid(old.fsuid);
-    if let Ok(id) = uid(&old, args.0[0]) {
+    if let Ok(id) = uid(&old, args[0]) {
         task.commit_creds(&old, old.set_fsuid(id));
     }
     Ok(former.into())
@@ -119,7 +119,7 @@ pub(super) fn setfsuid(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn setfsgid(task: &mut CurrentTask, args: Args) -> SysResult {
     let old = task.creds();
     let former = old.user_ns.from_kernel_gid(old.fsgid);
-    if let Ok(id) = gid(&old, args.0[0]) {
+    if let Ok(id) = gid(&old, args[0]) {
         task.commit_creds(&old, old.set_fsgid(id));
     }
     Ok(former.into())
@@ -127,7 +127,7 @@ pub(super) fn setfsgid(task: &mut CurrentTask, args: Args) -> SysResult {
 
 pub(super) fn getgroups(task: &mut CurrentTask, args: Args) -> SysResult {
     let creds = task.creds();
-    let room = args.0[0] as i32;
+    let room = args.int(0);
     if room < 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -137,13 +137,13 @@ pub(super) fn getgroups(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         let ids = creds.groups.iter().map(|id| creds.user_ns.from_kernel_gid(*id));
         let bytes: Vec<u8> = ids.flat_map(u32::to_ne_bytes).collect();
-        task.mm().write(UserAddr(args.0[1]), &bytes)?;
+        task.mm().write(args.addr(1), &bytes)?;
     }
     Ok(creds.groups.len() as u64)
 }
 
 pub(super) fn setgroups(task: &mut CurrentTask, args: Args) -> SysResult {
-    let count = args.0[0] & 0xffff_ffff;
+    let count = args[0] & 0xffff_ffff;
     let old = task.creds();
     if !old.has_in_own(Capability::Setgid) || !old.user_ns.can_set_groups() {
         return Err(Errno::EPERM.into());
@@ -152,7 +152,7 @@ pub(super) fn setgroups(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let mut bytes = vec![0; count as usize * 4];
-    task.mm().read(UserAddr(args.0[1]), &mut bytes)?;
+    task.mm().read(args.addr(1), &mut bytes)?;
     let ids = bytes.chunks_exact(4).map(|at| u32::read_from_bytes(at).map_err(|_| Errno::EINVAL));
     let ids: Result<Vec<u32>> = ids.map(|id| gid(&old, id?.into())).collect();
     let mut ids = ids?;

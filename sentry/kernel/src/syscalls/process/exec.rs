@@ -44,10 +44,7 @@ fn read_strings(task: &CurrentTask, addr: u64, room: &mut Room) -> Result<Vec<Ve
 }
 
 fn execute(task: &mut CurrentTask, dirfd: i32, [path, argv, envp]: [u64; 3], flags: u64) -> SysResult {
-    let flags = AtFlags::from_bits(flags as u32).ok_or(Errno::EINVAL)?;
-    if !(AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW).contains(flags) {
-        return Err(Errno::EINVAL.into());
-    }
+    let flags = file_args::at_flags(flags as u32, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)?;
     let path = task.mm().read_cstring(UserAddr(path), PATH_MAX)?;
     let is_empty = path.is_empty();
     if is_empty && !flags.contains(AtFlags::EMPTY_PATH) {

@@ -24,12 +24,12 @@ pub(super) fn getpgrp(task: &mut CurrentTask, _args: Args) -> SysResult {
 }
 
 pub(super) fn getpgid(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = super::args::task_or_self(task, args.0[0] as i32)?;
+    let target = super::args::task_or_self(task, args.int(0))?;
     Ok(target.thread_group().process_group().number_in(&task.pid_ns()) as u64)
 }
 
 pub(super) fn getsid(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = super::args::task_or_self(task, args.0[0] as i32)?;
+    let target = super::args::task_or_self(task, args.int(0))?;
     Ok(target.thread_group().session().number_in(&task.pid_ns()) as u64)
 }
 
@@ -47,6 +47,6 @@ fn set_group(task: &CurrentTask, pid: i32, pgid: i32) -> Result<()> {
 }
 
 pub(super) fn setpgid(task: &mut CurrentTask, args: Args) -> SysResult {
-    set_group(task, args.0[0] as i32, args.0[1] as i32)?;
+    set_group(task, args.int(0), args.int(1))?;
     Ok(0)
 }

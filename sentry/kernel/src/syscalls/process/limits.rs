@@ -33,15 +33,15 @@ fn exchange(task: &Task, group: &ThreadGroup, resource: Resource, new: Option<Rl
 }
 
 pub(super) fn getrlimit(task: &mut CurrentTask, args: Args) -> SysResult {
-    let resource = Resource::new(args.0[0] & 0xffff_ffff).ok_or(Errno::EINVAL)?;
+    let resource = Resource::new(args[0] & 0xffff_ffff).ok_or(Errno::EINVAL)?;
     let limit = task.thread_group().limits().get(resource);
-    task.mm().write_object(UserAddr(args.0[1]), &limit)?;
+    task.mm().write_object(args.addr(1), &limit)?;
     Ok(0)
 }
 
 pub(super) fn setrlimit(task: &mut CurrentTask, args: Args) -> SysResult {
-    let new: Rlimit = task.mm().read_object(UserAddr(args.0[1]))?;
-    let resource = Resource::new(args.0[0] & 0xffff_ffff).ok_or(Errno::EINVAL)?;
+    let new: Rlimit = task.mm().read_object(args.addr(1))?;
+    let resource = Resource::new(args[0] & 0xffff_ffff).ok_or(Errno::EINVAL)?;
     exchange(task, task.thread_group(), resource, Some(new))?;
     Ok(0)
 }

@@ -7,7 +7,7 @@ use crate::syscalls::table::Args;
 use crate::{CurrentTask, SysResult};
 
 pub(super) fn unshare(task: &mut CurrentTask, args: Args) -> SysResult {
-    let flags = CloneFlags::from_bits(args.0[0]).ok_or(Errno::EINVAL)?;
+    let flags = CloneFlags::from_bits(args[0]).ok_or(Errno::EINVAL)?;
     let allowed = CloneFlags::NAMESPACES
         | CloneFlags::FS
         | CloneFlags::FILES
@@ -31,6 +31,6 @@ fn enter(task: &CurrentTask, fd: i32, kinds: u32) -> Result<()> {
 }
 
 pub(super) fn setns(task: &mut CurrentTask, args: Args) -> SysResult {
-    enter(task, args.0[0] as i32, args.0[1] as u32)?;
+    enter(task, args.int(0), args.uint(1))?;
     Ok(0)
 }

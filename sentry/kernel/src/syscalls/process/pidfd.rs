@@ -10,7 +10,7 @@ use crate::{CurrentTask, SysResult};
 const PIDFD_THREAD: u32 = 0o200;
 
 pub(super) fn pidfd_open(task: &mut CurrentTask, args: Args) -> SysResult {
-    let (pid, flags) = (args.0[0] as i32, args.0[1] as u32);
+    let (pid, flags) = (args.int(0), args.uint(1));
     let nonblock = OpenFlags::NONBLOCK.bits();
     if flags & !(nonblock | PIDFD_THREAD) != 0 || pid <= 0 {
         return Err(Errno::EINVAL.into());

@@ -24,8 +24,8 @@ fn store<T: zerocopy::IntoBytes + zerocopy::Immutable>(task: &CurrentTask, addr:
 }
 
 pub(super) fn prctl(task: &mut CurrentTask, args: Args) -> SysResult {
-    let arg = args.0[1];
-    match args.0[0] as i32 {
+    let arg = args[1];
+    match args.int(0) {
         PR_SET_PDEATHSIG => set_death_signal(task, arg),
         PR_GET_PDEATHSIG => death_signal(task, arg),
         PR_GET_DUMPABLE => Ok(task.thread_group().is_dumpable().into()),
@@ -36,7 +36,7 @@ pub(super) fn prctl(task: &mut CurrentTask, args: Args) -> SysResult {
         PR_SET_NAME => set_name(task, arg),
         PR_GET_NAME => name(task, arg),
         PR_GET_SECCOMP => Ok(task.seccomp_mode()),
-        PR_SET_SECCOMP => super::seccomp::set_by_prctl(task, arg, args.0[2]),
+        PR_SET_SECCOMP => super::seccomp::set_by_prctl(task, arg, args[2]),
         PR_CAPBSET_READ => Ok(task.creds().bounding.contains_number(arg)?.into()),
         PR_CAPBSET_DROP => drop_from_bounding(task, arg),
         // The processor cannot be told to refuse rdtsc to a stub alone.
@@ -92,7 +92,7 @@ fn set_subreaper(task: &CurrentTask, value: u64) -> SysResult {
 
 fn set_no_new_privs(task: &CurrentTask, args: &Args) -> SysResult {
     rest_is_zero(args, 2)?;
-    if args.0[1] != 1 {
+    if args[1] != 1 {
         return Err(Errno::EINVAL.into());
     }
     task.details.lock().no_new_privs = true;
@@ -106,7 +106,7 @@ fn tid_address(task: &CurrentTask, addr: u64) -> SysResult {
 
 fn set_exec_gain(task: &CurrentTask, args: &Args) -> SysResult {
     rest_is_zero(args, 2)?;
-    let wanted = u32::try_from(args.0[1]).ok().and_then(ExecGain::from_bits).ok_or(Errno::EINVAL)?;
+    let wanted = u32::try_from(args[1]).ok().and_then(ExecGain::from_bits).ok_or(Errno::EINVAL)?;
     if wanted == ExecGain::NOT_INHERITED {
         return Err(Errno::EINVAL.into());
     }
@@ -161,9 +161,9 @@ fn drop_from_bounding(task: &CurrentTask, number: u64) -> SysResult {
 }
 
 fn secure_bits(task: &CurrentTask, args: &Args) -> SysResult {
-    let (arg, old) = (args.0[1], task.creds());
+    let (arg, old) = (args[1], task.creds());
     let mut new = (*old).clone();
-    match args.0[0] as i32 {
+    match args.int(0) {
         PR_GET_KEEPCAPS => return Ok((old.securebits & securebits::KEEP_CAPS != 0).into()),
         PR_GET_SECUREBITS => return Ok(old.securebits.into()),
         PR_SET_KEEPCAPS => {
@@ -227,15 +227,15 @@ fn io_flusher(task: &CurrentTask, args: &Args) -> SysResult {
     if !task.creds().capable(Capability::SysResource) {
         return Err(Errno::EPERM.into());
     }
-    if args.0[0] as i32 == PR_GET_IO_FLUSHER {
+    if args.int(0) == PR_GET_IO_FLUSHER {
         rest_is_zero(args, 1)?;
         return Ok(task.details.lock().is_io_flusher.into());
     }
     rest_is_zero(args, 2)?;
-    if args.0[1] > 1 {
+    if args[1] > 1 {
         return Err(Errno::EINVAL.into());
     }
-    task.details.lock().is_io_flusher = args.0[1] == 1;
+    task.details.lock().is_io_flusher = args[1] == 1;
     Ok(0)
 }
 

@@ -39,15 +39,15 @@ fn selected(task: &CurrentTask, kind: i32, who: i32) -> Result<Vec<Arc<Task>>> {
 }
 
 pub(super) fn getpriority(task: &mut CurrentTask, args: Args) -> SysResult {
-    let tasks = selected(task, args.0[0] as i32, args.0[1] as i32)?;
+    let tasks = selected(task, args.int(0), args.int(1))?;
     let best = tasks.iter().map(|task| task.details.lock().scheduling.nice).min().ok_or(Errno::ESRCH)?;
     // The call itself returns 1 to 40, so that no result looks like an error.
     Ok((20 - best) as u64)
 }
 
 pub(super) fn setpriority(task: &mut CurrentTask, args: Args) -> SysResult {
-    let nice = (args.0[2] as i32).clamp(-20, 19);
-    let tasks = selected(task, args.0[0] as i32, args.0[1] as i32)?;
+    let nice = (args.int(2)).clamp(-20, 19);
+    let tasks = selected(task, args.int(0), args.int(1))?;
     let mut result = Ok(0);
     for target in tasks {
         if let Err(error) = set_nice(task, &target, nice) {
@@ -78,7 +78,7 @@ const CLASS_IDLE: u16 = 3;
 const MAX_LEVEL: u16 = 7;
 
 pub(super) fn ioprio_set(task: &mut CurrentTask, args: Args) -> SysResult {
-    let value = u16::try_from(args.0[2] as u32).map_err(|_| Errno::EINVAL)?;
+    let value = u16::try_from(args.uint(2)).map_err(|_| Errno::EINVAL)?;
     let (class, level) = (value >> CLASS_SHIFT, value & ((1 << CLASS_SHIFT) - 1));
     match class {
         CLASS_REALTIME if !task.creds().capable(Capability::SysNice) => return Err(Errno::EPERM.into()),
@@ -87,7 +87,7 @@ pub(super) fn ioprio_set(task: &mut CurrentTask, args: Args) -> SysResult {
         0..=CLASS_IDLE => {}
         _ => return Err(Errno::EINVAL.into()),
     }
-    for target in selected(task, (args.0[0] as i32).wrapping_sub(1), args.0[1] as i32)? {
+    for target in selected(task, (args.int(0)).wrapping_sub(1), args.int(1))? {
         if !may_schedule(task, &target) {
             return Err(Errno::EPERM.into());
         }
@@ -97,7 +97,7 @@ pub(super) fn ioprio_set(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn ioprio_get(task: &mut CurrentTask, args: Args) -> SysResult {
-    let tasks = selected(task, (args.0[0] as i32).wrapping_sub(1), args.0[1] as i32)?;
+    let tasks = selected(task, (args.int(0)).wrapping_sub(1), args.int(1))?;
     let values = tasks.iter().map(|task| task.details.lock().scheduling.io_priority);
     Ok(values.filter(|value| *value != 0).min().unwrap_or(0).into())
 }

@@ -67,12 +67,12 @@ fn positive(tid: u64) -> Result<i32> {
 }
 
 pub(super) fn setscheduler(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = task_or_self(task, positive(args.0[0])?)?;
-    let policy = args.0[1] as u32;
-    if policy as i32 <= -1 || args.0[2] == 0 {
+    let target = task_or_self(task, positive(args[0])?)?;
+    let policy = args.uint(1);
+    if policy as i32 <= -1 || args[2] == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let priority: u32 = task.mm().read_object(UserAddr(args.0[2]))?;
+    let priority: u32 = task.mm().read_object(args.addr(2))?;
     apply(task, &target, |new| {
         new.policy = policy & !policy::RESET_ON_FORK;
         new.reset_on_fork = policy & policy::RESET_ON_FORK != 0;
@@ -82,18 +82,18 @@ pub(super) fn setscheduler(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn getscheduler(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = task_or_self(task, positive(args.0[0])?)?;
+    let target = task_or_self(task, positive(args[0])?)?;
     let scheduling = target.details.lock().scheduling;
     let reset = if scheduling.reset_on_fork { policy::RESET_ON_FORK } else { 0 };
     Ok(u64::from(scheduling.policy | reset))
 }
 
 pub(super) fn setparam(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = task_or_self(task, positive(args.0[0])?)?;
-    if args.0[1] == 0 {
+    let target = task_or_self(task, positive(args[0])?)?;
+    if args[1] == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let priority: u32 = task.mm().read_object(UserAddr(args.0[1]))?;
+    let priority: u32 = task.mm().read_object(args.addr(1))?;
     apply(task, &target, |new| {
         new.priority = priority;
         Ok(())
@@ -101,17 +101,17 @@ pub(super) fn setparam(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn getparam(task: &mut CurrentTask, args: Args) -> SysResult {
-    if args.0[1] == 0 {
+    if args[1] == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let target = task_or_self(task, positive(args.0[0])?)?;
+    let target = task_or_self(task, positive(args[0])?)?;
     let priority = target.details.lock().scheduling.priority;
-    task.mm().write_object(UserAddr(args.0[1]), &priority)?;
+    task.mm().write_object(args.addr(1), &priority)?;
     Ok(0)
 }
 
 pub(super) fn priority_max(_task: &mut CurrentTask, args: Args) -> SysResult {
-    match args.0[0] as u32 {
+    match args.uint(0) {
         policy::FIFO | policy::RR => Ok(MAX_PRIORITY.into()),
         policy::NORMAL | policy::BATCH | policy::IDLE | policy::DEADLINE => Ok(0),
         _ => Err(Errno::EINVAL.into()),
@@ -119,7 +119,7 @@ pub(super) fn priority_max(_task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn priority_min(_task: &mut CurrentTask, args: Args) -> SysResult {
-    match args.0[0] as u32 {
+    match args.uint(0) {
         policy::FIFO | policy::RR => Ok(1),
         policy::NORMAL | policy::BATCH | policy::IDLE | policy::DEADLINE => Ok(0),
         _ => Err(Errno::EINVAL.into()),
@@ -127,10 +127,10 @@ pub(super) fn priority_min(_task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn rr_get_interval(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = task_or_self(task, positive(args.0[0])?)?;
+    let target = task_or_self(task, positive(args[0])?)?;
     let policy = target.details.lock().scheduling.policy;
     let interval = if policy == policy::RR { RR_INTERVAL_NS } else { 0 };
-    task.mm().write_object(UserAddr(args.0[1]), &Timespec::from_ns(interval))?;
+    task.mm().write_object(args.addr(1), &Timespec::from_ns(interval))?;
     Ok(0)
 }
 
@@ -152,11 +152,11 @@ fn read_attr(task: &CurrentTask, addr: UserAddr) -> Result<SchedAttr> {
 }
 
 pub(super) fn setattr(task: &mut CurrentTask, args: Args) -> SysResult {
-    let tid = positive(args.0[0])?;
-    if args.0[1] == 0 || args.0[2] as u32 != 0 {
+    let tid = positive(args[0])?;
+    if args[1] == 0 || args.uint(2) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let attr = read_attr(task, UserAddr(args.0[1]))?;
+    let attr = read_attr(task, args.addr(1))?;
     if attr.sched_flags & !(FLAG_RESET_ON_FORK | FLAG_KEEP_POLICY | FLAG_KEEP_PARAMS) != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -177,10 +177,10 @@ pub(super) fn setattr(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn getattr(task: &mut CurrentTask, args: Args) -> SysResult {
-    let tid = positive(args.0[0])?;
-    let size = args.0[2] as u32;
+    let tid = positive(args[0])?;
+    let size = args.uint(2);
     let fits = (ATTR_SIZE_VER0..=abi::PAGE_SIZE as u32).contains(&size);
-    if args.0[1] == 0 || !fits || args.0[3] as u32 != 0 {
+    if args[1] == 0 || !fits || args.uint(3) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let target = task_or_self(task, tid)?;
@@ -194,7 +194,7 @@ pub(super) fn getattr(task: &mut CurrentTask, args: Args) -> SysResult {
         sched_priority: scheduling.priority,
         ..SchedAttr::default()
     };
-    task.mm().write(UserAddr(args.0[1]), &attr.as_bytes()[..size as usize])?;
+    task.mm().write(args.addr(1), &attr.as_bytes()[..size as usize])?;
     Ok(0)
 }
 
@@ -204,12 +204,12 @@ pub(super) fn sched_yield(_task: &mut CurrentTask, _args: Args) -> SysResult {
 }
 
 pub(super) fn setaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = task_or_self(task, args.0[0] as i32)?;
+    let target = task_or_self(task, args.int(0))?;
     let cpus = task.kernel().cpu_count();
     let words = cpus.div_ceil(64);
     let mut mask = vec![0_u64; words];
-    let len = (args.0[1] as usize & 0xffff_ffff).min(words * 8);
-    task.mm().read(UserAddr(args.0[2]), &mut mask.as_mut_bytes()[..len])?;
+    let len = (args[1] as usize & 0xffff_ffff).min(words * 8);
+    task.mm().read(args.addr(2), &mut mask.as_mut_bytes()[..len])?;
     if !may_schedule(task, &target) {
         return Err(Errno::EPERM.into());
     }
@@ -226,25 +226,25 @@ pub(super) fn setaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn getaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
-    let len = args.0[1] & 0xffff_ffff;
+    let len = args[1] & 0xffff_ffff;
     let cpus = task.kernel().cpu_count();
     let words = cpus.div_ceil(64);
     if !len.is_multiple_of(8) || len < words as u64 * 8 {
         return Err(Errno::EINVAL.into());
     }
-    let target = task_or_self(task, args.0[0] as i32)?;
+    let target = task_or_self(task, args.int(0))?;
     let mask = target.details.lock().allowed_cpus(cpus);
-    task.mm().write(UserAddr(args.0[2]), mask.as_bytes())?;
+    task.mm().write(args.addr(2), mask.as_bytes())?;
     Ok(words as u64 * 8)
 }
 
 pub(super) fn getcpu(task: &mut CurrentTask, args: Args) -> SysResult {
-    if args.0[0] != 0 {
+    if args[0] != 0 {
         let cpu = task.details.lock().shown_cpu(task.kernel().cpu_count());
-        task.mm().write_object(UserAddr(args.0[0]), &cpu)?;
+        task.mm().write_object(args.addr(0), &cpu)?;
     }
-    if args.0[1] != 0 {
-        task.mm().write_object(UserAddr(args.0[1]), &0_u32)?;
+    if args[1] != 0 {
+        task.mm().write_object(args.addr(1), &0_u32)?;
     }
     Ok(0)
 }

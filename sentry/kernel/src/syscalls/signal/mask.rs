@@ -34,10 +34,10 @@ pub(super) fn rt_sigprocmask(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn rt_sigpending(task: &mut CurrentTask, args: Args) -> SysResult {
-    if args.0[1] > SIGSET_SIZE {
+    if args[1] > SIGSET_SIZE {
         return Err(Errno::EINVAL.into());
     }
     let pending = SigSet(task.pending_signals().0 & task.blocked().0);
-    task.mm().write(UserAddr(args.0[0]), &pending.as_bytes()[..args.0[1] as usize])?;
+    task.mm().write(args.addr(0), &pending.as_bytes()[..args[1] as usize])?;
     Ok(0)
 }

@@ -55,8 +55,8 @@ fn send_to_many(
 }
 
 pub(super) fn kill(task: &mut CurrentTask, args: Args) -> SysResult {
-    let pid = args.0[0] as i32;
-    let signal = signal(args.0[1]);
+    let pid = args.int(0);
+    let signal = signal(args[1]);
     let ns = task.pid_ns();
     match pid {
         1.. => {
@@ -104,14 +104,14 @@ fn send_to_thread(task: &CurrentTask, target: &Arc<Task>, signal: Option<Signal>
 }
 
 pub(super) fn tkill(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = thread(task, None, args.0[0] as i32)?;
-    send_to_thread(task, &target, signal(args.0[1])?)?;
+    let target = thread(task, None, args.int(0))?;
+    send_to_thread(task, &target, signal(args[1])?)?;
     Ok(0)
 }
 
 pub(super) fn tgkill(task: &mut CurrentTask, args: Args) -> SysResult {
-    let target = thread(task, Some(args.0[0] as i32), args.0[1] as i32)?;
-    send_to_thread(task, &target, signal(args.0[2])?)?;
+    let target = thread(task, Some(args.int(0)), args.int(1))?;
+    send_to_thread(task, &target, signal(args[2])?)?;
     Ok(0)
 }
 

@@ -22,7 +22,7 @@ pub(super) fn pause(task: &mut CurrentTask, _args: Args) -> SysResult {
 }
 
 pub(super) fn rt_sigsuspend(task: &mut CurrentTask, args: Args) -> SysResult {
-    let mask = read_set(task, args.0[0], args.0[1])?;
+    let mask = read_set(task, args[0], args[1])?;
     let former = task.blocked();
     task.signals.lock().saved_mask = Some(former);
     task.set_blocked(mask);

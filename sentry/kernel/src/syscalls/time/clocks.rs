@@ -13,47 +13,47 @@ use crate::{CurrentTask, SysResult, Task};
 const COARSE_NS: i64 = 4_000_000;
 
 pub(super) fn clock_gettime(task: &mut CurrentTask, args: Args) -> SysResult {
-    let clock = Clock::resolve(task, args.0[0] as i32)?;
+    let clock = Clock::resolve(task, args.int(0))?;
     let now = Timespec::from_ns(clock.now(&task.kernel().timekeeper));
-    task.mm().write_object(UserAddr(args.0[1]), &now)?;
+    task.mm().write_object(args.addr(1), &now)?;
     Ok(0)
 }
 
 pub(super) fn clock_getres(task: &mut CurrentTask, args: Args) -> SysResult {
-    let raw = args.0[0] as i32;
+    let raw = args.int(0);
     Clock::resolve(task, raw)?;
     let is_coarse =
         matches!(ClockId::from_raw(raw), Some(ClockId::RealtimeCoarse | ClockId::MonotonicCoarse));
-    if args.0[1] != 0 {
+    if args[1] != 0 {
         let resolution = Timespec::from_ns(if is_coarse { COARSE_NS } else { 1 });
-        task.mm().write_object(UserAddr(args.0[1]), &resolution)?;
+        task.mm().write_object(args.addr(1), &resolution)?;
     }
     Ok(0)
 }
 
 pub(super) fn clock_settime(task: &mut CurrentTask, args: Args) -> SysResult {
-    if ClockId::from_raw(args.0[0] as i32) != Some(ClockId::Realtime) {
+    if ClockId::from_raw(args.int(0)) != Some(ClockId::Realtime) {
         return Err(Errno::EINVAL.into());
     }
-    super::read_timespec(task, UserAddr(args.0[1]))?;
+    super::read_timespec(task, args.addr(1))?;
     Err(Errno::EPERM.into())
 }
 
 pub(super) fn gettimeofday(task: &mut CurrentTask, args: Args) -> SysResult {
-    if args.0[0] != 0 {
+    if args[0] != 0 {
         let now = Timeval::from_ns(task.kernel().timekeeper.realtime_ns());
-        task.mm().write_object(UserAddr(args.0[0]), &now)?;
+        task.mm().write_object(args.addr(0), &now)?;
     }
-    if args.0[1] != 0 {
+    if args[1] != 0 {
         // struct timezone: minutes west of Greenwich and daylight saving, both always 0.
-        task.mm().write_object(UserAddr(args.0[1]), &[0_i32; 2])?;
+        task.mm().write_object(args.addr(1), &[0_i32; 2])?;
     }
     Ok(0)
 }
 
 pub(super) fn settimeofday(task: &mut CurrentTask, args: Args) -> SysResult {
-    if args.0[0] != 0 {
-        let time: Timeval = task.mm().read_object(UserAddr(args.0[0]))?;
+    if args[0] != 0 {
+        let time: Timeval = task.mm().read_object(args.addr(0))?;
         if !time.is_valid() {
             return Err(Errno::EINVAL.into());
         }
@@ -63,8 +63,8 @@ pub(super) fn settimeofday(task: &mut CurrentTask, args: Args) -> SysResult {
 
 pub(super) fn time(task: &mut CurrentTask, args: Args) -> SysResult {
     let seconds = task.kernel().timekeeper.realtime_ns().div_euclid(abi::time::NSEC_PER_SEC);
-    if args.0[0] != 0 {
-        task.mm().write_object(UserAddr(args.0[0]), &seconds)?;
+    if args[0] != 0 {
+        task.mm().write_object(args.addr(0), &seconds)?;
     }
     Ok(seconds as u64)
 }
@@ -127,12 +127,12 @@ fn adjust(task: &Task, addr: UserAddr) -> SysResult {
 }
 
 pub(super) fn adjtimex(task: &mut CurrentTask, args: Args) -> SysResult {
-    adjust(task, UserAddr(args.0[0]))
+    adjust(task, args.addr(0))
 }
 
 pub(super) fn clock_adjtime(task: &mut CurrentTask, args: Args) -> SysResult {
-    match ClockId::from_raw(args.0[0] as i32) {
-        Some(ClockId::Realtime) => adjust(task, UserAddr(args.0[1])),
+    match ClockId::from_raw(args.int(0)) {
+        Some(ClockId::Realtime) => adjust(task, args.addr(1)),
         Some(_) => Err(Errno::EOPNOTSUPP.into()),
         None => Err(Errno::EINVAL.into()),
     }

@@ -1,7 +1,7 @@
 //! `man 2 getitimer`, `man 2 alarm`.
 
+use abi::Errno;
 use abi::time::{Itimerval, NSEC_PER_SEC, Timeval};
-use abi::{Errno, UserAddr};
 
 use crate::syscalls::table::Args;
 use crate::time::{IntervalTimer, TimerSetting};
@@ -14,35 +14,32 @@ fn to_itimerval(setting: TimerSetting) -> Itimerval {
 }
 
 pub(super) fn getitimer(task: &mut CurrentTask, args: Args) -> SysResult {
-    let which = IntervalTimer::from_raw(args.0[0])?;
+    let which = IntervalTimer::from_raw(args[0])?;
     let setting = task.thread_group().timers().interval(which);
     let shown = if setting.left_ns == 0 { Itimerval::default() } else { to_itimerval(setting) };
-    task.mm().write_object(UserAddr(args.0[1]), &shown)?;
+    task.mm().write_object(args.addr(1), &shown)?;
     Ok(0)
 }
 
 pub(super) fn setitimer(task: &mut CurrentTask, args: Args) -> SysResult {
-    let which = IntervalTimer::from_raw(args.0[0])?;
-    let new = if args.0[1] == 0 {
-        Itimerval::default()
-    } else {
-        task.mm().read_object::<Itimerval>(UserAddr(args.0[1]))?
-    };
+    let which = IntervalTimer::from_raw(args[0])?;
+    let new =
+        if args[1] == 0 { Itimerval::default() } else { task.mm().read_object::<Itimerval>(args.addr(1))? };
     if !new.it_value.is_valid() || !new.it_interval.is_valid() {
         return Err(Errno::EINVAL.into());
     }
     let setting = TimerSetting { left_ns: new.it_value.to_ns(), interval_ns: new.it_interval.to_ns() };
     let group = task.thread_group();
     let old = group.timers().set_interval(task.kernel(), group, which, setting);
-    if args.0[2] != 0 {
+    if args[2] != 0 {
         let shown = if old.left_ns == 0 { Itimerval::default() } else { to_itimerval(old) };
-        task.mm().write_object(UserAddr(args.0[2]), &shown)?;
+        task.mm().write_object(args.addr(2), &shown)?;
     }
     Ok(0)
 }
 
 pub(super) fn alarm(task: &mut CurrentTask, args: Args) -> SysResult {
-    let seconds = i64::from(args.0[0] as u32);
+    let seconds = i64::from(args.uint(0));
     let setting = TimerSetting { left_ns: seconds * NSEC_PER_SEC, interval_ns: 0 };
     let group = task.thread_group();
     let old = group.timers().set_interval(task.kernel(), group, IntervalTimer::Real, setting);

@@ -97,17 +97,17 @@ pub(super) fn timer_settime(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn timer_gettime(task: &mut CurrentTask, args: Args) -> SysResult {
-    let setting = task.thread_group().timers().posix(args.0[0] as i32)?.timer().get();
-    write_setting(task, UserAddr(args.0[1]), setting)?;
+    let setting = task.thread_group().timers().posix(args.int(0))?.timer().get();
+    write_setting(task, args.addr(1), setting)?;
     Ok(0)
 }
 
 pub(super) fn timer_getoverrun(task: &mut CurrentTask, args: Args) -> SysResult {
-    let timer = task.thread_group().timers().posix(args.0[0] as i32)?;
+    let timer = task.thread_group().timers().posix(args.int(0))?;
     Ok(u64::from(timer.overruns()))
 }
 
 pub(super) fn timer_delete(task: &mut CurrentTask, args: Args) -> SysResult {
-    task.thread_group().timers().delete(args.0[0] as i32)?;
+    task.thread_group().timers().delete(args.int(0))?;
     Ok(0)
 }

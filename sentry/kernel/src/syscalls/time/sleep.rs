@@ -11,8 +11,8 @@ use crate::time::{Clock, ClockId};
 use crate::{CurrentTask, SysResult, Task};
 
 pub(super) fn nanosleep(task: &mut CurrentTask, args: Args) -> SysResult {
-    let length = super::read_timespec(task, UserAddr(args.0[0]))?;
-    sleep_for(task, ClockId::Monotonic as i32, length, UserAddr(args.0[1]))
+    let length = super::read_timespec(task, args.addr(0))?;
+    sleep_for(task, ClockId::Monotonic as i32, length, args.addr(1))
 }
 
 pub(super) fn clock_nanosleep(task: &mut CurrentTask, args: Args) -> SysResult {
