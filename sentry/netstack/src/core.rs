@@ -18,7 +18,9 @@ use crate::ip::neighbour::NeighbourTable;
 use crate::ip::pmtu::PmtuCache;
 use crate::ip::route::{RouteKind, RouteTable};
 use crate::link::device::TxFrame;
+use crate::link::inbox::Inbox;
 use crate::link::nic::Nic;
+use crate::link::topology::LinkWatcher;
 use crate::netfilter::{Hook, Netfilter};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::packet::PacketCore;
@@ -55,6 +57,8 @@ pub(crate) enum Timer {
     Addresses,
     /// Connections that packet filters follow may have expired.
     Flows,
+    /// Frames wait in the inbox for somebody to receive them.
+    Inbox,
 }
 
 /// Where packets to an address go.
@@ -123,6 +127,11 @@ pub(crate) struct Core {
     pub(crate) icmp_limit: Mutex<RateLimit>,
     /// Until when routers that advertised themselves may be used.
     pub(crate) router_until: Mutex<HashMap<(u32, Ipv6Addr), Instant, Key>>,
+    /// Frames from links within the sandbox.
+    pub(crate) inbox: Inbox,
+    watcher: OnceLock<Weak<dyn LinkWatcher>>,
+    /// Tells stacks apart.
+    pub(crate) stack_id: u64,
     /// Packets that this host sent to itself and has not received yet.
     pub(crate) backlog: Mutex<VecDeque<(Arc<Nic>, TxFrame)>>,
     pub(crate) ping_ports: Ports<DatagramSocket>,
@@ -182,6 +191,9 @@ impl Core {
             loopback_taps: AtomicU32::new(0),
             wheel: Mutex::new(Wheel::new(now)),
             waker: OnceLock::new(),
+            inbox: Inbox::default(),
+            watcher: OnceLock::new(),
+            stack_id: seed.next_u64(),
             next_id: AtomicU64::new(1),
             orphans: AtomicU32::new(0),
             config: RwLock::new(Arc::new(config)),
@@ -211,6 +223,15 @@ impl Core {
         let mut sip = Sip::new(self.key);
         sip.write_u8(0);
         sip
+    }
+
+    pub(crate) fn set_watcher(&self, watcher: Weak<dyn LinkWatcher>) {
+        let _first_stays = self.watcher.set(watcher);
+    }
+
+    /// Who hears of links that change by themselves.
+    pub(crate) fn watcher(&self) -> Option<Arc<dyn LinkWatcher>> {
+        self.watcher.get()?.upgrade()
     }
 
     pub(crate) fn set_waker(&self, waker: Arc<dyn TimerWaker>) {

@@ -1,6 +1,6 @@
 //! The stack as its owner holds it: interfaces, routes, sockets, packets in, time.
 
-use crate::base::addr::{Family, Prefix};
+use crate::base::addr::Family;
 use crate::base::config::Config;
 use crate::base::counters::Counters;
 use crate::base::error::{Error, Result};
@@ -10,6 +10,7 @@ use crate::ip::neighbour::{Neighbour, NeighbourState};
 use crate::ip::route::Route;
 use crate::link::device::RxMeta;
 use crate::link::nic::{IfAddr, Mac, Nic, NicConfig, NicKind};
+use crate::link::topology::{is_valid_name, next_index};
 use crate::netfilter::Netfilter;
 use crate::socket::SocketSummary;
 use crate::socket::datagram::ping::PingSocket;
@@ -37,9 +38,6 @@ pub struct FoundRoute {
     pub mtu: u32,
 }
 
-/// Addresses that one interface may have. Looking for one of them takes time for each.
-const MAX_ADDRS: usize = 4096;
-
 /// A network stack: one network name space.
 #[derive(Debug)]
 pub struct Stack {
@@ -52,6 +50,10 @@ impl Stack {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, seed: [u8; 16], config: Config) -> Self {
         Self { core: Arc::new(Core::new(clock, seed, config)) }
+    }
+
+    pub(crate) const fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Sets who hears that [`Stack::next_deadline`] has moved forward; the first call counts.
@@ -121,6 +123,7 @@ impl Stack {
                 }
                 Timer::Addresses => self.core.expire_addresses(),
                 Timer::Flows => self.core.expire_flows(),
+                Timer::Inbox => self.core.resume_inbox(),
             }
         }
         self.core.run_backlog();
@@ -147,6 +150,7 @@ impl Stack {
         let waiting = waiting.ok_or(Error::NoBuffers)?;
         self.core.send_waiting(&nic, mac, waiting);
         self.core.schedule_neighbours(now);
+        self.core.run_backlog();
         Ok(())
     }
 
@@ -157,13 +161,13 @@ impl Stack {
 
     /// Adds an interface, down and without addresses. Names are unique.
     pub fn add_nic(&self, config: NicConfig) -> Result<Arc<Nic>> {
-        let index = self.core.nics.read().iter().map(|nic| nic.index).max().unwrap_or(0) + 1;
+        let index = next_index(&self.core.nics.read());
         self.add_nic_at(index, config)
     }
 
     /// As [`Stack::add_nic`], with a given index.
     pub fn add_nic_at(&self, index: u32, config: NicConfig) -> Result<Arc<Nic>> {
-        if config.name.is_empty() || config.name.len() > 15 || index == 0 {
+        if !is_valid_name(&config.name) || index == 0 {
             return Err(Error::Invalid);
         }
         let mut nics = self.core.nics.write();
@@ -187,18 +191,14 @@ impl Stack {
         })
     }
 
-    /// Takes an interface away, with its addresses and routes.
+    /// Takes an interface away, with its addresses, its routes, and the other end of its pair.
     pub fn remove_nic(&self, nic: &Arc<Nic>) {
-        self.set_up(nic, false);
-        for addr in nic.addrs() {
-            let _gone_already = self.remove_addr(nic, addr.ip());
-        }
-        self.core.nics.write().retain(|other| other.index != nic.index);
+        self.core.remove_nic(nic);
     }
 
     /// Renames an interface.
     pub fn rename_nic(&self, nic: &Nic, name: String) -> Result<()> {
-        if name.is_empty() || name.len() > 15 {
+        if !is_valid_name(&name) {
             return Err(Error::Invalid);
         }
         let nics = self.core.nics.read();
@@ -212,27 +212,8 @@ impl Stack {
     /// Switches an interface on or off. Off, its routes and neighbours go. On, an Ethernet interface takes a link-local
     /// IPv6 address and asks for routers; loopback takes 127.0.0.1/8 and `::1` where it has no address of the family.
     pub fn set_up(&self, nic: &Arc<Nic>, up: bool) {
-        let was_up = nic.is_up();
-        nic.set_up(up);
-        if !up {
-            self.core.routes.write().remove_all(|route| route.interface == nic.index);
-            self.core.neighbours.lock().remove_interface(nic.index);
-        } else if !was_up {
-            if nic.kind == NicKind::Loopback {
-                self.add_loopback_addrs(nic);
-            }
-            self.core.start_ipv6(nic);
-        }
-    }
-
-    fn add_loopback_addrs(&self, nic: &Nic) {
-        for (family, len) in [(Family::V4, 8), (Family::V6, 128)] {
-            let loopback = family.loopback();
-            let has_one = nic.addrs().iter().any(|addr| addr.ip().is_ipv4() == loopback.is_ipv4());
-            if !has_one {
-                let _added_meanwhile = self.add_addr(nic, IfAddr::new(Prefix { addr: loopback, len }));
-            }
-        }
+        self.core.set_up(nic, up);
+        self.core.run_backlog();
     }
 
     /// The interfaces, by index.
@@ -257,35 +238,12 @@ impl Stack {
 
     /// Gives an interface an address.
     pub fn add_addr(&self, nic: &Nic, addr: IfAddr) -> Result<()> {
-        if addr.ip().is_unspecified() || addr.ip().is_multicast() {
-            return Err(Error::Invalid);
-        }
-        nic.with_addrs_mut(|addrs| {
-            if addrs.iter().any(|old| old.ip() == addr.ip() && old.prefix.len == addr.prefix.len) {
-                return Err(Error::Exists);
-            }
-            if addrs.len() >= MAX_ADDRS {
-                return Err(Error::NoBuffers);
-            }
-            addrs.push(addr);
-            Ok(())
-        })?;
-        self.core.locals.write().insert(addr.ip(), nic.index);
-        Ok(())
+        self.core.add_addr(nic, addr)
     }
 
     /// Takes an address from an interface.
     pub fn remove_addr(&self, nic: &Nic, ip: IpAddr) -> Result<()> {
-        let left = nic.with_addrs_mut(|addrs| {
-            let at = addrs.iter().position(|addr| addr.ip() == ip).ok_or(Error::AddrNotAvailable)?;
-            addrs.remove(at);
-            Ok(addrs.iter().any(|addr| addr.ip() == ip))
-        })?;
-        if !left {
-            self.core.locals.write().remove(&ip);
-        }
-        self.core.routes.write().remove_all(|route| route.source == Some(ip) && route.interface == nic.index);
-        Ok(())
+        self.core.remove_addr(nic, ip)
     }
 
     /// Adds a route. Own networks need none: they follow from the addresses.
@@ -408,6 +366,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        self.remove_links();
         // Sockets hold the core and the core's tables hold sockets.
         self.core.tcp.clear();
         self.core.tcp_ports.clear();

@@ -43,6 +43,7 @@ errors! {
     Pipe = 32, "EPIPE: the connection's writing side is shut";
     OutOfDomain = 33, "EDOM: argument out of domain";
     OutOfRange = 34, "ERANGE: result out of range";
+    Loop = 40, "ELOOP: it would lead back to itself";
     NoLink = 67, "ENOLINK: the link is severed";
     Protocol = 71, "EPROTO: protocol error";
     DestAddrRequired = 89, "EDESTADDRREQ: destination address required";

@@ -1,10 +1,12 @@
 //! Frames that arrive: link header, then by protocol; and packets that this host sent to itself.
 
+use super::output::ETHERNET;
 use super::packet::{Cast, Packet, get16, protocol};
 use crate::base::addr::Family;
 use crate::core::Core;
-use crate::link::device::RxMeta;
+use crate::link::device::{RxMeta, TxFrame};
 use crate::link::nic::{Mac, Nic, NicKind};
+use crate::link::offload;
 use crate::netfilter::Hook;
 use smoltcp::wire::EthernetFrame;
 use std::net::IpAddr;
@@ -14,35 +16,63 @@ use std::sync::Arc;
 const LOOPBACK_BATCH: usize = 4096;
 
 impl Core {
-    /// A frame arrives.
+    /// A frame arrives from a device.
     pub(crate) fn receive(&self, nic: &Arc<Nic>, frame: &[u8], meta: RxMeta) {
         if !nic.is_up() {
             return;
         }
-        nic.stats.rx_packets.inc();
-        nic.stats.rx_bytes.add(frame.len() as u64);
-        self.tap(nic, frame, false);
-        match nic.kind {
-            NicKind::Ethernet => self.ethernet_input(nic, frame, meta),
-            NicKind::Ip => self.wire_input(nic, frame, meta, Cast::Unicast),
-            NicKind::Loopback => self.ip_input(nic, frame, meta, Cast::Unicast),
+        if nic.port().is_some() {
+            let meta = offload::to_send(frame, ETHERNET, &meta);
+            self.receive_frame(nic, TxFrame::new(frame.to_vec(), meta));
+        } else {
+            self.note_arrival(nic, frame);
+            self.link_input(nic, frame, meta);
         }
         self.run_backlog();
     }
 
-    fn ethernet_input(&self, nic: &Arc<Nic>, frame: &[u8], meta: RxMeta) {
-        let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return nic.stats.rx_errors.inc() };
-        let to = Mac(ethernet.dst_addr().0);
-        let cast = if to == Mac::BROADCAST {
-            Cast::Broadcast
-        } else if to.is_group() {
-            nic.stats.rx_multicast.inc();
-            Cast::Multicast
-        } else if to == nic.mac() {
-            Cast::Unicast
-        } else {
-            // For another station.
+    /// A frame arrives from a link within the sandbox, or at a port of a bridge.
+    pub(crate) fn receive_frame(&self, nic: &Arc<Nic>, frame: TxFrame) {
+        if !nic.is_up() {
             return;
+        }
+        self.note_arrival(nic, frame.bytes());
+        let Some(port) = nic.port() else {
+            return self.link_input(nic, frame.bytes(), RxMeta::of_sent(&frame.meta));
+        };
+        if let Some((own, cast, frame)) = self.bridge_input(&port, frame) {
+            self.note_arrival(&own, frame.bytes());
+            self.ethernet_input(&own, frame.bytes(), RxMeta::of_sent(&frame.meta), Some(cast));
+        }
+    }
+
+    /// Counts a frame that arrives, and shows it to packet sockets.
+    fn note_arrival(&self, nic: &Nic, frame: &[u8]) {
+        nic.stats.rx_packets.inc();
+        nic.stats.rx_bytes.add(frame.len() as u64);
+        self.tap(nic, frame, false);
+    }
+
+    fn link_input(&self, nic: &Arc<Nic>, frame: &[u8], meta: RxMeta) {
+        match nic.kind {
+            NicKind::Ethernet => self.ethernet_input(nic, frame, meta, None),
+            NicKind::Ip => self.wire_input(nic, frame, meta, Cast::Unicast),
+            NicKind::Loopback => self.ip_input(nic, frame, meta, Cast::Unicast),
+        }
+    }
+
+    /// Takes off the Ethernet header. A bridge has found out to whom the frame goes; else it is `nic` that has to be meant.
+    fn ethernet_input(&self, nic: &Arc<Nic>, frame: &[u8], meta: RxMeta, found: Option<Cast>) {
+        let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return nic.stats.rx_errors.inc() };
+        let cast = match Mac(ethernet.dst_addr().0) {
+            Mac::BROADCAST => Cast::Broadcast,
+            to if to.is_group() => {
+                nic.stats.rx_multicast.inc();
+                Cast::Multicast
+            }
+            to if to == nic.mac() || found == Some(Cast::Unicast) => Cast::Unicast,
+            // For another station.
+            _ => return,
         };
         let payload = ethernet.payload();
         match u16::from(ethernet.ethertype()) {
@@ -74,8 +104,15 @@ impl Core {
         }
     }
 
-    /// Receives what this host sent to itself. Called with no lock held.
+    /// Receives what this host sent to itself, and what is on its way over links within the sandbox. Called with no lock
+    /// held.
     pub(crate) fn run_backlog(&self) {
+        self.run_loopback();
+        self.run_links();
+    }
+
+    /// Receives what this host sent to itself.
+    pub(crate) fn run_loopback(&self) {
         self.drain_backlog();
         let wakes = std::mem::take(&mut *self.tap_wakes.lock());
         for tap in wakes {
@@ -89,11 +126,8 @@ impl Core {
             if !nic.is_up() {
                 continue;
             }
-            nic.stats.rx_packets.inc();
-            nic.stats.rx_bytes.add(frame.bytes().len() as u64);
-            self.tap(&nic, frame.bytes(), false);
-            let meta = RxMeta { checksum_ok: true, gso_size: frame.meta.gso_size, stamp_ns: 0 };
-            self.ip_input(&nic, frame.bytes(), meta, Cast::Unicast);
+            self.note_arrival(&nic, frame.bytes());
+            self.ip_input(&nic, frame.bytes(), RxMeta::of_sent(&frame.meta), Cast::Unicast);
         }
     }
 

@@ -8,6 +8,8 @@ use crate::base::error::{Error, Result};
 use crate::core::{Core, Path, PathKind};
 use crate::link::device::{TxFrame, TxMeta};
 use crate::link::nic::{Mac, Nic, NicKind};
+use crate::link::offload;
+use crate::link::wire::Wire;
 use crate::netfilter::{Hook, Rerouted};
 use crate::socket::options::Sender;
 use std::net::IpAddr;
@@ -296,8 +298,16 @@ impl Core {
         self.tap(nic, frame.bytes(), true);
         nic.stats.tx_packets.inc();
         nic.stats.tx_bytes.add(frame.bytes().len() as u64);
-        let Some(device) = &nic.device else { return };
-        if device.transmit(std::slice::from_ref(&frame)) == 0 {
+        let is_sent = match &nic.wire {
+            Wire::None => true,
+            Wire::Device(device) => {
+                let frames = offload::fit(frame, nic.offloads);
+                device.transmit(&frames) == frames.len()
+            }
+            Wire::Veth(end) => end.send(self, frame),
+            Wire::Bridge(bridge) => self.bridge_output(bridge, frame),
+        };
+        if !is_sent {
             nic.stats.tx_dropped.inc();
         }
     }

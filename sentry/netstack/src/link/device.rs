@@ -35,6 +35,11 @@ pub struct TxFrame {
 }
 
 impl TxFrame {
+    /// A frame of these bytes.
+    pub(crate) const fn new(data: Vec<u8>, meta: TxMeta) -> Self {
+        Self { data, start: 0, meta }
+    }
+
     /// The frame's bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -47,10 +52,19 @@ impl TxFrame {
 pub struct RxMeta {
     /// The transport checksum needs no check: the device did it, or the frame never left the host.
     pub checksum_ok: bool,
+    /// The transport checksum was not made yet, as in [`TxMeta::checksum`]: who passes the frame on has to see to it.
+    pub checksum: Option<(u16, u16)>,
     /// Size of the packets that the frame was put together from; 0 where it is one packet.
     pub gso_size: u16,
     /// Wall-clock time of arrival in ns since 1970; 0 where the device does not say.
     pub stamp_ns: u64,
+}
+
+impl RxMeta {
+    /// Of a frame that never left the sandbox: its checksum need not be looked at.
+    pub(crate) const fn of_sent(meta: &TxMeta) -> Self {
+        Self { checksum_ok: true, checksum: meta.checksum, gso_size: meta.gso_size, stamp_ns: 0 }
+    }
 }
 
 /// Carries frames.

@@ -1,6 +1,8 @@
 //! Interfaces: names, addresses, state and statistics.
 
+use super::bridge::{Bridge, Port};
 use super::device::{Device, Offloads};
+use super::wire::{LinkType, Wire};
 use crate::base::addr::{Family, Prefix};
 use crate::base::counters::Counter;
 use crate::base::error::{Error, Result};
@@ -148,6 +150,19 @@ pub struct NicConfig {
     pub device: Option<Arc<dyn Device>>,
 }
 
+/// An interface's name and addresses, where no device belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// Name, up to 15 bytes.
+    pub(crate) name: String,
+    /// Kind.
+    pub(crate) kind: NicKind,
+    /// Ethernet address.
+    pub(crate) mac: Mac,
+    /// Largest packet.
+    pub(crate) mtu: u32,
+}
+
 /// An interface.
 pub struct Nic {
     /// Index, from 1.
@@ -156,8 +171,10 @@ pub struct Nic {
     pub kind: NicKind,
     /// Statistics.
     pub stats: NicStats,
-    pub(crate) device: Option<Arc<dyn Device>>,
+    pub(crate) wire: Wire,
     pub(crate) offloads: Offloads,
+    /// The bridge that it is a port of.
+    port: RwLock<Option<Arc<Port>>>,
     name: RwLock<String>,
     mac: RwLock<Mac>,
     mtu: AtomicU32,
@@ -178,13 +195,20 @@ impl fmt::Debug for Nic {
 
 impl Nic {
     pub(crate) fn new(index: u32, config: NicConfig) -> Self {
-        let offloads = config.device.as_ref().map(|device| device.offloads()).unwrap_or_default();
+        let NicConfig { name, kind, mac, mtu, device } = config;
+        let wire = device.map_or(Wire::None, Wire::Device);
+        Self::with_wire(index, Identity { name, kind, mac, mtu }, wire)
+    }
+
+    /// An interface on a wire within the sandbox.
+    pub(crate) fn with_wire(index: u32, config: Identity, wire: Wire) -> Self {
         Self {
             index,
             kind: config.kind,
             stats: NicStats::default(),
-            device: config.device,
-            offloads,
+            offloads: wire.offloads(),
+            wire,
+            port: RwLock::new(None),
             name: RwLock::new(config.name),
             mac: RwLock::new(config.mac),
             mtu: AtomicU32::new(config.mtu),
@@ -205,10 +229,35 @@ impl Nic {
         *self.name.write() = name;
     }
 
-    /// Whether a device carries its frames: without one, what is sent is lost.
+    /// What carries its frames, with what there is to tell of it.
     #[must_use]
-    pub fn has_device(&self) -> bool {
-        self.device.is_some()
+    pub fn link_type(&self) -> LinkType {
+        self.wire.link_type(self)
+    }
+
+    /// Whether something is at the other end of the line.
+    #[must_use]
+    pub fn has_carrier(&self) -> bool {
+        self.is_up() && self.wire.has_carrier()
+    }
+
+    /// The bridge that it is.
+    #[must_use]
+    pub fn bridge(&self) -> Option<&Arc<Bridge>> {
+        match &self.wire {
+            Wire::Bridge(bridge) => Some(bridge),
+            _ => None,
+        }
+    }
+
+    /// What it is as a port of a bridge.
+    #[must_use]
+    pub fn port(&self) -> Option<Arc<Port>> {
+        self.port.read().clone()
+    }
+
+    pub(crate) fn set_port(&self, port: Option<Arc<Port>>) {
+        *self.port.write() = port;
     }
 
     /// Its Ethernet address.

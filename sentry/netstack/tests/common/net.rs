@@ -214,7 +214,7 @@ impl Net {
         };
         for (to, data, gso_size) in due.into_values() {
             self.frames += 1;
-            let meta = RxMeta { checksum_ok: gso_size != 0, gso_size, stamp_ns: 0 };
+            let meta = RxMeta { checksum_ok: gso_size != 0, gso_size, ..RxMeta::default() };
             self.stacks[to].receive(&self.nics[to], &data, meta);
         }
         for stack in &self.stacks {

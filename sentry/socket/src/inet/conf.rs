@@ -215,7 +215,7 @@ pub(super) fn set(net: &NetNamespace, path: &str, text: &str) -> Result<()> {
     let value = text.parse().ok().filter(|value| place.knob.2.contains(value)).ok_or(Errno::EINVAL)?;
     match &nic {
         Some(nic) if place.is_v6("disable_ipv6") => nic.set_ipv6(value == 0),
-        Some(nic) if place.is_v6("mtu") => nic.set_mtu(value as u32).map_err(errno)?,
+        Some(nic) if place.is_v6("mtu") => net.stack().set_mtu(nic, value as u32).map_err(errno)?,
         None if place.is_v6("disable_ipv6") && place.interface == "all" => {
             net.stack().nics().iter().for_each(|nic| nic.set_ipv6(value == 0));
         }

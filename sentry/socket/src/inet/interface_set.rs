@@ -61,7 +61,7 @@ pub(super) fn change(
             net.stack().set_up(nic, u16::from_ne_bytes([value[0], value[1]]) & IFF_UP != 0);
             Ok(())
         }
-        SIOCSIFMTU => nic.set_mtu(word).map_err(errno),
+        SIOCSIFMTU => net.stack().set_mtu(nic, word).map_err(errno),
         SIOCSIFNAME => {
             let name = value[..16].split(|byte| *byte == 0).next().unwrap_or_default();
             let name = std::str::from_utf8(name).map_err(|_| Errno::EINVAL)?;
@@ -69,8 +69,7 @@ pub(super) fn change(
         }
         SIOCSIFHWADDR => {
             let mac = value[2..].first_chunk().ok_or(Errno::EINVAL)?;
-            nic.set_mac(Mac(*mac));
-            Ok(())
+            net.stack().set_mac(nic, Mac(*mac)).map_err(errno)
         }
         // There is no queue whose length could matter.
         SIOCSIFTXQLEN => Ok(()),

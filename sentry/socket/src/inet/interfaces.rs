@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use abi::{Errno, Result, UserAddr};
 use kernel::Task;
-use netstack::{IfAddr, Nic, NicKind};
+use netstack::{IfAddr, LinkType, Nic, NicKind};
 
 use super::interface_set;
 use super::namespace::NetNamespace;
@@ -112,19 +112,27 @@ fn sockaddr(ip: std::net::Ipv4Addr) -> Vec<u8> {
     [AF_INET.as_slice(), &[0, 0], &ip.octets(), &[0; 8]].concat()
 }
 
-/// `IFF_UP`, `RUNNING` and `LOWER_UP`; `LOOPBACK` or `BROADCAST` and `MULTICAST`; `PROMISC`.
+/// `IFF_UP`; `RUNNING` and `LOWER_UP` where there is a carrier; `LOOPBACK` or `BROADCAST` and `MULTICAST`, for a dummy
+/// `NOARP` instead; `PROMISC`.
 pub(crate) fn flags(nic: &Nic) -> u32 {
-    let up = if nic.is_up() { 0x1_0041 } else { 0 };
-    let kind = if nic.kind == NicKind::Loopback { 0x8 } else { 0x1002 };
-    up | kind | if nic.is_promiscuous() { 0x100 } else { 0 }
+    let up = u32::from(nic.is_up());
+    let running = if nic.has_carrier() { 0x1_0040 } else { 0 };
+    let kind = match nic.link_type() {
+        LinkType::Loopback => 0x8,
+        LinkType::Dummy => 0x82,
+        _ => 0x1002,
+    };
+    up | running | kind | if nic.is_promiscuous() { 0x100 } else { 0 }
 }
 
 /// The state of RFC 2863 of a link: its number in netlink (`IF_OPER_*`), its name in sysfs.
 pub(crate) fn oper_state(nic: &Nic) -> (u8, &'static str) {
-    match (nic.is_up(), nic.is_loopback()) {
+    match (nic.is_up(), nic.link_type()) {
         (false, _) => (2, "down"),
-        (true, true) => (0, "unknown"),
-        (true, false) => (6, "up"),
+        (true, LinkType::Loopback | LinkType::Dummy) => (0, "unknown"),
+        (true, _) if nic.has_carrier() => (6, "up"),
+        (true, LinkType::Veth(_)) => (7, "lowerlayerdown"),
+        (true, _) => (2, "down"),
     }
 }
 

@@ -74,7 +74,9 @@ fn decode(header: &OffloadHeader) -> RxMeta {
     // A checksum still to be completed belongs to a frame that never left this host.
     let checked = OffloadHeader::NEEDS_CHECKSUM | OffloadHeader::CHECKSUM_VALID;
     let gso_size = if header.gso_type == 0 { 0 } else { header.gso_size };
-    RxMeta { checksum_ok: header.flags & checked != 0, gso_size, stamp_ns: 0 }
+    let is_open = header.flags & OffloadHeader::NEEDS_CHECKSUM != 0;
+    let checksum = is_open.then_some((header.checksum_start, header.checksum_offset));
+    RxMeta { checksum_ok: header.flags & checked != 0, checksum, gso_size, stamp_ns: 0 }
 }
 
 /// Receives until the name space is gone.

@@ -1,6 +1,6 @@
 //! What `/sys/class/net/LINK` says (kernel `ABI/testing/sysfs-class-net`).
 
-use netstack::Nic;
+use netstack::{LinkType, Nic};
 
 use super::{NetNamespace, link_flags, oper_state};
 
@@ -16,21 +16,26 @@ pub(super) fn text(net: &NetNamespace, link: &str, file: &str) -> Option<String>
         return statistic(&nic, counter).map(|value| value.to_string());
     }
     let loopback = nic.is_loopback();
+    let is_cable = matches!(nic.link_type(), LinkType::Device | LinkType::Veth(_));
     Some(match file {
         "addr_assign_type" | "dev_port" | "dormant" | "group" | "link_mode" => "0".into(),
         "addr_len" => "6".into(),
         "address" => mac(nic.mac().0),
         "broadcast" => mac(if loopback { [0; 6] } else { [0xff; 6] }),
         // Nothing can be said of the line of a link that is down.
-        "carrier" => nic.is_up().then(|| "1".into())?,
+        "carrier" => nic.is_up().then(|| u8::from(nic.has_carrier()).to_string())?,
         "dev_id" => "0x0".into(),
-        "duplex" => nic.has_device().then(|| "full".into())?,
+        "duplex" => is_cable.then(|| "full".into())?,
         "flags" => format!("0x{:x}", link_flags(&nic) & SHOWN_FLAGS),
         "ifalias" => String::new(),
-        "ifindex" | "iflink" => nic.index.to_string(),
+        "ifindex" => nic.index.to_string(),
+        "iflink" => match nic.link_type() {
+            LinkType::Veth(Some(peer)) => peer.nic().index.to_string(),
+            _ => nic.index.to_string(),
+        },
         "mtu" => nic.mtu().to_string(),
         "operstate" => oper_state(&nic).1.into(),
-        "speed" => nic.has_device().then(|| "10000".into())?,
+        "speed" => is_cable.then(|| "10000".into())?,
         "tx_queue_len" => "1000".into(),
         "type" => if loopback { "772" } else { "1" }.into(),
         "uevent" => format!("INTERFACE={link}\nIFINDEX={}", nic.index),

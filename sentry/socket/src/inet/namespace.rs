@@ -8,15 +8,16 @@ use kernel::{Kernel, Task};
 
 use super::conf::Conf;
 use super::errno;
-use crate::netlink::Listeners;
+use crate::netlink::{Listeners, Numbers, RTM_DELLINK, RTM_NEWLINK, announce_link};
 use crate::unix::UnixSockets;
-use netstack::{Clock, Config, Instant, Nic, Stack, TimerWaker};
+use netstack::{Clock, Config, Instant, LinkWatcher, Nic, Stack, TimerWaker};
 
 /// The content of a network name space.
 #[derive(Debug)]
 pub struct NetNamespace {
     stack: Stack,
     netlink: Listeners,
+    numbers: Numbers,
     conf: Conf,
     unix: Arc<UnixSockets>,
     timer: Arc<Timer>,
@@ -60,10 +61,13 @@ impl NetNamespace {
         let net = Arc::new_cyclic(|this: &Weak<Self>| Self {
             stack: Stack::new(clock, seed, Config::default()),
             netlink: Listeners::default(),
+            numbers: Numbers::default(),
             conf: Conf::default(),
             unix: Arc::default(),
             timer: kernel.timers.timer(this.clone()),
         });
+        let watcher: Weak<Self> = Arc::downgrade(&net);
+        net.stack.set_link_watcher(watcher);
         net.stack.set_timer_waker(Arc::new(Waker(Arc::downgrade(&net))));
         match net.stack.add_loopback() {
             Ok(loopback) if is_first => net.stack.set_up(&loopback, true),
@@ -108,13 +112,34 @@ impl NetNamespace {
     /// Takes an interface away, with its settings.
     pub(crate) fn remove_interface(&self, nic: &Arc<Nic>) {
         self.stack().remove_nic(nic);
-        self.conf().forget(&nic.name());
+        self.forget_interface(&nic.name());
+    }
+
+    /// An interface is not here any more: its settings go.
+    pub(crate) fn forget_interface(&self, name: &str) {
+        self.conf().forget(name);
+    }
+
+    /// The numbers by which it knows other name spaces.
+    pub(crate) fn numbers(&self) -> &Numbers {
+        &self.numbers
     }
 
     /// The TCP/IP stack.
     #[must_use]
     pub fn stack(&self) -> &Stack {
         &self.stack
+    }
+}
+
+impl LinkWatcher for NetNamespace {
+    fn changed(&self, nic: &Arc<Nic>) {
+        announce_link(self, nic, RTM_NEWLINK);
+    }
+
+    fn gone(&self, nic: &Arc<Nic>) {
+        self.forget_interface(&nic.name());
+        announce_link(self, nic, RTM_DELLINK);
     }
 }
 

@@ -1,8 +1,10 @@
 //! `NETLINK_ROUTE`: links, addresses, routes, neighbours (`man 7 rtnetlink`).
 
 mod address;
+mod fdb;
 mod link;
 mod neighbour;
+mod nsid;
 mod routes;
 mod rule;
 
@@ -11,13 +13,15 @@ use std::net::IpAddr;
 use abi::socket::{AF_INET, AF_INET6};
 use abi::{Errno, Result};
 
+pub(crate) use link::announce as announce_link;
+pub(crate) use nsid::Numbers;
 pub(crate) use routes::main_table;
 
 use super::Context;
 use super::message::{Replies, Request};
 
-pub(super) const RTM_NEWLINK: u16 = 16;
-pub(super) const RTM_DELLINK: u16 = 17;
+pub(crate) const RTM_NEWLINK: u16 = 16;
+pub(crate) const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 pub(super) const RTM_NEWADDR: u16 = 20;
@@ -30,6 +34,8 @@ pub(super) const RTM_NEWNEIGH: u16 = 28;
 pub(super) const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
 const RTM_GETRULE: u16 = 34;
+const RTM_NEWNSID: u16 = 88;
+const RTM_GETNSID: u16 = 90;
 /// Types come in fours: new, delete, get, set. Only the third changes nothing.
 const GET: u16 = 2;
 
@@ -66,12 +72,22 @@ pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut
         RTM_GETROUTE => routes::get(context, request, replies),
         RTM_NEWROUTE => routes::add(context, request),
         RTM_DELROUTE => routes::remove(context, request),
+        RTM_GETNEIGH | RTM_NEWNEIGH | RTM_DELNEIGH if is_bridge(request) => {
+            fdb::answer(context, request, replies)
+        }
         RTM_GETNEIGH => neighbour::get(context, request, replies),
         RTM_NEWNEIGH => neighbour::add(context, request),
         RTM_DELNEIGH => neighbour::remove(context, request),
         RTM_GETRULE => rule::get(request, replies),
+        RTM_NEWNSID => nsid::set(context, request),
+        RTM_GETNSID => nsid::get(context, request, replies),
         _ => Err(Errno::EOPNOTSUPP),
     }
+}
+
+/// Whether a message is about the stations of a bridge.
+fn is_bridge(request: &Request<'_>) -> bool {
+    request.body().first() == Some(&link::AF_BRIDGE)
 }
 
 /// The family of an address.

@@ -1,0 +1,120 @@
+//! Numbers by which a name space knows others (`RTM_*NSID`, `man 8 ip-netns`).
+
+use abi::{Errno, Result};
+use parking_lot::Mutex;
+
+use super::super::Context;
+use super::super::message::{NLM_F_MULTI, Replies, Request};
+use super::RTM_NEWNSID;
+use super::link;
+
+const NETNSA_NSID: u16 = 1;
+const NETNSA_PID: u16 = 2;
+const NETNSA_FD: u16 = 3;
+const HEADER: usize = 4;
+/// No number.
+const NONE: u32 = u32::MAX;
+/// Name spaces that one may have numbers for.
+const MAX: usize = 4096;
+
+/// The numbers of one name space. A leaf lock.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers(Mutex<Vec<(u32, u64)>>);
+
+impl Numbers {
+    fn known(&self, stack: u64) -> Option<u32> {
+        self.0.lock().iter().find(|(_, known)| *known == stack).map(|(number, _)| *number)
+    }
+
+    /// The number of a stack, by which it is known from now on.
+    pub(crate) fn of(&self, stack: u64) -> u32 {
+        let mut known = self.0.lock();
+        if let Some((number, _)) = known.iter().find(|(_, other)| *other == stack) {
+            return *number;
+        }
+        if known.len() >= MAX {
+            return NONE;
+        }
+        let free = (0..).find(|number| known.iter().all(|(taken, _)| taken != number)).unwrap_or(NONE);
+        known.push((free, stack));
+        free
+    }
+
+    /// Sets the number of a stack.
+    ///
+    /// # Errors
+    /// `EEXIST` where it has one, `ENOSPC` where the number is taken or there are too many.
+    fn set(&self, stack: u64, wanted: u32) -> Result<()> {
+        let mut known = self.0.lock();
+        if known.iter().any(|(_, other)| *other == stack) {
+            return Err(Errno::EEXIST);
+        }
+        if known.len() >= MAX || known.iter().any(|(number, _)| *number == wanted) {
+            return Err(Errno::ENOSPC);
+        }
+        known.push((wanted, stack));
+        Ok(())
+    }
+}
+
+/// The stack of the name space that a message names.
+fn named(context: &Context<'_>, request: &Request<'_>) -> Result<u64> {
+    let (_, attributes) = request.split(HEADER)?;
+    let task = context.task;
+    let namespace = match (attributes.word(NETNSA_PID), attributes.word(NETNSA_FD)) {
+        (Some(pid), _) => link::by_pid(task, pid)?,
+        (None, Some(fd)) => link::by_fd(task, fd)?,
+        (None, None) => return Err(Errno::EINVAL),
+    };
+    Ok(link::content(task, &namespace)?.stack().id())
+}
+
+/// `RTM_GETNSID`: one number, or all.
+pub(super) fn get(context: &Context<'_>, request: &Request<'_>, replies: &mut Replies) -> Result<()> {
+    if request.is_dump() {
+        for (number, _) in context.net.numbers().0.lock().iter() {
+            replies.message(RTM_NEWNSID, NLM_F_MULTI, |body| {
+                body.put(&[0; HEADER]).attr_word(NETNSA_NSID, *number);
+            });
+        }
+        replies.done();
+        return Ok(());
+    }
+    let number = context.net.numbers().known(named(context, request)?).unwrap_or(NONE);
+    replies.message(RTM_NEWNSID, 0, |body| {
+        body.put(&[0; HEADER]).attr_word(NETNSA_NSID, number);
+    });
+    Ok(())
+}
+
+/// `RTM_NEWNSID`.
+pub(super) fn set(context: &Context<'_>, request: &Request<'_>) -> Result<()> {
+    let (_, attributes) = request.split(HEADER)?;
+    let wanted = attributes.word(NETNSA_NSID).ok_or(Errno::EINVAL)?;
+    let stack = named(context, request)?;
+    let numbers = context.net.numbers();
+    if i32::try_from(wanted).is_ok() {
+        return numbers.set(stack, wanted);
+    }
+    // Any will do.
+    match numbers.known(stack) {
+        Some(_) => Err(Errno::EEXIST),
+        None if numbers.of(stack) == NONE => Err(Errno::ENOSPC),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_and_are_their_own() {
+        let numbers = Numbers::default();
+        assert_eq!((numbers.of(70), numbers.of(80), numbers.of(70)), (0, 1, 0));
+        assert_eq!(numbers.set(70, 5), Err(Errno::EEXIST));
+        assert_eq!(numbers.set(90, 1), Err(Errno::ENOSPC));
+        assert_eq!(numbers.set(90, 2), Ok(()));
+        assert_eq!((numbers.of(91), numbers.known(92)), (3, None));
+    }
+}
