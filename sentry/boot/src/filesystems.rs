@@ -116,6 +116,7 @@ impl Sources {
             device: kernel.vfs.allocate_device(),
             lowers: vec![place(lower)],
             upper: Some(place(&upper)),
+            work: None,
             creds: Arc::clone(creds),
             options: String::new(),
         };

@@ -1,43 +1,31 @@
 //! Making, removing and moving names: always in the upper layer, with whiteouts where a lower one would show through.
+//! What takes more than one step there is prepared in the work directory ([`super::work`]).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use abi::{DeviceId, Errno, FileType, Result};
+use abi::{Errno, FileType, Result};
 use kernel::vfs::{Caller, Inode, NewNode, Rename, RenameFlags};
 
 use super::inode::{Lowers, OvlInode, Parts, Place};
-use super::{Link, OPAQUE, REDIRECT, is_whiteout};
-
-const WHITEOUT: NewNode<'static> = NewNode {
-    file_type: FileType::Char,
-    mode: 0,
-    uid: 0,
-    gid: 0,
-    rdev: DeviceId { major: 0, minor: 0 },
-    target: b"",
-};
+use super::work::WHITEOUT;
+use super::{Link, OPAQUE, ORIGIN, REDIRECT, is_whiteout};
 
 impl OvlInode {
     /// Makes a file called `name`, where there is none to be seen.
     pub(super) fn make(self: &Arc<Self>, name: &[u8], node: &NewNode<'_>) -> Result<Arc<Self>> {
-        let dir = self.upper_dir()?;
-        let covered = self.lift_whiteout(name)?;
-        let upper = match dir.create(&self.shared.caller(), name, node) {
-            Ok(upper) => upper,
-            Err(errno) => {
-                self.restore_whiteout(name, covered);
-                return Err(errno);
+        let (dir, caller) = (self.upper_dir()?, self.shared.caller());
+        let upper = match self.find_whiteout(name)? {
+            None => dir.create(&caller, name, node)?,
+            Some(whiteout) => {
+                let mut spare = self.shared.work()?.create(caller, node)?;
+                if node.file_type == FileType::Directory {
+                    // It would show what was deleted.
+                    set_mark(&spare.inode, OPAQUE, b"y")?;
+                }
+                spare.exchange(dir, name, &whiteout)?
             }
         };
-        if covered
-            && node.file_type == FileType::Directory
-            && let Err(errno) = set_mark(&upper, OPAQUE, b"y")
-        {
-            // It would show what was deleted.
-            dir.rmdir(&self.shared.caller(), name, &upper)?;
-            self.restore_whiteout(name, covered);
-            return Err(errno);
-        }
         let place = Some(Place { parent: self.clone(), name: name.into() });
         let parts = Parts { upper: Some(upper), lowers: Lowers::new(), lower_path: Box::default(), place };
         OvlInode::new(&self.shared, parts)
@@ -46,11 +34,12 @@ impl OvlInode {
     /// Gives `target` another name here.
     pub(super) fn add_link(self: &Arc<Self>, name: &[u8], target: &Arc<Self>) -> Result<()> {
         let upper = target.copy_up(true)?;
-        let dir = self.upper_dir()?;
-        let covered = self.lift_whiteout(name)?;
-        if let Err(errno) = dir.link(&self.shared.caller(), name, upper) {
-            self.restore_whiteout(name, covered);
-            return Err(errno);
+        let (dir, caller) = (self.upper_dir()?, self.shared.caller());
+        match self.find_whiteout(name)? {
+            None => dir.link(&caller, name, upper)?,
+            Some(whiteout) => {
+                self.shared.work()?.link(caller, upper)?.exchange(dir, name, &whiteout)?;
+            }
         }
         // Both names lead to the same file from now on, also when the dentries are forgotten.
         let key = (self.shared.upper_index(), upper.attr()?.ino);
@@ -64,13 +53,17 @@ impl OvlInode {
 
     /// Removes a name that is not a directory's.
     pub(super) fn remove_file(self: &Arc<Self>, name: &[u8], child: &Arc<Self>) -> Result<()> {
-        let dir = self.upper_dir()?;
+        let (dir, caller) = (self.upper_dir()?, self.shared.caller());
         // A copy made meanwhile would bring the name back.
         let _copying = child.copying.lock();
-        if let Some(upper) = self.find_upper(name)?.filter(|upper| !is_whiteout(upper)) {
-            dir.unlink(&self.shared.caller(), name, &upper)?;
+        match (self.find_upper(name)?, self.has_lower(name)?) {
+            (None, true) => _ = dir.create(&caller, name, &WHITEOUT)?,
+            (Some(upper), true) => {
+                self.shared.work()?.create(caller, &WHITEOUT)?.exchange(dir, name, &upper)?;
+            }
+            (Some(upper), false) => dir.unlink(&caller, name, &upper)?,
+            (None, false) => {}
         }
-        self.cover(name)?;
         child.lose_name(self, name);
         Ok(())
     }
@@ -82,15 +75,33 @@ impl OvlInode {
         name: &[u8],
         child: &Arc<Self>,
     ) -> Result<()> {
-        let dir = self.upper_dir()?;
-        if !child.lowers.is_empty() {
-            child.check_empty(caller.task)?;
+        let (dir, kernel) = (self.upper_dir()?, self.shared.caller());
+        let has_lower = self.has_lower(name)?;
+        match self.find_upper(name)? {
+            Some(upper) if !has_lower && child.shown_lowers().is_empty() => {
+                dir.rmdir(&kernel, name, &upper)?;
+            }
+            Some(upper) => {
+                child.check_empty(caller.task)?;
+                let work = self.shared.work()?;
+                let mut gone;
+                if has_lower {
+                    gone = work.create(kernel, &WHITEOUT)?;
+                    gone.exchange(dir, name, &upper)?;
+                } else {
+                    gone = work.take(kernel, dir, name, &upper)?;
+                }
+                // The name is gone: what cannot be taken away now is only memory.
+                let _ = child.clear_whiteouts(caller);
+                drop(gone);
+            }
+            None => {
+                child.check_empty(caller.task)?;
+                if has_lower {
+                    dir.create(&kernel, name, &WHITEOUT)?;
+                }
+            }
         }
-        if let Some(upper) = self.find_upper(name)?.filter(|upper| !is_whiteout(upper)) {
-            child.clear_whiteouts(caller)?;
-            dir.rmdir(&self.shared.caller(), name, &upper)?;
-        }
-        self.cover(name)?;
         child.lose_name(self, name);
         Ok(())
     }
@@ -107,7 +118,7 @@ impl OvlInode {
         let (from, to) = (self.upper_dir()?, new_dir.upper_dir()?);
         let upper_source = source.copy_up(true)?;
         let mut copying = None;
-        let mut covered = false;
+        let mut whiteout = None;
         match &target {
             Some(target) if is_exchange => {
                 target.copy_up(true)?;
@@ -118,21 +129,23 @@ impl OvlInode {
                 copying = Some(target.copying.lock());
                 target.make_room(caller)?;
             }
-            None => covered = new_dir.lift_whiteout(new_name)?,
+            None => whiteout = new_dir.find_whiteout(new_name)?,
         }
-        let mut real_flags = if is_exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
-        if !is_exchange && self.has_lower(name)? {
-            real_flags |= RenameFlags::WHITEOUT;
-        }
-        let replaced = target.as_ref().and_then(|target| target.upper.get());
+        source.mark_moved(new_dir.has_lower(new_name)?)?;
+        let leaves_whiteout = !is_exchange && self.has_lower(name)?;
+        let real_flags = match &whiteout {
+            _ if is_exchange => RenameFlags::EXCHANGE,
+            // The whiteout there is the one that is needed here; a directory replaces no other kind of file.
+            Some(_) if leaves_whiteout || source.is_dir() => RenameFlags::EXCHANGE,
+            None if leaves_whiteout => RenameFlags::WHITEOUT,
+            _ => RenameFlags::empty(),
+        };
+        let replaced = whiteout.as_ref().or(target.as_ref().and_then(|target| target.upper.get()));
         let real = Rename { name, source: upper_source, new_dir: to, new_name, replaced, flags: real_flags };
-        let moved = new_dir
-            .has_lower(new_name)
-            .and_then(|covers_lower| source.mark_moved(covers_lower))
-            .and_then(|()| from.rename(&self.shared.caller(), &real));
-        if let Err(errno) = moved {
-            new_dir.restore_whiteout(new_name, covered);
-            return Err(errno);
+        from.rename(&self.shared.caller(), &real)?;
+        if let Some(whiteout) = whiteout.filter(|_| real_flags == RenameFlags::EXCHANGE && !leaves_whiteout) {
+            // It covers nothing here.
+            let _ = from.unlink(&self.shared.caller(), name, &whiteout);
         }
         drop(copying);
         source.set_place(Some(Place { parent: new_dir.clone(), name: new_name.into() }));
@@ -146,12 +159,17 @@ impl OvlInode {
         Ok(())
     }
 
-    /// Readies this file for being replaced: a directory must show no name, and hold none.
+    /// Readies this file for being replaced: a directory must show no name, and its upper one hold none. That one
+    /// covers the lower ones first, so that they do not show again should the directory stay.
     fn make_room(&self, caller: &Caller<'_>) -> Result<()> {
-        if !self.is_dir() || self.lowers.is_empty() {
+        if !self.is_dir() || self.shown_lowers().is_empty() {
             return Ok(());
         }
         self.check_empty(caller.task)?;
+        let Some(upper) = self.upper.get() else { return Ok(()) };
+        set_mark(upper, ORIGIN, &self.ino.to_le_bytes())?;
+        set_mark(upper, OPAQUE, b"y")?;
+        self.is_cut_off.store(true, Ordering::Release);
         self.clear_whiteouts(caller)
     }
 
@@ -159,7 +177,7 @@ impl OvlInode {
     /// nothing.
     fn mark_moved(&self, covers_lower: bool) -> Result<()> {
         let Some(upper) = self.upper.get().filter(|_| self.is_dir()) else { return Ok(()) };
-        if !self.lowers.is_empty() {
+        if !self.shown_lowers().is_empty() {
             set_mark(upper, REDIRECT, &self.lower_path)
         } else if covers_lower {
             set_mark(upper, OPAQUE, b"y")
@@ -168,40 +186,14 @@ impl OvlInode {
         }
     }
 
-    /// Takes away a whiteout under `name`; says whether there was one.
-    fn lift_whiteout(&self, name: &[u8]) -> Result<bool> {
-        match self.find_upper(name)? {
-            Some(inode) if is_whiteout(&inode) => {
-                let dir = self.upper.get().ok_or(Errno::EIO)?;
-                dir.unlink(&self.shared.caller(), name, &inode)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    fn restore_whiteout(&self, name: &[u8], was_covered: bool) {
-        if was_covered && let Some(dir) = self.upper.get() {
-            // The error that led here is the one to tell.
-            let _ = dir.create(&self.shared.caller(), name, &WHITEOUT);
-        }
-    }
-
-    /// Puts a whiteout where a lower layer would show through.
-    fn cover(&self, name: &[u8]) -> Result<()> {
-        if !self.has_lower(name)? || self.find_upper(name)?.is_some() {
-            return Ok(());
-        }
-        let dir = self.upper.get().ok_or(Errno::EIO)?;
-        dir.create(&self.shared.caller(), name, &WHITEOUT).map(|_| ())
+    /// The whiteout under `name`.
+    fn find_whiteout(&self, name: &[u8]) -> Result<Option<Arc<dyn Inode>>> {
+        Ok(self.find_upper(name)?.filter(is_whiteout))
     }
 
     /// Empties the upper directory of whiteouts, which are all that an empty one holds.
     fn clear_whiteouts(&self, caller: &Caller<'_>) -> Result<()> {
         let Some(dir) = self.upper.get() else { return Ok(()) };
-        if self.lowers.is_empty() {
-            return Ok(());
-        }
         let names = self.list_layer(caller.task.ok_or(Errno::EIO)?, self.shared.upper_index(), dir)?;
         for entry in names.skip(0) {
             if entry.file_type == FileType::Char {

@@ -4,6 +4,7 @@
 //! copied up first), then `place`, a leaf.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
@@ -45,6 +46,8 @@ pub(crate) struct OvlInode {
     pub(super) lowers: Lowers,
     /// For directories with lower ones: their path in the lower layers, for redirects.
     pub(super) lower_path: Box<[u8]>,
+    /// The upper directory has become opaque: the lower ones show no more.
+    pub(super) is_cut_off: AtomicBool,
     pub(super) copying: Mutex<()>,
     /// `None` for the root, and for a file whose name was removed.
     pub(super) place: Mutex<Option<Place>>,
@@ -91,6 +94,7 @@ impl OvlInode {
             upper: upper.map_or_else(OnceLock::new, OnceLock::from),
             lowers,
             lower_path,
+            is_cut_off: AtomicBool::new(false),
             copying: Mutex::new(()),
             place: Mutex::new(place),
             link_key: has_links.then_some((layer, attr.ino)),
@@ -105,6 +109,11 @@ impl OvlInode {
     pub(super) fn real(&self) -> &Arc<dyn Inode> {
         // A file is made with one or the other, and neither goes away.
         self.upper.get().unwrap_or_else(|| &self.lowers[0].inode)
+    }
+
+    /// The lower directories that show through.
+    pub(super) fn shown_lowers(&self) -> &[LowerFile] {
+        if self.is_cut_off.load(Ordering::Acquire) { &[] } else { &self.lowers }
     }
 
     pub(super) fn is_dir(&self) -> bool {
@@ -187,7 +196,7 @@ impl Inode for OvlInode {
     fn attr(&self) -> Result<Attr> {
         let mut attr = self.real().attr()?;
         attr.ino = self.ino;
-        if self.is_dir() && !self.lowers.is_empty() {
+        if self.is_dir() && !self.shown_lowers().is_empty() {
             // The layers' counts do not add up: 1 says "unknown" to those who count subdirectories by it.
             attr.nlink = 1;
         }

@@ -54,7 +54,7 @@ impl OvlInode {
     pub(super) fn list(&self, task: &Task) -> Result<Listing> {
         let mut layers: Vec<(usize, &Arc<dyn Inode>)> = Vec::new();
         layers.extend(self.upper.get().map(|upper| (self.shared.upper_index(), upper)));
-        layers.extend(self.lowers.iter().map(|lower| (lower.layer, &lower.inode)));
+        layers.extend(self.shown_lowers().iter().map(|lower| (lower.layer, &lower.inode)));
         if let [(layer, inode)] = layers[..] {
             return self.list_layer(task, layer, inode);
         }

@@ -47,7 +47,7 @@ impl OvlInode {
     }
 
     fn find_lowers(&self, name: &[u8]) -> Result<Found> {
-        let lowers = merge(&self.shared, &self.lowers, name)?;
+        let lowers = merge(&self.shared, self.shown_lowers(), name)?;
         let path = if lowers.is_empty() {
             Box::default()
         } else {

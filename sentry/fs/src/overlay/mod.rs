@@ -20,6 +20,7 @@ mod lookup;
 mod options;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -33,6 +34,7 @@ use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode, Mount, Vfs, VfsPath
 use parking_lot::Mutex;
 
 use inode::OvlInode;
+use work::Work;
 
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
 /// Most overlays on each other (`FILESYSTEM_MAX_STACK_DEPTH`).
@@ -65,6 +67,8 @@ pub(crate) struct Shared {
     /// The kernel's own, with which layers are changed: the VFS has checked the caller's.
     creds: Arc<Credentials>,
     upper: Option<Layer>,
+    /// Where there is an upper layer.
+    work: Option<Work>,
     /// The highest first.
     lowers: Vec<Layer>,
     /// Files with several names, by layer and inode number there. Locked with no other lock held but by its user's.
@@ -92,6 +96,10 @@ impl Shared {
         self.upper.as_ref().ok_or(Errno::EROFS)
     }
 
+    fn work(&self) -> Result<&Work> {
+        self.work.as_ref().ok_or(Errno::EROFS)
+    }
+
     /// The number under which inodes of a layer are known: lower layers first, the upper one last.
     fn upper_index(&self) -> usize {
         self.lowers.len()
@@ -107,6 +115,9 @@ pub struct OverlayConfig {
     pub lowers: Vec<VfsPath>,
     /// The writable tree; `None` makes the overlay read-only.
     pub upper: Option<VfsPath>,
+    /// Where changes are prepared: a directory beside `upper`. Without one, the file system of `upper` must have
+    /// directories without a name.
+    pub work: Option<VfsPath>,
     /// Credentials of the kernel itself.
     pub creds: Arc<Credentials>,
     /// What `/proc/mounts` shows.
@@ -126,12 +137,13 @@ impl Overlay {
     /// An overlay of these layers.
     ///
     /// # Errors
-    /// `EINVAL` without a lower layer or for too many overlays on each other, `ENOTDIR` where a layer is no directory.
+    /// `EINVAL` without a lower layer or for too many overlays on each other, `ENOTDIR` where a layer is no directory;
+    /// as making a directory where the work directory cannot be made.
     pub fn new(vfs: &Arc<Vfs>, memory: &Arc<MemoryFile>, config: &OverlayConfig) -> Result<Arc<Self>> {
         if config.lowers.is_empty() {
             return Err(Errno::EINVAL);
         }
-        let all = || config.lowers.iter().chain(&config.upper);
+        let all = || config.lowers.iter().chain(&config.upper).chain(&config.work);
         if all().any(|path| !path.dentry.is_dir()) {
             return Err(Errno::ENOTDIR);
         }
@@ -139,11 +151,14 @@ impl Overlay {
         if depth > MAX_DEPTH {
             return Err(Errno::EINVAL);
         }
+        let caller = Caller { creds: &config.creds, task: None };
+        let work = config.upper.as_ref().map(|upper| Work::new(&caller, upper, config.work.as_ref()));
         let shared = Arc::new(Shared {
             vfs: Arc::downgrade(vfs),
             memory: memory.clone(),
             creds: config.creds.clone(),
             upper: config.upper.as_ref().map(Layer::new),
+            work: work.transpose()?,
             lowers: config.lowers.iter().map(Layer::new).collect(),
             links: Mutex::default(),
         });

@@ -16,7 +16,7 @@ pub(super) fn parse(kernel: &Arc<Kernel>, caller: &Caller<'_>, text: &[u8]) -> R
     let find = |path: &[u8]| -> Result<VfsPath> {
         kernel.vfs.lookup(caller, &origin, path, WalkFlags::FOLLOW | WalkFlags::DIRECTORY)
     };
-    let (mut lowers, mut upper, mut has_work) = (Vec::new(), None, false);
+    let (mut lowers, mut upper, mut work) = (Vec::new(), None, None);
     for option in split(text, b',') {
         let (key, value) = match option.iter().position(|&byte| byte == b'=') {
             Some(at) => (&option[..at], &option[at + 1..]),
@@ -27,10 +27,7 @@ pub(super) fn parse(kernel: &Arc<Kernel>, caller: &Caller<'_>, text: &[u8]) -> R
                 lowers = split(value, b':').iter().map(|path| find(path)).collect::<Result<_>>()?;
             }
             b"upperdir" => upper = Some(find(value)?),
-            b"workdir" => {
-                find(value)?;
-                has_work = true;
-            }
+            b"workdir" => work = Some(find(value)?),
             b"redirect_dir"
             | b"index"
             | b"xino"
@@ -43,7 +40,12 @@ pub(super) fn parse(kernel: &Arc<Kernel>, caller: &Caller<'_>, text: &[u8]) -> R
             _ => return Err(Errno::EINVAL),
         }
     }
-    if upper.is_some() != has_work || lowers.is_empty() {
+    if upper.is_some() != work.is_some() || lowers.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    if let (Some(upper), Some(work)) = (&upper, &work)
+        && !are_apart(upper, work)
+    {
         return Err(Errno::EINVAL);
     }
     let is_read_only = |path: &VfsPath| path.mount.is_read_only() || path.dentry.superblock().is_read_only();
@@ -52,7 +54,15 @@ pub(super) fn parse(kernel: &Arc<Kernel>, caller: &Caller<'_>, text: &[u8]) -> R
     }
     let creds = Arc::new(Credentials::root(kernel.user_ns.clone()));
     let options = String::from_utf8_lossy(text).into_owned();
-    Ok(OverlayConfig { device: kernel.vfs.allocate_device(), lowers, upper, creds, options })
+    Ok(OverlayConfig { device: kernel.vfs.allocate_device(), lowers, upper, work, creds, options })
+}
+
+/// Whether two directories are of one mount, and neither is in the other.
+fn are_apart(a: &VfsPath, b: &VfsPath) -> bool {
+    let is_within = |outer: &VfsPath, inner: &VfsPath| {
+        Arc::ptr_eq(&outer.dentry, &inner.dentry) || outer.dentry.is_ancestor_of(&inner.dentry)
+    };
+    Arc::ptr_eq(&a.mount, &b.mount) && !is_within(a, b) && !is_within(b, a)
 }
 
 /// Splits at `separator`; a backslash takes the next byte as it is. Empty parts are left out.

@@ -40,6 +40,7 @@ fn world(prepare: impl FnOnce(&World)) -> World {
         device: vfs.allocate_device(),
         lowers: vec![world.lower.root.clone()],
         upper: Some(world.upper.root.clone()),
+        work: None,
         creds: world.creds.clone(),
         options: String::new(),
     };
@@ -186,6 +187,7 @@ fn overlays_are_not_stacked_without_end() {
             device: w.vfs.allocate_device(),
             lowers: vec![lower],
             upper: None,
+            work: None,
             creds: w.creds.clone(),
             options: String::new(),
         };
