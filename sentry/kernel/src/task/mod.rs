@@ -70,6 +70,7 @@ pub(crate) use oom::set_heap_budget;
 pub use pid::{PID_MAX, Pid, PidNamespace, Tid};
 pub use pidfd::PidFd;
 pub use ptrace::{RegisterSet, Resume, StopKind, Stopped, Trace};
+pub(crate) use run::with_current;
 pub use run::{install_panic_report, is_current_killed};
 pub use session::{ControllingTerminal, ProcessGroup, Session};
 pub use start::{NewProcess, SetUp};

@@ -26,7 +26,7 @@ const TRAP_GENERAL_PROTECTION: u64 = 13;
 thread_local! {
     /// The guest task and the call that this thread is at, for the report of a panic alone.
     static DOING: Cell<(Tid, &'static str)> = const { Cell::new((0, "no task")) };
-    /// The guest task that this thread runs, for [`is_current_killed`] alone.
+    /// The guest task that this thread runs, for [`is_current_killed`] and [`with_current`] alone.
     static CURRENT: RefCell<Option<Arc<Task>>> = const { RefCell::new(None) };
 }
 
@@ -36,6 +36,12 @@ thread_local! {
 #[must_use]
 pub fn is_current_killed() -> bool {
     CURRENT.with_borrow(|task| task.as_ref().is_some_and(|task| task.is_killed()))
+}
+
+/// What `look` makes of the guest task that this thread runs: for the few files whose readiness depends on who asks
+/// (signalfd). Everything else is told by its arguments who calls.
+pub(crate) fn with_current<R>(look: impl FnOnce(&Task) -> R) -> Option<R> {
+    CURRENT.with_borrow(|task| task.as_deref().map(look))
 }
 
 /// Makes a panic in a sentry thread name the guest task and what it was doing. Once a process.

@@ -1,17 +1,17 @@
 //! Signals that are read: `man 2 signalfd`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use abi::signal::{SI_KERNEL, SI_QUEUE, SI_TIMER};
 use abi::{Errno, Result, SigInfo, SigSet, Signal};
-use parking_lot::RwLock;
-use waiter::{Events, WaitQueue};
+use parking_lot::{Mutex, RwLock};
+use waiter::{Events, Notify, Registration, WaitQueue};
 use zerocopy::{Immutable, IntoBytes};
 
 use super::{File, FileOps};
 use crate::Task;
 use crate::mm::IoDst;
-use crate::task::ThreadGroup;
+use crate::task::{ThreadGroup, with_current};
 
 /// `struct signalfd_siginfo`.
 #[derive(Clone, Copy, Default, IntoBytes, Immutable)]
@@ -79,32 +79,58 @@ impl SignalfdInfo {
 
 /// Reads the reader's pending signals of a set.
 ///
-/// Whose signals they are is decided by who reads; who waits on it hears of those of the process that made it, as in
-/// Linux before a descriptor is passed on.
+/// Whose signals they are is decided by who reads or asks whether there are any, also where the descriptor was inherited
+/// or passed on. So its queue is told of the signals of each process that has waited on it. A waiter that was woken by
+/// another's signals finds nothing and sleeps on.
 #[derive(Debug)]
 pub struct SignalFd {
     mask: RwLock<SigSet>,
     queue: WaitQueue,
-    owner: std::sync::Weak<ThreadGroup>,
+    /// The processes that wait, or have waited. Locked before a process's queue, which is locked before `queue`.
+    heard: Mutex<Vec<Heard>>,
+}
+
+/// A process whose signals the queue is told of.
+#[derive(Debug)]
+struct Heard {
+    process: Weak<ThreadGroup>,
+    _registration: Registration,
+}
+
+/// Passes on to a descriptor's queue what a process's queue is told.
+struct Relay(WaitQueue);
+
+impl Notify for Relay {
+    fn notify(&self, events: Events) -> bool {
+        self.0.notify(events);
+        false
+    }
 }
 
 impl SignalFd {
-    /// A descriptor for the signals in `mask`, made by a task of `owner`.
+    /// A descriptor for the signals in `mask`.
     #[must_use]
-    pub fn new(owner: &Arc<ThreadGroup>, mask: SigSet) -> Arc<Self> {
-        let fd = Self {
-            mask: RwLock::new(SigSet::EMPTY),
-            queue: owner.signal_events().clone(),
-            owner: Arc::downgrade(owner),
-        };
-        fd.set_mask(mask);
-        Arc::new(fd)
+    pub fn new(mask: SigSet) -> Arc<Self> {
+        let mask = RwLock::new(mask.without(SigSet::UNBLOCKABLE));
+        Arc::new(Self { mask, queue: WaitQueue::new(), heard: Mutex::default() })
     }
 
     /// Changes the set.
     pub fn set_mask(&self, mask: SigSet) {
         *self.mask.write() = mask.without(SigSet::UNBLOCKABLE);
         self.queue.notify(Events::READABLE);
+    }
+
+    /// Has the queue told of the signals of `process`.
+    fn listen_to(&self, process: &Arc<ThreadGroup>) {
+        let mut heard = self.heard.lock();
+        if heard.iter().any(|known| std::ptr::eq(known.process.as_ptr(), Arc::as_ptr(process))) {
+            return;
+        }
+        heard.retain(|known| known.process.strong_count() > 0);
+        let relay = Arc::new(Relay(self.queue.clone()));
+        let registration = process.signal_events().register(Events::READABLE, relay);
+        heard.push(Heard { process: Arc::downgrade(process), _registration: registration });
     }
 }
 
@@ -133,15 +159,15 @@ impl FileOps for SignalFd {
 
     fn poll(&self, _file: &File) -> Events {
         let mask = *self.mask.read();
-        let Some(owner) = self.owner.upgrade() else { return Events::empty() };
-        let pending = owner.tasks().iter().fold(0, |set, task| {
+        let is_ready = with_current(|task| {
             let (own, shared) = task.pending_sets();
-            set | own.0 | shared.0
+            (own.0 | shared.0) & mask.0 != 0
         });
-        if pending & mask.0 != 0 { Events::READABLE } else { Events::empty() }
+        if is_ready == Some(true) { Events::READABLE } else { Events::empty() }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
+        with_current(|task| self.listen_to(task.thread_group()));
         Some(&self.queue)
     }
 

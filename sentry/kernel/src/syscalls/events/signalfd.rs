@@ -23,7 +23,7 @@ fn make_signalfd(task: &Task, args: Args, flags: u64) -> SysResult {
     let mask: SigSet = task.mm().read_object(UserAddr(mask))?;
     let (flags, close_on_exec) = fd_flags(flags, OpenFlags::NONBLOCK).ok_or(Errno::EINVAL)?;
     if fd as i32 == -1 {
-        return install(task, "[signalfd]", SignalFd::new(task.thread_group(), mask), flags, close_on_exec);
+        return install(task, "[signalfd]", SignalFd::new(mask), flags, close_on_exec);
     }
     let file = task.fd_table().get(fd as i32)?;
     file.ops_as::<SignalFd>().ok_or(Errno::EINVAL)?.set_mask(mask);
