@@ -37,6 +37,7 @@ mod run;
 pub mod securebits;
 mod session;
 mod set_ids;
+mod setns;
 mod start;
 mod strace;
 mod system_call;

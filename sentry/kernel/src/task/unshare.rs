@@ -5,13 +5,11 @@ use std::sync::Arc;
 use abi::sched::CloneFlags;
 use abi::{Errno, Result};
 
-use super::namespace_file::{NamespaceFile, NamespaceKind as Kind, NamespaceRef};
 use super::{
-    Capability, CapabilitySet, Credentials, CurrentTask, Namespaces, OtherNamespace, PidFd, Task,
-    UserNamespace, UtsNamespace,
+    Capability, CapabilitySet, Credentials, CurrentTask, Namespaces, OtherNamespace, Task, UserNamespace,
+    UtsNamespace,
 };
-use crate::security::AccessIds;
-use crate::vfs::{Fd, FsContext};
+use crate::vfs::FsContext;
 
 impl Credentials {
     /// These credentials in a name space that they have just made or entered: every capability, no securebits.
@@ -138,99 +136,6 @@ impl CurrentTask {
         if flags.contains(CloneFlags::NEWUSER) {
             self.commit_creds(&old, creds);
         }
-        Ok(())
-    }
-
-    /// setns(2): enters the name spaces of `kinds` that `fd` stands for, a process or a file of `/proc/[pid]/ns`.
-    ///
-    /// # Errors
-    /// `EBADF`, `EINVAL` where it stands for none of these, `EPERM`.
-    pub fn enter_namespaces(&self, fd: Fd, kinds: CloneFlags) -> Result<()> {
-        let file = self.fd_table().get(fd)?;
-        if let Some(pidfd) = file.ops_as::<PidFd>() {
-            if kinds.is_empty() {
-                return Err(Errno::EINVAL);
-            }
-            let target = pidfd.task()?.clone();
-            if !self.may_inspect(&target, AccessIds::Real) {
-                return Err(Errno::EPERM);
-            }
-            return Kind::ENTERED
-                .into_iter()
-                .filter(|kind| kinds.contains(kind.flag()))
-                .try_for_each(|kind| self.enter(kind.of(&target)));
-        }
-        let Some(link) = file.ops_as::<NamespaceFile>() else { return Err(Errno::EINVAL) };
-        if !kinds.is_empty() && !kinds.contains(link.0.flag()) {
-            return Err(Errno::EINVAL);
-        }
-        self.enter(link.0.clone())
-    }
-
-    fn enter(&self, namespace: NamespaceRef) -> Result<()> {
-        let creds = self.creds();
-        let mut set = (*self.namespaces()).clone();
-        let check = |owner: &Arc<UserNamespace>| {
-            let is_allowed =
-                creds.has_in(owner, Capability::SysAdmin) && creds.has_in_own(Capability::SysAdmin);
-            if is_allowed { Ok(()) } else { Err(Errno::EPERM) }
-        };
-        match namespace {
-            NamespaceRef::User(ns) => return self.enter_user_ns(&creds, ns),
-            NamespaceRef::Uts(ns) => {
-                check(ns.user_ns())?;
-                set.uts = ns;
-            }
-            NamespaceRef::Ipc(ns) => {
-                check(ns.user_ns())?;
-                self.release_semaphores();
-                set.ipc = ns;
-            }
-            NamespaceRef::Net(ns) => {
-                check(ns.user_ns())?;
-                set.net = ns;
-            }
-            NamespaceRef::Cgroup(ns) => {
-                check(ns.user_ns())?;
-                set.cgroup = ns;
-            }
-            NamespaceRef::Time(ns) => check(ns.user_ns())?,
-            NamespaceRef::Pid(ns) => {
-                check(ns.user_ns())?;
-                if !self.pid_ns().contains(&ns) {
-                    return Err(Errno::EINVAL);
-                }
-                set.pid_for_children = ns;
-            }
-            NamespaceRef::Mnt(ns) => {
-                check(ns.user_ns())?;
-                if !creds.has_in_own(Capability::SysChroot) {
-                    return Err(Errno::EPERM);
-                }
-                if self.fs().is_shared() {
-                    return Err(Errno::EINVAL);
-                }
-                let root = ns.root_path();
-                self.fs().set_root(root.clone());
-                self.fs().set_cwd(root);
-                set.mnt = ns;
-            }
-        }
-        self.set_namespaces(set);
-        Ok(())
-    }
-
-    fn enter_user_ns(&self, creds: &Credentials, ns: Arc<UserNamespace>) -> Result<()> {
-        // Nothing is gained by entering the present one, and threads would differ. Whoever shares its root directory
-        // would have it changed by the capabilities gained.
-        let is_present = Arc::ptr_eq(&ns, &creds.user_ns);
-        if is_present || self.thread_group().thread_count() > 1 || self.fs().is_shared() {
-            return Err(Errno::EINVAL);
-        }
-        if !creds.has_in(&ns, Capability::SysAdmin) {
-            return Err(Errno::EPERM);
-        }
-        self.commit_creds(creds, creds.with_user_ns(ns));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! `man 2 unshare`, `man 2 setns`.
 
+use abi::Errno;
 use abi::sched::CloneFlags;
-use abi::{Errno, Result};
 
 use crate::syscalls::table::Args;
 use crate::{CurrentTask, SysResult};
@@ -22,15 +22,7 @@ pub(super) fn unshare(task: &mut CurrentTask, args: Args) -> SysResult {
     Ok(0)
 }
 
-fn enter(task: &CurrentTask, fd: i32, kinds: u32) -> Result<()> {
-    let kinds = CloneFlags::from_bits(kinds.into()).ok_or(Errno::EINVAL)?;
-    if !CloneFlags::NAMESPACES.contains(kinds) {
-        return Err(Errno::EINVAL);
-    }
-    task.enter_namespaces(fd, kinds)
-}
-
 pub(super) fn setns(task: &mut CurrentTask, args: Args) -> SysResult {
-    enter(task, args.int(0), args.uint(1))?;
+    task.enter_namespaces(args.int(0), args.uint(1))?;
     Ok(0)
 }
