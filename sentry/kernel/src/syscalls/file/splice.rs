@@ -1,6 +1,7 @@
 //! sendfile(2), copy_file_range(2), splice(2), tee(2), vmsplice(2).
 //!
-//! Bytes go through a buffer of ours; what a pipe gave and the target did not take stays in the pipe.
+//! Bytes go through a buffer of ours. What a pipe gives stays in it until it has been written, and what is put into one
+//! has room there before it is read: nothing is lost, and others neither overtake nor see less.
 
 use abi::fcntl::RwFlags;
 use abi::{Errno, FileType, OpenFlags, Result, SigInfo, Signal, UserAddr};
@@ -158,10 +159,11 @@ pub(super) fn splice(task: &mut CurrentTask, args: Args) -> SysResult {
         (Some(_), _) if args[1] != 0 => Err(Errno::ESPIPE.into()),
         (_, Some(_)) if args[3] != 0 => Err(Errno::ESPIPE.into()),
         (Some(from), Some(to)) => {
-            move_between(task, &input, &out, no_wait, &mut || from.pipe().transfer(to.pipe(), len, true))
+            let mut step = || with_broken_pipe(task, from.pipe().transfer(to.pipe(), len, true));
+            move_between(task, &input, &out, no_wait, &mut step)
         }
         (Some(from), None) => from_pipe(task, &input, from.pipe(), &out, args[3], len, no_wait),
-        (None, Some(_)) => into_pipe(task, &input, args[1], &out, len, no_wait),
+        (None, Some(to)) => into_pipe(task, &input, args[1], (&out, to.pipe()), len, no_wait),
         (None, None) => Err(Errno::EINVAL.into()),
     }
 }
@@ -180,7 +182,7 @@ pub(super) fn tee(task: &mut CurrentTask, args: Args) -> SysResult {
         return Ok(0);
     }
     move_between(task, &input, &out, flags & SPLICE_F_NONBLOCK != 0, &mut || {
-        from.pipe().transfer(to.pipe(), len, false)
+        with_broken_pipe(task, from.pipe().transfer(to.pipe(), len, false))
     })
 }
 
@@ -217,21 +219,20 @@ fn from_pipe(
         return Err(Errno::EINVAL.into());
     }
     let mut to = Cursor::new(task, out, offset_addr)?;
-    let mut take = || pipe.take(len);
+    let mut begin = || pipe.drain(len);
     let waits = !no_wait && !input.is_nonblocking();
-    let taken = match take() {
+    let drain = match begin() {
         Err(Errno::EAGAIN) if waits => match input.ops().wait_queue() {
-            Some(queue) => task.block_on(queue, Events::READABLE, None, &mut take)?,
+            Some(queue) => task.block_on(queue, Events::READABLE, None, &mut begin)?,
             None => return Err(Errno::EAGAIN.into()),
         },
         other => other?,
     };
-    if taken.bytes.is_empty() {
+    if drain.bytes.is_empty() {
         return Ok(0);
     }
-    let result = write_from(task, out, to.at, &mut IoSrc::kernel(&taken.bytes), RwFlags::empty());
-    pipe.put_back(&taken, result.as_ref().map_or(0, |(written, _)| *written as usize));
-    let (written, end) = result?;
+    let (written, end) = write_from(task, out, to.at, &mut IoSrc::kernel(&drain.bytes), RwFlags::empty())?;
+    drain.finish(written as usize);
     to.at = end;
     to.finish()?;
     Ok(written)
@@ -242,40 +243,33 @@ fn into_pipe(
     task: &Task,
     input: &File,
     offset_addr: u64,
-    out: &File,
+    (out, pipe): (&File, &Pipe),
     len: usize,
     no_wait: bool,
 ) -> SysResult {
     let mut from = Cursor::new(task, input, offset_addr)?;
-    let room = || {
-        let pipe = pipe_end(out).ok_or(Errno::EINVAL)?.pipe();
-        // Before anything is read that would have nowhere to go.
-        if out.ops().poll(out).contains(Events::ERR) {
-            task.send_signal(SigInfo::new(Signal::PIPE, abi::signal::SI_USER));
-            return Err(Errno::EPIPE);
-        }
-        match pipe.capacity().saturating_sub(pipe.buffered()) {
-            0 => Err(Errno::EAGAIN),
-            room => Ok(room),
-        }
-    };
-    let room = match room() {
+    let mut begin = || with_broken_pipe(task, pipe.reserve(len));
+    let room = match begin() {
         Err(Errno::EAGAIN) if !no_wait && !out.is_nonblocking() => match out.ops().wait_queue() {
-            Some(queue) => task.block_on(queue, Events::WRITABLE, None, &mut || room())?,
+            Some(queue) => task.block_on(queue, Events::WRITABLE, None, &mut begin)?,
             None => return Err(Errno::EAGAIN.into()),
         },
         other => other?,
     };
-    let mut bytes = vec![0; len.min(room)];
+    let mut bytes = vec![0; room.size()];
     let count = read_from(task, input, from.at, &mut IoDst::kernel(&mut bytes), no_wait)?;
-    if count == 0 {
-        return Ok(0);
-    }
-    let mut src = IoSrc::kernel(&bytes[..count as usize]);
-    let (written, _) = write_from(task, out, 0, &mut src, RwFlags::empty())?;
-    from.at += written;
+    room.store(&bytes[..count as usize]);
+    from.at += count;
     from.finish()?;
-    Ok(written)
+    Ok(count)
+}
+
+/// Sends `SIGPIPE` where a pipe has no readers.
+fn with_broken_pipe<T>(task: &Task, result: Result<T>) -> Result<T> {
+    if matches!(result, Err(Errno::EPIPE)) {
+        task.send_signal(SigInfo::new(Signal::PIPE, abi::signal::SI_USER));
+    }
+    result
 }
 
 pub(super) fn vmsplice(task: &mut CurrentTask, args: Args) -> SysResult {

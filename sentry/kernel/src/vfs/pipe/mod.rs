@@ -4,6 +4,7 @@
 //! memory; of two pipes the one at the lower address first.
 
 mod ring;
+mod splice;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::mm::{IoDst, IoSrc};
 use crate::signal::{AccountCharge, Counter, UserAccount};
 use crate::task::Capability;
 use ring::Ring;
+pub use splice::{Drain, Reservation};
 
 /// Writes of up to this many bytes are atomic.
 pub const PIPE_BUF: usize = 4096;
@@ -31,6 +33,10 @@ const SMALL_SIZE: usize = 8 << 10;
 struct State {
     ring: Ring,
     capacity: usize,
+    /// Bytes of room that are spoken for.
+    reserved: usize,
+    /// Somebody writes the first bytes elsewhere: nobody else reads meanwhile.
+    is_draining: bool,
     readers: usize,
     writers: usize,
     /// How often each side was opened: what the open of a FIFO waits for.
@@ -43,7 +49,7 @@ struct State {
 impl State {
     /// Bytes that may be written now.
     fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.ring.len())
+        self.capacity.saturating_sub(self.ring.len() + self.reserved)
     }
 
     /// Whether a write of up to `PIPE_BUF` bytes succeeds: when poll(2) says "writable".
@@ -85,9 +91,10 @@ impl State {
         if done == 0 && len > 0 { Err(Errno::EAGAIN) } else { Ok(done) }
     }
 
-    /// `EAGAIN` where it is empty and has writers; whether there is anything to read.
+    /// `EAGAIN` where it is empty and has writers, or is being drained; whether there is anything to read.
     fn check_readable(&self) -> Result<bool> {
         match self.ring.is_empty() {
+            false if self.is_draining => Err(Errno::EAGAIN),
             false => Ok(true),
             true if self.writers == 0 => Ok(false),
             true => Err(Errno::EAGAIN),
@@ -149,6 +156,8 @@ impl Pipe {
         let state = State {
             ring: Ring::default(),
             capacity,
+            reserved: 0,
+            is_draining: false,
             readers: 0,
             writers: 0,
             reader_opens: 0,
@@ -187,7 +196,7 @@ impl Pipe {
         if size > state.capacity && size > PIPE_MAX_SIZE && !owner.has_resource {
             return Err(Errno::EPERM);
         }
-        if state.ring.len() > size || state.ring.packets() > size / PIPE_BUF {
+        if state.ring.len() + state.reserved > size || state.ring.packets() > size / PIPE_BUF {
             return Err(Errno::EBUSY);
         }
         let old = state.charge.take();
@@ -290,81 +299,6 @@ impl Pipe {
         }
         Ok(stored)
     }
-
-    /// Takes out what a read of `max` gives, for a caller that may have to put some of it back.
-    ///
-    /// # Errors
-    /// `EAGAIN` where it is empty and has writers.
-    pub fn take(&self, max: usize) -> Result<Taken> {
-        let is_packet = self.state.lock().ring.is_at_packet();
-        let mut bytes = Vec::new();
-        self.read_with(max, &mut |from| {
-            bytes.extend_from_slice(from);
-            Ok(from.len())
-        })?;
-        Ok(Taken { bytes, is_packet })
-    }
-
-    /// Puts back what of `taken` is behind its first `used` bytes: it is read before everything else.
-    pub fn put_back(&self, taken: &Taken, used: usize) {
-        let rest = taken.bytes.get(used..).unwrap_or_default();
-        if !rest.is_empty() {
-            self.state.lock().ring.put_back(rest, taken.is_packet);
-            self.ready_queue.notify(Events::READABLE);
-        }
-    }
-
-    /// Copies up to `max` bytes to `to` without removing them: tee(2). Moves them where `removes`: splice(2) between
-    /// pipes. Nobody sees a state between.
-    ///
-    /// # Errors
-    /// `EINVAL` where both are the same pipe; `EAGAIN`, `EPIPE` as read(2) and write(2).
-    pub fn transfer(&self, to: &Self, max: usize, removes: bool) -> Result<usize> {
-        if std::ptr::eq(self, to) {
-            return Err(Errno::EINVAL);
-        }
-        // The one at the lower address first.
-        let (mut source, mut target) = if std::ptr::from_ref(self) < std::ptr::from_ref(to) {
-            let source = self.state.lock();
-            (source, to.state.lock())
-        } else {
-            let target = to.state.lock();
-            (self.state.lock(), target)
-        };
-        if max == 0 || !source.check_readable()? {
-            return Ok(0);
-        }
-        let max = max.min(source.ring.readable());
-        let moved = source.ring.peek_with(max, &mut |from| {
-            let mut left = from;
-            target.store(from.len(), false, &mut |room| {
-                let count = room.len().min(left.len());
-                room[..count].copy_from_slice(&left[..count]);
-                left = &left[count..];
-                Ok(count)
-            })
-        })?;
-        drop(target);
-        let was_writable = source.is_writable();
-        if removes {
-            source.ring.consume(moved);
-        }
-        let wakes_writers = !was_writable && source.is_writable();
-        drop(source);
-        to.ready_queue.notify(Events::READABLE);
-        if wakes_writers {
-            self.ready_queue.notify(Events::WRITABLE);
-        }
-        Ok(moved)
-    }
-}
-
-/// Bytes that have been taken out of a pipe.
-#[derive(Debug)]
-pub struct Taken {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    is_packet: bool,
 }
 
 /// A FIFO that has been opened on this side and may have to wait for the other one.
@@ -470,7 +404,7 @@ impl FileOps for PipeEnd {
         let state = self.pipe.state.lock();
         let mut events = Events::empty();
         if self.access.reads() {
-            if !state.ring.is_empty() {
+            if !state.ring.is_empty() && !state.is_draining {
                 events |= Events::READABLE;
             }
             if state.writers == 0 && self.opens_before != Some(state.writer_opens) {

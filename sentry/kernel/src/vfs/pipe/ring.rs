@@ -54,7 +54,7 @@ impl Ring {
     }
 
     /// Makes room for `extra` bytes behind the content; `ENOMEM` where there is no memory for it.
-    fn reserve(&mut self, extra: usize) -> Result<()> {
+    pub(super) fn reserve(&mut self, extra: usize) -> Result<()> {
         if self.len + extra > self.storage.len() {
             heap::room_for((self.len + extra) as u64, Purpose::Process)?;
             self.grow(extra);
@@ -142,38 +142,40 @@ impl Ring {
         Ok(done)
     }
 
-    /// Puts bytes that were taken out, and then not used, before all others.
-    pub(super) fn put_back(&mut self, bytes: &[u8], is_packet: bool) {
-        if bytes.is_empty() {
-            return;
-        }
+    /// Appends bytes for which there was found to be memory.
+    pub(super) fn push_all(&mut self, bytes: &[u8]) {
         if self.len + bytes.len() > self.storage.len() {
             self.grow(bytes.len());
         }
-        self.head = (self.head + self.storage.len() - bytes.len()) % self.storage.len();
-        self.len += bytes.len();
-        let (front, wrapped) = bytes.split_at(bytes.len().min(self.storage.len() - self.head));
-        self.storage[self.head..self.head + front.len()].copy_from_slice(front);
+        let at = if bytes.is_empty() { 0 } else { (self.head + self.len) % self.storage.len() };
+        let (front, wrapped) = bytes.split_at(bytes.len().min(self.storage.len() - at));
+        self.storage[at..at + front.len()].copy_from_slice(front);
         self.storage[..wrapped.len()].copy_from_slice(wrapped);
-        match self.segments.front_mut() {
-            Some(first) if !first.is_packet && !is_packet => first.len += bytes.len(),
-            _ => self.segments.push_front(Segment { len: bytes.len(), is_packet }),
+        self.len += bytes.len();
+        self.note_pushed(bytes.len(), false);
+    }
+
+    /// Removes the first `count` bytes; of a packet, all of it: a read drops what it has no room for.
+    pub(super) fn consume(&mut self, count: usize) {
+        match self.segments.front() {
+            Some(first) if first.is_packet && count > 0 => self.advance(first.len),
+            _ => self.advance(count),
         }
     }
 
-    /// Removes the first `count` bytes; of a packet, all of it.
-    pub(super) fn consume(&mut self, count: usize) {
+    /// Removes the first `count` bytes alone.
+    pub(super) fn advance(&mut self, count: usize) {
         let mut left = count.min(self.len);
         while left > 0 {
             let Some(first) = self.segments.front_mut() else { break };
-            let step = if first.is_packet { first.len } else { left.min(first.len) };
+            let step = left.min(first.len);
             first.len -= step;
             if first.len == 0 {
                 self.segments.pop_front();
             }
             self.head = (self.head + step) % self.storage.len();
             self.len -= step;
-            left = left.saturating_sub(step);
+            left -= step;
         }
         if self.len == 0 {
             self.head = 0;
@@ -226,19 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_comes_first() {
+    fn what_is_not_used_stays_first() {
         let mut ring = Ring::default();
-        for round in 1..300 {
-            push(&mut ring, &vec![1; round * 31 % 5000 + 1], false);
-            let taken = pop(&mut ring, round * 17 % 4000);
-            ring.put_back(&taken, false);
-            ring.put_back(b"xy", false);
-            assert_eq!(pop(&mut ring, 3), [b'x', b'y', 1]);
+        for round in 1..300_usize {
+            ring.push_all(&vec![round as u8; round * 31 % 5000 + 1]);
+            let before = ring.len();
+            ring.advance(round * 17 % 4000);
+            assert_eq!(ring.len(), before.saturating_sub(round * 17 % 4000));
         }
         let mut ring = Ring::default();
-        push(&mut ring, b"stream", false);
-        ring.put_back(b"one", true);
-        assert_eq!(pop(&mut ring, 100), b"one");
+        push(&mut ring, b"packet", true);
+        ring.push_all(b"stream");
+        ring.advance(3);
+        assert_eq!(pop(&mut ring, 100), b"ket");
         assert_eq!(pop(&mut ring, 100), b"stream");
     }
 
