@@ -58,23 +58,39 @@ struct Site {
 }
 
 impl CallSites {
+    /// The last thunk of a region is not needed after all.
+    fn give_back(&mut self, thunk: u64) {
+        let is_last = |region: &&mut Region| region.next() == thunk + THUNK_SIZE as u64;
+        if let Some(region) = self.regions.iter_mut().find(is_last) {
+            region.used -= 1;
+        }
+    }
+
     fn region_of(&self, addr: u64) -> Option<&Region> {
         self.regions.iter().find(|region| (region.start..region.start + PAGE_SIZE).contains(&addr))
     }
 }
 
+/// Whether other threads see either all of a change or nothing of it: it lies within one aligned word.
+const fn is_one_store(patch: &CodePatch) -> bool {
+    (patch.addr % 8) as usize + patch.bytes.len() <= 8
+}
+
 impl MemoryManager {
-    /// Rewrites the site from where a call came with `regs`. `is_alone` tells that no other thread runs in this address
-    /// space. Says whether calls from there will come without a trap.
-    pub fn rewrite_call_site(&self, regs: &Regs, is_alone: bool) -> bool {
+    /// Rewrites the site from where a call came with `regs`, so that calls from there come without a trap. `is_alone`
+    /// tells that no other thread runs in this address space.
+    ///
+    /// # Errors
+    /// `EBUSY` where that can be done only alone, others where it cannot be done.
+    pub fn rewrite_call_site(&self, regs: &Regs, is_alone: bool) -> Result<()> {
         let mut sites = self.call_sites.lock();
         if sites.is_watched {
-            return false;
+            return Err(Errno::EPERM);
         }
         if sites.sites.iter().any(|site| site.ret == regs.rip) {
-            return true;
+            return Ok(());
         }
-        self.try_rewrite(&mut sites, regs, is_alone).is_ok()
+        self.try_rewrite(&mut sites, regs, is_alone)
     }
 
     fn try_rewrite(&self, sites: &mut CallSites, regs: &Regs, is_alone: bool) -> Result<()> {
@@ -87,11 +103,15 @@ impl MemoryManager {
         let site = rewrite::find(&code, start, ret, regs, is_anonymous).ok_or(Errno::ENOENT)?;
         let thunk = self.new_thunk(sites, site.reach(), mapping.start)?;
         let plan = site.plan(thunk).ok_or(Errno::ERANGE)?;
+        if !is_alone && !is_one_store(&plan.site) {
+            sites.give_back(thunk);
+            return Err(Errno::EBUSY);
+        }
         let at = (plan.site.addr - start) as usize;
         let before = code.get(at..at + plan.site.bytes.len()).ok_or(Errno::ERANGE)?;
         let original = CodePatch { addr: plan.site.addr, bytes: before.to_vec() };
         let padding = plan.padding.as_ref().map(|padding| padding.addr);
-        self.write_plan(&plan, thunk, is_alone)?;
+        self.write_plan(&plan, thunk)?;
         sites.sites.push(Site { ret, thunk, padding, original, written: plan.site.bytes });
         Ok(())
     }
@@ -105,12 +125,12 @@ impl MemoryManager {
         (is_code && !is_special).then(|| (range, vma.object.is_none()))
     }
 
-    fn write_plan(&self, plan: &Plan, thunk: u64, is_alone: bool) -> Result<()> {
+    fn write_plan(&self, plan: &Plan, thunk: u64) -> Result<()> {
         self.write_code(&CodePatch { addr: thunk, bytes: plan.thunk.to_vec() })?;
         if let Some(padding) = &plan.padding {
             self.write_code(padding)?;
         }
-        self.write_site(&plan.site, is_alone)
+        self.write_site(&plan.site)
     }
 
     fn write_code(&self, patch: &CodePatch) -> Result<()> {
@@ -118,13 +138,13 @@ impl MemoryManager {
         if done == patch.bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
-    /// Writes bytes where other threads may be executing: as one store, as far as they can tell.
-    fn write_site(&self, patch: &CodePatch, is_alone: bool) -> Result<()> {
+    /// Writes bytes where other threads may be executing: as one store, where that can be done.
+    fn write_site(&self, patch: &CodePatch) -> Result<()> {
+        if !is_one_store(patch) {
+            return self.write_code(patch);
+        }
         let word = patch.addr & !7;
         let at = (patch.addr - word) as usize;
-        if at + patch.bytes.len() > 8 {
-            return if is_alone { self.write_code(patch) } else { Err(Errno::EBUSY) };
-        }
         let access = Access { force: true, ..Access::WRITE };
         let done = self.access(UserAddr(word), 8, access, &mut |piece: VolatileSlice<'_>, _| {
             let mut bytes = [0; 8];
@@ -217,7 +237,7 @@ impl MemoryManager {
         let read = self.read_forced(UserAddr(site.original.addr), &mut now);
         if read == now.len() && now == site.written {
             // What cannot be written any more is not executed either.
-            let _ = self.write_site(&site.original, true);
+            let _ = self.write_site(&site.original);
         }
     }
 

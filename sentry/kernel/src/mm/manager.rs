@@ -11,6 +11,7 @@ use segment::SegmentMap;
 
 use super::MemoryFile;
 use super::aio::AioContexts;
+use super::call_counts::CallCounts;
 use super::call_sites::CallSites;
 use super::exec_gain::ExecGain;
 use super::image::ProgramImage;
@@ -52,6 +53,8 @@ pub struct MemoryManager {
     pub(super) limits: MemoryLimits,
     /// Before all other locks.
     pub(super) call_sites: Mutex<CallSites>,
+    /// Where calls trap.
+    pub(crate) call_counts: CallCounts,
     /// Commands of membarrier(2) that have been registered.
     pub(super) barriers: AtomicU32,
     /// Asynchronous I/O.
@@ -115,6 +118,7 @@ impl MemoryManager {
             pages: RwLock::default(),
             limits,
             call_sites: Mutex::default(),
+            call_counts: CallCounts::default(),
             barriers: AtomicU32::new(0),
             aio: AioContexts::default(),
             peak_rss: PeakRss::default(),

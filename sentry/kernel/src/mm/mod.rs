@@ -11,6 +11,7 @@ mod aio;
 mod barrier;
 mod batch;
 mod brk;
+mod call_counts;
 mod call_sites;
 mod copy;
 mod cow;

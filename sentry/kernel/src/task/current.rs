@@ -7,7 +7,6 @@ use abi::Regs;
 use platform::Context;
 
 use super::Task;
-use super::call_sites::CallCounts;
 use crate::signal::TrapInfo;
 
 /// The running task with its registers. Exactly one exists per live task, on the stack of its sentry thread.
@@ -21,21 +20,12 @@ pub struct CurrentTask {
     pub(crate) trap: TrapInfo,
     /// A tracer single-steps it.
     pub(crate) is_stepped: bool,
-    /// Where its calls come from.
-    pub(super) call_counts: CallCounts,
 }
 
 impl CurrentTask {
     pub(super) fn new(task: Arc<Task>, regs: Regs, context: Box<dyn Context>) -> Self {
         task.wake().set_interrupter(Some(context.interrupter()));
-        Self {
-            task,
-            regs,
-            context,
-            trap: TrapInfo::default(),
-            is_stepped: false,
-            call_counts: CallCounts::default(),
-        }
+        Self { task, regs, context, trap: TrapInfo::default(), is_stepped: false }
     }
 
     /// The task itself, to be kept.
@@ -48,7 +38,6 @@ impl CurrentTask {
     pub(super) fn replace_context(&mut self, context: Box<dyn Context>) {
         self.task.wake().set_interrupter(Some(context.interrupter()));
         self.context = context;
-        self.call_counts = CallCounts::default();
         self.note_new_answers();
     }
 }
