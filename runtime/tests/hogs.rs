@@ -101,6 +101,7 @@ hogs! {
     queues: "queues",
     watches: "watches",
     notices: "notices",
+    polls: "polls",
     locks: "locks",
     signals: "signals",
     timers: "timers",

@@ -1,5 +1,6 @@
 //! The wait queue: who wants to hear of which events.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,15 +17,53 @@ pub trait Notify: Send + Sync {
 }
 
 struct Entry {
-    id: u64,
     mask: Events,
     waiter: Arc<dyn Notify>,
 }
 
+/// Who waits. A guest decides how many there are, so that leaving costs no walk over the others.
 #[derive(Default)]
 struct Entries {
     next_id: u64,
-    list: Vec<Entry>,
+    /// By number, which is the order of arrival.
+    list: BTreeMap<u64, Entry>,
+    /// For each bit of a mask, how many entries have it.
+    wanted: [usize; u32::BITS as usize],
+}
+
+impl Entries {
+    fn insert(&mut self, entry: Entry) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        for bit in bits_of(entry.mask) {
+            self.wanted[bit] += 1;
+        }
+        self.list.insert(id, entry);
+        id
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Entry> {
+        let entry = self.list.remove(&id)?;
+        for bit in bits_of(entry.mask) {
+            self.wanted[bit] -= 1;
+        }
+        Some(entry)
+    }
+
+    /// The union of all masks.
+    fn interest(&self) -> u32 {
+        (0..u32::BITS).filter(|bit| self.wanted[*bit as usize] > 0).fold(0, |all, bit| all | 1 << bit)
+    }
+}
+
+/// The numbers of the bits that are set.
+fn bits_of(mask: Events) -> impl Iterator<Item = usize> {
+    let mut rest = mask.bits();
+    std::iter::from_fn(move || {
+        let bit = (rest != 0).then(|| rest.trailing_zeros())?;
+        rest &= rest - 1;
+        Some(bit as usize)
+    })
 }
 
 #[derive(Default)]
@@ -50,9 +89,7 @@ impl WaitQueue {
     pub fn register(&self, mask: Events, waiter: Arc<dyn Notify>) -> Registration {
         let mask = mask | Events::ALWAYS;
         let mut entries = self.0.entries.lock();
-        let id = entries.next_id;
-        entries.next_id += 1;
-        entries.list.push(Entry { id, mask, waiter });
+        let id = entries.insert(Entry { mask, waiter });
         // SeqCst pairs with the load in `notify`: either the notifier sees the interest, or the waiter, which checks
         // its condition after this store, sees what the notifier changed.
         self.0.interest.fetch_or(mask.bits(), Ordering::SeqCst);
@@ -80,7 +117,7 @@ impl WaitQueue {
         if self.0.interest.load(Ordering::SeqCst) & events.bits() == 0 {
             return;
         }
-        for entry in &self.0.entries.lock().list {
+        for entry in self.0.entries.lock().list.values() {
             let hit = entry.mask & events;
             if !hit.is_empty() && entry.waiter.notify(hit) {
                 limit -= 1;
@@ -107,9 +144,11 @@ pub struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut entries = self.queue.entries.lock();
-        entries.list.retain(|entry| entry.id != self.id);
-        let interest = entries.list.iter().fold(Events::empty(), |all, entry| all | entry.mask);
-        self.queue.interest.store(interest.bits(), Ordering::SeqCst);
+        let left = entries.remove(self.id);
+        self.queue.interest.store(entries.interest(), Ordering::SeqCst);
+        drop(entries);
+        // What the waiter holds may want the queue when it goes.
+        drop(left);
     }
 }
 
@@ -156,5 +195,31 @@ mod tests {
         let _rb = queue.register(Events::IN, b.clone());
         queue.notify_one(Events::IN);
         assert_eq!((a.0.load(Ordering::SeqCst), b.0.load(Ordering::SeqCst)), (1, 0));
+    }
+
+    #[test]
+    fn interest_lasts_as_long_as_the_last_who_has_it() {
+        let (queue, waiter) = (WaitQueue::new(), Arc::new(Count::default()));
+        let first = queue.register(Events::IN, waiter.clone());
+        let second = queue.register(Events::IN | Events::OUT, waiter.clone());
+        drop(first);
+        queue.notify(Events::IN);
+        drop(second);
+        assert!(queue.is_empty());
+        queue.notify(Events::IN);
+        assert_eq!(waiter.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_hundred_thousand_leave_in_any_order() {
+        let (queue, waiter) = (WaitQueue::new(), Arc::new(Count::default()));
+        let all: Vec<_> = (0..100_000).map(|_| queue.register(Events::IN, waiter.clone())).collect();
+        let (even, odd): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|registration| registration.id % 2 == 0);
+        drop(odd);
+        queue.notify(Events::IN);
+        assert_eq!(waiter.0.load(Ordering::SeqCst), 50_000);
+        even.into_iter().rev().for_each(drop);
+        assert!(queue.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,6 +163,26 @@ static void notices(void) {
     }
 }
 
+// Waits for one file in as many entries as may be, in many processes.
+static void polls(void) {
+    raise_files();
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    size_t bytes = limit.rlim_cur * sizeof(struct pollfd);
+    struct pollfd *waits = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (waits == MAP_FAILED) { refused(); return; }
+    int ends[2];
+    if (pipe(ends) != 0) { refused(); return; }
+    for (rlim_t i = 0; i < limit.rlim_cur; i++) waits[i] = (struct pollfd){ends[0], POLLIN};
+    for (int i = 0; i < 16; i++) {
+        pid_t child = fork();
+        if (child == 0) _exit(poll(waits, limit.rlim_cur, 3000) < 0);
+        if (child < 0) { refused(); break; }
+    }
+    while (wait(NULL) > 0) {
+    }
+}
+
 static void locks(void) {
     int fd = open("/tmp/locked", O_CREAT | O_RDWR, 0600);
     // Every lock is compared with all others: a bound on the time, not on the memory.
@@ -295,6 +316,7 @@ int main(int argc, char **argv) {
     KIND("queues", queues())
     KIND("watches", watches())
     KIND("notices", notices())
+    KIND("polls", polls())
     KIND("locks", locks())
     KIND("signals", signals())
     KIND("timers", timers())

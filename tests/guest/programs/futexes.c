@@ -21,6 +21,12 @@ static void *wait_on_a(void *bits) {
 }
 static void handler(int signal) {}
 
+static void *lock_and_unlock(void *word) {
+    CHECK(futex(word, FUTEX_LOCK_PI, 0, 0, 0, 0) == 0);
+    CHECK(futex(word, FUTEX_UNLOCK_PI, 0, 0, 0, 0) == 0);
+    return 0;
+}
+
 int main(void) {
     struct timespec soon = {0, 10000000};
     FAILS(futex(&a, FUTEX_WAIT, 1, 0, 0, 0), EAGAIN);
@@ -91,6 +97,20 @@ int main(void) {
     FAILS(futex(&pi, FUTEX_LOCK_PI, 0, 0, 0, 0), EDEADLK);
     CHECK(futex(&pi, FUTEX_UNLOCK_PI, 0, 0, 0, 0) == 0 && pi == 0);
     FAILS(futex(&pi, FUTEX_UNLOCK_PI, 0, 0, 0, 0), EPERM);
+
+    // Who waits for such a lock is neither woken nor moved as a plain waiter.
+    static uint32_t held, plain;
+    CHECK(futex(&held, FUTEX_LOCK_PI, 0, 0, 0, 0) == 0);
+    pthread_t waiter;
+    CHECK(pthread_create(&waiter, 0, lock_and_unlock, &held) == 0);
+    while (!(__atomic_load_n(&held, __ATOMIC_SEQ_CST) & FUTEX_WAITERS)) usleep(1000);
+    usleep(20000);
+    const int set_0_if_equal_0 = FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0);
+    FAILS(futex(&held, FUTEX_WAKE, 1, 0, 0, 0), EINVAL);
+    FAILS(futex(&held, FUTEX_WAKE_OP, 1, (void *)1, &plain, set_0_if_equal_0), EINVAL);
+    FAILS(futex(&plain, FUTEX_WAKE_OP, 1, (void *)1, &held, FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_NE, 0)), EINVAL);
+    FAILS(futex(&held, FUTEX_REQUEUE, 0, (void *)1, &plain, 0), EINVAL);
+    CHECK(futex(&held, FUTEX_UNLOCK_PI, 0, 0, 0, 0) == 0 && pthread_join(waiter, 0) == 0 && held == 0);
 
     // waitv.
     struct futex_waitv { uint64_t val, uaddr; uint32_t flags, reserved; } waiters[2] = {{0, (uintptr_t)&pi, 2 | 128}, {1, (uintptr_t)&a, 2 | 128}};

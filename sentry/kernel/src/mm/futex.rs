@@ -24,6 +24,16 @@ pub enum FutexKey {
 }
 
 impl MemoryManager {
+    /// What keys in this address space's own memory are known by.
+    fn futex_space(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether the key names a word in this address space's own memory.
+    pub(crate) fn owns_futex(&self, key: &FutexKey) -> bool {
+        matches!(key, FutexKey::Private { space, .. } if *space == self.futex_space())
+    }
+
     /// The key of the futex at `addr`. `shared` is what the guest says by leaving out `FUTEX_PRIVATE_FLAG`.
     ///
     /// # Errors
@@ -35,7 +45,7 @@ impl MemoryManager {
         if addr.0 >= self.bounds.end {
             return Err(Errno::EFAULT);
         }
-        let private = FutexKey::Private { space: std::ptr::from_ref(self).addr(), addr: addr.0 };
+        let private = FutexKey::Private { space: self.futex_space(), addr: addr.0 };
         if !shared {
             return Ok(private);
         }

@@ -228,25 +228,29 @@ impl Inotify {
     }
 
     fn push(&self, event: Event) {
-        let mut state = self.state.lock();
-        if state.events.back() == Some(&event) {
-            return;
-        }
         let has_room = heap::room_for(event.len() as u64, Purpose::Process).is_ok();
-        match if has_room { state.events.len() } else { INOTIFY_EVENTS } {
-            ..INOTIFY_EVENTS => state.events.push_back(event),
-            INOTIFY_EVENTS => {
-                let (wd, mask) = (-1, InotifyMask::Q_OVERFLOW);
-                state.events.push_back(Event { wd, mask, cookie: 0, name: Box::default() });
-            }
-            _ => return,
+        if self.state.lock().push(event, has_room) {
+            self.queue.notify(Events::READABLE);
         }
-        drop(state);
-        self.queue.notify(Events::READABLE);
     }
 }
 
 impl State {
+    /// Queues an event, or the news that some are lost. Says whether there is anything new: what repeats the last
+    /// event is not.
+    fn push(&mut self, event: Event, has_room: bool) -> bool {
+        let event = if has_room && self.events.len() < INOTIFY_EVENTS {
+            event
+        } else {
+            Event { wd: -1, mask: InotifyMask::Q_OVERFLOW, cookie: 0, name: Box::default() }
+        };
+        let is_new = self.events.back() != Some(&event);
+        if is_new {
+            self.events.push_back(event);
+        }
+        is_new
+    }
+
     /// A number that is not in use: they go up, and start again where they run out.
     fn next_wd(&mut self) -> Result<i32> {
         for _ in 0..=self.watches.len() {
@@ -310,5 +314,38 @@ impl Drop for Inotify {
         for watch in watches.into_values() {
             watch.dentry.inode().common().watches().remove(&watch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::inotify::InotifyMask;
+
+    use super::{Event, INOTIFY_EVENTS, State};
+
+    fn event(wd: i32) -> Event {
+        Event { wd, mask: InotifyMask::CREATE, cookie: 0, name: Box::default() }
+    }
+
+    #[test]
+    fn a_loss_is_told_once() {
+        let mut state = State::default();
+        assert!(state.push(event(1), true));
+        assert!(!state.push(event(1), true), "as the last");
+        assert!(state.push(event(2), false), "the loss is news");
+        assert!((0..1000).all(|wd| !state.push(event(wd), false)), "further losses are not");
+        assert_eq!(state.events.len(), 2);
+        // With room again, more is told.
+        assert!(state.push(event(3), true) && state.push(event(4), false));
+        assert_eq!(state.events.len(), 4);
+    }
+
+    #[test]
+    fn a_full_queue_ends_with_the_news_of_a_loss() {
+        let mut state = State::default();
+        let limit = i32::try_from(INOTIFY_EVENTS).unwrap_or(i32::MAX);
+        (0..limit + 10).for_each(|wd| _ = state.push(event(wd), true));
+        assert_eq!(state.events.len(), INOTIFY_EVENTS + 1);
+        assert_eq!(state.events.back().map(|last| last.mask), Some(InotifyMask::Q_OVERFLOW));
     }
 }

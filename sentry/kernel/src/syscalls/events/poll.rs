@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::poll::PollFd;
 use abi::resource::Resource;
 use abi::{Errno, Result, Timespec, UserAddr};
+use host::heap::{self, Purpose};
 use waiter::{Events, Registration};
 
 use super::mask::{read_mask, with_mask};
@@ -25,6 +26,17 @@ pub(super) struct Target {
     pub(super) mask: Events,
     /// What it is ready for.
     pub(super) ready: Events,
+}
+
+/// What an entry costs while it is waited for: as it was asked for, as a target, and registered.
+const ENTRY_COST: usize = size_of::<PollFd>() + size_of::<Target>() + 4 * size_of::<Registration>() + 64;
+
+/// Checks that there is room for waiting for `count` files.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(super) fn make_room(count: usize) -> Result<()> {
+    heap::room_for((count * ENTRY_COST) as u64, Purpose::Process)
 }
 
 impl Target {
@@ -49,11 +61,7 @@ pub(super) fn wait_for(
     if count > 0 || deadline == Some(MonotonicTime(0)) {
         return Ok(count);
     }
-    let registrations: Vec<Registration> = targets
-        .iter()
-        .filter_map(|target| Some((target.file.as_ref()?.ops().wait_queue()?, target.mask)))
-        .map(|(queue, mask)| queue.register(mask, task.notifier()))
-        .collect();
+    let registrations = register(task, targets);
     let result = task.block_until(deadline, &mut || match count_ready(targets) {
         0 => Err(Errno::EAGAIN),
         count => Ok(count),
@@ -71,6 +79,24 @@ pub(super) fn wait_for(
     }
 }
 
+/// Has `task` woken for what the targets wait for. A file that is named many times is asked once.
+fn register(task: &Task, targets: &[Target]) -> Vec<Registration> {
+    let waits = targets.iter().filter_map(|target| {
+        let file = target.file.as_ref()?;
+        Some((Arc::as_ptr(file), file.ops().wait_queue()?, target.mask))
+    });
+    let mut waits: Vec<_> = waits.collect();
+    waits.sort_unstable_by_key(|(file, ..)| *file);
+    waits.dedup_by(|(file, _, mask), (kept, _, union)| {
+        let is_same = file == kept;
+        if is_same {
+            *union |= *mask;
+        }
+        is_same
+    });
+    waits.into_iter().map(|(_, queue, mask)| queue.register(mask, task.notifier())).collect()
+}
+
 fn count_ready(targets: &mut [Target]) -> usize {
     targets.iter_mut().map(Target::update).filter(|is_ready| *is_ready).count()
 }
@@ -80,6 +106,7 @@ fn read_fds(task: &Task, addr: UserAddr, count: u64) -> Result<Vec<PollFd>> {
         return Err(Errno::EINVAL);
     }
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
+    make_room(count)?;
     let mut fds = vec![PollFd::default(); count];
     if count > 0 {
         task.mm().read(addr, zerocopy::IntoBytes::as_mut_bytes(fds.as_mut_slice()))?;

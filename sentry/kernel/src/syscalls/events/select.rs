@@ -6,7 +6,7 @@ use waiter::Events;
 
 use super::deadline_in;
 use super::mask::{read_mask, with_mask};
-use super::poll::{Target, wait_for, write_left};
+use super::poll::{Target, make_room, wait_for, write_left};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;
@@ -49,6 +49,7 @@ fn select_fds(task: &Task, count: u64, addrs: [UserAddr; 3], deadline: Option<Mo
     let count = usize::try_from(count as i32).map_err(|_| Errno::EINVAL)?;
     let table = task.fd_table();
     let count = count.min(table.capacity());
+    make_room(count)?;
     let sets = FdSets::read(task, count, addrs)?;
     let mut fds = Vec::new();
     let mut targets = Vec::new();

@@ -35,16 +35,20 @@ pub(super) fn connect(task: &mut CurrentTask, Args([fd, addr, len, ..]): Args) -
     let address = read_address(&task.mm(), UserAddr(addr), len)?;
     let socket = socket_of(&file)?;
     let deadline = deadline(task, socket.options().send_timeout_ns());
+    let mut registration = None;
     loop {
         match socket.connect(task, &address) {
             Ok(()) => return Ok(0),
-            Err(Errno::EAGAIN) if may_block(&file) => {
-                // The listener's backlog is full: wait for it to accept.
-                let queue = socket.send_queue(task, Some(&address)).ok_or(Errno::EAGAIN)?;
-                let mut is_first = true;
-                let attempt = &mut || if std::mem::take(&mut is_first) { Err(Errno::EAGAIN) } else { Ok(()) };
-                timeout_is_again(task.block_on(&queue, Events::WRITABLE, deadline, attempt))?;
-            }
+            // The listener's backlog is full: wait for it to accept, having looked again once that would be heard.
+            Err(Errno::EAGAIN) if may_block(&file) => match registration.take() {
+                Some(_held) => timeout_is_again(task.sleep(deadline))?,
+                None => {
+                    // Looked up each time: the address may have another listener by now, or none.
+                    let listener = socket.send_queue(task, Some(&address));
+                    let queue = listener.as_ref().or(file.ops().wait_queue()).ok_or(Errno::EAGAIN)?;
+                    registration = Some(queue.register(Events::WRITABLE, task.notifier()));
+                }
+            },
             Err(Errno::EINPROGRESS | Errno::EALREADY) if may_block(&file) => {
                 return await_connection(task, &file, &address, deadline);
             }

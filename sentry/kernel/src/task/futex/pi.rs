@@ -96,7 +96,7 @@ impl FutexTable {
         let mm = task.mm();
         let key = mm.futex_key(addr, is_shared)?;
         let waiter = pi_waiter(task, key, false);
-        self.begin_interest(&key);
+        self.begin_pi_interest(&key);
         let result = (|| {
             {
                 let mut bucket = self.bucket(&key);
@@ -110,7 +110,7 @@ impl FutexTable {
             self.sleep_for_lock(task, &waiter, deadline)
         })();
         self.forget(&waiter);
-        self.end_interest(&waiter.key.lock());
+        self.end_pi_interest(&waiter.key.lock());
         match result {
             // A signal does not end the wait for a lock: the call is always made again.
             Err(error) if is_interruption(&error) => Err(SysError::Restart(Restart::NoIntr)),
@@ -207,7 +207,7 @@ impl FutexTable {
             return Err(Errno::EINVAL.into());
         }
         let waiter = pi_waiter(task, key, true);
-        self.begin_interest(&key);
+        self.begin_pi_interest(&key);
         let result = (|| {
             {
                 let mut bucket = self.bucket(&key);
@@ -219,7 +219,7 @@ impl FutexTable {
             self.sleep_for_lock(task, &waiter, deadline)
         })();
         self.forget(&waiter);
-        self.end_interest(&waiter.key.lock());
+        self.end_pi_interest(&waiter.key.lock());
         match result {
             Err(error) if is_interruption(&error) => {
                 // Moved to the lock already: as for LOCK_PI, but the first word cannot be waited on again.
@@ -251,7 +251,9 @@ impl FutexTable {
             if mm.load_u32(from)? != expected {
                 return Err(Errno::EAGAIN);
             }
-            if source.waiters.iter().any(|(at, waiter)| *at == from_key && !waiter.is_requeue_pi) {
+            let may_move =
+                |waiter: &Waiter| waiter.is_requeue_pi && !waiter.was_requeued.load(Ordering::SeqCst);
+            if source.waiters.iter().any(|(at, waiter)| *at == from_key && !may_move(waiter)) {
                 return Err(Errno::EINVAL);
             }
             // The first gets the lock if that is free. Nobody moves before this has gone well: a bad word fails the call.

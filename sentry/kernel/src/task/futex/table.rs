@@ -62,6 +62,11 @@ impl Bucket {
         at.is_some_and(|at| self.waiters.remove(at).is_some())
     }
 
+    /// Whether somebody waits at `key` for a priority-inheriting lock, or to be moved to one: not for plain wake-ups.
+    pub(super) fn has_pi_waiter(&self, key: &FutexKey) -> bool {
+        self.waiters.iter().any(|(at, waiter)| at == key && waiter.task.is_some())
+    }
+
     /// Takes up to `max` waiters on `key` whose bits match out of the queue.
     pub(super) fn take(&mut self, key: &FutexKey, max: usize, bitset: u32) -> Vec<Arc<Waiter>> {
         let mut taken = Vec::new();
@@ -82,6 +87,8 @@ impl Bucket {
 #[derive(Debug)]
 pub struct FutexTable {
     buckets: Vec<Slot>,
+    /// Waiters with a task: where there are none, a thread that ends has no locks to look for.
+    pi_waiters: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +100,7 @@ struct Slot {
 
 impl Default for FutexTable {
     fn default() -> Self {
-        Self { buckets: (0..BUCKETS).map(|_| Slot::default()).collect() }
+        Self { buckets: (0..BUCKETS).map(|_| Slot::default()).collect(), pi_waiters: AtomicUsize::new(0) }
     }
 }
 
@@ -121,6 +128,18 @@ impl FutexTable {
     /// A waiter that queued under `key` last has gone.
     pub(super) fn end_interest(&self, key: &FutexKey) {
         self.buckets[Self::index(key)].interest.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// As [`Self::begin_interest`], for a waiter with a task.
+    pub(super) fn begin_pi_interest(&self, key: &FutexKey) {
+        self.pi_waiters.fetch_add(1, Ordering::SeqCst);
+        self.begin_interest(key);
+    }
+
+    /// As [`Self::end_interest`], for a waiter with a task.
+    pub(super) fn end_pi_interest(&self, key: &FutexKey) {
+        self.end_interest(key);
+        self.pi_waiters.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Whether anybody may wait in the bucket of `key`.
@@ -171,15 +190,18 @@ impl FutexTable {
     /// The locks in `mm`'s own memory that somebody waits for as a priority-inheriting lock.
     pub(super) fn waited_pi_locks(&self, mm: &MemoryManager) -> Vec<(FutexKey, UserAddr)> {
         let mut locks = Vec::new();
+        if self.pi_waiters.load(Ordering::SeqCst) == 0 {
+            return locks;
+        }
         for slot in &self.buckets {
             if slot.interest.load(Ordering::SeqCst) == 0 {
                 continue;
             }
             for (key, waiter) in &slot.bucket.lock().waiters {
                 let FutexKey::Private { addr, .. } = *key else { continue };
-                let is_own = mm.futex_key(UserAddr(addr), false).is_ok_and(|own| own == *key);
-                if waiter.task.is_some() && is_own && !locks.contains(&(*key, UserAddr(addr))) {
-                    locks.push((*key, UserAddr(addr)));
+                let lock = (*key, UserAddr(addr));
+                if waiter.task.is_some() && mm.owns_futex(key) && !locks.contains(&lock) {
+                    locks.push(lock);
                 }
             }
         }

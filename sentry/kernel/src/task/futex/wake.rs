@@ -1,4 +1,4 @@
-//! FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_WAKE_OP.
+//! FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_WAKE_OP. None of them is for who waits for a priority-inheriting lock.
 
 use abi::futex::FUTEX_BITSET_MATCH_ANY;
 use abi::{Errno, Result, UserAddr};
@@ -33,8 +33,7 @@ impl FutexTable {
             return Ok(0);
         }
         let mut bucket = self.bucket(&key);
-        if bucket.waiters.iter().any(|(at, waiter)| *at == key && waiter.task.is_some()) {
-            // Waiters for a priority-inheriting lock are not woken this way.
+        if bucket.has_pi_waiter(&key) {
             return Err(Errno::EINVAL);
         }
         let taken = bucket.take(&key, count, bitset);
@@ -65,7 +64,7 @@ impl FutexTable {
             {
                 return Err(Errno::EAGAIN);
             }
-            if source.waiters.iter().any(|(at, waiter)| *at == from_key && waiter.is_requeue_pi) {
+            if source.has_pi_waiter(&from_key) {
                 return Err(Errno::EINVAL);
             }
             let woken = source.take(&from_key, wake, FUTEX_BITSET_MATCH_ANY);
@@ -105,6 +104,10 @@ impl FutexTable {
         let (first_key, second_key) = (mm.futex_key(first, is_shared)?, mm.futex_key(second, is_shared)?);
         let woken = self.with_both(&first_key, &second_key, |bucket, other| {
             let matches = apply(mm, second, encoded)?;
+            let has_other = matches && other.as_deref().unwrap_or(bucket).has_pi_waiter(&second_key);
+            if has_other || bucket.has_pi_waiter(&first_key) {
+                return Err(Errno::EINVAL);
+            }
             let mut woken = bucket.take(&first_key, wake_first, FUTEX_BITSET_MATCH_ANY);
             if matches {
                 let other = other.unwrap_or(bucket);
