@@ -4,12 +4,12 @@
 //! holds.
 
 mod common;
-mod limits;
 mod mqueue;
 mod msg;
 mod perm;
 mod sem;
 mod shm;
+mod sysctl;
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use common::IpcCommon;
 use crate::task::{OtherNamespace, UserNamespace};
 use crate::{Kernel, Task};
 
-pub use limits::{IpcLimit, IpcLimits};
 pub use mqueue::{MessageQueues, Notice, Queue, QueueFsType, QueueMessage, QueueOpen, queue_of};
 pub use msg::{Message, MsgQueue, MsgQueues, Wanted};
 pub use perm::{IpcAccess, IpcIds, IpcObject, Perm};
 pub use sem::{Pending, SemSet, SemSets, UndoList};
 pub use shm::{ShmSegment, ShmSet};
+pub use sysctl::{IpcLimit, IpcLimits};
 
 /// The objects of one IPC name space.
 #[derive(Debug)]

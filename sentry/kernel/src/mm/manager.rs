@@ -16,9 +16,9 @@ use super::call_sites::CallSites;
 use super::exec_gain::ExecGain;
 use super::image::ProgramImage;
 use super::layout::Layout;
-use super::limits::MemoryLimits;
 use super::peak::PeakRss;
 use super::pma::{PageSource, Pages};
+use super::rlimits::MemoryLimits;
 use super::vma::{Vma, VmaFlags};
 
 /// The signal that an unresolvable fault deserves.

@@ -7,9 +7,9 @@ use abi::{Errno, OpenFlags, SigSet, UserAddr};
 use waiter::Events;
 use zerocopy::IntoBytes;
 
-use super::mask::{read_mask, with_mask};
 use super::{deadline_in, deadline_in_ms, fd_flags};
 use crate::error::SysError;
+use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;

@@ -2,14 +2,11 @@
 
 mod epoll;
 mod eventfd;
-mod mask;
 mod pipe;
 mod poll;
 mod select;
 mod signalfd;
 mod timerfd;
-
-pub(crate) use mask::{read_mask, with_mask};
 
 use std::sync::Arc;
 

@@ -8,9 +8,9 @@ use abi::{Errno, Result, Timespec, UserAddr};
 use host::heap::{self, Purpose};
 use waiter::{Events, Registration};
 
-use super::mask::{read_mask, with_mask};
 use super::{deadline_in, deadline_in_ms};
 use crate::error::{Restart, SysError};
+use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::task::RestartBlock;

@@ -5,8 +5,8 @@ use abi::{Errno, Result, UserAddr};
 use waiter::Events;
 
 use super::deadline_in;
-use super::mask::{read_mask, with_mask};
 use super::poll::{Target, make_room, wait_for, write_left};
+use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;

@@ -15,7 +15,7 @@ use super::args::file;
 use super::read_write::{buffer, read_from, rw_flags, write_from};
 use crate::error::SysError;
 use crate::mm::{AioContext, IoDst, IoSrc};
-use crate::syscalls::events::{read_mask, with_mask};
+use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::vfs::{EventFd, File};

@@ -13,7 +13,7 @@ use abi::resource::Resource;
 use abi::{Errno, FileType, OpenFlags, Result, Signal, UserAddr};
 
 use super::args::{any_file, int, uint};
-use super::lock;
+use super::flock;
 use crate::syscalls::table::Args;
 use crate::vfs::permission::is_owner_or_capable;
 use crate::vfs::pipe::{PipeEnd, PipeOwner};
@@ -50,8 +50,8 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         F_GETFL => Ok(u64::from(file.flags().bits())),
         F_SETFL => set_flags(task, fd, &file, OpenFlags::from_bits_retain(uint(arg))),
-        F_GETLK | F_OFD_GETLK => lock::get(task, &file, arg, command == F_OFD_GETLK),
-        F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => lock::set(task, fd, &file, arg, command),
+        F_GETLK | F_OFD_GETLK => flock::get(task, &file, arg, command == F_OFD_GETLK),
+        F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => flock::set(task, fd, &file, arg, command),
         F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX | F_GETOWNER_UIDS | F_SETSIG | F_GETSIG => {
             signal_owner(task, &file, command, arg)
         }

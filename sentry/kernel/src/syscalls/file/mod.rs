@@ -1,21 +1,21 @@
 //! System calls on files and directories.
 
 mod access;
-mod advise;
 mod aio;
 pub(crate) mod args;
-mod attributes;
-mod cwd;
+mod chdir;
+mod chmod_chown_utime;
 mod dup;
+mod fadvise;
 mod fcntl;
+mod flock;
 mod getdents;
 mod inotify;
 mod ioctl;
-mod lock;
 mod memfd;
 mod mount;
 mod mount_api;
-mod names;
+mod namei;
 mod open;
 mod read_write;
 mod seek;
@@ -81,63 +81,68 @@ pub(crate) const TABLE: &[Row] = &[
         fcntl::fcntl,
         "no leases, no directory notification (F_NOTIFY); deadlocks are seen within one file",
     ),
-    Row::full(73, "flock", &[Arg::Fd, Arg::Int], lock::flock),
+    Row::full(73, "flock", &[Arg::Fd, Arg::Int], flock::flock),
     Row::full(74, "fsync", &[Arg::Fd], sync::fsync),
     Row::full(75, "fdatasync", &[Arg::Fd], sync::fdatasync),
     Row::full(76, "truncate", &[Arg::Path, Arg::Int], truncate::truncate),
     Row::full(77, "ftruncate", &[Arg::Fd, Arg::Int], truncate::ftruncate),
     Row::full(78, "getdents", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents).takes_memory(),
-    Row::full(79, "getcwd", &[Arg::Hex, Arg::Size], cwd::getcwd),
-    Row::full(80, "chdir", &[Arg::Path], cwd::chdir),
-    Row::full(81, "fchdir", &[Arg::Fd], cwd::fchdir),
-    Row::full(82, "rename", &[Arg::Path, Arg::Path], names::rename),
-    Row::full(83, "mkdir", &[Arg::Path, Arg::Mode], names::mkdir).takes_memory(),
-    Row::full(84, "rmdir", &[Arg::Path], names::rmdir),
+    Row::full(79, "getcwd", &[Arg::Hex, Arg::Size], chdir::getcwd),
+    Row::full(80, "chdir", &[Arg::Path], chdir::chdir),
+    Row::full(81, "fchdir", &[Arg::Fd], chdir::fchdir),
+    Row::full(82, "rename", &[Arg::Path, Arg::Path], namei::rename),
+    Row::full(83, "mkdir", &[Arg::Path, Arg::Mode], namei::mkdir).takes_memory(),
+    Row::full(84, "rmdir", &[Arg::Path], namei::rmdir),
     Row::full(85, "creat", &[Arg::Path, Arg::Mode], open::creat).takes_memory(),
-    Row::full(86, "link", &[Arg::Path, Arg::Path], names::link).takes_memory(),
-    Row::full(87, "unlink", &[Arg::Path], names::unlink),
-    Row::full(88, "symlink", &[Arg::Str, Arg::Path], names::symlink).takes_memory(),
-    Row::full(89, "readlink", &[Arg::Path, Arg::Hex, Arg::Size], names::readlink),
-    Row::full(90, "chmod", &[Arg::Path, Arg::Mode], attributes::chmod),
-    Row::full(91, "fchmod", &[Arg::Fd, Arg::Mode], attributes::fchmod),
-    Row::full(92, "chown", &[Arg::Path, Arg::Int, Arg::Int], attributes::chown),
-    Row::full(93, "fchown", &[Arg::Fd, Arg::Int, Arg::Int], attributes::fchown),
-    Row::full(94, "lchown", &[Arg::Path, Arg::Int, Arg::Int], attributes::lchown),
-    Row::full(95, "umask", &[Arg::Mode], attributes::umask),
-    Row::full(132, "utime", &[Arg::Path, Arg::Hex], attributes::utime),
-    Row::full(133, "mknod", &[Arg::Path, Arg::Mode, Arg::Hex], names::mknod).takes_memory(),
+    Row::full(86, "link", &[Arg::Path, Arg::Path], namei::link).takes_memory(),
+    Row::full(87, "unlink", &[Arg::Path], namei::unlink),
+    Row::full(88, "symlink", &[Arg::Str, Arg::Path], namei::symlink).takes_memory(),
+    Row::full(89, "readlink", &[Arg::Path, Arg::Hex, Arg::Size], namei::readlink),
+    Row::full(90, "chmod", &[Arg::Path, Arg::Mode], chmod_chown_utime::chmod),
+    Row::full(91, "fchmod", &[Arg::Fd, Arg::Mode], chmod_chown_utime::fchmod),
+    Row::full(92, "chown", &[Arg::Path, Arg::Int, Arg::Int], chmod_chown_utime::chown),
+    Row::full(93, "fchown", &[Arg::Fd, Arg::Int, Arg::Int], chmod_chown_utime::fchown),
+    Row::full(94, "lchown", &[Arg::Path, Arg::Int, Arg::Int], chmod_chown_utime::lchown),
+    Row::full(95, "umask", &[Arg::Mode], chmod_chown_utime::umask),
+    Row::full(132, "utime", &[Arg::Path, Arg::Hex], chmod_chown_utime::utime),
+    Row::full(133, "mknod", &[Arg::Path, Arg::Mode, Arg::Hex], namei::mknod).takes_memory(),
     Row::full(136, "ustat", &[Arg::Hex, Arg::Hex], statfs::ustat),
     Row::full(137, "statfs", &[Arg::Path, Arg::Hex], statfs::statfs),
     Row::full(138, "fstatfs", &[Arg::Fd, Arg::Hex], statfs::fstatfs),
-    Row::full(161, "chroot", &[Arg::Path], cwd::chroot),
+    Row::full(161, "chroot", &[Arg::Path], chdir::chroot),
     Row::full(162, "sync", &[], sync::sync),
-    Row::full(187, "readahead", &[Arg::Fd, Arg::Int, Arg::Size], advise::readahead),
+    Row::full(187, "readahead", &[Arg::Fd, Arg::Int, Arg::Size], fadvise::readahead),
     Row::full(217, "getdents64", &[Arg::Fd, Arg::Hex, Arg::Size], getdents::getdents64).takes_memory(),
-    Row::full(221, "fadvise64", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Int], advise::fadvise64),
-    Row::full(235, "utimes", &[Arg::Path, Arg::Hex], attributes::utimes),
+    Row::full(221, "fadvise64", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Int], fadvise::fadvise64),
+    Row::full(235, "utimes", &[Arg::Path, Arg::Hex], chmod_chown_utime::utimes),
     Row::full(257, "openat", &[Arg::DirFd, Arg::Path, Arg::Flags(OPEN_FLAGS), Arg::Mode], open::openat)
         .takes_memory(),
-    Row::full(258, "mkdirat", &[Arg::DirFd, Arg::Path, Arg::Mode], names::mkdirat).takes_memory(),
-    Row::full(259, "mknodat", &[Arg::DirFd, Arg::Path, Arg::Mode, Arg::Hex], names::mknodat).takes_memory(),
-    Row::full(260, "fchownat", &[Arg::DirFd, Arg::Path, Arg::Int, Arg::Int, Arg::Hex], attributes::fchownat),
-    Row::full(261, "futimesat", &[Arg::DirFd, Arg::Path, Arg::Hex], attributes::futimesat),
+    Row::full(258, "mkdirat", &[Arg::DirFd, Arg::Path, Arg::Mode], namei::mkdirat).takes_memory(),
+    Row::full(259, "mknodat", &[Arg::DirFd, Arg::Path, Arg::Mode, Arg::Hex], namei::mknodat).takes_memory(),
+    Row::full(
+        260,
+        "fchownat",
+        &[Arg::DirFd, Arg::Path, Arg::Int, Arg::Int, Arg::Hex],
+        chmod_chown_utime::fchownat,
+    ),
+    Row::full(261, "futimesat", &[Arg::DirFd, Arg::Path, Arg::Hex], chmod_chown_utime::futimesat),
     Row::full(262, "newfstatat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Hex], stat::newfstatat),
-    Row::full(263, "unlinkat", &[Arg::DirFd, Arg::Path, Arg::Hex], names::unlinkat),
-    Row::full(264, "renameat", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path], names::renameat),
-    Row::full(265, "linkat", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path, Arg::Hex], names::linkat)
+    Row::full(263, "unlinkat", &[Arg::DirFd, Arg::Path, Arg::Hex], namei::unlinkat),
+    Row::full(264, "renameat", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path], namei::renameat),
+    Row::full(265, "linkat", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path, Arg::Hex], namei::linkat)
         .takes_memory(),
-    Row::full(266, "symlinkat", &[Arg::Str, Arg::DirFd, Arg::Path], names::symlinkat).takes_memory(),
-    Row::full(267, "readlinkat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Size], names::readlinkat),
-    Row::full(268, "fchmodat", &[Arg::DirFd, Arg::Path, Arg::Mode], attributes::fchmodat),
+    Row::full(266, "symlinkat", &[Arg::Str, Arg::DirFd, Arg::Path], namei::symlinkat).takes_memory(),
+    Row::full(267, "readlinkat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Size], namei::readlinkat),
+    Row::full(268, "fchmodat", &[Arg::DirFd, Arg::Path, Arg::Mode], chmod_chown_utime::fchmodat),
     Row::full(269, "faccessat", &[Arg::DirFd, Arg::Path, Arg::Int], access::faccessat),
     Row::full(277, "sync_file_range", &[Arg::Fd, Arg::Int, Arg::Int, Arg::Hex], sync::sync_file_range),
-    Row::full(280, "utimensat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Hex], attributes::utimensat),
+    Row::full(280, "utimensat", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Hex], chmod_chown_utime::utimensat),
     Row::full(285, "fallocate", &[Arg::Fd, Arg::Hex, Arg::Int, Arg::Int], truncate::fallocate),
     Row::full(292, "dup3", &[Arg::Fd, Arg::Fd, Arg::Hex], dup::dup3).takes_memory(),
     Row::full(295, "preadv", &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Int], read_write::preadv),
     Row::full(296, "pwritev", &[Arg::Fd, Arg::Hex, Arg::Size, Arg::Int], read_write::pwritev),
     Row::full(306, "syncfs", &[Arg::Fd], sync::syncfs),
-    Row::full(316, "renameat2", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path, Arg::Hex], names::renameat2),
+    Row::full(316, "renameat2", &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path, Arg::Hex], namei::renameat2),
     Row::full(
         327,
         "preadv2",
@@ -154,7 +159,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(436, "close_range", &[Arg::Size, Arg::Size, Arg::Hex], open::close_range),
     Row::full(437, "openat2", &[Arg::DirFd, Arg::Path, Arg::Hex, Arg::Size], open::openat2).takes_memory(),
     Row::full(439, "faccessat2", &[Arg::DirFd, Arg::Path, Arg::Int, Arg::Hex], access::faccessat2),
-    Row::full(452, "fchmodat2", &[Arg::DirFd, Arg::Path, Arg::Mode, Arg::Hex], attributes::fchmodat2),
+    Row::full(452, "fchmodat2", &[Arg::DirFd, Arg::Path, Arg::Mode, Arg::Hex], chmod_chown_utime::fchmodat2),
     Row::full(40, "sendfile", &[Arg::Fd, Arg::Fd, Arg::Hex, Arg::Size], splice::sendfile),
     Row::full(188, "setxattr", &[Arg::Path, Arg::Str, Arg::Hex, Arg::Size, Arg::Hex], xattr::setxattr)
         .takes_memory(),

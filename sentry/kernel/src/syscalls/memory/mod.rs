@@ -1,14 +1,14 @@
 //! System calls on memory.
 
-mod advise;
-mod barrier;
-mod lock;
-mod map;
+mod madvise;
+mod membarrier;
+mod mempolicy;
 mod mincore;
-mod policy;
-mod release;
-mod remote;
-mod sync;
+mod mlock;
+mod mmap;
+mod msync;
+mod process_mrelease;
+mod process_vm;
 
 use abi::Errno;
 
@@ -64,76 +64,76 @@ pub(crate) const TABLE: &[Row] = &[
         9,
         "mmap",
         &[Arg::Hex, Arg::Size, PROT, MAP, Arg::Fd, Arg::Hex],
-        map::mmap,
+        mmap::mmap,
         "no huge pages (MAP_HUGETLB), no MAP_SYNC, no MAP_DROPPABLE",
     )
     .takes_memory(),
-    Row::full(10, "mprotect", &[Arg::Hex, Arg::Size, PROT], map::mprotect).takes_memory(),
-    Row::full(11, "munmap", &[Arg::Hex, Arg::Size], map::munmap),
-    Row::full(12, "brk", &[Arg::Hex], map::brk),
-    Row::full(25, "mremap", &[Arg::Hex, Arg::Size, Arg::Size, REMAP, Arg::Hex], map::mremap).takes_memory(),
-    Row::full(26, "msync", &[Arg::Hex, Arg::Size, MSYNC], sync::msync),
+    Row::full(10, "mprotect", &[Arg::Hex, Arg::Size, PROT], mmap::mprotect).takes_memory(),
+    Row::full(11, "munmap", &[Arg::Hex, Arg::Size], mmap::munmap),
+    Row::full(12, "brk", &[Arg::Hex], mmap::brk),
+    Row::full(25, "mremap", &[Arg::Hex, Arg::Size, Arg::Size, REMAP, Arg::Hex], mmap::mremap).takes_memory(),
+    Row::full(26, "msync", &[Arg::Hex, Arg::Size, MSYNC], msync::msync),
     Row::full(27, "mincore", &[Arg::Hex, Arg::Size, Arg::Hex], mincore::mincore),
-    Row::full(28, "madvise", &[Arg::Hex, Arg::Size, ADVICE], advise::madvise),
-    Row::full(149, "mlock", &[Arg::Hex, Arg::Size], lock::mlock),
-    Row::full(150, "munlock", &[Arg::Hex, Arg::Size], lock::munlock),
-    Row::full(151, "mlockall", &[MCL], lock::mlockall),
-    Row::full(152, "munlockall", &[], lock::munlockall),
+    Row::full(28, "madvise", &[Arg::Hex, Arg::Size, ADVICE], madvise::madvise),
+    Row::full(149, "mlock", &[Arg::Hex, Arg::Size], mlock::mlock),
+    Row::full(150, "munlock", &[Arg::Hex, Arg::Size], mlock::munlock),
+    Row::full(151, "mlockall", &[MCL], mlock::mlockall),
+    Row::full(152, "munlockall", &[], mlock::munlockall),
     Row::full(
         216,
         "remap_file_pages",
         &[Arg::Hex, Arg::Size, Arg::Int, Arg::Size, Arg::Hex],
-        map::remap_file_pages,
+        mmap::remap_file_pages,
     ),
     Row::partial(
         237,
         "mbind",
         &[Arg::Hex, Arg::Size, Arg::Int, Arg::Hex, Arg::Size, Arg::Hex],
-        policy::mbind,
+        mempolicy::mbind,
         NO_NUMA,
     ),
-    Row::partial(238, "set_mempolicy", &[Arg::Int, Arg::Hex, Arg::Size], policy::set_mempolicy, NO_NUMA),
+    Row::partial(238, "set_mempolicy", &[Arg::Int, Arg::Hex, Arg::Size], mempolicy::set_mempolicy, NO_NUMA),
     Row::partial(
         239,
         "get_mempolicy",
         &[Arg::Hex, Arg::Hex, Arg::Size, Arg::Hex, Arg::Hex],
-        policy::get_mempolicy,
+        mempolicy::get_mempolicy,
         NO_NUMA,
     ),
-    Row::full(256, "migrate_pages", &[Arg::Int, Arg::Size, Arg::Hex, Arg::Hex], policy::migrate_pages),
+    Row::full(256, "migrate_pages", &[Arg::Int, Arg::Size, Arg::Hex, Arg::Hex], mempolicy::migrate_pages),
     Row::full(
         279,
         "move_pages",
         &[Arg::Int, Arg::Size, Arg::Hex, Arg::Hex, Arg::Hex, Arg::Hex],
-        policy::move_pages,
+        mempolicy::move_pages,
     ),
     Row::full(
         310,
         "process_vm_readv",
         &[Arg::Int, Arg::Hex, Arg::Size, Arg::Hex, Arg::Size, Arg::Hex],
-        remote::process_vm_readv,
+        process_vm::process_vm_readv,
     ),
     Row::full(
         311,
         "process_vm_writev",
         &[Arg::Int, Arg::Hex, Arg::Size, Arg::Hex, Arg::Size, Arg::Hex],
-        remote::process_vm_writev,
+        process_vm::process_vm_writev,
     ),
-    Row::partial(324, "membarrier", &[Arg::Int, Arg::Hex], barrier::membarrier, "the commands for rseq"),
-    Row::full(325, "mlock2", &[Arg::Hex, Arg::Size, Arg::Hex], lock::mlock2),
-    Row::partial(329, "pkey_mprotect", &[Arg::Hex, Arg::Size, PROT, Arg::Int], map::pkey_mprotect, NO_KEYS),
+    Row::partial(324, "membarrier", &[Arg::Int, Arg::Hex], membarrier::membarrier, "the commands for rseq"),
+    Row::full(325, "mlock2", &[Arg::Hex, Arg::Size, Arg::Hex], mlock::mlock2),
+    Row::partial(329, "pkey_mprotect", &[Arg::Hex, Arg::Size, PROT, Arg::Int], mmap::pkey_mprotect, NO_KEYS),
     Row::absent(330, "pkey_alloc", Errno::ENOSPC, NO_KEYS),
     Row::absent(331, "pkey_free", Errno::EINVAL, NO_KEYS),
     Row::full(
         440,
         "process_madvise",
         &[Arg::Fd, Arg::Hex, Arg::Size, ADVICE, Arg::Hex],
-        advise::process_madvise,
+        madvise::process_madvise,
     ),
     Row::absent(447, "memfd_secret", Errno::ENOSYS, "guest memory is always visible to the sentry"),
-    Row::full(448, "process_mrelease", &[Arg::Fd, Arg::Hex], release::process_mrelease),
+    Row::full(448, "process_mrelease", &[Arg::Fd, Arg::Hex], process_mrelease::process_mrelease),
     Row::absent(450, "set_mempolicy_home_node", Errno::ENOSYS, "there is one node"),
     Row::absent(451, "cachestat", Errno::ENOSYS, "the page cache is the host's"),
     Row::absent(453, "map_shadow_stack", Errno::EOPNOTSUPP, "there are no shadow stacks"),
-    Row::full(462, "mseal", &[Arg::Hex, Arg::Size, Arg::Hex], map::mseal),
+    Row::full(462, "mseal", &[Arg::Hex, Arg::Size, Arg::Hex], mmap::mseal),
 ];

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use abi::{Errno, Result};
 
-use crate::Task;
+use crate::mm::MemoryManager;
+use crate::security::AccessIds;
 use crate::task::{Capability, ThreadGroup, Tid};
+use crate::{CurrentTask, Task};
 
 /// The task numbered `tid` as the caller sees it; the caller itself for 0.
 ///
@@ -31,4 +33,20 @@ pub(crate) fn group_or_self(task: &Task, tgid: Tid) -> Result<Arc<ThreadGroup>> 
 pub(crate) fn may_schedule(task: &Task, target: &Task) -> bool {
     let (own, other) = (task.creds(), target.creds());
     own.euid == other.euid || own.euid == other.uid || own.has_in(&other.user_ns, Capability::SysNice)
+}
+
+/// The address space of `target`, if the caller may look into it.
+///
+/// # Errors
+/// `EPERM`; `ESRCH` where it has exited.
+pub(crate) fn memory_of(task: &Task, target: &Arc<Task>) -> Result<Arc<MemoryManager>> {
+    task.inspect(target, AccessIds::Real, || target.try_mm().ok_or(Errno::ESRCH))
+}
+
+/// The process that a pidfd stands for.
+///
+/// # Errors
+/// `EBADF`, `ESRCH`.
+pub(crate) fn task_of_pidfd(task: &CurrentTask, fd: i32) -> Result<Arc<Task>> {
+    task.with_pidfd(fd, |pidfd| pidfd.thread_group()?.leader().ok_or(Errno::ESRCH))
 }

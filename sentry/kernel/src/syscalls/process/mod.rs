@@ -1,6 +1,6 @@
 //! System calls on processes, credentials, namespaces, ptrace, scheduling.
 
-mod arch;
+mod arch_prctl_x86_64;
 pub(crate) mod args;
 mod capabilities;
 mod clone;
@@ -10,16 +10,19 @@ mod exit;
 mod futex;
 mod futex2;
 mod ids;
-mod limits;
+mod kcmp;
 mod namespaces;
+mod personality;
 mod pidfd;
 mod prctl;
 mod priority;
 mod ptrace;
+mod rlimit;
+mod robust_list;
+mod rusage;
 mod sched;
 mod seccomp;
 mod set_mm;
-mod usage;
 mod wait;
 
 use abi::Errno;
@@ -100,9 +103,9 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(59, "execve", &[Arg::Path, Arg::StrVec, Arg::StrVec], exec::execve).takes_memory(),
     Row::full(60, "exit", &[Arg::Int], exit::exit),
     Row::full(61, "wait4", &[Arg::Int, Arg::Hex, WAIT_FLAGS, Arg::Hex], wait::wait4),
-    Row::full(97, "getrlimit", &[Arg::Int, Arg::Hex], limits::getrlimit),
-    Row::full(98, "getrusage", &[Arg::Int, Arg::Hex], usage::getrusage),
-    Row::full(100, "times", &[Arg::Hex], usage::times),
+    Row::full(97, "getrlimit", &[Arg::Int, Arg::Hex], rlimit::getrlimit),
+    Row::full(98, "getrusage", &[Arg::Int, Arg::Hex], rusage::getrusage),
+    Row::full(100, "times", &[Arg::Hex], rusage::times),
     Row::partial(
         101,
         "ptrace",
@@ -138,7 +141,7 @@ pub(crate) const TABLE: &[Row] = &[
         135,
         "personality",
         &[Arg::Hex],
-        arch::personality,
+        personality::personality,
         "kept and shown; ADDR_NO_RANDOMIZE alone has an effect",
     ),
     Row::full(140, "getpriority", &[Arg::Int, Arg::Int], priority::getpriority),
@@ -163,8 +166,8 @@ pub(crate) const TABLE: &[Row] = &[
         prctl::prctl,
         "PR_SET_TSC cannot forbid rdtsc; PR_SET_MM_MAP and _EXE_FILE, PR_SCHED_CORE, PR_SET_MEMORY_MERGE, PR_SET_SYSCALL_USER_DISPATCH are refused",
     ),
-    Row::full(158, "arch_prctl", &[ARCH_CODE, Arg::Hex], arch::arch_prctl),
-    Row::full(160, "setrlimit", &[Arg::Int, Arg::Hex], limits::setrlimit),
+    Row::full(158, "arch_prctl", &[ARCH_CODE, Arg::Hex], arch_prctl_x86_64::arch_prctl),
+    Row::full(160, "setrlimit", &[Arg::Int, Arg::Hex], rlimit::setrlimit),
     Row::full(186, "gettid", &[], ids::gettid),
     Row::full(202, "futex", &[Arg::Hex, FUTEX_OP, Arg::Hex, Arg::Hex, Arg::Hex, Arg::Hex], futex::futex),
     Row::partial(
@@ -176,19 +179,18 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     Row::full(204, "sched_getaffinity", &[Arg::Int, Arg::Size, Arg::Hex], sched::getaffinity),
     Row::full(218, "set_tid_address", &[Arg::Hex], clone::set_tid_address),
-    Row::full(219, "restart_syscall", &[], arch::restart_syscall),
     Row::full(231, "exit_group", &[Arg::Int], exit::exit_group),
     Row::full(247, "waitid", &[Arg::Int, Arg::Int, Arg::Hex, WAIT_FLAGS, Arg::Hex], wait::waitid),
     Row::partial(251, "ioprio_set", &[Arg::Int, Arg::Int, Arg::Hex], priority::ioprio_set, HOST_SCHEDULES),
     Row::full(252, "ioprio_get", &[Arg::Int, Arg::Int], priority::ioprio_get),
     Row::partial(272, "unshare", &[CLONE_FLAGS], namespaces::unshare, "CLONE_NEWTIME is refused")
         .takes_memory(),
-    Row::full(273, "set_robust_list", &[Arg::Hex, Arg::Size], arch::set_robust_list),
-    Row::full(274, "get_robust_list", &[Arg::Int, Arg::Hex, Arg::Hex], arch::get_robust_list),
-    Row::full(302, "prlimit64", &[Arg::Int, Arg::Int, Arg::Hex, Arg::Hex], limits::prlimit64),
+    Row::full(273, "set_robust_list", &[Arg::Hex, Arg::Size], robust_list::set_robust_list),
+    Row::full(274, "get_robust_list", &[Arg::Int, Arg::Hex, Arg::Hex], robust_list::get_robust_list),
+    Row::full(302, "prlimit64", &[Arg::Int, Arg::Int, Arg::Hex, Arg::Hex], rlimit::prlimit64),
     Row::full(308, "setns", &[Arg::Fd, CLONE_FLAGS], namespaces::setns),
     Row::full(309, "getcpu", &[Arg::Hex, Arg::Hex, Arg::Hex], sched::getcpu),
-    Row::full(312, "kcmp", &[Arg::Int, Arg::Int, Arg::Int, Arg::Hex, Arg::Hex], arch::kcmp),
+    Row::full(312, "kcmp", &[Arg::Int, Arg::Int, Arg::Int, Arg::Hex, Arg::Hex], kcmp::kcmp),
     Row::partial(314, "sched_setattr", &[Arg::Int, Arg::Hex, Arg::Hex], sched::setattr, HOST_SCHEDULES),
     Row::full(315, "sched_getattr", &[Arg::Int, Arg::Hex, Arg::Size, Arg::Hex], sched::getattr),
     Row::full(317, "seccomp", &[Arg::Int, Arg::Hex, Arg::Hex], seccomp::seccomp).takes_memory(),

@@ -2,13 +2,17 @@
 
 mod action;
 mod mask;
+mod restart;
 mod send;
 mod wait;
+mod wait_mask;
 
 use abi::{Errno, Result, SigSet, UserAddr};
 
 use super::table::{Arg, Row};
 use crate::Task;
+
+pub(crate) use wait_mask::{read_mask, with_mask};
 
 /// The size of `sigset_t` in the calls.
 const SIGSET_SIZE: u64 = 8;
@@ -31,6 +35,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(34, "pause", &[], wait::pause),
     Row::full(62, "kill", &[Arg::Int, Arg::Signal], send::kill),
     Row::full(127, "rt_sigpending", &[Arg::Hex, Arg::Size], mask::rt_sigpending),
+    Row::full(219, "restart_syscall", &[], restart::restart_syscall),
     Row::full(128, "rt_sigtimedwait", &[Arg::Hex, Arg::Hex, Arg::Timespec, Arg::Size], wait::rt_sigtimedwait),
     Row::full(129, "rt_sigqueueinfo", &[Arg::Int, Arg::Signal, Arg::Hex], send::rt_sigqueueinfo),
     Row::full(130, "rt_sigsuspend", &[Arg::Hex, Arg::Size], wait::rt_sigsuspend),

@@ -1,33 +1,15 @@
 //! Other processes' memory: process_vm_readv(2), process_vm_writev(2).
 
-use std::sync::Arc;
-
 use abi::{Errno, Result, UserAddr};
 
 use crate::mm::{IoRanges, MemoryManager};
-use crate::security::AccessIds;
+use crate::syscalls::process::args::memory_of;
 use crate::syscalls::table::Args;
 use crate::task::Tid;
-use crate::{CurrentTask, SysResult, Task};
+use crate::{CurrentTask, SysResult};
 
 /// Bytes copied at a time.
 const CHUNK: usize = 64 << 10;
-
-/// The address space of `target`, if the caller may look into it.
-///
-/// # Errors
-/// `EPERM`; `ESRCH` where it has exited.
-pub(super) fn memory_of(task: &Task, target: &Arc<Task>) -> Result<Arc<MemoryManager>> {
-    task.inspect(target, AccessIds::Real, || target.try_mm().ok_or(Errno::ESRCH))
-}
-
-/// The process that a pidfd stands for.
-///
-/// # Errors
-/// `EBADF`, `ESRCH`.
-pub(super) fn task_of_pidfd(task: &CurrentTask, fd: i32) -> Result<Arc<Task>> {
-    task.with_pidfd(fd, |pidfd| pidfd.thread_group()?.leader().ok_or(Errno::ESRCH))
-}
 
 /// process_vm_readv(2).
 pub(super) fn process_vm_readv(task: &mut CurrentTask, args: Args) -> SysResult {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::Errno;
 
-use super::remote;
+use crate::syscalls::process::args::task_of_pidfd;
 use crate::syscalls::table::Args;
 use crate::task::ThreadGroup;
 use crate::{CurrentTask, SysResult};
@@ -15,7 +15,7 @@ pub(super) fn process_mrelease(task: &mut CurrentTask, args: Args) -> SysResult 
     if flags as u32 != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let target = remote::task_of_pidfd(task, pidfd as i32)?;
+    let target = task_of_pidfd(task, pidfd as i32)?;
     let mm = target.try_mm().ok_or(Errno::ESRCH)?;
     let uses_it = |group: &Arc<ThreadGroup>| {
         group.leader().and_then(|leader| leader.try_mm()).is_some_and(|other| Arc::ptr_eq(&other, &mm))

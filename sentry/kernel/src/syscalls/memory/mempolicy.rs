@@ -3,7 +3,7 @@
 
 use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil};
 
-use super::remote;
+use crate::syscalls::process::args::memory_of;
 use crate::syscalls::table::Args;
 use crate::task::Tid;
 use crate::{CurrentTask, SysResult};
@@ -112,7 +112,7 @@ pub(super) fn migrate_pages(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     if pid as Tid != 0 {
         let target = task.pid_ns().task(pid as Tid).ok_or(Errno::ESRCH)?;
-        remote::memory_of(task, &target)?;
+        memory_of(task, &target)?;
     }
     Ok(0)
 }
@@ -128,7 +128,7 @@ pub(super) fn move_pages(task: &mut CurrentTask, args: Args) -> SysResult {
         own.clone()
     } else {
         let target = task.pid_ns().task(pid as Tid).ok_or(Errno::ESRCH)?;
-        remote::memory_of(task, &target)?
+        memory_of(task, &target)?
     };
     let at = |base: u64, index: u64, size: u64| {
         index.checked_mul(size).and_then(|offset| base.checked_add(offset)).map(UserAddr).ok_or(Errno::EFAULT)

@@ -5,8 +5,8 @@ use std::ops::Range;
 use abi::mman::advice;
 use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil};
 
-use super::remote;
 use crate::mm::{MemoryManager, VmaFlags};
+use crate::syscalls::process::args::{memory_of, task_of_pidfd};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::{CurrentTask, SysResult};
@@ -98,13 +98,13 @@ pub(super) fn process_madvise(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     let advice = advice as i32;
     let ranges = task.mm().read_iovec(UserAddr(vec), count)?;
-    let target = remote::task_of_pidfd(task, pidfd as i32)?;
+    let target = task_of_pidfd(task, pidfd as i32)?;
     let is_self = std::sync::Arc::ptr_eq(target.thread_group(), task.thread_group());
     let is_hint = matches!(advice, advice::COLD | advice::PAGEOUT | advice::WILLNEED | advice::COLLAPSE);
     if !is_self && !is_hint {
         return Err(Errno::EINVAL.into());
     }
-    let mm = remote::memory_of(task, &target)?;
+    let mm = memory_of(task, &target)?;
     if !is_self && !task.creds().capable(Capability::SysNice) {
         return Err(Errno::EPERM.into());
     }

@@ -1,0 +1,36 @@
+//! `man 2 arch_prctl`.
+
+use abi::prctl::{ARCH_GET_CPUID, ARCH_GET_FS, ARCH_GET_GS, ARCH_SET_CPUID, ARCH_SET_FS, ARCH_SET_GS};
+use abi::{Errno, UserAddr};
+
+use crate::syscalls::table::Args;
+use crate::{CurrentTask, SysResult};
+
+/// Addresses from here on are not canonical or not the guest's.
+const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+
+pub(super) fn arch_prctl(task: &mut CurrentTask, args: Args) -> SysResult {
+    let [code, arg, ..] = args.0;
+    match code {
+        ARCH_SET_FS | ARCH_SET_GS => {
+            if arg >= TASK_SIZE {
+                return Err(Errno::EPERM.into());
+            }
+            if code == ARCH_SET_FS {
+                task.regs.fs_base = arg;
+            } else {
+                task.regs.gs_base = arg;
+            }
+            Ok(0)
+        }
+        ARCH_GET_FS | ARCH_GET_GS => {
+            let base = if code == ARCH_GET_FS { task.regs.fs_base } else { task.regs.gs_base };
+            task.mm().write_object(UserAddr(arg), &base)?;
+            Ok(0)
+        }
+        ARCH_GET_CPUID => Ok(1),
+        // Faulting on cpuid is not offered.
+        ARCH_SET_CPUID => Err(Errno::ENODEV.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
