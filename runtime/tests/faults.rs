@@ -147,6 +147,78 @@ fn a_killed_invocation_leaves_nothing_that_delete_does_not_find() {
     }
 }
 
+/// Has `state.json` say something else, as it does where an invocation was killed before it could write.
+fn rewrite_status(lab: &Lab, id: &str, status: &str) {
+    let path = lab.path(&format!("state/{id}/state.json"));
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    state["status"] = json!(status);
+    std::fs::write(path, state.to_string()).unwrap();
+}
+
+#[test]
+fn the_sandbox_knows_better_than_what_was_written_down() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("unwritten", &["sleep", "1000"]);
+    let id = &lab.id("unwritten");
+    lab.create(id);
+    lab.ok(&["start", id]);
+    // A start that was killed after the program ran: the next one must not end what runs.
+    rewrite_status(&lab, id, "created");
+    assert_eq!(lab.status(id), "running");
+    let error = lab.fails(128, &["start", id]);
+    assert!(error.contains("is running"), "{error}");
+    lab.ok(&["exec", id, "true"]);
+    rewrite_status(&lab, id, "created");
+    assert!(lab.fails(128, &["delete", id]).contains("--force"));
+    // A pause, and a resume, that were killed.
+    lab.ok(&["pause", id]);
+    rewrite_status(&lab, id, "running");
+    assert_eq!(lab.status(id), "paused");
+    lab.ok(&["resume", id]);
+    rewrite_status(&lab, id, "paused");
+    assert_eq!(lab.status(id), "running");
+    lab.ok(&["pause", id]);
+    lab.ok(&["resume", id]);
+    lab.assert_gone(id);
+}
+
+#[test]
+fn a_sandbox_that_does_not_answer_is_not_taken_for_gone() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("silent", &["sleep", "1000"]);
+    let id = &lab.id("silent");
+    lab.create(id);
+    lab.ok(&["start", id]);
+    signal(id, "runsc-sandbox", "-STOP");
+    assert_eq!(lab.status(id), "running");
+    let error = lab.fails(128, &["ps", id]);
+    assert!(error.contains("did not answer") && error.contains("delete --force"), "{error}");
+    signal(id, "runsc-sandbox", "-CONT");
+    lab.ok(&["ps", id]);
+    lab.assert_gone(id);
+}
+
+#[test]
+fn two_containers_do_not_get_one_cgroup() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("twins", &["sleep", "1000"]);
+    let (id, other) = (&lab.id("twin-a"), &lab.id("twin-b"));
+    lab.configure(|config| config["linux"]["cgroupsPath"] = json!(format!("/runsc-test/{id}")));
+    lab.create(id);
+    lab.ok(&["start", id]);
+    let error = lab.fails(128, &["create", other]);
+    assert!(error.contains("cgroup is not empty"), "{error}");
+    assert_eq!(lab.status(id), "running");
+    assert!(!exists(lab.path("state").join(other)));
+    lab.assert_gone(id);
+}
+
 /// Starts an invocation, and kills it where it has not ended after a while.
 fn kill_after(lab: &Lab, args: &[&str], delay: Duration) {
     let mut child = lab.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

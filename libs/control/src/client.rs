@@ -10,7 +10,7 @@ use crate::network::NetworkPlan;
 use crate::reply::{ContainerState, ProcessRow, Reply, WaitStatus};
 use crate::request::{Exec, Request, Target};
 use crate::stats::Stats;
-use crate::wire::{Channel, WireError};
+use crate::wire::{Channel, WireError, WireLoss};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +18,8 @@ pub enum CallError {
     /// The sandbox refused.
     #[error(transparent)]
     Refused(#[from] Failure),
-    /// The sandbox could not be asked: it is gone, or speaks another version.
-    #[error("the sandbox did not answer \"{call}\": {source}")]
+    /// The sandbox could not be asked: it is gone, stuck, or speaks another version.
+    #[error("the sandbox did not answer \"{call}\": {source}{}", advice(.source))]
     Wire {
         /// The call.
         call: &'static str,
@@ -45,10 +45,20 @@ impl CallError {
         }
     }
 
-    /// Whether the sandbox is gone rather than unwilling.
+    /// Whether the sandbox is gone, rather than unwilling, stuck or not understood.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Wire { .. })
+        matches!(self, Self::Wire { source, .. } if source.loss() == WireLoss::Closed)
+    }
+}
+
+/// What a person can do about it.
+fn advice(error: &WireError) -> &'static str {
+    match error.loss() {
+        WireLoss::TimedOut => {
+            " (`runsc debug --stacks` may tell what it does, `runsc delete --force` ends it in any case)"
+        }
+        WireLoss::Closed | WireLoss::Broken => "",
     }
 }
 

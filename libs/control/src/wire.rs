@@ -40,6 +40,34 @@ pub enum WireError {
     Io(#[from] std::io::Error),
 }
 
+/// What a failure means for the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireLoss {
+    /// The other side is gone.
+    Closed,
+    /// It is there, and takes longer than the socket's limit.
+    TimedOut,
+    /// The two do not understand each other, or the host fails; nothing is known of the other side.
+    Broken,
+}
+
+impl WireError {
+    /// What it means for the connection.
+    #[must_use]
+    pub fn loss(&self) -> WireLoss {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, WouldBlock};
+        match self {
+            Self::Closed => WireLoss::Closed,
+            Self::Io(error) => match error.kind() {
+                BrokenPipe | ConnectionReset => WireLoss::Closed,
+                WouldBlock | TimedOut => WireLoss::TimedOut,
+                _ => WireLoss::Broken,
+            },
+            Self::TooLong(_) | Self::Descriptors { .. } | Self::Malformed(_) => WireLoss::Broken,
+        }
+    }
+}
+
 impl From<abi::Errno> for WireError {
     fn from(errno: abi::Errno) -> Self {
         Self::Io(std::io::Error::from_raw_os_error(errno.raw()))
@@ -134,7 +162,7 @@ mod tests {
     use host::unix::{Kind, pair};
     use serde_json::{Value, json};
 
-    use super::{Channel, WireError};
+    use super::{Channel, WireError, WireLoss};
 
     #[test]
     fn large_messages_and_descriptors_arrive() {
@@ -174,6 +202,19 @@ mod tests {
             drop(a);
             let error = Channel::new(b).receive::<Value>().unwrap_err();
             assert!(expected(&error), "{bytes:?}: {error}");
+            let is_closed = matches!(error, WireError::Closed);
+            assert_eq!(error.loss(), if is_closed { WireLoss::Closed } else { WireLoss::Broken });
         }
+    }
+
+    #[test]
+    fn a_peer_that_takes_its_time_is_not_gone() {
+        let (a, b) = pair(Kind::Stream).unwrap();
+        host::unix::limit_waits(b.as_fd(), std::time::Duration::from_millis(10)).unwrap();
+        let b = Channel::new(b);
+        assert_eq!(b.receive::<Value>().unwrap_err().loss(), WireLoss::TimedOut);
+        drop(a);
+        assert_eq!(b.receive::<Value>().unwrap_err().loss(), WireLoss::Closed);
+        assert_eq!(b.send(&1, &[]).unwrap_err().loss(), WireLoss::Closed);
     }
 }

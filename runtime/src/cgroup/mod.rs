@@ -21,7 +21,7 @@ use path::UnitName;
 pub(crate) use path::is_ancestor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-pub(crate) use systemd::Holder;
+pub(crate) use systemd::{Holder, Unit};
 
 use crate::error::{Context, Error, Result};
 use crate::logging;
@@ -33,12 +33,21 @@ pub(crate) struct CgroupRecord {
     pub(crate) dirs: Vec<CgroupDir>,
     /// The directories that we made, parents first.
     pub(crate) made: Vec<PathBuf>,
-    /// The unit of systemd's whose cgroup it is.
+    /// The unit of systemd's whose cgroup it is, or was to be where its start was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) unit: Option<String>,
+    pub(crate) unit: Option<Unit>,
     /// It is a pod's: its limits are not those of one container.
     #[serde(default)]
     pub(crate) is_pods: bool,
+}
+
+/// Who may be in a new container's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// The container alone.
+    Alone,
+    /// Whoever else the pod has.
+    Pod,
 }
 
 /// A cgroup that has just been made.
@@ -62,12 +71,14 @@ pub(crate) struct CgroupDir {
 /// Makes the cgroup that a configuration asks for and sets its limits.
 ///
 /// `note` gets the record before anything is made, to be written down: whoever finds it can remove what an interrupted
-/// caller left. A host that does not let us is an error, or a warning where `lenient` (rootless callers rarely may).
+/// caller left. A host that does not let us is an error, or a warning where `lenient` (rootless callers rarely may). A
+/// container's cgroup is its alone: one that has processes already is refused, unless `sharing` allows it.
 pub(crate) fn create(
     layout: &Layout,
     cgroups_path: &str,
     resources: &Value,
     systemd: bool,
+    sharing: Sharing,
     lenient: bool,
     note: impl FnOnce(&CgroupRecord) -> Result<()>,
 ) -> Result<Option<Made>> {
@@ -80,14 +91,17 @@ pub(crate) fn create(
     let place = path::relative(cgroups_path, systemd)?;
     let unit = if systemd { UnitName::parse(cgroups_path)? } else { None };
     let mut record = plan(layout, &place);
+    if sharing == Sharing::Alone {
+        record.refuse_inhabited()?;
+    }
     if let Some(unit) = &unit {
-        record.unit = Some(unit.name.clone());
+        record.unit = Some(Unit::new(unit));
         record.made.clear();
     }
     note(&record)?;
     let holder = unit.map(|unit| start_unit(&unit, layout, &place, &mut record, resources)).transpose();
     let made = holder.and_then(|holder| {
-        record.made.iter().try_for_each(|dir| make_dir(dir))?;
+        record.make_dirs()?;
         match layout {
             Layout::None => return Err(Error::new("no cgroup file system is mounted at /sys/fs/cgroup")),
             // systemd sees to its own.
@@ -122,18 +136,18 @@ fn start_unit(
     resources: &Value,
 ) -> Result<Holder> {
     let holder = Holder::start()?;
-    systemd::start(unit, &holder, resources, record.version())?;
+    if let Some(ours) = &record.unit {
+        systemd::start(unit, ours, &holder, resources, record.version())?;
+    }
     record.made = plan(layout, place).made;
     Ok(holder)
 }
 
 /// Removes the directories of a cgroup of which only the path is known, where nothing is in them. Those above it stay:
-/// nobody knows any more who made them.
-pub(crate) fn remove_if_empty(layout: &Layout, cgroups_path: &str, systemd: bool) {
-    let Ok(place) = path::relative(cgroups_path, systemd) else { return };
-    if let (true, Ok(Some(unit))) = (systemd && systemd::is_running(), UnitName::parse(cgroups_path)) {
-        systemd::stop(&unit.name);
-    }
+/// nobody knows any more who made them. A unit of systemd's is left alone: nobody knows whose it is, and one without a
+/// process goes by itself.
+pub(crate) fn remove_if_empty(layout: &Layout, cgroups_path: &str) {
+    let Ok(place) = path::relative(cgroups_path, false) else { return };
     for dir in plan(layout, &place).dirs.iter().filter(|dir| dir.path.exists()) {
         remove_dir(&dir.path);
     }
@@ -162,9 +176,10 @@ fn plan(layout: &Layout, place: &path::Place) -> CgroupRecord {
     record
 }
 
-/// Makes a directory; its parents again, where another container's end has just removed them.
-fn make_dir(dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make the cgroup {}", dir.display()))
+/// The processes in one cgroup.
+fn pids_in(dir: &Path) -> Vec<i32> {
+    let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 impl CgroupRecord {
@@ -188,6 +203,41 @@ impl CgroupRecord {
     /// Whether it came with the container, and goes with it.
     pub(crate) fn is_ours(&self) -> bool {
         self.unit.is_some() || !self.made.is_empty()
+    }
+
+    /// Refuses a cgroup that is there already and has processes: they would get the new container's limits, and end
+    /// with it.
+    fn refuse_inhabited(&self) -> Result<()> {
+        let Some((dir, count)) =
+            self.dirs.iter().map(|dir| (&dir.path, pids_in(&dir.path).len())).find(|(_, count)| *count > 0)
+        else {
+            return Ok(());
+        };
+        Err(Error::new(format!(
+            "the container's cgroup is not empty: {} has {count} processes already, perhaps another container's: give \
+             $.linux.cgroupsPath a name of its own, or end them",
+            dir.display()
+        )))
+    }
+
+    /// Makes the directories that are to be made. Whose last part another caller has made meanwhile is not ours; parents
+    /// are made again, where another container's end has just removed them.
+    fn make_dirs(&mut self) -> Result<()> {
+        let mut others = Vec::new();
+        for dir in &self.made {
+            let is_leaf = self.dirs.iter().any(|leaf| leaf.path == *dir);
+            let parents = if is_leaf { dir.parent().unwrap_or(dir) } else { dir };
+            let made = std::fs::create_dir_all(parents).and_then(|()| match is_leaf {
+                true => std::fs::create_dir(dir),
+                false => Ok(()),
+            });
+            match made {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => others.push(dir.clone()),
+                other => other.with_context(|| format!("cannot make the cgroup {}", dir.display()))?,
+            }
+        }
+        self.made.retain(|dir| !others.contains(dir));
+        Ok(())
     }
 
     /// Changes the limits to those of an OCI `resources` object; absent ones stay as they are.
@@ -223,12 +273,13 @@ impl CgroupRecord {
 
     /// The processes in it, where it is ours alone: in one that was there before others may be at home.
     pub(crate) fn own_pids(&self) -> Vec<i32> {
-        let is_ours = |dir: &&CgroupDir| self.unit.is_some() || self.made.contains(&dir.path);
+        let is_ours = |dir: &&CgroupDir| {
+            self.made.contains(&dir.path) || self.unit.as_ref().is_some_and(systemd::is_there)
+        };
         let Some(dir) = self.dirs.first().filter(is_ours) else {
             return Vec::new();
         };
-        let text = std::fs::read_to_string(dir.path.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        pids_in(&dir.path)
     }
 
     /// Removes the directories that we made, as far as nobody else uses them, and the unit.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::layout::Layout;
 use super::path::{Place, relative};
-use super::{CgroupDir, CgroupRecord, create, is_ancestor, parse_cpu_list, v2};
+use super::{CgroupDir, CgroupRecord, Sharing, create, is_ancestor, parse_cpu_list, v2};
 
 const HYBRID: &str = "\
 25 30 0:23 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -118,7 +118,9 @@ fn what_was_made_is_removed() {
     let root = fake_root("made");
     std::fs::create_dir(root.join("there")).unwrap();
     let layout = Layout::V2 { root: root.clone(), own: PathBuf::new() };
-    let record = create(&layout, "/there/a/b", &json!(null), false, false, |_| Ok(())).unwrap().unwrap();
+    let record = create(&layout, "/there/a/b", &json!(null), false, Sharing::Alone, false, |_| Ok(()))
+        .unwrap()
+        .unwrap();
     let record = record.record;
     assert_eq!(record.made, [root.join("there/a"), root.join("there/a/b")]);
     assert!(record.is_v2() && record.birthplace().unwrap().is_some());
@@ -128,16 +130,51 @@ fn what_was_made_is_removed() {
 }
 
 #[test]
+fn a_cgroup_with_processes_is_refused_unless_it_is_a_pods() {
+    let root = fake_root("inhabited");
+    let dir = root.join("there");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("cgroup.procs"), "1\n").unwrap();
+    let layout = Layout::V2 { root: root.clone(), own: PathBuf::new() };
+    let make = |sharing| create(&layout, "/there", &json!(null), false, sharing, false, |_| Ok(()));
+    let error = make(Sharing::Alone).unwrap_err().to_string();
+    assert!(error.contains("not empty") && error.contains("cgroupsPath"), "{error}");
+    let pods = make(Sharing::Pod).unwrap().unwrap().record;
+    assert!(!pods.is_ours() && pods.own_pids().is_empty());
+    std::fs::write(dir.join("cgroup.procs"), "").unwrap();
+    assert!(!make(Sharing::Alone).unwrap().unwrap().record.is_ours());
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn what_another_caller_makes_meanwhile_is_its_own() {
+    let root = fake_root("race");
+    let layout = Layout::V2 { root: root.clone(), own: PathBuf::new() };
+    let others = root.join("a/b");
+    let note = |record: &CgroupRecord| {
+        assert_eq!(record.made, [root.join("a"), others.clone()]);
+        std::fs::create_dir_all(&others).unwrap();
+        Ok(())
+    };
+    let made = create(&layout, "/a/b", &json!(null), false, Sharing::Alone, false, note).unwrap().unwrap();
+    assert!(made.record.own_pids().is_empty());
+    made.record.remove();
+    assert!(others.is_dir());
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
 fn what_cannot_be_set_is_undone() {
     let root = fake_root("undone");
     let layout = Layout::V2 { root: root.clone(), own: PathBuf::new() };
     // A fake tree has no control files: each limit fails.
     let limits = json!({"pids": {"limit": 5}});
-    let error = create(&layout, "/a", &limits, false, false, |_| Ok(())).unwrap_err().to_string();
+    let error =
+        create(&layout, "/a", &limits, false, Sharing::Alone, false, |_| Ok(())).unwrap_err().to_string();
     assert!(error.contains("pids.max") && error.contains("--ignore-cgroups"), "{error}");
     assert!(!root.join("a").exists());
-    assert!(create(&layout, "/a", &limits, false, true, |_| Ok(())).unwrap().is_none());
-    assert!(create(&Layout::None, "/a", &limits, false, false, |_| Ok(())).is_err());
+    assert!(create(&layout, "/a", &limits, false, Sharing::Alone, true, |_| Ok(())).unwrap().is_none());
+    assert!(create(&Layout::None, "/a", &limits, false, Sharing::Alone, false, |_| Ok(())).is_err());
     assert!(Path::new(&root).is_dir());
     std::fs::remove_dir_all(root).unwrap();
 }

@@ -9,6 +9,7 @@ use crate::container::life::Container;
 use crate::container::{Status, Store};
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
+use crate::sandbox::Patience;
 
 /// `runsc debug`.
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ impl Debug {
                 "container \"{id}\" is stopped: container not running: there is nothing to look into"
             )));
         }
-        let client = container.connect()?;
+        let client = container.connect(Patience::Short)?;
         if let Some(signal) = signal {
             let sandbox = container.state.sandbox.and_then(|sandbox| sandbox.open());
             let sandbox = sandbox.ok_or_else(|| Error::new("the sandbox is gone"))?;

@@ -9,6 +9,7 @@ use crate::container::life::Container;
 use crate::error::Result;
 use crate::flags::Config;
 use crate::logging::timestamp;
+use crate::sandbox::Patience;
 
 /// `runsc ps`.
 #[derive(Debug, Args)]
@@ -27,7 +28,7 @@ impl Ps {
     /// Lists them.
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
         let container = Container::open(config, &self.id)?;
-        let rows = container.connect()?.processes(&self.id)?;
+        let rows = container.connect(Patience::Short)?.processes(&self.id)?;
         if self.format == "json" {
             let pids: Vec<i32> = match container.state.sandbox {
                 // Docker looks for these among the processes of the host, where a guest's pid is somebody else's.

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::flags::{Config, Flags};
 use crate::logging;
 use crate::process_id::ProcessId;
+use crate::sandbox::Patience;
 use crate::sandbox::identity::settle_privilege;
 use host::process::Ended;
 
@@ -60,7 +61,7 @@ fn start_and_wait(
     signals: &host::signal::SignalFd,
 ) -> Result<u8> {
     let mut container = Container::open(config, &options.id)?;
-    let (waiter, teller) = (container.connect()?, container.connect()?);
+    let (waiter, teller) = (container.connect(Patience::Wait)?, container.connect(Patience::Short)?);
     container.start()?;
     if !options.attached {
         return Ok(0);
@@ -77,9 +78,7 @@ fn start_and_wait(
 
 /// The exit status of a sandbox that went away before it answered: it ends with its first program's status.
 fn last_status(sandbox: Option<ProcessId>) -> u8 {
-    let ended = sandbox
-        .and_then(|id| host::process::Process::open(id.pid).ok())
-        .and_then(|process| process.reap().ok());
+    let ended = sandbox.and_then(|id| id.open_any()).and_then(|process| process.reap().ok());
     match ended {
         Some(Ended::Code(code)) => u8::try_from(code).unwrap_or(u8::MAX),
         Some(Ended::Signal(signal)) => {

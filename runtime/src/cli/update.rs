@@ -8,6 +8,7 @@ use crate::container::life::Container;
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, parse_size};
 use crate::logging;
+use crate::sandbox::Patience;
 use crate::sandbox::machine::shown_cpus;
 use crate::spec;
 
@@ -91,7 +92,7 @@ impl Update {
         }
         container.keep_config(&changed)?;
         let cpus = shown_cpus(&all, config.cpus_from_quota);
-        container.connect()?.update(&self.id, resources, cpus)?;
+        container.connect(Patience::Short)?.update(&self.id, resources, cpus)?;
         Ok(0)
     }
 

@@ -6,6 +6,7 @@ use crate::container::Status;
 use crate::container::life::Container;
 use crate::error::{Error, Result};
 use crate::flags::Config;
+use crate::sandbox::Patience;
 
 /// `runsc wait`.
 #[derive(Debug, Args)]
@@ -33,15 +34,16 @@ impl Wait {
             return Err(Error::new("checkpoint and restore are not there yet: there is nothing to wait for"));
         }
         let container = Container::open(config, &self.id)?;
-        // The sandbox of a pod outlives its members and knows how they ended.
-        if container.state.status == Status::Stopped && container.state.is_root() {
+        // A sandbox that is still there knows how its containers ended; that of a pod outlives its members.
+        let has_sandbox = container.state.sandbox.and_then(|sandbox| sandbox.open()).is_some();
+        if container.state.status == Status::Stopped && !has_sandbox {
             return Err(Error::new(format!(
                 "container \"{}\" has ended and its sandbox with it: its exit status is that of process {}",
                 self.id,
                 container.state.sandbox.map_or(0, |sandbox| sandbox.pid)
             )));
         }
-        let client = container.connect()?;
+        let client = container.connect(Patience::Wait)?;
         drop(container);
         let status = client.wait(&self.id, self.rootpid.or(self.pid))?;
         say!("{}", serde_json::json!({"id": self.id, "exitStatus": status.exit_status()}));

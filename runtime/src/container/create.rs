@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::store::{Locked, Store, replace};
 use super::{State, Status, oci_state};
-use crate::cgroup::{self, CgroupRecord, Layout, Made};
+use crate::cgroup::{self, CgroupRecord, Layout, Made, Sharing};
 use crate::console::{self, Streams, Wanted};
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, Flags};
@@ -21,7 +21,7 @@ use crate::logging;
 use crate::process_id::ProcessId;
 use crate::sandbox::fds::FdTable;
 use crate::sandbox::spawn::Pending;
-use crate::sandbox::{self, Order};
+use crate::sandbox::{self, Order, Patience};
 use crate::spec::annotations::{PodRole, pod_role};
 use crate::spec::{Spec, mounts};
 use crate::undo::Undo;
@@ -213,7 +213,8 @@ impl<'a> Maker<'a> {
     {
         let what = || format!("cannot join the sandbox of the pod \"{sandbox_id}\"");
         let pod = self.store.peek(sandbox_id).with_context(what)?;
-        let client = sandbox::connect(&self.store.socket(sandbox_id), sandbox_id, None).with_context(what)?;
+        let client = sandbox::connect(&self.store.socket(sandbox_id), sandbox_id, Patience::Work)
+            .with_context(what)?;
         let mut state = self.state(
             sandbox_id,
             pod.cgroup.clone().map(|cgroup| CgroupRecord {
@@ -251,7 +252,7 @@ impl<'a> Maker<'a> {
         client.create_container(container, &fds.borrowed())?;
         let (id, socket) = (self.options.id.clone(), self.store.socket(sandbox_id));
         undo.push(move || {
-            if let Ok(client) = sandbox::connect(&socket, &id, None) {
+            if let Ok(client) = sandbox::connect(&socket, &id, Patience::Work) {
                 let _ = client.destroy(&id);
             }
         });
@@ -283,13 +284,14 @@ impl<'a> Maker<'a> {
         let made = match self.pod_cgroup(path) {
             // The pod's: its limits are set by whoever made it, those of one container do not belong there.
             Some(pod) => {
-                let mut made = cgroup::create(&layout, pod, &Value::Null, false, lenient, note)?;
+                let mut made =
+                    cgroup::create(&layout, pod, &Value::Null, false, Sharing::Pod, lenient, note)?;
                 made.iter_mut().for_each(|made| made.record.is_pods = true);
                 made
             }
             None => {
                 let systemd = self.config.systemd_cgroup;
-                cgroup::create(&layout, path, self.spec.resources(), systemd, lenient, note)?
+                cgroup::create(&layout, path, self.spec.resources(), systemd, Sharing::Alone, lenient, note)?
             }
         };
         if let Some(record) = made.as_ref().map(|made| made.record.clone()) {

@@ -5,12 +5,12 @@ use host::process::Ended;
 use serde_json::Value;
 
 use super::store::{Locked, Store};
-use super::{SIGKILL, State, Status, connect_briefly, current_status, end_process, oci_state, remains};
+use super::{SIGKILL, State, Status, current_status, end_process, oci_state, remains};
 use crate::error::{Error, Result};
 use crate::flags::{Config, Flags};
 use crate::hooks::{HookSet, of_stage};
 use crate::logging;
-use crate::sandbox;
+use crate::sandbox::{self, ConnectError, Patience};
 
 /// A container that is there, locked, with its state brought up to date.
 #[derive(Debug)]
@@ -57,8 +57,8 @@ impl Container {
     }
 
     /// A connection to its sandbox.
-    pub(crate) fn connect(&self) -> Result<control::Client> {
-        sandbox::connect(&self.store.socket(&self.state.sandbox_id), self.id(), None)
+    pub(crate) fn connect(&self, patience: Patience) -> std::result::Result<control::Client, ConnectError> {
+        sandbox::connect(&self.store.socket(&self.state.sandbox_id), self.id(), patience)
     }
 
     /// Its configuration as it was at `create`, with the limits that it has now.
@@ -111,25 +111,29 @@ impl Container {
                 "$.hooks.startContainer: these hooks would run inside the sandbox and are skipped",
             );
         }
-        if let Err(error) = self.start_program() {
-            self.end();
-            self.state.status = Status::Stopped;
-            let _ = self.save();
-            return Err(error);
+        if let Err(failure) = self.start_program() {
+            if let StartFailure::Fatal(_) = failure {
+                self.end();
+                self.state.status = Status::Stopped;
+                let _ = self.save();
+            }
+            return Err(failure.into());
         }
         self.state.status = Status::Running;
         self.save()?;
         self.run_hooks("poststart", true)
     }
 
-    fn start_program(&self) -> Result<()> {
-        let client = self.connect()?;
+    fn start_program(&self) -> std::result::Result<(), StartFailure> {
+        let client = self.connect(Patience::Work).map_err(Error::from)?;
         if self.state.is_root() {
             let config = Config::new(&Flags::from_given(&self.state.flags)?)?;
             crate::network::donate(&config, self.state.sandbox.as_ref(), &client)?;
         }
-        let pid = client.start(self.id()).map_err(|error| {
-            if error.is_gone() { self.death_notice("starting the program") } else { error.into() }
+        let pid = client.start(self.id()).map_err(|error| match error.kind() {
+            FailureKind::WrongState => StartFailure::NotOurs(error.into()),
+            _ if error.is_gone() => self.death_notice("starting the program").into(),
+            _ => Error::from(error).into(),
         })?;
         logging::debug(format!("container {} runs as process {pid} of its sandbox", self.id()));
         Ok(())
@@ -154,7 +158,7 @@ impl Container {
     fn end(&self) {
         if self.state.is_root() {
             self.state.sandbox.into_iter().for_each(end_process);
-        } else if let Ok(client) = connect_briefly(&self.store, &self.state)
+        } else if let Ok(client) = self.connect(Patience::Short)
             && let Err(error) = client.destroy(self.id())
         {
             logging::debug(format!("destroying {}: {error}", self.id()));
@@ -190,11 +194,8 @@ impl Container {
             KillTarget::Process(pid) => Target::Process { container, pid },
             KillTarget::Group(pgid) => Target::Group { container, pgid },
         };
-        let client = match signal {
-            SIGKILL => connect_briefly(&self.store, &self.state),
-            _ => self.connect(),
-        };
-        let sent = client.and_then(|client| {
+        let client = self.connect(Patience::Short);
+        let sent = client.map_err(Error::from).and_then(|client| {
             client.signal(to, signal).map_err(|error| match error.kind() {
                 FailureKind::NotFound => Error::new(format!("{error}: no such process")),
                 _ => error.into(),
@@ -216,7 +217,7 @@ impl Container {
         if self.state.status != Status::Running {
             return Err(self.wrong_state("running to be paused"));
         }
-        self.connect()?.pause()?;
+        self.connect(Patience::Work)?.pause()?;
         self.state.status = Status::Paused;
         self.save()
     }
@@ -226,7 +227,7 @@ impl Container {
         if self.state.status != Status::Paused {
             return Err(self.wrong_state("paused to be resumed"));
         }
-        self.connect()?.resume()?;
+        self.connect(Patience::Short)?.resume()?;
         self.state.status = Status::Running;
         self.save()
     }
@@ -247,6 +248,27 @@ impl Container {
             logging::warning(error.to_string());
         }
         stopped.locked.remove()
+    }
+}
+
+/// Why a container was not started.
+enum StartFailure {
+    /// Another `start` came first: what runs is not ours to end.
+    NotOurs(Error),
+    /// It cannot run: it is to end.
+    Fatal(Error),
+}
+
+impl From<Error> for StartFailure {
+    fn from(error: Error) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl From<StartFailure> for Error {
+    fn from(failure: StartFailure) -> Self {
+        let (StartFailure::NotOurs(error) | StartFailure::Fatal(error)) = failure;
+        error
     }
 }
 
@@ -312,7 +334,7 @@ pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
             remains::end_processes(store.root(), id);
             match store.lock(id) {
                 Ok(locked) => {
-                    remains::remove_cgroup(&locked, config.systemd_cgroup);
+                    remains::remove_cgroup(&locked);
                     locked.remove()
                 }
                 Err(_) if !store.exists(id) => Ok(()),

@@ -10,7 +10,7 @@ pub(crate) mod store;
 
 use std::time::Duration;
 
-use control::{Client, ContainerState};
+use control::{ContainerState, FailureKind};
 use serde_json::{Value, json};
 
 pub(crate) use state::{State, Status};
@@ -19,7 +19,7 @@ pub(crate) use store::Store;
 use crate::error::Result;
 use crate::logging;
 use crate::process_id::ProcessId;
-use crate::sandbox;
+use crate::sandbox::{self, ConnectError, Patience};
 
 /// How long the host may take to end a killed process.
 const END_PATIENCE: Duration = Duration::from_secs(30);
@@ -41,33 +41,42 @@ pub(crate) fn oci_state(state: &State, pid: Option<i32>) -> Value {
     value
 }
 
-/// What a container is doing now, as opposed to what was written down.
+/// What a container is doing now. The sandbox decides, not what was written down: whoever was to write may have been
+/// killed in between, and the sandbox of a pod lives on when a container in it ends. One that cannot be asked is
+/// believed to do what was written down.
 pub(crate) fn current_status(state: &State, store: &Store) -> Status {
-    let alive = state.sandbox.and_then(|sandbox| sandbox.open()).is_some();
+    let is_alive = || state.sandbox.and_then(|sandbox| sandbox.open()).is_some();
     match state.status {
         Status::Stopped => Status::Stopped,
         // Its `create` is still at work, or was killed: the directory's lock tells.
         Status::Creating if state.sandbox.is_none() => Status::Creating,
-        _ if !alive => Status::Stopped,
-        status if state.is_root() => status,
-        // The sandbox lives on when a container in it ends: only it knows.
-        status => match connect_briefly(store, state).and_then(|client| Ok(client.state(&state.id)?)) {
-            Ok(ContainerState::Stopped) => Status::Stopped,
-            Ok(_) => status,
-            Err(error) => {
-                logging::debug(format!("state of {}: {error}", state.id));
-                Status::Stopped
+        _ if !is_alive() => Status::Stopped,
+        Status::Creating => Status::Creating,
+        recorded => told_status(state, store).unwrap_or_else(|error| {
+            if !is_alive() {
+                return Status::Stopped;
             }
-        },
+            let name = recorded.name();
+            logging::warning(format!("container \"{}\" is taken to be {name} still: {error}", state.id));
+            recorded
+        }),
     }
 }
 
-/// How long a sandbox may take to answer what it can answer at once: one that is stuck must not hold up its end.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A connection to a container's sandbox for a call that is answered at once.
-pub(crate) fn connect_briefly(store: &Store, state: &State) -> Result<Client> {
-    sandbox::connect(&store.socket(&state.sandbox_id), &state.id, Some(ANSWER_PATIENCE))
+/// What a container's sandbox says that it is doing.
+fn told_status(state: &State, store: &Store) -> Result<Status> {
+    let client = match sandbox::connect(&store.socket(&state.sandbox_id), &state.id, Patience::Short) {
+        Err(ConnectError::Gone { .. }) => return Ok(Status::Stopped),
+        other => other?,
+    };
+    match client.state(&state.id) {
+        Ok(ContainerState::Created) => Ok(Status::Created),
+        Ok(ContainerState::Running) => Ok(Status::Running),
+        Ok(ContainerState::Paused) => Ok(Status::Paused),
+        Ok(ContainerState::Stopped) => Ok(Status::Stopped),
+        Err(error) if error.kind() == FailureKind::NotFound => Ok(Status::Stopped),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Kills a process and waits until it has ended; reaps it where it is our child.

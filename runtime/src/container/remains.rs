@@ -45,10 +45,10 @@ fn names_container(line: &[u8], root: &Path, id: &str) -> bool {
 }
 
 /// Removes the cgroup that the configuration of a container names, where it is empty.
-pub(super) fn remove_cgroup(locked: &Locked, systemd: bool) {
+pub(super) fn remove_cgroup(locked: &Locked) {
     let Ok(config) = locked.read_config() else { return };
     if let Some(path) = config["linux"]["cgroupsPath"].as_str().filter(|path| !path.is_empty()) {
-        cgroup::remove_if_empty(&Layout::of_host(), path, systemd);
+        cgroup::remove_if_empty(&Layout::of_host(), path);
     }
 }
 

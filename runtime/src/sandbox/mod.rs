@@ -5,6 +5,7 @@ pub(crate) mod fds;
 pub(crate) mod gofer;
 pub(crate) mod identity;
 pub(crate) mod jail;
+mod link;
 pub(crate) mod machine;
 pub(crate) mod overlay;
 pub(crate) mod spawn;
@@ -12,10 +13,9 @@ pub(crate) mod spawn;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use control::network::NetworkMode;
-use control::{BootConfig, Client, ContainerConfig, SharedNamespaces};
+use control::{BootConfig, ContainerConfig, SharedNamespaces};
 use host::mount::Propagation;
 use host::process::Namespaces;
 use host::unix::{self, Kind};
@@ -23,7 +23,7 @@ use oci_spec::runtime::LinuxNamespaceType;
 
 use crate::cgroup::CgroupRecord;
 use crate::console::{self, Streams};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::flags::Config;
 use crate::hooks::HookSet;
 use crate::logging;
@@ -36,6 +36,7 @@ use fds::FdTable;
 use gofer::{GoferBoot, GoferBootMount, GoferPlan};
 use identity::{IdMaps, IdRange};
 use jail::JailPlan;
+pub(crate) use link::{ConnectError, Patience, connect};
 use spawn::{Pending, document, own_binary, spawn};
 
 /// What the processes of one container are made from.
@@ -315,15 +316,4 @@ pub(crate) fn spawn_sandbox(
 /// This binary, for the children.
 pub(crate) fn binary() -> Result<OwnedFd> {
     own_binary()
-}
-
-/// Connects to a sandbox. With a limit, one that is stuck holds nobody up for longer.
-pub(crate) fn connect(socket: &Path, id: &str, limit: Option<Duration>) -> Result<Client> {
-    match console::connect(socket, limit) {
-        Ok(connection) => Ok(Client::new(connection)),
-        Err(abi::Errno::ECONNREFUSED | abi::Errno::ENOENT) => Err(Error::new(format!(
-            "container \"{id}\" is not running: container not running: its sandbox is gone"
-        ))),
-        Err(errno) => Err(Error::new(format!("cannot reach the sandbox of container \"{id}\": {errno}"))),
-    }
 }

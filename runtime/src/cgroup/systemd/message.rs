@@ -190,15 +190,11 @@ impl Message {
         Ok(Self { kind, reply_to, name, signature, body })
     }
 
-    /// Its leading values, as far as they are texts and numbers: numbers as texts, so that one list holds all.
+    /// Its leading values, as far as they are texts and numbers, or variants of those: numbers as texts, so that one
+    /// list holds all.
     pub(super) fn values(&self) -> Vec<String> {
         let mut reader = Reader { bytes: &self.body, at: 0 };
-        let value = |kind| match kind {
-            's' | 'o' => reader.text(),
-            'u' => reader.number().map(|number| number.to_string()),
-            _ => None,
-        };
-        self.signature.chars().map_while(value).collect()
+        self.signature.bytes().map_while(|kind| reader.value(kind)).collect()
     }
 }
 
@@ -242,6 +238,19 @@ impl Reader<'_> {
     fn number(&mut self) -> Option<u32> {
         self.at = self.at.next_multiple_of(4);
         self.take(4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
+    /// A text or a number, or a variant of one, as text.
+    fn value(&mut self, kind: u8) -> Option<String> {
+        match kind {
+            b's' | b'o' => self.text(),
+            b'u' => self.number().map(|number| number.to_string()),
+            b'v' => match self.signature()?.as_bytes() {
+                [kind] if *kind != b'v' => self.value(*kind),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     fn text(&mut self) -> Option<String> {

@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use host::process::{Namespaces, Process, clone_process};
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use self::bus::{Bus, CallFailure};
@@ -74,14 +75,40 @@ impl Drop for Holder {
     }
 }
 
-/// Has systemd start a scope with the holder in it.
-pub(super) fn start(unit: &UnitName, holder: &Holder, resources: &Json, version: Version) -> Result<()> {
+/// A unit of ours, as it is written down before systemd is asked for it: its description tells it from one of the same
+/// name that is somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unit {
+    /// Its name.
+    name: String,
+    /// What systemd says of it; no other unit has the same.
+    description: String,
+}
+
+impl Unit {
+    /// A unit that does not exist yet.
+    pub(super) fn new(name: &UnitName) -> Self {
+        let mut nonce = [0; 8];
+        host::random::fill(&mut nonce);
+        let nonce = u64::from_le_bytes(nonce);
+        Self { name: name.name.clone(), description: format!("runsc container {} ({nonce:016x})", name.name) }
+    }
+}
+
+/// Has systemd start the scope `ours` with the holder in it.
+pub(super) fn start(
+    unit: &UnitName,
+    ours: &Unit,
+    holder: &Holder,
+    resources: &Json,
+    version: Version,
+) -> Result<()> {
     if unit.name.ends_with(".slice") {
         let advice = "a container is a scope: give it a name without .slice";
         return Err(Error::new(format!("$.linux.cgroupsPath names the slice {}: {advice}", unit.name)));
     }
     let mut all = vec![
-        ("Description", Value::Text(format!("container {}", unit.name))),
+        ("Description", Value::Text(ours.description.clone())),
         ("DefaultDependencies", Value::Bool(false)),
         ("MemoryAccounting", Value::Bool(true)),
         ("CPUAccounting", Value::Bool(true)),
@@ -109,7 +136,17 @@ pub(super) fn start(unit: &UnitName, holder: &Holder, resources: &Json, version:
             start_transient(&mut bus, &unit.name, &all)
         }
         other => other,
-    }?;
+    };
+    let job = match job {
+        Err(CallFailure::Refused(name, _)) if name.ends_with(".UnitExists") => {
+            return Err(Error::new(format!(
+                "the unit {} runs already, perhaps for another container: give $.linux.cgroupsPath a name of its own, or \
+                 stop it with `systemctl stop {}`",
+                unit.name, unit.name
+            )));
+        }
+        other => other?,
+    };
     let ended = bus.wait("JobRemoved", |values| values.get(1).is_some_and(|path| *path == job))?;
     match ended.get(3).map(String::as_str) {
         Some("done") => Ok(()),
@@ -138,13 +175,13 @@ fn start_transient(
 }
 
 /// Changes a unit's limits.
-pub(super) fn set(unit: &str, resources: &Json, version: Version) -> Result<()> {
+pub(super) fn set(unit: &Unit, resources: &Json, version: Version) -> Result<()> {
     let changed = properties(resources, version);
     if changed.is_empty() {
         return Ok(());
     }
     let mut body = Writer::default();
-    body.text(unit);
+    body.text(&unit.name);
     // Until the unit ends, and not in a file.
     body.number(1);
     body.properties(&changed);
@@ -152,21 +189,61 @@ pub(super) fn set(unit: &str, resources: &Json, version: Version) -> Result<()> 
     Ok(())
 }
 
-/// Ends a unit with what is in it, and forgets it. One that is gone is fine: a scope goes with its last process.
-pub(super) fn stop(unit: &str) {
-    let stopped = Bus::connect().and_then(|mut bus| {
-        let mut body = one(unit);
-        body.text("replace");
-        for (method, signature, body) in [("StopUnit", "ss", body), ("ResetFailedUnit", "s", one(unit))] {
-            match bus.call(manager(method), signature, &body) {
-                Err(CallFailure::Refused(name, _)) if name.ends_with(".NoSuchUnit") => {}
-                other => drop(other?),
-            }
+/// Ends a unit with what is in it, and forgets it. One that is gone is fine: a scope goes with its last process. So is
+/// one that is not ours: it stays as it is.
+pub(super) fn stop(unit: &Unit) {
+    if let Err(error) = Bus::connect().and_then(|mut bus| stop_on(&mut bus, unit)) {
+        logging::warning(format!("{} may stay: {error}", unit.name));
+    }
+}
+
+/// Whether a unit is there, and ours.
+pub(super) fn is_there(unit: &Unit) -> bool {
+    Bus::connect().and_then(|mut bus| is_ours(&mut bus, unit)).unwrap_or(false)
+}
+
+fn is_ours(bus: &mut Bus, unit: &Unit) -> Result<bool> {
+    Ok(description(bus, &unit.name)?.is_some_and(|description| description == unit.description))
+}
+
+fn stop_on(bus: &mut Bus, unit: &Unit) -> Result<()> {
+    if !is_ours(bus, unit)? {
+        logging::debug(format!("{} is gone, or another container's", unit.name));
+        return Ok(());
+    }
+    let mut body = one(&unit.name);
+    body.text("replace");
+    for (method, signature, body) in [("StopUnit", "ss", body), ("ResetFailedUnit", "s", one(&unit.name))] {
+        unless_gone(bus.call(manager(method), signature, &body))?;
+    }
+    Ok(())
+}
+
+/// The description of a unit, where there is such a one.
+fn description(bus: &mut Bus, name: &str) -> Result<Option<String>> {
+    let Some(path) = unless_gone(bus.call(manager("GetUnit"), "s", &one(name)))? else { return Ok(None) };
+    let Some(path) = path.into_iter().next() else { return Ok(None) };
+    let get = Method {
+        destination: "org.freedesktop.systemd1",
+        path: &path,
+        interface: "org.freedesktop.DBus.Properties",
+        name: "Get",
+    };
+    let mut property = one("org.freedesktop.systemd1.Unit");
+    property.text("Description");
+    let values = unless_gone(bus.call(get, "ss", &property))?;
+    Ok(values.and_then(|values| values.into_iter().next()))
+}
+
+/// What a call about a unit has returned; nothing where the unit is gone, or goes meanwhile.
+fn unless_gone(called: std::result::Result<Vec<String>, CallFailure>) -> Result<Option<Vec<String>>> {
+    match called {
+        Err(CallFailure::Refused(name, _))
+            if name.ends_with(".NoSuchUnit") || name.ends_with(".UnknownObject") =>
+        {
+            Ok(None)
         }
-        Ok(())
-    });
-    if let Err(error) = stopped {
-        logging::warning(format!("{unit} may stay: {error}"));
+        other => Ok(Some(other?)),
     }
 }
 

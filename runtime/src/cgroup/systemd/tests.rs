@@ -5,9 +5,10 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::json;
 
+use super::super::path::UnitName;
 use super::bus::{Bus, CallFailure};
 use super::message::{Kind, Message, Value, Writer, call};
-use super::{Version, bits, manager, per_second, properties};
+use super::{Unit, Version, bits, manager, per_second, properties, stop_on};
 
 /// A message of a bus: of a kind, with fields (code, signature, text or number) and a body of texts.
 fn answer(kind: Kind, reply_to: u32, name: &str, texts: &[&str]) -> Vec<u8> {
@@ -74,6 +75,52 @@ fn a_talk_with_a_bus() {
         calls,
         [("Hello".into(), vec![]), ("Start".to_string(), argument()), ("Stop".into(), argument())]
     );
+}
+
+/// The answer to a question for a property: a variant of a text.
+fn property(reply_to: u32, text: &str) -> Vec<u8> {
+    let mut whole = answer(Kind::Return, reply_to, "", &[text]);
+    let body = whole.split_off(whole.len() - text.len() - 5);
+    let signature = whole.iter().rposition(|byte| *byte == b's').unwrap();
+    whole[signature] = b'v';
+    whole[4..8].copy_from_slice(&(body.len() as u32 + 4).to_le_bytes());
+    whole.extend([1, b's', 0, 0]);
+    whole.extend(body);
+    whole
+}
+
+/// What a bus that gives `answers` is asked when a unit is to be stopped.
+fn asked_to_stop(unit: &Unit, answers: Vec<Vec<u8>>) -> Vec<String> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let bus = std::thread::spawn(move || {
+        let mut stream = BufReader::new(theirs);
+        stream.read_line(&mut String::new()).unwrap();
+        stream.get_mut().write_all(b"OK 0123\r\n").unwrap();
+        stream.read_line(&mut String::new()).unwrap();
+        let mut names = Vec::new();
+        for answer in [answer(Kind::Return, 1, "", &[":1.1"])].into_iter().chain(answers) {
+            names.push(Message::read(&mut stream).unwrap().name);
+            stream.get_mut().write_all(&answer).unwrap();
+        }
+        names
+    });
+    stop_on(&mut Bus::on(ours, 0).unwrap(), unit).unwrap();
+    bus.join().unwrap()
+}
+
+#[test]
+fn only_a_unit_of_ours_is_stopped() {
+    let name = UnitName { slice: "a.slice".into(), name: "c.scope".into() };
+    let unit = Unit::new(&name);
+    assert_ne!(unit, Unit::new(&name));
+    let found = || answer(Kind::Return, 2, "", &["/unit/c"]);
+    let gone = answer(Kind::Error, 2, "org.freedesktop.systemd1.NoSuchUnit", &["it is gone"]);
+    assert_eq!(asked_to_stop(&unit, vec![gone]), ["Hello", "GetUnit"]);
+    let others = vec![found(), property(3, "container c.scope")];
+    assert_eq!(asked_to_stop(&unit, others), ["Hello", "GetUnit", "Get"]);
+    let done = |reply_to| answer(Kind::Return, reply_to, "", &[]);
+    let ours = vec![found(), property(3, &unit.description), done(4), done(5)];
+    assert_eq!(asked_to_stop(&unit, ours), ["Hello", "GetUnit", "Get", "StopUnit", "ResetFailedUnit"]);
 }
 
 #[test]
