@@ -8,12 +8,15 @@ use std::io::{Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use host::poll::any_readable;
 use host::process::Process;
+use host::signal::SignalFd;
 use oci_spec::runtime::{Hook, Hooks};
 use serde_json::Value;
 
+use crate::container::SIGKILL;
 use crate::error::{Context, Error, Result};
 use crate::logging;
 
@@ -56,6 +59,18 @@ impl HookSet<'_> {
         Ok(())
     }
 
+    /// Runs them in the process that sets the container's files up: they are told its pid, as the host counts.
+    pub(crate) fn run_inside(&self) -> Result<()> {
+        if self.hooks.is_empty() {
+            return Ok(());
+        }
+        // The host's /proc is still there, whatever pid name space we are in.
+        let own = std::fs::read_link("/proc/self").context("cannot find our own pid")?;
+        let mut state = self.state.clone();
+        state["pid"] = own.to_str().and_then(|pid| pid.parse::<i32>().ok()).unwrap_or(0).into();
+        HookSet { state: &state, ..*self }.run()
+    }
+
     /// Runs them all; failures are logged.
     pub(crate) fn run_all(&self) {
         for hook in self.hooks {
@@ -83,14 +98,17 @@ fn run(hook: &Hook, state: &Value) -> Result<()> {
         .context("its input cannot be written")?;
     let errors = output.try_clone().context("its output cannot be kept")?;
     command.stdin(input).stdout(Stdio::null()).stderr(errors).process_group(0);
+    host::signal::unblock_all_in(&mut command);
     let mut child = command.spawn().context("it cannot be started")?;
-    let deadline =
+    let limit =
         hook.timeout().filter(|limit| *limit > 0).map(|limit| Duration::from_secs(limit.unsigned_abs()));
-    let process = Process::open(child.id() as i32).context("it cannot be waited for")?;
-    if !process.wait_ended(deadline).context("it cannot be waited for")? {
-        let _ = child.kill();
+    let group = child.id() as i32;
+    let process = Process::open(group).context("it cannot be waited for")?;
+    if !wait_for(&process, group, limit).context("it cannot be waited for")? {
+        // Not only it, but what it has started; the group is there until it is reaped.
+        let _ = host::signal::send_to_group(group, SIGKILL);
         let _ = child.wait();
-        let limit = deadline.unwrap_or_default().as_secs();
+        let limit = limit.unwrap_or_default().as_secs();
         return Err(Error::new(format!("it took longer than its timeout of {limit} s and was killed")));
     }
     let status = child.wait().context("it cannot be waited for")?;
@@ -102,6 +120,26 @@ fn run(hook: &Hook, state: &Value) -> Result<()> {
     said.truncate(got);
     let said = String::from_utf8_lossy(&said);
     Err(Error::new(format!("{status}; it said: {:?}", said.trim())))
+}
+
+/// Waits for a hook's end, at most for `limit`; says whether it came. Signals that we hold back for the container's
+/// program go to the hook meanwhile: who wants an end of it gets one.
+fn wait_for(hook: &Process, group: i32, limit: Option<Duration>) -> abi::Result<bool> {
+    let signals = SignalFd::of_blocked()?;
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let ready = any_readable(&[hook.as_fd(), signals.as_fd()], left)?;
+        if ready[0] {
+            return Ok(true);
+        }
+        if !ready[1] {
+            return Ok(false);
+        }
+        let arrived = signals.next()?;
+        logging::info(format!("signal {} goes to the hook", arrived.signal));
+        let _ = host::signal::send_to_group(group, arrived.signal);
+    }
 }
 
 fn memory_file() -> Result<File> {
@@ -133,7 +171,15 @@ mod tests {
             error.contains("$.hooks.prestart[0]") && error.contains("3") && error.contains("no"),
             "{error}"
         );
-        assert!(run(shell("sleep 20", 1)).unwrap_err().contains("timeout"));
+        // Nobody of its group outlives a hook that is too slow, and no signal is blocked for it.
+        let mark = std::env::temp_dir().join(format!("runsc-hook-{}", std::process::id()));
+        let script = format!("sleep 20 & echo $! > {}; wait", mark.display());
+        assert!(run(shell(&script, 1)).unwrap_err().contains("timeout"));
+        let sleeper: i32 = std::fs::read_to_string(&mark).unwrap().trim().parse().unwrap();
+        std::fs::remove_file(&mark).unwrap();
+        let left = host::process::Process::open(sleeper);
+        assert!(left.is_err() || left.unwrap().wait_ended(Some(std::time::Duration::from_secs(10))).unwrap());
+        run(shell("grep -q '^SigBlk:.0*$' /proc/self/status", 10)).unwrap();
         // More on standard error than a pipe holds, and a state that nobody reads.
         run(shell("exec <&-; head -c 1000000 /dev/zero >&2", 10)).unwrap();
         let missing = HookBuilder::default().path("/nonexistent").build().unwrap();

@@ -5,7 +5,8 @@
 //! standard error.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -39,8 +40,17 @@ impl Level {
 #[derive(Debug)]
 struct Sink {
     file: File,
-    format: LogFormat,
+    form: Form,
     level: Level,
+}
+
+/// How a sink says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A line of a log.
+    Lines(LogFormat),
+    /// For a person, who is told of failures by other means.
+    Words,
 }
 
 /// Where lines go.
@@ -53,34 +63,42 @@ static LOGS: OnceLock<Logs> = OnceLock::new();
 
 /// Opens the logs that the flags name. `command` and `id` are for the patterns in `--debug-log`.
 pub(crate) fn start(flags: &Flags, command: &str, id: &str) {
-    let format = |name| match flags.get(name) {
-        "json" => LogFormat::Json,
-        "json-k8s" => LogFormat::JsonKubernetes,
-        _ => LogFormat::Text,
+    let form = |name| {
+        Form::Lines(match flags.get(name) {
+            "json" => LogFormat::Json,
+            "json-k8s" => LogFormat::JsonKubernetes,
+            _ => LogFormat::Text,
+        })
     };
     let level = if flags.is_set("debug") { Level::Debug } else { Level::Info };
     let mut logs = Logs::default();
     if !flags.get("log").is_empty()
         && let Some(file) = append(Path::new(flags.get("log")))
     {
-        logs.sinks.push(Sink { file, format: format("log-format"), level });
+        logs.sinks.push(Sink { file, form: form("log-format"), level });
     }
     if !flags.get("debug-log").is_empty()
         && let Some(file) = append(&debug_log_path(flags.get("debug-log"), command, id))
     {
-        logs.sinks.push(Sink { file, format: format("debug-log-format"), level: Level::Debug });
+        logs.sinks.push(Sink { file, form: form("debug-log-format"), level: Level::Debug });
     }
-    if flags.is_set("alsologtostderr")
+    // Who has named no log is told of what is not as it should be. Failures are said in any case.
+    let form = match (flags.is_set("alsologtostderr"), flags.get("log").is_empty()) {
+        (true, _) => Some((Form::Lines(LogFormat::Text), level)),
+        (false, true) => Some((Form::Words, Level::Warning)),
+        (false, false) => None,
+    };
+    if let Some((form, level)) = form
         && let Ok(file) = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()
     {
-        logs.sinks.push(Sink { file: file.into(), format: LogFormat::Text, level });
+        logs.sinks.push(Sink { file: file.into(), form, level });
     }
     let _ = LOGS.set(logs);
 }
 
 /// Opens a log for appending; says on standard error where that fails.
 fn append(path: &Path) -> Option<File> {
-    match open_log(path) {
+    match open_log(path, LogStart::Append) {
         Ok(file) => Some(file),
         Err(error) => {
             eprintln!("runsc: cannot write the log {}: {error}", path.display());
@@ -89,17 +107,46 @@ fn append(path: &Path) -> Option<File> {
     }
 }
 
-/// Opens a log for appending, and makes the directory that it is in where that is missing.
-pub(crate) fn open_log(path: &Path) -> std::io::Result<File> {
+/// Where in a log the first line goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogStart {
+    /// After what is there.
+    Append,
+    /// At the beginning: what is there goes.
+    Anew,
+}
+
+/// Opens a log, for our user alone where it is new, and makes the directory that it is in where that is missing.
+///
+/// In a directory that others can write to, a symbolic link may be a trap for root, and is refused; those that the
+/// system has in `/dev` and `/proc` (`/dev/stderr`) are none.
+pub(crate) fn open_log(path: &Path, start: LogStart) -> std::io::Result<File> {
+    const O_NOFOLLOW: i32 = 0o400_000;
+    let is_systems = ["/dev", "/proc"].iter().any(|dir| path.starts_with(dir));
     let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    match (options.open(path), path.parent()) {
-        (Err(error), Some(dir)) if error.kind() == std::io::ErrorKind::NotFound => {
+    options.create(true).mode(0o600).custom_flags(if is_systems { 0 } else { O_NOFOLLOW });
+    options.append(start == LogStart::Append).write(true);
+    let opened = match (options.open(path), path.parent()) {
+        (Err(error), Some(dir)) if error.kind() == ErrorKind::NotFound => {
             std::fs::create_dir_all(dir)?;
             options.open(path)
         }
         (opened, _) => opened,
+    };
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(raw) if raw == abi::Errno::ELOOP.raw() => {
+            std::io::Error::other("it is a symbolic link, which is not followed: name the file itself")
+        }
+        _ => error,
+    })?;
+    let kind = file.metadata()?.file_type();
+    if !is_systems && !kind.is_file() && !kind.is_fifo() {
+        return Err(std::io::Error::other("it is neither a regular file nor a named pipe"));
     }
+    if start == LogStart::Anew && kind.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 /// The file that a `--debug-log` value means. A value that ends in '/' is a directory.
@@ -121,7 +168,11 @@ pub(crate) fn debug_log_path(pattern: &str, command: &str, id: &str) -> PathBuf 
 pub(crate) fn write(level: Level, message: &str) {
     let Some(logs) = LOGS.get() else { return };
     for sink in logs.sinks.iter().filter(|sink| sink.level >= level) {
-        let line = line(sink.format, level, message, SystemTime::now());
+        let line = match sink.form {
+            Form::Lines(format) => line(format, level, message, SystemTime::now()),
+            Form::Words if level == Level::Error => continue,
+            Form::Words => format!("runsc: {}: {message}\n", level.name()),
+        };
         // One write per line: appending is atomic, so lines of several processes do not mix.
         let _ = (&sink.file).write_all(line.as_bytes());
     }
@@ -187,7 +238,7 @@ pub(crate) fn debug(message: impl AsRef<str>) {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::{Level, debug_log_path, line, timestamp};
+    use super::{Level, LogStart, debug_log_path, line, open_log, timestamp};
     use crate::flags::LogFormat;
 
     #[test]
@@ -205,6 +256,28 @@ mod tests {
         assert_eq!(value["level"], "error");
         assert_eq!(value["msg"], "no \"root\"\n");
         assert!(text.ends_with('\n') && text.matches('\n').count() == 1);
+    }
+
+    #[test]
+    fn logs_are_files_of_ours() {
+        use std::io::Write;
+        use std::os::unix::fs::PermissionsExt;
+        let dir = std::env::temp_dir().join(format!("runsc-logs-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let (path, link) = (dir.join("sub/log"), dir.join("link"));
+        let said = |start| {
+            open_log(&path, start).unwrap().write_all(b"x").unwrap();
+            std::fs::read_to_string(&path).unwrap()
+        };
+        assert_eq!(said(LogStart::Append), "x");
+        assert_eq!(said(LogStart::Append), "xx");
+        assert_eq!(said(LogStart::Anew), "x");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(open_log(&link, LogStart::Append).unwrap_err().to_string().contains("symbolic link"));
+        assert!(open_log(&dir, LogStart::Append).is_err());
+        open_log("/dev/null".as_ref(), LogStart::Anew).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -24,13 +24,15 @@ use crate::process_id::ProcessId;
 #[derive(Debug)]
 pub(crate) struct NetworkVisit {
     home: File,
+    /// The other one. Who changes it holds flock(2) on it: two starts that share it would each take its addresses.
+    _there: File,
 }
 
 impl NetworkVisit {
     /// Enters the name space at `path`.
     pub(crate) fn start(path: &Path) -> Result<Self> {
         let what = || format!("cannot join the network name space {}", path.display());
-        Self::enter(&File::open(path).with_context(what)?).with_context(what)
+        Self::enter(File::open(path).with_context(what)?).with_context(what)
     }
 
     /// Enters a sandbox's name space, which is to be changed; `None` where that is the host's or ours.
@@ -43,13 +45,15 @@ impl NetworkVisit {
         if ["/proc/self/ns/net", "/proc/1/ns/net"].iter().any(|host| is_same(Path::new(host), &there)) {
             return Ok(None);
         }
-        Self::enter(&there).map(Some).context("cannot join the sandbox's network name space")
+        // Whoever holds it waits for his sandbox, for a limited time.
+        there.lock().context("cannot lock the sandbox's network name space")?;
+        Self::enter(there).map(Some).context("cannot join the sandbox's network name space")
     }
 
-    fn enter(there: &File) -> Result<Self> {
+    fn enter(there: File) -> Result<Self> {
         let home = File::open("/proc/self/ns/net").context("cannot open our own network name space")?;
         enter(there.as_fd(), Namespaces::NET).context("cannot enter it")?;
-        Ok(Self { home })
+        Ok(Self { home, _there: there })
     }
 }
 
@@ -106,8 +110,17 @@ pub(crate) fn donate(config: &Config, sandbox: Option<&ProcessId>, client: &Clie
     for address in
         found.addresses.iter().filter(|address| usable.iter().any(|link| link.index == address.link))
     {
-        if let Err(errno) = found.netlink.remove_address(address) {
-            logging::warning(format!("the host keeps answering for {}: {errno}", address.address));
+        match found.netlink.remove_address(address) {
+            // It goes with the one whose secondary address it is.
+            Ok(()) | Err(abi::Errno::EADDRNOTAVAIL) => {}
+            // Two that answer for one address are worse than a container that does not start.
+            Err(errno) => {
+                return Err(Error::new(format!(
+                    "the host's kernel would go on answering for the container's address {}: it cannot be taken away: \
+                     {errno}: has this user CAP_NET_ADMIN in the network name space?",
+                    address.address
+                )));
+            }
         }
     }
     for link in &usable {
@@ -137,7 +150,12 @@ fn is_same(path: &Path, file: &File) -> bool {
 
 /// The packet sockets of a link, `--num-network-channels` of them.
 fn open_channels(link: &Link, config: &Config) -> Result<Vec<OwnedFd>> {
-    let what = || format!("cannot open a packet socket on {}", link.name);
+    let what = || {
+        format!(
+            "cannot open a packet socket on {} (CAP_NET_RAW is needed, and the kernel's af_packet)",
+            link.name
+        )
+    };
     let mut sockets = Vec::new();
     for _ in 0..config.network_channels {
         let socket = packet::open(link.index, config.gso).with_context(what)?;

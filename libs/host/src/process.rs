@@ -328,6 +328,24 @@ pub fn unshare(spaces: Namespaces) -> Result<()> {
     check(i64::from(unsafe { libc::unshare(kind) })).map(|_| ())
 }
 
+/// Gives up all supplementary groups, but in a user name space that was made without privilege, where nobody may
+/// (`man 7 user_namespaces`, `/proc/PID/setgroups`).
+///
+/// # Errors
+/// What `setgroups(2)` says.
+pub fn clear_groups() -> Result<()> {
+    // SAFETY: a count of 0 reads no list. The raw call changes this thread alone, which is all there is.
+    let done = unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) };
+    match check(done) {
+        Err(Errno::EPERM)
+            if std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny") =>
+        {
+            Ok(())
+        }
+        other => other.map(|_| ()),
+    }
+}
+
 /// Becomes user `uid` and group `gid` in every sense, without supplementary groups where the kernel lets us drop
 /// them (in a user name space made without privilege it does not).
 ///

@@ -43,8 +43,24 @@ impl SignalFd {
         let set = set_of(signals);
         // SAFETY: `set` is a valid set; the old one is not wanted.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        Self::open(&set)
+    }
+
+    /// Makes those signals readable that are blocked already, if any are: whoever blocked them takes them elsewhere at
+    /// other times.
+    ///
+    /// # Errors
+    /// What `signalfd(2)` says.
+    pub fn of_blocked() -> Result<Self> {
+        let mut set = set_of(&[]);
+        // SAFETY: with a null new set, the call only writes the current one to `set`.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set) };
+        Self::open(&set)
+    }
+
+    fn open(set: &libc::sigset_t) -> Result<Self> {
         // SAFETY: `set` is a valid set.
-        let fd = check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC) }))?;
+        let fd = check(i64::from(unsafe { libc::signalfd(-1, set, libc::SFD_CLOEXEC) }))?;
         // SAFETY: the call just made this descriptor, and nothing else owns it.
         Ok(Self(File::from(unsafe { OwnedFd::from_raw_fd(fd as i32) })))
     }
@@ -68,6 +84,28 @@ impl SignalFd {
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Has a command start with no signal blocked and none ignored that Rust ignores: what a program expects.
+pub fn unblock_all_in(command: &mut std::process::Command) {
+    let reset = || {
+        unblock_all();
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; sigprocmask(2) and signal(2) are.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, reset) };
+}
+
+/// Sends a signal to every process of a group.
+///
+/// # Errors
+/// `ESRCH` where there is none; `EINVAL` where `group` is no group's number.
+pub fn send_to_group(group: i32, signal: i32) -> Result<()> {
+    if group <= 1 {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: a plain system call with numbers.
+    check(i64::from(unsafe { libc::kill(-group, signal) })).map(|_| ())
 }
 
 /// Ignores a signal, also in what is executed from here.

@@ -50,6 +50,10 @@ pub(super) fn apply(record: &CgroupRecord, resources: &Value) -> Result<()> {
     if let Some(burst) = cpu["burst"].as_u64() {
         set("cpu", "cpu.cfs_burst_us", &burst.to_string())?;
     }
+    // Since Linux 5.15.
+    if let Some(idle) = cpu["idle"].as_i64().filter(|idle| *idle != 0) {
+        set("cpu", "cpu.idle", &idle.to_string())?;
+    }
     for (name, file) in [("cpus", "cpuset.cpus"), ("mems", "cpuset.mems")] {
         if let Some(list) = cpu[name].as_str().filter(|list| !list.is_empty()) {
             set("cpuset", file, list)?;

@@ -21,9 +21,11 @@ pub(crate) struct Split {
     pub(crate) version: bool,
 }
 
-/// Takes the global flags off the front of the arguments (without the program's name).
-pub(crate) fn split_globals(args: &[String]) -> Result<Split> {
+/// Takes the global flags off the front of the arguments (without the program's name). The first that makes no sense is
+/// the failure; the others are read all the same, so that `--log` says where it is to be told.
+pub(crate) fn split_globals(args: &[String]) -> (Split, Result<()>) {
     let mut split = Split { flags: Flags::default(), rest: Vec::new(), help: false, version: false };
+    let mut outcome = Ok(());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let Some((name, value)) = as_flag(arg) else {
@@ -39,18 +41,19 @@ pub(crate) fn split_globals(args: &[String]) -> Result<Split> {
             _ => {
                 let flag = flags::find(name);
                 let value = match (value, flag.map(|flag| flag.kind)) {
-                    (Some(value), _) => value.to_string(),
-                    (None, Some(Kind::Bool) | None) => "true".into(),
-                    (None, Some(_)) => args
-                        .next()
-                        .ok_or_else(|| Error::new(format!("flag --{name} needs a value: --{name}=VALUE")))?
-                        .clone(),
+                    (Some(value), _) => Some(value),
+                    (None, Some(Kind::Bool) | None) => Some("true"),
+                    (None, Some(_)) => args.next().map(String::as_str),
                 };
-                split.flags.set(name, &value)?;
+                let set = match value {
+                    Some(value) => split.flags.set(name, value),
+                    None => Err(Error::new(format!("flag --{name} needs a value: --{name}=VALUE"))),
+                };
+                outcome = outcome.and(set);
             }
         }
     }
-    Ok(split)
+    (split, outcome)
 }
 
 /// Name and value of a flag; `None` for what is not one (`-`, `--`, words).
@@ -126,17 +129,32 @@ mod tests {
 
     #[test]
     fn globals_are_taken_off() {
-        let split = split_globals(&words("-root /r --log=x -debug --network none run -d c")).unwrap();
+        let read = |text| match split_globals(&words(text)) {
+            (split, Ok(())) => split,
+            (_, Err(error)) => panic!("{text}: {error}"),
+        };
+        let split = read("-root /r --log=x -debug --network none run -d c");
         assert_eq!((split.flags.get("root"), split.flags.get("log")), ("/r", "x"));
         assert!(split.flags.is_set("debug"));
         assert_eq!(split.flags.get("network"), "none");
         assert_eq!(split.rest, words("run -d c"));
-        let split = split_globals(&words("-debug=false --systemd-cgroup -- state c")).unwrap();
+        let split = read("-debug=false --systemd-cgroup -- state c");
         assert!(!split.flags.is_set("debug") && split.flags.is_set("systemd-cgroup"));
         assert_eq!(split.rest, words("state c"));
-        assert!(split_globals(&words("--version")).unwrap().version);
-        assert!(split_globals(&words("--root")).unwrap_err().to_string().contains("needs a value"));
-        assert!(split_globals(&words("--bogus x")).unwrap_err().to_string().contains("unknown flag"));
+        assert!(read("--version").version);
+        let refused = |text| split_globals(&words(text)).1.unwrap_err().to_string();
+        assert!(refused("--root").contains("needs a value"));
+        assert!(refused("--bogus x").contains("unknown flag"));
+    }
+
+    #[test]
+    fn a_bad_flag_does_not_hide_the_log() {
+        for text in ["--log=x --bogus create c", "--bogus --log=x create c", "--network=odd -log x create c"]
+        {
+            let (split, outcome) = split_globals(&words(text));
+            assert!(outcome.is_err(), "{text}");
+            assert_eq!((split.flags.get("log"), split.rest), ("x", words("create c")), "{text}");
+        }
     }
 
     #[test]

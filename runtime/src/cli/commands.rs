@@ -120,18 +120,18 @@ pub(crate) struct Delete {
 }
 
 impl Delete {
-    /// Removes them; all are tried, the first error counts.
+    /// Removes them; all are tried, and each that fails says why.
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
-        let mut outcome = Ok(0);
+        let mut failures = Vec::new();
         for id in &self.ids {
             let deleted = if self.force {
                 force_delete(config, id)
             } else {
                 Container::open(config, id).and_then(|container| container.delete(false))
             };
-            outcome = outcome.and_then(|status| deleted.map(|()| status));
+            failures.extend(deleted.err().map(|error| error.to_string()));
         }
-        outcome
+        if failures.is_empty() { Ok(0) } else { Err(Error::new(failures.join("; "))) }
     }
 }
 

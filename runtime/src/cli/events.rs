@@ -6,8 +6,8 @@ use clap::Args;
 use control::stats::Stats;
 use serde_json::json;
 
-use crate::container::Status;
 use crate::container::life::Container;
+use crate::container::{Status, Store};
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
 use crate::sandbox::Patience;
@@ -35,25 +35,42 @@ impl Events {
             return Ok(0);
         }
         let interval = parse_interval(&self.interval)?;
+        // There must be one to begin with. Its end ends the stream, and so does whoever deletes it.
+        let mut next = Some(Container::open(config, &self.id)?);
         let mut kills = None;
-        loop {
-            let container = Container::open(config, &self.id)?;
-            if container.state.status == Status::Stopped {
-                return Ok(0);
-            }
+        while let Some(container) = next.filter(|container| container.state.status != Status::Stopped) {
             let now = container.state.cgroup.as_ref().map_or(0, crate::cgroup::CgroupRecord::oom_kills);
             if kills.is_some_and(|before| now > before) {
                 say!("{}", json!({"type": "oom", "id": self.id}));
             }
             kills = Some(now);
-            print(&self.id, &stats(&container)?);
+            let told = stats(&container);
             let sandbox = container.state.sandbox.and_then(|sandbox| sandbox.open());
             drop(container);
-            // The end of the sandbox ends the wait.
-            match sandbox {
-                Some(process) => process.wait_ended(Some(interval)).context("cannot wait for the sandbox")?,
-                None => return Ok(0),
+            next = match told {
+                Ok(stats) => {
+                    print(&self.id, &stats);
+                    // The end of the sandbox ends the wait.
+                    if let Some(process) = sandbox {
+                        process.wait_ended(Some(interval)).context("cannot wait for the sandbox")?;
+                    }
+                    self.reopen(config)?
+                }
+                // It may just have ended: that is no failure.
+                Err(error) => match self.reopen(config)? {
+                    Some(container) if container.state.status != Status::Stopped => return Err(error),
+                    other => other,
+                },
             };
+        }
+        Ok(0)
+    }
+
+    /// The container, where it is still there.
+    fn reopen(&self, config: &Config) -> Result<Option<Container>> {
+        match Container::open(config, &self.id) {
+            Err(_) if !Store::new(&config.root).exists(&self.id) => Ok(None),
+            opened => opened.map(Some),
         }
     }
 }

@@ -55,7 +55,8 @@ impl Install {
     /// Writes the entry.
     pub(crate) fn run(self) -> Result<u8> {
         // What Docker will pass must be understood then.
-        let split = super::args::split_globals(&self.args)?;
+        let (split, outcome) = super::args::split_globals(&self.args);
+        outcome?;
         if let Some(rest) = split.rest.first() {
             return Err(Error::new(format!("\"{rest}\" is no global flag: only those may stand after --")));
         }

@@ -1,7 +1,7 @@
 //! `runsc list`.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::table::Table;
 use crate::container::{State, Status, Store, current_status};
@@ -27,25 +27,28 @@ impl List {
     /// Lists them.
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
         let store = Store::new(&config.root);
-        let mut states = Vec::new();
+        let mut rows = Vec::new();
         for id in store.ids()? {
             match store.peek(&id) {
+                Ok(state) if self.sandbox && !state.is_root() => {}
                 Ok(mut state) => {
                     state.status = current_status(&state, &store);
-                    states.push(state);
+                    rows.push(row(&state));
                 }
-                Err(error) => logging::warning(error.to_string()),
+                // One that is being removed is gone; one that is damaged is shown, or nobody would ever remove it.
+                Err(_) if !store.exists(&id) => {}
+                Err(error) => {
+                    logging::warning(error.to_string());
+                    rows.push(damaged(&id));
+                }
             }
         }
-        if self.sandbox {
-            states.retain(State::is_root);
-        }
         if self.quiet {
-            states.iter().for_each(|state| say!("{}", state.id));
+            rows.iter().for_each(|row| say!("{}", shown(&row["id"])));
         } else if self.format == "json" {
-            say!("{}", serde_json::Value::from_iter(states.iter().map(row)));
+            say!("{}", Value::from(rows));
         } else {
-            print_table(&states);
+            print_table(&rows);
         }
         Ok(0)
     }
@@ -55,7 +58,7 @@ fn pid(state: &State) -> i32 {
     if state.status == Status::Stopped { 0 } else { state.sandbox.map_or(0, |sandbox| sandbox.pid) }
 }
 
-fn row(state: &State) -> serde_json::Value {
+fn row(state: &State) -> Value {
     json!({
         "ociVersion": state.oci_version,
         "id": state.id,
@@ -68,17 +71,28 @@ fn row(state: &State) -> serde_json::Value {
     })
 }
 
-fn print_table(states: &[State]) {
+/// A container of which no more is known than that it is there.
+fn damaged(id: &str) -> Value {
+    json!({
+        "ociVersion": "",
+        "id": id,
+        "pid": 0,
+        "status": "unknown",
+        "bundle": "",
+        "created": "",
+        "annotations": {},
+        "owner": "",
+    })
+}
+
+/// A member for people: texts without their quotes.
+fn shown(member: &Value) -> String {
+    member.as_str().map_or_else(|| member.to_string(), Into::into)
+}
+
+fn print_table(rows: &[Value]) {
+    let columns = ["id", "pid", "status", "bundle", "created", "owner"];
     let mut table = Table::new(&["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
-    for state in states {
-        table.row([
-            state.id.clone(),
-            pid(state).to_string(),
-            state.status.name().into(),
-            state.bundle.display().to_string(),
-            state.created.clone(),
-            state.owner.to_string(),
-        ]);
-    }
+    rows.iter().for_each(|row| table.row(columns.map(|column| shown(&row[column]))));
     table.print();
 }

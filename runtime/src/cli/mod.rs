@@ -199,10 +199,11 @@ pub fn main(argv: Vec<String>) -> u8 {
     if let Some(role) = Command::role(words) {
         return finish(role.run(&Flags::default()));
     }
-    let split = match args::split_globals(words) {
-        Ok(split) => split,
-        Err(error) => return fail(&error),
-    };
+    let (split, outcome) = args::split_globals(words);
+    if let Err(error) = outcome {
+        logging::start(&split.flags, split.rest.first().map_or("", String::as_str), "");
+        return fail(&error);
+    }
     if split.version {
         say!("runsc version {VERSION}\nspec: {OCI_VERSION}");
         return 0;

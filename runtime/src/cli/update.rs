@@ -11,6 +11,7 @@ use crate::logging;
 use crate::sandbox::Patience;
 use crate::sandbox::machine::shown_cpus;
 use crate::spec;
+use crate::undo::Undo;
 
 /// `runsc update`.
 #[derive(Debug, Args)]
@@ -84,18 +85,32 @@ impl Update {
             return Err(Error::new(format!("container \"{}\" is stopped: container not running", self.id)));
         }
         let (changed, all) = container.with_resources(&resources)?;
+        let old = container.config()?["linux"]["resources"].clone();
+        let client = container.connect(Patience::Short)?;
+        let update = |limits: &Value, all: &Value| {
+            client.update(&self.id, limits.clone(), shown_cpus(all, config.cpus_from_quota))
+        };
+        let back = previous(&resources, &old);
+        // All of it holds in the end, or nothing.
+        let mut undo = Undo::default();
         match &container.state.cgroup {
-            // A pod's limits are for whoever made the pod to change, not for one of its containers.
-            Some(cgroup) if cgroup.is_pods => {}
-            Some(cgroup) => cgroup.apply(&with_counterparts(&resources, &all))?,
+            Some(cgroup) if cgroup.is_pods => logging::warning(
+                "the container is one of a pod, whose limits whoever made it has to change: these hold inside only",
+            ),
+            Some(cgroup) => {
+                undo.push(|| warn_stays(cgroup.apply(&with_counterparts(&back, &old))));
+                cgroup.apply(&with_counterparts(&resources, &all))?;
+            }
             None => logging::warning("the container has no cgroup on the host: the limits hold inside only"),
         }
+        undo.push(|| warn_stays(update(&back, &old).map_err(Error::from)));
+        update(&resources, &all)?;
         container.keep_config(&changed)?;
-        let cpus = shown_cpus(&all, config.cpus_from_quota);
-        container.connect(Patience::Short)?.update(&self.id, resources, cpus)?;
+        undo.keep();
         Ok(0)
     }
 
+    /// The changes that are asked for, by a file and by flags.
     fn resources(&self) -> Result<Value> {
         let mut resources = match self.resources.as_deref() {
             None => json!({}),
@@ -119,6 +134,8 @@ impl Update {
         set("cpu", "burst", self.cpu_burst.map(Into::into));
         set("cpu", "shares", self.cpu_share.map(Into::into));
         set("cpu", "idle", self.cpu_idle.map(Into::into));
+        set("cpu", "realtimePeriod", self.cpu_rt_period.map(Into::into));
+        set("cpu", "realtimeRuntime", self.cpu_rt_runtime.map(Into::into));
         set("cpu", "cpus", self.cpuset_cpus.clone().map(Into::into));
         set("cpu", "mems", self.cpuset_mems.clone().map(Into::into));
         set("memory", "limit", bytes(self.memory.as_deref())?);
@@ -128,6 +145,26 @@ impl Update {
         spec::check_resources(&mut resources, "the resources")?;
         Ok(resources)
     }
+}
+
+/// Says what an update that failed has left behind.
+fn warn_stays(undone: Result<()>) {
+    if let Err(error) = undone {
+        logging::warning(format!("some of the new limits stay: {error}"));
+    }
+}
+
+/// What takes `changes` back, where the limits were `old`: a limit that was none is one of -1.
+fn previous(changes: &Value, old: &Value) -> Value {
+    let Value::Object(members) = changes else {
+        return if old.is_null() { Value::from(-1) } else { old.clone() };
+    };
+    let is_limit = |name: &str| ["limit", "reservation", "swap", "quota"].contains(&name);
+    let taken_back = members
+        .iter()
+        .filter(|(name, new)| new.is_object() || !old[name.as_str()].is_null() || is_limit(name))
+        .map(|(name, new)| (name.clone(), previous(new, &old[name.as_str()])));
+    Value::Object(taken_back.collect())
 }
 
 /// `changes`, with what the host can set only together with one of them as it is in `all`: a quota and its period, the
@@ -161,7 +198,16 @@ fn bytes(text: Option<&str>) -> Result<Option<Value>> {
 mod tests {
     use serde_json::json;
 
-    use super::with_counterparts;
+    use super::{previous, with_counterparts};
+
+    #[test]
+    fn changes_are_taken_back() {
+        let changes = json!({"memory": {"limit": 100, "swap": 150}, "cpu": {"quota": 5, "shares": 7}, "pids": {"limit": 3}});
+        let old = json!({"memory": {"limit": 50}, "cpu": {"shares": 2, "period": 9}});
+        let expected = json!({"memory": {"limit": 50, "swap": -1}, "cpu": {"quota": -1, "shares": 2}, "pids": {"limit": -1}});
+        assert_eq!(previous(&changes, &old), expected);
+        assert_eq!(previous(&json!({"cpu": {"shares": 7}}), &json!(null)), json!({"cpu": {}}));
+    }
 
     #[test]
     fn what_belongs_together_is_set_together() {

@@ -3,14 +3,16 @@
 //! Each step notes how it is taken back; whatever fails, nothing of the container stays. The pid file comes last: its
 //! presence says that all the rest is there.
 
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use control::SharedNamespaces;
+use host::fs::{NewFile, replace_file};
 use oci_spec::runtime::LinuxNamespaceType;
 use serde_json::Value;
 
-use super::store::{Locked, Store, replace};
+use super::store::{Locked, Store};
 use super::{State, Status, oci_state};
 use crate::cgroup::{self, CgroupRecord, Layout, Made, Sharing};
 use crate::console::{self, Streams, Wanted};
@@ -337,7 +339,7 @@ impl<'a> Maker<'a> {
         self.locked.write(state)
     }
 
-    fn prepare(&self) -> Result<(OwnedFd, std::fs::File)> {
+    fn prepare(&self) -> Result<(OwnedFd, File)> {
         self.locked.write_config(&self.spec.json)?;
         let output = sandbox::output_file(self.locked.path(), self.config, "boot", &self.options.id)?;
         Ok((sandbox::binary()?, output))
@@ -378,10 +380,11 @@ impl<'a> Maker<'a> {
     /// Hooks, the state, and at last the pid file.
     fn finish(&self, state: &mut State) -> Result<()> {
         let pid = state.sandbox.map_or(0, |sandbox| sandbox.pid);
-        state.status = Status::Created;
+        // Until they have run the container is not created.
         let shown = oci_state(state, Some(pid));
         self.hooks("prestart", &shown).run()?;
         self.hooks("createRuntime", &shown).run()?;
+        state.status = Status::Created;
         self.write(state)?;
         match &self.options.pid_file {
             Some(path) => write_pid_file(path, pid),
@@ -396,8 +399,17 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(Error::new(format!("the pid file's path {} is not a file's", path.display())));
     };
-    replace(dir, name, pid.to_string().as_bytes())
-        .context("the pid file's directory must be there and writable")
+    let new = NewFile { mode: 0o644, owner: None, durable: false };
+    File::open(dir)
+        .map_err(|error| error.to_string())
+        .and_then(|dir| {
+            let text = pid.to_string();
+            replace_file(dir.as_fd(), name.as_bytes(), text.as_bytes(), new)
+                .map_err(|errno| errno.to_string())
+        })
+        .with_context(|| {
+            format!("the pid file's directory must be there and writable: cannot write {}", path.display())
+        })
 }
 
 #[cfg(test)]

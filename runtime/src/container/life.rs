@@ -4,7 +4,7 @@ use control::{FailureKind, Target};
 use host::process::Ended;
 use serde_json::Value;
 
-use super::store::{Locked, Store};
+use super::store::{LockError, Locked, Store};
 use super::{SIGKILL, State, Status, current_status, end_process, oci_state, remains};
 use crate::error::{Error, Result};
 use crate::flags::{Config, Flags};
@@ -39,7 +39,15 @@ impl Container {
     pub(crate) fn open(config: &Config, id: &str) -> Result<Self> {
         let store = Store::new(&config.root);
         let locked = store.lock(id)?;
-        let mut state = locked.read()?;
+        Ok(Self::of_locked(store, locked)?)
+    }
+
+    /// The container in a locked directory; the directory again where its state cannot be read.
+    fn of_locked(store: Store, locked: Locked) -> std::result::Result<Self, Unreadable> {
+        let mut state = match locked.read() {
+            Ok(state) => state,
+            Err(error) => return Err(Unreadable { error, locked }),
+        };
         state.status = match current_status(&state, &store) {
             // We have the lock, so nobody is creating it any more.
             Status::Creating => Status::Stopped,
@@ -251,6 +259,18 @@ impl Container {
     }
 }
 
+/// A container whose state cannot be read.
+struct Unreadable {
+    error: Error,
+    locked: Locked,
+}
+
+impl From<Unreadable> for Error {
+    fn from(unreadable: Unreadable) -> Self {
+        unreadable.error
+    }
+}
+
 /// Why a container was not started.
 enum StartFailure {
     /// Another `start` came first: what runs is not ours to end.
@@ -310,37 +330,38 @@ const FORCE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 /// Removes a container whose state cannot be read, and one that is not there: after this there is none of that id.
 pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
     let store = Store::new(&config.root);
-    super::store::check_id(id)?;
-    if !store.exists(id) {
-        return Ok(());
-    }
-    if store.lock_within(id, FORCE_PATIENCE).is_err()
-        && let Ok(state) = store.peek(id)
-    {
-        // Whoever holds it waits for one of these.
-        logging::warning(format!("container \"{id}\" is in use: its processes are ended"));
-        state
-            .sandbox
-            .filter(|_| state.is_root())
-            .into_iter()
-            .chain(state.gofer)
-            .chain(state.broker)
-            .for_each(end_process);
-    }
-    match Container::open(config, id) {
+    let locked = match store.lock_within(id, FORCE_PATIENCE) {
+        Err(LockError::Held { .. }) => {
+            end_holders_processes(&store, id);
+            store.lock(id)
+        }
+        other => other,
+    };
+    let locked = match locked {
+        Ok(locked) => locked,
+        Err(LockError::Missing { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match Container::of_locked(store.clone(), locked) {
         Ok(container) => container.delete(true),
-        Err(error) => {
+        Err(Unreadable { error, locked }) => {
             logging::warning(format!("{error}: what is left of it is removed"));
             remains::end_processes(store.root(), id);
-            match store.lock(id) {
-                Ok(locked) => {
-                    remains::remove_cgroup(&locked);
-                    locked.remove()
-                }
-                Err(_) if !store.exists(id) => Ok(()),
-                Err(error) => Err(error),
-            }
+            remains::remove_cgroup(&locked);
+            locked.remove()
         }
+    }
+}
+
+/// Ends the processes of a container that another invocation holds: whoever does waits for one of these.
+fn end_holders_processes(store: &Store, id: &str) {
+    logging::warning(format!("container \"{id}\" is in use: its processes are ended"));
+    match store.peek(id) {
+        Ok(state) => {
+            let sandbox = state.sandbox.filter(|_| state.is_root());
+            sandbox.into_iter().chain(state.gofer).chain(state.broker).for_each(end_process);
+        }
+        Err(_) => remains::end_processes(store.root(), id),
     }
 }
 

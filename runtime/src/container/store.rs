@@ -6,12 +6,14 @@
 //! never sees half of one.
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::state::{STATE_VERSION, State};
+use host::fs::{NewFile, replace_file};
+
 use crate::error::{Context, Error, Result};
 
 const STATE_FILE: &str = "state.json";
@@ -31,8 +33,44 @@ pub(crate) struct Store {
 #[derive(Debug)]
 pub(crate) struct Locked {
     path: PathBuf,
-    // Closing it lets go of the lock.
-    _lock: File,
+    /// The directory itself. Closing it lets go of the lock.
+    lock: File,
+}
+
+/// Why a container could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    /// Another invocation holds it.
+    #[error(
+        "container \"{id}\" is in use by another runsc for {seconds} s: see who with `fuser` and end it, or use \
+         `runsc delete --force`"
+    )]
+    Held {
+        /// Which.
+        id: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// There is none.
+    #[error("container \"{id}\" does not exist in {}", root.display())]
+    Missing {
+        /// Which.
+        id: String,
+        /// Where.
+        root: PathBuf,
+    },
+    /// Nothing is known of it.
+    #[error(transparent)]
+    Other(#[from] Error),
+}
+
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Other(error) => error,
+            other => Self::new(other.to_string()),
+        }
+    }
 }
 
 /// Says whether an id is one.
@@ -73,7 +111,11 @@ impl Store {
         self.check_root()?;
         let path = self.dir(id);
         match DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => self.lock(id),
+            Ok(()) => self.lock(id).map_err(|error| {
+                // Nobody else may be in it yet: one that has got the lock has found no state and goes.
+                let _ = std::fs::remove_dir(&path);
+                error.into()
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::new(format!(
                 "container with id exists: \"{id}\" is in {root} already; delete it first or take another id"
             ))),
@@ -106,24 +148,26 @@ impl Store {
     }
 
     /// Locks an existing container.
-    pub(crate) fn lock(&self, id: &str) -> Result<Locked> {
+    pub(crate) fn lock(&self, id: &str) -> std::result::Result<Locked, LockError> {
         self.lock_within(id, LOCK_PATIENCE)
     }
 
     /// Locks an existing container unless another invocation holds it longer than `patience`.
-    pub(crate) fn lock_within(&self, id: &str, patience: Duration) -> Result<Locked> {
+    pub(crate) fn lock_within(&self, id: &str, patience: Duration) -> std::result::Result<Locked, LockError> {
         check_id(id)?;
         self.check_root()?;
         let path = self.dir(id);
-        let missing = || Error::new(format!("container \"{id}\" does not exist in {}", self.root.display()));
+        let missing = || LockError::Missing { id: id.into(), root: self.root.clone() };
         let lock = match File::open(&path) {
             Ok(dir) => dir,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
-            Err(error) => return Err(Error::new(format!("cannot open {}: {error}", path.display()))),
+            Err(error) => {
+                return Err(LockError::Other(Error::new(format!("cannot open {}: {error}", path.display()))));
+            }
         };
         wait_for_lock(&lock, id, patience)?;
         match lock.metadata() {
-            Ok(meta) if meta.nlink() > 0 => Ok(Locked { path, _lock: lock }),
+            Ok(meta) if meta.nlink() > 0 => Ok(Locked { path, lock }),
             _ => Err(missing()),
         }
     }
@@ -164,17 +208,16 @@ impl Store {
 }
 
 /// Locks without waiting where possible; another invocation that hangs is named after a while.
-fn wait_for_lock(lock: &File, id: &str, patience: Duration) -> Result<()> {
+fn wait_for_lock(lock: &File, id: &str, patience: Duration) -> std::result::Result<(), LockError> {
+    let what = || format!("cannot lock container \"{id}\"");
     match lock.try_lock() {
         Ok(()) => return Ok(()),
         Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(error)) => {
-            return Err(Error::new(format!("cannot lock container \"{id}\": {error}")));
-        }
+        Err(TryLockError::Error(error)) => return Ok(Err(error).with_context(what)?),
     }
     // flock(2) has no time limit, so the wait is done by a thread. Where it takes too long, the thread stays: whoever
     // starts a process afterwards must not count on being alone.
-    let waiter = lock.try_clone().with_context(|| format!("cannot lock container \"{id}\""))?;
+    let waiter = lock.try_clone().with_context(what)?;
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || tell.send(waiter.lock()));
     let started = Instant::now();
@@ -182,12 +225,9 @@ fn wait_for_lock(lock: &File, id: &str, patience: Duration) -> Result<()> {
     match result {
         Ok(done) => {
             let _ = thread.join();
-            done.with_context(|| format!("cannot lock container \"{id}\""))
+            Ok(done.with_context(what)?)
         }
-        Err(_) => Err(Error::new(format!(
-            "container \"{id}\" is in use by another runsc for {} s: see who with `fuser` and end it",
-            started.elapsed().as_secs()
-        ))),
+        Err(_) => Err(LockError::Held { id: id.into(), seconds: started.elapsed().as_secs() }),
     }
 }
 
@@ -221,7 +261,7 @@ impl Locked {
     /// Replaces `state.json`.
     pub(crate) fn write(&self, state: &State) -> Result<()> {
         let text = serde_json::to_vec(state).context("cannot write down the container's state")?;
-        replace(&self.path, STATE_FILE, &text)
+        self.replace(STATE_FILE, &text)
     }
 
     /// Reads the copy of the configuration.
@@ -233,7 +273,16 @@ impl Locked {
     /// Keeps a copy of the configuration: the bundle may change after `create`.
     pub(crate) fn write_config(&self, config: &serde_json::Value) -> Result<()> {
         let text = serde_json::to_vec(config).context("cannot copy the configuration")?;
-        replace(&self.path, CONFIG_FILE, &text)
+        self.replace(CONFIG_FILE, &text)
+    }
+
+    /// Replaces one of its files. It need not outlive a crash of the host, whose processes it is about.
+    fn replace(&self, name: &str, contents: &[u8]) -> Result<()> {
+        let new = NewFile { mode: 0o600, owner: None, durable: false };
+        replace_file(self.lock.as_fd(), name.as_bytes(), contents, new).with_context(|| {
+            let shown = self.path.join(name);
+            format!("cannot write {} (is the disk full, or read-only? --root names another)", shown.display())
+        })
     }
 
     /// Removes the directory with what is in it.
@@ -242,25 +291,11 @@ impl Locked {
     }
 }
 
-/// Replaces a file by one with other contents, in one step for readers.
-pub(crate) fn replace(dir: &Path, name: &str, contents: &[u8]) -> Result<()> {
-    let (path, temporary) = (dir.join(name), dir.join(format!(".{name}.{}", std::process::id())));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(contents)?;
-        std::fs::rename(&temporary, &path)
-    };
-    write().map_err(|error| {
-        let _ = std::fs::remove_file(&temporary);
-        Error::new(format!("cannot write {}: {error}", path.display()))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{Store, check_id, replace};
+    use super::{LockError, Store, check_id};
 
     fn store(name: &str) -> Store {
         let root = std::env::temp_dir().join(format!("runsc-store-{name}-{}", std::process::id()));
@@ -307,11 +342,28 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_lock_is_told_why() {
+        let store = store("why");
+        let held = store.create("c").unwrap();
+        let attempt = |id| store.lock_within(id, std::time::Duration::from_millis(10)).unwrap_err();
+        assert!(matches!(attempt("c"), LockError::Held { .. }));
+        assert!(matches!(attempt("d"), LockError::Missing { .. }));
+        assert!(matches!(attempt(".."), LockError::Other(_)));
+        held.remove().unwrap();
+        assert!(matches!(attempt("c"), LockError::Missing { .. }));
+        std::fs::remove_dir_all(store.root()).unwrap();
+    }
+
+    #[test]
     fn a_state_directory_that_others_can_change_is_refused() {
         let store = store("open");
         store.create("c").unwrap().remove().unwrap();
         std::fs::set_permissions(store.root(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        for refused in [store.create("c").map(|_| ()), store.ids().map(|_| ()), store.lock("c").map(|_| ())] {
+        for refused in [
+            store.create("c").map(|_| ()),
+            store.ids().map(|_| ()),
+            store.lock("c").map(|_| ()).map_err(Into::into),
+        ] {
             assert!(refused.unwrap_err().to_string().contains("can be written by others"));
         }
         let link = store.root().with_extension("link");
@@ -326,8 +378,8 @@ mod tests {
     fn files_are_replaced_whole() {
         let store = store("replace");
         let locked = store.create("c").unwrap();
-        replace(locked.path(), "x", b"one").unwrap();
-        replace(locked.path(), "x", b"two").unwrap();
+        locked.replace("x", b"one").unwrap();
+        locked.replace("x", b"two").unwrap();
         assert_eq!(std::fs::read(locked.path().join("x")).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(locked.path()).unwrap().count(), 1);
         std::fs::remove_dir_all(store.root()).unwrap();

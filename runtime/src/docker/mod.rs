@@ -5,11 +5,16 @@
 
 mod json;
 
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use json::Json;
+
+use host::fs::{NewFile, replace_file};
 
 use crate::error::{Context, Error, Result};
 
@@ -146,28 +151,14 @@ fn write(path: &Path, config: &Json) -> Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
     serde::Serialize::serialize(config, &mut serializer).with_context(what)?;
     text.push(b'\n');
-    let temporary = dir.join(format!(".daemon.json.{}", std::process::id()));
-    let written = replace(&temporary, &target, &text);
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.with_context(what)
-}
-
-fn replace(temporary: &Path, target: &Path, text: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut file = std::fs::File::create(temporary)?;
-    file.write_all(text)?;
-    let (mode, owner) = match std::fs::metadata(target) {
+    let (mode, owner) = match std::fs::metadata(&target) {
         Ok(meta) => (meta.mode() & 0o7777, Some((meta.uid(), meta.gid()))),
         Err(_) => (0o644, None),
     };
-    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-    if let Some((uid, gid)) = owner {
-        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
-    }
-    file.sync_all()?;
-    std::fs::rename(temporary, target)
+    let name = target.file_name().ok_or_else(|| Error::new(format!("{} is no file", target.display())))?;
+    let dir = File::open(dir).with_context(what)?;
+    let new = NewFile { mode, owner, durable: true };
+    replace_file(dir.as_fd(), name.as_bytes(), &text, new).with_context(what)
 }
 
 /// This binary's path, for Docker to start it by.

@@ -79,7 +79,7 @@ impl Config {
             rootless: flags.is_set("rootless"),
             network: network(flags.get("network"))?,
             gso: flags.is_set("gso"),
-            network_channels: u32::try_from(flags.number("num-network-channels")).unwrap_or(1).clamp(1, 16),
+            network_channels: number(flags, "num-network-channels", 1..=16)?,
             overlay: overlay::parse(flags.get("overlay2"))?,
             root_access: access("file-access"),
             mount_access: access("file-access-mounts"),
@@ -87,10 +87,21 @@ impl Config {
             panic_log: flags.get("panic-log").into(),
             pcap_log: flags.get("pcap-log").into(),
             cpus_from_quota: flags.is_set("cpu-num-from-quota"),
-            fd_limit: u64::try_from(flags.number("fdlimit")).ok(),
+            fd_limit: match flags.number("fdlimit") {
+                -1 => None,
+                _ => Some(number(flags, "fdlimit", 16..=u32::MAX)?.into()),
+            },
             settings: settings(flags)?,
         })
     }
+}
+
+/// The value of a flag that is a number within limits.
+fn number(flags: &Flags, name: &str, limits: std::ops::RangeInclusive<u32>) -> Result<u32> {
+    let given = flags.number(name);
+    u32::try_from(given).ok().filter(|number| limits.contains(number)).ok_or_else(|| {
+        Error::new(format!("flag --{name}={given} is not between {} and {}", limits.start(), limits.end()))
+    })
 }
 
 fn network(value: &str) -> Result<NetworkMode> {
@@ -118,7 +129,7 @@ fn settings(flags: &Flags) -> Result<Settings> {
         platform: platform.into(),
         strace: flags.is_set("strace"),
         strace_syscalls: strace_syscalls.collect(),
-        strace_log_size: u32::try_from(flags.number("strace-log-size")).unwrap_or(1024),
+        strace_log_size: number(flags, "strace-log-size", 0..=1 << 20)?,
         oci_seccomp: flags.is_set("oci-seccomp"),
         net_raw: flags.is_set("net-raw"),
         log_packets: flags.is_set("log-packets"),
@@ -141,6 +152,32 @@ fn state_root(given: &str) -> Result<PathBuf> {
         None => {
             let own = PathBuf::from(format!("/run/user/{uid}"));
             Ok(if own.is_dir() { own.join("runsc") } else { format!("/tmp/runsc-{uid}").into() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+    use crate::flags::Flags;
+
+    #[test]
+    fn numbers_have_limits() {
+        for (name, bad, good) in [
+            ("num-network-channels", ["0", "17", "-1"], "16"),
+            ("fdlimit", ["0", "-2", "99999999999"], "-1"),
+            ("strace-log-size", ["-1", "4294967296", "1048577"], "0"),
+        ] {
+            let with = |value| {
+                let mut flags = Flags::default();
+                flags.set(name, value).unwrap();
+                Config::new(&flags)
+            };
+            with(good).unwrap();
+            for value in bad {
+                let error = with(value).unwrap_err().to_string();
+                assert!(error.contains(name) && error.contains("between"), "{error}");
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn enter(plan: &BrokerPlan<'_>, start: &OwnedFd) -> Result<Infallible
     };
     step("lead a session", process::new_session(None))?;
     process::set_umask(0);
+    step("give up supplementary groups", process::clear_groups())?;
     step("make an empty root", empty_root())?;
     step("limit core dumps", limit_core())?;
     let fds = [plan.null, plan.log, plan.log, start.as_fd(), plan.socket];

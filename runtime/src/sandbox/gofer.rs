@@ -88,7 +88,8 @@ pub(crate) fn enter(plan: &GoferPlan<'_>, start: &OwnedFd) -> Result<Infallible,
     }
     step("separate mounts", mount::set_propagation(Path::new("/"), plan.propagation))?;
     // Before the sources are opened: hooks see the host's /proc, and what they mount is in the container.
-    plan.hooks.run().map_err(|error| Failure::host(error.to_string()))?;
+    plan.hooks.run_inside().map_err(|error| Failure::host(error.to_string()))?;
+    step("give up supplementary groups", process::clear_groups())?;
     let root = assemble(plan.mounts)?;
     step("change the root", mount::become_root(root.as_fd()))?;
     step("limit core dumps", limit_core())?;

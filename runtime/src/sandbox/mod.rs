@@ -26,7 +26,7 @@ use crate::console::{self, Streams};
 use crate::error::{Context, Result};
 use crate::flags::Config;
 use crate::hooks::HookSet;
-use crate::logging;
+use crate::logging::{self, LogStart, open_log};
 use crate::network::NetworkVisit;
 use crate::spec::Spec;
 use crate::spec::annotations::container_name;
@@ -69,7 +69,7 @@ pub(crate) fn output_file(dir: &Path, config: &Config, command: &str, id: &str) 
         .into_iter()
         .find(|pattern| !pattern.is_empty())
         .map_or_else(|| dir.join("output.log"), |pattern| logging::debug_log_path(pattern, command, id));
-    logging::open_log(&path).with_context(|| format!("cannot write {}", path.display()))
+    open_log(&path, LogStart::Append).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The end of what our processes printed into the container's directory, for an error message.
@@ -235,7 +235,8 @@ fn pcap_file(order: &Order<'_>) -> Result<Option<File>> {
         return Ok(None);
     }
     let path = logging::debug_log_path(&order.config.pcap_log, "boot", order.id);
-    File::create(&path).map(Some).with_context(|| format!("cannot write the packet log {}", path.display()))
+    let file = open_log(&path, LogStart::Anew);
+    file.map(Some).with_context(|| format!("cannot write the packet log {}", path.display()))
 }
 
 /// The network name space that the configuration names for the sandbox to join.
@@ -257,14 +258,14 @@ pub(crate) fn spawn_sandbox(
         "" => None,
         pattern => {
             let path = logging::debug_log_path(pattern, "boot", order.id);
-            let file = logging::open_log(&path);
+            let file = open_log(&path, LogStart::Append);
             Some(fds.add(file.with_context(|| format!("cannot write the debug log {}", path.display()))?))
         }
     };
     let user_log_fd = match order.user_log {
         None => None,
         Some(path) => {
-            let file = logging::open_log(path);
+            let file = open_log(path, LogStart::Append);
             Some(fds.add(file.with_context(|| format!("cannot write the user log {}", path.display()))?))
         }
     };

@@ -80,11 +80,40 @@ pub(super) fn check_process(process: &mut Value, path: &str, findings: &mut Find
         let advice = "it is for Windows and ignored: give uid and gid";
         findings.warning(&format!("{path}.user.username"), advice);
     }
+    warn_ignored(process, path, IGNORED_OF_PROCESS, findings);
     check_rlimits(process, path, findings);
     if let Some(capabilities) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
         for (set, names) in capabilities {
             keep_known(names, CAPABILITIES, &format!("{path}.capabilities.{set}"), "capability", findings);
         }
+    }
+}
+
+/// What says how the host's kernel is to treat a process, for the guest's, which has nothing of the kind.
+const IGNORED_OF_PROCESS: &[(&str, &str)] = &[
+    ("selinuxLabel", "the guest's kernel has no SELinux, and the sandbox confines itself"),
+    ("ioPriority", "the guest's kernel has no I/O scheduler"),
+    ("scheduler", "guests are scheduled by the host as it likes"),
+];
+const IGNORED_OF_LINUX: &[(&str, &str)] = &[
+    ("mountLabel", "the guest's kernel has no SELinux"),
+    ("personality", "programs choose theirs by personality(2)"),
+    ("intelRdt", "the sandbox is not put into a resource control group"),
+];
+
+/// Says once of each member that is there what becomes of it.
+fn warn_ignored(object: &Value, path: &str, members: &[(&str, &str)], findings: &mut Findings) {
+    for (name, why) in members {
+        if is_said(&object[*name]) {
+            findings.warning(&format!("{path}.{name}"), format!("it is ignored: {why}"));
+        }
+    }
+    // Docker and its like name a profile of their own on each host that has AppArmor at all: that is no wish.
+    let profile = text(&object["apparmorProfile"]).unwrap_or_default();
+    let is_wish = !["", "unconfined", "cri-containerd.apparmor.d"].contains(&profile);
+    if is_wish && !profile.contains("default") {
+        let why = "the guest's kernel has no AppArmor, and the sandbox confines itself";
+        findings.warning(&format!("{path}.apparmorProfile"), format!("it is ignored: {why}"));
     }
 }
 
@@ -143,6 +172,12 @@ fn check_mounts(config: &Value, findings: &mut Findings) {
                 format!("\"{destination}\" is taken as below \"/\""),
             );
         }
+        for name in ["uidMappings", "gidMappings"] {
+            if !list(mount, name).is_empty() {
+                let advice = "the ids of a mount cannot be mapped: map them for the file system on the host";
+                findings.problem(&format!("{path}.{name}"), advice);
+            }
+        }
         let bind = super::mounts::is_bind(mount);
         if bind && text(&mount["source"]).is_none_or(str::is_empty) {
             findings.problem(&format!("{path}.source"), "it is missing: a bind mount needs a source");
@@ -175,6 +210,7 @@ fn check_linux(linux: &mut Value, findings: &mut Findings) {
             }
         }
     }
+    warn_ignored(linux, "$.linux", IGNORED_OF_LINUX, findings);
     check_devices(linux, findings);
     if let Some(how) = linux["rootfsPropagation"].as_str() {
         let known =
@@ -272,8 +308,46 @@ fn check_mappings(mappings: &[Value], path: &str, findings: &mut Findings) {
     }
 }
 
+/// Limits that the specification has and that change nothing here.
+const INEFFECTIVE: &[&str] = &[
+    "/cpu/realtimeRuntime",
+    "/cpu/realtimePeriod",
+    "/memory/kernel",
+    "/memory/kernelTCP",
+    "/memory/disableOOMKiller",
+    "/blockIO/leafWeight",
+    "/blockIO/weightDevice",
+    "/blockIO/throttleReadBpsDevice",
+    "/blockIO/throttleWriteBpsDevice",
+    "/blockIO/throttleReadIOPSDevice",
+    "/blockIO/throttleWriteIOPSDevice",
+    "/hugepageLimits",
+    "/network",
+    "/rdma",
+];
+
+/// Whether a member says something: callers write 0, false and empty lists for what they do not mean.
+fn is_said(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is_set) => *is_set,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(members) => members.values().any(is_said),
+    }
+}
+
 /// Checks limits.
 pub(super) fn check_resources(resources: &Value, path: &str, findings: &mut Findings) {
+    let ignored: Vec<&str> = INEFFECTIVE
+        .iter()
+        .filter(|pointer| resources.pointer(pointer).is_some_and(is_said))
+        .map(|pointer| &pointer[1..])
+        .collect();
+    if !ignored.is_empty() {
+        findings.warning(path, format!("these limits have no effect here: {}", ignored.join(", ")));
+    }
     let (memory, cpu) = (&resources["memory"], &resources["cpu"]);
     if let (Some(limit), Some(swap)) = (memory["limit"].as_i64(), memory["swap"].as_i64())
         && swap > 0
@@ -300,6 +374,9 @@ pub(super) fn check_resources(resources: &Value, path: &str, findings: &mut Find
         if key.contains('/') || key.starts_with('.') || !key.contains('.') {
             findings
                 .problem(&format!("{path}.unified"), format!("\"{key}\" is not the name of a cgroup file"));
+        } else if key.starts_with("cgroup.") && !key.starts_with("cgroup.max.") {
+            let why = "it is for the runtime to manage the cgroup itself: only limits can be set";
+            findings.problem(&format!("{path}.unified"), format!("\"{key}\": {why}"));
         }
     }
 }

@@ -66,6 +66,35 @@ fn unknown_names_are_ignored() {
 }
 
 #[test]
+fn what_has_no_effect_is_said_once() {
+    let mut json = good();
+    json["process"]["selinuxLabel"] = json!("a:b:c");
+    json["process"]["apparmorProfile"] = json!("mine");
+    json["linux"]["personality"] = json!({"domain": "LINUX32"});
+    json["linux"]["mountLabel"] = json!("");
+    json["linux"]["resources"] = json!({
+        "cpu": {"realtimePeriod": 5, "realtimeRuntime": 0},
+        "memory": {"disableOOMKiller": false},
+        "rdma": {"mlx": {"hcaHandles": 3}},
+        "blockIO": {"throttleReadBpsDevice": []},
+        "unified": {"cgroup.max.depth": "4"},
+    });
+    let warnings = |mut json: Value| {
+        let mut findings = super::shape::Findings::default();
+        super::rules::check_config(&mut json, &mut findings);
+        assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+        findings.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let said = warnings(json.clone());
+    for part in ["selinuxLabel", "apparmorProfile", "personality", "cpu/realtimePeriod, rdma"] {
+        assert_eq!(said.iter().filter(|line| line.contains(part)).count(), 1, "{part}: {said:?}");
+    }
+    assert_eq!(said.len(), 4, "{said:?}");
+    json["process"]["apparmorProfile"] = json!("docker-default");
+    assert_eq!(warnings(json).len(), 3);
+}
+
+#[test]
 fn hostile_values_are_refused() {
     let cases = [
         ("/process/args", json!(["a\0b"]), "$.process.args[0]"),
@@ -86,6 +115,16 @@ fn hostile_values_are_refused() {
         ("/ociVersion", json!("2.0"), "$.ociVersion"),
         ("/hostname", json!("x".repeat(65)), "$.hostname"),
         ("/mounts", json!([{"destination": "/x", "type": "bind"}]), "$.mounts[0].source"),
+        (
+            "/mounts",
+            json!([{"destination": "/x", "type": "tmpfs", "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}]),
+            "$.mounts[0].uidMappings",
+        ),
+        (
+            "/linux/resources",
+            json!({"unified": {"cgroup.procs": "1"}}),
+            "$.linux.resources.unified: \"cgroup.procs\"",
+        ),
         ("/hooks", json!({"prestart": [{"path": "rel"}]}), "$.hooks.prestart[0].path"),
         ("/linux/namespaces", json!([{"type": "pid"}, {"type": "pid"}]), "$.linux.namespaces[1]"),
         ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "$.linux.uidMappings"),

@@ -1,7 +1,7 @@
 //! Files of the host, always reached from a directory descriptor and one name, never following a symbolic link.
 //!
 //! `open.rs` opens and stats, `change.rs` makes, removes and renames names and sets attributes, `dir.rs` lists,
-//! `xattr.rs` and `inotify.rs` are what they say. A name is bytes without NUL and slash; who calls with a name
+//! `replace.rs` replaces whole files, `xattr.rs` and `inotify.rs` are what they say. A name is bytes without NUL and slash; who calls with a name
 //! from a guest has checked it (the functions here refuse NUL and over-long names, not slashes).
 //! `man 2 openat`, `man 2 statx`, `man 7 inotify`.
 
@@ -9,6 +9,7 @@ mod change;
 mod dir;
 mod inotify;
 mod open;
+mod replace;
 mod xattr;
 
 pub use abi::fs::{NAME_MAX, OpenFlags, PATH_MAX};
@@ -23,6 +24,7 @@ pub use open::{
     FileSystemStat, Stat, open, open_at, read_link_at, seek_extent, stat, stat_at, stat_file_system,
     stat_open, status_flags,
 };
+pub use replace::{NewFile, replace_file};
 pub use xattr::{get_xattr, list_xattr, remove_xattr, set_xattr};
 
 use std::ffi::CStr;
