@@ -1,6 +1,6 @@
 //! A container of the sandbox: made from its configuration, started once, waited for.
 //!
-//! Locks: `phase` is held while the container changes from one phase to the next.
+//! Locks: `phase` and `executed` are leaves: nothing that may take long is done under them.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,10 +33,15 @@ use crate::stdio::Streams;
 use crate::surroundings::Surroundings;
 use crate::waits::wait_for;
 
+/// How many processes of exec are remembered that have ended and that nobody has waited for.
+const MAX_ENDED: usize = 256;
+
 /// Where a container is in its life.
 enum Phase {
     /// Created: what its first process will get.
     Created(Box<Prepared>),
+    /// Its first process is being made.
+    Starting,
     /// Started: its first process.
     Started(Arc<ThreadGroup>),
     /// Its gofer died before it was started.
@@ -74,7 +79,7 @@ impl HostSource for GuestContainer {
     fn ready(&self, _events: Events) {
         self.kernel.log.line(&format!("the gofer of container {:?} is gone: the container ends", self.id));
         let mut phase = self.phase.lock();
-        if matches!(*phase, Phase::Created(_)) {
+        if matches!(*phase, Phase::Created(_) | Phase::Starting) {
             *phase = Phase::Abandoned;
         }
         drop(phase);
@@ -167,27 +172,51 @@ impl GuestContainer {
 
     /// Starts the first process; returns its pid in the sandbox's first name space.
     pub(crate) fn start(&self) -> Result<i32, Failure> {
+        let mut prepared = self.begin_start()?;
+        // Not under the lock: the gofer is asked, and whoever wants to know the state should not wait for that.
+        let started = self.start_prepared(&mut prepared);
         let mut phase = self.phase.lock();
-        let prepared = match &mut *phase {
-            Phase::Created(prepared) => prepared,
-            Phase::Started(_) => {
-                return Err(Failure::wrong_state(format!(
-                    "container {:?} has been started already",
-                    self.id
-                )));
+        if matches!(*phase, Phase::Abandoned) {
+            drop(phase);
+            self.kill_all();
+            return Err(self.lost_gofer());
+        }
+        let (next, pid) = match started {
+            Ok(group) => {
+                let pid = group.tgid();
+                (Phase::Started(group), Ok(pid))
             }
-            Phase::Abandoned => {
-                return Err(Failure::host(format!("the gofer of container {:?} has died", self.id)));
-            }
+            Err(failure) => (Phase::Created(prepared), Err(failure)),
         };
-        let process = &prepared.process;
-        let cwd = self.directory(process, crate::mounts::make_working_directory)?;
-        let group = self.spawn(process, cwd, &mut prepared.streams, &prepared.sysctls)?;
-        let pid = group.tgid();
-        *phase = Phase::Started(group);
+        *phase = next;
         drop(phase);
         self.changed.notify(Events::IN);
-        Ok(pid)
+        pid
+    }
+
+    /// Takes what the first process will get: only one caller can start it.
+    fn begin_start(&self) -> Result<Box<Prepared>, Failure> {
+        let mut phase = self.phase.lock();
+        match std::mem::replace(&mut *phase, Phase::Starting) {
+            Phase::Created(prepared) => Ok(prepared),
+            Phase::Abandoned => {
+                *phase = Phase::Abandoned;
+                Err(self.lost_gofer())
+            }
+            other => {
+                *phase = other;
+                Err(Failure::wrong_state(format!("container {:?} has been started already", self.id)))
+            }
+        }
+    }
+
+    fn start_prepared(&self, prepared: &mut Prepared) -> Result<Arc<ThreadGroup>, Failure> {
+        let cwd = self.directory(&prepared.process, crate::mounts::make_working_directory)?;
+        self.spawn(&prepared.process, cwd, &mut prepared.streams, &prepared.sysctls)
+    }
+
+    fn lost_gofer(&self) -> Failure {
+        Failure::host(format!("the gofer of container {:?} has died", self.id))
     }
 
     /// Runs a further process.
@@ -200,7 +229,9 @@ impl GuestContainer {
         let cwd = self.directory(&process, crate::mounts::working_directory)?;
         let group = self.spawn(&process, cwd, &mut streams, &Value::Null)?;
         let pid = group.tgid();
-        self.executed.lock().insert(pid, group);
+        let mut executed = self.executed.lock();
+        executed.insert(pid, group);
+        forget_ended(&mut executed);
         Ok(pid)
     }
 
@@ -263,7 +294,7 @@ impl GuestContainer {
     /// What the container is doing.
     pub(crate) fn state(&self) -> ContainerState {
         match &*self.phase.lock() {
-            Phase::Created(_) => ContainerState::Created,
+            Phase::Created(_) | Phase::Starting => ContainerState::Created,
             Phase::Abandoned => ContainerState::Stopped,
             Phase::Started(group) if group.is_zombie() => ContainerState::Stopped,
             Phase::Started(_) if self.container.is_frozen() => ContainerState::Paused,
@@ -280,28 +311,35 @@ impl GuestContainer {
     pub(crate) fn init(&self) -> Result<Arc<ThreadGroup>, Failure> {
         match &*self.phase.lock() {
             Phase::Started(group) => Ok(Arc::clone(group)),
-            Phase::Created(_) | Phase::Abandoned => {
+            Phase::Created(_) | Phase::Starting | Phase::Abandoned => {
                 Err(Failure::wrong_state(format!("container {:?} has not been started", self.id)))
             }
         }
     }
 
-    /// The process with this pid in the sandbox's first name space; the first process where none is named.
+    /// The process with this pid in the sandbox's first name space; the first process where none is named. One that lives
+    /// comes before one of exec that has ended and had the same number.
     pub(crate) fn process(&self, pid: Option<i32>) -> Result<Arc<ThreadGroup>, Failure> {
         let Some(pid) = pid else { return self.init() };
-        if let Some(group) = self.executed.lock().get(&pid) {
-            return Ok(Arc::clone(group));
-        }
-        let groups = self.container.thread_groups(&self.kernel.tasks);
-        let found = groups.into_iter().find(|group| group.tgid() == pid);
-        found.ok_or_else(|| Failure::not_found(format!("container {:?} has no process {pid}", self.id)))
+        let mut found = self.container.thread_groups(&self.kernel.tasks);
+        found.retain(|group| group.tgid() == pid);
+        let living = found.iter().find(|group| !group.is_zombie()).cloned();
+        let executed = || self.executed.lock().get(&pid).cloned();
+        let process = living.or_else(executed).or_else(|| found.pop());
+        process.ok_or_else(|| Failure::not_found(format!("container {:?} has no process {pid}", self.id)))
     }
 
     /// Waits for the end of a process, as long as the caller does; one made by exec is forgotten then.
     pub(crate) fn wait(&self, pid: Option<i32>, caller: BorrowedFd<'_>) -> Result<WaitStatus, Failure> {
         let Some(number) = pid else { return self.wait_for_exit(Some(caller)) };
-        let status = wait_for_exit(&*self.process(pid)?, Some(caller))?;
-        self.executed.lock().remove(&number);
+        // Here the one of exec comes first: its number may be another's by now.
+        let executed = self.executed.lock().get(&number).cloned();
+        let group = executed.map_or_else(|| self.process(pid), Ok)?;
+        let status = wait_for_exit(&group, Some(caller))?;
+        let mut executed = self.executed.lock();
+        if executed.get(&number).is_some_and(|known| Arc::ptr_eq(known, &group)) {
+            executed.remove(&number);
+        }
         Ok(wait_status(status))
     }
 
@@ -332,13 +370,23 @@ impl GuestContainer {
         wait_for((&self.changed, Events::IN), caller, || match &*self.phase.lock() {
             Phase::Started(group) => Some(Some(Arc::clone(group))),
             Phase::Abandoned => Some(None),
-            Phase::Created(_) => None,
+            Phase::Created(_) | Phase::Starting => None,
         })
     }
 
     /// Kills every process of it; none can be started any more.
     pub(crate) fn kill_all(&self) {
         self.container.end(&self.kernel.tasks);
+    }
+}
+
+/// Forgets the oldest processes that have ended where there are too many of them.
+fn forget_ended(executed: &mut HashMap<i32, Arc<ThreadGroup>>) {
+    let ended = executed.iter().filter(|(_, group)| group.is_zombie());
+    let mut ended: Vec<(u64, i32)> = ended.map(|(pid, group)| (group.id(), *pid)).collect();
+    ended.sort_unstable();
+    for (_, pid) in &ended[..ended.len().saturating_sub(MAX_ENDED)] {
+        executed.remove(pid);
     }
 }
 

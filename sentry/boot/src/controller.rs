@@ -131,22 +131,21 @@ fn send_signal(sandbox: &Sandbox, target: &Target, number: i32) -> Result<(), Fa
         },
         Target::Process { pid, .. } => send(&*container.process(Some(*pid))?),
         Target::Group { pgid, .. } => {
-            let groups = container.container().thread_groups(&sandbox.kernel().tasks);
-            let mut members =
-                groups.iter().filter(|group| group.process_group().pid().number() == *pgid).peekable();
-            if members.peek().is_none() {
+            let members = || {
+                let mut groups = container.container().thread_groups(&sandbox.kernel().tasks);
+                groups.retain(|group| group.process_group().pid().number() == *pgid);
+                groups
+            };
+            if send_to_many(sandbox, &members, signal) == 0 {
                 return Err(Failure::not_found(format!("there is no process group {pgid}")));
             }
-            members.for_each(|group| send(group));
         }
         Target::Foreground { pid, .. } => {
             let terminal = container.process(*pid)?.session().terminal();
             let foreground = terminal.and_then(|terminal| terminal.foreground());
             let foreground =
                 foreground.ok_or_else(|| Failure::wrong_state("the process has no terminal in use"))?;
-            for group in foreground.members() {
-                send(&group);
-            }
+            send_to_many(sandbox, &|| foreground.members(), signal);
         }
         Target::All { .. } => {
             if let Some(signal) = signal {
@@ -155,6 +154,19 @@ fn send_signal(sandbox: &Sandbox, target: &Target, number: i32) -> Result<(), Fa
         }
     }
     Ok(())
+}
+
+/// Sends a signal, if it is one, to several processes and to the children that they are just making; says how many
+/// there are.
+fn send_to_many(
+    sandbox: &Sandbox,
+    members: &dyn Fn() -> Vec<Arc<ThreadGroup>>,
+    signal: Option<Signal>,
+) -> usize {
+    match signal {
+        Some(signal) => sandbox.kernel().tasks.signal_from_outside(members, signal),
+        None => members().len(),
+    }
 }
 
 fn processes(sandbox: &Sandbox, id: &str) -> Result<Vec<ProcessRow>, Failure> {

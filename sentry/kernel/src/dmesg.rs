@@ -70,6 +70,27 @@ struct Records {
     cleared: u64,
 }
 
+impl Records {
+    /// The first record at or behind `sequence`.
+    fn at(&self, sequence: u64) -> Option<&Record> {
+        let first = self.list.front()?.sequence;
+        self.list.get(usize::try_from(sequence.saturating_sub(first)).ok()?)
+    }
+
+    /// What a destructive read gives next.
+    fn next_line(&self) -> Option<String> {
+        self.at(self.read).map(Record::to_syslog)
+    }
+
+    /// As [`Self::next_line`], which is then read.
+    fn take_line(&mut self) -> Option<String> {
+        let record = self.at(self.read)?;
+        let (line, sequence) = (record.to_syslog(), record.sequence);
+        self.read = sequence + 1;
+        Some(line)
+    }
+}
+
 /// The log.
 pub struct Dmesg {
     timekeeper: Arc<Timekeeper>,
@@ -108,10 +129,7 @@ impl Dmesg {
     /// The first record at or behind `sequence`.
     #[must_use]
     pub fn at(&self, sequence: u64) -> Option<Record> {
-        let records = self.records.lock();
-        let first = records.list.front()?.sequence;
-        let index = usize::try_from(sequence.saturating_sub(first)).ok()?;
-        records.list.get(index).cloned()
+        self.records.lock().at(sequence).cloned()
     }
 
     /// The number of the oldest record that is kept, and that of the next one to come.
@@ -127,19 +145,19 @@ impl Dmesg {
         &self.queue
     }
 
-    /// The record that [`Self::take`] would take.
+    /// Takes the records that syslog(2)'s `READ` has not taken yet, as many as fit in `max` bytes. One that is too long
+    /// loses its end.
     #[must_use]
-    pub fn peek(&self) -> Option<Record> {
-        let from = self.records.lock().read;
-        self.at(from)
-    }
-
-    /// Takes the next record for syslog(2)'s `READ`.
-    #[must_use]
-    pub fn take(&self) -> Option<Record> {
-        let record = self.peek()?;
-        self.records.lock().read = record.sequence + 1;
-        Some(record)
+    pub fn take_fitting(&self, max: usize) -> Option<String> {
+        let mut records = self.records.lock();
+        let mut text = records.take_line()?;
+        while let Some(line) = records.next_line()
+            && text.len() + line.len() <= max
+        {
+            text.extend(records.take_line());
+        }
+        text.truncate(text.floor_char_boundary(max));
+        Some(text)
     }
 
     /// Bytes that `READ` would return.
@@ -201,7 +219,7 @@ mod tests {
         log.write(Severity::Info, "one");
         log.write(Severity::Warning, "two");
         assert!(log.tail(1000, false).contains("] one\n<4>["));
-        assert_eq!(log.take().map(|record| record.text.to_string()), Some("one".to_owned()));
+        assert!(log.take_fitting(30).is_some_and(|text| text.ends_with("] one\n")));
         log.clear();
         assert_eq!(log.tail(1000, false), "");
         let long = "x".repeat(CAPACITY / 2);
@@ -210,5 +228,21 @@ mod tests {
         }
         assert_eq!(log.range(), (4, 6));
         assert_eq!(log.at(0).map(|record| record.sequence), Some(4));
+        assert_eq!(log.take_fitting(100).map(|text| text.len()), Some(100), "a long one is cut");
+    }
+
+    #[test]
+    fn readers_at_once_share_the_records() {
+        let log = Dmesg::new(Arc::new(Timekeeper::new()));
+        for number in 0..1000 {
+            log.write(Severity::Info, &format!("line {number}."));
+        }
+        let read = || std::iter::from_fn(|| log.take_fitting(200)).collect::<String>();
+        let texts = std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..4).map(|_| scope.spawn(read)).collect();
+            readers.into_iter().map(|reader| reader.join().unwrap_or_default()).collect::<String>()
+        });
+        assert_eq!(texts.lines().count(), 1000);
+        assert!((0..1000).all(|number| texts.matches(&format!("line {number}.")).count() == 1));
     }
 }

@@ -11,7 +11,9 @@ use crate::loader::Vdso;
 use crate::log::DebugLog;
 use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
-use crate::task::{FutexTable, OomKiller, Strace, TaskSet, TaskThreads, UserNamespace, set_heap_budget};
+use crate::task::{
+    FutexTable, NamespaceIds, OomKiller, Strace, TaskSet, TaskThreads, UserNamespace, set_heap_budget,
+};
 use crate::time::{Timekeeper, TimerService};
 use crate::vfs::Vfs;
 
@@ -81,14 +83,15 @@ impl Kernel {
         let strace = Strace::default();
         strace.set(config.strace.as_deref());
         let timekeeper = Arc::new(Timekeeper::new());
-        let tasks = TaskSet::default();
+        let namespace_ids = NamespaceIds::default();
+        let tasks = TaskSet::new(namespace_ids.clone());
         let vdso = Vdso::new(&memory, &timekeeper, config.cpu_count).ok();
         let kernel = Arc::new(Self {
             vdso,
             platform,
             memory,
             timers: TimerService::new(&timekeeper),
-            vfs: Vfs::new(timekeeper.clone()),
+            vfs: Vfs::new(timekeeper.clone(), namespace_ids),
             dmesg: Dmesg::new(timekeeper.clone()),
             timekeeper,
             user_ns: UserNamespace::initial(tasks.new_namespace_id()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::mount::MountFlags;
 use abi::{Errno, OpenFlags};
 use kernel::mm::{Backing, MemoryFile};
-use kernel::task::{Credentials, NamespaceId, UserNamespace};
+use kernel::task::{Credentials, NamespaceId, NamespaceIds, UserNamespace};
 use kernel::time::Timekeeper;
 use kernel::vfs::{Caller, File, FileSystem, OpenHow, Origin, RenameFlags, Vfs, VfsPath, WalkFlags};
 
@@ -25,7 +25,7 @@ fn world(prepare: impl FnOnce(&World)) -> World {
     host::memory::install_fault_handler();
     let timekeeper = Arc::new(Timekeeper::new());
     let memory = MemoryFile::new(1 << 30).unwrap();
-    let vfs = Vfs::new(timekeeper.clone());
+    let vfs = Vfs::new(timekeeper.clone(), NamespaceIds::default());
     let creds = Arc::new(Credentials::root(UserNamespace::initial(NamespaceId(1))));
     let tmpfs = || {
         let config = TmpfsConfig { mode: 0o755, ..TmpfsConfig::new(vfs.allocate_device()) };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::mount::MountFlags;
 use abi::{Errno, FileType, OpenFlags};
 use kernel::mm::{IoDst, IoSrc, MemoryFile};
-use kernel::task::{CapabilitySet, Credentials, NamespaceId, UserNamespace};
+use kernel::task::{CapabilitySet, Credentials, NamespaceId, NamespaceIds, UserNamespace};
 use kernel::time::Timekeeper;
 use kernel::vfs::{
     Caller, FileSystem, NewTimes, OpenHow, Origin, RenameFlags, SetTime, Vfs, VfsPath, WalkFlags,
@@ -25,7 +25,7 @@ struct World {
 fn world() -> World {
     let timekeeper = Arc::new(Timekeeper::new());
     let memory = MemoryFile::new(1 << 30).unwrap();
-    let vfs = Vfs::new(timekeeper.clone());
+    let vfs = Vfs::new(timekeeper.clone(), NamespaceIds::default());
     let config = TmpfsConfig { mode: 0o755, ..TmpfsConfig::new(vfs.allocate_device()) };
     let fs: Arc<dyn FileSystem> = Tmpfs::new(&memory, &timekeeper, &config).unwrap();
     let mount = vfs.new_mount(&fs, b"tmpfs", MountFlags::empty());

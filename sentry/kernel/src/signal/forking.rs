@@ -7,11 +7,12 @@
 
 use std::sync::Arc;
 
-use abi::{SigSet, Signal};
+use abi::signal::SI_USER;
+use abi::{Errno, Result, SigInfo, SigSet, Signal};
 
 use super::SignalState;
 use super::action::STOP_SIGNALS;
-use crate::task::{Task, ThreadGroup, TreeGuard, Work};
+use crate::task::{Task, TaskSet, ThreadGroup, TreeGuard, Work};
 
 /// The notes for one child in the making.
 #[derive(Debug)]
@@ -80,6 +81,78 @@ impl ThreadGroup {
     /// Notes a signal that is about to be sent to this process as one of many.
     pub(crate) fn note_for_children(&self, _tree: &TreeGuard<'_>, signal: Signal) {
         self.signal.lock().note_for_children(signal);
+    }
+}
+
+impl Task {
+    /// Sends a process a signal with `info`, or with what kill(2) would say. `None` only asks whether it may.
+    ///
+    /// # Errors
+    /// `ESRCH`, `EPERM`, `EAGAIN`.
+    pub(crate) fn signal_process(
+        &self,
+        group: &ThreadGroup,
+        signal: Option<Signal>,
+        info: Option<SigInfo>,
+    ) -> Result<()> {
+        let leader = group.leader().ok_or(Errno::ESRCH)?;
+        self.check_may_signal(&leader, signal)?;
+        let Some(signal) = signal else { return Ok(()) };
+        let info = info.unwrap_or_else(|| self.user_signal(signal, SI_USER, &leader));
+        group.queue_signal(None, signal, info, self.sender_to(&leader))
+    }
+
+    /// As [`Self::signal_process`], to several processes, and to those that they are just making: fails only if all
+    /// fail, with `EPERM` where one could not be signalled.
+    ///
+    /// # Errors
+    /// `ESRCH` where there is none; as there.
+    pub(crate) fn signal_many(
+        &self,
+        members: impl FnOnce() -> Vec<Arc<ThreadGroup>>,
+        signal: Option<Signal>,
+        info: Option<SigInfo>,
+    ) -> Result<()> {
+        let groups = {
+            let tree = self.kernel().tasks.tree();
+            let groups = members();
+            for group in &groups {
+                let may_signal = |leader: Arc<Task>| self.check_may_signal(&leader, signal).is_ok();
+                if let (Some(signal), true) = (signal, group.leader().is_some_and(may_signal)) {
+                    group.note_for_children(&tree, signal);
+                }
+            }
+            groups
+        };
+        let mut result = Err(Errno::ESRCH);
+        for group in groups {
+            match self.signal_process(&group, signal, info) {
+                Ok(()) => result = Ok(()),
+                Err(error) if result.is_err() => result = Err(error),
+                Err(_) => {}
+            }
+        }
+        result
+    }
+}
+
+impl TaskSet {
+    /// Sends a signal to several processes, and to those that they are just making, as the container manager does. Says
+    /// how many there are.
+    pub fn signal_from_outside(
+        &self,
+        members: impl FnOnce() -> Vec<Arc<ThreadGroup>>,
+        signal: Signal,
+    ) -> usize {
+        let tree = self.tree();
+        // Under the tree lock, a child is either linked, and found here, or will be born with the signal; who has been
+        // killed links none.
+        let groups = members();
+        for group in &groups {
+            group.note_for_children(&tree, signal);
+            group.send_signal_from_outside(SigInfo::new(signal, SI_USER));
+        }
+        groups.len()
     }
 }
 

@@ -111,22 +111,24 @@ impl ThreadGroup {
 
     /// The effects that stop signals and `SIGCONT` have at once. Says whether the parent is to hear of continuing.
     fn prepare(&self, state: &mut SignalState, signal: Signal) -> bool {
-        let discard = |state: &mut SignalState, signals: SigSet| {
-            state.shared.discard(signals);
-            for task in self.tasks() {
-                task.signals.lock().pending.discard(signals);
-            }
-        };
         if state.group_exit.is_some() {
             return false;
         }
         if STOP_SIGNALS.contains(signal) {
-            discard(state, SigSet::of(Signal::CONT));
+            self.discard_pending(state, SigSet::of(Signal::CONT));
         } else if signal == Signal::CONT {
-            discard(state, STOP_SIGNALS);
+            self.discard_pending(state, STOP_SIGNALS);
             return self.resume(state);
         }
         false
+    }
+
+    /// Forgets signals that are pending for the process or any of its threads.
+    pub(crate) fn discard_pending(&self, state: &mut SignalState, signals: SigSet) {
+        state.shared.discard(signals);
+        for task in self.tasks() {
+            task.signals.lock().pending.discard(signals);
+        }
     }
 
     /// Ends a group stop; says whether there was one.

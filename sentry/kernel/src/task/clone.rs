@@ -6,6 +6,7 @@ use abi::resource::Resource;
 use abi::sched::CloneFlags;
 use abi::{Errno, Signal, UserAddr};
 use waiter::Events;
+use zerocopy::IntoBytes;
 
 use super::task::{NewTask, Parent};
 use super::thread_group::NewThreadGroup;
@@ -14,7 +15,7 @@ use crate::error::{Restart, SysError, SysResult};
 use crate::limits;
 use crate::mm::MemoryManager;
 use crate::signal::{AccountCharge, AltStack, Forking, GroupStop, SignalActions, TaskSignals};
-use crate::vfs::{Fd, FdTable, FsContext};
+use crate::vfs::{FdTable, File, FsContext, ReservedFds};
 
 /// What clone3(2) asks for, in the terms of all its forms.
 #[derive(Clone, Debug, Default)]
@@ -126,7 +127,6 @@ impl CurrentTask {
             Err(error) => return Err(self.undo_clone(&child, error)),
         };
         if let Err(error) = self.link(&child, flags, forking) {
-            self.close_pidfd(pidfd);
             return Err(self.undo_clone(&child, error));
         }
         if child.thread_group().container().is_frozen() {
@@ -138,9 +138,11 @@ impl CurrentTask {
         let mut current = CurrentTask::new(child.clone(), regs, context);
         current.is_stepped = traced && self.is_stepped;
         if self.kernel().task_threads.start(Box::new(current)).is_err() {
-            self.close_pidfd(pidfd);
             child.abandon();
             return Err(Errno::EAGAIN.into());
+        }
+        if let Some((number, file)) = pidfd {
+            number.commit([file], true);
         }
         if traced {
             self.trace_clone_event(request, &child);
@@ -275,23 +277,19 @@ impl CurrentTask {
         Arc::new_cyclic(|this| ThreadGroup::new(self.kernel(), this, new))
     }
 
-    /// Stores the child's number where it was asked for, and makes the pidfd.
+    /// Stores the child's number where it was asked for, and that of its pidfd, which is open once the child is there.
     fn announce(
         &self,
         request: &CloneRequest,
         child: &Arc<Task>,
         pid: &Arc<Pid>,
-    ) -> Result<Option<Fd>, Errno> {
+    ) -> Result<Option<(ReservedFds, Arc<File>)>, Errno> {
         let flags = request.flags;
         let mut pidfd = None;
         if flags.contains(CloneFlags::PIDFD) {
-            let is_thread = flags.contains(CloneFlags::THREAD);
-            let fd = self.install_pidfd(pid, child, is_thread, false)?;
-            if let Err(error) = self.mm().write_object(request.pidfd, &fd) {
-                self.close_pidfd(Some(fd));
-                return Err(error);
-            }
-            pidfd = Some(fd);
+            let number = self.reserve_fds(1)?;
+            self.mm().write(request.pidfd, number.numbers().as_bytes())?;
+            pidfd = Some((number, self.open_pidfd(pid, child, flags.contains(CloneFlags::THREAD), false)));
         }
         if flags.contains(CloneFlags::PARENT_SETTID) {
             // As Linux: a bad address here is not an error.
@@ -303,13 +301,6 @@ impl CurrentTask {
             let _ = mm.write_object(request.child_tid, &child.tid());
         }
         Ok(pidfd)
-    }
-
-    fn close_pidfd(&self, pidfd: Option<Fd>) {
-        if let Some(fd) = pidfd {
-            // It was just installed; another thread may have closed it already.
-            let _ = self.fd_table().close(self, fd);
-        }
     }
 
     /// Makes the child visible: in its process, among its parent's children, in the pid tables.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use abi::{Result, SigInfo, Signal};
+use abi::{Result, Signal};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -127,25 +127,17 @@ impl Container {
 
     /// Sends a signal to each process of it, those that are just being made included, as the container manager does.
     pub fn signal_all(self: &Arc<Self>, tasks: &TaskSet, signal: Signal) {
-        self.signal_all_locked(&tasks.tree(), tasks, signal);
+        tasks.signal_from_outside(|| self.thread_groups(tasks), signal);
     }
 
     /// Kills each process of it for good: none can be started any more.
     pub fn end(self: &Arc<Self>, tasks: &TaskSet) {
-        let tree = tasks.tree();
-        self.is_ended.store(true, Ordering::SeqCst);
-        self.signal_all_locked(&tree, tasks, Signal::KILL);
-        drop(tree);
+        let members = || {
+            self.is_ended.store(true, Ordering::SeqCst);
+            self.thread_groups(tasks)
+        };
+        tasks.signal_from_outside(members, Signal::KILL);
         self.thaw();
-    }
-
-    /// Under the tree lock, a child is either linked, and found here, or will be born with the signal; who has been
-    /// killed links none.
-    fn signal_all_locked(self: &Arc<Self>, tree: &TreeGuard<'_>, tasks: &TaskSet, signal: Signal) {
-        for group in self.thread_groups(tasks) {
-            group.note_for_children(tree, signal);
-            group.send_signal_from_outside(SigInfo::new(signal, abi::signal::SI_USER));
-        }
     }
 
     /// Whether nothing is started in it any more.

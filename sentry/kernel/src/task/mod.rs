@@ -63,7 +63,7 @@ pub use exec::ExecRequest;
 pub use exit_status::ExitStatus;
 pub use futex::{FutexTable, FutexWait, FutexWord, WaitTarget};
 pub use namespace_file::{NamespaceFile, NamespaceKind, NamespaceRef};
-pub use namespaces::{NamespaceId, Namespaces, OtherNamespace, UtsNamespace};
+pub use namespaces::{NamespaceId, NamespaceIds, Namespaces, OtherNamespace, UtsNamespace};
 pub(crate) use notify::NS_PER_TICK;
 pub use oom::OomKiller;
 pub(crate) use oom::set_heap_budget;

@@ -95,7 +95,7 @@ impl NamespaceRef {
     pub fn id(&self) -> NamespaceId {
         match self {
             Self::User(ns) => ns.id(),
-            Self::Mnt(ns) => NamespaceId(ns.id()),
+            Self::Mnt(ns) => ns.id(),
             Self::Uts(ns) => ns.id(),
             Self::Ipc(ns) | Self::Net(ns) | Self::Cgroup(ns) | Self::Time(ns) => ns.id(),
             Self::Pid(ns) => ns.id(),

@@ -1,6 +1,7 @@
 //! The name spaces of a task other than user and own pid (Linux's `struct nsproxy`; `man 7 namespaces`).
 
 use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -11,6 +12,26 @@ use crate::vfs::MountNamespace;
 /// The inode number by which `/proc/[pid]/ns/*` tells name spaces apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NamespaceId(pub u64);
+
+/// Gives out the numbers of name spaces, each once, whatever the type. Clones count on together.
+#[derive(Clone, Debug)]
+pub struct NamespaceIds(Arc<AtomicU64>);
+
+impl NamespaceIds {
+    /// The number Linux gives to the first name space that is not built in.
+    const FIRST: u64 = 0xf000_0000;
+
+    /// A number that no name space has.
+    pub(crate) fn next(&self) -> NamespaceId {
+        NamespaceId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Default for NamespaceIds {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(Self::FIRST)))
+    }
+}
 
 /// A UTS name space: the names that uname(2) shows.
 #[derive(Debug)]

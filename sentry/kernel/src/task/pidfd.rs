@@ -78,17 +78,8 @@ impl FileOps for PidFd {
 }
 
 impl Task {
-    /// Opens a pidfd on `of` and gives it the lowest free descriptor.
-    ///
-    /// # Errors
-    /// `EMFILE`.
-    pub fn install_pidfd(
-        &self,
-        pid: &Arc<Pid>,
-        of: &Arc<Task>,
-        is_thread: bool,
-        nonblock: bool,
-    ) -> Result<Fd> {
+    /// Opens a pidfd on `of`, which closes on exec.
+    pub fn open_pidfd(&self, pid: &Arc<Pid>, of: &Arc<Task>, is_thread: bool, nonblock: bool) -> Arc<File> {
         let ops = Arc::new(PidFd {
             pid: pid.clone(),
             group: of.thread_group().clone(),
@@ -99,8 +90,7 @@ impl Task {
         if nonblock {
             flags |= OpenFlags::NONBLOCK;
         }
-        let file = self.kernel().vfs.anon_file(AnonKind::Named("[pidfd]"), ops, flags, &self.creds());
-        self.install_fd(file, true)
+        self.kernel().vfs.anon_file(AnonKind::Named("[pidfd]"), ops, flags, &self.creds())
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 
-use abi::{SigInfo, Signal, UserAddr};
+use abi::resource::Resource;
+use abi::{Errno, Result, SigInfo, Signal, UserAddr};
 use parking_lot::{Mutex, RwLock};
 
 use super::details::TaskDetails;
@@ -228,7 +229,7 @@ impl Task {
 
     /// A soft resource limit of its process.
     #[must_use]
-    pub fn limit(&self, resource: abi::resource::Resource) -> u64 {
+    pub fn limit(&self, resource: Resource) -> u64 {
         self.group.limits().soft(resource)
     }
 
@@ -341,6 +342,23 @@ impl Task {
             // The kernel's signals never fail for want of space.
             let _ = self.group.queue_signal(Some(self), signal, info, crate::signal::Sender::Kernel);
         }
+    }
+
+    /// Sends it, the caller, a signal for what it has just tried: as if it came from itself, as on Linux.
+    pub(crate) fn raise(&self, signal: Signal) {
+        self.send_signal(self.user_signal(signal, abi::signal::SI_USER, self));
+    }
+
+    /// Checks that it may make a file `size` bytes long: beyond `RLIMIT_FSIZE` it gets a signal.
+    ///
+    /// # Errors
+    /// `EFBIG`.
+    pub(crate) fn check_file_size(&self, size: u64) -> Result<()> {
+        if size <= self.limit(Resource::Fsize) {
+            return Ok(());
+        }
+        self.raise(Signal::XFSZ);
+        Err(Errno::EFBIG)
     }
 
     /// Makes it take `signal` even if it blocks or ignores it (a fault): those then mean death.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use waiter::{Events, WaitQueue};
 
-use super::{NamespaceId, Task, ThreadGroup};
+use super::{NamespaceId, NamespaceIds, Task, ThreadGroup};
 use crate::signal::UserAccounts;
 
 /// Proof that the tree of processes is locked: parents, children, process groups, who is a zombie.
@@ -25,7 +25,7 @@ pub struct TaskSet {
     tree: Mutex<Tree>,
     groups: Mutex<BTreeMap<u64, Arc<ThreadGroup>>>,
     next_id: AtomicU64,
-    next_namespace: AtomicU64,
+    namespace_ids: NamespaceIds,
     forks: AtomicU64,
     live_tasks: AtomicU64,
     /// Per-user counts.
@@ -34,25 +34,22 @@ pub struct TaskSet {
     gone: WaitQueue,
 }
 
-/// The number Linux gives to the first name space that is not built in.
-const FIRST_NAMESPACE: u64 = 0xf000_0000;
-
-impl Default for TaskSet {
-    fn default() -> Self {
+impl TaskSet {
+    /// No tasks yet.
+    #[must_use]
+    pub fn new(namespace_ids: NamespaceIds) -> Self {
         Self {
             tree: Mutex::new(Tree(())),
             groups: Mutex::default(),
             next_id: AtomicU64::new(1),
-            next_namespace: AtomicU64::new(FIRST_NAMESPACE),
+            namespace_ids,
             forks: AtomicU64::new(0),
             live_tasks: AtomicU64::new(0),
             accounts: UserAccounts::default(),
             gone: WaitQueue::new(),
         }
     }
-}
 
-impl TaskSet {
     /// Locks the tree of processes.
     pub fn tree(&self) -> TreeGuard<'_> {
         self.tree.lock()
@@ -60,7 +57,7 @@ impl TaskSet {
 
     /// An identity for a new name space.
     pub fn new_namespace_id(&self) -> NamespaceId {
-        NamespaceId(self.next_namespace.fetch_add(1, Ordering::Relaxed))
+        self.namespace_ids.next()
     }
 
     /// All processes of all containers, oldest first, zombies included.

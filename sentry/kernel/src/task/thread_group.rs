@@ -246,11 +246,7 @@ impl ThreadGroup {
         let mut state = self.signal.lock();
         let old = self.actions().set(signal, action);
         if action.ignores(signal) {
-            let forgotten = SigSet::of(signal);
-            state.shared.discard(forgotten);
-            for task in self.tasks() {
-                task.signals.lock().pending.discard(forgotten);
-            }
+            self.discard_pending(&mut state, SigSet::of(signal));
         }
         old
     }

@@ -133,6 +133,11 @@ fn resize(caller: &Caller<'_>, place: &VfsPath, size: u64) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     let inode = place.inode();
+    if let Some(task) = caller.task
+        && size > inode.attr()?.size
+    {
+        task.check_file_size(size)?;
+    }
     drop_file_capabilities(&**inode)?;
     let mode = set_ids_to_drop(caller, &**inode)?;
     let change = SetAttr { size: Some(size), mtime: Some(SetTime::Now), mode, ..SetAttr::default() };

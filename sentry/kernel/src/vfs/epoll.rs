@@ -87,6 +87,7 @@ impl Item {
             owner.ready.lock().push_back(this);
         }
         owner.queue.notify_one(Events::READABLE);
+        owner.pollers.notify(Events::READABLE);
     }
 }
 
@@ -118,7 +119,10 @@ struct Interest {
 #[derive(Default)]
 struct Shared {
     ready: Mutex<VecDeque<Arc<Item>>>,
+    /// Who waits for events, in epoll_wait(2): each is for one of them.
     queue: WaitQueue,
+    /// Who only wants to know that there are some: poll(2), select(2), instances that watch this one.
+    pollers: WaitQueue,
 }
 
 /// An epoll instance.
@@ -391,7 +395,7 @@ impl FileOps for Epoll {
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
-        Some(&self.shared.queue)
+        Some(&self.shared.pollers)
     }
 
     fn fdinfo(&self) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Locks: `slots` is a leaf; files are closed after it is released.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,6 +33,8 @@ struct Slots {
     list: Vec<Option<Slot>>,
     /// No slot below this is free.
     first_free: usize,
+    /// Numbers that are promised to files which are not there yet: neither free nor open.
+    reserved: BTreeSet<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,7 +64,11 @@ impl FdTable {
     /// A copy for a child that does not share it.
     #[must_use]
     pub fn duplicate(&self) -> Arc<Self> {
-        Arc::new(Self { slots: RwLock::new(self.slots.read().clone()), sharers: AtomicUsize::new(0) })
+        let mut slots = self.slots.read().clone();
+        // What is promised is so here alone.
+        let promised = std::mem::take(&mut slots.reserved);
+        slots.first_free = promised.first().map_or(slots.first_free, |first| slots.first_free.min(*first));
+        Arc::new(Self { slots: RwLock::new(slots), sharers: AtomicUsize::new(0) })
     }
 
     /// Another task uses the table (`CLONE_FILES`).
@@ -106,6 +113,29 @@ impl FdTable {
         Fd::try_from(at).map_err(|_| Errno::EMFILE)
     }
 
+    /// Sets the `count` lowest free numbers aside for files that are yet to be installed: nobody sees them before, or gets
+    /// them instead.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn reserve(self: &Arc<Self>, count: usize, limit: u64) -> Result<ReservedFds> {
+        let mut reserved = ReservedFds { table: self.clone(), fds: Vec::with_capacity(count) };
+        let mut slots = self.slots.write();
+        for _ in 0..count {
+            let at = slots.lowest_free(0);
+            let fd = Fd::try_from(at).ok().filter(|_| (at as u64) < limit.min(MAX_FDS));
+            let Some(fd) = fd else {
+                // Dropping what there is takes the lock.
+                drop(slots);
+                return Err(Errno::EMFILE);
+            };
+            slots.reserved.insert(at);
+            reserved.fds.push(fd);
+        }
+        drop(slots);
+        Ok(reserved)
+    }
+
     /// Whether [`Self::install`] would find room: asked before an open(2) that creates something.
     ///
     /// # Errors
@@ -121,7 +151,7 @@ impl FdTable {
     /// Gives `file` the number `fd`; returns what had it before, for the caller to close (dup2(2)).
     ///
     /// # Errors
-    /// `EBADF` for a number that is negative or beyond the limit.
+    /// `EBADF` for a number that is negative or beyond the limit, `EBUSY` for one that is just being given out.
     pub fn install_at(
         &self,
         fd: Fd,
@@ -133,7 +163,12 @@ impl FdTable {
         if at as u64 >= limit.min(MAX_FDS) {
             return Err(Errno::EBADF);
         }
-        let old = self.slots.write().put(at, Slot { file, close_on_exec });
+        let mut slots = self.slots.write();
+        if slots.reserved.contains(&at) {
+            return Err(Errno::EBUSY);
+        }
+        let old = slots.put(at, Slot { file, close_on_exec });
+        drop(slots);
         if let Some(old) = &old {
             self.release_locks(old);
         }
@@ -260,6 +295,45 @@ impl FdTable {
     }
 }
 
+/// Numbers that are set aside for files; free again where this is dropped.
+#[derive(Debug)]
+pub struct ReservedFds {
+    table: Arc<FdTable>,
+    fds: Vec<Fd>,
+}
+
+impl ReservedFds {
+    /// The numbers.
+    #[must_use]
+    pub fn numbers(&self) -> &[Fd] {
+        &self.fds
+    }
+
+    /// Installs the files, one for each number.
+    pub fn commit(mut self, files: impl IntoIterator<Item = Arc<File>>, close_on_exec: bool) {
+        let mut slots = self.table.slots.write();
+        for (fd, file) in std::mem::take(&mut self.fds).into_iter().zip(files) {
+            let at = fd.unsigned_abs() as usize;
+            slots.reserved.remove(&at);
+            slots.put(at, Slot { file, close_on_exec });
+        }
+    }
+}
+
+impl Drop for ReservedFds {
+    fn drop(&mut self) {
+        if self.fds.is_empty() {
+            return;
+        }
+        let mut slots = self.table.slots.write();
+        for fd in &self.fds {
+            let at = fd.unsigned_abs() as usize;
+            slots.reserved.remove(&at);
+            slots.first_free = slots.first_free.min(at);
+        }
+    }
+}
+
 impl Drop for FdTable {
     fn drop(&mut self) {
         for slot in std::mem::take(&mut self.slots.get_mut().list).into_iter().flatten() {
@@ -278,14 +352,21 @@ impl Slots {
     }
 
     fn lowest_free(&mut self, min: usize) -> usize {
-        let from = min.max(self.first_free);
-        let tail = self.list.get(from..).unwrap_or_default();
-        let free = from + tail.iter().position(Option::is_none).unwrap_or(tail.len());
+        let mut free = self.closed_from(min.max(self.first_free));
+        while self.reserved.contains(&free) {
+            free = self.closed_from(free + 1);
+        }
         if min <= self.first_free {
             // What has been passed is taken: the next search begins here.
             self.first_free = free;
         }
         free
+    }
+
+    /// The lowest number from `from` on that is not open.
+    fn closed_from(&self, from: usize) -> usize {
+        let tail = self.list.get(from..).unwrap_or_default();
+        from + tail.iter().position(Option::is_none).unwrap_or(tail.len())
     }
 
     fn put(&mut self, at: usize, slot: Slot) -> Option<Arc<File>> {
@@ -317,5 +398,41 @@ impl Slots {
         let rest = self.list.get(from..).unwrap_or_default();
         // The slice says when it ends: a number behind the largest is never asked for.
         rest.iter().zip(first..).filter_map(|(slot, fd)| Some((fd, slot.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use abi::Errno;
+
+    use super::{Fd, FdTable, ReservedFds};
+
+    fn numbers(reserved: &ReservedFds) -> Vec<Fd> {
+        reserved.numbers().to_vec()
+    }
+
+    #[test]
+    fn what_is_reserved_is_neither_open_nor_free() {
+        let table = FdTable::new();
+        let first = table.reserve(2, 10).unwrap();
+        let second = table.reserve(1, 10).unwrap();
+        assert_eq!((numbers(&first), numbers(&second)), (vec![0, 1], vec![2]));
+        assert!(table.is_empty() && table.get(0).is_err() && table.take(1).is_err());
+        drop(first);
+        assert_eq!(numbers(&table.reserve(1, 10).unwrap()), [0], "free again");
+        assert_eq!(numbers(&table.reserve(3, 10).unwrap()), [0, 1, 3], "but not the second one's");
+        assert_eq!(table.reserve(3, 3).map(|_| ()), Err(Errno::EMFILE));
+        assert_eq!(numbers(&table.reserve(2, 3).unwrap()), [0, 1], "a refusal leaves nothing behind");
+    }
+
+    #[test]
+    fn a_copy_has_no_promises_to_keep() {
+        let table = FdTable::new();
+        let reserved = table.reserve(2, 10).unwrap();
+        let copy: Arc<FdTable> = table.duplicate();
+        assert_eq!(numbers(&copy.reserve(1, 10).unwrap()), [0]);
+        drop(reserved);
     }
 }

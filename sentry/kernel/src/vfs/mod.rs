@@ -51,7 +51,7 @@ pub use dentry::{Dentry, VfsPath};
 pub use device::{DeviceDriver, DeviceKind};
 pub use epoll::{Epoll, EpollNesting};
 pub use eventfd::EventFd;
-pub use fd_table::{Fd, FdEntry, FdTable, MAX_FDS};
+pub use fd_table::{Fd, FdEntry, FdTable, MAX_FDS, ReservedFds};
 pub use file::{File, SETTABLE_FLAGS, SignalOwner};
 pub use file_ops::{DirEntry, FileOps, Readdir, WriteAt};
 pub use filesystem::{Caching, FileSystem, FileSystemType};

@@ -7,12 +7,12 @@ use parking_lot::RwLock;
 use waiter::{Events, WaitQueue};
 
 use super::{Mount, VfsPath};
-use crate::task::UserNamespace;
+use crate::task::{NamespaceId, UserNamespace};
 
 /// A tree of mounts. Locks: `root` is a leaf.
 #[derive(Debug)]
 pub struct MountNamespace {
-    id: u64,
+    id: NamespaceId,
     user_ns: Arc<UserNamespace>,
     root: RwLock<Arc<Mount>>,
     /// Goes up with each change: pollers of `/proc/[pid]/mounts` compare.
@@ -21,7 +21,7 @@ pub struct MountNamespace {
 }
 
 impl MountNamespace {
-    pub(super) fn new(id: u64, root: Arc<Mount>, user_ns: Arc<UserNamespace>) -> Arc<Self> {
+    pub(super) fn new(id: NamespaceId, root: Arc<Mount>, user_ns: Arc<UserNamespace>) -> Arc<Self> {
         let namespace = Arc::new(Self {
             id,
             user_ns,
@@ -37,7 +37,7 @@ impl MountNamespace {
 
     /// Its number, as in `/proc/[pid]/ns/mnt`.
     #[must_use]
-    pub fn id(&self) -> u64 {
+    pub fn id(&self) -> NamespaceId {
         self.id
     }
 

@@ -12,7 +12,7 @@ use abi::mount::MountFlags;
 use abi::{Errno, Result};
 
 use super::{FsContext, Mount, MountNamespace, Vfs, VfsPath};
-use crate::task::UserNamespace;
+use crate::task::{NamespaceId, UserNamespace};
 
 /// Mounts of one name space (Linux's `fs.mount-max`).
 const MAX_MOUNTS: usize = 100_000;
@@ -439,7 +439,7 @@ impl Vfs {
 /// # Errors
 /// `ENOSPC`.
 fn check_room<'a>(receivers: impl Iterator<Item = &'a Arc<Mount>>, count: usize) -> Result<()> {
-    let mut totals: HashMap<u64, usize> = HashMap::new();
+    let mut totals: HashMap<NamespaceId, usize> = HashMap::new();
     for namespace in receivers.filter_map(|mount| mount.namespace()) {
         let total = totals.entry(namespace.id()).or_insert_with(|| namespace.mounts().len());
         *total += count;

@@ -17,7 +17,7 @@ use super::{
     AnonKind, Caller, Dentry, DeviceDriver, DeviceKind, EpollNesting, File, FileOps, FileSystem,
     FileSystemType, Inode, Mount, MountNamespace, Origin, Superblock, VfsPath, WalkFlags,
 };
-use crate::task::{Credentials, UserNamespace};
+use crate::task::{Credentials, NamespaceIds, UserNamespace};
 use crate::time::Timekeeper;
 
 /// A sandbox's virtual file system.
@@ -39,7 +39,7 @@ pub struct Vfs {
     pub(super) grouped: Mutex<Vec<Weak<Mount>>>,
     pub(super) next_group: AtomicU64,
     next_mount_id: AtomicU64,
-    next_namespace_id: AtomicU64,
+    namespace_ids: NamespaceIds,
     next_device: AtomicU32,
     /// Serialises checks of who watches whom.
     pub epoll_nesting: EpollNesting,
@@ -48,7 +48,7 @@ pub struct Vfs {
 impl Vfs {
     /// A virtual file system without types, drivers or mounts.
     #[must_use]
-    pub fn new(timekeeper: Arc<Timekeeper>) -> Arc<Self> {
+    pub fn new(timekeeper: Arc<Timekeeper>, namespace_ids: NamespaceIds) -> Arc<Self> {
         let dcache = Arc::new(DentryCache::new());
         let watches = Arc::new(WatchCounter::default());
         let anon = AnonMounts::new(timekeeper.clone(), |fs| {
@@ -67,7 +67,7 @@ impl Vfs {
             grouped: Mutex::default(),
             next_group: AtomicU64::new(1),
             next_mount_id: AtomicU64::new(u64::from(AnonMounts::FIRST_FREE)),
-            next_namespace_id: AtomicU64::new(0xF000_0000),
+            namespace_ids,
             next_device: AtomicU32::new(AnonMounts::FIRST_FREE),
             epoll_nesting: EpollNesting::default(),
         })
@@ -139,8 +139,14 @@ impl Vfs {
         self.anon.place(kind, creds)
     }
 
-    /// The VFS's state of `fs`, made where this is its first mount, which is made in `user_ns`.
-    fn superblock(&self, fs: &Arc<dyn FileSystem>, user_ns: Option<&Arc<UserNamespace>>) -> Arc<Superblock> {
+    /// The VFS's state of `fs`, made where this is its first mount, which is made in `user_ns`. Only who makes it may
+    /// make it read-only: others use it, too.
+    fn superblock(
+        &self,
+        fs: &Arc<dyn FileSystem>,
+        user_ns: Option<&Arc<UserNamespace>>,
+        is_read_only: bool,
+    ) -> Arc<Superblock> {
         let mut list = self.superblocks.lock();
         list.retain(|sb| sb.strong_count() > 0);
         if let Some(known) = list.iter().filter_map(Weak::upgrade).find(|sb| Arc::ptr_eq(sb.fs(), fs)) {
@@ -148,6 +154,7 @@ impl Vfs {
         }
         let owner = user_ns.filter(|ns| ns.parent().is_some()).cloned();
         let sb = Superblock::new(fs.clone(), self.dcache.clone(), self.watches.clone(), owner);
+        sb.set_read_only(is_read_only);
         list.push(Arc::downgrade(&sb));
         sb
     }
@@ -176,10 +183,11 @@ impl Vfs {
     /// A mount of `fs` that is in no tree yet. [`Vfs::attach`] puts it at a place.
     #[must_use]
     pub fn new_mount(&self, fs: &Arc<dyn FileSystem>, source: &[u8], flags: MountFlags) -> Arc<Mount> {
-        Mount::new(self.allocate_mount_id(), self.superblock(fs, None).root(), source, flags)
+        Mount::new(self.allocate_mount_id(), self.superblock(fs, None, false).root(), source, flags)
     }
 
-    /// As [`Vfs::new_mount`], by a task of `user_ns`: if nobody has mounted `fs` before, it belongs to that.
+    /// As [`Vfs::new_mount`], by a task of `user_ns`: if nobody has mounted `fs` before, it belongs to that, and is
+    /// read-only as a whole where `is_read_only`.
     #[must_use]
     pub fn new_mount_in(
         &self,
@@ -187,8 +195,10 @@ impl Vfs {
         fs: &Arc<dyn FileSystem>,
         source: &[u8],
         flags: MountFlags,
+        is_read_only: bool,
     ) -> Arc<Mount> {
-        Mount::new(self.allocate_mount_id(), self.superblock(fs, Some(user_ns)).root(), source, flags)
+        let sb = self.superblock(fs, Some(user_ns), is_read_only);
+        Mount::new(self.allocate_mount_id(), sb.root(), source, flags)
     }
 
     /// A mount of a file or directory of `fs` other than its root, in no tree yet.
@@ -200,7 +210,7 @@ impl Vfs {
     /// A mount name space of `user_ns` with `root` at its bottom: one per container.
     #[must_use]
     pub fn new_namespace(&self, root: Arc<Mount>, user_ns: &Arc<UserNamespace>) -> Arc<MountNamespace> {
-        MountNamespace::new(self.next_namespace_id.fetch_add(1, Ordering::Relaxed), root, user_ns.clone())
+        MountNamespace::new(self.namespace_ids.next(), root, user_ns.clone())
     }
 
     /// Puts `mount` at `place`, above whatever is mounted there. Propagation is the caller's (mount(2)).

@@ -14,7 +14,7 @@ use abi::mount::MountFlags;
 use abi::{Errno, OpenFlags};
 use host::unix::{Kind, pair};
 use kernel::mm::{IoDst, IoSrc};
-use kernel::task::{Credentials, NamespaceId, UserNamespace};
+use kernel::task::{Credentials, NamespaceId, NamespaceIds, UserNamespace};
 use kernel::time::Timekeeper;
 use kernel::vfs::{Attr, Caller, FileSystem, OpenHow, Origin, RenameFlags, Vfs, VfsPath, WalkFlags, WriteAt};
 
@@ -83,7 +83,7 @@ impl World {
 
     fn over(socket: std::os::fd::OwnedFd) -> Result<Self, Errno> {
         host::memory::install_fault_handler();
-        let vfs = Vfs::new(Arc::new(Timekeeper::new()));
+        let vfs = Vfs::new(Arc::new(Timekeeper::new()), NamespaceIds::default());
         let gofer = attach(socket, || vfs.allocate_device())?.remove(0);
         let fs: Arc<dyn FileSystem> = gofer.clone();
         let mount = vfs.new_mount(&fs, b"root", MountFlags::empty());

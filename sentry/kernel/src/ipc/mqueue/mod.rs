@@ -238,6 +238,10 @@ impl FileSystemType for QueueFsType {
         _options: &[u8],
     ) -> Result<Arc<dyn FileSystem>> {
         let task = caller.task.ok_or(Errno::EINVAL)?;
+        // The queues are there already, and belong to whoever made the name space.
+        if !caller.creds.has_in(task.namespaces().ipc.user_ns(), Capability::SysAdmin) {
+            return Err(Errno::EPERM);
+        }
         Ok(super::IpcNamespace::of(task).queues.fs())
     }
 

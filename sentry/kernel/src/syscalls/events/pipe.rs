@@ -25,16 +25,6 @@ fn make_pipe(task: &CurrentTask, addr: UserAddr, flags: u64) -> SysResult {
     let (reader, writer) = path.inode().common().fifo(|| Pipe::new(&PipeOwner::of(task))).ends();
     let reader = File::new(path.clone(), reader, flags, creds.clone());
     let writer = File::new(path, writer, flags | OpenFlags::WRONLY, creds);
-    let first = task.install_fd(reader, close_on_exec)?;
-    let table = task.fd_table();
-    let result = task.install_fd(writer, close_on_exec).and_then(|second| {
-        task.mm().write_object(addr, &[first, second]).inspect_err(|_| drop(table.take(second)))
-    });
-    match result {
-        Ok(()) => Ok(0),
-        Err(errno) => {
-            drop(table.take(first));
-            Err(errno.into())
-        }
-    }
+    task.install_fd_pair([reader, writer], close_on_exec, addr)?;
+    Ok(0)
 }

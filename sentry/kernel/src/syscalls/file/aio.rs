@@ -7,7 +7,6 @@ use abi::aio::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREAD, IOCB_CMD_PREADV, IOCB_CMD_PWRITE, IOCB_CMD_PWRITEV,
     IOCB_FLAG_IOPRIO, IOCB_FLAG_RESFD, IoEvent, Iocb,
 };
-use abi::fcntl::RwFlags;
 use abi::{Errno, Result, UserAddr};
 use waiter::Events;
 
@@ -110,17 +109,16 @@ fn carry_out(task: &Task, file: &File, request: &Iocb) -> Result<SysResult> {
     let flags = rw_flags(u64::from(request.aio_rw_flags))?;
     let at = u64::try_from(request.aio_offset).map_err(|_| Errno::EINVAL);
     let (addr, len) = (request.aio_buf, request.aio_nbytes);
-    let no_wait = flags.contains(RwFlags::NOWAIT);
     match request.aio_lio_opcode {
         IOCB_CMD_PREAD => {
             file.check_readable()?;
             let len = buffer(addr, len)?;
-            Ok(read_from(task, file, at?, &mut IoDst::user(&mm, UserAddr(addr), len), no_wait))
+            Ok(read_from(task, file, at?, &mut IoDst::user(&mm, UserAddr(addr), len), flags))
         }
         IOCB_CMD_PREADV => {
             file.check_readable()?;
             let ranges = mm.read_iovec(UserAddr(addr), len)?;
-            Ok(read_from(task, file, at?, &mut IoDst::user_vec(&mm, &ranges), no_wait))
+            Ok(read_from(task, file, at?, &mut IoDst::user_vec(&mm, &ranges), flags))
         }
         IOCB_CMD_PWRITE => {
             file.check_writable()?;

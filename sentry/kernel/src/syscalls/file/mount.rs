@@ -150,10 +150,9 @@ fn new_mount(
     let name = mm.read_cstring(UserAddr(fs_type), PAGE_SIZE as usize)?;
     let source = if source == 0 { b"none".to_vec() } else { path(task, source)? };
     let fs = make_fs(task, &name, &source, &options(task, data)?)?;
-    let mount = vfs(task).new_mount_in(&task.creds().user_ns, &fs, &source, own_flags(flags, None));
-    if flags.contains(MountFlags::RDONLY) {
-        mount.superblock().set_read_only(true);
-    }
+    let is_read_only = flags.contains(MountFlags::RDONLY);
+    let user_ns = &task.creds().user_ns;
+    let mount = vfs(task).new_mount_in(user_ns, &fs, &source, own_flags(flags, None), is_read_only);
     vfs(task).attach_tree(&mount, place)
 }
 

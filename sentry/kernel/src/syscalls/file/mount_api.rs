@@ -208,6 +208,10 @@ impl FsConfig {
             (b"ro", None) => self.is_read_only = true,
             (b"rw", None) => self.is_read_only = false,
             _ => {
+                let longer = self.options.len() + 1 + key.len() + value.map_or(0, |value| 1 + value.len());
+                if longer > PAGE_SIZE as usize {
+                    return Err(Errno::E2BIG);
+                }
                 if !self.options.is_empty() {
                     self.options.push(b',');
                 }
@@ -218,7 +222,7 @@ impl FsConfig {
                 }
             }
         }
-        if self.options.len() > PAGE_SIZE as usize { Err(Errno::E2BIG) } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -234,10 +238,8 @@ pub(super) fn fsmount(task: &mut CurrentTask, args: Args) -> SysResult {
         let source = if config.source.is_empty() { b"none".to_vec() } else { config.source.clone() };
         Ok((fs, source, config.is_read_only))
     })?;
-    let mount = vfs(task).new_mount_in(&task.creds().user_ns, &fs, &source, attr_flags(attrs)?);
-    if is_read_only {
-        mount.superblock().set_read_only(true);
-    }
+    let user_ns = &task.creds().user_ns;
+    let mount = vfs(task).new_mount_in(user_ns, &fs, &source, attr_flags(attrs)?, is_read_only);
     install_mount(task, &mount, flags & FS_CLOEXEC != 0)
 }
 
@@ -322,4 +324,20 @@ fn decode_setattr(wanted: &MountSetattr) -> Result<AttrChange> {
         _ => return Err(Errno::EINVAL),
     };
     Ok(AttrChange { mask, flags, propagation })
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::{Errno, PAGE_SIZE};
+
+    use super::FsConfig;
+
+    #[test]
+    fn options_stay_within_a_page() {
+        let mut config = FsConfig::default();
+        let value = vec![b'x'; 1000];
+        let results: Vec<_> = (0..100).map(|_| config.set(b"key", Some(value.as_slice()))).collect();
+        assert!(results[0].is_ok() && results[99] == Err(Errno::E2BIG));
+        assert!(config.options.len() <= PAGE_SIZE as usize);
+    }
 }

@@ -5,7 +5,7 @@
 
 use abi::fcntl::RwFlags;
 use abi::resource::Resource;
-use abi::{Errno, FileType, OpenFlags, Result, SigInfo, Signal};
+use abi::{Errno, FileType, OpenFlags, Result, Signal};
 use waiter::Events;
 
 use super::args::{Identity, check_user_range, file, uint};
@@ -20,7 +20,7 @@ pub(super) fn read(task: &mut CurrentTask, args: Args) -> SysResult {
     file.check_readable()?;
     let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    read_at_position(task, &file, &mut IoDst::user(&mm, args.addr(1), len))
+    read_at_position(task, &file, &mut IoDst::user(&mm, args.addr(1), len), RwFlags::empty())
 }
 
 pub(super) fn write(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -38,7 +38,7 @@ pub(super) fn pread64(task: &mut CurrentTask, args: Args) -> SysResult {
     file.check_readable()?;
     let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    read_from(task, &file, offset, &mut IoDst::user(&mm, args.addr(1), len), false)
+    read_from(task, &file, offset, &mut IoDst::user(&mm, args.addr(1), len), RwFlags::empty())
 }
 
 pub(super) fn pwrite64(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -57,7 +57,7 @@ pub(super) fn readv(task: &mut CurrentTask, args: Args) -> SysResult {
     file.check_readable()?;
     let mm = task.mm();
     let ranges = mm.read_iovec(args.addr(1), args[2])?;
-    read_at_position(task, &file, &mut IoDst::user_vec(&mm, &ranges))
+    read_at_position(task, &file, &mut IoDst::user_vec(&mm, &ranges), RwFlags::empty())
 }
 
 pub(super) fn writev(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -96,8 +96,8 @@ fn vectored_read(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> Sy
     let ranges = mm.read_iovec(args.addr(1), args[2])?;
     let mut dst = IoDst::user_vec(&mm, &ranges);
     match at {
-        Some(offset) => read_from(task, &file, offset, &mut dst, flags.contains(RwFlags::NOWAIT)),
-        None => read_at_position(task, &file, &mut dst),
+        Some(offset) => read_from(task, &file, offset, &mut dst, flags),
+        None => read_at_position(task, &file, &mut dst, flags),
     }
 }
 
@@ -117,12 +117,12 @@ fn vectored_write(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> S
 }
 
 /// Reads where the file's position is, and moves it.
-pub(super) fn read_at_position(task: &Task, file: &File, dst: &mut IoDst<'_>) -> SysResult {
+pub(super) fn read_at_position(task: &Task, file: &File, dst: &mut IoDst<'_>, flags: RwFlags) -> SysResult {
     if !file.ops().is_seekable() {
-        return read_from(task, file, 0, dst, false);
+        return read_from(task, file, 0, dst, flags);
     }
     let mut position = file.position();
-    let count = read_from(task, file, *position, dst, false)?;
+    let count = read_from(task, file, *position, dst, flags)?;
     *position += count;
     Ok(count)
 }
@@ -144,14 +144,15 @@ pub(super) fn read_from(
     file: &File,
     offset: u64,
     dst: &mut IoDst<'_>,
-    no_wait: bool,
+    flags: RwFlags,
 ) -> SysResult {
     if dst.remaining() == 0 && file.ops().is_seekable() {
         return Ok(0);
     }
+    let may_wait = !flags.contains(RwFlags::NOWAIT) && !file.is_nonblocking();
     let mut attempt = || file.ops().read(task, file, offset, dst);
     let count = match attempt() {
-        Err(Errno::EAGAIN) if !no_wait && !file.is_nonblocking() => match file.ops().wait_queue() {
+        Err(Errno::EAGAIN) if may_wait => match file.ops().wait_queue() {
             Some(queue) => task.block_on(queue, Events::READABLE, None, &mut attempt)?,
             None => return Err(Errno::EAGAIN.into()),
         },
@@ -198,7 +199,7 @@ pub(super) fn write_from(
     // Who wrote a part to a socket hears of its end with the next call, who wrote to a pipe at once.
     let is_socket = || file.inode().attr().is_ok_and(|attr| attr.file_type() == FileType::Socket);
     if failure == Some(SysError::Errno(Errno::EPIPE)) && (total == 0 || !is_socket()) {
-        task.send_signal(SigInfo::new(Signal::PIPE, abi::signal::SI_USER));
+        task.raise(Signal::PIPE);
     }
     match failure {
         Some(failure) if total == 0 => return Err(failure),
@@ -207,14 +208,20 @@ pub(super) fn write_from(
     if total > 0 {
         note_modify(file);
     }
-    // What the file's own flags ask for it has done itself, for every way of writing.
-    if flags.intersects(RwFlags::SYNC | RwFlags::DSYNC) {
-        match file.ops().sync(!flags.contains(RwFlags::SYNC)) {
-            Ok(()) | Err(Errno::EINVAL) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
+    sync_written(file, flags)?;
     Ok((total, end))
+}
+
+/// Writes back what a call with `RWF_SYNC` or `RWF_DSYNC` has written. What the file's own flags ask for it has done
+/// itself, for every way of writing.
+fn sync_written(file: &File, flags: RwFlags) -> Result<()> {
+    if !flags.intersects(RwFlags::SYNC | RwFlags::DSYNC) {
+        return Ok(());
+    }
+    match file.ops().sync(!flags.contains(RwFlags::SYNC)) {
+        Err(Errno::EINVAL) => Ok(()),
+        other => other,
+    }
 }
 
 /// A write that RLIMIT_FSIZE cuts short.
@@ -231,6 +238,7 @@ fn write_clipped(
     let count = src.take(&mut bytes)?;
     let (count, end) = write_once(task, file, at, &mut IoSrc::kernel(&bytes[..count]), flags)?;
     note_modify(file);
+    sync_written(file, flags)?;
     Ok((count as u64, end))
 }
 
@@ -269,9 +277,7 @@ fn prepare_write(task: &Task, file: &File, at: WriteAt, src: &IoSrc<'_>) -> Resu
         WriteAt::Append => file.ops().size()?,
     };
     if start >= limit {
-        if limit < i64::MAX as u64 {
-            task.send_signal(SigInfo::new(Signal::XFSZ, abi::signal::SI_KERNEL));
-        }
+        task.check_file_size(start.saturating_add(1))?;
         return Err(Errno::EFBIG);
     }
     let identity = Identity::of(task);

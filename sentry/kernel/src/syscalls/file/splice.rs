@@ -4,7 +4,7 @@
 //! has room there before it is read: nothing is lost, and others neither overtake nor see less.
 
 use abi::fcntl::RwFlags;
-use abi::{Errno, FileType, OpenFlags, Result, SigInfo, Signal, UserAddr};
+use abi::{Errno, FileType, OpenFlags, Result, Signal, UserAddr};
 use waiter::Events;
 
 use super::args::file;
@@ -96,7 +96,9 @@ pub(super) fn copy_file_range(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     let (mut from, mut to) = (Cursor::new(task, &input, args[1])?, Cursor::new(task, &out, args[3])?);
     let len = args[4].min(MAX_RW_COUNT as u64);
-    let overlaps = from.at < to.at.saturating_add(len) && to.at < from.at.saturating_add(len);
+    // What lies behind the file's end is not copied, and overlaps nothing.
+    let there = len.min(input.ops().size()?.saturating_sub(from.at));
+    let overlaps = from.at < to.at.saturating_add(there) && to.at < from.at.saturating_add(there);
     if overlaps && std::sync::Arc::ptr_eq(input.inode(), out.inode()) {
         return Err(Errno::EINVAL.into());
     }
@@ -131,7 +133,7 @@ fn copy(task: &Task, from: &mut Cursor<'_>, to: &mut Cursor<'_>, len: u64) -> Sy
 }
 
 fn copy_step(task: &Task, from: &mut Cursor<'_>, to: &mut Cursor<'_>, buffer: &mut [u8]) -> SysResult {
-    let count = read_from(task, from.file, from.at, &mut IoDst::kernel(buffer), false)?;
+    let count = read_from(task, from.file, from.at, &mut IoDst::kernel(buffer), RwFlags::empty())?;
     if count == 0 {
         return Ok(0);
     }
@@ -257,17 +259,21 @@ fn into_pipe(
         other => other?,
     };
     let mut bytes = vec![0; room.size()];
-    let count = read_from(task, input, from.at, &mut IoDst::kernel(&mut bytes), no_wait)?;
+    let count = read_from(task, input, from.at, &mut IoDst::kernel(&mut bytes), nowait_flag(no_wait))?;
     room.store(&bytes[..count as usize]);
     from.at += count;
     from.finish()?;
     Ok(count)
 }
 
+fn nowait_flag(no_wait: bool) -> RwFlags {
+    if no_wait { RwFlags::NOWAIT } else { RwFlags::empty() }
+}
+
 /// Sends `SIGPIPE` where a pipe has no readers.
 fn with_broken_pipe<T>(task: &Task, result: Result<T>) -> Result<T> {
     if matches!(result, Err(Errno::EPIPE)) {
-        task.send_signal(SigInfo::new(Signal::PIPE, abi::signal::SI_USER));
+        task.raise(Signal::PIPE);
     }
     result
 }
@@ -283,12 +289,11 @@ pub(super) fn vmsplice(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     let mm = task.mm();
     let ranges = mm.read_iovec(args.addr(1), args[2])?;
-    let no_wait = flags & SPLICE_F_NONBLOCK != 0;
+    let flags = nowait_flag(flags & SPLICE_F_NONBLOCK != 0);
     if file.flags().is_writable() {
-        let flags = if no_wait { RwFlags::NOWAIT } else { RwFlags::empty() };
         return write_from(task, &file, 0, &mut IoSrc::user_vec(&mm, &ranges), flags).map(|(count, _)| count);
     }
-    match read_from(task, &file, 0, &mut IoDst::user_vec(&mm, &ranges), no_wait) {
+    match read_from(task, &file, 0, &mut IoDst::user_vec(&mm, &ranges), flags) {
         Err(SysError::Errno(Errno::EINVAL)) => Err(Errno::EBADF.into()),
         other => other,
     }

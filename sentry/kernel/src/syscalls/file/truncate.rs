@@ -2,18 +2,16 @@
 
 use abi::fcntl::falloc;
 use abi::fs::AT_FDCWD;
-use abi::resource::Resource;
-use abi::{Errno, FileType, Result, SigInfo, Signal};
+use abi::{Errno, FileType, Result};
 
 use super::args::{Identity, file, find, vfs};
 use crate::syscalls::table::Args;
 use crate::vfs::{WalkFlags, drop_privileges_on_write, note_modify};
-use crate::{CurrentTask, SysResult, Task};
+use crate::{CurrentTask, SysResult};
 
 pub(super) fn truncate(task: &mut CurrentTask, args: Args) -> SysResult {
     let size = new_size(args[1])?;
     let place = find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?;
-    check_size_limit(task, size)?;
     vfs(task).truncate(&Identity::of(task).caller(), &place, size)?;
     Ok(0)
 }
@@ -21,22 +19,12 @@ pub(super) fn truncate(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn ftruncate(task: &mut CurrentTask, args: Args) -> SysResult {
     let size = new_size(args[1])?;
     let file = file(task, args[0])?;
-    check_size_limit(task, size)?;
     vfs(task).truncate_file(&Identity::of(task).caller(), &file, size)?;
     Ok(0)
 }
 
 fn new_size(arg: u64) -> Result<u64> {
     if i64::try_from(arg).is_err() { Err(Errno::EINVAL) } else { Ok(arg) }
-}
-
-/// RLIMIT_FSIZE: a signal, and `EFBIG`.
-fn check_size_limit(task: &Task, size: u64) -> Result<()> {
-    if size <= task.limit(Resource::Fsize) {
-        return Ok(());
-    }
-    task.send_signal(SigInfo::new(Signal::XFSZ, abi::signal::SI_KERNEL));
-    Err(Errno::EFBIG)
 }
 
 pub(super) fn fallocate(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -53,8 +41,8 @@ pub(super) fn fallocate(task: &mut CurrentTask, args: Args) -> SysResult {
         _ => return Err(Errno::ENODEV.into()),
     }
     let end = offset_i.checked_add(len_i).ok_or(Errno::EFBIG)? as u64;
-    if mode & falloc::KEEP_SIZE == 0 {
-        check_size_limit(task, end)?;
+    if mode & falloc::KEEP_SIZE == 0 && end > file.ops().size()? {
+        task.check_file_size(end)?;
     }
     drop_privileges_on_write(&Identity::of(task).caller(), &**file.inode())?;
     file.inode().fallocate(mode, offset, len)?;

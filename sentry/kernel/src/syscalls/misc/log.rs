@@ -60,25 +60,9 @@ pub(super) fn syslog(task: &mut CurrentTask, args: Args) -> SysResult {
     }
 }
 
-/// Waits for records that have not been read yet, and takes as many as fit. One that is too long for the buffer loses
-/// its end.
+/// Waits for records that have not been read yet, and takes as many as fit.
 fn read_new(task: &Task, len: usize) -> SysResult<String> {
     let log = &task.kernel().dmesg;
-    let first =
-        task.block_on(log.queue(), Events::READABLE, None, &mut || log.take().ok_or(Errno::EAGAIN))?;
-    let mut text = first.to_syslog();
-    while let Some(next) = log.peek() {
-        let line = next.to_syslog();
-        if text.len() + line.len() > len {
-            break;
-        }
-        let _ = log.take();
-        text.push_str(&line);
-    }
-    let mut end = text.len().min(len);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    Ok(text)
+    let attempt = &mut || log.take_fitting(len).ok_or(Errno::EAGAIN);
+    task.block_on(log.queue(), Events::READABLE, None, attempt)
 }

@@ -1,5 +1,6 @@
 //! `man 2 pidfd_open`, `pidfd_getfd`, `pidfd_send_signal`.
 
+use abi::signal::{SI_TKILL, SI_USER};
 use abi::{Errno, OpenFlags, SigInfo, Signal, UserAddr};
 
 use crate::security::AccessIds;
@@ -20,8 +21,8 @@ pub(super) fn pidfd_open(task: &mut CurrentTask, args: Args) -> SysResult {
     if !is_thread && !target.is_leader() {
         return Err(Errno::ENOENT.into());
     }
-    let fd = task.install_pidfd(&target.pid(), &target, is_thread, flags & nonblock != 0)?;
-    Ok(fd as u64)
+    let file = task.open_pidfd(&target.pid(), &target, is_thread, flags & nonblock != 0);
+    Ok(task.install_fd(file, true)? as u64)
 }
 
 pub(super) fn pidfd_getfd(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -60,32 +61,32 @@ pub(super) fn pidfd_send_signal(task: &mut CurrentTask, args: Args) -> SysResult
         0 => None,
         number => Some(Signal::new(number).ok_or(Errno::EINVAL)?),
     };
+    let to_thread = flags == SIGNAL_THREAD || (flags == 0 && is_thread);
     let info = if info_at == 0 {
-        let code = if is_thread { abi::signal::SI_TKILL } else { abi::signal::SI_USER };
+        let code = if to_thread { SI_TKILL } else { SI_USER };
         signal.map(|signal| task.user_signal(signal, code, &target))
     } else {
         let info: SigInfo = task.mm().read_object(UserAddr(info_at))?;
         if info.signo != number {
             return Err(Errno::EINVAL.into());
         }
-        let is_self = target.thread_group().id() == task.thread_group().id();
-        if !is_self && (info.code >= 0 || info.code == abi::signal::SI_TKILL) {
+        let is_self = target.thread_group().id() == task.thread_group().id() && flags != SIGNAL_PROCESS_GROUP;
+        if !is_self && (info.code >= 0 || info.code == SI_TKILL) {
             return Err(Errno::EPERM.into());
         }
-        signal.map(|_| info)
+        Some(info)
     };
-    let to_thread = flags == SIGNAL_THREAD || (flags == 0 && is_thread);
-    let targets = if flags == SIGNAL_PROCESS_GROUP {
-        target.thread_group().process_group().members()
+    if flags == SIGNAL_PROCESS_GROUP {
+        // The group with this number, whether or not its leader is still in it.
+        let group = target.pid().process_group();
+        task.signal_many(|| group.map(|group| group.members()).unwrap_or_default(), signal, info)?;
+    } else if to_thread {
+        task.check_may_signal(&target, signal)?;
+        if let (Some(signal), Some(info)) = (signal, info) {
+            target.thread_group().queue_signal(Some(&target), signal, info, task.sender_to(&target))?;
+        }
     } else {
-        vec![target.thread_group().clone()]
-    };
-    for group in targets {
-        let Some(leader) = group.leader() else { continue };
-        task.check_may_signal(&leader, signal)?;
-        let (Some(signal), Some(info)) = (signal, info) else { continue };
-        let thread = to_thread.then_some(&*target);
-        group.queue_signal(thread, signal, info, task.sender_to(&leader))?;
+        task.signal_process(target.thread_group(), signal, info)?;
     }
     Ok(0)
 }

@@ -34,31 +34,31 @@ fn check(policy: u32, priority: u32) -> Result<()> {
     if fits { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
+/// Changes `target`'s attributes, if the caller may: all under one lock, so that a change made meanwhile is not lost.
 fn apply(task: &Task, target: &Task, change: impl FnOnce(&mut Scheduling) -> Result<()>) -> SysResult {
-    let mut new = target.details.lock().scheduling;
-    let old = new;
+    let is_privileged = task.creds().has_in(&target.creds().user_ns, Capability::SysNice);
+    let may_schedule = may_schedule(task, target);
+    let (rt_limit, nice_limit) = (target.limit(Resource::Rtprio), target.limit(Resource::Nice));
+    let mut details = target.details.lock();
+    let old = details.scheduling;
+    let mut new = old;
     change(&mut new)?;
     check(new.policy, new.priority)?;
-    let is_privileged = task.creds().has_in(&target.creds().user_ns, Capability::SysNice);
     if !is_privileged {
-        if !may_schedule(task, target) || (old.reset_on_fork && !new.reset_on_fork) {
+        if !may_schedule || (old.reset_on_fork && !new.reset_on_fork) {
             return Err(Errno::EPERM.into());
         }
-        let limit = target.limit(Resource::Rtprio);
-        let raises = new.priority > old.priority && u64::from(new.priority) > limit;
-        if is_realtime(new.policy) && (raises || (new.policy != old.policy && limit == 0)) {
+        let raises = new.priority > old.priority && u64::from(new.priority) > rt_limit;
+        if is_realtime(new.policy) && (raises || (new.policy != old.policy && rt_limit == 0)) {
             return Err(Errno::EPERM.into());
         }
-        check_nice(target, old.nice, new.nice)?;
+        // Who may not become nicer to itself.
+        if new.nice < old.nice && nice_limit < u64::from((20 - new.nice).unsigned_abs()) {
+            return Err(Errno::EACCES.into());
+        }
     }
-    target.details.lock().scheduling = new;
+    details.scheduling = new;
     Ok(0)
-}
-
-/// Whether a task without privilege may become nicer to itself.
-fn check_nice(target: &Task, old: i32, new: i32) -> Result<()> {
-    let ceiling = (20 - new).unsigned_abs().into();
-    if new < old && target.limit(Resource::Nice) < ceiling { Err(Errno::EACCES) } else { Ok(()) }
 }
 
 fn positive(tid: u64) -> Result<i32> {

@@ -60,14 +60,14 @@ fn install(task: &CurrentTask, flags: FilterFlags, program: u64) -> SysResult {
     let flags_of_file = OpenFlags::RDWR | OpenFlags::CLOEXEC;
     let file =
         task.kernel().vfs.anon_file(AnonKind::Named("seccomp notify"), ops, flags_of_file, &task.creds());
-    let fd = task.install_fd(file, true)?;
-    match task.install_filter(program, flags, Some(listener)) {
-        Ok(0) => Ok(fd as u64),
-        other => {
-            // Just installed: another thread may have closed it already.
-            let _ = task.fd_table().close(task, fd);
-            Ok(other? as u64)
+    let reserved = task.reserve_fds(1)?;
+    match task.install_filter(program, flags, Some(listener))? {
+        0 => {
+            let fd = reserved.numbers()[0];
+            reserved.commit([file], true);
+            Ok(fd as u64)
         }
+        other => Ok(other as u64),
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use abi::signal::{SI_TKILL, SI_USER};
+use abi::signal::SI_TKILL;
 use abi::{Errno, Result, SigInfo, Signal, UserAddr};
 
 use crate::syscalls::table::Args;
-use crate::task::ThreadGroup;
 use crate::{CurrentTask, SysResult, Task};
 
 /// A signal number; 0 only asks whether the call would be allowed.
@@ -17,43 +16,6 @@ fn signal(number: u64) -> Result<Option<Signal>> {
     }
 }
 
-fn send_to_group(task: &CurrentTask, group: &ThreadGroup, signal: Option<Signal>) -> Result<()> {
-    let leader = group.leader().ok_or(Errno::ESRCH)?;
-    task.check_may_signal(&leader, signal)?;
-    let Some(signal) = signal else { return Ok(()) };
-    let info = task.user_signal(signal, SI_USER, &leader);
-    group.queue_signal(None, signal, info, task.sender_to(&leader))
-}
-
-/// Sends to several processes, and to those that they are just making: fails only if all fail, with `EPERM` where one
-/// could not be signalled.
-fn send_to_many(
-    task: &CurrentTask,
-    members: impl FnOnce() -> Vec<Arc<ThreadGroup>>,
-    signal: Option<Signal>,
-) -> Result<()> {
-    let groups = {
-        let tree = task.kernel().tasks.tree();
-        let groups = members();
-        for group in &groups {
-            let may_signal = |leader: Arc<Task>| task.check_may_signal(&leader, signal).is_ok();
-            if let (Some(signal), true) = (signal, group.leader().is_some_and(may_signal)) {
-                group.note_for_children(&tree, signal);
-            }
-        }
-        groups
-    };
-    let mut result = Err(Errno::ESRCH);
-    for group in groups {
-        match send_to_group(task, &group, signal) {
-            Ok(()) => result = Ok(()),
-            Err(error) if result.is_err() => result = Err(error),
-            Err(_) => {}
-        }
-    }
-    result
-}
-
 pub(super) fn kill(task: &mut CurrentTask, args: Args) -> SysResult {
     let pid = args.int(0);
     let signal = signal(args[1]);
@@ -61,7 +23,7 @@ pub(super) fn kill(task: &mut CurrentTask, args: Args) -> SysResult {
     match pid {
         1.. => {
             let target = ns.task(pid).ok_or(Errno::ESRCH)?;
-            send_to_group(task, target.thread_group(), signal?)?;
+            task.signal_process(target.thread_group(), signal?, None)?;
         }
         -1 => {
             let own = task.thread_group().id();
@@ -70,7 +32,7 @@ pub(super) fn kill(task: &mut CurrentTask, args: Args) -> SysResult {
                 let others = groups.filter(|(tgid, group)| *tgid != 1 && group.id() != own);
                 others.map(|(_, group)| group).collect()
             };
-            send_to_many(task, others, signal?)?;
+            task.signal_many(others, signal?, None)?;
         }
         i32::MIN => return Err(Errno::ESRCH.into()),
         _ => {
@@ -79,7 +41,7 @@ pub(super) fn kill(task: &mut CurrentTask, args: Args) -> SysResult {
                 pgid => ns.process_group(-pgid),
             };
             let members = || group.map(|group| group.members()).unwrap_or_default();
-            send_to_many(task, members, signal?)?;
+            task.signal_many(members, signal?, None)?;
         }
     }
     Ok(0)

@@ -9,7 +9,7 @@ use crate::CurrentTask;
 use crate::error::SysResult;
 use crate::syscalls::table::Args;
 use crate::task::Task;
-use crate::vfs::{AnonKind, Fd, FileOps};
+use crate::vfs::{AnonKind, Fd, File, FileOps};
 
 /// socket(2).
 pub(super) fn socket(task: &mut CurrentTask, Args([family, kind, protocol, ..]): Args) -> SysResult {
@@ -24,26 +24,22 @@ pub(super) fn socketpair(task: &mut CurrentTask, Args([family, kind, protocol, o
     let (kind, flags) = parse_type(kind)?;
     let family = task.kernel().sockets.get(family as i32)?;
     let [a, b] = family.create_pair(task, kind, protocol as i32)?;
-    let first = install(task, a, flags)?;
-    let second = install(task, b, flags).inspect_err(|_| close(task, first))?;
-    task.mm().write_object(UserAddr(out), &[first, second]).inspect_err(|_| {
-        close(task, first);
-        close(task, second);
-    })?;
+    let files = [open_socket(task, a, flags)?, open_socket(task, b, flags)?];
+    task.install_fd_pair(files, flags.contains(OpenFlags::CLOEXEC), UserAddr(out))?;
     Ok(0)
-}
-
-fn close(task: &Task, fd: Fd) {
-    // The descriptor is the caller's own and nothing can fail to be written back.
-    drop(task.fd_table().take(fd));
 }
 
 /// Gives a new socket a descriptor. `flags` holds NONBLOCK and CLOEXEC.
 pub(super) fn install(task: &Task, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Result<Fd> {
-    let flags_of_file = OpenFlags::RDWR | (flags & OpenFlags::NONBLOCK);
-    let file = task.kernel().vfs.anon_file(AnonKind::Socket, ops, flags_of_file, &task.creds());
+    task.install_fd(open_socket(task, ops, flags)?, flags.contains(OpenFlags::CLOEXEC))
+}
+
+/// An open file on a new socket.
+fn open_socket(task: &Task, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Result<Arc<File>> {
+    let flags = OpenFlags::RDWR | (flags & OpenFlags::NONBLOCK);
+    let file = task.kernel().vfs.anon_file(AnonKind::Socket, ops, flags, &task.creds());
     if let Some(socket) = file.ops().socket() {
         socket.set_inode(file.inode().attr()?.ino);
     }
-    task.install_fd(file, flags.contains(OpenFlags::CLOEXEC))
+    Ok(file)
 }

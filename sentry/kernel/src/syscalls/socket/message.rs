@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::socket::{MMsgHdr, MsgFlags, MsgHdr, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UIO_MAXIOV};
-use abi::{Errno, Result, SigInfo, Signal, Timespec, UserAddr};
+use abi::{Errno, Result, Signal, Timespec, UserAddr};
 use waiter::Events;
 use zerocopy::IntoBytes;
 
@@ -13,7 +13,7 @@ use crate::mm::{IoDst, IoRanges, IoSrc, MAX_RW_COUNT, MemoryManager};
 use crate::socket::{ControlMessage, Received, RecvRequest, SendRequest, parse_control, write_control};
 use crate::syscalls::table::Args;
 use crate::time::MonotonicTime;
-use crate::vfs::{Fd, File};
+use crate::vfs::{Fd, File, ReservedFds};
 use crate::{CurrentTask, SysError, Task};
 
 /// The longest control buffer that is looked at (`net.core.optmem_max` is below it), bytes.
@@ -201,7 +201,7 @@ fn send(
             Err(error) => {
                 if error == SysError::Errno(Errno::EPIPE) && is_stream && !flags.contains(MsgFlags::NOSIGNAL)
                 {
-                    task.send_signal(SigInfo::new(Signal::PIPE, abi::signal::SI_KERNEL));
+                    task.raise(Signal::PIPE);
                 }
                 return Err(error);
             }
@@ -279,18 +279,16 @@ fn receive_header(
         header.msg_namelen = received.address.len() as u32;
     }
     let mut installed = Vec::new();
-    let (control, is_cut) = encode_control(task, &header, received.control, flags, &mut installed);
+    let (control, is_cut) = encode_control(task, &header, received.control, &mut installed);
     out_flags.set(MsgFlags::CTRUNC, is_cut);
     out_flags.set(MsgFlags::CMSG_CLOEXEC, flags.contains(MsgFlags::CMSG_CLOEXEC));
     let told = if control.is_empty() { Ok(()) } else { mm.write(UserAddr(header.msg_control), &control) };
     header.msg_controllen = control.len() as u64;
     header.msg_flags = out_flags.bits();
-    if let Err(errno) = told.and_then(|()| mm.write_object(at, &header)) {
-        // The receiver will never learn their numbers.
-        for fd in installed {
-            let _ = task.fd_table().close(task, fd);
-        }
-        return Err(errno.into());
+    // Where the receiver does not learn their numbers, the files have none.
+    told.and_then(|()| mm.write_object(at, &header))?;
+    for (number, file) in installed {
+        number.commit([file], flags.contains(MsgFlags::CMSG_CLOEXEC));
     }
     Ok(received.len as u64)
 }
@@ -301,8 +299,7 @@ fn encode_control(
     task: &Task,
     header: &MsgHdr,
     messages: Vec<ControlMessage>,
-    flags: MsgFlags,
-    installed: &mut Vec<Fd>,
+    installed: &mut Vec<(ReservedFds, Arc<File>)>,
 ) -> (Vec<u8>, bool) {
     let limit = if header.msg_control == 0 { 0 } else { header.msg_controllen.min(MAX_CONTROL) as usize };
     let (mut buffer, mut is_cut) = (Vec::new(), false);
@@ -316,27 +313,29 @@ fn encode_control(
             }
             ControlMessage::Rights(files) => {
                 let room = limit.saturating_sub(buffer.len() + size_of::<abi::socket::CmsgHdr>()) / 4;
-                let (numbers, is_cut) = receive_files(task, room, files, flags);
+                let wanted = files.len();
+                let received = receive_files(task, room, files);
+                let numbers: Vec<Fd> =
+                    received.iter().flat_map(|(number, _)| number.numbers()).copied().collect();
                 if !numbers.is_empty() {
                     write_control(&mut buffer, limit, SOL_SOCKET, SCM_RIGHTS, numbers.as_bytes());
                 }
-                installed.extend_from_slice(&numbers);
-                is_cut
+                installed.extend(received);
+                numbers.len() < wanted
             }
         };
     }
     (buffer, is_cut)
 }
 
-/// Gives the receiver `files`, `room` at most. Returns their descriptors, and whether some are missing.
-fn receive_files(task: &Task, room: usize, files: Vec<Arc<File>>, flags: MsgFlags) -> (Vec<Fd>, bool) {
-    let (wanted, mut numbers) = (files.len(), Vec::new());
+/// Sets a number aside for each of `files`, as far as there is `room` and the limit allows.
+fn receive_files(task: &Task, room: usize, files: Vec<Arc<File>>) -> Vec<(ReservedFds, Arc<File>)> {
+    let mut received = Vec::new();
     for file in files.into_iter().take(room) {
-        match task.install_fd(file, flags.contains(MsgFlags::CMSG_CLOEXEC)) {
-            Ok(fd) => numbers.push(fd),
+        match task.reserve_fds(1) {
+            Ok(number) => received.push((number, file)),
             Err(_) => break,
         }
     }
-    let is_cut = numbers.len() < wanted;
-    (numbers, is_cut)
+    received
 }
