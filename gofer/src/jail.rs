@@ -44,9 +44,10 @@ pub fn serve_then(mut config: Config, ready: impl FnOnce()) -> Result<(), ServeE
         .map_err(|error| ServeError::Jail { what: "unshare the working directory", error })?;
     drop_capabilities()?;
     process::no_new_privileges().map_err(|error| ServeError::Jail { what: "set no_new_privs", error })?;
-    // Threads inherit all of the above; the filter is put on those that there are.
+    // Threads inherit all of the above; the filters are put on those that there are.
     let rules = filter::rules(config.host_sockets);
     let mut server = Server::new(config)?;
+    server.make_door();
     compile(&rules, Action::KillProcess)?.install(InstallFlags::ALL_THREADS)?;
     ready();
     process::shed_start();

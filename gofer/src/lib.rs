@@ -34,6 +34,6 @@ mod xattr;
 
 pub use config::{Config, HostSockets, Limits, MountConfig, ServeError};
 pub use filter::rules as seccomp_rules;
-pub use gofer_protocol::limit_waits;
+pub use gofer_protocol::{DOOR_RULE, limit_waits};
 pub use jail::{serve, serve_then};
 pub use server::Server;

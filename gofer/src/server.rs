@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use abi::{Errno, Result};
 use gofer_protocol::{
-    Attr, Close, DecodeError, Header, Hello, HelloReply, MAGIC, MessageKind, MountInfo, NodeId, Op, Request,
-    Time, Transport, TransportError, VERSION, Wire, encode,
+    Attr, Close, DecodeError, Frame, Header, Hello, HelloFds, HelloReply, MAGIC, MessageKind, MountInfo,
+    NodeId, Op, Request, ServerDoor, Time, Transport, TransportError, VERSION, Wire, encode,
 };
 use host::fs::{self, Stat};
+use host::seccomp::Listener;
 
 use crate::attach::{Mount, attach_all};
 use crate::config::{Config, HostSockets, ServeError};
@@ -26,31 +27,34 @@ pub struct Server {
     pub(crate) watches: Option<Watches>,
     /// The client's end of the event connection, until it has been greeted.
     events: Option<OwnedFd>,
+    /// Where to wait for requests, rather than in the socket; and what the client needs for it, until it has been greeted.
+    door: Option<ServerDoor>,
+    listener: Option<Listener>,
     has_greeted: bool,
 }
 
-/// What a request comes to: the reply's body and perhaps a descriptor.
+/// What a request comes to: the reply's body and perhaps descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     body: Vec<u8>,
-    fd: Option<OwnedFd>,
+    fds: Vec<OwnedFd>,
 }
 
 impl Answer {
     pub(crate) fn new<'a>(reply: &impl Wire<'a>) -> Self {
-        Self { body: encode(reply), fd: None }
+        Self::encoded(encode(reply))
     }
 
     pub(crate) fn encoded(body: Vec<u8>) -> Self {
-        Self { body, fd: None }
+        Self { body, fds: Vec::new() }
     }
 
     pub(crate) fn with_fd<'a>(reply: &impl Wire<'a>, fd: OwnedFd) -> Self {
-        Self { body: encode(reply), fd: Some(fd) }
+        Self { body: encode(reply), fds: vec![fd] }
     }
 
     pub(crate) fn set_fd(&mut self, fd: OwnedFd) {
-        self.fd = Some(fd);
+        self.fds = vec![fd];
     }
 }
 
@@ -70,6 +74,8 @@ impl Server {
             streams: Streams::default(),
             watches: None,
             events: None,
+            door: None,
+            listener: None,
             has_greeted: false,
         };
         if server.mounts.iter().any(Mount::is_shared) {
@@ -83,13 +89,19 @@ impl Server {
         Ok(server)
     }
 
+    /// Waits for requests at a door from the greeting on, where the host has what that takes. The calling thread must be
+    /// the one that [runs](Self::run).
+    pub fn make_door(&mut self) {
+        (self.door, self.listener) = ServerDoor::make().ok().unzip();
+    }
+
     /// Answers requests until the client closes its end.
     ///
     /// # Errors
     /// [`ServeError::Connection`] where the client breaks the protocol's framing or the socket fails.
     pub fn run(&mut self) -> std::result::Result<(), ServeError> {
         let mut buffer = Vec::new();
-        while let Some(frame) = self.transport.receive(&mut buffer)? {
+        while let Some(frame) = self.receive(&mut buffer)? {
             if frame.header.kind != MessageKind::Request {
                 return Err(TransportError::Protocol(DecodeError::Bad("message kind")).into());
             }
@@ -103,6 +115,13 @@ impl Server {
         Ok(())
     }
 
+    fn receive(&mut self, buffer: &mut Vec<u8>) -> std::result::Result<Option<Frame>, TransportError> {
+        match &mut self.door {
+            Some(door) if self.has_greeted => door.receive(&self.transport, buffer),
+            _ => self.transport.receive(buffer),
+        }
+    }
+
     /// Sends a reply; false where nobody is there to take it.
     fn reply(&self, request: &Header, result: Result<Answer>) -> std::result::Result<bool, ServeError> {
         let (error, answer) = match result {
@@ -110,7 +129,7 @@ impl Server {
             Err(error) => (Some(error), Answer::default()),
         };
         let header = Header { kind: MessageKind::Reply, op: request.op, id: request.id, error };
-        let fds: Vec<_> = answer.fd.iter().map(AsFd::as_fd).collect();
+        let fds: Vec<_> = answer.fds.iter().map(AsFd::as_fd).collect();
         match self.transport.send(&header, &answer.body, &fds) {
             Ok(()) => Ok(true),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(false),
@@ -179,11 +198,12 @@ impl Server {
             mounts.push(MountInfo { root: mount.root, attr, flags: mount.flags, fs_kind });
         }
         self.has_greeted = true;
-        let reply = HelloReply { version: VERSION, mounts };
-        Ok(match self.events.take() {
-            Some(events) => Answer::with_fd(&reply, events),
-            None => Answer::new(&reply),
-        })
+        let (events, listener) = (self.events.take(), self.listener.take().map(OwnedFd::from));
+        let mut carried = HelloFds::empty();
+        carried.set(HelloFds::EVENTS, events.is_some());
+        carried.set(HelloFds::DOOR, listener.is_some());
+        let reply = HelloReply { version: VERSION, fds: carried, mounts };
+        Ok(Answer { body: encode(&reply), fds: events.into_iter().chain(listener).collect() })
     }
 
     fn close(&mut self, close: &Close) -> Result<Answer> {

@@ -101,6 +101,7 @@ fn the_sandbox_is_nobody_with_nothing() {
         .collect();
     seen.sort();
     assert_eq!(seen, ["mounts", "root-mount"]);
+    assert!(!has_listener(gofers[0]), "the listener of its door is the sandbox's");
 
     lab.ok(&["delete", "--force", "posture-c"]);
     assert!(processes_of("posture-c").is_empty());
@@ -138,6 +139,12 @@ fn a_broker_binds_ports_and_nothing_else() {
     lab.ok(&["delete", "--force", "broker-c"]);
     assert!(processes_of("broker-c").is_empty());
     lab.assert_clean();
+}
+
+fn has_listener(pid: i32) -> bool {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    fds.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+        .any(|target| target.display().to_string().contains("seccomp notify"))
 }
 
 /// Every descriptor is of a kind that was donated or that the sentry makes: no directory, no device but null, no file

@@ -73,6 +73,7 @@ pub(crate) fn start(config: Config) -> JoinHandle<(Result<(), ServeError>, Serve
         host::fs::own_working_dir().unwrap();
         host::process::set_umask(0);
         let mut server = Server::new(config).unwrap();
+        server.make_door();
         (server.run(), server)
     })
 }

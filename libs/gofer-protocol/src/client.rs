@@ -1,9 +1,9 @@
 //! Calls by any number of threads over one connection, without a thread of its own.
 //!
-//! A thread that waits for its reply reads the socket itself if nobody else does, and hands other threads' replies
-//! to them: alone, a call is one `sendmsg` and one `recvmsg`. A reader that has its own reply passes the reading on
-//! to one that still waits. Locks: `state` is a leaf; nothing is sent, received or woken up with it held except
-//! condition variables of its own.
+//! A thread that waits for its reply reads for all if nobody else does, and hands other threads' replies to them. A
+//! reader that has its own reply passes the reading on to one that still waits. How it waits for the server is
+//! `inbox.rs`'s affair. Locks: `state`, and `inbox`, which only who has set `State::is_reading` takes. Nothing is sent,
+//! received or woken up with `state` held except condition variables of its own.
 //!
 //! A server that hangs holds up nobody who need not be answered any more, such as a guest task that is killed: each
 //! [`PATIENCE`] a caller looks whether its answer is still wanted. The reader does so where the socket has a time
@@ -17,12 +17,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use abi::Errno;
+use host::unix::Wait;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::door::ClientDoor;
 use crate::frame::{Header, MessageKind};
-use crate::reply::HelloReply;
+use crate::inbox::{Inbox, Received};
+use crate::reply::{HelloFds, HelloReply};
 use crate::request::{Call, Close, Hello, Op};
-use crate::transport::{Frame, Transport, TransportError};
+use crate::transport::{Frame, Transport};
 use crate::{MAGIC, VERSION, wire};
 
 /// How long a caller waits between two looks at whether its answer is still wanted. A healthy server is done long
@@ -44,18 +47,29 @@ pub struct Client {
     transport: Transport,
     next_id: AtomicU64,
     state: Mutex<State>,
-    buffer: Mutex<Vec<u8>>,
+    inbox: Mutex<Inbox>,
+    /// The server waits at a door.
+    has_door: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// A thread is in `recvmsg`.
+    /// A thread has the inbox.
     is_reading: bool,
     /// The connection has ended, or the server cannot be trusted to go on.
     is_closed: bool,
     /// Somebody gave up since the last reply came: further callers whose answer is not wanted do so at once.
     is_stuck: bool,
     calls: HashMap<u64, Slot>,
+    closes: Closes,
+}
+
+/// [`Close`] messages to a server with a door.
+#[derive(Clone, Copy, Debug, Default)]
+struct Closes {
+    sent: u64,
+    /// When it was last seen there; or it was let go for them since.
+    read: u64,
 }
 
 #[derive(Debug)]
@@ -100,18 +114,26 @@ impl Client {
     /// # Errors
     /// `EIO` where there is no server or it speaks otherwise.
     pub fn connect(socket: OwnedFd) -> Result<(Self, HelloReply, Option<Transport>), Errno> {
-        let client = Self {
+        let mut client = Self {
             transport: Transport::new(socket),
             next_id: AtomicU64::new(1),
             state: Mutex::default(),
-            buffer: Mutex::default(),
+            inbox: Mutex::default(),
+            has_door: false,
         };
-        let mut response = client.call(&Hello { magic: MAGIC, version: VERSION })?;
-        let hello = response.get()?;
-        if hello.version != VERSION {
+        let Frame { body, fds, .. } = client.exchange(&Hello { magic: MAGIC, version: VERSION }, &|| true)?;
+        let hello: HelloReply = wire::decode(&body).map_err(|_| Errno::EIO)?;
+        let mut fds = fds.into_iter();
+        if hello.version != VERSION || fds.len() != hello.fds.iter().count() {
             return Err(Errno::EIO);
         }
-        Ok((client, hello, response.fd.take().map(Transport::new)))
+        let mut take = |flag| hello.fds.contains(flag).then(|| fds.next()).flatten();
+        let events = take(HelloFds::EVENTS).map(Transport::new);
+        if let Some(listener) = take(HelloFds::DOOR) {
+            client.inbox.get_mut().door = Some(ClientDoor::new(listener)?);
+            client.has_door = true;
+        }
+        Ok((client, hello, events))
     }
 
     /// Sends a request and waits for its reply, however long that takes.
@@ -131,6 +153,11 @@ impl Client {
         request: &C,
         is_wanted: impl Fn() -> bool,
     ) -> Result<Response<C>, Errno> {
+        let Frame { body, fds, .. } = self.exchange(request, &is_wanted)?;
+        Ok(Response { body, fd: fds.into_iter().next(), call: PhantomData })
+    }
+
+    fn exchange<'a, C: Call<'a>>(&self, request: &C, is_wanted: &impl Fn() -> bool) -> Result<Frame, Errno> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         {
             let mut state = self.state.lock();
@@ -142,20 +169,21 @@ impl Client {
             }
             state.calls.insert(id, Slot::Waiting(C::OP, None));
         }
-        if let Err(error) = self.send_while(C::OP, id, request, &is_wanted) {
+        if let Err(error) = self.send_while(C::OP, id, request, is_wanted) {
             self.state.lock().calls.remove(&id);
             return Err(if matches!(error, Errno::EMSGSIZE | Errno::EINTR) { error } else { Errno::EIO });
         }
-        let frame = self.wait(id, &is_wanted)?;
-        match frame.header.error {
-            Some(error) => Err(error),
-            None => Ok(Response { body: frame.body, fd: frame.fds.into_iter().next(), call: PhantomData }),
-        }
+        let frame = self.wait(id, is_wanted)?;
+        frame.header.error.map_or(Ok(frame), Err)
     }
 
     /// Gives look-ups back. Nobody waits for the server to have done it; a lost connection loses nothing.
     pub fn forget(&self, close: &Close) {
-        let _ = self.send(Op::Close, 0, close);
+        if self.send_while(Op::Close, 0, close, &|| false).is_ok() && self.has_door {
+            let mut state = self.state.lock();
+            state.closes.sent += 1;
+            self.let_hear(&mut state);
+        }
     }
 
     /// Calls made so far, the greeting included.
@@ -174,11 +202,6 @@ impl Client {
         state.calls.is_empty() && !state.is_reading
     }
 
-    fn send<'a>(&self, op: Op, id: u64, request: &impl wire::Wire<'a>) -> Result<(), Errno> {
-        let header = Header { kind: MessageKind::Request, op: op as u16, id, error: None };
-        self.transport.send(&header, &wire::encode(request), &[])
-    }
-
     /// Sends a request; a server whose queue is full is waited for as long as `is_wanted` says so.
     fn send_while<'a>(
         &self,
@@ -187,13 +210,43 @@ impl Client {
         request: &impl wire::Wire<'a>,
         is_wanted: &impl Fn() -> bool,
     ) -> Result<(), Errno> {
+        let header = Header { kind: MessageKind::Request, op: op as u16, id, error: None };
+        let body = wire::encode(request);
         loop {
-            match self.send(op, id, request) {
-                Err(Errno::EAGAIN) if is_wanted() => {}
-                Err(Errno::EAGAIN) => return Err(Errno::EINTR),
+            // A server at its door does not make room by itself; somebody who reads lets it go.
+            let wait = if self.has_door && !self.state.lock().is_reading { Wait::Poll } else { Wait::Block };
+            match self.transport.send_waiting(&header, &body, &[], wait) {
+                Err(Errno::EAGAIN) => {}
                 other => return other,
             }
+            let in_vain = wait == Wait::Block || self.make_room();
+            if in_vain && !is_wanted() {
+                return Err(Errno::EINTR);
+            }
         }
+    }
+
+    /// Lets a server at its door read requests, if nobody else does; says whether it is late.
+    fn make_room(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.is_reading || state.is_closed {
+            return false;
+        }
+        let is_late = self.read_one(&mut state);
+        state.appoint_reader();
+        is_late
+    }
+
+    /// Lets a server at its door read the [`Close`] messages that it has not read. Who reads does so in the end.
+    fn let_hear(&self, state: &mut MutexGuard<'_, State>) {
+        let Closes { sent, read } = state.closes;
+        if read >= sent || state.is_reading || state.is_closed {
+            return;
+        }
+        state.is_reading = true;
+        state.closes.read = MutexGuard::unlocked(state, || self.inbox.lock().let_hear(&self.transport, sent));
+        state.is_reading = false;
+        state.appoint_reader();
     }
 
     /// Waits for the reply to request `id`, reading for everyone if nobody does.
@@ -202,6 +255,7 @@ impl Client {
         loop {
             if let Some(Slot::Done(_)) = state.calls.get(&id) {
                 let Some(Slot::Done(frame)) = state.calls.remove(&id) else { return Err(Errno::EIO) };
+                self.let_hear(&mut state);
                 state.appoint_reader();
                 return Ok(frame);
             }
@@ -227,23 +281,38 @@ impl Client {
     /// Reads one message with the state unlocked; says whether none came in [`PATIENCE`].
     fn read_one(&self, state: &mut MutexGuard<'_, State>) -> bool {
         state.is_reading = true;
-        let received = MutexGuard::unlocked(state, || self.transport.receive(&mut self.buffer.lock()));
+        let (received, closes_read) = MutexGuard::unlocked(state, || {
+            let mut inbox = self.inbox.lock();
+            (inbox.receive(&self.transport), inbox.closes_read())
+        });
         state.is_reading = false;
-        if matches!(received, Err(TransportError::Socket(Errno::EAGAIN))) {
-            return true;
-        }
-        if !state.deliver(received) {
-            state.close();
-            self.transport.shutdown();
+        state.closes.read = closes_read;
+        match received {
+            Received::Late => return true,
+            Received::Nothing => {}
+            Received::Message(frame) => {
+                if !state.deliver(frame) {
+                    self.close(state);
+                }
+            }
+            Received::Ended => self.close(state),
         }
         false
+    }
+
+    fn close(&self, state: &mut MutexGuard<'_, State>) {
+        state.close();
+        MutexGuard::unlocked(state, || {
+            self.transport.shutdown();
+            // A server at its door learns that there is nobody, and finds the connection ended.
+            self.inbox.lock().door = None;
+        });
     }
 }
 
 impl State {
     /// Hands a reply to its caller; false where the connection is of no more use.
-    fn deliver(&mut self, received: Result<Option<Frame>, TransportError>) -> bool {
-        let Ok(Some(frame)) = received else { return false };
+    fn deliver(&mut self, frame: Frame) -> bool {
         if frame.header.kind != MessageKind::Reply {
             return false;
         }

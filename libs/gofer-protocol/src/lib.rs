@@ -15,8 +15,10 @@
 
 mod client;
 mod dir_reply;
+mod door;
 mod event;
 mod frame;
+mod inbox;
 mod reply;
 mod request;
 #[cfg(test)]
@@ -27,11 +29,12 @@ mod wire;
 
 pub use client::{Client, PATIENCE, Response, limit_waits};
 pub use dir_reply::DirReplyWriter;
+pub use door::{DOOR_RULE, ServerDoor};
 pub use event::{Event, EventBatch};
 pub use frame::{Header, MessageKind};
 pub use reply::{
-    DirEntry, EntryReply, HelloReply, MountInfo, NodeAttr, OpenReply, ReadDirReply, RenameReply, StatFsReply,
-    WalkEnd, WalkReply,
+    DirEntry, EntryReply, HelloFds, HelloReply, MountInfo, NodeAttr, OpenReply, ReadDirReply, RenameReply,
+    StatFsReply, WalkEnd, WalkReply,
 };
 pub use request::{
     Bind, Call, Close, Connect, Create, Forget, GetAttr, GetXattr, Hello, Link, ListXattr, Mkdir, Mknod, Op,
@@ -46,7 +49,7 @@ pub use types::{
 pub use wire::{DecodeError, Reader, Wire, Writer, decode, encode};
 
 /// The protocol's version. Client and server are one binary; a mismatch means a mixed-up installation.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// First field of a [`Hello`]: "RGOF".
 pub const MAGIC: u32 = 0x464f_4752;

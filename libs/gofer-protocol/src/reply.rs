@@ -1,9 +1,11 @@
-//! What a server answers. Descriptors travel beside the bytes, at most one in a reply.
+//! What a server answers. Descriptors travel beside the bytes: at most one in a reply, two in that to
+//! the greeting.
 
 use abi::Errno;
+use bitflags::bitflags;
 
 use crate::types::{Attr, MountFlags, Name, NodeId};
-use crate::wire::{DecodeError, Reader, Wire, Writer, wire_struct};
+use crate::wire::{DecodeError, Reader, Wire, Writer, wire_flags, wire_struct};
 
 wire_struct! {
     /// One attached tree (or single file).
@@ -19,10 +21,12 @@ wire_struct! {
         fs_kind: u64,
     }
 
-    /// Answer to [`crate::Hello`]. Where a mount is shared, a descriptor comes with it: the event connection.
+    /// Answer to [`crate::Hello`].
     HelloReply {
         /// [`crate::VERSION`].
         version: u16,
+        /// The descriptors that come with it, in the order of the flags.
+        fds: HelloFds,
         /// The mounts, by the index that the runtime gave them.
         mounts: Vec<MountInfo>,
     }
@@ -129,6 +133,21 @@ wire_struct! {
         /// The longest name.
         name_max: u64,
     }
+}
+
+bitflags! {
+    /// What comes with a [`HelloReply`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct HelloFds: u32 {
+        /// The connection on which the server sends [`crate::EventBatch`]es: where a mount is shared.
+        const EVENTS = 1;
+        /// The listener of the server's door.
+        const DOOR = 2;
+    }
+}
+
+wire_flags! {
+    HelloFds, "descriptors of a greeting";
 }
 
 /// Why a walk ended.

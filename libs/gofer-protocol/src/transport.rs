@@ -53,11 +53,23 @@ impl Transport {
     /// # Errors
     /// `EMSGSIZE` where the body is too long, which sends nothing; otherwise the connection is gone.
     pub fn send(&self, header: &Header, body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        self.send_waiting(header, body, fds, Wait::Block)
+    }
+
+    /// The same, and `EAGAIN` where there is no room for it and no waiting.
+    pub(crate) fn send_waiting(
+        &self,
+        header: &Header,
+        body: &[u8],
+        fds: &[BorrowedFd<'_>],
+        wait: Wait,
+    ) -> Result<(), Errno> {
         if body.len() > MAX_MESSAGE - Header::LEN {
             return Err(Errno::EMSGSIZE);
         }
         let head = header.encode(body.len());
-        let sent = unix::send(self.socket.as_fd(), &[IoSlice::new(&head), IoSlice::new(body)], fds)?;
+        let parts = [IoSlice::new(&head), IoSlice::new(body)];
+        let sent = unix::send_waiting(self.socket.as_fd(), &parts, fds, wait)?;
         if sent == head.len() + body.len() { Ok(()) } else { Err(Errno::EIO) }
     }
 
@@ -66,8 +78,17 @@ impl Transport {
     /// # Errors
     /// The socket failed or the peer sent nonsense: the connection is of no more use.
     pub fn receive(&self, buffer: &mut Vec<u8>) -> Result<Option<Frame>, TransportError> {
+        self.receive_waiting(buffer, Wait::Block)
+    }
+
+    /// The same, and `EAGAIN` where there is none.
+    pub(crate) fn receive_at_once(&self, buffer: &mut Vec<u8>) -> Result<Option<Frame>, TransportError> {
+        self.receive_waiting(buffer, Wait::Poll)
+    }
+
+    fn receive_waiting(&self, buffer: &mut Vec<u8>, wait: Wait) -> Result<Option<Frame>, TransportError> {
         buffer.resize(MAX_MESSAGE, 0);
-        let got = match unix::receive(self.socket.as_fd(), buffer, Wait::Block) {
+        let got = match unix::receive(self.socket.as_fd(), buffer, wait) {
             Err(Errno::ECONNRESET) => return Ok(None),
             other => other.map_err(TransportError::Socket)?,
         };

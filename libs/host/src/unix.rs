@@ -185,6 +185,19 @@ const CONTROL_LEN: usize = (16 + MAX_FDS * 4).next_multiple_of(8);
 /// # Errors
 /// What `sendmsg(2)` says; `EINVAL` for more than [`MAX_FDS`] descriptors; `EPIPE` where the peer is gone.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> Result<usize> {
+    send_waiting(socket, bytes, fds, Wait::Block)
+}
+
+/// [`send`], which waits for room or does not.
+///
+/// # Errors
+/// As [`send`]; `EAGAIN` where there is no room and no waiting.
+pub fn send_waiting(
+    socket: BorrowedFd<'_>,
+    bytes: &[IoSlice<'_>],
+    fds: &[BorrowedFd<'_>],
+    wait: Wait,
+) -> Result<usize> {
     if fds.len() > MAX_FDS {
         return Err(Errno::EINVAL);
     }
@@ -209,17 +222,24 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[IoSlice<'_>], fds: &[BorrowedFd<'_>
             std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(first), payload);
         }
     }
+    let flags = libc::MSG_NOSIGNAL | wait.flag();
     // SAFETY: `header` names live buffers that the kernel only reads.
-    retry(|| unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) } as i64)
+    retry(|| unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, flags) } as i64)
 }
 
-/// How [`receive`] waits.
+/// How [`receive`] and [`send_waiting`] wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Until something arrives.
+    /// Until something arrives, or there is room.
     Block,
-    /// Not at all: `EAGAIN` where there is nothing.
+    /// Not at all: `EAGAIN` where there is nothing, or no room.
     Poll,
+}
+
+impl Wait {
+    fn flag(self) -> i32 {
+        if self == Self::Poll { libc::MSG_DONTWAIT } else { 0 }
+    }
 }
 
 /// Receives one message (for a stream: some bytes) and its descriptors.
@@ -271,7 +291,7 @@ pub fn receive_vectored(
     header.msg_iovlen = buffers.len();
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = CONTROL_LEN;
-    let flags = libc::MSG_CMSG_CLOEXEC | if wait == Wait::Poll { libc::MSG_DONTWAIT } else { 0 };
+    let flags = libc::MSG_CMSG_CLOEXEC | wait.flag();
     // SAFETY: `header` names live exclusive buffers of the lengths it says.
     let len = retry(|| unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) } as i64)?;
     let fds = take_fds(&header);

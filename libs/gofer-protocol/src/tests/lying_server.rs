@@ -10,14 +10,36 @@ use host::unix::{Kind, pair};
 
 use crate::*;
 
-fn server(
+/// How the server waits for requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Socket,
+    Door,
+}
+
+pub(super) const WAYS: [Way; 2] = [Way::Socket, Way::Door];
+
+/// Serves on a thread of its own: greets, and leaves all else to `answer` until that says that it is enough.
+pub(super) fn server(
     socket: OwnedFd,
+    way: Way,
     mut answer: impl FnMut(&Transport, Frame) -> bool + Send + 'static,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let transport = Transport::new(socket);
+        let (mut door, listener) = (way == Way::Door).then(|| ServerDoor::make().unwrap()).unzip();
         let mut buffer = Vec::new();
-        while let Ok(Some(frame)) = transport.receive(&mut buffer) {
+        let hello = transport.receive(&mut buffer).unwrap().unwrap();
+        let listener: Vec<OwnedFd> = listener.into_iter().map(OwnedFd::from).collect();
+        let fds = if way == Way::Door { HelloFds::DOOR } else { HelloFds::empty() };
+        greet(&transport, &hello, VERSION, fds, &listener);
+        drop(listener);
+        loop {
+            let received = match &mut door {
+                Some(door) => door.receive(&transport, &mut buffer),
+                None => transport.receive(&mut buffer),
+            };
+            let Ok(Some(frame)) = received else { break };
             if !answer(&transport, frame) {
                 break;
             }
@@ -25,29 +47,51 @@ fn server(
     })
 }
 
-fn reply(transport: &Transport, frame: &Frame, body: &[u8]) -> bool {
+pub(super) fn reply(transport: &Transport, frame: &Frame, body: &[u8]) -> bool {
+    reply_with(transport, frame, body, &[])
+}
+
+fn reply_with(transport: &Transport, frame: &Frame, body: &[u8], fds: &[OwnedFd]) -> bool {
     let header = Header { kind: MessageKind::Reply, error: None, ..frame.header };
-    transport.send(&header, body, &[]).is_ok()
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    transport.send(&header, body, &fds).is_ok()
 }
 
-fn greet(transport: &Transport, frame: &Frame) -> bool {
-    reply(transport, frame, &encode(&HelloReply { version: VERSION, mounts: Vec::new() }))
+fn greet(transport: &Transport, frame: &Frame, version: u16, fds: HelloFds, carried: &[OwnedFd]) {
+    let hello = HelloReply { version, fds, mounts: Vec::new() };
+    reply_with(transport, frame, &encode(&hello), carried);
 }
 
-/// Connects, then answers every other request with `lie`.
-fn client_of(lie: impl Fn(&Transport, &Frame) -> bool + Send + 'static) -> Client {
+/// Connects, then answers every request with `lie`.
+pub(super) fn client_of(way: Way, lie: impl Fn(&Transport, &Frame) -> bool + Send + 'static) -> Client {
     let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
-    server(theirs, move |transport, frame| {
-        if frame.header.op == Op::Hello as u16 { greet(transport, &frame) } else { lie(transport, &frame) }
-    });
+    limit_waits(ours.as_fd()).unwrap();
+    server(theirs, way, move |transport, frame| lie(transport, &frame));
     Client::connect(ours).unwrap().0
 }
 
-const STAT_FS: StatFs = StatFs { node: NodeId(1) };
+/// Greets and does no more.
+fn greeted(version: u16, fds: HelloFds, carried: Vec<OwnedFd>) -> Result<(), Errno> {
+    let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
+    let server = thread::spawn(move || {
+        let transport = Transport::new(theirs);
+        let hello = transport.receive(&mut Vec::new()).unwrap().unwrap();
+        greet(&transport, &hello, version, fds, &carried);
+    });
+    let result = Client::connect(ours).map(|_| ());
+    server.join().unwrap();
+    result
+}
+
+pub(super) const STAT_FS: StatFs = StatFs { node: NodeId(1) };
 
 #[test]
 fn many_threads_get_their_own_replies() {
-    let client = Arc::new(client_of(|transport, frame| {
+    WAYS.into_iter().for_each(many_threads);
+}
+
+fn many_threads(way: Way) {
+    let client = Arc::new(client_of(way, |transport, frame| {
         let node = decode::<StatFs>(&frame.body).unwrap().node.0;
         let body = StatFsReply {
             kind: node,
@@ -80,18 +124,23 @@ fn many_threads_get_their_own_replies() {
 
 #[test]
 fn lies_end_in_errors() {
-    let wrong_id = client_of(|t, f| {
+    WAYS.into_iter().for_each(lies);
+}
+
+fn lies(way: Way) {
+    let wrong_id = client_of(way, |t, f| {
         t.send(&Header { kind: MessageKind::Reply, id: f.header.id + 9, ..f.header }, &[], &[]).is_ok()
     });
-    let wrong_op =
-        client_of(|t, f| t.send(&Header { kind: MessageKind::Reply, op: 2, ..f.header }, &[], &[]).is_ok());
-    let wrong_kind = client_of(|t, f| t.send(&f.header, &[], &[]).is_ok());
+    let wrong_op = client_of(way, |t, f| {
+        t.send(&Header { kind: MessageKind::Reply, op: 2, ..f.header }, &[], &[]).is_ok()
+    });
+    let wrong_kind = client_of(way, |t, f| t.send(&f.header, &[], &[]).is_ok());
     let no_message =
-        client_of(|t, _| host::unix::send(t.as_fd(), &[std::io::IoSlice::new(b"xyz")], &[]).is_ok());
-    let too_long = client_of(|t, _| {
+        client_of(way, |t, _| host::unix::send(t.as_fd(), &[std::io::IoSlice::new(b"xyz")], &[]).is_ok());
+    let too_long = client_of(way, |t, _| {
         host::unix::send(t.as_fd(), &[std::io::IoSlice::new(&vec![0; MAX_MESSAGE + 1])], &[]).is_ok()
     });
-    let gone = client_of(|_, _| false);
+    let gone = client_of(way, |_, _| false);
     for client in [wrong_id, wrong_op, wrong_kind, no_message, too_long, gone] {
         assert_eq!(client.call(&STAT_FS).unwrap_err(), Errno::EIO);
         assert!(client.is_closed());
@@ -101,7 +150,7 @@ fn lies_end_in_errors() {
 
 #[test]
 fn nonsense_in_a_body_fails_that_call_alone() {
-    let client = client_of(|transport, frame| {
+    let client = client_of(Way::Door, |transport, frame| {
         // Descriptors that nobody asked for are closed on arrival.
         let fds = [transport.as_fd(), transport.as_fd()];
         let header = Header { kind: MessageKind::Reply, ..frame.header };
@@ -120,14 +169,26 @@ fn nonsense_in_a_body_fails_that_call_alone() {
 
 #[test]
 fn another_version_is_refused() {
-    let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
-    server(theirs, |t, f| reply(t, &f, &encode(&HelloReply { version: VERSION + 1, mounts: Vec::new() })));
-    assert_eq!(Client::connect(ours).unwrap_err(), Errno::EIO);
+    assert_eq!(greeted(VERSION, HelloFds::empty(), Vec::new()), Ok(()));
+    assert_eq!(greeted(VERSION + 1, HelloFds::empty(), Vec::new()), Err(Errno::EIO));
+}
+
+#[test]
+fn what_is_no_listener_is_refused() {
+    let socket = || pair(Kind::SeqPacket).unwrap().0;
+    assert_eq!(greeted(VERSION, HelloFds::DOOR, vec![socket()]), Err(Errno::EINVAL));
+    assert_eq!(greeted(VERSION, HelloFds::DOOR, Vec::new()), Err(Errno::EIO));
+    assert_eq!(greeted(VERSION, HelloFds::DOOR, vec![socket(), socket()]), Err(Errno::EIO));
+    assert_eq!(greeted(VERSION, HelloFds::empty(), vec![socket()]), Err(Errno::EIO));
 }
 
 #[test]
 fn threads_that_wait_learn_of_the_end() {
-    let client = Arc::new(client_of(move |_, frame| frame.header.id < 5));
+    WAYS.into_iter().for_each(threads_learn);
+}
+
+fn threads_learn(way: Way) {
+    let client = Arc::new(client_of(way, move |_, frame| frame.header.id < 5));
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let client = Arc::clone(&client);
@@ -141,14 +202,15 @@ fn threads_that_wait_learn_of_the_end() {
 
 #[test]
 fn a_server_that_hangs_holds_nobody_who_gives_up() {
+    WAYS.into_iter().for_each(a_server_hangs);
+}
+
+fn a_server_hangs(way: Way) {
     let (ours, theirs) = pair(Kind::SeqPacket).unwrap();
     limit_waits(ours.as_fd()).unwrap();
     // Answers what it holds back when it is told to.
     let (release, released) = std::sync::mpsc::channel::<()>();
-    server(theirs, move |transport, frame| {
-        if frame.header.op == Op::Hello as u16 {
-            return greet(transport, &frame);
-        }
+    server(theirs, way, move |transport, frame| {
         if frame.header.id == 2 {
             released.recv().unwrap();
         }

@@ -1,8 +1,10 @@
 //! Arming a filter on the calling thread or the whole process.
 
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
 use bitflags::bitflags;
 
-use super::Error;
+use super::{Error, Listener};
 use crate::check;
 
 bitflags! {
@@ -58,22 +60,37 @@ impl Program {
     /// # Errors
     /// [`Error::Host`]: what `prctl(2)` or `seccomp(2)` says.
     pub fn install(&self, flags: InstallFlags) -> Result<(), Error> {
+        let result = self.arm(flags.bits())?;
+        if flags.contains(InstallFlags::ALL_THREADS) && result != 0 {
+            // The id of a thread that has a filter which is not an ancestor of ours.
+            return Err(Error::Host(abi::Errno::EBUSY));
+        }
+        Ok(())
+    }
+
+    /// As [`Self::install`], on the calling thread alone; what the filter wants to be asked about arrives at the
+    /// listener.
+    ///
+    /// # Errors
+    /// [`Error::Host`]; `EBUSY` where an older filter of this thread has a listener already.
+    pub fn install_with_listener(&self) -> Result<Listener, Error> {
+        let fd = self.arm(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+        let fd = RawFd::try_from(fd).map_err(|_| Error::Host(abi::Errno::EBADF))?;
+        // SAFETY: the call succeeded, so this is a new descriptor that nothing else owns.
+        Ok(Listener::new(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    fn arm(&self, flags: u64) -> Result<usize, Error> {
         no_new_privs()?;
-        let flags = flags.bits();
         let program = libc::sock_fprog {
             len: u16::try_from(self.code.len()).map_err(|_| Error::TooLong)?,
             filter: self.code.as_ptr().cast_mut(),
         };
         // SAFETY: `program` names `len` live instructions, which the kernel only reads.
-        let result = check(unsafe {
+        check(unsafe {
             libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
         })
-        .map_err(Error::Host)?;
-        if flags & libc::SECCOMP_FILTER_FLAG_TSYNC != 0 && result != 0 {
-            // The id of a thread that has a filter which is not an ancestor of ours.
-            return Err(Error::Host(abi::Errno::EBUSY));
-        }
-        Ok(())
+        .map_err(Error::Host)
     }
 }
 

@@ -15,7 +15,7 @@ mod tests;
 
 pub use bpf::{Assembler, Cond, Field, Label};
 pub use install::{InstallFlags, Program};
-pub use notify::{Listener, Notification, check_user_notify};
+pub use notify::{Listener, Notification, Seen, ask_listener, check_user_notify};
 pub use rules::{ArgCheck, Rule, compile, compile_with};
 
 /// What a filter does with a call.

@@ -25,6 +25,27 @@ pub fn check_user_notify() -> std::result::Result<(), Error> {
     if fits { Ok(()) } else { Err(Error::Host(Errno::EPROTO)) }
 }
 
+/// Calls a number that the thread's filter hands to a listener; returns when that answers. Without a listener, that is
+/// `ENOSYS`: the number must be no call's.
+///
+/// # Errors
+/// What the listener says; `ENOSYS` where there is none any more.
+pub fn ask_listener(nr: u32, arg: u64) -> Result<usize> {
+    // SAFETY: a number that the host does not have does nothing but what the filter makes of it.
+    check(unsafe { libc::syscall(libc::c_long::from(nr), arg) })
+}
+
+/// What [`Listener::wait_while_connected`] saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A call can be received.
+    Call,
+    /// None will come: no thread is left that could call, or the peer's end is closed.
+    End,
+    /// Neither within the time, or a signal came.
+    Nothing,
+}
+
 /// A call that waits for our answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notification {
@@ -103,6 +124,36 @@ impl Listener {
         check(i64::from(result)).map(|_| ())
     }
 
+    /// Whether this is a listener at all.
+    ///
+    /// # Errors
+    /// `EINVAL` where it is not.
+    pub fn check(&self) -> Result<()> {
+        // No call has this number: the host counts from a random one.
+        if self.is_waiting(0) { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
+    /// Waits for at most `limit` until a call can be received, or until there will be none since no thread is left that
+    /// could call or the other end of the socket `peer` is closed. What `peer` sends does not end the wait.
+    ///
+    /// # Errors
+    /// What `ppoll(2)` says.
+    pub fn wait_while_connected(&self, peer: BorrowedFd<'_>, limit: Duration) -> Result<Seen> {
+        let mut polled = [
+            libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+            libc::pollfd { fd: peer.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 },
+        ];
+        let limit = time_spec(limit);
+        // SAFETY: a live array of two, and a time limit that outlives the call.
+        let ready = unsafe { libc::ppoll(polled.as_mut_ptr(), 2, &raw const limit, std::ptr::null()) };
+        match check(i64::from(ready)) {
+            Ok(0) | Err(Errno::EINTR) => Ok(Seen::Nothing),
+            Ok(_) if polled[0].revents & libc::POLLIN != 0 => Ok(Seen::Call),
+            Ok(_) => Ok(Seen::End),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether no thread is left that could call.
     #[must_use]
     pub fn has_hung_up(&self) -> bool {
@@ -123,10 +174,7 @@ impl Listener {
 
     fn poll(&self, events: i16, limit: Duration) -> i16 {
         let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events, revents: 0 };
-        let limit = libc::timespec {
-            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: limit.subsec_nanos().into(),
-        };
+        let limit = time_spec(limit);
         // SAFETY: one pollfd, and a time limit that outlives the call.
         let ready = unsafe { libc::ppoll(&raw mut poll, 1, &raw const limit, std::ptr::null()) };
         if ready == 1 { poll.revents } else { 0 }
@@ -142,9 +190,22 @@ impl Listener {
     }
 }
 
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> Self {
+        listener.fd
+    }
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+fn time_spec(limit: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
     }
 }
 

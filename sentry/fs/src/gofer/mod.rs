@@ -35,7 +35,7 @@ pub use inode::GoferInode;
 pub use volume::{GoferFs, Volume};
 
 /// The host calls that this client makes in the sentry, by name, for its allow-list: all take a descriptor that a
-/// gofer donated, none takes a path. `sendmsg` and `recvmsg` are the protocol's.
+/// gofer donated, none takes a path. `sendmsg`, `recvmsg`, `ppoll` and `ioctl` (of the listener) are the protocol's.
 pub const HOST_CALLS: &[&str] = &[
     "preadv",
     "pwritev",
@@ -48,6 +48,8 @@ pub const HOST_CALLS: &[&str] = &[
     "fdatasync",
     "sendmsg",
     "recvmsg",
+    "ppoll",
+    "ioctl",
     "shutdown",
     "close",
 ];

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 
 use abi::{Errno, OpenFlags};
 use gofer_protocol::{
-    Attr, DirEntry, DirReplyWriter, Frame, Header, HelloReply, MessageKind, MountFlags, MountInfo, Name,
-    NodeAttr, NodeId, Op, Transport, VERSION, WalkEnd, WalkReply, encode,
+    Attr, DirEntry, DirReplyWriter, Frame, Header, HelloFds, HelloReply, MessageKind, MountFlags, MountInfo,
+    Name, NodeAttr, NodeId, Op, Transport, VERSION, WalkEnd, WalkReply, encode,
 };
 use host::unix::{Kind, pair};
 
@@ -41,7 +41,11 @@ fn world(lie: impl Fn(&Transport, &Frame) -> bool + Send + 'static) -> World {
                         flags: MountFlags::empty(),
                         fs_kind: gofer_protocol::OVERLAYFS,
                     };
-                    reply(&transport, &frame, &encode(&HelloReply { version: VERSION, mounts: vec![root] }))
+                    reply(
+                        &transport,
+                        &frame,
+                        &encode(&HelloReply { version: VERSION, fds: HelloFds::empty(), mounts: vec![root] }),
+                    )
                 }
                 Some(Op::Close) => true,
                 // No extended attributes, so that the path walk gets anywhere.

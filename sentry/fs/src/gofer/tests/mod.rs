@@ -71,7 +71,9 @@ fn serve(path: &Path, read_only: bool, shared: bool) -> std::os::fd::OwnedFd {
     std::thread::spawn(move || {
         host::fs::own_working_dir().unwrap();
         host::process::set_umask(0);
-        Server::new(config).unwrap().run().unwrap();
+        let mut server = Server::new(config).unwrap();
+        server.make_door();
+        server.run().unwrap();
     });
     ours
 }
