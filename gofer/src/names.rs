@@ -110,7 +110,9 @@ impl Server {
         } else if !is_same_file {
             self.nodes.moved(request.old_dir, old, request.new_dir, new);
         }
-        let (old_dir, new_dir) = (attr_of(&fs::stat(from.as_fd())?), attr_of(&fs::stat(to.as_fd())?));
+        let old_dir = attr_of(&fs::stat(from.as_fd())?);
+        let is_within = request.old_dir == request.new_dir;
+        let new_dir = if is_within { old_dir } else { attr_of(&fs::stat(to.as_fd())?) };
         let moved = attr_of(&fs::stat_at(to.as_fd(), new)?);
         Ok(Answer::new(&RenameReply { old_dir, new_dir, moved }))
     }

@@ -32,8 +32,9 @@ pub(crate) const DOOR: u32 = 0x0d01;
 /// The call, for the server's table.
 pub const DOOR_RULE: Rule = Rule::any(DOOR as i64, "door");
 
-/// How long a server is waited for that was let go for nobody's sake.
-const BRIEFLY: Duration = Duration::from_millis(1);
+/// How long a server is waited for that was let go for nobody's sake: a healthy one is back long before, and no guest
+/// waits for one that is not.
+const BRIEFLY: Duration = Duration::from_millis(5);
 
 /// The server's side, of the thread that made it.
 #[derive(Debug)]

@@ -210,8 +210,9 @@ fn a_server_hangs(way: Way) {
     limit_waits(ours.as_fd()).unwrap();
     // Answers what it holds back when it is told to.
     let (release, released) = std::sync::mpsc::channel::<()>();
+    let mut hangs = true;
     server(theirs, way, move |transport, frame| {
-        if frame.header.id == 2 {
+        if std::mem::take(&mut hangs) {
             released.recv().unwrap();
         }
         reply(transport, &frame, &frame.header.id.to_le_bytes())
