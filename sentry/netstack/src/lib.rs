@@ -20,7 +20,7 @@ mod stack;
 mod tcp;
 
 pub use base::addr::{Endpoint, Family, Prefix};
-pub use base::config::{BufferSizes, Config, Congestion, Ecn};
+pub use base::config::{BufferSizes, Config, Congestion, Ecn, NicSettings};
 pub use base::counters::{Counter, Counters};
 pub use base::error::{Error, Result};
 pub use base::filter::{Filter, Instruction};

@@ -1,7 +1,7 @@
 //! The stack as its owner holds it: interfaces, routes, sockets, packets in, time.
 
 use crate::base::addr::Family;
-use crate::base::config::Config;
+use crate::base::config::{Config, NicSettings};
 use crate::base::counters::Counters;
 use crate::base::error::{Error, Result};
 use crate::base::time::{Clock, Instant};
@@ -67,11 +67,24 @@ impl Stack {
         self.core.config()
     }
 
-    /// Changes settings; existing sockets keep what they took over when they were made.
+    /// Changes settings; existing sockets keep what they took over when they were made. Forwarding that is switched for the
+    /// whole is switched for each interface, present and to come.
     pub fn update_config(&self, f: impl FnOnce(&mut Config)) {
-        let mut config = (*self.core.config()).clone();
+        let old = self.core.config();
+        let mut config = (*old).clone();
         f(&mut config);
+        let (forwards, forwards_v6) = (config.ip_forward, config.ipv6_forward);
+        let follow = |settings: &mut NicSettings| {
+            if forwards != old.ip_forward {
+                settings.forwards = forwards;
+            }
+            if forwards_v6 != old.ipv6_forward {
+                settings.forwards_v6 = forwards_v6;
+            }
+        };
+        follow(&mut config.nic_default);
         self.core.set_config(config);
+        self.nics().iter().for_each(|nic| nic.change_settings(follow));
     }
 
     /// The counters.
@@ -175,6 +188,7 @@ impl Stack {
             return Err(Error::Exists);
         }
         let nic = Arc::new(Nic::new(index, config));
+        nic.change_settings(|settings| *settings = self.core.config().nic_default);
         nics.push(Arc::clone(&nic));
         drop(nics);
         Ok(nic)

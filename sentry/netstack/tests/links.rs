@@ -3,100 +3,11 @@
 
 mod common;
 
+use common::spaces::*;
 use common::*;
 use netstack::*;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-
-struct Spaces {
-    clock: Arc<ManualClock>,
-    stacks: Vec<Stack>,
-}
-
-impl Spaces {
-    fn new(count: u8) -> Self {
-        let clock = Arc::new(ManualClock::new(Instant::from_millis(1000)));
-        let stack = |number| {
-            let stack = Stack::new(clock.clone(), [number; 16], Config::default());
-            let loopback = stack.add_loopback().unwrap();
-            stack.set_up(&loopback, true);
-            stack
-        };
-        Self { clock: clock.clone(), stacks: (1..=count).map(stack).collect() }
-    }
-
-    /// Lets time pass, a timer at a time.
-    fn run(&self, time: Duration) {
-        let until = self.clock.now() + time;
-        while let Some(next) =
-            self.stacks.iter().filter_map(Stack::next_deadline).min().filter(|at| *at <= until)
-        {
-            self.clock.set(next);
-            self.stacks.iter().for_each(Stack::advance);
-        }
-        self.clock.set(until);
-    }
-
-    /// A bridge in the first stack at 10.0.0.254 with a pair to each of the others, at 10.0.0.1, 10.0.0.2, ….
-    fn bridged(count: u8) -> (Self, Arc<Nic>, Vec<Arc<Nic>>) {
-        let spaces = Self::new(count + 1);
-        let host = &spaces.stacks[0];
-        let bridge = host.add_bridge(&named("br0")).unwrap();
-        host.set_up(&bridge, true);
-        address(host, &bridge, 254);
-        let join = |number: u8| {
-            let guest = &spaces.stacks[usize::from(number)];
-            let (port, inner) = host.add_veth(&named("veth%d"), guest, &named("eth0")).unwrap();
-            host.set_bridge(&port, Some(&bridge)).unwrap();
-            host.set_up(&port, true);
-            guest.set_up(&inner, true);
-            address(guest, &inner, number);
-            port
-        };
-        let ports = (1..=count).map(join).collect();
-        (spaces, bridge, ports)
-    }
-}
-
-fn named(name: &str) -> LinkConfig {
-    LinkConfig { name: name.into(), ..LinkConfig::default() }
-}
-
-fn address(stack: &Stack, nic: &Nic, last: u8) {
-    stack.add_addr(nic, IfAddr::new(Prefix::new([10, 0, 0, last].into(), 24).unwrap())).unwrap();
-}
-
-/// A connection from one stack to another, with the accepted end.
-fn connect(from: &Stack, to: &Stack, at: &str) -> (TcpSocket, TcpSocket) {
-    let listener = to.tcp_socket(Family::V4);
-    listener.bind("0.0.0.0:80".parse().unwrap()).unwrap();
-    listener.listen(8).unwrap();
-    let client = from.tcp_socket(Family::V4);
-    assert_eq!(client.connect(at.parse().unwrap()), Err(Error::InProgress));
-    client.finish_connect().unwrap();
-    (client, listener.accept().unwrap())
-}
-
-/// Sends `len` bytes and checks that they arrive, without time passing.
-fn transfer(from: &TcpSocket, to: &TcpSocket, len: usize) {
-    let data: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
-    let (mut sent, mut got) = (0, Vec::new());
-    while got.len() < len {
-        match send(from, &data[sent..]) {
-            Ok(count) => sent += count,
-            Err(error) => assert!(error == Error::Again || sent == len, "{error:?}"),
-        }
-        let before = got.len();
-        while let Ok(part) = recv(to, 1 << 20) {
-            if part.is_empty() {
-                break;
-            }
-            got.extend(part);
-        }
-        assert!(got.len() > before, "stuck at {before} of {len}");
-    }
-    assert!(got == data);
-}
 
 #[test]
 fn a_pair_carries_connections_between_stacks() {

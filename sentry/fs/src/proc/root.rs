@@ -36,7 +36,7 @@ pub(super) fn make(proc: &Arc<Proc>, kernel: &Arc<Kernel>, sysctl: &Arc<Sysctl>)
 fn system_files(builder: Builder) -> Builder {
     builder
         .dir("bus", |dir| dir)
-        .file("cgroups", 0o444, "#subsys_name\thierarchy\tnum_cgroups\tenabled\n")
+        .file("cgroups", 0o444, Show(system::cgroups))
         .file("cmdline", 0o444, "console=hvc0\n")
         .file("consoles", 0o444, "")
         .file("cpuinfo", 0o444, Show(cpuinfo::show))

@@ -6,6 +6,7 @@ use abi::Result;
 use abi::time::NSEC_PER_SEC;
 use kernel::Task;
 use kernel::task::CpuTimes;
+use kernel::task::cgroup::CONTROLLERS;
 
 /// `/proc/kmsg`.
 pub(super) struct Kmsg;
@@ -173,6 +174,18 @@ pub(super) fn filesystems(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     for fs in task.kernel().vfs.fs_types() {
         let nodev = if fs.needs_no_device() { "nodev" } else { "" };
         writeln!(out, "{nodev}\t{}", fs.name()).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// The controllers of control groups: hierarchy (0 while it belongs to none), number of groups, whether it can be used.
+pub(super) fn cgroups(task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    out.extend_from_slice(b"#subsys_name\thierarchy\tnum_cgroups\tenabled\n");
+    let all = task.kernel().tasks.cgroups.all();
+    for name in CONTROLLERS {
+        let own = all.iter().find(|hierarchy| hierarchy.controllers().contains(&name));
+        let (id, count) = own.map_or((0, 1), |hierarchy| (hierarchy.id(), hierarchy.len()));
+        out.extend_from_slice(format!("{name}\t{id}\t{count}\t1\n").as_bytes());
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ pub(super) fn refuse(_view: &View<'_>, _text: &[u8]) -> Result<()> {
 
 /// The number that a knob was given, white space around it.
 pub(super) fn parse<T: std::str::FromStr>(text: &[u8]) -> Result<T> {
+    // A string in C ends at its zero, which runc writes too.
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok()).ok_or(Errno::EINVAL)
 }
 
@@ -90,7 +92,14 @@ pub(super) fn autogroup(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn cgroup(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+/// The control groups that the process is in, by hierarchy; version 2's is always the container's own.
+pub(super) fn cgroup(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+    for hierarchy in view.viewer.kernel().tasks.cgroups.all() {
+        let group = hierarchy.group_of(view.target.thread_group());
+        out.extend_from_slice(
+            format!("{}:{}:{}\n", hierarchy.id(), hierarchy.label(), group.path()).as_bytes(),
+        );
+    }
     out.extend_from_slice(b"0::/\n");
     Ok(())
 }

@@ -46,6 +46,15 @@ pub trait DirContent: Send + Sync + 'static {
         Err(Errno::EPERM)
     }
 
+    /// Removes a directory. Only pseudo file systems that are meant for it allow that.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    fn remove(&self, caller: &Caller<'_>, name: &[u8]) -> Result<()> {
+        let _ = (caller, name);
+        Err(Errno::EPERM)
+    }
+
     /// The process that it describes; see [`FileOps::process`].
     fn process(&self) -> Option<Arc<Pid>> {
         None
@@ -91,6 +100,10 @@ impl<C: DirContent> Inode for Dir<C> {
 
     fn create(&self, caller: &Caller<'_>, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         self.content.create(caller, name, node)
+    }
+
+    fn rmdir(&self, caller: &Caller<'_>, name: &[u8], _child: &Arc<dyn Inode>) -> Result<()> {
+        self.content.remove(caller, name)
     }
 
     fn open(self: Arc<Self>, _caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {

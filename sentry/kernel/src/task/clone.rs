@@ -189,6 +189,9 @@ impl CurrentTask {
             creds.uid == 0 || creds.capable(Capability::SysResource) || creds.capable(Capability::SysAdmin);
         let limit = if is_exempt { u64::MAX } else { self.limit(Resource::Nproc) };
         let of_user = account.charge_process(limit).ok_or(Errno::EAGAIN)?;
+        if !self.thread_group().may_grow(&kernel.tasks) {
+            return Err(Errno::EAGAIN);
+        }
         let of_container = self.container().charge_task().ok_or(Errno::EAGAIN)?;
         Ok(vec![of_user, of_container])
     }
@@ -267,6 +270,7 @@ impl CurrentTask {
         };
         let new = NewThreadGroup {
             container: own.container().clone(),
+            cgroups: own.memberships(),
             parent,
             process_group: own.process_group(),
             actions,

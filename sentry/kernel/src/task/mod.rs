@@ -9,6 +9,7 @@
 mod answers;
 mod block;
 mod call_sites;
+pub mod cgroup;
 mod clone;
 mod container;
 mod cpu_limit;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use abi::seccomp::{FilterFlags, SockFilter};
 use abi::{Errno, Result};
 
+use super::cgroup::Memberships;
 use super::clone::default_actions;
 use super::exec::{self, ExecRequest, Prepared};
 use super::task::{NewTask, Parent};
@@ -97,6 +98,7 @@ impl Kernel {
             process_group.add(this);
             let args = NewThreadGroup {
                 container: new.container,
+                cgroups: Memberships::new(),
                 parent: Parent::default(),
                 process_group,
                 actions: default_actions(),

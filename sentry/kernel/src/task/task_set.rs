@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use waiter::{Events, WaitQueue};
 
+use super::cgroup::Hierarchies;
 use super::{NamespaceId, NamespaceIds, Task, ThreadGroup};
 use crate::signal::UserAccounts;
 
@@ -30,6 +31,8 @@ pub struct TaskSet {
     live_tasks: AtomicU64,
     /// Per-user counts.
     pub accounts: UserAccounts,
+    /// Control groups that guests make.
+    pub cgroups: Hierarchies,
     /// Told whenever a process has gone.
     gone: WaitQueue,
 }
@@ -46,6 +49,7 @@ impl TaskSet {
             forks: AtomicU64::new(0),
             live_tasks: AtomicU64::new(0),
             accounts: UserAccounts::default(),
+            cgroups: Hierarchies::default(),
             gone: WaitQueue::new(),
         }
     }

@@ -9,6 +9,7 @@ use abi::{SigSet, Signal};
 use parking_lot::{Mutex, RwLock};
 use waiter::WaitQueue;
 
+use super::cgroup::{Cgroup, Memberships};
 use super::cpu_limit::CpuLimit;
 use super::exec_lock::ExecLock;
 use super::ptrace::Tracees;
@@ -27,6 +28,8 @@ pub struct ThreadGroup {
     id: u64,
     kernel: Weak<Kernel>,
     container: Arc<Container>,
+    /// A leaf lock.
+    cgroups: Mutex<Memberships>,
     this: Weak<Self>,
     /// Changed under [`super::TaskSet::tree`].
     pub(super) family: Mutex<Family>,
@@ -97,6 +100,7 @@ pub(super) struct Usage {
 /// What a new process starts with.
 pub(super) struct NewThreadGroup {
     pub(super) container: Arc<Container>,
+    pub(super) cgroups: Memberships,
     pub(super) parent: Parent,
     pub(super) process_group: Arc<ProcessGroup>,
     pub(super) actions: Arc<SignalActions>,
@@ -111,6 +115,7 @@ impl ThreadGroup {
             id: kernel.tasks.new_id(),
             kernel: Arc::downgrade(kernel),
             container: new.container,
+            cgroups: Mutex::new(new.cgroups),
             this: this.clone(),
             family: Mutex::new(Family {
                 parent: new.parent,
@@ -151,6 +156,20 @@ impl ThreadGroup {
     #[must_use]
     pub fn kernel(&self) -> Option<Arc<Kernel>> {
         self.kernel.upgrade()
+    }
+
+    /// The control group that it is in of a hierarchy; `None` for the one at the top.
+    pub(super) fn cgroup(&self, hierarchy: u32) -> Option<Arc<Cgroup>> {
+        self.cgroups.lock().get(&hierarchy).cloned()
+    }
+
+    /// All control groups that it is in.
+    pub(super) fn memberships(&self) -> Memberships {
+        self.cgroups.lock().clone()
+    }
+
+    pub(super) fn set_cgroup(&self, hierarchy: u32, group: Arc<Cgroup>) {
+        self.cgroups.lock().insert(hierarchy, group);
     }
 
     /// Its container.

@@ -53,6 +53,34 @@ pub enum Ecn {
     Accept,
 }
 
+/// Settings of an interface that the stack acts on (`ipv4/conf/*`, `ipv6/conf/*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in /proc/sys")]
+pub struct NicSettings {
+    /// `ipv4/conf/*/forwarding`
+    pub forwards: bool,
+    /// `ipv6/conf/*/forwarding`
+    pub forwards_v6: bool,
+    /// `rp_filter`
+    pub rp_filter: u8,
+    /// `send_redirects`
+    pub send_redirects: bool,
+    /// `route_localnet`
+    pub route_localnet: bool,
+}
+
+impl Default for NicSettings {
+    fn default() -> Self {
+        Self {
+            forwards: false,
+            forwards_v6: false,
+            rp_filter: 0,
+            send_redirects: true,
+            route_localnet: false,
+        }
+    }
+}
+
 /// Settings of a stack. Field names are those of the files under `/proc/sys/net`.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in /proc/sys")]
@@ -87,6 +115,10 @@ pub struct Config {
     pub ip_forward: bool,
     /// `ipv6/conf/all/forwarding`
     pub ipv6_forward: bool,
+    /// What new interfaces begin with (`conf/default`).
+    pub nic_default: NicSettings,
+    /// What holds besides an interface's own (`conf/all`), but for forwarding.
+    pub nic_all: NicSettings,
     /// `ipv4/ip_no_pmtu_disc`
     pub ip_no_pmtu_disc: bool,
     /// `ipv4/ip_nonlocal_bind`
@@ -201,6 +233,8 @@ impl Default for Config {
             ipv6_hop_limit: 64,
             ip_forward: false,
             ipv6_forward: false,
+            nic_default: NicSettings::default(),
+            nic_all: NicSettings::default(),
             ip_no_pmtu_disc: false,
             ip_nonlocal_bind: false,
             bindv6only: false,

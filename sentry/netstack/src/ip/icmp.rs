@@ -2,7 +2,7 @@
 
 use super::checksum;
 use super::output::{Checksum, HEADROOM, IpHeader};
-use super::packet::{Cast, Packet, get16, get32, protocol, put16};
+use super::packet::{Aim, Cast, Packet, get16, get32, protocol, put16};
 use crate::base::addr::{Endpoint, Family};
 use crate::base::error::Error;
 use crate::core::{Core, Via};
@@ -130,7 +130,8 @@ impl Core {
 
     /// Sends an ICMP message to the sender of `packet`; its checksum is filled in here.
     pub(super) fn send_icmp(&self, packet: &Packet<'_>, mut data: Vec<u8>, protocol: u8) {
-        let own = Some(packet.to).filter(|_| packet.cast == Cast::Unicast);
+        // About a packet for others, it comes from whatever leads to the sender.
+        let own = Some(packet.to).filter(|_| packet.cast == Cast::Unicast && packet.aim == Aim::Local);
         let device = if crate::base::addr::is_link_local(packet.from) { packet.nic.index } else { 0 };
         let Ok(path) = self.path(packet.from, &Via { source: own, device, on_link_only: false }) else {
             return;

@@ -3,11 +3,11 @@
 use super::fragment::Expired;
 use super::icmp::{judge_v4, judge_v6, quoted};
 use super::output::HEADROOM;
-use super::packet::{Cast, Packet, protocol, put32};
+use super::packet::{Aim, Cast, Packet, protocol, put32};
 use crate::base::time::Instant;
 use crate::core::Core;
 use crate::link::device::{RxMeta, TxFrame};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Longest message over IPv4: what every host can take, less the IP header.
 const MAX_V4: usize = 576 - 20;
@@ -55,6 +55,22 @@ impl Core {
         self.send_error(packet, if packet.to.is_ipv4() { 3 } else { 1 }, code, 0);
     }
 
+    /// A packet for another has no hops left.
+    pub(super) fn hops_exceeded(&self, packet: &Packet<'_>) {
+        self.send_error(packet, if packet.to.is_ipv4() { 11 } else { 3 }, 0, 0);
+    }
+
+    /// A packet for another does not fit its link.
+    pub(super) fn too_big(&self, packet: &Packet<'_>, mtu: u32) {
+        let (kind, code) = if packet.to.is_ipv4() { (3, 4) } else { (2, 0) };
+        self.send_error(packet, kind, code, mtu);
+    }
+
+    /// A packet for another has a shorter way.
+    pub(super) fn send_redirect(&self, packet: &Packet<'_>, next_hop: Ipv4Addr) {
+        self.send_error(packet, 5, 1, next_hop.to_bits());
+    }
+
     /// Nobody speaks a protocol.
     pub(super) fn unknown_protocol(&self, packet: &Packet<'_>) {
         if packet.to.is_ipv4() {
@@ -85,6 +101,8 @@ impl Core {
             ttl: 0,
             tos: 0,
             cast: if expired.key.to.is_multicast() { Cast::Multicast } else { Cast::Unicast },
+            aim: Aim::Local,
+            is_reassembled: false,
             whole: first,
             header_len: 0,
             meta: RxMeta::default(),
@@ -117,6 +135,7 @@ impl Core {
             self.counters.icmp.out_msgs.inc();
             match kind {
                 3 => self.counters.icmp.out_dest_unreachs.inc(),
+                5 => self.counters.icmp.out_redirects.inc(),
                 11 => self.counters.icmp.out_time_excds.inc(),
                 _ => self.counters.icmp.out_parm_probs.inc(),
             }
@@ -125,6 +144,7 @@ impl Core {
             self.counters.icmp6.out_msgs.inc();
             match kind {
                 1 => self.counters.icmp6.out_dest_unreachs.inc(),
+                2 => self.counters.icmp6.out_pkt_too_bigs.inc(),
                 3 => self.counters.icmp6.out_time_excds.inc(),
                 _ => self.counters.icmp6.out_parm_problems.inc(),
             }

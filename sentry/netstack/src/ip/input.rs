@@ -1,7 +1,8 @@
 //! Frames that arrive: link header, then by protocol; and packets that this host sent to itself.
 
+use super::forward::Transit;
 use super::output::ETHERNET;
-use super::packet::{Cast, Packet, get16, protocol};
+use super::packet::{Aim, Cast, Packet, get16, protocol};
 use crate::base::addr::Family;
 use crate::core::Core;
 use crate::link::device::{RxMeta, TxFrame};
@@ -131,16 +132,22 @@ impl Core {
         }
     }
 
-    /// A whole packet for this host, which packet filters may stop or change.
+    /// A packet has arrived, for this host or another. Packet filters may stop or change it.
     pub(crate) fn deliver(&self, packet: &Packet<'_>) {
-        if self.netfilter.sees(Family::of(packet.to), Hook::ARRIVING) {
-            self.filter_input(packet, |packet| self.deliver_up(packet));
-        } else {
-            self.deliver_up(packet);
+        let family = Family::of(packet.to);
+        match packet.aim {
+            _ if self.netfilter.sees(family, Hook::ARRIVING) => self.filter_arriving(packet),
+            Aim::Elsewhere => self.forward(packet, Transit::of(packet)),
+            Aim::Local | Aim::Nobody => self.deliver_up(packet),
         }
     }
 
-    fn deliver_up(&self, packet: &Packet<'_>) {
+    /// A packet for this host.
+    pub(crate) fn deliver_up(&self, packet: &Packet<'_>) {
+        match packet.to {
+            IpAddr::V4(_) => self.counters.ip.in_delivers.inc(),
+            IpAddr::V6(_) => self.counters.ip6.in_delivers.inc(),
+        }
         let raw_took = self.raw_input(packet);
         match (packet.protocol, packet.to.is_ipv4()) {
             (protocol::TCP, _) => self.tcp_input(packet),

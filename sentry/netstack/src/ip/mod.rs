@@ -2,6 +2,7 @@
 
 pub(crate) mod arp;
 pub(crate) mod checksum;
+pub(crate) mod forward;
 pub(crate) mod fragment;
 pub(crate) mod icmp;
 pub(crate) mod icmp_error;

@@ -82,7 +82,7 @@ impl Core {
         match kind {
             134 => {
                 counters.in_router_advertisements.inc();
-                if from.is_unicast_link_local() && self.config().accept_ra && !packet.nic.is_loopback() {
+                if from.is_unicast_link_local() && self.accepts_routers(packet.nic) {
                     self.router_advertisement(packet.nic, from, message, &options);
                 }
             }
@@ -228,9 +228,14 @@ impl Core {
             let addr = IpAddr::V6(link_local_of(nic.mac()));
             self.add_dynamic(nic, IfAddr { is_dynamic: true, ..IfAddr::new(Prefix { addr, len: 64 }) });
         }
-        if self.config().accept_ra {
+        if self.accepts_routers(nic) {
             self.router_solicitation(nic, 3);
         }
+    }
+
+    /// Whether routers are listened to on an interface: not by who is one.
+    fn accepts_routers(&self, nic: &Nic) -> bool {
+        self.config().accept_ra && !nic.is_loopback() && !nic.settings().forwards_v6
     }
 
     /// Sends a router solicitation, and more until there is an answer.

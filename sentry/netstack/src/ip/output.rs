@@ -195,7 +195,7 @@ impl Core {
     }
 
     /// Cuts a segment into fragments.
-    fn send_fragments(&self, header: &IpHeader<'_>, segment: &[u8]) -> Result<()> {
+    pub(super) fn send_fragments(&self, header: &IpHeader<'_>, segment: &[u8]) -> Result<()> {
         let family = Family::of(header.to);
         let extra = if family == Family::V6 { 8 } else { header.options.len() };
         let room = (header.path.mtu as usize).saturating_sub(family.header_len() + extra) & !7;

@@ -28,7 +28,18 @@ pub(crate) enum Cast {
     Multicast,
 }
 
-/// An IP packet for this host, whole.
+/// Whom a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// This host.
+    Local,
+    /// Another, by way of this one.
+    Elsewhere,
+    /// Nobody who can be reached from here.
+    Nobody,
+}
+
+/// An IP packet that has arrived, whole unless it is passed on as a fragment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packet<'a> {
     pub(crate) nic: &'a Arc<Nic>,
@@ -38,6 +49,9 @@ pub(crate) struct Packet<'a> {
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
     pub(crate) cast: Cast,
+    pub(crate) aim: Aim,
+    /// It came in fragments.
+    pub(crate) is_reassembled: bool,
     /// Network header with options and extension headers, then the transport segment.
     pub(crate) whole: &'a [u8],
     /// Length of the network headers.
@@ -49,6 +63,11 @@ impl<'a> Packet<'a> {
     /// The transport segment.
     pub(crate) fn payload(&self) -> &'a [u8] {
         self.whole.get(self.header_len..).unwrap_or(&[])
+    }
+
+    /// Whether its transport checksum is still to be made: what a device put together gets new ones too.
+    pub(crate) fn is_unsummed(&self) -> bool {
+        self.meta.checksum.is_some() || self.meta.gso_size != 0
     }
 
     /// What sockets are told about the packet.

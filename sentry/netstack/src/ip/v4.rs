@@ -1,10 +1,12 @@
 //! IPv4 packets that arrive (RFC 791, RFC 1122 section 3.2).
 
 use super::fragment::{Fragment, FragmentKey, Outcome};
-use super::packet::{Cast, Packet};
+use super::packet::{Aim, Cast, Packet};
+use crate::base::addr::Family;
 use crate::core::{Core, Timer};
 use crate::link::device::RxMeta;
 use crate::link::nic::Nic;
+use crate::netfilter::Hook;
 use smoltcp::wire::Ipv4Packet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -31,7 +33,10 @@ impl Core {
         if !is_plausible_source(nic, from) || has_source_route(&whole[20..header_len]) {
             return counters.in_addr_errors.inc();
         }
-        let Some(cast) = self.v4_cast(nic, to, total) else { return };
+        let Some((aim, cast)) = self.v4_aim(nic, to, total) else { return };
+        if !self.is_reachable(nic, from.into()) {
+            return self.counters.ip_ext.in_no_routes.inc();
+        }
         if link_cast != Cast::Unicast && cast == Cast::Unicast {
             // RFC 1122 3.3.6: a link broadcast of a unicast packet is dropped.
             return counters.in_discards.inc();
@@ -44,12 +49,15 @@ impl Core {
             ttl: ip.hop_limit(),
             tos: ip.dscp() << 2 | ip.ecn(),
             cast,
+            aim,
+            is_reassembled: false,
             whole,
             header_len,
             meta,
         };
-        if !ip.more_frags() && ip.frag_offset() == 0 {
-            counters.in_delivers.inc();
+        let is_whole = !ip.more_frags() && ip.frag_offset() == 0;
+        // Fragments for others are put together only where somebody wants to see the whole.
+        if is_whole || aim == Aim::Elsewhere && !self.netfilter.sees(Family::V4, Hook::PASSING) {
             return self.deliver(&packet);
         }
         let key = FragmentKey {
@@ -67,9 +75,8 @@ impl Core {
             ecn: ip.ecn(),
         };
         if let Some((whole, header_len)) = self.reassemble(key, part) {
-            let meta = RxMeta { checksum_ok: false, ..meta };
-            counters.in_delivers.inc();
-            self.deliver(&Packet { whole: &whole, header_len, meta, ..packet });
+            let meta = RxMeta { checksum_ok: false, checksum: None, ..meta };
+            self.deliver(&Packet { whole: &whole, header_len, meta, is_reassembled: true, ..packet });
         }
     }
 
@@ -83,27 +90,32 @@ impl Core {
         }
     }
 
-    /// What kind of destination `to` is; `None` where the packet is not for us.
-    fn v4_cast(&self, nic: &Nic, to: Ipv4Addr, len: usize) -> Option<Cast> {
+    /// Whom a packet for `to` is for, and what kind of destination that is; `None` where it goes nowhere.
+    fn v4_aim(&self, nic: &Nic, to: Ipv4Addr, len: usize) -> Option<(Aim, Cast)> {
         let counters = &self.counters;
         if to.is_multicast() {
             counters.ip_ext.in_mcast_pkts.inc();
             counters.ip_ext.in_mcast_octets.add(len as u64);
             let all_hosts = to == Ipv4Addr::new(224, 0, 0, 1);
-            return (all_hosts || self.has_group(nic.index, IpAddr::V4(to))).then_some(Cast::Multicast);
+            let is_wanted = all_hosts || self.has_group(nic.index, IpAddr::V4(to));
+            return is_wanted.then_some((Aim::Local, Cast::Multicast));
         }
         if nic.is_broadcast(to) {
             counters.ip_ext.in_bcast_pkts.inc();
             counters.ip_ext.in_bcast_octets.add(len as u64);
-            return Some(Cast::Broadcast);
+            return Some((Aim::Local, Cast::Broadcast));
         }
-        // Loopback addresses do not come from a wire.
-        let is_martian = to.is_loopback() && !nic.is_loopback();
-        if self.is_local(IpAddr::V4(to)) && !is_martian {
-            return Some(Cast::Unicast);
+        let aim = self.aim_at(nic, to.into());
+        let may_change = || self.netfilter.sees(Family::V4, Hook::Prerouting.bit());
+        let goes_on = match aim {
+            Aim::Local => true,
+            Aim::Elsewhere => self.forwards(nic, Family::V4) || may_change(),
+            Aim::Nobody => false,
+        };
+        if !goes_on {
+            counters.ip.in_addr_errors.inc();
         }
-        counters.ip.in_addr_errors.inc();
-        None
+        goes_on.then_some((aim, Cast::Unicast))
     }
 
     /// Puts fragments together; gives the whole packet when it is complete.

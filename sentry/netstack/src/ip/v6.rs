@@ -1,10 +1,12 @@
 //! IPv6 packets that arrive, with their extension headers (RFC 8200).
 
 use super::fragment::{Fragment, FragmentKey};
-use super::packet::{Cast, Packet, get16, get32, protocol};
+use super::packet::{Aim, Cast, Packet, get16, get32, protocol};
+use crate::base::addr::Family;
 use crate::core::Core;
 use crate::link::device::RxMeta;
 use crate::link::nic::Nic;
+use crate::netfilter::Hook;
 use smoltcp::wire::Ipv6Packet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -42,7 +44,7 @@ impl Core {
         if from.is_multicast() || to.is_unspecified() || is_martian {
             return counters.in_addr_errors.inc();
         }
-        let Some(cast) = self.v6_cast(nic, to) else { return counters.in_addr_errors.inc() };
+        let Some((aim, cast)) = self.v6_aim(nic, to) else { return counters.in_addr_errors.inc() };
         if link_cast != Cast::Unicast && cast == Cast::Unicast {
             return counters.in_discards.inc();
         }
@@ -54,6 +56,8 @@ impl Core {
             ttl: ip.hop_limit(),
             tos: ip.traffic_class(),
             cast,
+            aim,
+            is_reassembled: false,
             whole,
             header_len: 40,
             meta,
@@ -61,18 +65,24 @@ impl Core {
         self.walk_headers(packet, u8::from(ip.next_header()), true);
     }
 
-    fn v6_cast(&self, nic: &Nic, to: Ipv6Addr) -> Option<Cast> {
+    /// Whom a packet for `to` is for, and what kind of destination that is; `None` where it goes nowhere.
+    fn v6_aim(&self, nic: &Nic, to: Ipv6Addr) -> Option<(Aim, Cast)> {
         if to.is_multicast() {
             self.counters.ip6.in_mcast_pkts.inc();
             let all_nodes = matches!(to.segments(), [0xff01 | 0xff02, 0, 0, 0, 0, 0, 0, 1]);
             let known =
                 all_nodes || is_solicited_node_of(nic, to) || self.has_group(nic.index, IpAddr::V6(to));
-            return known.then_some(Cast::Multicast);
+            return known.then_some((Aim::Local, Cast::Multicast));
         }
         // Tentative addresses take part in nothing but duplicate detection, which goes to a multicast group.
-        let ours = self.is_local(IpAddr::V6(to))
-            && (!to.is_unicast_link_local() || nic.has_addr(IpAddr::V6(to)) || nic.is_loopback());
-        ours.then_some(Cast::Unicast)
+        let aim = self.aim_at(nic, IpAddr::V6(to));
+        let may_change = || self.netfilter.sees(Family::V6, Hook::Prerouting.bit());
+        let goes_on = match aim {
+            Aim::Local => !to.is_unicast_link_local() || nic.has_addr(IpAddr::V6(to)) || nic.is_loopback(),
+            Aim::Elsewhere => self.forwards(nic, Family::V6) || may_change(),
+            Aim::Nobody => false,
+        };
+        goes_on.then_some((aim, Cast::Unicast))
     }
 
     fn walk_headers(&self, mut packet: Packet<'_>, first: u8, may_reassemble: bool) {
@@ -80,7 +90,14 @@ impl Core {
             Walk::Transport(protocol, offset) => {
                 packet.protocol = protocol;
                 packet.header_len = offset;
-                self.counters.ip6.in_delivers.inc();
+                self.deliver(&packet);
+            }
+            // Fragments for others are put together only where somebody wants to see the whole.
+            Walk::Fragment(offset)
+                if packet.aim == Aim::Elsewhere && !self.netfilter.sees(Family::V6, Hook::PASSING) =>
+            {
+                packet.protocol = protocol::FRAGMENT;
+                packet.header_len = offset;
                 self.deliver(&packet);
             }
             Walk::Fragment(offset) if may_reassemble => self.v6_fragment(packet, offset),
@@ -119,8 +136,9 @@ impl Core {
         let part =
             Fragment { offset: at, is_last, data, header: &packet.whole[..offset], ecn: packet.tos & 3 };
         if let Some((whole, header_len)) = self.reassemble(key, part) {
-            let meta = RxMeta { checksum_ok: false, ..packet.meta };
-            self.walk_headers(Packet { whole: &whole, header_len, meta, ..packet }, next, false);
+            let meta = RxMeta { checksum_ok: false, checksum: None, ..packet.meta };
+            let packet = Packet { whole: &whole, header_len, meta, is_reassembled: true, ..packet };
+            self.walk_headers(packet, next, false);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::bridge::{Bridge, Port};
 use super::device::{Device, Offloads};
 use super::wire::{LinkType, Wire};
 use crate::base::addr::{Family, Prefix};
+use crate::base::config::NicSettings;
 use crate::base::counters::Counter;
 use crate::base::error::{Error, Result};
 use crate::base::time::Instant;
@@ -182,6 +183,7 @@ pub struct Nic {
     has_ipv6: AtomicBool,
     is_promiscuous: AtomicU32,
     addrs: RwLock<Vec<IfAddr>>,
+    settings: RwLock<NicSettings>,
 }
 
 impl fmt::Debug for Nic {
@@ -216,6 +218,7 @@ impl Nic {
             has_ipv6: AtomicBool::new(true),
             is_promiscuous: AtomicU32::new(0),
             addrs: RwLock::new(Vec::new()),
+            settings: RwLock::default(),
         }
     }
 
@@ -325,6 +328,17 @@ impl Nic {
         } else {
             self.is_promiscuous.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> NicSettings {
+        *self.settings.read()
+    }
+
+    /// Changes its settings.
+    pub fn change_settings(&self, f: impl FnOnce(&mut NicSettings)) {
+        f(&mut self.settings.write());
     }
 
     /// Its addresses.

@@ -2,6 +2,7 @@
 
 use super::nic::{IfAddr, Nic, NicKind};
 use crate::base::addr::{Family, Prefix};
+use crate::base::config::NicSettings;
 use crate::base::error::{Error, Result};
 use crate::core::Core;
 use std::net::IpAddr;
@@ -11,6 +12,17 @@ use std::sync::Arc;
 const MAX_ADDRS: usize = 4096;
 
 impl Core {
+    /// The settings that hold for an interface, with those for all.
+    pub(crate) fn settings_of(&self, nic: &Nic) -> NicSettings {
+        let (own, all) = (nic.settings(), self.config().nic_all);
+        NicSettings {
+            rp_filter: own.rp_filter.max(all.rp_filter),
+            send_redirects: own.send_redirects || all.send_redirects,
+            route_localnet: own.route_localnet || all.route_localnet,
+            ..own
+        }
+    }
+
     /// Switches an interface on or off; see [`crate::Stack::set_up`].
     pub(crate) fn set_up(&self, nic: &Arc<Nic>, up: bool) {
         let was_up = nic.is_up();

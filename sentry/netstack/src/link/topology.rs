@@ -82,6 +82,7 @@ impl Core {
         let mac = config.mac.unwrap_or_else(|| random_mac(self));
         let identity = Identity { name, kind: NicKind::Ethernet, mac, mtu };
         let nic = Arc::new(Nic::with_wire(index, identity, wire));
+        nic.change_settings(|settings| *settings = self.config().nic_default);
         nics.push(Arc::clone(&nic));
         Ok(nic)
     }

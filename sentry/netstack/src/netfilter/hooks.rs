@@ -1,20 +1,21 @@
 //! Where packets meet the chains.
 //!
 //! A packet of a socket is shown to OUTPUT and POSTROUTING before it is cut into fragments and before its checksum is
-//! made; a packet that arrives, after its fragments were put together, to PREROUTING and INPUT. Packets for other hosts
-//! are dropped by the IP layer before: this stack does not forward.
+//! made; a packet that arrives, after its fragments were put together, to PREROUTING, and then to INPUT, or to FORWARD and
+//! POSTROUTING, by whom it is for once PREROUTING is through with it.
 
 use super::conntrack::{Conntrack, Direction, Flow, State, Tracked, Tuple};
 use super::machine::{Decision, MAX_WORK, Machine};
-use super::passing::Passing;
+use super::passing::{Followed, Passing};
 use super::ruleset::Step;
 use super::{Hook, Netfilter};
 use crate::base::addr::Family;
 use crate::base::error::{Error, Result};
 use crate::core::{Core, Path, PathKind, Timer, Via};
+use crate::ip::forward::Transit;
 use crate::ip::icmp::quoted;
 use crate::ip::output::{HEADROOM, IpHeader};
-use crate::ip::packet::{Cast, Packet, protocol, put16, put32};
+use crate::ip::packet::{Aim, Cast, Packet, protocol, put16, put32};
 use crate::link::nic::Nic;
 use crate::socket::options::Sender;
 use parking_lot::MutexGuard;
@@ -94,43 +95,51 @@ impl Core {
         Ok(Rerouted { from: packet.from(), to: packet.to(), path })
     }
 
-    /// Shows a packet that has arrived to the chains, and passes it on if they let it.
-    pub(crate) fn filter_input(&self, packet: &Packet<'_>, deliver: impl FnOnce(&Packet<'_>)) {
-        let mut bytes = packet.whole.to_vec();
-        let mut passing = Passing {
-            bytes: &mut bytes,
-            family: Family::of(packet.to),
-            header_len: packet.header_len,
-            protocol: packet.protocol,
-            is_unsummed: false,
-            cast: packet.cast,
-            hook: Hook::Prerouting,
-            input: Some(Arc::clone(packet.nic)),
-            output: None,
-            owner: None,
-            mark: 0,
-            track: Tracked::None,
-            fresh: None,
-            work: 0,
-        };
+    /// Shows a packet that has arrived to the chains, and passes it on to whom it is for by then.
+    pub(crate) fn filter_arriving(&self, packet: &Packet<'_>) {
+        let mut transit = Transit::of(packet);
+        let followed = Followed::default();
+        let mut passing = Passing::arrived(packet, transit.bytes(), Hook::Prerouting, followed);
         if !self.netfilter.pass(self, &mut passing) {
             return;
         }
         let (from, to) = (passing.from(), passing.to());
-        if to != packet.to && !self.may_arrive(packet.nic, to) {
-            return self.counters.ip.in_addr_errors.inc();
+        let aim = if to == packet.to { packet.aim } else { self.aim_at(packet.nic, to) };
+        let packet = Packet { from, to, aim, ..*packet };
+        match aim {
+            Aim::Local => {
+                passing.hook = Hook::Input;
+                if self.netfilter.pass(self, &mut passing) {
+                    let from = passing.from();
+                    self.deliver_up(&Packet { from, whole: passing.bytes, ..packet });
+                }
+            }
+            Aim::Elsewhere => {
+                // Errors quote it as it came.
+                let followed = passing.follow();
+                self.forward(&packet, Transit { followed, ..transit });
+            }
+            Aim::Nobody => self.count_undeliverable(Family::of(to)),
         }
-        passing.hook = Hook::Input;
-        if !self.netfilter.pass(self, &mut passing) {
-            return;
-        }
-        let from = if from == passing.from() { from } else { passing.from() };
-        deliver(&Packet { from, to, whole: &bytes, ..*packet });
     }
 
-    /// Whether a packet from `nic` whose new destination is `to` is for this host.
-    fn may_arrive(&self, nic: &Nic, to: IpAddr) -> bool {
-        self.is_local(to) && (!to.is_loopback() || nic.is_loopback())
+    /// Shows a packet that is passed on to the chains; whether it goes on.
+    pub(crate) fn filter_forward(
+        &self,
+        packet: &Packet<'_>,
+        transit: &mut Transit,
+        output: Arc<Nic>,
+    ) -> bool {
+        let followed = std::mem::take(&mut transit.followed);
+        let mut passing = Passing::arrived(packet, transit.bytes(), Hook::Forward, followed);
+        passing.output = Some(output);
+        if !self.netfilter.pass(self, &mut passing) {
+            return false;
+        }
+        // There it is nobody's any more whence it came.
+        passing.hook = Hook::Postrouting;
+        passing.input = None;
+        self.netfilter.pass(self, &mut passing)
     }
 
     /// Forgets connections that have expired.

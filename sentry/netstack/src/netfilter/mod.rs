@@ -24,6 +24,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Key;
 pub(crate) use hooks::{Rerouted, Shape};
+pub(crate) use passing::{Followed, read_address};
 
 use conntrack::{Conntrack, Tuple};
 use parking_lot::{Mutex, RwLock};
@@ -39,7 +40,7 @@ pub enum Hook {
     Prerouting = 0,
     /// It is for this stack.
     Input = 1,
-    /// It is to be passed on. This stack passes nothing on, so that chains here see no packet.
+    /// It is to be passed on.
     Forward = 2,
     /// A socket of this stack sends it.
     Output = 3,
@@ -62,6 +63,8 @@ impl Hook {
     pub(crate) const SENT: u32 = Self::Output.bit() | Self::Postrouting.bit();
     /// Those that a packet that arrives comes to.
     pub(crate) const ARRIVING: u32 = Self::Prerouting.bit() | Self::Input.bit();
+    /// Those that a packet for another comes to.
+    pub(crate) const PASSING: u32 = Self::Prerouting.bit() | Self::Forward.bit() | Self::Postrouting.bit();
 
     /// Its bit in a set of hooks.
     #[must_use]

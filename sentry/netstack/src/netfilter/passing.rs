@@ -4,7 +4,7 @@ use super::Hook;
 use super::conntrack::{Flow, Tracked, Tuple};
 use crate::base::addr::{Endpoint, Family};
 use crate::ip::checksum;
-use crate::ip::packet::{Cast, get16, protocol, put16};
+use crate::ip::packet::{Cast, Packet, get16, protocol, put16};
 use crate::link::nic::Nic;
 use crate::socket::options::Sender;
 use std::net::IpAddr;
@@ -33,6 +33,41 @@ pub(crate) struct Passing<'a> {
     pub(super) fresh: Option<Box<Flow>>,
     /// What it may still cost at this hook; see [`MAX_WORK`](super::machine::MAX_WORK).
     pub(super) work: u32,
+}
+
+/// What was found out about a packet's connection, from one hook to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    track: Tracked,
+    fresh: Option<Box<Flow>>,
+    mark: u32,
+}
+
+impl<'a> Passing<'a> {
+    /// A packet that has arrived, at `hook`, with what is known of its connection.
+    pub(super) fn arrived(packet: &Packet<'_>, bytes: &'a mut [u8], hook: Hook, followed: Followed) -> Self {
+        Self {
+            bytes,
+            family: Family::of(packet.to),
+            header_len: packet.header_len,
+            protocol: packet.protocol,
+            is_unsummed: packet.is_unsummed(),
+            cast: packet.cast,
+            hook,
+            input: Some(Arc::clone(packet.nic)),
+            output: None,
+            owner: None,
+            mark: followed.mark,
+            track: followed.track,
+            fresh: followed.fresh,
+            work: 0,
+        }
+    }
+
+    /// What is known of its connection, for the next hook.
+    pub(super) fn follow(self) -> Followed {
+        Followed { track: self.track, fresh: self.fresh, mark: self.mark }
+    }
 }
 
 impl Passing<'_> {
@@ -147,7 +182,7 @@ impl Passing<'_> {
 }
 
 /// The address at an offset.
-pub(super) fn read_address(bytes: &[u8], at: usize, family: Family) -> Option<IpAddr> {
+pub(crate) fn read_address(bytes: &[u8], at: usize, family: Family) -> Option<IpAddr> {
     match family {
         Family::V4 => bytes.get(at..)?.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
         Family::V6 => bytes.get(at..)?.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),

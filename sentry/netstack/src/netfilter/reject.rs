@@ -1,10 +1,11 @@
 //! Refusing a packet: an ICMP error or a TCP reset to its sender.
 
+use super::Hook;
 use super::expr::Reject;
 use super::passing::Passing;
 use crate::base::addr::Family;
 use crate::core::Core;
-use crate::ip::packet::{Cast, Packet, protocol};
+use crate::ip::packet::{Aim, Cast, Packet, protocol};
 use crate::link::device::RxMeta;
 use crate::tcp::segment::Segment;
 
@@ -23,6 +24,8 @@ impl Core {
             ttl: 0,
             tos: 0,
             cast: packet.cast,
+            aim: if packet.hook == Hook::Forward { Aim::Elsewhere } else { Aim::Local },
+            is_reassembled: false,
             whole: packet.bytes,
             header_len: packet.header_len,
             meta: RxMeta { checksum_ok: true, ..RxMeta::default() },

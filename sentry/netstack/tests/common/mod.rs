@@ -8,6 +8,7 @@
 
 pub(crate) mod net;
 pub(crate) mod rules;
+pub(crate) mod spaces;
 
 use netstack::*;
 use std::sync::Arc;

@@ -1,15 +1,15 @@
 //! `/proc/sys/net/{ipv4,ipv6}/{conf,neigh}/INTERFACE`: settings of one interface, of all, and of those to come
 //! (`ip-sysctl` in Linux's documentation).
 //!
-//! Few of them have something to act on here: the stack does not forward, redirect or proxy. Those are kept, checked for
-//! their range and told, so that programs which set them go on. What acts: `disable_ipv6` and `mtu`, and those of `all`
-//! that are settings of the stack ([`super::settings`]). Lock: `values`, a leaf.
+//! Most of them have nothing to act on here. Those are kept, checked for their range and told, so that programs which set
+//! them go on. What acts: `forwarding`, `rp_filter`, `send_redirects`, `route_localnet`, `disable_ipv6` and `mtu`, and those
+//! of `all` that are settings of the stack ([`super::settings`]). Lock: `values`, a leaf.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use abi::{Errno, Result};
-use netstack::Nic;
+use netstack::{Nic, NicSettings};
 use parking_lot::Mutex;
 
 use super::errno;
@@ -187,9 +187,65 @@ impl Place<'_> {
         }
     }
 
+    /// Where the stack's interfaces have the setting.
+    fn of_stack<'a>(&self, settings: &'a mut NicSettings) -> Option<Switch<'a>> {
+        Some(match (self.tree, self.knob.0) {
+            ("ipv4/conf", "forwarding") => Switch::Bool(&mut settings.forwards),
+            ("ipv4/conf", "rp_filter") => Switch::Number(&mut settings.rp_filter),
+            ("ipv4/conf", "send_redirects") => Switch::Bool(&mut settings.send_redirects),
+            ("ipv4/conf", "route_localnet") => Switch::Bool(&mut settings.route_localnet),
+            ("ipv6/conf", "forwarding") => Switch::Bool(&mut settings.forwards_v6),
+            _ => return None,
+        })
+    }
+
     /// The setting of IPv6 that lives with the interface.
     fn is_v6(&self, name: &str) -> bool {
         self.tree == "ipv6/conf" && self.knob.0 == name
+    }
+}
+
+/// A setting of the stack.
+enum Switch<'a> {
+    Bool(&'a mut bool),
+    Number(&'a mut u8),
+}
+
+impl Switch<'_> {
+    fn get(&self) -> i64 {
+        match self {
+            Self::Bool(value) => i64::from(**value),
+            Self::Number(value) => i64::from(**value),
+        }
+    }
+
+    fn set(self, to: i64) {
+        match self {
+            Self::Bool(value) => *value = to != 0,
+            // In the knob's range, which is a byte's.
+            Self::Number(value) => *value = u8::try_from(to).unwrap_or(u8::MAX),
+        }
+    }
+}
+
+/// The stack's settings of an interface, of `default` or of `all`.
+fn settings_at(net: &NetNamespace, place: &Place<'_>, nic: Option<&Nic>) -> NicSettings {
+    let config = net.stack().config();
+    match nic {
+        Some(nic) => nic.settings(),
+        None if place.interface == "default" => config.nic_default,
+        None => config.nic_all,
+    }
+}
+
+/// Changes the stack's settings of an interface, of `default` or of `all`.
+fn change_at(net: &NetNamespace, place: &Place<'_>, nic: Option<&Nic>, f: impl FnOnce(&mut NicSettings)) {
+    match nic {
+        Some(nic) => nic.change_settings(f),
+        None if place.interface == "default" => {
+            net.stack().update_config(|config| f(&mut config.nic_default))
+        }
+        None => net.stack().update_config(|config| f(&mut config.nic_all)),
     }
 }
 
@@ -197,6 +253,10 @@ impl Place<'_> {
 pub(super) fn get(net: &NetNamespace, path: &str) -> Option<String> {
     let place = place(path)?;
     let nic = place.nic(net).ok()?;
+    let mut of_stack = settings_at(net, &place, nic.as_deref());
+    if let Some(switch) = place.of_stack(&mut of_stack) {
+        return Some(switch.get().to_string());
+    }
     let value = match &nic {
         Some(nic) if place.is_v6("disable_ipv6") => i64::from(!nic.has_ipv6()),
         Some(nic) if place.is_v6("mtu") => i64::from(nic.mtu()),
@@ -213,6 +273,12 @@ pub(super) fn set(net: &NetNamespace, path: &str, text: &str) -> Result<()> {
     let place = place(path).ok_or(Errno::ENOENT)?;
     let nic = place.nic(net)?;
     let value = text.parse().ok().filter(|value| place.knob.2.contains(value)).ok_or(Errno::EINVAL)?;
+    if place.of_stack(&mut NicSettings::default()).is_some() {
+        change_at(net, &place, nic.as_deref(), |settings| {
+            place.of_stack(settings).into_iter().for_each(|switch| switch.set(value));
+        });
+        return Ok(());
+    }
     match &nic {
         Some(nic) if place.is_v6("disable_ipv6") => nic.set_ipv6(value == 0),
         Some(nic) if place.is_v6("mtu") => net.stack().set_mtu(nic, value as u32).map_err(errno)?,

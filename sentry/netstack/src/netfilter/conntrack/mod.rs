@@ -52,9 +52,10 @@ pub enum State {
 }
 
 /// What is known of the connection of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tracked {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Tracked {
     /// Nobody has asked.
+    #[default]
     None,
     /// A rule says that it is not to be followed.
     Untracked,

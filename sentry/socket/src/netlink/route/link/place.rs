@@ -67,7 +67,7 @@ pub(in super::super) fn by_pid(task: &Task, pid: u32) -> Result<Arc<OtherNamespa
 /// # Errors
 /// `EBADF`, `EINVAL` for another file.
 pub(in super::super) fn by_fd(task: &Task, fd: u32) -> Result<Arc<OtherNamespace>> {
-    let file = task.fd_table().get(i32::try_from(fd).map_err(|_| Errno::EBADF)?.into())?;
+    let file = task.fd_table().get(i32::try_from(fd).map_err(|_| Errno::EBADF)?)?;
     match file.ops_as::<NamespaceFile>() {
         Some(NamespaceFile(NamespaceRef::Net(namespace))) => Ok(Arc::clone(namespace)),
         _ => Err(Errno::EINVAL),

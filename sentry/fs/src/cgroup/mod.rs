@@ -1,5 +1,10 @@
 //! cgroup2 as a container sees it (`man 7 cgroups`): one group, its own, that shows limits and use and cannot be
-//! changed. Limits are the container manager's, which sets them on the host.
+//! changed. Limits are the container manager's, which sets them on the host. Those that a container makes for its own
+//! containers are version 1's: [`v1`].
+
+mod devices;
+mod files;
+pub mod v1;
 
 use std::sync::Arc;
 
