@@ -1,4 +1,4 @@
-//! Processes of the host, named so that another one with the same pid is never taken for one.
+//! Processes of the host as state files name them.
 
 use host::process::Process;
 use serde::{Deserialize, Serialize};

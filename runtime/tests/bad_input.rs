@@ -26,7 +26,7 @@ fn check(lab: &Lab, id: &str, what: &str, output: &Output, status: i32, words: &
         assert!(sentence.contains(word), "{what}: {word:?} is not in: {sentence}");
     }
     assert_eq!(lab.logged_errors().last().map(String::as_str), Some(sentence), "{what}");
-    lab.assert_gone(id);
+    lab.assert_nothing_left(id);
 }
 
 /// Runs `run ID` with the usual configuration, changed.
@@ -250,7 +250,7 @@ fn hooks_that_fail_or_hang() {
             run_changed(&lab, id, |config| config["hooks"] = json!({stage: [{"path": "/bin/false"}]}));
         assert!(output.status.success(), "{stage}: {}", stderr(&output));
     }
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn command_lines_that_make_no_sense() {
         let name = flags.trim_start_matches('-').split('=').next().unwrap();
         assert!(stderr(&output).contains(name), "{flags}: {}", stderr(&output));
     }
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn state_directories_that_cannot_be_used() {
     let mut command = lab.command(&["--log", "/proc/nowhere/log", "run", id]);
     let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
     assert!(output.status.success() && stderr(&output).contains("/proc/nowhere/log"), "{}", stderr(&output));
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 /// A small file system, for as long as this lives.
@@ -410,12 +410,12 @@ fn too_few_descriptors() {
             finish(shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
         if output.status.success() {
             worked += 1;
-            lab.assert_gone(id);
+            lab.delete_and_assert_gone(id);
         } else {
             let said = stderr(&output);
             assert!(said.contains("ulimit -n") || said.contains("oo many open files"), "{limit}: {said}");
             assert!(said.len() < MAX_SENTENCE, "{limit}: {said}");
-            lab.assert_gone(id);
+            lab.delete_and_assert_gone(id);
         }
     }
     assert!(worked >= 2, "only {worked} worked");
@@ -453,3 +453,36 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0) == 0, ctypes.get_errno()
 os.execv(sys.argv[1], sys.argv[1:])
 ";
+
+#[test]
+fn a_bad_global_flag_is_told_to_whoever_reads_the_log() {
+    let dir = std::env::temp_dir().join(format!("runsc-test-{}-badflag", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let log = dir.join("log");
+    let mut command = std::process::Command::new(common::binary());
+    command.args(["--log-format=json", "--log"]).arg(&log).args(["--bogus", "create", "c"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(128));
+    let line: Value = serde_json::from_str(std::fs::read_to_string(&log).unwrap().trim()).unwrap();
+    assert!(line["level"] == "error" && line["msg"].as_str().unwrap().contains("--bogus"), "{line}");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn who_names_no_log_is_warned_on_standard_error() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("warned", &["true"]);
+    let id = &lab.id("warned");
+    lab.configure(|config| config["process"]["selinuxLabel"] = json!("a:b:c"));
+    let mut command = std::process::Command::new(common::binary());
+    command.arg("--root").arg(lab.path("state")).args(["--network=none", "run", id]);
+    let output = command.current_dir(lab.path("bundle")).stdin(std::process::Stdio::null()).output().unwrap();
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.starts_with("runsc: warning: ") && said.contains("selinuxLabel"), "{said}");
+    // Whoever reads a log reads it there.
+    let output = lab.run(&["run", id]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+}

@@ -108,7 +108,7 @@ fn a_container_with_a_console_socket() {
     terminal.send("\u{3}");
     terminal.send("\r");
     lab.await_status(id, "stopped");
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -147,5 +147,5 @@ fn programs_added_with_a_console_socket() {
         std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
     });
     assert_eq!(lab.status(id), "running");
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }

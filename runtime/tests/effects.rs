@@ -19,7 +19,7 @@ fn output_of(lab: &Lab, script: &str, change: impl FnOnce(&mut Value)) -> String
     });
     let id = lab.id("effects");
     let said = lab.ok(&["run", &id]);
-    lab.assert_gone(&id);
+    lab.delete_and_assert_gone(&id);
     said
 }
 
@@ -186,7 +186,7 @@ fn programs_are_added_as_they_are_asked_for() {
         let error = lab.fails(128, &all);
         assert!(error.contains(words), "{args:?}: {error}");
     }
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_look_inside() {
     assert!(lab.fails(128, &["debug", "--strace=reed", id]).contains("unknown system call"));
     assert!(lab.fails(128, &["debug", "--pid=1", "--stacks"]).contains("no sandbox"));
     assert!(lab.fails(128, &["debug", id]).contains("--stacks"));
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
     // With a log, calls are traced from when it is asked for, and what the kernel lacks is told to the user.
     let (debug, user) = (lab.path("debug/"), lab.path("user.log"));
     let id = &lab.id("look");
@@ -228,7 +228,7 @@ fn a_look_inside() {
     assert!(std::fs::read_to_string(&user).unwrap().contains("unimplemented system call 134"));
     lab.ok(&["debug", "--signal=KILL", id]);
     lab.await_status(id, "stopped");
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_crash_of_a_guest_is_in_the_debug_log() {
     for word in ["SIGSEGV", "rip", "rsp", "python3", "libc.so"] {
         assert!(text.contains(word), "{word} is not in the log");
     }
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn two_readers_share_standard_input() {
     let output = finish(run);
     // A shell without job control gives its background programs no input.
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1234\n<>\nline\nrest\n");
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 /// What setpriv(1) makes an ordinary user with.
@@ -336,5 +336,5 @@ fn an_ordinary_user_runs_sandboxes() {
     eventually("its end", || as_user(&["state", id]).stdout.windows(7).any(|word| word == b"stopped"));
     succeeds(&["delete", id]);
     assert!(std::fs::read_dir(home.join("runsc")).map_or(true, |mut dir| dir.next().is_none()));
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }

@@ -57,7 +57,7 @@ fn a_gofer_that_hangs_holds_nobody_who_is_killed() {
     });
     assert_eq!(lab.status(id), "running");
     // A stopped process does not end by itself: only the kill of the whole gets it.
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_gofer_that_hangs_from_the_start_is_no_match_for_delete() {
     assert!(start.try_wait().unwrap().is_none());
     lab.ok(&["delete", "--force", id]);
     assert_eq!(finish(start).status.code(), Some(128));
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_sandbox_that_hangs_can_be_killed() {
         lab.ok(&["start", id]);
         signal(id, "runsc-sandbox", "-STOP");
         lab.ok(args);
-        lab.assert_gone(id);
+        lab.delete_and_assert_gone(id);
     }
 }
 
@@ -131,20 +131,22 @@ fn a_killed_invocation_leaves_nothing_that_delete_does_not_find() {
     let id = &lab.id("killed");
     lab.configure(|config| config["linux"]["cgroupsPath"] = json!(format!("/runsc-test/{id}")));
     let delays = [0, 1, 2, 4, 6, 8, 10, 13, 16, 20, 25, 32, 45];
+    let (mut creates, mut runs) = (0, 0);
     for delay in delays.map(Duration::from_millis) {
-        kill_after(&lab, &["create", id], delay);
-        lab.assert_gone(id);
-        kill_after(&lab, &["run", id], delay);
-        lab.assert_gone(id);
+        creates += usize::from(kill_at_work(&lab, "create", id, delay));
+        lab.delete_and_assert_gone(id);
+        runs += usize::from(kill_at_work(&lab, "run", id, delay));
+        lab.delete_and_assert_gone(id);
         lab.create(id);
         kill_after(&lab, &["start", id], delay / 2);
-        lab.assert_gone(id);
+        lab.delete_and_assert_gone(id);
         lab.create(id);
         lab.ok(&["start", id]);
         kill_after(&lab, &["exec", id, "sleep", "999"], delay / 2);
         kill_after(&lab, &["delete", "--force", id], delay / 4);
-        lab.assert_gone(id);
+        lab.delete_and_assert_gone(id);
     }
+    assert!(creates > 0 && runs > 0, "none was killed at work: {creates} creates, {runs} runs");
 }
 
 /// Has `state.json` say something else, as it does where an invocation was killed before it could write.
@@ -181,7 +183,7 @@ fn the_sandbox_knows_better_than_what_was_written_down() {
     assert_eq!(lab.status(id), "running");
     lab.ok(&["pause", id]);
     lab.ok(&["resume", id]);
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -199,7 +201,7 @@ fn a_sandbox_that_does_not_answer_is_not_taken_for_gone() {
     assert!(error.contains("did not answer") && error.contains("delete --force"), "{error}");
     signal(id, "runsc-sandbox", "-CONT");
     lab.ok(&["ps", id]);
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -216,7 +218,22 @@ fn two_containers_do_not_get_one_cgroup() {
     assert!(error.contains("cgroup is not empty"), "{error}");
     assert_eq!(lab.status(id), "running");
     assert!(!exists(lab.path("state").join(other)));
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
+}
+
+/// Starts an invocation, and kills it a while after it began its work on a container that is not there yet; says whether
+/// that was before it had ended.
+fn kill_at_work(lab: &Lab, command: &str, id: &str, delay: Duration) -> bool {
+    let mut child = lab.command(&[command, id]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let dir = lab.path("state").join(id);
+    while !exists(&dir) && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    std::thread::sleep(delay);
+    let is_at_work = child.try_wait().unwrap().is_none();
+    let _ = child.kill();
+    let _ = child.wait();
+    is_at_work
 }
 
 /// Starts an invocation, and kills it where it has not ended after a while.
@@ -256,7 +273,7 @@ fn state_that_cannot_be_read_is_no_shelter() {
             damage(&lab.path(&format!("state/{id}/state.json")));
             let error = lab.fails(128, &["state", id]);
             assert!(error.contains("delete --force"), "{name}: {error}");
-            lab.assert_gone(id);
+            lab.delete_and_assert_gone(id);
         }
     }
 }
@@ -274,7 +291,7 @@ fn processes_that_are_killed_at_any_stage_leave_nothing() {
         lab.await_status(id, "stopped");
         let error = lab.fails(128, &["start", id]);
         assert!(error.contains("stopped"), "{error}");
-        lab.assert_gone(id);
+        lab.delete_and_assert_gone(id);
         lab.create(id);
         lab.ok(&["start", id]);
         signal(id, victim, "-KILL");
@@ -285,7 +302,7 @@ fn processes_that_are_killed_at_any_stage_leave_nothing() {
             let error = lab.fails(128, args);
             assert!(error.contains("container not running"), "{args:?}: {error}");
         }
-        lab.assert_gone(id);
+        lab.delete_and_assert_gone(id);
     }
 }
 
@@ -311,7 +328,7 @@ fn a_failed_exec_leaves_no_process() {
         }
     }
     assert_eq!(lab.status(id), "running");
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -335,7 +352,7 @@ fn a_wait_that_is_given_up_costs_the_sandbox_nothing() {
     lab.ok(&["kill", id, "KILL"]);
     let told = String::from_utf8(finish(wait).stdout).unwrap();
     assert!(told.contains("137"), "{told}");
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]
@@ -378,6 +395,6 @@ fn what_is_paused_stays_paused() {
     lab.ok(&["kill", id, "KILL"]);
     lab.await_status(id, "stopped");
     assert!(started.elapsed() < Duration::from_secs(10));
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
     assert!(cgroups_named(id).is_empty() && !exists(lab.path("state").join(id)));
 }

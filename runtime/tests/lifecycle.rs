@@ -60,7 +60,7 @@ fn what_was_never_started_can_be_ended() {
     lab.ok(&["kill", id, "TERM"]);
     assert_eq!(lab.status(id), "stopped");
     lab.ok(&["delete", id]);
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn a_pod_is_one_sandbox() {
     lab.ok(&["delete", "--force", pod]);
     lab.await_status(one, "stopped");
     lab.ok(&["delete", one]);
-    lab.assert_gone(one);
+    lab.delete_and_assert_gone(one);
     eventually("no process", || processes_of(pod).is_empty() && processes_of(one).is_empty());
 }
 
@@ -180,7 +180,7 @@ fn members_need_their_pod() {
     lab.configure(|config| member(config, "nobody", "orphan"));
     let error = lab.fails(128, &["create", id]);
     assert!(error.contains("pod \"nobody\"") && error.contains("does not exist"), "{error}");
-    lab.assert_gone(id);
+    lab.delete_and_assert_gone(id);
     // A program that cannot be run leaves the pod as it was.
     let pod = &lab.id("orphans-pod");
     start(&lab, pod, |config| {
@@ -201,7 +201,7 @@ fn members_need_their_pod() {
     lab.configure(|config| config["process"]["args"] = json!(["sh", "-c", "exit 5"]));
     lab.fails(5, &["run", id]);
     assert_eq!(lab.status(pod), "running");
-    lab.assert_gone(pod);
+    lab.delete_and_assert_gone(pod);
 }
 
 /// A child that is just being made dies with its parent, also where no pid name space ends with the container.
@@ -234,4 +234,32 @@ fn a_container_that_forks_all_the_time_leaves_nothing_in_its_pod() {
         let _ = lab.run(&["delete", "--force", one]);
     }
     lab.ok(&["delete", "--force", pod]);
+}
+
+#[test]
+fn a_wait_is_for_a_process_of_the_member() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("counts", &["sleep", "1000"]);
+    let (pod, one) = (&lab.id("counts-pod"), &lab.id("counts-one"));
+    let sandbox = start(&lab, pod, |config| {
+        config["annotations"] = json!({"io.kubernetes.cri.container-type": "sandbox"});
+    });
+    start(&lab, one, |config| {
+        member(config, pod, "one");
+        config["process"]["args"] = json!(["sh", "-c", "trap 'exit 7' TERM; sleep 1001 & wait"]);
+    });
+    assert!(lab.fails(128, &["wait", "--pid", "999", one]).contains("no process 999"));
+    for bad in ["0", "-1"] {
+        lab.fails(128, &["wait", "--pid", bad, one]);
+    }
+    let wait = lab.command(&["wait", "--pid", "1", one]).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("its wait", || common::connections(sandbox) == 1);
+    eventually("its trap", || commands(&lab, one).contains(&"sleep".to_string()));
+    lab.ok(&["kill", one, "TERM"]);
+    let told = String::from_utf8(finish(wait).stdout).unwrap();
+    assert!(told.contains("\"exitStatus\":7"), "{told}");
+    lab.delete_and_assert_gone(one);
+    lab.delete_and_assert_gone(pod);
 }

@@ -6,9 +6,9 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use common::{Lab, can_run, processes_of};
+use common::{Lab, can_run, eventually, processes_of};
 
 /// The fields of `/proc/PID/status`.
 fn status(task: &str) -> BTreeMap<String, String> {
@@ -56,7 +56,7 @@ fn the_sandbox_is_nobody_with_nothing() {
         return;
     }
     let lab = Lab::new("posture", &["sleep", "1000"]);
-    let sandbox = lab.create("posture-c");
+    let sandbox = create_with_groups(&lab, &[], "posture-c");
     lab.ok(&["start", "posture-c"]);
     assert_confined(sandbox, "65534", 0);
     assert_ne!(namespace(&sandbox.to_string(), "user"), namespace("self", "user"));
@@ -73,7 +73,7 @@ fn the_sandbox_is_nobody_with_nothing() {
     assert_eq!(mounts.lines().count(), 1, "{mounts}");
     let options = mounts.split_whitespace().nth(5).unwrap();
     assert!(options.split(',').any(|option| option == "ro"), "{mounts}");
-    assert_descriptors(sandbox);
+    assert_descriptors(sandbox, &files_of("sleep"));
 
     // The processes in which guest code runs. Their guest threads arm filters of their own on top of the family's; the
     // platform's tests look at those.
@@ -102,6 +102,7 @@ fn the_sandbox_is_nobody_with_nothing() {
     seen.sort();
     assert_eq!(seen, ["mounts", "root-mount"]);
     assert!(!has_listener(gofers[0]), "the listener of its door is the sandbox's");
+    assert_gofers_descriptors(gofers[0]);
 
     lab.ok(&["delete", "--force", "posture-c"]);
     assert!(processes_of("posture-c").is_empty());
@@ -114,9 +115,7 @@ fn a_broker_binds_ports_and_nothing_else() {
         return;
     }
     let lab = Lab::new("broker", &["sleep", "1000"]);
-    let mut create = lab.command(&["--network=host", "create", "broker-c"]);
-    create.stdout(Stdio::null()).stderr(Stdio::null());
-    assert!(create.status().unwrap().success());
+    let sandbox = create_with_groups(&lab, &["--network=host"], "broker-c");
     lab.ok(&["start", "broker-c"]);
     let is_broker = |pid: &i32| read(*pid, "cmdline").starts_with(b"runsc-broker\0");
     let all = processes_of("broker-c");
@@ -126,6 +125,7 @@ fn a_broker_binds_ports_and_nothing_else() {
     for task in threads(brokers[0]) {
         let status = status(&task);
         assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"), "{task}");
+        assert_eq!(status["Groups"], "", "{task}");
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             // CAP_NET_BIND_SERVICE.
             assert_eq!(u64::from_str_radix(&status[set], 16).unwrap() & !(1 << 10), 0, "{task}: {set}");
@@ -134,6 +134,8 @@ fn a_broker_binds_ports_and_nothing_else() {
     for kind in ["mnt", "pid", "ipc", "uts"] {
         assert_ne!(namespace(&broker, kind), namespace("self", kind), "name space {kind}");
     }
+    assert_descriptors(brokers[0], &[]);
+    assert_eq!(namespace(&sandbox.to_string(), "net"), namespace("self", "net"));
     assert_eq!(namespace(&broker, "net"), namespace("self", "net"));
     assert_eq!(std::fs::read_dir(format!("/proc/{broker}/root/")).unwrap().count(), 0);
     lab.ok(&["delete", "--force", "broker-c"]);
@@ -147,25 +149,67 @@ fn has_listener(pid: i32) -> bool {
         .any(|target| target.display().to_string().contains("seccomp notify"))
 }
 
-/// Every descriptor is of a kind that was donated or that the sentry makes: no directory, no device but null, no file
-/// of the host but the program.
-fn assert_descriptors(pid: i32) {
+/// Makes a container from a process that has supplementary groups; the sandbox's pid.
+fn create_with_groups(lab: &Lab, flags: &[&str], id: &str) -> i32 {
+    let pid_file = lab.path(&format!("{id}.pid"));
+    let create =
+        lab.command(&[flags, &["create", "--pid-file", pid_file.to_str().unwrap(), id][..]].concat());
+    let mut command = Command::new("setpriv");
+    command.args(["--groups", "4,27"]).arg(create.get_program()).args(create.get_args());
+    command.current_dir(lab.path("bundle")).stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(std::fs::File::create(lab.path("create.err")).unwrap());
+    assert!(command.status().unwrap().success());
+    std::fs::read_to_string(pid_file).unwrap().parse().unwrap()
+}
+
+/// The files that a program of the host has in its memory, and the cache by which they were found.
+fn files_of(program: &str) -> Vec<String> {
+    let mut child = Command::new(program).arg("1000").spawn().unwrap();
+    let maps = || std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+    eventually("its C library", || maps().contains("libc"));
+    let mut files: Vec<String> = maps()
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5))
+        .filter(|path| path.starts_with('/'))
+        .map(Into::into)
+        .collect();
+    files.push("/etc/ld.so.cache".into());
+    // The sentry's own: the home directory is looked up there.
+    files.push("/etc/passwd".into());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    files
+}
+
+/// Every descriptor is of a kind that was donated or that the process makes, or one of `files`, which the guest's
+/// program needs: no directory, no device but null, no other file of the host.
+fn assert_descriptors(pid: i32, files: &[String]) {
+    let kinds = ["socket:", "pipe:", "anon_inode:", "/memfd:", "pidfd:"];
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
         let target = std::fs::read_link(entry.path()).unwrap().display().to_string();
-        let fine = ["socket:", "pipe:", "anon_inode:", "/memfd:", "pidfd:"]
-            .iter()
-            .any(|kind| target.starts_with(kind))
+        let fine = kinds.iter().any(|kind| target.starts_with(kind))
             || target == "/dev/null"
-            || target.contains("output.log")
-            || target.contains("create.err")
-            || is_regular_or_path(&entry.path());
+            || ["/output.log", "/create.err"].iter().any(|ours| target.ends_with(ours))
+            // The container's root, as its gofer has it.
+            || target.strip_prefix("/root-mount").is_some_and(|path| files.iter().any(|file| file == path));
         assert!(fine, "descriptor {:?} is {target}", entry.file_name());
     }
 }
 
-/// Files that the gofer donated are regular.
-fn is_regular_or_path(path: &std::path::Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.is_file())
+/// A gofer has its streams, its socket, its own root and what is in that, which it was given to serve.
+fn assert_gofers_descriptors(pid: i32) {
+    let place =
+        |path: &std::path::Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).unwrap();
+    let root = place(format!("/proc/{pid}/root/").as_ref());
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
+        let target = std::fs::read_link(entry.path()).unwrap().display().to_string();
+        let fine = ["socket:", "/memfd:"].iter().any(|kind| target.starts_with(kind))
+            || target == "/dev/null"
+            || target.ends_with("/output.log")
+            || target.starts_with("/root-mount")
+            || target == "/" && place(&entry.path()) == root;
+        assert!(fine, "descriptor {:?} is {target}", entry.file_name());
+    }
 }
 
 fn descendants(pid: i32) -> Vec<i32> {
@@ -178,4 +222,36 @@ fn descendants(pid: i32) -> Vec<i32> {
         }
     }
     found
+}
+
+#[test]
+fn what_exec_leaves_behind_has_nothing() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("standin", &["sleep", "1000"]);
+    let id = "standin-c";
+    lab.create(id);
+    lab.ok(&["start", id]);
+    let pid_file = lab.path("exec.pid");
+    lab.ok(&["exec", "--detach", "--pid-file", pid_file.to_str().unwrap(), id, "sleep", "1000"]);
+    let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+    // It does so after its pid is known.
+    eventually("its filter", || status(&pid.to_string())["Seccomp"] == "2");
+    let status = status(&pid.to_string());
+    assert_eq!((status["NoNewPrivs"].as_str(), status["Groups"].as_str()), ("1", ""));
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(u64::from_str_radix(&status[set], 16).unwrap(), 0, "{set}");
+    }
+    assert_eq!(std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), std::path::Path::new("/"));
+    assert_descriptors(pid, &[]);
+    // Three streams, two connections, the signals.
+    assert_eq!(std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), 6);
+    // It passes signals on, and ends as the guest's process ends.
+    assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
+    eventually("its end", || {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    });
+    lab.delete_and_assert_gone(id);
 }

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 0, 1, 2 | `/dev/null`, or the debug log where there is one (1 and 2) |
 //! | [`CONFIG_FD`] | a memfd with a [`BootConfig`] as JSON |
-//! | [`START_FD`] | the [start pipe](crate::start) |
+//! | [`START_FD`] | the [start socket](crate::start) |
 //! | [`CONTROL_FD`] | the listening control socket |
 //! | [`FIRST_DONATED_FD`] … | the descriptors that the configuration refers to by index (0 is this one) |
 //!

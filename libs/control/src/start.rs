@@ -1,7 +1,7 @@
-//! The start pipe: what a process that is being set up tells whoever started it.
+//! The start socket: what a process that is being set up tells whoever started it.
 //!
 //! One JSON document per line. The last one is [`StartMessage::Ready`] or [`StartMessage::Failed`]; the end of the
-//! pipe without either means that the process died, and the last stage says where.
+//! connection without either means that the process died, and the last stage says where.
 
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,7 +24,7 @@ pub enum StartMessage {
     Failed(Failure),
 }
 
-/// The child's end of a start pipe, which is a stream socket: written with `sendmsg(2)`, which raises no signal where
+/// The child's end of a start socket, a stream socket: written with `sendmsg(2)`, which raises no signal where
 /// nobody listens any more and which both jails allow.
 #[derive(Debug)]
 pub struct StartSocket<F: AsFd = OwnedFd>(F);

@@ -248,6 +248,27 @@ pub fn arrange_fds(fds: &[BorrowedFd<'_>]) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, count, libc::c_uint::MAX, flags) }).map(|_| ())
 }
 
+/// Closes every descriptor but standard input, output and error and those in `kept`, also those that something in this
+/// process still owns: for a child that goes on with these alone and never drops the rest.
+///
+/// # Errors
+/// What `close_range(2)` says.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    kept.dedup();
+    let mut from = 3;
+    for fd in kept.into_iter().chain([RawFd::MAX]) {
+        if from < fd {
+            let (first, last) = (from.unsigned_abs(), (fd - 1).unsigned_abs());
+            // SAFETY: closes what the caller says that nobody uses any more.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+        from = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
 /// Makes standard input, output and error copies of `fd`.
 ///
 /// # Errors

@@ -105,6 +105,7 @@ fn seccomp() {
         ("sandbox with --network=host", sandbox(NetworkMode::Host)),
         ("broker of --network=host", control::broker::RULES.to_vec()),
         ("gofer", gofer),
+        ("process that exec --detach leaves behind", crate::container::stand_in::RULES.to_vec()),
     ] {
         let mut names: Vec<&str> = rules.iter().map(|rule| rule.name).collect();
         names.sort_unstable();

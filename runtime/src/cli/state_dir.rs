@@ -8,6 +8,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use host::fs::OpenFlags;
+
 use crate::error::{Error, Result};
 use crate::flags::Flags;
 
@@ -34,8 +36,12 @@ impl StateDir {
             return Ok(Self::Given(PathBuf::from(flags.get("root"))));
         }
         let base = std::env::temp_dir();
-        for attempt in 0..100 {
-            let path = base.join(format!("{PREFIX}{}-{attempt}", std::process::id()));
+        for _ in 0..100 {
+            // Not to be guessed: nobody can take the name before us.
+            let mut nonce = [0; 8];
+            host::random::fill(&mut nonce);
+            let nonce = u64::from_le_bytes(nonce);
+            let path = base.join(format!("{PREFIX}{}-{nonce:016x}", std::process::id()));
             let made = DirBuilder::new().mode(0o711).create(&path);
             match made.and_then(|()| lock(&path)) {
                 Ok(Some(lock)) => {
@@ -55,7 +61,10 @@ impl StateDir {
                 }
             }
         }
-        Err(Error::new(format!("{} is full of directories of ours", base.display())))
+        Err(Error::new(format!(
+            "cannot keep a directory in {}: others remove each one at once: set TMPDIR to a directory of your own",
+            base.display()
+        )))
     }
 
     /// Where it is.
@@ -68,7 +77,11 @@ impl StateDir {
 
 /// Locks a directory that is ours; `None` where another holds or has removed it.
 fn lock(path: &Path) -> std::io::Result<Option<File>> {
-    let dir = File::open(path)?;
+    // What has such a name may be anybody's: a link is not followed, a named pipe not waited for.
+    let flags = OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::NONBLOCK;
+    let dir =
+        host::fs::open(path, flags, 0).map_err(|errno| std::io::Error::from_raw_os_error(errno.raw()))?;
+    let dir = File::from(dir);
     if dir.metadata()?.uid() != host::process::effective_ids().0 || dir.try_lock().is_err() {
         return Ok(None);
     }
@@ -97,6 +110,9 @@ fn remove_left(base: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
     use super::{lock, remove_left};
 
     #[test]
@@ -106,11 +122,16 @@ mod tests {
             std::fs::create_dir_all(base.join(name).join("x")).unwrap();
         }
         let held = lock(&base.join("runsc-do-2-0")).unwrap().unwrap();
+        // Traps: a link to somebody's directory, and a named pipe, which nobody writes to.
+        std::os::unix::fs::symlink(base.join("other"), base.join("runsc-do-3-0")).unwrap();
+        let dir = File::open(&base).unwrap();
+        host::fs::make_node_at(dir.as_fd(), b"runsc-do-4-0", 0o010_600, 0).unwrap();
         remove_left(&base);
         let mut left: Vec<_> =
             std::fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["other", "runsc-do-2-0"]);
+        assert_eq!(left, ["other", "runsc-do-2-0", "runsc-do-3-0", "runsc-do-4-0"]);
+        assert!(base.join("other/x").is_dir());
         drop(held);
         remove_left(&base);
         assert!(!base.join("runsc-do-2-0").exists());

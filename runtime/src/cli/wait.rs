@@ -12,10 +12,10 @@ use crate::sandbox::Patience;
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
     /// Wait for a process of the container, by its pid in the sandbox.
-    #[arg(long, conflicts_with = "pid")]
+    #[arg(long, conflicts_with = "pid", value_parser = clap::value_parser!(i32).range(1..))]
     rootpid: Option<i32>,
     /// Wait for a process of the container, by its pid in the container.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
     /// Wait for a checkpoint.
     #[arg(long)]
@@ -45,7 +45,8 @@ impl Wait {
         }
         let client = container.connect(Patience::Wait)?;
         drop(container);
-        let status = client.wait(&self.id, self.rootpid.or(self.pid))?;
+        // A container's pid name space is a root, or its pod's: there is no further one in which it has other numbers.
+        let status = client.wait(&self.id, self.pid.or(self.rootpid))?;
         say!("{}", serde_json::json!({"id": self.id, "exitStatus": status.exit_status()}));
         Ok(0)
     }

@@ -32,7 +32,7 @@ const FORWARDED: &[i32] = &[
 pub(crate) struct Attached<'a> {
     /// Its container.
     pub(crate) container: &'a str,
-    /// Its pid; the container's first process where absent.
+    /// Its pid as the container counts; the container's first process where absent.
     pub(crate) pid: Option<i32>,
     /// Its terminal on the host.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
@@ -53,8 +53,9 @@ impl Attached<'_> {
         signals: &SignalFd,
     ) -> Result<Option<WaitStatus>> {
         let request = Request::Wait { container: self.container.into(), pid: self.pid };
-        if waiter.send(&request, &[]).is_err() {
-            return Ok(None);
+        match waiter.send(&request, &[]) {
+            Err(error) if error.is_gone() => return Ok(None),
+            sent => sent?,
         }
         loop {
             let ready = any_readable(&[waiter.as_fd(), signals.as_fd()], None).context("cannot wait")?;

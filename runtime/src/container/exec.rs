@@ -1,16 +1,17 @@
 //! `exec`: a further process in a running container.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use control::{Client, Exec, Target};
-use host::process::{Namespaces, clone_process, enter, new_session};
+use host::process::{Namespaces, clone_process, enter};
 use serde_json::{Value, json};
 
 use super::attach::{Attached, hold_signals};
 use super::create::write_pid_file;
 use super::life::Container;
+use super::stand_in::StandIn;
 use super::{SIGKILL, Status};
 use crate::console::{self, Streams, Wanted};
 use crate::error::{Context, Error, Result};
@@ -140,8 +141,7 @@ fn join_pids(id: &str, sandbox: Option<ProcessId>) -> Result<()> {
     Ok(())
 }
 
-/// Leaves a child behind that stands for the process on the host: it ends as the process ends, with its exit status,
-/// and its pid is the one in the pid file.
+/// Leaves a child behind that stands for the process on the host; its pid is the one in the pid file.
 fn detach(
     options: &ExecOptions,
     pid: i32,
@@ -149,10 +149,9 @@ fn detach(
     waiter: &Client,
     teller: &Client,
 ) -> Result<u8> {
-    let child = || {
-        let terminal = streams.terminal.then(|| streams.fds[0].as_fd());
-        stand_for(&options.id, pid, terminal, waiter, teller)
-    };
+    let terminal = streams.terminal.then(|| streams.fds[0].as_fd());
+    let stand_in = StandIn { container: &options.id, pid, terminal, waiter, teller };
+    let child = || stand_in.live();
     let process = clone_process(Namespaces::empty(), None, child).context("cannot leave a process behind")?;
     let noted = options.pid_file.as_ref().map_or(Ok(()), |path| write_pid_file(path, process.pid()));
     if noted.is_err() {
@@ -160,23 +159,6 @@ fn detach(
         let _ = process.reap();
     }
     noted.map(|()| 0)
-}
-
-/// The child's life: exit status 128 where it cannot even wait.
-fn stand_for(id: &str, pid: i32, terminal: Option<BorrowedFd<'_>>, waiter: &Client, teller: &Client) -> i32 {
-    // With the terminal as the controlling one, the host tells us of a new size of the window.
-    let _ = new_session(terminal);
-    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
-        // Whoever reads our streams must see their end when the guest's process closes them.
-        let _ = host::process::replace_streams(null.as_fd());
-    }
-    let attached = Attached { container: id, pid: Some(pid), terminal };
-    let ended = hold_signals().and_then(|signals| attached.wait(waiter, teller, &signals));
-    match ended {
-        Ok(Some(status)) => i32::from(status.exit_status()),
-        Ok(None) => 128 + SIGKILL,
-        Err(_) => 128,
-    }
 }
 
 /// The process as the sandbox is told it: the caller's document, or the container's own with changes.

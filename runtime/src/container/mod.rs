@@ -5,6 +5,7 @@ pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod life;
 mod remains;
+pub(crate) mod stand_in;
 pub(crate) mod state;
 pub(crate) mod store;
 

@@ -142,8 +142,14 @@ fn settings(flags: &Flags) -> Result<Settings> {
 /// Where state is kept when `--root` does not say.
 fn state_root(given: &str) -> Result<PathBuf> {
     if !given.is_empty() {
-        return std::path::absolute(given)
-            .map_err(|error| Error::new(format!("flag --root={given} is not a usable path: {error}")));
+        let path = std::path::absolute(given)
+            .map_err(|error| Error::new(format!("flag --root={given} is not a usable path: {error}")))?;
+        // Processes are found by it again: one directory has one name. The last part stays, a link there is refused.
+        let canonical = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+        return Ok(match (canonical, path.file_name()) {
+            (Some(parent), Some(name)) => parent.join(name),
+            _ => path,
+        });
     }
     let (uid, _) = host::process::effective_ids();
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {

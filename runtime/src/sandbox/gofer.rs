@@ -1,7 +1,7 @@
 //! The gofer process: what it is told, how its view of the host is put together, and what it becomes.
 //!
 //! Its root holds one directory or file per mount and nothing else: `/root-mount` is the container's root, `/mounts/N`
-//! the others. The sources are opened as detached mounts before anything is covered, so that each path is walked once.
+//! the others. Each source is opened once, as a detached mount, after the hooks and before anything is covered.
 
 use std::convert::Infallible;
 use std::fs::File;

@@ -144,9 +144,14 @@ impl Lab {
         found
     }
 
-    /// After `delete --force`, nothing of a container is left: no state, no process, no mount, no cgroup.
-    pub(crate) fn assert_gone(&self, id: &str) {
+    /// After `delete --force`, nothing of a container is left.
+    pub(crate) fn delete_and_assert_gone(&self, id: &str) {
         self.ok(&["delete", "--force", id]);
+        self.assert_nothing_left(id);
+    }
+
+    /// Nothing of a container is there: no state, no process, no mount, no cgroup.
+    pub(crate) fn assert_nothing_left(&self, id: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         // A process that was killed takes a moment to go.
         while !self.processes(id).is_empty() {
