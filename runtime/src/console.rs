@@ -65,6 +65,15 @@ pub(crate) fn streams(wanted: &Wanted<'_>) -> Result<Streams> {
     }
 }
 
+/// Whether our own streams are all terminals: a person is there.
+pub(crate) fn is_interactive() -> bool {
+    own_streams().is_ok_and(|fds| are_terminals(&fds))
+}
+
+fn are_terminals(fds: &[OwnedFd]) -> bool {
+    fds.iter().all(|fd| terminal::is_terminal(fd.as_fd()))
+}
+
 /// Copies of our own streams; one that is closed becomes `/dev/null`.
 fn own_streams() -> Result<[OwnedFd; 3]> {
     let copy = |fd: BorrowedFd<'_>| match fd.try_clone_to_owned() {
@@ -81,7 +90,7 @@ fn own_streams() -> Result<[OwnedFd; 3]> {
 /// The caller's own terminal, in raw mode while we live; plain streams where the caller has none.
 fn own_terminal() -> Result<Streams> {
     let fds = own_streams()?;
-    if !fds.iter().all(|fd| terminal::is_terminal(fd.as_fd())) {
+    if !are_terminals(&fds) {
         crate::logging::warning(
             "the process wants a terminal and the standard streams are none: it gets them as they are",
         );

@@ -459,7 +459,7 @@ fn a_bad_global_flag_is_told_to_whoever_reads_the_log() {
     let dir = std::env::temp_dir().join(format!("runsc-test-{}-badflag", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let log = dir.join("log");
-    let mut command = std::process::Command::new(common::binary());
+    let mut command = Command::new(common::binary());
     command.args(["--log-format=json", "--log"]).arg(&log).args(["--bogus", "create", "c"]);
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(128));
@@ -476,9 +476,9 @@ fn who_names_no_log_is_warned_on_standard_error() {
     let lab = Lab::new("warned", &["true"]);
     let id = &lab.id("warned");
     lab.configure(|config| config["process"]["selinuxLabel"] = json!("a:b:c"));
-    let mut command = std::process::Command::new(common::binary());
+    let mut command = Command::new(common::binary());
     command.arg("--root").arg(lab.path("state")).args(["--network=none", "run", id]);
-    let output = command.current_dir(lab.path("bundle")).stdin(std::process::Stdio::null()).output().unwrap();
+    let output = command.current_dir(lab.path("bundle")).stdin(Stdio::null()).output().unwrap();
     let said = stderr(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.starts_with("runsc: warning: ") && said.contains("selinuxLabel"), "{said}");

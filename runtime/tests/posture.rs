@@ -234,7 +234,9 @@ fn what_exec_leaves_behind_has_nothing() {
     lab.create(id);
     lab.ok(&["start", id]);
     let pid_file = lab.path("exec.pid");
-    lab.ok(&["exec", "--detach", "--pid-file", pid_file.to_str().unwrap(), id, "sleep", "1000"]);
+    let mut exec =
+        lab.command(&["exec", "--detach", "--pid-file", pid_file.to_str().unwrap(), id, "sleep", "1000"]);
+    assert!(exec.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
     // It does so after its pid is known.
     eventually("its filter", || status(&pid.to_string())["Seccomp"] == "2");

@@ -326,22 +326,5 @@ fn read_number(path: &Path) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// The processors in a list such as `0-2,7` (`man 7 cpuset`, "List format").
-pub(crate) fn parse_cpu_list(text: &str) -> Option<Vec<u32>> {
-    /// More than any kernel is built for.
-    const MAX: u32 = 8192;
-    // A set: a list may name one as often as it likes.
-    let mut named = vec![false; MAX as usize];
-    for part in text.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
-        if first > last || last >= MAX {
-            return None;
-        }
-        named[first as usize..=last as usize].fill(true);
-    }
-    Some((0..MAX).zip(named).filter_map(|(cpu, is_named)| is_named.then_some(cpu)).collect())
-}
-
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::layout::Layout;
 use super::path::{Place, relative};
-use super::{CgroupDir, CgroupRecord, Sharing, create, is_ancestor, parse_cpu_list, v2};
+use super::{CgroupDir, CgroupRecord, Sharing, create, is_ancestor, v2};
 
 const HYBRID: &str = "\
 25 30 0:23 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -69,15 +69,6 @@ fn processes_of_others_are_not_ours() {
     let dir = CgroupDir { controllers: vec!["cpu".into()], path: std::env::temp_dir() };
     let record = CgroupRecord { dirs: vec![dir], made: Vec::new(), unit: None, is_pods: false };
     assert!(record.own_pids().is_empty());
-}
-
-#[test]
-fn lists_are_read() {
-    assert_eq!(parse_cpu_list("0-2,7\n"), Some(vec![0, 1, 2, 7]));
-    assert_eq!(parse_cpu_list(&"0-8191,".repeat(10_000)[..69_999]).map(|list| list.len()), Some(8192));
-    for bad in ["", "1-", "-1", "2-1", "x", "0-99999999", "1,,2"] {
-        assert_eq!(parse_cpu_list(bad), None, "{bad}");
-    }
 }
 
 #[test]

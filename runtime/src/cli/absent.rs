@@ -1,5 +1,7 @@
 //! Commands of gVisor's that are not there, each refused with a sentence that says what to do instead.
 
+use clap::CommandFactory;
+
 /// (name, what to do instead).
 const ABSENT: &[(&str, &str)] = &[
     ("bwrap", "use `runsc do`"),
@@ -31,11 +33,43 @@ pub(super) fn advice(name: &str) -> Option<String> {
     Some(format!("command \"{name}\" is not supported: {advice}"))
 }
 
+/// Flags of gVisor's commands that are not there: (command, flag, what to do instead).
+const ABSENT_FLAGS: &[(&str, &str, &str)] = &[
+    ("create", "fs-restore-image-path", "file systems cannot be saved yet: keep what matters in a volume"),
+    ("create", "fs-restore-direct", "file systems cannot be saved yet: keep what matters in a volume"),
+    ("run", "fs-restore-image-path", "file systems cannot be saved yet: keep what matters in a volume"),
+    ("run", "fs-restore-direct", "file systems cannot be saved yet: keep what matters in a volume"),
+    ("spec", "tpu", "accelerators are not supported"),
+    ("wait", "fscheckpoint", "file systems cannot be saved yet: there is nothing to wait for"),
+    ("wait", "fsrestore", "file systems cannot be saved yet: there is nothing to wait for"),
+];
+
+/// What to do about a command line with a flag that its command has not: one of gVisor's, or one that belongs before the
+/// command.
+pub(super) fn flag_advice(rest: &[String]) -> Option<String> {
+    let (command, words) = rest.split_first()?;
+    let cli = super::Cli::command();
+    let known = cli.find_subcommand(command)?;
+    let is_own = |name: &str| known.get_arguments().any(|known| known.get_long() == Some(name));
+    let names = words.iter().take_while(|word| *word != "--").filter_map(|word| super::args::as_flag(word));
+    names.map(|(name, _)| name).filter(|name| !is_own(name)).find_map(|name| {
+        let absent = ABSENT_FLAGS.iter().find(|(of, flag, _)| of == command && *flag == name);
+        match absent {
+            Some((.., advice)) => Some(format!("{command}: flag --{name} is not supported: {advice}")),
+            None => crate::flags::find(name).map(|_| {
+                format!(
+                    "flag --{name} is for all commands: put it before the command: runsc --{name}… {command}"
+                )
+            }),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
-    use super::{ABSENT, advice};
+    use super::{ABSENT, ABSENT_FLAGS, advice, flag_advice};
 
     #[test]
     fn none_of_them_is_there() {
@@ -43,5 +77,22 @@ mod tests {
         assert!(ABSENT.iter().all(|(name, _)| cli.find_subcommand(name).is_none()));
         assert!(advice("checkpoint").unwrap().contains("cannot be saved"));
         assert_eq!(advice("run"), None);
+    }
+
+    #[test]
+    fn flags_that_are_elsewhere_or_nowhere() {
+        let cli = crate::cli::Cli::command();
+        for (command, flag, _) in ABSENT_FLAGS {
+            let command = cli.find_subcommand(command).unwrap();
+            assert!(command.get_arguments().all(|known| known.get_long() != Some(*flag)), "{flag}");
+        }
+        let said = |text: &str| {
+            let words: Vec<String> = text.split_whitespace().map(Into::into).collect();
+            flag_advice(&words)
+        };
+        assert!(said("wait -fsrestore c").unwrap().contains("cannot be saved"));
+        assert!(said("run --network=none c").unwrap().contains("before the command"));
+        assert_eq!(said("run --bundle=x c"), None);
+        assert_eq!(said("run c -- --network=none"), None);
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn split_globals(args: &[String]) -> (Split, Result<()>) {
 }
 
 /// Name and value of a flag; `None` for what is not one (`-`, `--`, words).
-fn as_flag(arg: &str) -> Option<(&str, Option<&str>)> {
+pub(super) fn as_flag(arg: &str) -> Option<(&str, Option<&str>)> {
     let body = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'))?;
     if body.is_empty() || body.starts_with('-') || body.starts_with('=') {
         return None;

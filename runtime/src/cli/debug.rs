@@ -5,8 +5,8 @@ use kernel::syscalls::table::rows;
 
 use super::commands::parse_signal;
 use super::ps::print_table;
+use crate::container::Store;
 use crate::container::life::Container;
-use crate::container::{Status, Store};
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
 use crate::sandbox::Patience;
@@ -47,11 +47,7 @@ impl Debug {
         let calls = self.strace.as_deref().map(parse_calls).transpose()?;
         let signal = self.signal.as_deref().map(parse_signal).transpose()?;
         let container = Container::open(config, &id)?;
-        if container.state.status == Status::Stopped {
-            return Err(Error::new(format!(
-                "container \"{id}\" is stopped: container not running: there is nothing to look into"
-            )));
-        }
+        container.require_not_stopped("there is nothing to look into")?;
         let client = container.connect(Patience::Short)?;
         if let Some(signal) = signal {
             let sandbox = container.state.sandbox.and_then(|sandbox| sandbox.open());

@@ -30,7 +30,7 @@ impl Events {
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
         if self.stats {
             let container = Container::open(config, &self.id)?;
-            running(&container)?;
+            container.require_not_stopped("it uses nothing any more")?;
             print(&self.id, &stats(&container)?);
             return Ok(0);
         }
@@ -72,15 +72,6 @@ impl Events {
             Err(_) if !Store::new(&config.root).exists(&self.id) => Ok(None),
             opened => opened.map(Some),
         }
-    }
-}
-
-fn running(container: &Container) -> Result<()> {
-    match container.state.status {
-        Status::Stopped => {
-            Err(Error::new(format!("container \"{}\" is stopped: container not running", container.state.id)))
-        }
-        _ => Ok(()),
     }
 }
 

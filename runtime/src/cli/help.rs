@@ -41,8 +41,10 @@ impl Help {
             Some(name) => {
                 let mut cli = Cli::command();
                 let command = cli.find_subcommand_mut(name);
-                let command = command
-                    .ok_or_else(|| Error::new(format!("no command or topic \"{name}\": try `runsc help`")))?;
+                let command = command.ok_or_else(|| {
+                    let unknown = || format!("no command or topic \"{name}\": try `runsc help`");
+                    Error::new(super::absent::advice(name).unwrap_or_else(unknown))
+                })?;
                 say_raw!("{}", command.clone().bin_name(format!("runsc {name}")).render_long_help());
             }
         }

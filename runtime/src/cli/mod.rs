@@ -249,11 +249,17 @@ fn parse(rest: &[String]) -> std::result::Result<Command, clap::Error> {
 
 /// A command line that makes no sense, or a request for help.
 fn usage(split: &args::Split, error: &clap::Error) -> u8 {
-    let _ = error.print();
-    if !error.use_stderr() {
-        return 0;
+    let advice = absent::flag_advice(&split.rest).filter(|_| error.use_stderr());
+    if advice.is_none() {
+        let _ = error.print();
+        if !error.use_stderr() {
+            return 0;
+        }
     }
     logging::start(&split.flags, &split.rest[0], "");
+    if let Some(advice) = advice {
+        return fail(&Error::new(advice));
+    }
     logging::write(Level::Error, error.to_string().lines().next().unwrap_or("usage"));
     crate::error::FAILED
 }

@@ -4,8 +4,8 @@ use clap::Args;
 use control::ProcessRow;
 
 use super::table::Table;
-use crate::container::create::is_dockers;
 use crate::container::life::Container;
+use crate::docker::bundle::is_dockers;
 use crate::error::Result;
 use crate::flags::Config;
 use crate::logging::timestamp;

@@ -3,7 +3,6 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::container::Status;
 use crate::container::life::Container;
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, parse_size};
@@ -81,9 +80,7 @@ impl Update {
         }
         let resources = self.resources()?;
         let container = Container::open(config, &self.id)?;
-        if container.state.status == Status::Stopped {
-            return Err(Error::new(format!("container \"{}\" is stopped: container not running", self.id)));
-        }
+        container.require_not_stopped("its limits limit nothing any more")?;
         let (changed, all) = container.with_resources(&resources)?;
         let old = container.config()?["linux"]["resources"].clone();
         let client = container.connect(Patience::Short)?;

@@ -16,6 +16,7 @@ use super::store::{Locked, Store};
 use super::{State, Status, oci_state};
 use crate::cgroup::{self, CgroupRecord, Layout, Made, Sharing};
 use crate::console::{self, Streams, Wanted};
+use crate::docker::bundle;
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, Flags};
 use crate::hooks::{HookSet, of_stage};
@@ -65,8 +66,8 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     };
     let mut flags = flags.clone();
     flags.apply_annotations(&spec.annotations)?;
-    if is_dockers(&spec.bundle) {
-        keep_root_visible(&mut flags)?;
+    if bundle::is_dockers(&spec.bundle) {
+        bundle::keep_root_visible(&mut flags)?;
     }
     let config = Config::new(&flags)?;
     let store = Store::new(&config.root);
@@ -82,7 +83,7 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
         Maker { options, spec: &spec, flags: &flags, config: &config, store: &store, locked: &locked };
     let created = match role {
         PodRole::Alone => {
-            refuse_others_namespaces(&spec)?;
+            spec.refuse_others_namespaces()?;
             maker.sandbox(&files, &mut undo)?
         }
         PodRole::Sandbox => maker.sandbox(&files, &mut undo)?,
@@ -90,54 +91,6 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     };
     undo.keep();
     Ok(created)
-}
-
-/// Whether Docker made the bundle: it keeps its containers in containerd's name space "moby", whose bundles are below
-/// `io.containerd.runtime.v2.task`.
-pub(crate) fn is_dockers(bundle: &Path) -> bool {
-    let is_moby = |parts: &[std::path::Component<'_>]| {
-        parts[0].as_os_str().as_encoded_bytes().starts_with(b"io.containerd.runtime.v")
-            && parts[1].as_os_str() == "moby"
-    };
-    bundle.components().collect::<Vec<_>>().windows(2).any(is_moby)
-}
-
-/// Refuses to join another container's processes or IPC objects (`docker run --pid=container:NAME`): they are in a
-/// kernel of their own. Name spaces of the host that nobody has asked for by a process, such as those that CRI-O pins,
-/// mean nothing in a sandbox and are no reason to fail.
-fn refuse_others_namespaces(spec: &Spec) -> Result<()> {
-    for (kind, name) in [(LinuxNamespaceType::Pid, "pid"), (LinuxNamespaceType::Ipc, "ipc")] {
-        let Some(path) = spec.namespace(kind).flatten().filter(|path| is_of_process(path, name)) else {
-            continue;
-        };
-        let inode =
-            |path: &Path| std::fs::metadata(path).ok().map(|meta| std::os::unix::fs::MetadataExt::ino(&meta));
-        if inode(&path) != inode(Path::new(&format!("/proc/self/ns/{name}"))) {
-            return Err(Error::new(format!(
-                "the {name} name space {} is another container's, and sandboxes share none: leave out --{name}=container:…, \
-                 or put both containers in one pod",
-                path.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a path is `/proc/PID/ns/NAME`.
-fn is_of_process(path: &Path, name: &str) -> bool {
-    let middle =
-        path.to_str().and_then(|text| text.strip_prefix("/proc/")?.strip_suffix(&format!("/ns/{name}")));
-    middle.is_some_and(|pid| pid.parse::<u32>().is_ok())
-}
-
-/// Docker gives each container a writable layer of its own and looks into it from outside (`docker cp`, `diff`,
-/// `commit`, `export`): what the guest writes has to get there. Flags that were given stay.
-fn keep_root_visible(flags: &mut Flags) -> Result<()> {
-    if flags.is_given("overlay2") {
-        return Ok(());
-    }
-    flags.set_default("overlay2", "none")?;
-    flags.set_default("file-access", "shared")
 }
 
 struct Maker<'a> {
@@ -331,7 +284,6 @@ impl<'a> Maker<'a> {
             gofer: None,
             broker: None,
             cgroup,
-            terminal: self.spec.wants_terminal(),
         }
     }
 
@@ -410,24 +362,4 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         .with_context(|| {
             format!("the pid file's directory must be there and writable: cannot write {}", path.display())
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::{Flags, is_dockers, keep_root_visible};
-
-    #[test]
-    fn docker_sees_what_the_guest_writes() {
-        let bundle = "/run/containerd/io.containerd.runtime.v2.task/moby/0123";
-        assert!(is_dockers(Path::new(bundle)) && !is_dockers(Path::new("/home/moby/bundle")));
-        let mut flags = Flags::default();
-        keep_root_visible(&mut flags).unwrap();
-        assert_eq!((flags.get("overlay2"), flags.get("file-access")), ("none", "shared"));
-        let mut flags = Flags::default();
-        flags.set("overlay2", "root:self").unwrap();
-        keep_root_visible(&mut flags).unwrap();
-        assert_eq!((flags.get("overlay2"), flags.get("file-access")), ("root:self", "exclusive"));
-    }
 }

@@ -207,12 +207,8 @@ fn changed(options: &ExecOptions, own: &Value) -> Result<Value> {
             process["capabilities"][set] = json!(list);
         }
     }
-    let ours = || {
-        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-        [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().all(host::terminal::is_terminal)
-    };
-    process["terminal"] =
-        (options.terminal || options.console_socket.is_some() || !options.detach && ours()).into();
+    let is_asked = options.terminal || options.console_socket.is_some();
+    process["terminal"] = (is_asked || !options.detach && console::is_interactive()).into();
     Ok(process)
 }
 

@@ -87,6 +87,14 @@ impl Container {
         self.locked.write_config(config)
     }
 
+    /// Refuses what makes no sense with a container that has ended; `why` goes on after "container not running".
+    pub(crate) fn require_not_stopped(&self, why: &str) -> Result<()> {
+        if self.state.status != Status::Stopped {
+            return Ok(());
+        }
+        Err(Error::new(format!("container \"{}\" is stopped: container not running: {why}", self.id())))
+    }
+
     fn wrong_state(&self, wanted: &str) -> Error {
         let status = self.state.status.name();
         // containerd and Docker look for these words.

@@ -1,4 +1,17 @@
 //! Containers: their life from `create` to `delete`, and what is written down of them in between.
+//!
+//! Whoever changes a container holds its lock (`store.rs`), and may be killed at any moment. What is left then:
+//!
+//! | command | lock | writes down | killed in between |
+//! |---|---|---|---|
+//! | `create` | all the time | creating, with each process before it may go on; at last created | stopped: `delete` ends what is there |
+//! | `start` | all the time | running | what the sandbox says: created or running |
+//! | `pause`, `resume` | all the time | paused, running | what the sandbox says |
+//! | `exec` | until it is connected | nothing | the guest's process runs on, `kill --pid` ends it |
+//! | `update` | all the time | the limits, when they hold | the host's limits are the new ones already |
+//! | `kill` | all the time | nothing | the signal is sent or not |
+//! | `delete` | all the time | nothing; the directory goes last | stopped: the next `delete` goes on |
+//! | `state`, `list` | none | nothing | |
 
 pub(crate) mod attach;
 pub(crate) mod create;

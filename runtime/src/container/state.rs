@@ -73,9 +73,6 @@ pub(crate) struct State {
     pub(crate) broker: Option<ProcessId>,
     /// Its cgroup.
     pub(crate) cgroup: Option<CgroupRecord>,
-    /// Whether its process has a terminal.
-    #[serde(default)]
-    pub(crate) terminal: bool,
 }
 
 impl State {

@@ -1,6 +1,6 @@
 //! The global flags with types, as one invocation or one container sees them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use control::Settings;
 use control::network::NetworkMode;
@@ -139,33 +139,58 @@ fn settings(flags: &Flags) -> Result<Settings> {
     })
 }
 
-/// Where state is kept when `--root` does not say.
+/// Where state is kept, by the name that it has without symbolic links: processes are found by it again. Its last part
+/// stays, since a link there is refused.
 fn state_root(given: &str) -> Result<PathBuf> {
-    if !given.is_empty() {
-        let path = std::path::absolute(given)
-            .map_err(|error| Error::new(format!("flag --root={given} is not a usable path: {error}")))?;
-        // Processes are found by it again: one directory has one name. The last part stays, a link there is refused.
-        let canonical = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
-        return Ok(match (canonical, path.file_name()) {
-            (Some(parent), Some(name)) => parent.join(name),
-            _ => path,
-        });
-    }
+    let path = if given.is_empty() {
+        default_root()
+    } else {
+        std::path::absolute(given)
+            .map_err(|error| Error::new(format!("flag --root={given} is not a usable path: {error}")))?
+    };
+    Ok(match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => canonical(parent).join(name),
+        _ => path,
+    })
+}
+
+/// A directory by its name without symbolic links, as far as it is there.
+fn canonical(dir: &Path) -> PathBuf {
+    std::fs::canonicalize(dir).unwrap_or_else(|_| match (dir.parent(), dir.file_name()) {
+        (Some(parent), Some(name)) => canonical(parent).join(name),
+        _ => dir.into(),
+    })
+}
+
+/// Where state is kept when `--root` does not say.
+fn default_root() -> PathBuf {
     let (uid, _) = host::process::effective_ids();
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Ok(PathBuf::from(dir).join("runsc")),
-        None if uid == 0 => Ok("/var/run/runsc".into()),
+        Some(dir) => PathBuf::from(dir).join("runsc"),
+        None if uid == 0 => "/var/run/runsc".into(),
         None => {
             let own = PathBuf::from(format!("/run/user/{uid}"));
-            Ok(if own.is_dir() { own.join("runsc") } else { format!("/tmp/runsc-{uid}").into() })
+            if own.is_dir() { own.join("runsc") } else { format!("/tmp/runsc-{uid}").into() }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Config;
+    use super::{Config, state_root};
     use crate::flags::Flags;
+
+    #[test]
+    fn one_directory_has_one_name() {
+        let base = std::env::temp_dir().join(format!("runsc-root-{}", std::process::id()));
+        std::fs::create_dir_all(base.join("real")).unwrap();
+        std::os::unix::fs::symlink(base.join("real"), base.join("link")).unwrap();
+        let name = |path: &str| state_root(base.join(path).to_str().unwrap()).unwrap();
+        assert_eq!(name("link/state"), name("real/state"));
+        assert_eq!(name("link/not/there/state"), name("real/not/there/state"));
+        assert!(name("link").ends_with("link"));
+        std::fs::remove_dir_all(base).unwrap();
+    }
 
     #[test]
     fn numbers_have_limits() {

@@ -3,7 +3,7 @@
 use control::boot::HostPlan;
 use serde_json::Value;
 
-use crate::cgroup::parse_cpu_list;
+use crate::spec::cpu_list;
 
 /// Bytes of memory of the host.
 pub(crate) fn total_memory() -> u64 {
@@ -50,7 +50,7 @@ pub(crate) const RLIMIT_CORE: u32 = 4;
 /// The processors that a guest sees: those of its set, and no more than its quota is worth.
 fn cpu_count(cpu: &Value, host: u32, from_quota: bool) -> u32 {
     let mut count = host;
-    if let Some(set) = cpu["cpus"].as_str().filter(|set| !set.is_empty()).and_then(parse_cpu_list) {
+    if let Some(set) = cpu["cpus"].as_str().filter(|set| !set.is_empty()).and_then(cpu_list::parse) {
         count = count.min(u32::try_from(set.len()).unwrap_or(u32::MAX));
     }
     if let (true, Some(quota)) = (from_quota, cpu["quota"].as_i64().filter(|quota| *quota > 0)) {

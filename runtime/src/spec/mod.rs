@@ -5,9 +5,11 @@
 //! strict, knows no paths, and would refuse a whole document for one new capability name.
 
 pub(crate) mod annotations;
+pub(crate) mod cpu_list;
 pub(crate) mod default;
 pub(crate) mod mounts;
 pub(crate) mod names;
+mod namespaces;
 mod rules;
 mod schema;
 mod shape;

@@ -365,7 +365,7 @@ pub(super) fn check_resources(resources: &Value, path: &str, findings: &mut Find
     for name in ["cpus", "mems"] {
         if let Some(set) = cpu[name].as_str()
             && !set.is_empty()
-            && crate::cgroup::parse_cpu_list(set).is_none()
+            && super::cpu_list::parse(set).is_none()
         {
             findings.problem(&format!("{path}.cpu.{name}"), format!("\"{set}\" is not a list such as 0-2,7"));
         }

@@ -18,9 +18,10 @@ use serde_json::Value as Json;
 use self::bus::{Bus, CallFailure};
 use self::message::{Method, Value, Writer};
 use super::path::UnitName;
-use super::{parse_cpu_list, v1, v2};
+use super::{v1, v2};
 use crate::error::{Context, Error, Result};
 use crate::logging;
+use crate::spec::cpu_list;
 
 /// There where systemd runs (`man 3 sd_booted`).
 const BOOTED: &str = "/run/systemd/system";
@@ -288,7 +289,7 @@ fn properties(resources: &Json, version: Version) -> Vec<(&'static str, Value)> 
     let tasks = resources["pids"]["limit"].as_i64().filter(|n| *n != 0);
     number("TasksMax", tasks.map(|n| v1::host_pids_limit(n).parse().unwrap_or(u64::MAX)));
     for (name, property) in [("cpus", "AllowedCPUs"), ("mems", "AllowedMemoryNodes")] {
-        let set = cpu[name].as_str().filter(|text| !text.is_empty()).and_then(parse_cpu_list);
+        let set = cpu[name].as_str().filter(|text| !text.is_empty()).and_then(cpu_list::parse);
         list.extend(set.filter(|_| version == Version::Two).map(|set| (property, Value::Bytes(bits(&set)))));
     }
     list
