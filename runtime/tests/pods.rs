@@ -260,6 +260,6 @@ fn a_wait_is_for_a_process_of_the_member() {
     lab.ok(&["kill", one, "TERM"]);
     let told = String::from_utf8(finish(wait).stdout).unwrap();
     assert!(told.contains("\"exitStatus\":7"), "{told}");
-    lab.delete_and_assert_gone(one);
+    lab.ok(&["delete", "--force", one]);
     lab.delete_and_assert_gone(pod);
 }
