@@ -39,6 +39,7 @@ pub mod request {
     pub const GETSIGMASK: u64 = 0x420a;
     pub const SETSIGMASK: u64 = 0x420b;
     pub const SECCOMP_GET_FILTER: u64 = 0x420c;
+    pub const SECCOMP_GET_METADATA: u64 = 0x420d;
     pub const GET_SYSCALL_INFO: u64 = 0x420e;
 }
 
@@ -70,6 +71,11 @@ pub mod event {
     pub const SECCOMP: i32 = 7;
     pub const STOP: i32 = 128;
 }
+
+/// `PTRACE_EVENTMSG_SYSCALL_ENTRY`: what `PTRACE_GETEVENTMSG` tells where a call begins.
+pub const EVENTMSG_SYSCALL_ENTRY: u64 = 1;
+/// `PTRACE_EVENTMSG_SYSCALL_EXIT`: where it has ended.
+pub const EVENTMSG_SYSCALL_EXIT: u64 = 2;
 
 /// Register sets of `PTRACE_GETREGSET` (`linux/elf.h`).
 pub const NT_PRSTATUS: u64 = 1;

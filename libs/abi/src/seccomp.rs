@@ -119,6 +119,14 @@ pub struct NotifAddfd {
     pub newfd_flags: u32,
 }
 
+/// `struct seccomp_metadata`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Metadata {
+    pub filter_off: u64,
+    pub flags: u64,
+}
+
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`: the call is carried out after all.
 pub const USER_NOTIF_FLAG_CONTINUE: u32 = 1;
 /// `SECCOMP_ADDFD_FLAG_SETFD`: to this number.
@@ -131,7 +139,7 @@ pub const IOCTL_NOTIF_RECV: u32 = 0xc050_2100;
 pub const IOCTL_NOTIF_SEND: u32 = 0xc018_2101;
 /// `SECCOMP_IOCTL_NOTIF_ID_VALID`.
 pub const IOCTL_NOTIF_ID_VALID: u32 = 0x4008_2102;
-/// `SECCOMP_IOCTL_NOTIF_ADDFD`.
-pub const IOCTL_NOTIF_ADDFD: u32 = 0x4018_2103;
+/// `SECCOMP_IOCTL_NOTIF_ADDFD` without the direction and the size of its argument, which may grow.
+pub const IOCTL_NOTIF_ADDFD: u32 = 0x2103;
 /// `si_code` of a `SIGSYS` that a filter causes.
 pub const SYS_SECCOMP: i32 = 1;

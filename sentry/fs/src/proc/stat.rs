@@ -17,6 +17,8 @@ pub(super) fn state_of(task: &Task) -> (char, &'static str) {
         ('t', "tracing stop")
     } else if group.is_stopped() {
         ('T', "stopped")
+    } else if task.clock().is_asleep_killable() {
+        ('D', "disk sleep")
     } else if task.clock().is_asleep() {
         ('S', "sleeping")
     } else {

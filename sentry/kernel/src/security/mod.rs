@@ -6,5 +6,5 @@ mod seccomp;
 mod seccomp_notify;
 
 pub use access::AccessIds;
-pub(crate) use seccomp::Seccomp;
+pub(crate) use seccomp::{Filter, Seccomp};
 pub(crate) use seccomp_notify::ListenerFile;

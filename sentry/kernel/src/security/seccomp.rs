@@ -34,6 +34,26 @@ pub(crate) struct Filter {
     pub(super) listener: Option<Arc<Listener>>,
 }
 
+impl Filter {
+    /// Its instructions.
+    pub(crate) fn source(&self) -> &[SockFilter] {
+        self.program.source()
+    }
+
+    /// `SECCOMP_FILTER_FLAG_LOG`.
+    pub(crate) fn logs(&self) -> bool {
+        self.logs
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.orphan();
+        }
+    }
+}
+
 type Filters = Arc<Vec<Arc<Filter>>>;
 
 /// The calls that a list of filters allows whatever the arguments, a bit each: most calls need no filter to be run.
@@ -216,9 +236,15 @@ impl Task {
         Ok(0)
     }
 
-    /// The instructions of filter `index`, counted from the oldest (`PTRACE_SECCOMP_GET_FILTER`).
-    pub(crate) fn filter_source(&self, index: usize) -> Option<Vec<SockFilter>> {
-        self.seccomp.filters().get(index).map(|filter| filter.program.source().to_vec())
+    /// Filter `index`, counted from the oldest.
+    pub(crate) fn filter(&self, index: usize) -> Option<Arc<Filter>> {
+        self.seccomp.filters().get(index).cloned()
+    }
+
+    /// Gives the filters back at the end of the task; what is shown of it stays.
+    pub(crate) fn release_filters(&self) {
+        let released = std::mem::take(&mut self.seccomp.installed.write().filters);
+        drop(released);
     }
 
     /// How many filters it has (`Seccomp_filters` in `/proc/[pid]/status`).

@@ -39,6 +39,8 @@ struct Requests {
     next_id: u64,
     list: VecDeque<Request>,
     is_closed: bool,
+    /// No task has the filter any more.
+    is_orphaned: bool,
 }
 
 /// The calls that wait for a supervisor.
@@ -50,6 +52,14 @@ pub(crate) struct Listener {
     waits_killable: bool,
 }
 
+/// The first version of `struct seccomp_notif_addfd`.
+const ADDFD_SIZE_VER0: usize = 24;
+/// Where a command says how large its argument is.
+const SIZE_SHIFT: u32 = 16;
+const SIZE_MASK: u32 = 0x3fff;
+/// What the number of a command whose argument may grow does not depend on: its size, and the direction of the copy.
+const GROWS: u32 = 0xc000_0000 | SIZE_MASK << SIZE_SHIFT;
+
 impl Listener {
     fn close(&self) {
         let mut requests = self.requests.lock();
@@ -57,6 +67,12 @@ impl Listener {
         for request in &requests.list {
             request.task.wake().parker().unpark();
         }
+    }
+
+    /// The filter is gone: nobody will ask again.
+    pub(super) fn orphan(&self) {
+        self.requests.lock().is_orphaned = true;
+        self.queue.notify(Events::HUP);
     }
 
     fn receive(&self, task: &Task) -> Result<Notif> {
@@ -118,7 +134,7 @@ impl CurrentTask {
         };
         let mut answer = self.block_until(None, &mut look);
         while matches!(answer, Err(SysError::Restart(_))) && listener.holds(id) && !self.is_killed() {
-            self.park();
+            self.park_killable();
             match look() {
                 Err(Errno::EAGAIN) => {}
                 other => answer = other.map_err(SysError::from),
@@ -127,11 +143,19 @@ impl CurrentTask {
         listener.requests.lock().list.retain(|request| request.id != id);
         self.regs.rax = match answer {
             Ok(Answer::Continue) => return true,
-            Ok(Answer::Return(value)) => value,
+            Ok(Answer::Return(value)) => self.final_result(value),
             Err(SysError::Errno(errno)) => errno.to_return(),
             Err(SysError::Restart(restart)) => restart.code(),
         };
         false
+    }
+
+    /// A result that is not the sentry's own: one that looks like a restart is none unless a signal came, as in Linux.
+    fn final_result(&mut self, value: u64) -> u64 {
+        if !self.wake().is_interrupted() {
+            self.give_up_restart(value);
+        }
+        value
     }
 }
 
@@ -145,8 +169,8 @@ impl ListenerFile {
         (listener.clone(), Arc::new(Self(listener)))
     }
 
-    fn add_fd(&self, task: &Task, arg: u64) -> Result<u64> {
-        let request: NotifAddfd = task.mm().read_object(UserAddr(arg))?;
+    fn add_fd(&self, task: &Task, arg: u64, size: u32) -> Result<u64> {
+        let request: NotifAddfd = task.mm().read_extensible(UserAddr(arg), size.into(), ADDFD_SIZE_VER0)?;
         let known = OpenFlags::CLOEXEC.bits();
         if u64::from(request.newfd_flags) & !u64::from(known) != 0
             || request.flags & !(ADDFD_FLAG_SETFD | ADDFD_FLAG_SEND) != 0
@@ -192,6 +216,9 @@ impl FileOps for ListenerFile {
         }
         if requests.list.iter().any(|request| request.was_received && request.answer.is_none()) {
             events |= Events::WRITABLE;
+        }
+        if requests.is_orphaned {
+            events |= Events::HUP;
         }
         events
     }
@@ -239,8 +266,10 @@ impl FileOps for ListenerFile {
                 let id: u64 = mm.read_object(UserAddr(arg))?;
                 self.0.asker(id).map(|_| 0)
             }
-            IOCTL_NOTIF_ADDFD => self.add_fd(task, arg),
-            _ => Err(Errno::ENOTTY),
+            _ if command & !GROWS == IOCTL_NOTIF_ADDFD => {
+                self.add_fd(task, arg, command >> SIZE_SHIFT & SIZE_MASK)
+            }
+            _ => Err(Errno::EINVAL),
         }
     }
 }

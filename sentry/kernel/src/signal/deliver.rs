@@ -197,6 +197,13 @@ impl CurrentTask {
         self.regs.rip = self.regs.rip.wrapping_sub(SYSCALL_LEN);
     }
 
+    /// The call returns `value` as it is, though it may look like a restart.
+    pub(crate) fn give_up_restart(&mut self, value: u64) {
+        if Restart::from_code(value).is_some() {
+            self.regs.orig_rax = u64::MAX;
+        }
+    }
+
     /// Whether the registers hold a restart code that has to be resolved before guest code runs.
     pub(crate) fn must_resolve_restart(&self) -> bool {
         self.pending_restart().is_some()

@@ -277,6 +277,13 @@ impl Task {
         }
     }
 
+    /// Looks for signals that came while it was of no use to tell it of them (Linux's `recalc_sigpending`).
+    pub(crate) fn recheck_signals(&self) {
+        if !self.pending_signals().without(self.blocked()).is_empty() {
+            self.wake().add(Work::SIGNAL);
+        }
+    }
+
     /// The blocked signals.
     #[must_use]
     pub fn blocked(&self) -> SigSet {

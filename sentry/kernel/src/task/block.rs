@@ -96,6 +96,13 @@ impl Task {
         self.clock().switch(Activity::Kernel);
     }
 
+    /// As [`Self::park`] in a call that Linux shows in state D: only what it waits for ends it, or a kill.
+    pub(crate) fn park_killable(&self) {
+        self.clock().switch(Activity::AsleepKillable);
+        self.wake().sleep(None);
+        self.clock().switch(Activity::Kernel);
+    }
+
     /// What to register with a [`WaitQueue`] to be woken in [`Self::sleep`].
     #[must_use]
     pub fn notifier(&self) -> Arc<dyn Notify> {

@@ -381,7 +381,7 @@ impl CurrentTask {
     fn wait_for_vfork(&self, done: &VforkDone) {
         let _registration = done.queue().register(Events::IN, self.notifier());
         while !done.is_done() && !self.is_killed() {
-            self.park();
+            self.park_killable();
         }
     }
 }

@@ -12,6 +12,8 @@ pub(super) enum Activity {
     Asleep = 0,
     Kernel = 1,
     Guest = 2,
+    /// Asleep until what it waits for happens or it is killed.
+    AsleepKillable = 3,
 }
 
 /// User and system time, nanoseconds.
@@ -83,7 +85,7 @@ impl CpuClock {
         if let Some(counter) = counter {
             counter.store(counter.load(Ordering::Relaxed).saturating_add(elapsed), Ordering::Relaxed);
         }
-        if to == Activity::Asleep {
+        if matches!(to, Activity::Asleep | Activity::AsleepKillable) {
             self.sleeps.fetch_add(1, Ordering::Relaxed);
         }
         self.since_ns.store(now, Ordering::Relaxed);
@@ -102,7 +104,7 @@ impl CpuClock {
             system_ns: self.system_ns.load(Ordering::Relaxed),
         };
         let activity = self.activity.load(Ordering::Relaxed);
-        if activity != Activity::Asleep as u8 {
+        if !self.is_asleep() {
             let since = self.since_ns.load(Ordering::Relaxed);
             let elapsed = u64::try_from(host::time::monotonic_ns() - since).unwrap_or(0);
             let running =
@@ -121,6 +123,12 @@ impl CpuClock {
     /// Whether the thread is asleep in a call.
     #[must_use]
     pub fn is_asleep(&self) -> bool {
-        self.activity.load(Ordering::Relaxed) == Activity::Asleep as u8
+        self.activity.load(Ordering::Relaxed) == Activity::Asleep as u8 || self.is_asleep_killable()
+    }
+
+    /// Whether the thread is asleep where signals short of a kill do not wake it.
+    #[must_use]
+    pub fn is_asleep_killable(&self) -> bool {
+        self.activity.load(Ordering::Relaxed) == Activity::AsleepKillable as u8
     }
 }

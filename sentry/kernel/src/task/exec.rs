@@ -238,7 +238,7 @@ impl CurrentTask {
             if self.is_killed() {
                 return Err(SysError::Restart(Restart::NoIntr));
             }
-            self.park();
+            self.park_killable();
         }
     }
 

@@ -65,6 +65,7 @@ impl Task {
         }
         self.release_memory();
         self.release_semaphores();
+        self.release_filters();
         self.leave_fd_table(FdTable::new());
         self.own_fs();
         if is_last && group.is_session_leader() {

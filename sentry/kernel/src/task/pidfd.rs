@@ -71,9 +71,11 @@ impl FileOps for PidFd {
     }
 
     fn fdinfo(&self) -> String {
+        if self.group.leader().is_none() {
+            return "Pid:\t-1\nNSpid:\t-1\n".to_owned();
+        }
         let numbers: Vec<String> = self.pid.numbers().map(|number| number.to_string()).collect();
-        let own = if self.group.leader().is_some() { self.pid.number() } else { -1 };
-        format!("Pid:\t{own}\nNSpid:\t{}\n", numbers.join("\t"))
+        format!("Pid:\t{}\nNSpid:\t{}\n", self.pid.number(), numbers.join("\t"))
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use abi::ptrace::{PEEKSIGINFO_SHARED, PeekSiginfoArgs, SyscallInfo, TraceOptions, request};
-use abi::seccomp::AUDIT_ARCH_X86_64;
+use abi::seccomp::{AUDIT_ARCH_X86_64, FilterFlags, Metadata, SECCOMP_MODE_FILTER};
 use abi::{Errno, Result, SigInfo, SigSet, Signal, UserAddr};
 use zerocopy::IntoBytes;
 
+use crate::security::Filter;
 use crate::syscalls::table::Args;
 use crate::task::{Capability, ExitStatus, RegisterSet, Resume, StopKind, Task};
 use crate::{CurrentTask, SysResult};
@@ -121,6 +122,7 @@ fn stopped_request(task: &CurrentTask, target: &Arc<Task>, request: u64, addr: u
             Ok(0)
         }
         request::SECCOMP_GET_FILTER => seccomp_filter(task, target, addr, data),
+        request::SECCOMP_GET_METADATA => seccomp_metadata(task, target, addr, data),
         request::GET_SYSCALL_INFO => syscall_info(task, target, addr, data),
         request::ARCH_PRCTL => arch_prctl(task, target, addr, data),
         request::GETSIGMASK | request::SETSIGMASK => Err(Errno::EINVAL),
@@ -217,12 +219,36 @@ fn peek_signals(task: &CurrentTask, target: &Task, addr: u64, data: u64) -> Resu
     Ok(infos.len() as u64)
 }
 
-fn seccomp_filter(task: &CurrentTask, target: &Task, index: u64, data: u64) -> Result<u64> {
+/// Filter `index` of the target, for a caller who may see it.
+fn filter_of(task: &CurrentTask, target: &Task, index: u64) -> Result<Arc<Filter>> {
     if !task.creds().capable(Capability::SysAdmin) || task.seccomp_mode() != 0 {
         return Err(Errno::EACCES);
     }
-    let source = usize::try_from(index).ok().and_then(|index| target.filter_source(index));
-    let source = source.ok_or(Errno::ENOENT)?;
+    if target.seccomp_mode() != SECCOMP_MODE_FILTER {
+        return Err(Errno::EINVAL);
+    }
+    let filter = usize::try_from(index).ok().and_then(|index| target.filter(index));
+    filter.ok_or(Errno::ENOENT)
+}
+
+/// `size` says how much the caller knows of the structure, which begins with the number of the filter that is meant.
+fn seccomp_metadata(task: &CurrentTask, target: &Task, size: u64, data: u64) -> Result<u64> {
+    const NUMBER: u64 = size_of::<u64>() as u64;
+    let size = size.min(size_of::<Metadata>() as u64);
+    if size < NUMBER {
+        return Err(Errno::EINVAL);
+    }
+    let filter_off: u64 = task.mm().read_object(UserAddr(data))?;
+    let filter = filter_of(task, target, filter_off)?;
+    let flags = if filter.logs() { FilterFlags::LOG } else { FilterFlags::empty() };
+    let metadata = Metadata { filter_off, flags: flags.bits().into() };
+    task.mm().write(UserAddr(data), &metadata.as_bytes()[..size as usize])?;
+    Ok(size)
+}
+
+fn seccomp_filter(task: &CurrentTask, target: &Task, index: u64, data: u64) -> Result<u64> {
+    let filter = filter_of(task, target, index)?;
+    let source = filter.source();
     if data != 0 {
         task.mm().write(UserAddr(data), source.as_bytes())?;
     }

@@ -1,6 +1,6 @@
 //! Stopping for a tracer.
 
-use abi::ptrace::TraceOptions;
+use abi::ptrace::{EVENTMSG_SYSCALL_ENTRY, EVENTMSG_SYSCALL_EXIT, TraceOptions};
 use abi::signal::cld;
 use abi::{SigInfo, Signal};
 use platform::XSTATE_MAX;
@@ -47,6 +47,7 @@ impl CurrentTask {
             self.context.load_xstate(Some(&stopped.xstate));
         }
         self.is_stepped = how == Resume::Step;
+        self.recheck_signals();
         signal
     }
 
@@ -117,13 +118,17 @@ impl CurrentTask {
         }
     }
 
+    /// What a tracer is shown at a stop that is no signal's: it comes from the tracee itself.
+    fn own_trap(&self, code: i32) -> SigInfo {
+        let creds = self.creds();
+        SigInfo::from_user(Signal::TRAP, code, self.tid(), creds.user_ns.from_kernel_uid(creds.uid))
+    }
+
     /// Stops with `PTRACE_EVENT_*`.
     pub(super) fn stop_for_event(&mut self, event: i32, message: u64) {
         self.trace.lock().message = message;
         let code = Signal::TRAP.number() | event << 8;
-        let mut info = SigInfo::new(Signal::TRAP, code);
-        info.code = code;
-        let passed = self.stop_for_tracer(StopKind::Event(event), code, Some(info));
+        let passed = self.stop_for_tracer(StopKind::Event(event), code, Some(self.own_trap(code)));
         if let (Some(signal), true) = (passed, self.is_traced()) {
             // A signal to go on with is sent here; that of the stop itself is none.
             if signal != Signal::TRAP {
@@ -173,9 +178,9 @@ impl CurrentTask {
 
     fn stop_at_call(&mut self, kind: StopKind) {
         let code = self.call_code();
-        let mut info = SigInfo::new(Signal::TRAP, code);
-        info.fields[..4].copy_from_slice(&self.tid().to_ne_bytes());
-        let passed = self.stop_for_tracer(kind, code, Some(info));
+        self.trace.lock().message =
+            if kind == StopKind::CallEntry { EVENTMSG_SYSCALL_ENTRY } else { EVENTMSG_SYSCALL_EXIT };
+        let passed = self.stop_for_tracer(kind, code, Some(self.own_trap(code)));
         if let (Some(signal), true) = (passed, self.is_traced()) {
             self.send_signal(SigInfo::new(signal, abi::signal::SI_USER));
         }
