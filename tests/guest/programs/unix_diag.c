@@ -52,6 +52,12 @@ int main(void) {
     CHECK(head->nlmsg_type == SOCK_DIAG_BY_FAMILY);
     struct unix_diag_msg *found = NLMSG_DATA(head);
     CHECK(found->udiag_type == SOCK_STREAM && found->udiag_state == 1 && found->udiag_ino == inode_of(pair[1]));
+    unsigned long long cookie = 0;
+    socklen_t cookie_len = sizeof cookie;
+    CHECK(getsockopt(pair[1], SOL_SOCKET, SO_COOKIE, &cookie, &cookie_len) == 0 && cookie_len == sizeof cookie);
+    CHECK(memcmp(&cookie, found->udiag_cookie, sizeof cookie) == 0);
+    cookie_len = sizeof cookie - 1;
+    FAILS(getsockopt(pair[1], SOL_SOCKET, SO_COOKIE, &cookie, &cookie_len), EINVAL);
     unsigned *peer = attribute(head, UNIX_DIAG_PEER);
     CHECK(peer && *peer == inode_of(pair[0]));
     struct unix_diag_rqlen *queue = attribute(head, UNIX_DIAG_RQLEN);

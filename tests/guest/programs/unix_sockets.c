@@ -122,5 +122,18 @@ int main(void) {
     CHECK(connect(b, (void *)&name, len) == 0 && send(b, "", 0, 0) == 0 && recv(a, data, 64, 0) == 0);
     close(a);
     FAILS(send(b, "x", 1, 0), ECONNREFUSED);
+
+    // Who goes with unread bytes resets its peer, which still reads what came before: of a stream first, of packets after.
+    int reset[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, reset) == 0);
+    CHECK(write(reset[0], "unread", 6) == 6 && write(reset[1], "last", 4) == 4 && close(reset[1]) == 0);
+    FAILS(send(reset[0], "x", 1, MSG_NOSIGNAL), EPIPE);
+    CHECK(recv(reset[0], data, 64, MSG_PEEK) == 4 && read(reset[0], data, 64) == 4 && memcmp(data, "last", 4) == 0);
+    FAILS(read(reset[0], data, 64), ECONNRESET);
+    CHECK(read(reset[0], data, 64) == 0);
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, reset) == 0);
+    CHECK(write(reset[0], "unread", 6) == 6 && write(reset[1], "last", 4) == 4 && close(reset[1]) == 0);
+    FAILS(read(reset[0], data, 64), ECONNRESET);
+    CHECK(read(reset[0], data, 64) == 4 && read(reset[0], data, 64) == 0);
     return 0;
 }

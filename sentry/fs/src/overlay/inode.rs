@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use abi::{Errno, FileType, OpenFlags, Result};
+use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, SetAttr, VfsPath, Xattr};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -219,6 +219,10 @@ impl Inode for OvlInode {
     }
 
     fn create(&self, _caller: &Caller<'_>, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        if node.file_type == FileType::Char && node.rdev == DeviceId::default() {
+            // It would be a whiteout: a name that is there and is not.
+            return Err(Errno::EPERM);
+        }
         Ok(self.this()?.make(name, node)?)
     }
 

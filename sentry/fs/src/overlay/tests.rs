@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use abi::mount::MountFlags;
-use abi::{Errno, OpenFlags};
+use abi::{DeviceId, Errno, OpenFlags};
 use kernel::mm::{Backing, MemoryFile};
 use kernel::task::{Credentials, NamespaceId, NamespaceIds, UserNamespace};
 use kernel::time::Timekeeper;
-use kernel::vfs::{Caller, File, FileSystem, OpenHow, Origin, RenameFlags, Vfs, VfsPath, WalkFlags};
+use kernel::vfs::{Caller, File, FileSystem, NewNode, OpenHow, Origin, RenameFlags, Vfs, VfsPath, WalkFlags};
 
+use super::work::WHITEOUT;
 use super::{Overlay, OverlayConfig};
 use crate::tmpfs::{Tmpfs, TmpfsConfig};
 
@@ -138,6 +139,15 @@ fn removed_names_are_covered() {
     w.vfs.unlink(&w.caller(), &w.merged, b"/d/f").unwrap();
     w.mkdir(&w.merged, b"/d/f");
     assert!(super::is_opaque(&upper()));
+}
+
+#[test]
+fn nobody_makes_a_whiteout() {
+    let w = world(populate);
+    let null = NewNode { rdev: DeviceId { major: 1, minor: 3 }, ..WHITEOUT };
+    let root = w.merged.root.inode();
+    assert_eq!(root.create(&w.caller(), b"made", &WHITEOUT).err(), Some(Errno::EPERM));
+    assert!(root.create(&w.caller(), b"made", &null).is_ok());
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Weak};
 
-use abi::{Errno, FileType, OpenFlags, Result};
+use abi::{Errno, FileType, Result};
 use kernel::Task;
-use kernel::task::{NamespaceFile, NamespaceKind, NamespaceRef};
-use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, LinkTarget, VfsPath};
+use kernel::task::{NamespaceKind, NamespaceRef};
+use kernel::vfs::{Attr, Caller, Inode, LinkTarget, VfsPath};
 
 use super::task_dir::alive;
 use super::{Proc, access};
@@ -82,7 +82,7 @@ impl DirContent for NsDir {
             gid: self.attr.gid,
             ..self.proc.inodes.attr_numbered(ino, FileType::Symlink, 0o777)
         };
-        let target = NsLink { proc: self.proc.clone(), task: self.task.clone(), kind: names[found].1 };
+        let target = NsLink { task: self.task.clone(), kind: names[found].1 };
         Ok(Link::new(attr, target))
     }
 
@@ -99,7 +99,6 @@ impl DirContent for NsDir {
 }
 
 struct NsLink {
-    proc: Arc<Proc>,
     task: Weak<Task>,
     kind: NamespaceKind,
 }
@@ -115,43 +114,13 @@ impl NsLink {
     }
 }
 
-/// `uts:[4026531838]`.
-fn text_of(namespace: &NamespaceRef) -> String {
-    format!("{}:[{}]", namespace.type_name(), namespace.id().0)
-}
-
 impl Target for NsLink {
     fn text(&self, caller: &Caller<'_>) -> Result<Vec<u8>> {
-        self.find(caller).map(|(_, namespace)| text_of(&namespace).into_bytes())
+        self.find(caller).map(|(_, namespace)| namespace.text().into_bytes())
     }
 
     fn place(&self, caller: &Caller<'_>) -> Result<LinkTarget> {
-        let (task, namespace) = self.find(caller)?;
-        let attr = self.proc.inodes.attr_numbered(namespace.id().0, FileType::Regular, 0o444);
-        let text = text_of(&namespace);
-        let inode = Arc::new(NsInode { common: InodeCommon::default(), attr, namespace });
-        let mount = caller.task.ok_or(Errno::ENOENT)?.fs().root().mount;
-        Ok(LinkTarget::Place(task.kernel().vfs.unattached_path(&mount, inode, text.as_bytes())))
-    }
-}
-
-/// A name space as a file, for setns(2) and to be told apart from others by its number.
-struct NsInode {
-    common: InodeCommon,
-    attr: Attr,
-    namespace: NamespaceRef,
-}
-
-impl Inode for NsInode {
-    fn common(&self) -> &InodeCommon {
-        &self.common
-    }
-
-    fn attr(&self) -> Result<Attr> {
-        Ok(self.attr)
-    }
-
-    fn open(self: Arc<Self>, _caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        Ok(Arc::new(NamespaceFile(self.namespace.clone())))
+        let (_, namespace) = self.find(caller)?;
+        Ok(LinkTarget::Place(namespace.place(caller.task.ok_or(Errno::ENOENT)?)))
     }
 }

@@ -206,8 +206,8 @@ impl TaskDir {
 }
 
 impl DirContent for TaskDir {
-    fn process(&self) -> Option<Arc<Pid>> {
-        self.is_process.then(|| self.task.upgrade().map(|task| task.pid())).flatten()
+    fn process(&self) -> Option<Result<Arc<Pid>>> {
+        self.is_process.then(|| alive(&self.task).map(|task| task.pid()))
     }
 
     fn attr(&self) -> Result<Attr> {

@@ -56,7 +56,7 @@ pub trait DirContent: Send + Sync + 'static {
     }
 
     /// The process that it describes; see [`FileOps::process`].
-    fn process(&self) -> Option<Arc<Pid>> {
+    fn process(&self) -> Option<Result<Arc<Pid>>> {
         None
     }
 
@@ -161,7 +161,7 @@ impl<C: DirContent> FileOps for OpenDir<C> {
         Ok(())
     }
 
-    fn process(&self) -> Option<Arc<Pid>> {
+    fn process(&self) -> Option<Result<Arc<Pid>>> {
         self.0.content.process()
     }
 }

@@ -2,8 +2,8 @@
 
 use abi::{Errno, Result};
 
-/// How much of a file is looked at: one byte less than Linux reads.
-pub(crate) const HEAD_LEN: usize = 255;
+/// How much of a file is looked at (`BINPRM_BUF_SIZE`).
+pub(crate) const HEAD_LEN: usize = 256;
 
 /// What a `#!` line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ impl ScriptLine {
             };
         };
         let (name, tail) = line.split_at(name_end);
+        // Of a line that is cut the last byte only tells that the name has ended.
+        let tail = if is_cut { &tail[..tail.len() - 1] } else { tail };
         let argument = tail.trim_ascii_start().strip_trailing(is_blank);
         Ok(Some(Self {
             interpreter: name.to_vec(),
@@ -84,6 +86,11 @@ mod tests {
         let mut long = b"#!/".to_vec();
         long.resize(HEAD_LEN, b'a');
         assert_eq!(parse(&long), Err(Errno::ENOEXEC));
+        long[HEAD_LEN - 1] = b' ';
+        assert_eq!(parse(&long), line(&long[2..HEAD_LEN - 1], None), "the name has just ended");
+        long[HEAD_LEN - 1] = b'\n';
+        assert_eq!(parse(&long), line(&long[2..HEAD_LEN - 1], None));
+        long[HEAD_LEN - 1] = b'a';
         long[10] = b' ';
         assert!(parse(&long).unwrap().unwrap().1.is_some(), "arguments may be cut");
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use abi::sched::CloneFlags;
-use abi::{Errno, Result};
+use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 
 use super::{NamespaceId, OtherNamespace, PidNamespace, Task, UserNamespace, UtsNamespace};
-use crate::vfs::{File, FileOps, MountNamespace};
+use crate::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, MountNamespace, VfsPath};
 
 /// The kinds of name spaces that have a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +102,8 @@ impl NamespaceRef {
         }
     }
 
-    /// The type's name in the link's text: `uts:[4026531838]`.
-    #[must_use]
-    pub fn type_name(&self) -> &'static str {
+    /// The type's name.
+    fn type_name(&self) -> &'static str {
         match self {
             Self::User(_) => "user",
             Self::Mnt(_) => "mnt",
@@ -115,6 +114,36 @@ impl NamespaceRef {
             Self::Pid(_) => "pid",
             Self::Time(_) => "time",
         }
+    }
+
+    /// The text of its link: `uts:[4026531838]`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}:[{}]", self.type_name(), self.id().0)
+    }
+
+    /// Its file, which is in no directory.
+    #[must_use]
+    pub fn place(&self, task: &Task) -> VfsPath {
+        let now = task.kernel().timekeeper.now();
+        let attr = Attr {
+            ino: self.id().0,
+            mode: FileType::Regular as u32 | 0o444,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: DeviceId::default(),
+            size: 0,
+            blocks: 0,
+            blksize: 4096,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: None,
+        };
+        let inode = NamespaceInode { common: InodeCommon::default(), attr, namespace: self.clone() };
+        let mount = task.fs().root().mount;
+        task.kernel().vfs.unattached_path(&mount, Arc::new(inode), self.text().as_bytes())
     }
 
     pub(super) fn flag(&self) -> CloneFlags {
@@ -153,13 +182,30 @@ pub struct NamespaceFile(pub NamespaceRef);
 
 impl NamespaceFile {
     fn open(task: &Task, namespace: NamespaceRef) -> Result<u64> {
-        let file = task.kernel().vfs.anon_file(
-            crate::vfs::AnonKind::Named("[ns]"),
-            Arc::new(Self(namespace)),
-            abi::OpenFlags::CLOEXEC,
-            &task.creds(),
-        );
+        let place = namespace.place(task);
+        let file = File::new(place, Arc::new(Self(namespace)), OpenFlags::CLOEXEC, task.creds());
         Ok(task.install_fd(file, true)? as u64)
+    }
+}
+
+/// A name space as an inode, to be told apart from others by its number.
+struct NamespaceInode {
+    common: InodeCommon,
+    attr: Attr,
+    namespace: NamespaceRef,
+}
+
+impl Inode for NamespaceInode {
+    fn common(&self) -> &InodeCommon {
+        &self.common
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        Ok(self.attr)
+    }
+
+    fn open(self: Arc<Self>, _caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        Ok(Arc::new(NamespaceFile(self.namespace.clone())))
     }
 }
 

@@ -150,7 +150,10 @@ pub trait FileOps: Send + Sync + Any {
     }
 
     /// The process whose directory in `/proc` it is: pidfd_send_signal(2) takes such files, too.
-    fn process(&self) -> Option<Arc<Pid>> {
+    ///
+    /// # Errors
+    /// `ESRCH` once it is gone.
+    fn process(&self) -> Option<Result<Arc<Pid>>> {
         None
     }
 

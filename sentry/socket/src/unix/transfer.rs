@@ -31,7 +31,9 @@ impl UnixSocket {
             if state.write_shut {
                 return Err(Errno::EPIPE);
             }
-            (state.local.clone(), state.error.take())
+            // A stream whose peer is gone is a broken pipe, whatever the next reader is told.
+            let error = if self.kind == SocketType::Stream { None } else { state.error.take() };
+            (state.local.clone(), error)
         };
         if let Some(error) = error {
             return Err(error);
@@ -139,18 +141,23 @@ impl UnixSocket {
         if request.flags.contains(MsgFlags::OOB) {
             return Err(Errno::EOPNOTSUPP);
         }
-        if let Some(error) = self.state.lock().error.take() {
-            return Err(error);
+        // Of a stream all bytes that arrived are read before an error is told.
+        let is_stream = self.kind == SocketType::Stream;
+        if !is_stream {
+            self.check_error()?;
         }
         let inbox = self.inbox.lock();
         if inbox.is_empty() {
             let ended = inbox.ended;
             drop(inbox);
+            if is_stream {
+                self.check_error()?;
+            }
             return self.nothing(ended);
         }
         let is_peek = request.flags.contains(MsgFlags::PEEK);
         let with_creds = self.options.is_set(so::PASSCRED);
-        let (mut received, files) = if self.kind == SocketType::Stream {
+        let (mut received, files) = if is_stream {
             receive_stream(inbox, request, with_creds)?
         } else {
             receive_one(inbox, request, with_creds)?
@@ -166,6 +173,10 @@ impl UnixSocket {
             }
         }
         Ok(received)
+    }
+
+    fn check_error(&self) -> Result<()> {
+        self.state.lock().error.take().map_or(Ok(()), Err)
     }
 
     /// Makes files that came with a message the receiver's. No inbox is locked.

@@ -51,7 +51,7 @@ pub(super) fn pidfd_send_signal(task: &mut CurrentTask, args: Args) -> SysResult
     }
     let directory = task.fd_table().get(pidfd as i32)?.ops().process();
     let (target, is_thread) = match directory {
-        Some(pid) => (pid.task().ok_or(Errno::ESRCH)?, false),
+        Some(pid) => (pid?.task().ok_or(Errno::ESRCH)?, false),
         None => task.with_pidfd(pidfd as i32, |pidfd| Ok((pidfd.task()?.clone(), pidfd.is_thread())))?,
     };
     if !task.pid_ns().contains(&target.pid_ns()) {

@@ -214,7 +214,10 @@ fn peek_signals(task: &CurrentTask, target: &Task, addr: u64, data: u64) -> Resu
     };
     for (index, info) in infos.iter().enumerate() {
         let at = data.checked_add((index * size_of::<SigInfo>()) as u64).ok_or(Errno::EFAULT)?;
-        task.mm().write_object(UserAddr(at), info)?;
+        if let Err(errno) = task.mm().write_object(UserAddr(at), info) {
+            // What was told before stands.
+            return if index == 0 { Err(errno) } else { Ok(index as u64) };
+        }
     }
     Ok(infos.len() as u64)
 }

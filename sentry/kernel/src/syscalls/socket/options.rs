@@ -8,6 +8,7 @@ use super::{socket_file, socket_of};
 use crate::error::SysResult;
 use crate::socket::Socket;
 use crate::syscalls::table::Args;
+use crate::vfs::File;
 use crate::{CurrentTask, Task};
 
 /// The longest option value that is looked at, bytes: room for the largest legacy packet-filter tables.
@@ -55,11 +56,24 @@ pub(super) fn getsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     // What cannot be read cannot be written either, which is found out below.
     let read = mm.read(UserAddr(addr), given).is_ok();
     let given = if read { &*given } else { &[] };
-    let value = get(task, socket_of(&file)?, level as i32, name as i32, given)?;
+    let (level, name) = (level as i32, name as i32);
+    let value = if (level, name) == (SOL_SOCKET, so::COOKIE) {
+        cookie(&file, room)?
+    } else {
+        get(task, socket_of(&file)?, level, name, given)?
+    };
     let value = &value[..value.len().min(room)];
     mm.write(UserAddr(addr), value)?;
     mm.write_object(UserAddr(len), &(value.len() as u32))?;
     Ok(0)
+}
+
+/// What tells a socket from all others, as it does in the answers of `NETLINK_SOCK_DIAG`: its inode number.
+fn cookie(file: &File, room: usize) -> Result<Vec<u8>> {
+    if room < size_of::<u64>() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(file.inode().attr()?.ino.to_ne_bytes().to_vec())
 }
 
 fn get(task: &Task, socket: &dyn Socket, level: i32, name: i32, given: &[u8]) -> Result<Vec<u8>> {

@@ -65,8 +65,8 @@ fn describe(socket: &SocketSummary, body: &mut Body<'_>) {
     body.put(&[family as u8, socket.state, 0, 0]);
     body.put(&socket.local.port().to_be_bytes()).put(&peer.port().to_be_bytes());
     body.put(&address(socket.local.ip())).put(&address(peer.ip()));
-    // Interface; then a cookie, which is the socket's number.
-    body.put(&[0; 4]).put(&socket.id.to_ne_bytes());
+    // Interface; then a cookie, which is the inode's number.
+    body.put(&[0; 4]).put(&u64::from(socket.inode).to_ne_bytes());
     let words = [0, socket.recv_queue as u32, socket.send_queue as u32, socket.uid, socket.inode];
     for value in words {
         body.put(&value.to_ne_bytes());
