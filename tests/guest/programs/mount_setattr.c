@@ -38,6 +38,11 @@ int main(void) {
     int tree = syscall(SYS_open_tree, AT_FDCWD, dir, CLONE_TREE);
     CHECK(tree >= 0);
     FAILS(setattr(tree, "sub", RDONLY), EINVAL);
+    // Access times are kept in one way of three: NOATIME and STRICTATIME together are none.
+    struct attr times = {.set = 0x30, .clear = 0x70};
+    FAILS(syscall(SYS_mount_setattr, tree, "", EMPTY, &times, sizeof times), EINVAL);
+    times.set = 0x10;
+    CHECK(syscall(SYS_mount_setattr, tree, "", EMPTY, &times, sizeof times) == 0);
     CHECK(setattr(tree, "", RDONLY) == 0);
     CHECK(syscall(SYS_move_mount, tree, "", AT_FDCWD, sub, FROM_EMPTY) == 0);
     sprintf(file, "%s/sub/g", dir);

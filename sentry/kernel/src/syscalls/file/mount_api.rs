@@ -261,8 +261,8 @@ fn attr_flags(attrs: MountAttrs) -> Result<MountFlags> {
     Ok(match attrs & MountAttrs::ATIME {
         MountAttrs::NOATIME => own | MountFlags::NOATIME,
         MountAttrs::STRICTATIME => own,
-        MountAttrs::ATIME => return Err(Errno::EINVAL),
-        _ => own | MountFlags::RELATIME,
+        relative if relative.is_empty() => own | MountFlags::RELATIME,
+        _ => return Err(Errno::EINVAL),
     })
 }
 
@@ -308,8 +308,7 @@ fn decode_setattr(wanted: &MountSetattr) -> Result<AttrChange> {
     }
     let times = MountFlags::NOATIME | MountFlags::RELATIME;
     let mut flags = attr_flags(set)?;
-    let mut mask = attr_flags(set & !MountAttrs::ATIME)? | attr_flags(clear & !MountAttrs::ATIME)?;
-    mask &= !times;
+    let mut mask = attr_flags((set | clear) & !MountAttrs::ATIME)? & !times;
     if changes_times {
         mask |= times;
     } else {
