@@ -7,6 +7,7 @@ use platform::Platform;
 
 use crate::dmesg::Dmesg;
 use crate::keys::KeyTable;
+use crate::limits::Knobs;
 use crate::loader::Vdso;
 use crate::log::DebugLog;
 use crate::mm::MemoryFile;
@@ -45,6 +46,8 @@ pub struct Kernel {
     pub strace: Strace,
     /// The guest's kernel log.
     pub dmesg: Dmesg,
+    /// What `/proc/sys` changes.
+    pub knobs: Arc<Knobs>,
     /// The vDSO of all guest processes; `None` where there was no memory for it.
     pub vdso: Option<Arc<Vdso>>,
     /// Keys that programs have given into its care.
@@ -93,6 +96,7 @@ impl Kernel {
             timers: TimerService::new(&timekeeper),
             vfs: Vfs::new(timekeeper.clone(), namespace_ids),
             dmesg: Dmesg::new(timekeeper.clone()),
+            knobs: Arc::default(),
             timekeeper,
             user_ns: UserNamespace::initial(tasks.new_namespace_id()),
             tasks,

@@ -1,14 +1,15 @@
 //! `/proc/sys` (`man 5 proc_sys`).
 //!
-//! Most knobs are numbers that are kept and change nothing; the few that mean something here ask the kernel. Values are
-//! one sandbox's, not one mount's.
+//! Some numbers are the kernel's knobs and heeded; some are kept and change nothing, since there is nothing here that they
+//! could change; some are as they are and cannot be written. Values are one sandbox's, not one mount's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use abi::{Errno, Result};
+use abi::{Errno, OpenFlags, Result};
+use kernel::limits::{Knob, Knobs};
 use kernel::task::{Capability, PID_MAX};
-use kernel::vfs::{Inode, MAX_FDS};
+use kernel::vfs::{Caller, Inode, MAX_FDS, MAX_MOUNTS};
 use kernel::{Kernel, Task, limits};
 use parking_lot::Mutex;
 
@@ -40,31 +41,53 @@ impl std::fmt::Debug for Sysctl {
 const ANY: (i64, i64) = (0, i64::MAX);
 const INT: (i64, i64) = (i32::MIN as i64, i32::MAX as i64);
 const SWITCH: (i64, i64) = (0, 1);
+const COUNT: (i64, i64) = (0, i32::MAX as i64);
+
+/// Finds a knob of the kernel's.
+type FindKnob = fn(&Knobs) -> &Knob;
+
+/// (path, knob, smallest and largest value) of what the kernel heeds.
+const KNOBS: &[(&str, FindKnob, (i64, i64))] = &[
+    ("fs/inotify/max_queued_events", |knobs| &knobs.inotify_events, COUNT),
+    ("fs/inotify/max_user_instances", |knobs| &knobs.inotify_instances, COUNT),
+    ("fs/inotify/max_user_watches", |knobs| &knobs.inotify_watches, COUNT),
+    ("fs/protected_fifos", |knobs| &knobs.protected_fifos, (0, 2)),
+    ("fs/protected_hardlinks", |knobs| &knobs.protected_hardlinks, SWITCH),
+    ("fs/protected_regular", |knobs| &knobs.protected_regular, (0, 2)),
+    ("fs/protected_symlinks", |knobs| &knobs.protected_symlinks, SWITCH),
+    ("kernel/dmesg_restrict", |knobs| &knobs.dmesg_restrict, SWITCH),
+];
+
+/// What cannot be changed here, at the value that is enforced. 2^31 - 1 of something is as good as no limit.
+const FIXED: &[(&str, u64)] = &[
+    ("fs/mount-max", MAX_MOUNTS as u64),
+    ("fs/pipe-max-size", limits::PIPE_MAX_SIZE as u64),
+    ("fs/pipe-user-pages-hard", 0),
+    ("fs/pipe-user-pages-soft", limits::PIPE_USER_PAGES_SOFT),
+    ("fs/suid_dumpable", 0),
+    ("kernel/unprivileged_userns_clone", 1),
+    ("kernel/yama/ptrace_scope", 0),
+    ("user/max_cgroup_namespaces", i32::MAX as u64),
+    ("user/max_ipc_namespaces", i32::MAX as u64),
+    ("user/max_mnt_namespaces", i32::MAX as u64),
+    ("user/max_net_namespaces", i32::MAX as u64),
+    ("user/max_pid_namespaces", i32::MAX as u64),
+    ("user/max_time_namespaces", i32::MAX as u64),
+    ("user/max_user_namespaces", i32::MAX as u64),
+    ("user/max_uts_namespaces", i32::MAX as u64),
+];
 
 /// (path, default, smallest and largest value) of knobs that are kept.
 const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("fs/aio-max-nr", 65536, ANY),
     ("fs/file-max", i64::MAX, ANY),
-    ("fs/inotify/max_queued_events", limits::INOTIFY_EVENTS as i64, ANY),
-    ("fs/inotify/max_user_instances", limits::INOTIFY_INSTANCES as i64, ANY),
-    ("fs/inotify/max_user_watches", limits::INOTIFY_WATCHES as i64, ANY),
     ("fs/lease-break-time", 45, INT),
     ("fs/leases-enable", 1, SWITCH),
-    ("fs/mount-max", 100_000, ANY),
     ("fs/overflowgid", 65534, (0, 65535)),
     ("fs/overflowuid", 65534, (0, 65535)),
-    ("fs/pipe-max-size", limits::PIPE_MAX_SIZE as i64, ANY),
-    ("fs/pipe-user-pages-hard", 0, ANY),
-    ("fs/pipe-user-pages-soft", limits::PIPE_USER_PAGES_SOFT as i64, ANY),
-    ("fs/protected_fifos", 1, (0, 2)),
-    ("fs/protected_hardlinks", 1, SWITCH),
-    ("fs/protected_regular", 2, (0, 2)),
-    ("fs/protected_symlinks", 1, SWITCH),
-    ("fs/suid_dumpable", 0, (0, 2)),
     ("kernel/auto_msgmni", 0, SWITCH),
     ("kernel/core_pipe_limit", 0, INT),
     ("kernel/core_uses_pid", 0, INT),
-    ("kernel/dmesg_restrict", 0, SWITCH),
     ("kernel/io_uring_disabled", 2, (0, 2)),
     ("kernel/keys/maxbytes", 20000, INT),
     ("kernel/keys/maxkeys", 200, INT),
@@ -87,21 +110,9 @@ const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("kernel/sysrq", 0, INT),
     ("kernel/tainted", 0, ANY),
     ("kernel/unprivileged_bpf_disabled", 2, (0, 2)),
-    ("kernel/unprivileged_userns_clone", 1, SWITCH),
-    ("kernel/yama/ptrace_scope", 0, (0, 3)),
     ("net/core/bpf_jit_enable", 0, INT),
     ("net/core/netdev_max_backlog", 1000, INT),
     ("net/unix/max_dgram_qlen", 512, INT),
-    ("user/max_cgroup_namespaces", 65536, INT),
-    ("user/max_inotify_instances", limits::INOTIFY_INSTANCES as i64, INT),
-    ("user/max_inotify_watches", limits::INOTIFY_WATCHES as i64, INT),
-    ("user/max_ipc_namespaces", 65536, INT),
-    ("user/max_mnt_namespaces", 65536, INT),
-    ("user/max_net_namespaces", 65536, INT),
-    ("user/max_pid_namespaces", 65536, INT),
-    ("user/max_time_namespaces", 65536, INT),
-    ("user/max_user_namespaces", 65536, INT),
-    ("user/max_uts_namespaces", 65536, INT),
     ("vm/compaction_proactiveness", 20, (0, 100)),
     ("vm/dirty_background_bytes", 0, ANY),
     ("vm/dirty_background_ratio", 10, (0, 100)),
@@ -110,7 +121,6 @@ const NUMBERS: &[(&str, i64, (i64, i64))] = &[
     ("vm/dirty_ratio", 20, (0, 100)),
     ("vm/dirty_writeback_centisecs", 500, INT),
     ("vm/drop_caches", 0, (0, 4)),
-    ("vm/max_map_count", 65530, INT),
     ("vm/min_free_kbytes", 67584, INT),
     ("vm/mmap_min_addr", 65536, ANY),
     ("vm/nr_hugepages", 0, ANY),
@@ -206,12 +216,66 @@ impl Content for NumberFile {
         let number = &self.sysctl.numbers[self.index];
         let is_net = number.path.starts_with("net/");
         check_admin(task, if is_net { Capability::NetAdmin } else { Capability::SysAdmin })?;
-        let value: i64 = parse(text)?;
-        if !(number.range.0..=number.range.1).contains(&value) {
-            return Err(Errno::EINVAL);
-        }
-        number.value.store(value, Ordering::Relaxed);
+        number.value.store(parse_within(text, number.range)?, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// Checks a number that is being written.
+fn parse_within(text: &[u8], range: (i64, i64)) -> Result<i64> {
+    let value: i64 = parse(text)?;
+    if (range.0..=range.1).contains(&value) { Ok(value) } else { Err(Errno::EINVAL) }
+}
+
+/// A knob that the kernel heeds.
+#[derive(Clone, Copy)]
+struct KnobFile {
+    find: FindKnob,
+    range: (i64, i64),
+}
+
+impl Content for KnobFile {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        put!(out, "{}\n", (self.find)(&task.kernel().knobs).get());
+        Ok(())
+    }
+
+    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
+        check_admin(task, Capability::SysAdmin)?;
+        (self.find)(&task.kernel().knobs).set(parse_within(text, self.range)?);
+        Ok(())
+    }
+}
+
+/// `vm.max_map_count`.
+struct MaxMapCount;
+
+impl Content for MaxMapCount {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        put!(out, "{}\n", task.kernel().memory.max_mappings());
+        Ok(())
+    }
+
+    fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
+        check_admin(task, Capability::SysAdmin)?;
+        let max = usize::try_from(parse_within(text, COUNT)?).map_err(|_| Errno::EINVAL)?;
+        task.kernel().memory.set_max_mappings(max);
+        Ok(())
+    }
+}
+
+/// A number that is as it is.
+struct Fixed(u64);
+
+impl Content for Fixed {
+    fn read(&self, _task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        put!(out, "{}\n", self.0);
+        Ok(())
+    }
+
+    /// Not even root may write what has no mode bit for it: below `/proc/sys` they count for all.
+    fn open(&self, _caller: &Caller<'_>, flags: OpenFlags) -> Result<()> {
+        if flags.is_writable() { Err(Errno::EACCES) } else { Ok(()) }
     }
 }
 
@@ -250,12 +314,13 @@ impl Content for UtsName {
 
     fn write(&self, task: &Task, text: &[u8]) -> Result<()> {
         let uts = task.namespaces().uts.clone();
-        let text = String::from_utf8_lossy(text.split(|&byte| byte == b'\n').next().unwrap_or_default());
-        let name: String = text.chars().take(64).collect();
+        let text = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let text = String::from_utf8_lossy(&text[..text.len().min(64)]);
+        let name = &text[..text.floor_char_boundary(64)];
         if self.is_domain {
-            uts.set_domain_name(&name);
+            uts.set_domain_name(name);
         } else {
-            uts.set_host_name(&name);
+            uts.set_host_name(name);
         }
         Ok(())
     }
@@ -330,6 +395,20 @@ pub(super) fn make(sysctl: &Arc<Sysctl>, kernel: &Kernel, inodes: &Inodes) -> Ar
     for (index, number) in sysctl.numbers.iter().enumerate() {
         let content = NumberFile { sysctl: sysctl.clone(), index };
         tree.add("", number.path, crate::synth::TextFile::new(attr(0o644), content));
+    }
+    for &(path, find, range) in KNOBS {
+        tree.add("", path, crate::synth::TextFile::new(attr(0o644), KnobFile { find, range }));
+    }
+    tree.add("", "vm/max_map_count", crate::synth::TextFile::new(attr(0o644), MaxMapCount));
+    for &(path, value) in FIXED {
+        tree.add("", path, crate::synth::TextFile::new(attr(0o444), Fixed(value)));
+    }
+    let max_instances: FindKnob = |knobs| &knobs.inotify_instances;
+    let max_watches: FindKnob = |knobs| &knobs.inotify_watches;
+    for (path, find) in
+        [("user/max_inotify_instances", max_instances), ("user/max_inotify_watches", max_watches)]
+    {
+        tree.add("", path, crate::synth::TextFile::new(attr(0o644), KnobFile { find, range: COUNT }));
     }
     for &content in super::sysctl_ipc::FILES {
         tree.add("", content.path, crate::synth::TextFile::new(attr(0o644), content));

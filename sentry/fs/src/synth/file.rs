@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use abi::{Errno, OpenFlags, Result};
+use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::task::Credentials;
@@ -113,7 +114,11 @@ impl<C: Content> Inode for TextFile<C> {
     }
 }
 
-/// An open text file. A read at its start makes the text anew; later reads go on in the same text.
+/// Texts up to this length are kept without asking whether there is room.
+const SMALL_TEXT: usize = 16 << 10;
+
+/// An open text file. A read at its start makes the text anew; later reads go on in the same text, which is kept until
+/// one of them meets its end.
 struct OpenText<C> {
     inode: Arc<TextFile<C>>,
     snapshot: Mutex<Option<Vec<u8>>>,
@@ -125,11 +130,18 @@ impl<C: Content> FileOps for OpenText<C> {
         if offset == 0 || snapshot.is_none() {
             let mut text = Vec::new();
             self.inode.content.read(task, &mut text)?;
+            if text.len() > SMALL_TEXT {
+                heap::room_for(text.len() as u64, Purpose::Process)?;
+            }
             *snapshot = Some(text);
         }
         let text = snapshot.as_deref().unwrap_or_default();
         let rest = usize::try_from(offset).ok().and_then(|at| text.get(at..)).unwrap_or_default();
-        if rest.is_empty() { Ok(0) } else { dst.put(rest) }
+        if rest.is_empty() {
+            *snapshot = None;
+            return Ok(0);
+        }
+        dst.put(rest)
     }
 
     fn write(&self, task: &Task, file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {

@@ -7,7 +7,7 @@ use abi::{Errno, PAGE_SIZE, Result, UserAddr};
 
 use super::batch::Batch;
 use super::fault::{Access, FaultError};
-use super::manager::{MAX_MAPPINGS, MemoryManager};
+use super::manager::MemoryManager;
 use super::mmap::take_pages;
 use super::pma::{PageSource, Pma};
 use super::vma::{Vma, VmaFlags};
@@ -178,7 +178,7 @@ impl MemoryManager {
         if mappings.vmas.overlapping(range.clone()).any(|(_, vma)| !may(vma.flags)) {
             return Err(Errno::EINVAL);
         }
-        if mappings.vmas.len() + 2 > MAX_MAPPINGS {
+        if mappings.vmas.len() + 2 > self.memory.max_mappings() {
             return Err(Errno::ENOMEM);
         }
         mappings.vmas.update(range.clone(), |_, vma| {
@@ -197,7 +197,7 @@ impl MemoryManager {
         let range = Self::page_range(addr, len)?;
         let name: Option<Arc<str>> = name.map(Arc::from);
         let mut mappings = self.write_mappings();
-        if mappings.vmas.len() + 2 > MAX_MAPPINGS {
+        if mappings.vmas.len() + 2 > self.memory.max_mappings() {
             return Err(Errno::ENOMEM);
         }
         if mappings

@@ -2,7 +2,7 @@
 
 use abi::{UserAddr, page_ceil};
 
-use super::manager::{MAX_MAPPINGS, MemoryManager};
+use super::manager::MemoryManager;
 use super::mmap::MmapArgs;
 use super::seal::check_unsealed;
 use super::{MmapFlags, VmaFlags};
@@ -48,7 +48,7 @@ impl MemoryManager {
             let guard = |vma: &super::vma::Vma| {
                 if vma.flags.contains(VmaFlags::GROWSDOWN) { super::layout::STACK_GUARD } else { 0 }
             };
-            if mappings.vmas.len() >= MAX_MAPPINGS
+            if mappings.vmas.len() >= self.memory.max_mappings()
                 || near.is_some_and(|(next, vma)| next.start < new_end.saturating_add(guard(vma)))
             {
                 return false;

@@ -24,9 +24,6 @@ use super::vma::{Vma, VmaFlags};
 /// The signal that an unresolvable fault deserves.
 pub type FaultSignal = Box<SigInfo>;
 
-/// Most mappings of an address space (`vm.max_map_count`).
-pub(crate) const MAX_MAPPINGS: usize = 65530;
-
 /// One guest address space.
 ///
 /// Locks, in this order: `call_sites` and `heap`, `io`, `mappings`, (a mapped file's own locks), `pages`, the memory

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 use host::heap::{self, Purpose};
@@ -46,6 +46,8 @@ pub struct MemoryFile {
     free: Mutex<FreeLists>,
     /// Bytes in frames with a reference.
     reserved: AtomicU64,
+    /// Most mappings of each address space (`vm.max_map_count`).
+    max_mappings: AtomicUsize,
 }
 
 /// Every byte of the file is in use or in one of these.
@@ -56,6 +58,9 @@ struct FreeLists {
     /// Memory with unknown content.
     warm: FreeSpace,
 }
+
+/// Most mappings of an address space (`vm.max_map_count`) to begin with.
+const MAX_MAPPINGS: usize = 65530;
 
 impl MemoryFile {
     /// A memory file that can hold `limit` bytes of guest pages.
@@ -74,7 +79,19 @@ impl MemoryFile {
         let frames = Frames::new(capacity);
         let reserved = AtomicU64::new(0);
         let file_limit = AtomicU64::new(u64::MAX);
-        Ok(Arc::new(Self { fd, map, limit, file_limit, frames, free, reserved }))
+        let max_mappings = AtomicUsize::new(MAX_MAPPINGS);
+        Ok(Arc::new(Self { fd, map, limit, file_limit, frames, free, reserved, max_mappings }))
+    }
+
+    /// How many mappings each address space in this memory may have.
+    #[must_use]
+    pub fn max_mappings(&self) -> usize {
+        self.max_mappings.load(Ordering::Relaxed)
+    }
+
+    /// Changes that, for what is mapped from now on.
+    pub fn set_max_mappings(&self, max: usize) {
+        self.max_mappings.store(max, Ordering::Relaxed);
     }
 
     /// The file, for the platform to map.

@@ -9,7 +9,7 @@ use platform::Protection;
 
 use super::batch::Batch;
 use super::layout::MIN_ADDR;
-use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
+use super::manager::{Mappings, MemoryManager};
 use super::mappable::Attached;
 use super::memory_file::SMALL;
 use super::pma::{PageSource, Pages, Pma};
@@ -337,7 +337,7 @@ impl MemoryManager {
     /// Limits on mappings.
     pub(super) fn check_new(&self, mappings: &Mappings, range: Range<u64>, vma: &Vma) -> Result<()> {
         let len = range.end - range.start;
-        if mappings.vmas.len() >= MAX_MAPPINGS {
+        if mappings.vmas.len() >= self.memory.max_mappings() {
             return Err(Errno::ENOMEM);
         }
         let replaced: u64 =
@@ -396,7 +396,7 @@ impl MemoryManager {
             .vmas
             .get(range.start)
             .is_some_and(|(whole, _)| whole.start < range.start && whole.end > range.end);
-        if splits && mappings.vmas.len() >= MAX_MAPPINGS {
+        if splits && mappings.vmas.len() >= self.memory.max_mappings() {
             return Err(Errno::ENOMEM);
         }
         let removed = self.unmap_locked(&mut mappings, range);

@@ -6,7 +6,7 @@ use abi::{Errno, Result, UserAddr};
 use platform::Protection;
 
 use super::batch::Batch;
-use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
+use super::manager::{Mappings, MemoryManager};
 use super::mmap::EAGER;
 use super::seal::check_unsealed;
 use super::vma::{Vma, VmaFlags};
@@ -46,7 +46,7 @@ impl MemoryManager {
         if changed.is_empty() {
             return outcome.0;
         }
-        if mappings.vmas.len() + 2 > MAX_MAPPINGS {
+        if mappings.vmas.len() + 2 > self.memory.max_mappings() {
             return Err(Errno::ENOMEM);
         }
         if prot.write {

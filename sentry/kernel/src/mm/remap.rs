@@ -8,7 +8,7 @@ use segment::Segment;
 
 use super::batch::Batch;
 use super::layout::MIN_ADDR;
-use super::manager::{MAX_MAPPINGS, Mappings, MemoryManager};
+use super::manager::{Mappings, MemoryManager};
 use super::mmap::{EAGER, MmapArgs, MmapFlags};
 use super::pma::Pma;
 use super::seal::check_unsealed;
@@ -169,7 +169,7 @@ impl MemoryManager {
         if !flags.contains(RemapFlags::MAYMOVE) {
             return Err(Errno::ENOMEM);
         }
-        if mappings.vmas.len() + 3 > MAX_MAPPINGS {
+        if mappings.vmas.len() + 3 > self.memory.max_mappings() {
             return Err(Errno::ENOMEM);
         }
         let to = if to_address {

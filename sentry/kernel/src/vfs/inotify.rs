@@ -20,7 +20,7 @@ use zerocopy::IntoBytes;
 
 use super::{Dentry, File, FileOps, Vfs, VfsPath};
 use crate::Task;
-use crate::limits::{INOTIFY_EVENTS, INOTIFY_INSTANCES, INOTIFY_WATCHES};
+use crate::limits::Knobs;
 use crate::mm::IoDst;
 use crate::signal::{AccountCharge, Counter, UserAccount};
 
@@ -140,6 +140,8 @@ pub struct Inotify {
     state: Mutex<State>,
     queue: WaitQueue,
     counter: Arc<WatchCounter>,
+    /// How much of everything there may be.
+    knobs: Arc<Knobs>,
     /// Whose watches they are.
     account: Arc<UserAccount>,
     _charge: AccountCharge,
@@ -150,10 +152,11 @@ impl Inotify {
     ///
     /// # Errors
     /// `EMFILE` where that user has too many.
-    pub fn new(vfs: &Vfs, account: Arc<UserAccount>) -> Result<Arc<Self>> {
-        let charge = account.charge(Counter::InotifyInstances, 1, INOTIFY_INSTANCES).ok_or(Errno::EMFILE)?;
+    pub fn new(vfs: &Vfs, knobs: &Arc<Knobs>, account: Arc<UserAccount>) -> Result<Arc<Self>> {
+        let limit = knobs.inotify_instances.limit();
+        let charge = account.charge(Counter::InotifyInstances, 1, limit).ok_or(Errno::EMFILE)?;
         let (state, queue, counter) = (Mutex::default(), WaitQueue::new(), vfs.watches.clone());
-        Ok(Arc::new(Self { state, queue, counter, account, _charge: charge }))
+        Ok(Arc::new(Self { state, queue, counter, knobs: knobs.clone(), account, _charge: charge }))
     }
 
     /// Watches `place`, or changes what it is watched for. Returns the watch descriptor.
@@ -173,7 +176,10 @@ impl Inotify {
             watch.mask.store((old | kept).bits(), Ordering::Relaxed);
             return Ok(watch.wd);
         }
-        let charge = self.account.charge(Counter::InotifyWatches, 1, INOTIFY_WATCHES).ok_or(Errno::ENOSPC)?;
+        let charge = self
+            .account
+            .charge(Counter::InotifyWatches, 1, self.knobs.inotify_watches.limit())
+            .ok_or(Errno::ENOSPC)?;
         let wd = state.next_wd()?;
         let watch = Arc::new(Watch {
             instance: Arc::downgrade(self),
@@ -228,18 +234,19 @@ impl Inotify {
     }
 
     fn push(&self, event: Event) {
-        let has_room = heap::room_for(event.len() as u64, Purpose::Process).is_ok();
-        if self.state.lock().push(event, has_room) {
+        let has_memory = heap::room_for(event.len() as u64, Purpose::Process).is_ok();
+        let max = if has_memory { self.knobs.inotify_events.limit() } else { 0 };
+        if self.state.lock().push(event, max) {
             self.queue.notify(Events::READABLE);
         }
     }
 }
 
 impl State {
-    /// Queues an event, or the news that some are lost. Says whether there is anything new: what repeats the last
+    /// Queues an event, or the news that some are lost where there are `max` already. Says whether there is anything new: what repeats the last
     /// event is not.
-    fn push(&mut self, event: Event, has_room: bool) -> bool {
-        let event = if has_room && self.events.len() < INOTIFY_EVENTS {
+    fn push(&mut self, event: Event, max: u64) -> bool {
+        let event = if (self.events.len() as u64) < max {
             event
         } else {
             Event { wd: -1, mask: InotifyMask::Q_OVERFLOW, cookie: 0, name: Box::default() }
@@ -321,7 +328,7 @@ impl Drop for Inotify {
 mod tests {
     use abi::inotify::InotifyMask;
 
-    use super::{Event, INOTIFY_EVENTS, State};
+    use super::{Event, State};
 
     fn event(wd: i32) -> Event {
         Event { wd, mask: InotifyMask::CREATE, cookie: 0, name: Box::default() }
@@ -330,22 +337,21 @@ mod tests {
     #[test]
     fn a_loss_is_told_once() {
         let mut state = State::default();
-        assert!(state.push(event(1), true));
-        assert!(!state.push(event(1), true), "as the last");
-        assert!(state.push(event(2), false), "the loss is news");
-        assert!((0..1000).all(|wd| !state.push(event(wd), false)), "further losses are not");
+        assert!(state.push(event(1), 9));
+        assert!(!state.push(event(1), 9), "as the last");
+        assert!(state.push(event(2), 0), "the loss is news");
+        assert!((0..1000).all(|wd| !state.push(event(wd), 0)), "further losses are not");
         assert_eq!(state.events.len(), 2);
         // With room again, more is told.
-        assert!(state.push(event(3), true) && state.push(event(4), false));
+        assert!(state.push(event(3), 9) && state.push(event(4), 0));
         assert_eq!(state.events.len(), 4);
     }
 
     #[test]
     fn a_full_queue_ends_with_the_news_of_a_loss() {
         let mut state = State::default();
-        let limit = i32::try_from(INOTIFY_EVENTS).unwrap_or(i32::MAX);
-        (0..limit + 10).for_each(|wd| _ = state.push(event(wd), true));
-        assert_eq!(state.events.len(), INOTIFY_EVENTS + 1);
+        (0..110).for_each(|wd| _ = state.push(event(wd), 100));
+        assert_eq!(state.events.len(), 101);
         assert_eq!(state.events.back().map(|last| last.mask), Some(InotifyMask::Q_OVERFLOW));
     }
 }

@@ -63,7 +63,7 @@ pub use inotify::{Inotify, notify_inode};
 pub(crate) use inotify::{note_access, note_modify};
 pub use mount::{Mount, Propagation};
 pub use mount_ns::MountNamespace;
-pub use mount_tree::{Extent, PropagationType};
+pub use mount_tree::{Extent, MAX_MOUNTS, PropagationType};
 pub use open::{OpenHow, Opened};
 pub use path_text::Reach;
 pub use path_walk::{Origin, WalkFlags};

@@ -15,7 +15,7 @@ use super::{FsContext, Mount, MountNamespace, Vfs, VfsPath};
 use crate::task::{NamespaceId, UserNamespace};
 
 /// Mounts of one name space (Linux's `fs.mount-max`).
-const MAX_MOUNTS: usize = 100_000;
+pub const MAX_MOUNTS: usize = 100_000;
 
 /// How access times are kept.
 const ACCESS_TIMES: MountFlags =
@@ -419,15 +419,17 @@ impl Vfs {
         if !new.contains(kept) || (old ^ new).intersects(times) { Err(Errno::EPERM) } else { Ok(()) }
     }
 
-    /// Changes a mount's own flags (`MS_REMOUNT | MS_BIND`, mount_setattr(2)).
+    /// Changes mounts' own flags (`MS_REMOUNT | MS_BIND`, mount_setattr(2)): those of all, or of none.
     ///
     /// # Errors
     /// As [`Vfs::check_mount_flags`].
-    pub fn set_mount_flags(&self, mount: &Arc<Mount>, mask: MountFlags, flags: MountFlags) -> Result<()> {
+    pub fn set_mount_flags(&self, mounts: &[Arc<Mount>], mask: MountFlags, flags: MountFlags) -> Result<()> {
         let _tree_lock = self.mount_lock.lock();
-        self.check_mount_flags(mount, mask, flags)?;
-        mount.set_flags((mount.flags() & !mask) | (flags & mask));
-        if let Some(namespace) = mount.namespace() {
+        mounts.iter().try_for_each(|mount| self.check_mount_flags(mount, mask, flags))?;
+        for mount in mounts {
+            mount.set_flags((mount.flags() & !mask) | (flags & mask));
+        }
+        if let Some(namespace) = mounts.first().and_then(|mount| mount.namespace()) {
             namespace.note_change();
         }
         Ok(())

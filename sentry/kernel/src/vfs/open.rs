@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abi::fs::{S_ISGID, S_ISUID};
+use abi::fs::{S_ISGID, S_ISUID, S_ISVTX};
 use abi::{Errno, FileType, OpenFlags, Result};
 
 use super::attr::drop_file_capabilities;
@@ -352,11 +352,15 @@ impl NewShape {
     }
 }
 
+/// Who else may write to a directory: its group, everybody.
+const OTHERS_WRITE: u32 = 0o022;
+
 fn check_existing(caller: &Caller<'_>, dir: &Dentry, place: &VfsPath) -> Result<()> {
     if place.dentry.is_dir() {
         return Err(Errno::EISDIR);
     }
-    if dir.inode().mode()? & 0o1002 != 0o1002 {
+    let mode = dir.inode().mode()?;
+    if mode & S_ISVTX == 0 || mode & OTHERS_WRITE == 0 {
         return Ok(());
     }
     check_open_in_sticky(caller, &dir.inode().attr()?, &place.inode().attr()?)

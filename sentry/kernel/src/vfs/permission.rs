@@ -8,6 +8,7 @@ use abi::mount::MountFlags;
 use abi::{Errno, FileType, Result};
 
 use super::{Attr, Caller, Dentry, Inode, VfsPath, acl};
+use crate::limits::{Knob, Knobs};
 use crate::task::{Capability, Credentials};
 
 /// Search a directory, run a program.
@@ -141,9 +142,17 @@ fn is_kept_by_sticky(creds: &Credentials, dir: &Attr, victim: &Attr) -> bool {
         && !capable_over(creds, victim, Capability::Fowner)
 }
 
-/// Whether a link found as the last component in `dir` may be followed (`fs.protected_symlinks` = 1).
+/// The value of one of the `fs.protected_*` settings. Where no task asks, it is as by default.
+fn protection(caller: &Caller<'_>, knob: impl FnOnce(&Knobs) -> &Knob) -> i64 {
+    caller.task.map_or(1, |task| knob(&task.kernel().knobs).get())
+}
+
+/// Whether a link found as the last component in `dir` may be followed (`fs.protected_symlinks`).
 pub(super) fn check_follow(caller: &Caller<'_>, dir: &Dentry, link: &Dentry) -> Result<()> {
     const STICKY_AND_OPEN: u32 = S_ISVTX | 0o002;
+    if protection(caller, |knobs| &knobs.protected_symlinks) == 0 {
+        return Ok(());
+    }
     if dir.inode().mode()? & STICKY_AND_OPEN != STICKY_AND_OPEN {
         return Ok(());
     }
@@ -151,10 +160,11 @@ pub(super) fn check_follow(caller: &Caller<'_>, dir: &Dentry, link: &Dentry) -> 
     if caller.creds.fsuid == link.uid || dir.uid == link.uid { Ok(()) } else { Err(Errno::EACCES) }
 }
 
-/// Whether a hard link to `inode` may be made (`fs.protected_hardlinks` = 1).
+/// Whether a hard link to `inode` may be made (`fs.protected_hardlinks`).
 pub(super) fn check_hard_link(caller: &Caller<'_>, inode: &Arc<dyn Inode>) -> Result<()> {
     let attr = inode.attr()?;
-    if is_owner_or_capable(caller.creds, &attr) {
+    let is_free = protection(caller, |knobs| &knobs.protected_hardlinks) == 0;
+    if is_free || is_owner_or_capable(caller.creds, &attr) {
         return Ok(());
     }
     let is_special = attr.mode & 0o4000 != 0 || attr.mode & (S_ISGID | 0o010) == S_ISGID | 0o010;
@@ -167,13 +177,19 @@ pub(super) fn check_hard_link(caller: &Caller<'_>, inode: &Arc<dyn Inode>) -> Re
     Ok(())
 }
 
-/// Whether an existing file in a sticky directory may be opened with `O_CREAT` (`fs.protected_regular` = 1,
-/// `fs.protected_fifos` = 1).
+/// Whether an existing file in a sticky directory may be opened with `O_CREAT` (`fs.protected_regular`,
+/// `fs.protected_fifos`): with 1 not in directories that all can write to, with 2 neither in those of a group.
 pub(super) fn check_open_in_sticky(caller: &Caller<'_>, dir: &Attr, file: &Attr) -> Result<()> {
-    let is_guarded = matches!(file.file_type(), FileType::Regular | FileType::Fifo);
+    let level = match file.file_type() {
+        FileType::Regular => protection(caller, |knobs| &knobs.protected_regular),
+        FileType::Fifo => protection(caller, |knobs| &knobs.protected_fifos),
+        _ => 0,
+    };
+    let guarded = match level {
+        0 => 0,
+        1 => 0o002,
+        _ => 0o022,
+    };
     let is_foreign = file.uid != dir.uid && file.uid != caller.creds.fsuid;
-    if is_guarded && dir.mode & S_ISVTX != 0 && is_foreign && dir.mode & 0o002 != 0 {
-        return Err(Errno::EACCES);
-    }
-    Ok(())
+    if dir.mode & S_ISVTX != 0 && is_foreign && dir.mode & guarded != 0 { Err(Errno::EACCES) } else { Ok(()) }
 }

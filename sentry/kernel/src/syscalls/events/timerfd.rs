@@ -30,7 +30,8 @@ pub(super) fn timerfd_create(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn timerfd_settime(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [fd, flags, new, old, ..] = args.0;
+    let [fd, _, new, old, ..] = args.0;
+    let flags = u64::from(args.uint(1));
     if flags & !(TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET) != 0 {
         return Err(Errno::EINVAL.into());
     }

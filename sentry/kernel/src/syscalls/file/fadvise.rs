@@ -12,7 +12,7 @@ pub(super) fn fadvise64(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::ESPIPE.into());
     }
     // Advice is taken note of; the host's page cache knows better.
-    if (args[2] as i64) < 0 || args[3] > 5 {
+    if (args[2] as i64) < 0 || args.uint(3) > 5 {
         return Err(Errno::EINVAL.into());
     }
     Ok(0)

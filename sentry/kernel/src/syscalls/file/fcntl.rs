@@ -35,7 +35,7 @@ pub(super) fn fcntl(task: &mut CurrentTask, args: Args) -> SysResult {
     match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let limit = task.limit(Resource::Nofile);
-            let min = i32::try_from(arg).ok().filter(|&min| (min as u64) < limit).ok_or(Errno::EINVAL)?;
+            let min = Some(int(arg)).filter(|&min| min >= 0 && (min as u64) < limit).ok_or(Errno::EINVAL)?;
             Ok(fds.install(file, min, limit, command == F_DUPFD_CLOEXEC)? as u64)
         }
         F_DUPFD_QUERY => {

@@ -26,7 +26,7 @@ pub(super) fn inotify_init1(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 fn make(task: &Task, flags: OpenFlags) -> SysResult {
-    let instance = Inotify::new(vfs(task), task.account())?;
+    let instance = Inotify::new(vfs(task), &task.kernel().knobs, task.account())?;
     let status = flags & OpenFlags::NONBLOCK;
     let file = vfs(task).anon_file(AnonKind::Named("inotify"), instance, status, &task.creds());
     Ok(task.install_fd(file, flags.contains(OpenFlags::CLOEXEC))? as u64)

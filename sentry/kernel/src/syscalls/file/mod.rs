@@ -209,11 +209,12 @@ pub(crate) const TABLE: &[Row] = &[
     Row::full(255, "inotify_rm_watch", &[Arg::Fd, Arg::Int], inotify::inotify_rm_watch),
     Row::full(294, "inotify_init1", &[Arg::Hex], inotify::inotify_init1).takes_memory(),
     Row::full(428, "open_tree", &[Arg::DirFd, Arg::Path, Arg::Hex], mount_api::open_tree).takes_memory(),
-    Row::full(
+    Row::partial(
         429,
         "move_mount",
         &[Arg::DirFd, Arg::Path, Arg::DirFd, Arg::Path, Arg::Hex],
         mount_api::move_mount,
+        "no MOVE_MOUNT_SET_GROUP, no MOVE_MOUNT_BENEATH",
     ),
     Row::full(430, "fsopen", &[Arg::Str, Arg::Hex], mount_api::fsopen).takes_memory(),
     Row::partial(

@@ -46,7 +46,8 @@ pub(super) fn mount(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     if flags.contains(MountFlags::REMOUNT | MountFlags::BIND) {
         let mount = mount_at(task, &place)?;
-        vfs(task).set_mount_flags(&mount, MountFlags::PER_MOUNT, own_flags(flags, Some(mount.flags())))?;
+        let own = own_flags(flags, Some(mount.flags()));
+        vfs(task).set_mount_flags(&[mount], MountFlags::PER_MOUNT, own)?;
     } else if flags.contains(MountFlags::REMOUNT) {
         remount(task, &place, flags, &options(task, data)?)?;
     } else if flags.contains(MountFlags::BIND) {
@@ -84,7 +85,8 @@ fn remount(task: &Task, place: &VfsPath, flags: MountFlags, options: &[u8]) -> R
     let mount = mount_at(task, place)?;
     vfs(task).check_mount_flags(&mount, MountFlags::PER_MOUNT, own_flags(flags, Some(mount.flags())))?;
     reconfigure(task, &mount, options, flags.contains(MountFlags::RDONLY))?;
-    vfs(task).set_mount_flags(&mount, MountFlags::PER_MOUNT, own_flags(flags, Some(mount.flags())))
+    let own = own_flags(flags, Some(mount.flags()));
+    vfs(task).set_mount_flags(&[mount], MountFlags::PER_MOUNT, own)
 }
 
 /// Changes the file system behind a mount, for all who have it mounted: a right of those who could mount it.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::args::{Identity, at_flags, file, find_bytes, path, uint, vfs};
 use super::mount::{check_admin, check_source, is_own, make_fs, mount_at, reconfigure};
+use crate::mm::IoDst;
 use crate::syscalls::table::Args;
 use crate::vfs::{
     AnonKind, Extent, Fd, File, FileOps, FileSystem, Mount, PropagationType, VfsPath, WalkFlags,
@@ -35,6 +36,11 @@ struct FsConfig {
 }
 
 impl FileOps for FsContextFile {
+    /// The log of what went wrong is empty: errors say it.
+    fn read(&self, _task: &Task, _file: &File, _offset: u64, _dst: &mut IoDst<'_>) -> Result<usize> {
+        Err(Errno::ENODATA)
+    }
+
     fn is_seekable(&self) -> bool {
         false
     }
@@ -277,9 +283,8 @@ pub(super) fn mount_setattr(task: &mut CurrentTask, args: Args) -> SysResult {
     let is_loose_root = place.mount.is_loose() && Arc::ptr_eq(&place.dentry, place.mount.root());
     let mount = if is_loose_root { place.mount.clone() } else { mount_at(task, &place)? };
     let is_recursive = flags.contains(AtFlags::RECURSIVE);
-    for mount in if is_recursive { mount.subtree() } else { vec![mount.clone()] } {
-        vfs(task).set_mount_flags(&mount, change.mask, change.flags)?;
-    }
+    let mounts = if is_recursive { mount.subtree() } else { vec![mount.clone()] };
+    vfs(task).set_mount_flags(&mounts, change.mask, change.flags)?;
     if let Some(kind) = change.propagation {
         let extent = if is_recursive { Extent::Recursive } else { Extent::Single };
         vfs(task).set_propagation(&mount, kind, extent);

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use abi::mman::advice;
-use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil};
+use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 
 use crate::mm::{MemoryManager, VmaFlags};
-use crate::syscalls::process::args::{memory_of, task_of_pidfd};
+use crate::security::AccessIds;
+use crate::syscalls::process::args::task_of_pidfd;
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::{CurrentTask, SysResult};
@@ -92,19 +93,18 @@ fn remove(mm: &MemoryManager, range: Range<u64>) -> Result<()> {
 
 /// process_madvise(2).
 pub(super) fn process_madvise(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [pidfd, vec, count, advice, flags, _] = args.0;
-    if flags != 0 {
+    if args.uint(4) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let advice = advice as i32;
-    let ranges = task.mm().read_iovec(UserAddr(vec), count)?;
-    let target = task_of_pidfd(task, pidfd as i32)?;
+    let advice = args.int(3);
+    let ranges = task.mm().read_iovec(args.addr(1), args[2])?;
+    let target = task_of_pidfd(task, args.int(0))?;
     let is_self = std::sync::Arc::ptr_eq(target.thread_group(), task.thread_group());
     let is_hint = matches!(advice, advice::COLD | advice::PAGEOUT | advice::WILLNEED | advice::COLLAPSE);
     if !is_self && !is_hint {
         return Err(Errno::EINVAL.into());
     }
-    let mm = memory_of(task, &target)?;
+    let mm = task.inspect(&target, AccessIds::FileSystem, || target.try_mm().ok_or(Errno::ESRCH))?;
     if !is_self && !task.creds().capable(Capability::SysNice) {
         return Err(Errno::EPERM.into());
     }

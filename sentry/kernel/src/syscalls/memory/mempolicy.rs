@@ -5,18 +5,20 @@ use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil};
 
 use crate::syscalls::process::args::memory_of;
 use crate::syscalls::table::Args;
-use crate::task::Tid;
+use crate::task::{Capability, Tid};
 use crate::{CurrentTask, SysResult};
 
-const MPOL_DEFAULT: u64 = 0;
-const MPOL_PREFERRED: u64 = 1;
-const MPOL_LOCAL: u64 = 4;
-const MPOL_MAX: u64 = 7;
+const MPOL_DEFAULT: u32 = 0;
+const MPOL_PREFERRED: u32 = 1;
+const MPOL_LOCAL: u32 = 4;
+const MPOL_MAX: u32 = 7;
+const MPOL_MF_MOVE: u32 = 2;
+const MPOL_MF_MOVE_ALL: u32 = 4;
 const MPOL_F_NODE: u64 = 1;
 const MPOL_F_ADDR: u64 = 2;
 const MPOL_F_MEMS_ALLOWED: u64 = 4;
 /// `MPOL_F_STATIC_NODES`, `MPOL_F_RELATIVE_NODES` and `MPOL_F_NUMA_BALANCING`, which may be added to a mode.
-const MODE_FLAGS: u64 = 0xe000;
+const MODE_FLAGS: u32 = 0xe000;
 /// Bits in the longest node mask (a page).
 const MAX_NODES: u64 = PAGE_SIZE * 8;
 
@@ -38,7 +40,7 @@ fn read_nodes(task: &CurrentTask, addr: u64, max_node: u64) -> Result<bool> {
     if others { Err(Errno::EINVAL) } else { Ok(raw[0] & 1 != 0) }
 }
 
-fn check_policy(mode: u64, has_node: bool) -> Result<()> {
+fn check_policy(mode: u32, has_node: bool) -> Result<()> {
     let mode = mode & !MODE_FLAGS;
     match mode {
         MPOL_DEFAULT | MPOL_LOCAL if has_node => Err(Errno::EINVAL),
@@ -50,9 +52,10 @@ fn check_policy(mode: u64, has_node: bool) -> Result<()> {
 
 /// mbind(2).
 pub(super) fn mbind(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [addr, len, mode, nodes, max_node, flags] = args.0;
+    let [addr, len, _, nodes, max_node, _] = args.0;
+    let mode = args.uint(2);
     let has_node = read_nodes(task, nodes, max_node)?;
-    if flags & !7 != 0 || addr % PAGE_SIZE != 0 {
+    if args.uint(5) & !7 != 0 || addr % PAGE_SIZE != 0 {
         return Err(Errno::EINVAL.into());
     }
     check_policy(mode, has_node)?;
@@ -65,9 +68,8 @@ pub(super) fn mbind(task: &mut CurrentTask, args: Args) -> SysResult {
 
 /// set_mempolicy(2).
 pub(super) fn set_mempolicy(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [mode, nodes, max_node, ..] = args.0;
-    let has_node = read_nodes(task, nodes, max_node)?;
-    check_policy(mode, has_node)?;
+    let has_node = read_nodes(task, args[1], args[2])?;
+    check_policy(args.uint(0), has_node)?;
     Ok(0)
 }
 
@@ -119,9 +121,13 @@ pub(super) fn migrate_pages(task: &mut CurrentTask, args: Args) -> SysResult {
 
 /// move_pages(2): tells that each page is on node 0.
 pub(super) fn move_pages(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [pid, count, pages, nodes, status, flags] = args.0;
-    if flags & !6 != 0 {
+    let [pid, count, pages, nodes, status, _] = args.0;
+    let flags = args.uint(5);
+    if flags & !(MPOL_MF_MOVE | MPOL_MF_MOVE_ALL) != 0 {
         return Err(Errno::EINVAL.into());
+    }
+    if flags & MPOL_MF_MOVE_ALL != 0 && !task.creds().capable(Capability::SysNice) {
+        return Err(Errno::EPERM.into());
     }
     let own = task.mm();
     let mm = if pid as Tid == 0 {

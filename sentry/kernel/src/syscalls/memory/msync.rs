@@ -7,8 +7,7 @@ use crate::{CurrentTask, SysResult};
 
 /// msync(2).
 pub(super) fn msync(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [addr, len, flags, ..] = args.0;
-    let flags = u32::try_from(flags).map_err(|_| Errno::EINVAL)?;
+    let (addr, len, flags) = (args[0], args[1], args.uint(2));
     let both = mman::MS_ASYNC | mman::MS_SYNC;
     if flags & !(both | mman::MS_INVALIDATE) != 0 || flags & both == both || addr % PAGE_SIZE != 0 {
         return Err(Errno::EINVAL.into());

@@ -19,10 +19,10 @@ const CONSOLE_LEVEL: i32 = 8;
 const SIZE_UNREAD: i32 = 9;
 const SIZE_BUFFER: i32 = 10;
 
-/// Reading all and asking for the size are free for everyone, as with `dmesg_restrict` off.
+/// Reading all and asking for the size are free for everyone, with `dmesg_restrict` off.
 fn check(task: &Task, action: i32) -> abi::Result<()> {
     let creds = task.creds();
-    let is_free = matches!(action, READ_ALL | SIZE_BUFFER);
+    let is_free = matches!(action, READ_ALL | SIZE_BUFFER) && !task.kernel().knobs.dmesg_restrict.is_on();
     if is_free || creds.capable(Capability::Syslog) || creds.capable(Capability::SysAdmin) {
         Ok(())
     } else {

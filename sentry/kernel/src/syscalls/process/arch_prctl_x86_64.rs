@@ -10,7 +10,7 @@ use crate::{CurrentTask, SysResult};
 const TASK_SIZE: u64 = 0x7fff_ffff_f000;
 
 pub(super) fn arch_prctl(task: &mut CurrentTask, args: Args) -> SysResult {
-    let [code, arg, ..] = args.0;
+    let (code, arg) = (u64::from(args.uint(0)), args[1]);
     match code {
         ARCH_SET_FS | ARCH_SET_GS => {
             if arg >= TASK_SIZE {

@@ -45,7 +45,7 @@ pub(super) fn sendmmsg(task: &mut CurrentTask, Args([fd, vector, count, flags, .
     let file = socket_file(task, fd)?;
     let (mm, flags) = (task.mm(), parse_msg_flags(flags));
     let mut sent = 0;
-    for index in 0..count.min(UIO_MAXIOV as u64) {
+    for index in 0..u64::from(count as u32).min(UIO_MAXIOV as u64) {
         let at = element(vector, index)?;
         let result = mm.read_object::<MMsgHdr>(at).map_err(SysError::from).and_then(|entry| {
             let len = send_header(task, &file, &entry.msg_hdr, flags)?;
@@ -101,7 +101,7 @@ pub(super) fn recvmmsg(
         deadline(task, Some(timeout.to_ns()))
     };
     let mut got = 0;
-    for index in 0..count.min(UIO_MAXIOV as u64) {
+    for index in 0..u64::from(count as u32).min(UIO_MAXIOV as u64) {
         let at = element(vector, index)?;
         let result = receive_header(task, &file, at, flags, until).and_then(|len| {
             mm.write_object(UserAddr(at.0 + size_of::<MsgHdr>() as u64), &(len as u32))?;
@@ -115,6 +115,10 @@ pub(super) fn recvmmsg(
         if flags.contains(MsgFlags::WAITFORONE) {
             flags |= MsgFlags::DONTWAIT;
         }
+    }
+    if let Some(until) = until.filter(|_| got > 0) {
+        let left = until.since(task.kernel().timekeeper.monotonic()).max(0);
+        mm.write_object(UserAddr(timeout), &Timespec::from_ns(left))?;
     }
     Ok(got)
 }

@@ -14,7 +14,7 @@ fn to_itimerval(setting: TimerSetting) -> Itimerval {
 }
 
 pub(super) fn getitimer(task: &mut CurrentTask, args: Args) -> SysResult {
-    let which = IntervalTimer::from_raw(args[0])?;
+    let which = IntervalTimer::from_raw(args.uint(0).into())?;
     let setting = task.thread_group().timers().interval(which);
     let shown = if setting.left_ns == 0 { Itimerval::default() } else { to_itimerval(setting) };
     task.mm().write_object(args.addr(1), &shown)?;
@@ -22,7 +22,7 @@ pub(super) fn getitimer(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn setitimer(task: &mut CurrentTask, args: Args) -> SysResult {
-    let which = IntervalTimer::from_raw(args[0])?;
+    let which = IntervalTimer::from_raw(args.uint(0).into())?;
     let new =
         if args[1] == 0 { Itimerval::default() } else { task.mm().read_object::<Itimerval>(args.addr(1))? };
     if !new.it_value.is_valid() || !new.it_interval.is_valid() {
