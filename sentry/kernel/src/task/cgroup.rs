@@ -299,6 +299,7 @@ impl ThreadGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::NamespaceIds;
 
     #[test]
     fn a_controller_belongs_to_one_hierarchy() {
@@ -314,7 +315,7 @@ mod tests {
 
     #[test]
     fn groups_are_made_and_removed() {
-        let (all, tasks) = (Hierarchies::default(), TaskSet::default());
+        let (all, tasks) = (Hierarchies::default(), TaskSet::new(NamespaceIds::default()));
         let hierarchy = all.find(&["memory"], None).unwrap();
         let docker = hierarchy.root().make("docker").unwrap();
         let box_ = docker.make("box").unwrap();
