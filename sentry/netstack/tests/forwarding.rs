@@ -246,9 +246,29 @@ fn sources_become_the_routers() {
     assert_eq!(server.peer_addr().unwrap().ip().to_string(), "10.2.0.1");
     transfer(&client, &server, 2 << 20);
     transfer(&server, &client, 2 << 20);
+    let known = net.router().connections();
+    assert_eq!((known.len(), known[0].flow.tcp_state()), (1, Some(3)));
+    assert_eq!(known[0].flow.reply.to.ip.to_string(), "10.2.0.1");
+    assert!(known[0].seconds_left > 400_000 && known[0].has(&known[0].flow.reply));
     // Errors about translated packets come back to who sent them.
     assert_eq!(net.datagram("10.2.0.2:9", 64, 10), Some(Error::ConnRefused));
     assert_eq!(net.datagram("10.2.0.2:9", 1, 10), Some(Error::HostUnreachable));
+}
+
+#[test]
+fn connections_can_be_forgotten() {
+    let net = Net::new();
+    let (a, b) = net.hosts();
+    Rules::new()
+        .nat(Hook::Postrouting, vec![Expr::Masquerade { port: None, flags: 0 }])
+        .install(net.router());
+    let (client, server) = connect(a, b, "10.2.0.2:80");
+    assert_eq!(net.router().forget_connections(|one| one.flow.original.protocol == UDP), 0);
+    assert_eq!(net.router().forget_connections(|one| one.flow.original.protocol == TCP), 1);
+    assert!(net.router().connections().is_empty());
+    // Its next packet begins it anew, and is translated as before.
+    transfer(&client, &server, 1000);
+    assert_eq!(net.router().connections().len(), 1);
 }
 
 #[test]

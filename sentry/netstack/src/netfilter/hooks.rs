@@ -4,7 +4,7 @@
 //! made; a packet that arrives, after its fragments were put together, to PREROUTING, and then to INPUT, or to FORWARD and
 //! POSTROUTING, by whom it is for once PREROUTING is through with it.
 
-use super::conntrack::{Conntrack, Direction, Flow, State, Tracked, Tuple};
+use super::conntrack::{Connection, Conntrack, Direction, Flow, State, Tracked, Tuple};
 use super::machine::{Decision, MAX_WORK, Machine};
 use super::passing::{Followed, Passing};
 use super::ruleset::Step;
@@ -18,6 +18,7 @@ use crate::ip::output::{HEADROOM, IpHeader};
 use crate::ip::packet::{Aim, Cast, Packet, protocol, put16, put32};
 use crate::link::nic::Nic;
 use crate::socket::options::Sender;
+use crate::stack::Stack;
 use parking_lot::MutexGuard;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -156,6 +157,24 @@ impl Core {
         if let Some(at) = next {
             self.arm(at, Timer::Flows);
         }
+    }
+}
+
+impl Stack {
+    /// The connections that packet filters follow.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Connection> {
+        let core = self.core();
+        let table = core.netfilter.conntrack.lock();
+        table.all(core.now())
+    }
+
+    /// Forgets the connections that `matches`, and says how many.
+    pub fn forget_connections(&self, matches: impl Fn(&Connection) -> bool) -> usize {
+        let gone: Vec<_> = self.connections().iter().filter(|one| matches(one)).map(|one| one.id).collect();
+        let mut table = self.core().netfilter.conntrack.lock();
+        gone.iter().for_each(|id| table.remove(*id));
+        gone.len()
     }
 }
 

@@ -71,6 +71,12 @@ impl Flow {
         }
     }
 
+    /// The state of a TCP connection, as `TCP_CONNTRACK_*`.
+    #[must_use]
+    pub fn tcp_state(&self) -> Option<u8> {
+        (self.original.protocol == protocol::TCP).then_some(self.tcp.state as u8)
+    }
+
     /// A packet passes. False where it makes no sense.
     pub(in super::super) fn advance(&mut self, direction: Direction, transport: &[u8]) -> bool {
         if self.original.protocol == protocol::TCP {

@@ -66,6 +66,25 @@ pub(crate) enum Tracked {
     Known { id: u64, direction: Direction, state: State, is_done: bool },
 }
 
+/// A connection as the owner is told of it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// A number that no other has or had.
+    pub id: u64,
+    /// What is known of it.
+    pub flow: Flow,
+    /// When it is forgotten unless a packet comes.
+    pub seconds_left: u32,
+}
+
+impl Connection {
+    /// Whether packets with these addresses belong to it.
+    #[must_use]
+    pub fn has(&self, tuple: &Tuple) -> bool {
+        self.flow.original == *tuple || self.flow.reply == *tuple
+    }
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Conntrack {
@@ -90,6 +109,17 @@ impl Conntrack {
             armed: Vec::new(),
             last_id: 0,
         }
+    }
+
+    /// The connections, the oldest first.
+    pub(super) fn all(&self, now: Instant) -> Vec<Connection> {
+        let told = |(id, flow): (&u64, &Flow)| {
+            let seconds_left = u32::try_from(flow.expires.since(now).as_secs()).unwrap_or(u32::MAX);
+            Connection { id: *id, flow: flow.clone(), seconds_left }
+        };
+        let mut all: Vec<_> = self.flows.iter().map(told).collect();
+        all.sort_unstable_by_key(|connection| connection.id);
+        all
     }
 
     /// How many connections there are.

@@ -1,11 +1,13 @@
-//! `NETLINK_NETFILTER`: packet filters (linux/netfilter/nfnetlink.h). Three subsystems answer: nf_tables, and the
-//! two questions that iptables asks beside it (which revisions of its extensions there are, and batches).
+//! `NETLINK_NETFILTER`: packet filters (linux/netfilter/nfnetlink.h). Four subsystems answer: nf_tables, the two questions
+//! that iptables asks beside it (which revisions of its extensions there are, and batches), and the connections that are
+//! followed.
 //!
 //! Changes come in batches: all of a batch's messages work on a copy of the rule set, which is put in force at its end
 //! if none of them failed. Notifications of changes (`nft monitor`) are not sent.
 
 mod attributes;
 mod compat;
+mod conntrack;
 mod elements;
 mod expr;
 mod rules;
@@ -135,6 +137,9 @@ pub(super) fn is_batch(bytes: &[u8]) -> bool {
 pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut Replies) -> Result<()> {
     context.check_admin()?;
     let message = Message::parse(*request)?;
+    if request.kind >> 8 == conntrack::SUBSYSTEM {
+        return conntrack::answer(context, &message, replies);
+    }
     if request.kind >> 8 == NFT_COMPAT {
         return compat::get(&message, replies);
     }
