@@ -162,41 +162,6 @@ impl MemoryManager {
         Err(Errno::ENAMETOOLONG)
     }
 
-    /// Loads the aligned `u32` at `addr` atomically.
-    ///
-    /// # Errors
-    /// `EFAULT`; `EINVAL` where it is not aligned.
-    pub fn load_u32(&self, addr: UserAddr) -> Result<u32> {
-        let mut value = 0;
-        self.atomic(addr, Access::READ, &mut |word| word.load_u32(0).map(|found| value = found))?;
-        Ok(value)
-    }
-
-    /// Replaces the aligned `u32` at `addr` atomically by `new` if it is `old`; returns what was there.
-    ///
-    /// # Errors
-    /// As [`Self::load_u32`].
-    pub fn compare_exchange_u32(&self, addr: UserAddr, old: u32, new: u32) -> Result<u32> {
-        let mut value = 0;
-        self.atomic(addr, Access::WRITE, &mut |word| {
-            word.compare_exchange_u32(0, old, new).map(|found| value = found)
-        })?;
-        Ok(value)
-    }
-
-    fn atomic(
-        &self,
-        addr: UserAddr,
-        access: Access,
-        f: &mut dyn FnMut(VolatileSlice<'_>) -> Result<()>,
-    ) -> Result<()> {
-        if !addr.0.is_multiple_of(4) {
-            return Err(Errno::EINVAL);
-        }
-        let done = self.access(addr, 4, access, &mut |piece, _| f(piece));
-        if done == 4 { Ok(()) } else { Err(Errno::EFAULT) }
-    }
-
     /// Hands the bytes behind `addr..addr + len` to `f` as ranges of the sentry's memory, faulting pages in first.
     /// Stops early at a page that cannot be reached; fails where that is the first.
     ///
@@ -276,7 +241,7 @@ impl MemoryManager {
         }
     }
 
-    fn outside(&self, at: u64) -> bool {
+    pub(super) fn outside(&self, at: u64) -> bool {
         !self.bounds.contains(&at)
     }
 
@@ -304,8 +269,8 @@ impl MemoryManager {
         done
     }
 
-    /// One piece for `each`; `None` where a fault must be resolved first.
-    fn piece(
+    /// One piece for `each`, with `done` bytes before it; `None` where a fault must be resolved first.
+    pub(super) fn piece(
         &self,
         pages: &Pages,
         at: u64,

@@ -1,8 +1,12 @@
-//! What a futex is, whatever address names it (`man 2 futex`).
+//! What a futex is, whatever address names it (`man 2 futex`), and how its word is looked at with a lock held that others
+//! need: only where it is there already, since to bring it in may take a file's server as long as it likes.
 
 use abi::{Errno, Result, UserAddr};
+use host::memory::VolatileSlice;
 
+use super::fault::Access;
 use super::manager::MemoryManager;
+use crate::task::is_current_killed;
 
 /// Two futex words are the same exactly if their keys are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +27,65 @@ pub enum FutexKey {
     },
 }
 
+/// Why a word could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WordError {
+    /// Its page must be brought in first, for a store where so marked.
+    Missing(UserAddr, bool),
+    /// For good.
+    Errno(Errno),
+}
+
+impl From<Errno> for WordError {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+/// What a look at a word gives.
+pub(crate) type WordResult<T> = std::result::Result<T, WordError>;
+
+/// The words of an address space that are there now.
+pub(crate) struct Words<'a>(&'a MemoryManager);
+
+impl Words<'_> {
+    /// Loads the aligned `u32` at `addr` atomically.
+    pub(crate) fn load_u32(&self, addr: UserAddr) -> WordResult<u32> {
+        let mut value = 0;
+        self.atomic(addr, false, &mut |word| word.load_u32(0).map(|found| value = found))?;
+        Ok(value)
+    }
+
+    /// Replaces the aligned `u32` at `addr` atomically by `new` if it is `old`; returns what was there.
+    pub(crate) fn compare_exchange_u32(&self, addr: UserAddr, old: u32, new: u32) -> WordResult<u32> {
+        let mut value = 0;
+        self.atomic(addr, true, &mut |word| {
+            word.compare_exchange_u32(0, old, new).map(|found| value = found)
+        })?;
+        Ok(value)
+    }
+
+    fn atomic(
+        &self,
+        addr: UserAddr,
+        write: bool,
+        f: &mut dyn FnMut(VolatileSlice<'_>) -> Result<()>,
+    ) -> WordResult<()> {
+        if !addr.0.is_multiple_of(4) {
+            return Err(Errno::EINVAL.into());
+        }
+        if self.0.outside(addr.0) {
+            return Err(Errno::EFAULT.into());
+        }
+        let pages = self.0.pages.read();
+        match self.0.piece(&pages, addr.0, 4, Access::of(write), 0, &mut |piece, _| f(piece)) {
+            Some(Ok(4)) => Ok(()),
+            Some(_) => Err(Errno::EFAULT.into()),
+            None => Err(WordError::Missing(addr, write)),
+        }
+    }
+}
+
 impl MemoryManager {
     /// What keys in this address space's own memory are known by.
     fn futex_space(&self) -> usize {
@@ -32,6 +95,46 @@ impl MemoryManager {
     /// Whether the key names a word in this address space's own memory.
     pub(crate) fn owns_futex(&self, key: &FutexKey) -> bool {
         matches!(key, FutexKey::Private { space, .. } if *space == self.futex_space())
+    }
+
+    /// Runs `f`, which may take locks and must have changed nothing where it says that a word is missing: then the word
+    /// is brought in, without those locks, and `f` runs again.
+    ///
+    /// # Errors
+    /// What `f` says; `EFAULT` where a word cannot be brought in.
+    pub(crate) fn with_words<T>(&self, mut f: impl FnMut(&Words<'_>) -> WordResult<T>) -> Result<T> {
+        /// What a task that ends tries: another thread may take the word away each time.
+        const LAST_TRIES: u32 = 16;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match f(&Words(self)) {
+                Ok(value) => return Ok(value),
+                Err(WordError::Errno(errno)) => return Err(errno),
+                Err(WordError::Missing(..)) if tries > LAST_TRIES && is_current_killed() => {
+                    return Err(Errno::EINTR);
+                }
+                Err(WordError::Missing(addr, write)) => {
+                    self.fault_in(addr.0, Access::of(write)).map_err(|_| Errno::EFAULT)?;
+                }
+            }
+        }
+    }
+
+    /// Loads the aligned `u32` at `addr` atomically.
+    ///
+    /// # Errors
+    /// `EFAULT`; `EINVAL` where it is not aligned.
+    pub fn load_u32(&self, addr: UserAddr) -> Result<u32> {
+        self.with_words(|words| words.load_u32(addr))
+    }
+
+    /// Replaces the aligned `u32` at `addr` atomically by `new` if it is `old`; returns what was there.
+    ///
+    /// # Errors
+    /// As [`Self::load_u32`].
+    pub fn compare_exchange_u32(&self, addr: UserAddr, old: u32, new: u32) -> Result<u32> {
+        self.with_words(|words| words.compare_exchange_u32(addr, old, new))
     }
 
     /// The key of the futex at `addr`. `shared` is what the guest says by leaving out `FUTEX_PRIVATE_FLAG`.

@@ -52,6 +52,7 @@ mod vma;
 pub use aio::AioContext;
 pub use exec_gain::ExecGain;
 pub use futex::FutexKey;
+pub(crate) use futex::{WordResult, Words};
 pub use host_file::HostFile;
 pub use image::{ProgramImage, RunningFile};
 pub use info::{Totals, Usage, VmaInfo};

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use abi::{Errno, Signal, UserAddr};
+use parking_lot::Mutex;
 use platform::Protection;
 
 use super::{NONE, PAGE, R, RW, TestFile, map_anon, map_file};
@@ -110,6 +111,25 @@ fn shared_memory_is_shared_with_children() {
     assert_eq!(parent.peek(again.0 + PAGE), Ok(b'c'), "a shared mapping can be had twice");
     drop((parent, child));
     assert_eq!(memory.allocated(), 0);
+}
+
+#[test]
+fn words_are_brought_in_between_looks_at_them() {
+    let guest = FakePlatform::new(1 << 30).0.guest();
+    let file = TestFile::new(&[1; PAGE as usize]);
+    let at = UserAddr(map_file(&guest, &file, PAGE, RW, MmapFlags::SHARED));
+    file.truncate(0);
+    assert_eq!(guest.mm.load_u32(at), Err(Errno::EFAULT));
+    file.file().write_all_at(&[1; PAGE as usize], 0).unwrap();
+    let lock = Mutex::new(0);
+    let value = guest.mm.with_words(|words| {
+        let mut looks = lock.try_lock().expect("nothing is brought in with locks held");
+        *looks += 1;
+        words.load_u32(at)
+    });
+    assert_eq!((value, *lock.lock()), (Ok(0x0101_0101), 2));
+    assert_eq!(guest.mm.with_words(|words| words.compare_exchange_u32(at, 0x0101_0101, 7)), Ok(0x0101_0101));
+    assert_eq!(guest.mm.load_u32(at), Ok(7));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::FutexTable;
 use super::table::{Bucket, Waiter};
 use super::wait::is_interruption;
 use crate::error::{Restart, SysError, SysResult};
-use crate::mm::{FutexKey, MemoryManager};
+use crate::mm::{FutexKey, MemoryManager, WordResult, Words};
 use crate::task::Task;
 use crate::time::MonotonicTime;
 
@@ -44,19 +44,19 @@ fn has_waiters(bucket: &Bucket, key: &FutexKey) -> bool {
 
 /// Tries to make `task` the owner; otherwise sets the waiters' bit. The key's bucket is locked.
 fn try_take(
-    mm: &MemoryManager,
+    words: &Words<'_>,
     addr: UserAddr,
     task: &Task,
     others_wait: bool,
     mark: bool,
-) -> Result<Attempt> {
+) -> WordResult<Attempt> {
     let tid = task.tid().unsigned_abs();
     let waiters = if others_wait { FUTEX_WAITERS } else { 0 };
-    let mut word = mm.load_u32(addr)?;
+    let mut word = words.load_u32(addr)?;
     loop {
         let owner = word & FUTEX_TID_MASK;
         let new = if owner == tid {
-            return Err(Errno::EDEADLK);
+            return Err(Errno::EDEADLK.into());
         } else if owner == 0 {
             (word & FUTEX_OWNER_DIED) | waiters | tid
         } else if !mark || word & FUTEX_WAITERS != 0 {
@@ -66,7 +66,7 @@ fn try_take(
             check_owner(task, owner)?;
             word | FUTEX_WAITERS
         };
-        let seen = mm.compare_exchange_u32(addr, word, new)?;
+        let seen = words.compare_exchange_u32(addr, word, new)?;
         if seen == word {
             return Ok(if owner == 0 { Attempt::Taken } else { Attempt::Busy });
         }
@@ -98,14 +98,19 @@ impl FutexTable {
         let waiter = pi_waiter(task, key, false);
         self.begin_pi_interest(&key);
         let result = (|| {
-            {
+            let attempt = mm.with_words(|words| {
                 let mut bucket = self.bucket(&key);
                 let others = has_waiters(&bucket, &key);
-                match try_take(&mm, addr, task, others, !only_try)? {
-                    Attempt::Taken => return Ok(()),
-                    Attempt::Busy if only_try => return Err(Errno::EAGAIN.into()),
-                    Attempt::Busy => bucket.push(key, waiter.clone()),
+                let attempt = try_take(words, addr, task, others, !only_try)?;
+                if matches!(attempt, Attempt::Busy) && !only_try {
+                    bucket.push(key, waiter.clone());
                 }
+                Ok(attempt)
+            })?;
+            match attempt {
+                Attempt::Taken => return Ok(()),
+                Attempt::Busy if only_try => return Err(Errno::EAGAIN.into()),
+                Attempt::Busy => {}
             }
             self.sleep_for_lock(task, &waiter, deadline)
         })();
@@ -146,47 +151,11 @@ impl FutexTable {
         if mm.load_u32(addr)? & FUTEX_TID_MASK != task.tid().unsigned_abs() {
             return Err(Errno::EPERM);
         }
-        let next = {
-            let mut bucket = self.bucket(&key);
-            self.hand_over(&mm, &mut bucket, &key, addr, 0)?
-        };
+        let next = mm.with_words(|words| hand_over(words, &mut self.bucket(&key), &key, addr, 0))?;
         if let Some(next) = next {
             next.wake();
         }
         Ok(())
-    }
-
-    /// Gives a lock that its owner leaves to the first waiter, or frees it. `mark` is or-ed into the word.
-    fn hand_over(
-        &self,
-        mm: &MemoryManager,
-        bucket: &mut Bucket,
-        key: &FutexKey,
-        addr: UserAddr,
-        mark: u32,
-    ) -> Result<Option<Arc<Waiter>>> {
-        let first = bucket.waiters.iter().find(|(at, waiter)| at == key && waiter.task.is_some());
-        let first = first.map(|(_, waiter)| waiter.clone());
-        let rest = bucket.waiters.iter().filter(|(at, _)| at == key).count();
-        let new = match &first {
-            Some(waiter) => {
-                let tid = waiter.task.as_ref().map_or(0, |task| task.tid().unsigned_abs());
-                tid | mark | if rest > 1 { FUTEX_WAITERS } else { 0 }
-            }
-            None => mark,
-        };
-        let mut word = mm.load_u32(addr)?;
-        loop {
-            let seen = mm.compare_exchange_u32(addr, word, new)?;
-            if seen == word {
-                break;
-            }
-            word = seen;
-        }
-        if let Some(waiter) = &first {
-            bucket.remove(waiter);
-        }
-        Ok(first)
     }
 
     /// FUTEX_WAIT_REQUEUE_PI: sleeps on `from` until CMP_REQUEUE_PI has made the caller the owner of `lock`.
@@ -209,13 +178,14 @@ impl FutexTable {
         let waiter = pi_waiter(task, key, true);
         self.begin_pi_interest(&key);
         let result = (|| {
-            {
+            mm.with_words(|words| {
                 let mut bucket = self.bucket(&key);
-                if mm.load_u32(from)? != expected {
+                if words.load_u32(from)? != expected {
                     return Err(Errno::EAGAIN.into());
                 }
                 bucket.push(key, waiter.clone());
-            }
+                Ok(())
+            })?;
             self.sleep_for_lock(task, &waiter, deadline)
         })();
         self.forget(&waiter);
@@ -247,22 +217,23 @@ impl FutexTable {
         if from_key == lock_key {
             return Err(Errno::EINVAL);
         }
-        let (owner, count) = self.with_both(&from_key, &lock_key, |source, target| {
-            if mm.load_u32(from)? != expected {
-                return Err(Errno::EAGAIN);
+        let step = |words: &Words<'_>, source: &mut Bucket, target: Option<&mut Bucket>| {
+            if words.load_u32(from)? != expected {
+                return Err(Errno::EAGAIN.into());
             }
             let may_move =
                 |waiter: &Waiter| waiter.is_requeue_pi && !waiter.was_requeued.load(Ordering::SeqCst);
             if source.waiters.iter().any(|(at, waiter)| *at == from_key && !may_move(waiter)) {
-                return Err(Errno::EINVAL);
+                return Err(Errno::EINVAL.into());
             }
             // The first gets the lock if that is free. Nobody moves before this has gone well: a bad word fails the call.
-            let first = source.waiters.iter().find(|(at, _)| *at == from_key);
-            let first_task = first.and_then(|(_, waiter)| waiter.task.clone());
+            let mut queued = source.waiters.iter().filter(|(at, _)| *at == from_key);
+            let first_task = queued.next().and_then(|(_, waiter)| waiter.task.clone());
+            let follows = moved > 0 && queued.next().is_some();
             let is_taken = match first_task {
                 Some(task) => {
-                    let others = has_waiters(target.as_deref().unwrap_or(source), &lock_key);
-                    matches!(try_take(mm, lock, &task, others, true)?, Attempt::Taken)
+                    let others = follows || has_waiters(target.as_deref().unwrap_or(source), &lock_key);
+                    matches!(try_take(words, lock, &task, others, true)?, Attempt::Taken)
                 }
                 None => false,
             };
@@ -278,10 +249,10 @@ impl FutexTable {
             for waiter in movers {
                 target.push(lock_key, waiter);
             }
-            if owner.is_some() && has_waiters(target, &lock_key) {
-                mark_waiters(mm, lock)?;
-            }
             Ok((owner, count))
+        };
+        let (owner, count) = mm.with_words(|words| {
+            self.with_both(&from_key, &lock_key, |source, target| step(words, source, target))
         })?;
         if let Some(owner) = owner {
             owner.wake();
@@ -290,16 +261,36 @@ impl FutexTable {
     }
 }
 
-fn mark_waiters(mm: &MemoryManager, addr: UserAddr) -> Result<()> {
-    let mut word = mm.load_u32(addr)?;
-    while word & FUTEX_WAITERS == 0 {
-        let seen = mm.compare_exchange_u32(addr, word, word | FUTEX_WAITERS)?;
+/// Gives a lock that its owner leaves to the first waiter, or frees it. `mark` is or-ed into the word.
+fn hand_over(
+    words: &Words<'_>,
+    bucket: &mut Bucket,
+    key: &FutexKey,
+    addr: UserAddr,
+    mark: u32,
+) -> WordResult<Option<Arc<Waiter>>> {
+    let first = bucket.waiters.iter().find(|(at, waiter)| at == key && waiter.task.is_some());
+    let first = first.map(|(_, waiter)| waiter.clone());
+    let rest = bucket.waiters.iter().filter(|(at, _)| at == key).count();
+    let new = match &first {
+        Some(waiter) => {
+            let tid = waiter.task.as_ref().map_or(0, |task| task.tid().unsigned_abs());
+            tid | mark | if rest > 1 { FUTEX_WAITERS } else { 0 }
+        }
+        None => mark,
+    };
+    let mut word = words.load_u32(addr)?;
+    loop {
+        let seen = words.compare_exchange_u32(addr, word, new)?;
         if seen == word {
             break;
         }
         word = seen;
     }
-    Ok(())
+    if let Some(waiter) = &first {
+        bucket.remove(waiter);
+    }
+    Ok(first)
 }
 
 impl Task {
@@ -313,16 +304,17 @@ impl Task {
     /// Hands a lock of a dying thread to its first waiter. Says `false` where it does not own it, or nobody waits.
     pub(super) fn bequeath_pi_lock(&self, mm: &MemoryManager, key: &FutexKey, addr: UserAddr) -> bool {
         let table = &self.kernel().futexes;
-        let next = {
+        let next = mm.with_words(|words| {
             let mut bucket = table.bucket(key);
-            let owned = mm.load_u32(addr).is_ok_and(|w| w & FUTEX_TID_MASK == self.tid().unsigned_abs());
-            if !owned || !has_waiters(&bucket, key) {
-                return false;
+            let is_owned = words.load_u32(addr)? & FUTEX_TID_MASK == self.tid().unsigned_abs();
+            if !is_owned || !has_waiters(&bucket, key) {
+                return Ok(None);
             }
-            table.hand_over(mm, &mut bucket, key, addr, FUTEX_OWNER_DIED)
-        };
-        if let Ok(Some(next)) = next {
-            next.wake();
+            hand_over(words, &mut bucket, key, addr, FUTEX_OWNER_DIED).map(Some)
+        });
+        let Ok(Some(first)) = next else { return false };
+        if let Some(first) = first {
+            first.wake();
         }
         true
     }

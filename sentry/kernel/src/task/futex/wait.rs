@@ -73,13 +73,18 @@ impl FutexTable {
             let key = mm.futex_key(target.addr, target.is_shared)?;
             let waiter = new_waiter(task, key, wait.bitset, index);
             queued.push(waiter.clone());
-            let mut bucket = self.bucket(&key);
-            if mm.load_u32(target.addr)? != target.expected {
-                drop(bucket);
+            let is_queued = mm.with_words(|words| {
+                let mut bucket = self.bucket(&key);
+                let is_expected = words.load_u32(target.addr)? == target.expected;
+                if is_expected {
+                    bucket.push(key, waiter.clone());
+                }
+                Ok(is_expected)
+            })?;
+            if !is_queued {
                 // One that has been woken meanwhile wins over a later mismatch.
                 return queued.woken().ok_or_else(|| Errno::EAGAIN.into());
             }
-            bucket.push(key, waiter);
         }
         loop {
             if let Some(index) = queued.woken() {

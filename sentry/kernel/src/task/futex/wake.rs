@@ -4,7 +4,8 @@ use abi::futex::FUTEX_BITSET_MATCH_ANY;
 use abi::{Errno, Result, UserAddr};
 
 use super::FutexTable;
-use crate::mm::MemoryManager;
+use super::table::Bucket;
+use crate::mm::{MemoryManager, WordResult, Words};
 
 /// A word as a caller names it.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +59,14 @@ impl FutexTable {
     ) -> Result<usize> {
         let (from_key, to_key) =
             (mm.futex_key(from.addr, from.is_shared)?, mm.futex_key(to.addr, to.is_shared)?);
-        let (woken, moved) = self.with_both(&from_key, &to_key, |source, target| {
+        let step = |words: &Words<'_>, source: &mut Bucket, target: Option<&mut Bucket>| {
             if let Some(expected) = expected
-                && mm.load_u32(from.addr)? != expected
+                && words.load_u32(from.addr)? != expected
             {
-                return Err(Errno::EAGAIN);
+                return Err(Errno::EAGAIN.into());
             }
             if source.has_pi_waiter(&from_key) {
-                return Err(Errno::EINVAL);
+                return Err(Errno::EINVAL.into());
             }
             let woken = source.take(&from_key, wake, FUTEX_BITSET_MATCH_ANY);
             if from_key == to_key {
@@ -81,6 +82,9 @@ impl FutexTable {
                 target.push(to_key, waiter);
             }
             Ok((woken, count))
+        };
+        let (woken, moved) = mm.with_words(|words| {
+            self.with_both(&from_key, &to_key, |source, target| step(words, source, target))
         })?;
         for waiter in &woken {
             waiter.wake();
@@ -102,18 +106,20 @@ impl FutexTable {
         encoded: u32,
     ) -> Result<usize> {
         let (first_key, second_key) = (mm.futex_key(first, is_shared)?, mm.futex_key(second, is_shared)?);
-        let woken = self.with_both(&first_key, &second_key, |bucket, other| {
-            let matches = apply(mm, second, encoded)?;
-            let has_other = matches && other.as_deref().unwrap_or(bucket).has_pi_waiter(&second_key);
-            if has_other || bucket.has_pi_waiter(&first_key) {
-                return Err(Errno::EINVAL);
-            }
-            let mut woken = bucket.take(&first_key, wake_first, FUTEX_BITSET_MATCH_ANY);
-            if matches {
-                let other = other.unwrap_or(bucket);
-                woken.extend(other.take(&second_key, wake_second, FUTEX_BITSET_MATCH_ANY));
-            }
-            Ok::<_, Errno>(woken)
+        let woken = mm.with_words(|words| {
+            self.with_both(&first_key, &second_key, |bucket, other| {
+                let matches = apply(words, second, encoded)?;
+                let has_other = matches && other.as_deref().unwrap_or(bucket).has_pi_waiter(&second_key);
+                if has_other || bucket.has_pi_waiter(&first_key) {
+                    return Err(Errno::EINVAL.into());
+                }
+                let mut woken = bucket.take(&first_key, wake_first, FUTEX_BITSET_MATCH_ANY);
+                if matches {
+                    let other = other.unwrap_or(bucket);
+                    woken.extend(other.take(&second_key, wake_second, FUTEX_BITSET_MATCH_ANY));
+                }
+                Ok(woken)
+            })
         })?;
         for waiter in &woken {
             waiter.wake();
@@ -123,14 +129,14 @@ impl FutexTable {
 }
 
 /// Carries out the operation that FUTEX_WAKE_OP encodes; says whether the old value compares as asked.
-fn apply(mm: &MemoryManager, addr: UserAddr, encoded: u32) -> Result<bool> {
+fn apply(words: &Words<'_>, addr: UserAddr, encoded: u32) -> WordResult<bool> {
     let (op, compare) = (encoded >> 28 & 0xf, encoded >> 24 & 0xf);
     let sign_extend = |value: u32| ((value << 20) as i32 >> 20) as u32;
     let (mut operand, against) = (sign_extend(encoded >> 12 & 0xfff), sign_extend(encoded & 0xfff));
     if op & 8 != 0 {
         operand = 1_u32.wrapping_shl(operand);
     }
-    let mut old = mm.load_u32(addr)?;
+    let mut old = words.load_u32(addr)?;
     loop {
         let new = match op & 7 {
             0 => operand,
@@ -138,9 +144,9 @@ fn apply(mm: &MemoryManager, addr: UserAddr, encoded: u32) -> Result<bool> {
             2 => old | operand,
             3 => old & !operand,
             4 => old ^ operand,
-            _ => return Err(Errno::ENOSYS),
+            _ => return Err(Errno::ENOSYS.into()),
         };
-        let seen = mm.compare_exchange_u32(addr, old, new)?;
+        let seen = words.compare_exchange_u32(addr, old, new)?;
         if seen == old {
             break;
         }
@@ -154,6 +160,6 @@ fn apply(mm: &MemoryManager, addr: UserAddr, encoded: u32) -> Result<bool> {
         3 => Ok(old <= against),
         4 => Ok(old > against),
         5 => Ok(old >= against),
-        _ => Err(Errno::ENOSYS),
+        _ => Err(Errno::ENOSYS.into()),
     }
 }
