@@ -40,10 +40,6 @@ macro_rules! put {
 }
 pub(super) use put;
 
-fn total_cpu(task: &Task) -> CpuTimes {
-    task.kernel().tasks.thread_groups().iter().map(|group| group.cpu_times()).sum()
-}
-
 fn idle_ns(task: &Task, used: CpuTimes) -> u64 {
     let cpus = task.kernel().cpu_count() as u64;
     let up = task.kernel().timekeeper.monotonic().0.unsigned_abs();
@@ -52,24 +48,25 @@ fn idle_ns(task: &Task, used: CpuTimes) -> u64 {
 
 pub(super) fn uptime(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let up = task.kernel().timekeeper.monotonic().0;
-    let idle = idle_ns(task, total_cpu(task));
+    let idle = idle_ns(task, task.kernel().tasks.cpu_times());
     let hundredths = |ns: u64| (ns / 1_000_000_000, ns / 10_000_000 % 100);
     let ((up, up_part), (idle, idle_part)) = (hundredths(up.unsigned_abs()), hundredths(idle));
     put!(out, "{up}.{up_part:02} {idle}.{idle_part:02}\n");
     Ok(())
 }
 
-/// Load averages are not kept: nothing wakes up to sample them.
 pub(super) fn loadavg(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let tasks = task.kernel().tasks.tasks();
     let running = tasks.iter().filter(|task| !task.has_exited() && !task.clock().is_asleep()).count();
-    put!(out, "0.00 0.00 0.00 {running}/{} {}\n", tasks.len(), task.pid_ns().last_pid());
+    let [one, five, fifteen] = task.kernel().tasks.load_averages();
+    let (all, last) = (tasks.len(), task.pid_ns().last_pid());
+    put!(out, "{one:.2} {five:.2} {fifteen:.2} {running}/{all} {last}\n");
     Ok(())
 }
 
 pub(super) fn stat(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let kernel = task.kernel();
-    let used = total_cpu(task);
+    let used = kernel.tasks.cpu_times();
     let cpus = kernel.cpu_count().max(1) as u64;
     let idle = idle_ns(task, used);
     let line = |share: u64| {

@@ -57,9 +57,9 @@ impl Task {
             return Err(SysError::Restart(Restart::Sys));
         }
         let instant = deadline.map(|deadline| self.kernel().timekeeper.instant_of(deadline));
-        self.clock().switch(Activity::Asleep);
+        self.fall_asleep();
         let result = self.wake().sleep(instant);
-        self.clock().switch(Activity::Kernel);
+        self.wake_up();
         if self.wake().is_interrupted() {
             return Err(SysError::Restart(Restart::Sys));
         }
@@ -91,9 +91,19 @@ impl Task {
 
     /// Sleeps until notified, whatever signals come (for states that only a kill or the kernel itself ends).
     pub(crate) fn park(&self) {
-        self.clock().switch(Activity::Asleep);
+        self.fall_asleep();
         self.wake().sleep(None);
-        self.clock().switch(Activity::Kernel);
+        self.wake_up();
+    }
+
+    fn fall_asleep(&self) {
+        let now_ns = self.clock().switch(Activity::Asleep);
+        self.kernel().tasks.note_load(now_ns);
+    }
+
+    fn wake_up(&self) {
+        let now_ns = self.clock().switch(Activity::Kernel);
+        self.kernel().tasks.note_load(now_ns);
     }
 
     /// As [`Self::park`] in a call that Linux shows in state D: only what it waits for ends it, or a kill.

@@ -73,8 +73,8 @@ impl CpuClock {
         }
     }
 
-    /// The thread now does something else.
-    pub(super) fn switch(&self, to: Activity) {
+    /// The thread now does something else. Returns the time.
+    pub(super) fn switch(&self, to: Activity) -> i64 {
         let now = host::time::monotonic_ns();
         let elapsed = u64::try_from(now - self.since_ns.load(Ordering::Relaxed)).unwrap_or(0);
         let counter = match self.activity.load(Ordering::Relaxed) {
@@ -90,6 +90,7 @@ impl CpuClock {
         }
         self.since_ns.store(now, Ordering::Relaxed);
         self.activity.store(to as u8, Ordering::Relaxed);
+        now
     }
 
     pub(super) fn count_interruption(&self) {

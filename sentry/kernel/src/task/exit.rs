@@ -276,17 +276,22 @@ impl ThreadGroup {
         }
     }
 
-    /// Releases a zombie: its numbers are free, its parent has its usage.
+    /// Adds its usage to its parent's, which has waited for it. Who does not wait does not get it.
+    pub(super) fn credit_parent(&self) {
+        let Some(parent) = self.parent() else { return };
+        let (own, usage) = (self.cpu_times() + self.children_cpu_times(), self.usage());
+        parent.update_usage(|sum| {
+            sum.children = sum.children + own;
+            sum.children_switches.0 += usage.switches.0 + usage.children_switches.0;
+            sum.children_switches.1 += usage.switches.1 + usage.children_switches.1;
+            let peak = usage.max_rss_kb.max(usage.children_max_rss_kb);
+            sum.children_max_rss_kb = sum.children_max_rss_kb.max(peak);
+        });
+    }
+
+    /// Releases a zombie: its numbers are free.
     pub(super) fn reap(self: &Arc<Self>, _tree: &TreeGuard<'_>) {
         if let Some(parent) = self.parent() {
-            let (own, usage) = (self.cpu_times() + self.children_cpu_times(), self.usage());
-            parent.update_usage(|sum| {
-                sum.children = sum.children + own;
-                sum.children_switches.0 += usage.switches.0 + usage.children_switches.0;
-                sum.children_switches.1 += usage.switches.1 + usage.children_switches.1;
-                let peak = usage.max_rss_kb.max(usage.children_max_rss_kb);
-                sum.children_max_rss_kb = sum.children_max_rss_kb.max(peak);
-            });
             parent.family.lock().children.retain(|child| !Arc::ptr_eq(child, self));
         }
         let pgrp = {

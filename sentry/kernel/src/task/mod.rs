@@ -26,6 +26,7 @@ mod exit_status;
 mod fd;
 mod futex;
 mod linger;
+mod load;
 mod namespace_file;
 mod namespaces;
 mod notify;

@@ -8,7 +8,8 @@ use parking_lot::{Mutex, MutexGuard};
 use waiter::{Events, WaitQueue};
 
 use super::cgroup::Hierarchies;
-use super::{NamespaceId, NamespaceIds, Task, ThreadGroup};
+use super::load::LoadAverage;
+use super::{CpuTimes, NamespaceId, NamespaceIds, Task, ThreadGroup};
 use crate::signal::UserAccounts;
 
 /// Proof that the tree of processes is locked: parents, children, process groups, who is a zombie.
@@ -20,7 +21,7 @@ pub struct Tree(());
 
 /// Everything that runs in the sandbox.
 ///
-/// Lock order: as the module of tasks says; `groups` is a leaf.
+/// Lock order: as the module of tasks says; `groups`, then `gone_times`, a leaf.
 #[derive(Debug)]
 pub struct TaskSet {
     tree: Mutex<Tree>,
@@ -29,6 +30,9 @@ pub struct TaskSet {
     namespace_ids: NamespaceIds,
     forks: AtomicU64,
     live_tasks: AtomicU64,
+    /// Processor time of processes that have been released.
+    gone_times: Mutex<CpuTimes>,
+    pub(super) load: LoadAverage,
     /// Per-user counts.
     pub accounts: UserAccounts,
     /// Control groups that guests make.
@@ -48,6 +52,8 @@ impl TaskSet {
             namespace_ids,
             forks: AtomicU64::new(0),
             live_tasks: AtomicU64::new(0),
+            gone_times: Mutex::default(),
+            load: LoadAverage::default(),
             accounts: UserAccounts::default(),
             cgroups: Hierarchies::default(),
             gone: WaitQueue::new(),
@@ -68,6 +74,16 @@ impl TaskSet {
     #[must_use]
     pub fn thread_groups(&self) -> Vec<Arc<ThreadGroup>> {
         self.groups.lock().values().cloned().collect()
+    }
+
+    /// Processor time of all processes that there are and were.
+    #[must_use]
+    pub fn cpu_times(&self) -> CpuTimes {
+        let (groups, gone): (Vec<_>, _) = {
+            let groups = self.groups.lock();
+            (groups.values().cloned().collect(), *self.gone_times.lock())
+        };
+        gone + groups.iter().map(|group| group.cpu_times()).sum()
     }
 
     /// How many processes there are, zombies included.
@@ -124,7 +140,14 @@ impl TaskSet {
     }
 
     pub(super) fn remove(&self, group: &ThreadGroup) {
-        let removed = self.groups.lock().remove(&group.id());
+        let times = group.cpu_times();
+        let mut groups = self.groups.lock();
+        let removed = groups.remove(&group.id());
+        if removed.is_some() {
+            let mut gone = self.gone_times.lock();
+            *gone = *gone + times;
+        }
+        drop(groups);
         drop(removed);
         self.gone.notify(Events::IN);
     }

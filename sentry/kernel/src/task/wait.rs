@@ -135,6 +135,7 @@ impl CurrentTask {
         let (code, value) = status.child_info();
         let result = self.wait_result(child, leader, (status.wait_status(), code, value));
         if !options.contains(WaitOptions::NOWAIT) {
+            child.credit_parent();
             child.reap(tree);
         }
         Some(result)

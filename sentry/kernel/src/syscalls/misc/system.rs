@@ -76,11 +76,15 @@ struct Sysinfo {
     pad3: u32,
 }
 
+/// `1 << SI_LOAD_SHIFT`
+const LOAD_UNIT: f64 = 65536.0;
+
 pub(super) fn sysinfo(task: &mut CurrentTask, args: Args) -> SysResult {
     let kernel = task.kernel();
     let total = kernel.total_memory();
     let info = Sysinfo {
         uptime: kernel.timekeeper.monotonic().0 / abi::time::NSEC_PER_SEC,
+        loads: kernel.tasks.load_averages().map(|load| (load * LOAD_UNIT) as u64),
         totalram: total,
         freeram: total.saturating_sub(kernel.memory.used()),
         procs: u16::try_from(kernel.tasks.len()).unwrap_or(u16::MAX),
