@@ -116,6 +116,16 @@ impl AioContext {
         self.waiters.notify(Events::READABLE);
     }
 
+    /// Puts completions back that could not be handed over: they come first again.
+    pub fn put_back(&self, events: Vec<IoEvent>) {
+        let mut state = self.state.lock();
+        for event in events.into_iter().rev() {
+            state.events.push_front(event);
+        }
+        drop(state);
+        self.waiters.notify(Events::READABLE);
+    }
+
     /// Takes up to `most` completions out, oldest first.
     ///
     /// # Errors

@@ -83,6 +83,14 @@ impl Listener {
         Ok(Notif { id: request.id, pid, flags: 0, data: request.data })
     }
 
+    /// The supervisor could not be told of a request after all: it is the next to be received again.
+    fn give_back(&self, id: u64) {
+        if let Some(request) = self.requests.lock().list.iter_mut().find(|request| request.id == id) {
+            request.was_received = false;
+        }
+        self.queue.notify(Events::READABLE);
+    }
+
     fn answer(&self, id: u64, answer: Answer) -> Result<()> {
         let mut requests = self.requests.lock();
         let request = requests.list.iter_mut().find(|request| request.id == id && request.was_received);
@@ -98,6 +106,14 @@ impl Listener {
     /// Whether the supervisor has taken the request and nothing but a kill is to end the wait for its answer.
     fn holds(&self, id: u64) -> bool {
         self.waits_killable && self.asker(id).is_ok()
+    }
+
+    /// As [`Self::asker`], of a request that has no answer yet.
+    fn open_asker(&self, id: u64) -> Result<Arc<Task>> {
+        let requests = self.requests.lock();
+        let request = requests.list.iter().find(|request| request.id == id).ok_or(Errno::ENOENT)?;
+        let is_open = request.was_received && request.answer.is_none();
+        if is_open { Ok(request.task.clone()) } else { Err(Errno::EINPROGRESS) }
     }
 
     fn asker(&self, id: u64) -> Result<Arc<Task>> {
@@ -179,7 +195,7 @@ impl ListenerFile {
             return Err(Errno::EINVAL);
         }
         let file = task.fd_table().get(request.srcfd as i32)?;
-        let asker = self.0.asker(request.id)?;
+        let asker = self.0.open_asker(request.id)?;
         let closes = request.newfd_flags != 0;
         let limit = asker.limit(Resource::Nofile);
         let fd = if request.flags & ADDFD_FLAG_SETFD != 0 {
@@ -241,7 +257,7 @@ impl FileOps for ListenerFile {
                     SysError::Errno(errno) => errno,
                     SysError::Restart(_) => Errno::EINTR,
                 })?;
-                mm.write_object(UserAddr(arg), &notif)?;
+                mm.write_object(UserAddr(arg), &notif).inspect_err(|_| self.0.give_back(notif.id))?;
                 self.0.queue.notify(Events::WRITABLE);
                 Ok(0)
             }

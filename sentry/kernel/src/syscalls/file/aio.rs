@@ -192,11 +192,23 @@ fn get_events(task: &Task, args: Args) -> SysResult {
             Err(SysError::Restart(_)) => return Err(Errno::EINTR.into()),
             Err(error) => return Err(error),
         };
-        for event in got {
-            task.mm().write_object(at, &event)?;
-            at = at.checked_add(size_of::<IoEvent>() as u64).ok_or(Errno::EFAULT)?;
-            done += 1;
+        match store_events(task, at, &got) {
+            Ok(next) => at = next,
+            Err(errno) => {
+                context.put_back(got);
+                return if done > 0 { Ok(done as u64) } else { Err(errno.into()) };
+            }
         }
+        done += got.len();
     }
     Ok(done as u64)
+}
+
+/// Returns the place behind them.
+fn store_events(task: &Task, mut at: UserAddr, events: &[IoEvent]) -> Result<UserAddr> {
+    for event in events {
+        task.mm().write_object(at, event)?;
+        at = at.checked_add(size_of::<IoEvent>() as u64).ok_or(Errno::EFAULT)?;
+    }
+    Ok(at)
 }
