@@ -96,7 +96,7 @@ const ENTRIES: &[TaskEntry] = &[
     knob("gid_map", 0o644, id_maps::show_gid, id_maps::store_gid),
     guarded("io", 0o400, task_files::io),
     text("limits", 0o444, task_files::limits),
-    knob("loginuid", 0o644, task_files::loginuid, task_files::ignore),
+    knob("loginuid", 0o644, task_files::loginuid, task_files::set_loginuid),
     text("maps", 0o444, maps::maps),
     special("mem", 0o600, Kind::Mem),
     text("mountinfo", 0o444, mounts::mountinfo),

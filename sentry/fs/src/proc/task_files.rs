@@ -114,11 +114,13 @@ pub(super) fn coredump_filter(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()>
     Ok(())
 }
 
-/// Bytes moved are not counted per task.
-pub(super) fn io(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    for name in ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"] {
-        put!(out, "{name}: 0\n");
-    }
+/// What calls have moved. Nothing is said of what came from a disk: the host keeps that to itself.
+pub(super) fn io(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let counts =
+        if view.is_process { view.target.thread_group().io_counts() } else { view.target.io().counts() };
+    let ((read, reads), (written, writes)) = (counts.reads, counts.writes);
+    put!(out, "rchar: {read}\nwchar: {written}\nsyscr: {reads}\nsyscw: {writes}\n");
+    put!(out, "read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
     Ok(())
 }
 
@@ -152,13 +154,28 @@ pub(super) fn limits(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn loginuid(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    put!(out, "{}", u32::MAX);
+/// What stands for no login.
+const NO_LOGIN: u32 = u32::MAX;
+
+pub(super) fn loginuid(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let shown = view.target.details().login.uid.map(|uid| view.opener.user_ns.from_kernel_uid(uid));
+    put!(out, "{}", shown.unwrap_or(NO_LOGIN));
     Ok(())
 }
 
-pub(super) fn sessionid(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    put!(out, "{}", u32::MAX);
+pub(super) fn set_loginuid(view: &View<'_>, text: &[u8]) -> Result<()> {
+    if view.target.id() != view.viewer.id() {
+        return Err(Errno::EPERM);
+    }
+    let uid = match parse(text)? {
+        NO_LOGIN => None,
+        uid => Some(view.opener.user_ns.to_kernel_uid(uid).ok_or(Errno::EINVAL)?),
+    };
+    view.target.set_login(uid)
+}
+
+pub(super) fn sessionid(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+    put!(out, "{}", view.target.details().login.session.unwrap_or(NO_LOGIN));
     Ok(())
 }
 

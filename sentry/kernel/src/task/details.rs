@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::{SigSet, Signal, UserAddr};
 
-use super::VforkDone;
+use super::{Login, VforkDone};
 use crate::keys::TaskKeyrings;
 use crate::syscalls::table::{Args, Handler};
 
@@ -78,6 +78,8 @@ pub struct TaskDetails {
     pub keyrings: TaskKeyrings,
     /// `PR_SET_IO_FLUSHER`.
     pub is_io_flusher: bool,
+    /// Whose login it goes back to.
+    pub login: Login,
     /// Since when it exists: monotonic and boot time agree.
     pub start_time_ns: i64,
     /// Blocked signals as they were before a temporary mask, for `/proc` alone.
@@ -103,6 +105,7 @@ impl TaskDetails {
             restart: None,
             keyrings: TaskKeyrings::default(),
             is_io_flusher: false,
+            login: Login::default(),
             start_time_ns: now_ns,
             shown_mask: None,
         }

@@ -114,6 +114,7 @@ impl Task {
         let switches = self.clock().switches();
         group.update_usage(|usage| {
             usage.dead_threads = usage.dead_threads + times;
+            usage.io = usage.io + self.io().counts();
             usage.switches.0 += switches.0;
             usage.switches.1 += switches.1;
         });
@@ -282,6 +283,7 @@ impl ThreadGroup {
         let (own, usage) = (self.cpu_times() + self.children_cpu_times(), self.usage());
         parent.update_usage(|sum| {
             sum.children = sum.children + own;
+            sum.io = sum.io + usage.io;
             sum.children_switches.0 += usage.switches.0 + usage.children_switches.0;
             sum.children_switches.1 += usage.switches.1 + usage.children_switches.1;
             let peak = usage.max_rss_kb.max(usage.children_max_rss_kb);

@@ -10,7 +10,8 @@ use parking_lot::{Mutex, RwLock};
 use super::details::TaskDetails;
 use super::ptrace::Trace;
 use super::{
-    Container, CpuClock, Credentials, ExitStatus, Namespaces, Pid, PidNamespace, ThreadGroup, Tid, Wake,
+    Container, CpuClock, Credentials, ExitStatus, IoCounters, Namespaces, Pid, PidNamespace, ThreadGroup,
+    Tid, Wake,
 };
 use crate::Kernel;
 use crate::ipc::UndoList;
@@ -37,6 +38,7 @@ pub struct Task {
     namespaces: RwLock<Arc<Namespaces>>,
     wake: Wake,
     clock: CpuClock,
+    io: IoCounters,
     /// Under the thread group's signal lock.
     pub(crate) signals: Mutex<TaskSignals>,
     pub(crate) details: Mutex<TaskDetails>,
@@ -83,6 +85,7 @@ impl Task {
             namespaces: RwLock::new(new.namespaces),
             wake: Wake::new(),
             clock: CpuClock::new(),
+            io: IoCounters::default(),
             signals: Mutex::new(new.signals),
             details: Mutex::new(new.details),
             seccomp: Seccomp::default(),
@@ -202,6 +205,12 @@ impl Task {
     #[must_use]
     pub fn clock(&self) -> &CpuClock {
         &self.clock
+    }
+
+    /// What it has read and written.
+    #[must_use]
+    pub fn io(&self) -> &IoCounters {
+        &self.io
     }
 
     /// Its name: `comm`, at most 15 bytes.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use waiter::{Events, WaitQueue};
@@ -33,6 +33,8 @@ pub struct TaskSet {
     /// Processor time of processes that have been released.
     gone_times: Mutex<CpuTimes>,
     pub(super) load: LoadAverage,
+    /// How often somebody has logged in.
+    pub(super) logins: AtomicU32,
     /// Per-user counts.
     pub accounts: UserAccounts,
     /// Control groups that guests make.
@@ -54,6 +56,7 @@ impl TaskSet {
             live_tasks: AtomicU64::new(0),
             gone_times: Mutex::default(),
             load: LoadAverage::default(),
+            logins: AtomicU32::new(0),
             accounts: UserAccounts::default(),
             cgroups: Hierarchies::default(),
             gone: WaitQueue::new(),

@@ -15,7 +15,8 @@ use super::exec_lock::ExecLock;
 use super::ptrace::Tracees;
 use super::task::Parent;
 use super::{
-    Container, CpuTimes, ExitStatus, Limits, PidNamespace, ProcessGroup, Session, Task, Tid, TreeGuard,
+    Container, CpuTimes, ExitStatus, IoCounts, Limits, PidNamespace, ProcessGroup, Session, Task, Tid,
+    TreeGuard,
 };
 use crate::Kernel;
 use crate::mm::MemoryManager;
@@ -90,6 +91,8 @@ pub(super) struct Threads {
 pub(super) struct Usage {
     pub(super) dead_threads: CpuTimes,
     pub(super) children: CpuTimes,
+    /// Both together.
+    pub(super) io: IoCounts,
     pub(super) switches: (u64, u64),
     pub(super) children_switches: (u64, u64),
     /// Largest resident set, KiB: own and children's.
@@ -301,6 +304,14 @@ impl ThreadGroup {
     #[must_use]
     pub fn children_cpu_times(&self) -> CpuTimes {
         self.usage.lock().children
+    }
+
+    /// What its threads, and the children that it has waited for, have read and written.
+    #[must_use]
+    pub fn io_counts(&self) -> IoCounts {
+        let gone = self.usage.lock().io;
+        let live = self.tasks().into_iter().filter(|task| !task.has_exited());
+        live.fold(gone, |sum, task| sum + task.io().counts())
     }
 
     pub(super) fn usage(&self) -> Usage {

@@ -20,7 +20,8 @@ pub(super) fn read(task: &mut CurrentTask, args: Args) -> SysResult {
     file.check_readable()?;
     let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    read_at_position(task, &file, &mut IoDst::user(&mm, args.addr(1), len), RwFlags::empty())
+    let mut dst = IoDst::user(&mm, args.addr(1), len);
+    count_read(task, read_at_position(task, &file, &mut dst, RwFlags::empty()))
 }
 
 pub(super) fn write(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -28,7 +29,8 @@ pub(super) fn write(task: &mut CurrentTask, args: Args) -> SysResult {
     file.check_writable()?;
     let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    write_at_position(task, &file, &mut IoSrc::user(&mm, args.addr(1), len), RwFlags::empty())
+    let mut src = IoSrc::user(&mm, args.addr(1), len);
+    count_write(task, write_at_position(task, &file, &mut src, RwFlags::empty()))
 }
 
 pub(super) fn pread64(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -38,7 +40,8 @@ pub(super) fn pread64(task: &mut CurrentTask, args: Args) -> SysResult {
     file.check_readable()?;
     let len = buffer(args[1], args[2])?;
     let mm = task.mm();
-    read_from(task, &file, offset, &mut IoDst::user(&mm, args.addr(1), len), RwFlags::empty())
+    let mut dst = IoDst::user(&mm, args.addr(1), len);
+    count_read(task, read_from(task, &file, offset, &mut dst, RwFlags::empty()))
 }
 
 pub(super) fn pwrite64(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -49,7 +52,8 @@ pub(super) fn pwrite64(task: &mut CurrentTask, args: Args) -> SysResult {
     let len = buffer(args[1], args[2])?;
     let mm = task.mm();
     let mut src = IoSrc::user(&mm, args.addr(1), len);
-    write_from(task, &file, offset, &mut src, RwFlags::empty()).map(|(count, _)| count)
+    let result = write_from(task, &file, offset, &mut src, RwFlags::empty());
+    count_write(task, result.map(|(count, _)| count))
 }
 
 pub(super) fn readv(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -57,7 +61,8 @@ pub(super) fn readv(task: &mut CurrentTask, args: Args) -> SysResult {
     file.check_readable()?;
     let mm = task.mm();
     let ranges = mm.read_iovec(args.addr(1), args[2])?;
-    read_at_position(task, &file, &mut IoDst::user_vec(&mm, &ranges), RwFlags::empty())
+    let mut dst = IoDst::user_vec(&mm, &ranges);
+    count_read(task, read_at_position(task, &file, &mut dst, RwFlags::empty()))
 }
 
 pub(super) fn writev(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -65,7 +70,8 @@ pub(super) fn writev(task: &mut CurrentTask, args: Args) -> SysResult {
     file.check_writable()?;
     let mm = task.mm();
     let ranges = mm.read_iovec(args.addr(1), args[2])?;
-    write_at_position(task, &file, &mut IoSrc::user_vec(&mm, &ranges), RwFlags::empty())
+    let mut src = IoSrc::user_vec(&mm, &ranges);
+    count_write(task, write_at_position(task, &file, &mut src, RwFlags::empty()))
 }
 
 pub(super) fn preadv(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -95,10 +101,11 @@ fn vectored_read(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> Sy
     let mm = task.mm();
     let ranges = mm.read_iovec(args.addr(1), args[2])?;
     let mut dst = IoDst::user_vec(&mm, &ranges);
-    match at {
+    let result = match at {
         Some(offset) => read_from(task, &file, offset, &mut dst, flags),
         None => read_at_position(task, &file, &mut dst, flags),
-    }
+    };
+    count_read(task, result)
 }
 
 fn vectored_write(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> SysResult {
@@ -110,14 +117,27 @@ fn vectored_write(task: &Task, args: Args, at: Option<u64>, flags: RwFlags) -> S
     let mm = task.mm();
     let ranges = mm.read_iovec(args.addr(1), args[2])?;
     let mut src = IoSrc::user_vec(&mm, &ranges);
-    match at {
+    let result = match at {
         Some(offset) => write_from(task, &file, offset, &mut src, flags).map(|(count, _)| count),
         None => write_at_position(task, &file, &mut src, flags),
-    }
+    };
+    count_write(task, result)
+}
+
+/// Counts a call that reads.
+pub(super) fn count_read(task: &Task, result: SysResult) -> SysResult {
+    task.io().count_read(*result.as_ref().unwrap_or(&0));
+    result
+}
+
+/// Counts a call that writes.
+pub(super) fn count_write(task: &Task, result: SysResult) -> SysResult {
+    task.io().count_write(*result.as_ref().unwrap_or(&0));
+    result
 }
 
 /// Reads where the file's position is, and moves it.
-pub(super) fn read_at_position(task: &Task, file: &File, dst: &mut IoDst<'_>, flags: RwFlags) -> SysResult {
+fn read_at_position(task: &Task, file: &File, dst: &mut IoDst<'_>, flags: RwFlags) -> SysResult {
     if !file.ops().is_seekable() {
         return read_from(task, file, 0, dst, flags);
     }
@@ -128,7 +148,7 @@ pub(super) fn read_at_position(task: &Task, file: &File, dst: &mut IoDst<'_>, fl
 }
 
 /// Writes where the file's position is, and moves it.
-pub(super) fn write_at_position(task: &Task, file: &File, src: &mut IoSrc<'_>, flags: RwFlags) -> SysResult {
+fn write_at_position(task: &Task, file: &File, src: &mut IoSrc<'_>, flags: RwFlags) -> SysResult {
     if !file.ops().is_seekable() {
         return write_from(task, file, 0, src, flags).map(|(count, _)| count);
     }

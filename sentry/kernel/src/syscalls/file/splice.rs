@@ -9,7 +9,7 @@ use waiter::Events;
 
 use super::args::file;
 use super::fcntl::pipe_end;
-use super::read_write::{read_from, write_from};
+use super::read_write::{count_read, count_write, read_from, write_from};
 use crate::error::SysError;
 use crate::mm::{IoDst, IoSrc, MAX_RW_COUNT};
 use crate::syscalls::table::Args;
@@ -71,7 +71,7 @@ pub(super) fn sendfile(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     let mut from = Cursor::new(task, &input, args[2])?;
     let mut to = Cursor::new(task, &out, 0)?;
-    let moved = copy(task, &mut from, &mut to, args[3])?;
+    let moved = count_write(task, count_read(task, copy(task, &mut from, &mut to, args[3])))?;
     from.finish()?;
     to.finish()?;
     Ok(moved)
@@ -102,7 +102,7 @@ pub(super) fn copy_file_range(task: &mut CurrentTask, args: Args) -> SysResult {
     if overlaps && std::sync::Arc::ptr_eq(input.inode(), out.inode()) {
         return Err(Errno::EINVAL.into());
     }
-    let moved = copy(task, &mut from, &mut to, len)?;
+    let moved = count_write(task, count_read(task, copy(task, &mut from, &mut to, len)))?;
     from.finish()?;
     to.finish()?;
     Ok(moved)
