@@ -43,12 +43,8 @@ fn name_of(view: &View<'_>, vma: &VmaInfo) -> Vec<u8> {
     }
 }
 
-fn vmas(view: &View<'_>) -> Vec<VmaInfo> {
-    view.target.try_mm().map(|mm: std::sync::Arc<MemoryManager>| mm.vmas()).unwrap_or_default()
-}
-
-pub(super) fn maps(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    for vma in vmas(view) {
+pub(super) fn maps(view: &View<'_>, mm: &MemoryManager, out: &mut Vec<u8>) -> Result<()> {
+    for vma in mm.vmas() {
         line(view, &vma, out);
     }
     Ok(())
@@ -139,8 +135,8 @@ fn vm_flags(vma: &VmaInfo) -> String {
     flags.iter().filter(|(on, _)| *on).map(|(_, name)| format!("{name} ")).collect()
 }
 
-pub(super) fn smaps(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    for vma in vmas(view) {
+pub(super) fn smaps(view: &View<'_>, mm: &MemoryManager, out: &mut Vec<u8>) -> Result<()> {
+    for vma in mm.vmas() {
         line(view, &vma, out);
         let sizes = Sizes::of(&vma);
         put!(out, "{:<16}{:8} kB\n{:<16}{:8} kB\n", "Size:", sizes.size >> 10, "KernelPageSize:", 4);
@@ -151,8 +147,8 @@ pub(super) fn smaps(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn smaps_rollup(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let list = vmas(view);
+pub(super) fn smaps_rollup(_view: &View<'_>, mm: &MemoryManager, out: &mut Vec<u8>) -> Result<()> {
+    let list = mm.vmas();
     let mut sizes = Sizes::default();
     list.iter().for_each(|vma| sizes.add(&Sizes::of(vma)));
     let (start, end) = (list.first().map_or(0, |vma| vma.start), list.last().map_or(0, |vma| vma.end));
@@ -162,8 +158,8 @@ pub(super) fn smaps_rollup(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn numa_maps(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    for vma in vmas(view) {
+pub(super) fn numa_maps(view: &View<'_>, mm: &MemoryManager, out: &mut Vec<u8>) -> Result<()> {
+    for vma in mm.vmas() {
         put!(out, "{:08x} default", vma.start);
         if vma.file.is_some() {
             out.extend_from_slice(b" file=");

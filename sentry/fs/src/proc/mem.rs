@@ -35,22 +35,29 @@ impl Inode for MemFile {
         Ok(self.attr)
     }
 
-    /// The address space is that of this moment: a later execve(2) gives the process another one.
     fn open(self: Arc<Self>, caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        let task = alive(&self.task)?;
-        let mm = match caller.task {
-            Some(viewer) => access::inspect(viewer, &task, || task.try_mm())?,
-            None => task.try_mm(),
-        };
-        Ok(Arc::new(OpenMem(mm)))
+        Ok(Arc::new(OpenMem(of(caller.task, &*alive(&self.task)?)?)))
     }
 }
 
-struct OpenMem(Option<Arc<MemoryManager>>);
+/// The memory that `target` has at this moment, if `viewer` may look into it: a later execve(2) gives the process another
+/// one. It is gone when its last user is, whoever holds this.
+///
+/// # Errors
+/// `EACCES`.
+pub(super) fn of(viewer: Option<&Task>, target: &Task) -> Result<Weak<MemoryManager>> {
+    let take = || target.try_mm().as_ref().map(Arc::downgrade).unwrap_or_default();
+    match viewer {
+        Some(viewer) => access::inspect(viewer, target, take),
+        None => Ok(take()),
+    }
+}
+
+struct OpenMem(Weak<MemoryManager>);
 
 impl FileOps for OpenMem {
     fn read(&self, _task: &Task, _file: &File, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
-        let Some(mm) = &self.0 else { return Ok(0) };
+        let Some(mm) = self.0.upgrade() else { return Ok(0) };
         let mut buffer = vec![0; STEP.min(dst.remaining())];
         let mut done = 0;
         while dst.remaining() > 0 {
@@ -71,7 +78,7 @@ impl FileOps for OpenMem {
 
     fn write(&self, _task: &Task, _file: &File, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
         let WriteAt::Offset(offset) = at else { return Err(Errno::EINVAL) };
-        let Some(mm) = &self.0 else { return Ok((0, offset)) };
+        let Some(mm) = self.0.upgrade() else { return Ok((0, offset)) };
         let mut buffer = vec![0; STEP.min(src.remaining())];
         let mut done = 0;
         while src.remaining() > 0 {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
+use kernel::mm::MemoryManager;
 use kernel::task::{Credentials, Pid, PidNamespace, Tid};
 use kernel::vfs::{Attr, Caller, Inode};
 
@@ -33,12 +34,15 @@ pub(super) enum Guard {
 }
 
 type ShowFn = fn(&View<'_>, &mut Vec<u8>) -> Result<()>;
+type ShowMemoryFn = fn(&View<'_>, &MemoryManager, &mut Vec<u8>) -> Result<()>;
 type StoreFn = fn(&View<'_>, &[u8]) -> Result<()>;
 
 /// What a name in the directory stands for.
 pub(super) enum Kind {
     Text(Guard, ShowFn),
     Knob(Guard, ShowFn, StoreFn),
+    /// About the memory that the task has when the file is opened, for whom may trace it then.
+    Memory(ShowMemoryFn),
     Link(links::PlaceOf),
     Fd,
     FdInfo,
@@ -70,6 +74,10 @@ const fn knob(name: &'static str, mode: u32, show: ShowFn, store: StoreFn) -> Ta
     TaskEntry { name, mode, process_only: false, kind: Kind::Knob(Guard::Mode, show, store) }
 }
 
+const fn memory(name: &'static str, mode: u32, show: ShowMemoryFn) -> TaskEntry {
+    TaskEntry { name, mode, process_only: false, kind: Kind::Memory(show) }
+}
+
 const fn special(name: &'static str, mode: u32, kind: Kind) -> TaskEntry {
     TaskEntry { name, mode, process_only: false, kind }
 }
@@ -81,7 +89,7 @@ const fn process_only(entry: TaskEntry) -> TaskEntry {
 const ENTRIES: &[TaskEntry] = &[
     special("attr", 0o555, Kind::Attr),
     process_only(text("autogroup", 0o644, task_files::autogroup)),
-    guarded("auxv", 0o400, task_files::auxv),
+    memory("auxv", 0o400, task_files::auxv),
     text("cgroup", 0o444, task_files::cgroup),
     special("clear_refs", 0o200, Kind::Knob(Guard::Trace, task_files::nothing, task_files::ignore)),
     text("cmdline", 0o444, task_files::cmdline),
@@ -89,7 +97,7 @@ const ENTRIES: &[TaskEntry] = &[
     process_only(knob("coredump_filter", 0o644, task_files::coredump_filter, task_files::ignore)),
     text("cpuset", 0o444, task_files::cpuset),
     special("cwd", 0o777, Kind::Link(links::PlaceOf::Cwd)),
-    guarded("environ", 0o400, task_files::environ),
+    memory("environ", 0o400, task_files::environ),
     special("exe", 0o777, Kind::Link(links::PlaceOf::Exe)),
     special("fd", 0o500, Kind::Fd),
     special("fdinfo", 0o555, Kind::FdInfo),
@@ -97,14 +105,14 @@ const ENTRIES: &[TaskEntry] = &[
     guarded("io", 0o400, task_files::io),
     text("limits", 0o444, task_files::limits),
     knob("loginuid", 0o644, task_files::loginuid, task_files::set_loginuid),
-    text("maps", 0o444, maps::maps),
+    memory("maps", 0o444, maps::maps),
     special("mem", 0o600, Kind::Mem),
     text("mountinfo", 0o444, mounts::mountinfo),
     text("mounts", 0o444, mounts::mounts),
     process_only(guarded("mountstats", 0o400, mounts::mountstats)),
     special("net", 0o555, Kind::Net),
     special("ns", 0o511, Kind::Ns),
-    text("numa_maps", 0o444, maps::numa_maps),
+    memory("numa_maps", 0o444, maps::numa_maps),
     knob("oom_adj", 0o644, task_files::oom_adj, task_files::set_oom_adj),
     text("oom_score", 0o444, task_files::oom_score),
     knob("oom_score_adj", 0o644, task_files::oom_score_adj, task_files::set_oom_score_adj),
@@ -115,8 +123,8 @@ const ENTRIES: &[TaskEntry] = &[
     text("schedstat", 0o444, task_files::schedstat),
     text("sessionid", 0o444, task_files::sessionid),
     knob("setgroups", 0o644, id_maps::show_setgroups, id_maps::store_setgroups),
-    text("smaps", 0o444, maps::smaps),
-    text("smaps_rollup", 0o444, maps::smaps_rollup),
+    memory("smaps", 0o444, maps::smaps),
+    memory("smaps_rollup", 0o444, maps::smaps_rollup),
     guarded("stack", 0o400, task_files::nothing),
     text("stat", 0o444, stat::stat),
     text("statm", 0o444, stat::statm),
@@ -170,7 +178,7 @@ pub(super) fn owned(proc: &Proc, task: &Task, ino: u64, file_type: FileType, mod
 impl TaskDir {
     fn entry_type(kind: &Kind) -> FileType {
         match kind {
-            Kind::Text(..) | Kind::Knob(..) | Kind::Mem => FileType::Regular,
+            Kind::Text(..) | Kind::Knob(..) | Kind::Memory(_) | Kind::Mem => FileType::Regular,
             Kind::Link(_) => FileType::Symlink,
             _ => FileType::Directory,
         }
@@ -185,7 +193,7 @@ impl TaskDir {
         let attr = owned(&self.proc, task, self.ino(task, index), file_type, entry.mode);
         let (proc, weak) = (self.proc.clone(), Arc::downgrade(task));
         match &entry.kind {
-            Kind::Text(..) | Kind::Knob(..) => {
+            Kind::Text(..) | Kind::Knob(..) | Kind::Memory(_) => {
                 TextFile::new(attr, TaskFile { proc, task: weak, entry, is_process: self.is_process })
             }
             Kind::Link(place) => Link::new(attr, links::PlaceLink { task: weak, place: *place }),
@@ -287,17 +295,38 @@ impl Content for TaskFile {
         self.with_view(task, opener.clone(), |view| store(view, text))
     }
 
-    fn open(&self, caller: &Caller<'_>, _flags: OpenFlags) -> Result<()> {
+    fn open(&self, caller: &Caller<'_>, _flags: OpenFlags) -> Result<Option<Arc<dyn Content>>> {
         let target = alive(&self.task)?;
-        let needs_trace = match &self.entry.kind {
-            Kind::Text(guard, _) | Kind::Knob(guard, ..) => *guard == Guard::Trace,
-            _ => false,
-        };
-        let is_memory = self.entry.name.contains("maps") && !self.entry.name.contains("_map");
-        match caller.task {
-            Some(viewer) if needs_trace || is_memory => access::check(viewer, &target),
-            _ => Ok(()),
+        match (&self.entry.kind, caller.task) {
+            (Kind::Text(Guard::Trace, _) | Kind::Knob(Guard::Trace, ..), Some(viewer)) => {
+                access::check(viewer, &target)?;
+                Ok(None)
+            }
+            (Kind::Memory(show), viewer) => {
+                let content = MemoryText {
+                    file: Self { proc: self.proc.clone(), task: self.task.clone(), ..*self },
+                    mm: mem::of(viewer, &target)?,
+                    show: *show,
+                };
+                Ok(Some(Arc::new(content)))
+            }
+            _ => Ok(None),
         }
+    }
+}
+
+/// A text about the memory that a task had when the file was opened. The program that it executes afterwards may be one
+/// that the opener may not look into. The text ends with the memory.
+struct MemoryText {
+    file: TaskFile,
+    mm: Weak<MemoryManager>,
+    show: ShowMemoryFn,
+}
+
+impl Content for MemoryText {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        let Some(mm) = self.mm.upgrade() else { return Ok(()) };
+        self.file.with_view(task, task.creds(), |view| (self.show)(view, &mm, out))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::resource::{RLIM_INFINITY, Resource};
 use abi::{Errno, Result, UserAddr};
+use kernel::mm::MemoryManager;
 use kernel::task::Capability;
 use kernel::vfs::{Attr, Inode};
 
@@ -35,9 +36,8 @@ pub(super) fn parse<T: std::str::FromStr>(text: &[u8]) -> Result<T> {
     std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok()).ok_or(Errno::EINVAL)
 }
 
-/// Copies `start..end` of the task's memory, as far as that can be read.
-fn copy_memory(view: &View<'_>, start: u64, end: u64, out: &mut Vec<u8>) {
-    let Some(mm) = view.target.try_mm() else { return };
+/// Copies `start..end` of guest memory, as far as that can be read.
+fn copy_memory(mm: &MemoryManager, start: u64, end: u64, out: &mut Vec<u8>) {
     let len = end.saturating_sub(start).min(MAX_TEXT);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     let count = mm.read_forced(UserAddr(start), &mut bytes);
@@ -47,10 +47,11 @@ fn copy_memory(view: &View<'_>, start: u64, end: u64, out: &mut Vec<u8>) {
 /// The arguments. A program that has written over their end has named itself: the name then runs on into where the
 /// environment was (setproctitle(3)).
 pub(super) fn cmdline(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let Some(image) = view.target.try_mm().map(|mm| mm.image()) else { return Ok(()) };
-    copy_memory(view, image.arg_start, image.arg_end, out);
+    let Some(mm) = view.target.try_mm() else { return Ok(()) };
+    let image = mm.image();
+    copy_memory(&mm, image.arg_start, image.arg_end, out);
     if out.last().is_some_and(|&last| last != 0) && image.arg_end == image.env_start {
-        copy_memory(view, image.env_start, image.env_end, out);
+        copy_memory(&mm, image.env_start, image.env_end, out);
         if let Some(end) = out.iter().position(|&byte| byte == 0) {
             out.truncate(end);
         }
@@ -58,17 +59,14 @@ pub(super) fn cmdline(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn environ(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    if let Some(image) = view.target.try_mm().map(|mm| mm.image()) {
-        copy_memory(view, image.env_start, image.env_end, out);
-    }
+pub(super) fn environ(_view: &View<'_>, mm: &MemoryManager, out: &mut Vec<u8>) -> Result<()> {
+    let image = mm.image();
+    copy_memory(mm, image.env_start, image.env_end, out);
     Ok(())
 }
 
-pub(super) fn auxv(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    if let Some(mm) = view.target.try_mm() {
-        out.extend_from_slice(&mm.image().auxv);
-    }
+pub(super) fn auxv(_view: &View<'_>, mm: &MemoryManager, out: &mut Vec<u8>) -> Result<()> {
+    out.extend_from_slice(&mm.image().auxv);
     Ok(())
 }
 

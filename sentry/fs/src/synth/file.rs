@@ -40,13 +40,14 @@ pub trait Content: Send + Sync + 'static {
         self.write(task, text)
     }
 
-    /// Checks an open(2) beyond mode bits.
+    /// Checks an open(2) beyond mode bits; gives the open file a content of its own where it is to stay with what there
+    /// is now.
     ///
     /// # Errors
     /// `EACCES`, `EPERM`, `ESRCH`.
-    fn open(&self, caller: &Caller<'_>, flags: OpenFlags) -> Result<()> {
+    fn open(&self, caller: &Caller<'_>, flags: OpenFlags) -> Result<Option<Arc<dyn Content>>> {
         let _ = (caller, flags);
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -109,8 +110,8 @@ impl<C: Content> Inode for TextFile<C> {
     }
 
     fn open(self: Arc<Self>, caller: &Caller<'_>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        self.content.open(caller, flags)?;
-        Ok(Arc::new(OpenText { inode: self, snapshot: Mutex::default() }))
+        let own = self.content.open(caller, flags)?;
+        Ok(Arc::new(OpenText { inode: self, own, snapshot: Mutex::default() }))
     }
 }
 
@@ -121,7 +122,15 @@ const SMALL_TEXT: usize = 16 << 10;
 /// one of them meets its end.
 struct OpenText<C> {
     inode: Arc<TextFile<C>>,
+    /// Instead of the inode's content.
+    own: Option<Arc<dyn Content>>,
     snapshot: Mutex<Option<Vec<u8>>>,
+}
+
+impl<C: Content> OpenText<C> {
+    fn content(&self) -> &dyn Content {
+        self.own.as_deref().unwrap_or(&self.inode.content)
+    }
 }
 
 impl<C: Content> FileOps for OpenText<C> {
@@ -129,7 +138,7 @@ impl<C: Content> FileOps for OpenText<C> {
         let mut snapshot = self.snapshot.lock();
         if offset == 0 || snapshot.is_none() {
             let mut text = Vec::new();
-            self.inode.content.read(task, &mut text)?;
+            self.content().read(task, &mut text)?;
             if text.len() > SMALL_TEXT {
                 heap::room_for(text.len() as u64, Purpose::Process)?;
             }
@@ -148,7 +157,7 @@ impl<C: Content> FileOps for OpenText<C> {
         let mut text = vec![0; src.remaining().min(MAX_WRITE)];
         let count = src.take(&mut text)?;
         text.truncate(count);
-        self.inode.content.write_opened(task, file.creds(), &text)?;
+        self.content().write_opened(task, file.creds(), &text)?;
         let from = if let WriteAt::Offset(offset) = at { offset } else { 0 };
         Ok((count, from.saturating_add(count as u64)))
     }

@@ -1,13 +1,14 @@
 //! `man 2 kcmp`.
 
+use std::any::Any;
 use std::sync::Arc;
 
-use abi::Errno;
+use abi::{Errno, Result};
 
 use super::args::task_or_self;
 use crate::security::AccessIds;
 use crate::syscalls::table::Args;
-use crate::{CurrentTask, SysResult};
+use crate::{CurrentTask, SysResult, Task};
 
 const KCMP_FILE: i32 = 0;
 const KCMP_VM: i32 = 1;
@@ -17,18 +18,28 @@ const KCMP_SIGHAND: i32 = 4;
 const KCMP_IO: i32 = 5;
 const KCMP_SYSVSEM: i32 = 6;
 
-/// How two addresses compare; the addresses themselves stay secret by a multiplier that is odd.
-fn compare(a: usize, b: usize) -> u64 {
-    let hide = |at: usize| at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    match hide(a).cmp(&hide(b)) {
-        std::cmp::Ordering::Equal => 0,
-        std::cmp::Ordering::Less => 1,
-        std::cmp::Ordering::Greater => 2,
-    }
-}
+/// Kept until the comparison, so that no address is used again before.
+type Subject = Option<Arc<dyn Any + Send + Sync>>;
 
-fn address<T: ?Sized>(of: &Arc<T>) -> usize {
-    Arc::as_ptr(of).cast::<u8>().addr()
+/// What of `task` is compared, if the caller may look into it.
+fn subject(caller: &Task, task: &Task, kind: i32, fd: u64) -> Result<Subject> {
+    caller.inspect(task, AccessIds::Real, || {
+        let subject: Arc<dyn Any + Send + Sync> = match kind {
+            KCMP_FILE => task.fd_table().get(fd as i32)?,
+            KCMP_VM => task.try_mm().ok_or(Errno::ESRCH)?,
+            KCMP_FILES => task.fd_table(),
+            KCMP_FS => task.fs(),
+            KCMP_SIGHAND => task.thread_group().actions(),
+            // Nobody has an I/O context: the host schedules.
+            KCMP_IO => return Ok(None),
+            KCMP_SYSVSEM => match &*task.sem_undo().lock() {
+                Some(list) => list.clone(),
+                None => return Ok(None),
+            },
+            _ => return Err(Errno::EINVAL),
+        };
+        Ok(Some(subject))
+    })
 }
 
 pub(super) fn kcmp(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -37,24 +48,15 @@ pub(super) fn kcmp(task: &mut CurrentTask, args: Args) -> SysResult {
     if !task.may_inspect(&first, AccessIds::Real) || !task.may_inspect(&second, AccessIds::Real) {
         return Err(Errno::EPERM.into());
     }
-    let mm = |task: &crate::Task| task.try_mm().ok_or(Errno::ESRCH);
-    let order = match kind as i32 {
-        KCMP_FILE => {
-            compare(address(&first.fd_table().get(a as i32)?), address(&second.fd_table().get(b as i32)?))
-        }
-        KCMP_VM => compare(address(&mm(&first)?), address(&mm(&second)?)),
-        KCMP_FILES => compare(address(&first.fd_table()), address(&second.fd_table())),
-        KCMP_FS => compare(address(&first.fs()), address(&second.fs())),
-        KCMP_SIGHAND => {
-            compare(address(&first.thread_group().actions()), address(&second.thread_group().actions()))
-        }
-        // Nobody has an I/O context: the host schedules.
-        KCMP_IO => 0,
-        KCMP_SYSVSEM => {
-            let list = |task: &crate::Task| task.sem_undo().lock().as_ref().map_or(0, address);
-            compare(list(&first), list(&second))
-        }
-        _ => return Err(Errno::EINVAL.into()),
-    };
-    Ok(order)
+    let subjects = [subject(task, &first, kind as i32, a)?, subject(task, &second, kind as i32, b)?];
+    // The addresses themselves stay secret by a multiplier that is odd.
+    let [first, second] = subjects.each_ref().map(|subject| {
+        let addr = subject.as_ref().map_or(0, |subject| Arc::as_ptr(subject).addr());
+        addr.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    });
+    Ok(match first.cmp(&second) {
+        std::cmp::Ordering::Equal => 0,
+        std::cmp::Ordering::Less => 1,
+        std::cmp::Ordering::Greater => 2,
+    })
 }
