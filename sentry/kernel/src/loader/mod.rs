@@ -21,7 +21,7 @@ use self::map::{Base, Mapped, Object};
 use self::script::{HEAD_LEN, ScriptLine};
 use self::stack::{InitialStack, StackContent};
 use crate::Task;
-use crate::mm::{MemoryManager, MmapArgs, MmapFlags};
+use crate::mm::{MemoryManager, MmapArgs, MmapFlags, RunningFile};
 use crate::task::Credentials;
 use crate::vfs::{File, Origin, WalkFlags};
 
@@ -100,7 +100,7 @@ fn open_executable(task: &Task, path: &[u8]) -> Result<Arc<File>> {
 /// `task` is used for permissions on the interpreter and for reading files only. The limits of `mm` must be set.
 ///
 /// # Errors
-/// `ENOEXEC`, `ELIBBAD`, `ENOMEM`, `E2BIG`, `EACCES`.
+/// `ENOEXEC`, `ELIBBAD`, `ENOMEM`, `E2BIG`, `EACCES`; `ETXTBSY` where the program has been opened for writing meanwhile.
 pub fn load(
     task: &Task,
     mm: &Arc<MemoryManager>,
@@ -108,6 +108,9 @@ pub fn load(
     creds: &Credentials,
     is_secure: bool,
 ) -> Result<LoadedImage> {
+    // Before any of it is read.
+    let hold = RunningFile::new(&program.file)?;
+    mm.update_image(|image| image.running = Some(hold));
     let object = Object::open(task, mm, program.file.clone())
         .map_err(|error| if error == Errno::EIO { Errno::ENOEXEC } else { error })?;
     let interpreter = open_interpreter(task, mm, &object)?;
@@ -271,7 +274,6 @@ fn describe(
     let end_code = code.map(|segment| segment.vaddr + segment.file_len).max().unwrap_or(start_code);
     let start_data = load.iter().map(|segment| segment.vaddr).max().unwrap_or(0);
     let end_data = load.iter().map(|segment| segment.vaddr + segment.file_len).max().unwrap_or(0);
-    let hold = crate::mm::RunningFile::new(&program.file);
     mm.update_image(|image| {
         image.start_code = start_code.wrapping_add(main.bias);
         image.end_code = end_code.wrapping_add(main.bias);
@@ -282,7 +284,6 @@ fn describe(
         (image.env_start, image.env_end) = (stack.env.start, stack.env.end);
         image.auxv = stack.auxv.clone().into();
         image.exe = Some(program.file.clone());
-        image.running = hold;
         image.vdso = vdso;
     });
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use abi::Result;
+
 use super::MemoryManager;
 use crate::vfs::File;
 
@@ -33,11 +35,13 @@ pub struct ProgramImage {
 pub struct RunningFile(Arc<File>);
 
 impl RunningFile {
-    /// Keeps writers away from `file`; `None` where there is one already.
-    #[must_use]
-    pub fn new(file: &Arc<File>) -> Option<Arc<Self>> {
-        file.inode().common().deny_write().ok()?;
-        Some(Arc::new(Self(file.clone())))
+    /// Keeps writers away from `file`.
+    ///
+    /// # Errors
+    /// `ETXTBSY` where there is one already.
+    pub fn new(file: &Arc<File>) -> Result<Arc<Self>> {
+        file.inode().common().deny_write()?;
+        Ok(Arc::new(Self(file.clone())))
     }
 }
 
