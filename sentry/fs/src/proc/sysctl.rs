@@ -274,8 +274,8 @@ impl Content for Fixed {
     }
 
     /// Not even root may write what has no mode bit for it: below `/proc/sys` they count for all.
-    fn open(&self, _caller: &Caller<'_>, flags: OpenFlags) -> Result<()> {
-        if flags.is_writable() { Err(Errno::EACCES) } else { Ok(()) }
+    fn open(&self, _caller: &Caller<'_>, flags: OpenFlags) -> Result<Option<Arc<dyn Content>>> {
+        if flags.is_writable() { Err(Errno::EACCES) } else { Ok(None) }
     }
 }
 
