@@ -243,7 +243,7 @@ fn change_at(net: &NetNamespace, place: &Place<'_>, nic: Option<&Nic>, f: impl F
     match nic {
         Some(nic) => nic.change_settings(f),
         None if place.interface == "default" => {
-            net.stack().update_config(|config| f(&mut config.nic_default))
+            net.stack().update_config(|config| f(&mut config.nic_default));
         }
         None => net.stack().update_config(|config| f(&mut config.nic_all)),
     }
