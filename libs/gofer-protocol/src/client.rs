@@ -170,7 +170,9 @@ impl Client {
             state.calls.insert(id, Slot::Waiting(C::OP, None));
         }
         if let Err(error) = self.send_while(C::OP, id, request, is_wanted) {
-            self.state.lock().calls.remove(&id);
+            let mut state = self.state.lock();
+            state.calls.remove(&id);
+            self.let_hear(&mut state);
             return Err(if matches!(error, Errno::EMSGSIZE | Errno::EINTR) { error } else { Errno::EIO });
         }
         let frame = self.wait(id, is_wanted)?;
@@ -237,15 +239,23 @@ impl Client {
         is_late
     }
 
-    /// Lets a server at its door read the [`Close`] messages that it has not read. Who reads does so in the end.
+    /// Lets a server at its door read the [`Close`] messages that it has not read. Who reads does so in the end: not
+    /// before all callers have their replies, lest the server be ahead of them, and not while it hangs.
     fn let_hear(&self, state: &mut MutexGuard<'_, State>) {
-        let Closes { sent, read } = state.closes;
-        if read >= sent || state.is_reading || state.is_closed {
-            return;
+        loop {
+            let Closes { sent, read } = state.closes;
+            if read >= sent || state.is_reading || state.is_closed || state.is_stuck || state.has_callers() {
+                break;
+            }
+            state.is_reading = true;
+            state.closes.read =
+                MutexGuard::unlocked(state, || self.inbox.lock().let_hear(&self.transport, sent));
+            state.is_reading = false;
+            if state.closes.read < sent {
+                // The server is late: the next turn finds it.
+                break;
+            }
         }
-        state.is_reading = true;
-        state.closes.read = MutexGuard::unlocked(state, || self.inbox.lock().let_hear(&self.transport, sent));
-        state.is_reading = false;
         state.appoint_reader();
     }
 
@@ -256,7 +266,6 @@ impl Client {
             if let Some(Slot::Done(_)) = state.calls.get(&id) {
                 let Some(Slot::Done(frame)) = state.calls.remove(&id) else { return Err(Errno::EIO) };
                 self.let_hear(&mut state);
-                state.appoint_reader();
                 return Ok(frame);
             }
             if state.is_closed {
@@ -345,6 +354,11 @@ impl State {
             }
             _ => false,
         }
+    }
+
+    /// Whether somebody waits for a reply.
+    fn has_callers(&self) -> bool {
+        self.calls.values().any(|slot| matches!(slot, Slot::Waiting(..)))
     }
 
     /// Wakes one waiting caller, so that it reads.

@@ -10,6 +10,9 @@ use crate::check;
 
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): a hand-over runs the other side on the caller's core.
 const SYNC_WAKE_UP: u64 = 1;
+/// What poll(2) says of a listener that nobody calls any more. `POLLERR` is not among it: it says that a signal for us
+/// came while the listener was locked.
+const DESERTED: i16 = libc::POLLHUP | libc::POLLNVAL;
 
 /// Whether the host has user notification with the structures that we know.
 ///
@@ -149,7 +152,10 @@ impl Listener {
         match check(i64::from(ready)) {
             Ok(0) | Err(Errno::EINTR) => Ok(Seen::Nothing),
             Ok(_) if polled[0].revents & libc::POLLIN != 0 => Ok(Seen::Call),
-            Ok(_) => Ok(Seen::End),
+            Ok(_) => {
+                let has_ended = polled[0].revents & DESERTED != 0 || polled[1].revents != 0;
+                Ok(if has_ended { Seen::End } else { Seen::Nothing })
+            }
             Err(error) => Err(error),
         }
     }
@@ -163,7 +169,7 @@ impl Listener {
     /// Waits for at most `limit` until no thread is left that could call; says whether that is so.
     #[must_use]
     pub fn wait_hung_up(&self, limit: Duration) -> bool {
-        self.poll(0, limit) & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+        self.poll(0, limit) & DESERTED != 0
     }
 
     /// Waits for at most `limit` until a call can be received; says whether one can.

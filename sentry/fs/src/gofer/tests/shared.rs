@@ -93,7 +93,7 @@ fn guest_watchers_hear_of_the_hosts_changes() {
     std::fs::create_dir(temp.path("d")).unwrap();
     temp.write("d/old", "");
     let w = World::new(&temp, true);
-    let inotify = Inotify::new(&w.vfs, std::sync::Arc::default()).unwrap();
+    let inotify = Inotify::new(&w.vfs, &std::sync::Arc::default(), std::sync::Arc::default()).unwrap();
     let d = inotify.add_watch(&w.find("/d").unwrap(), IN_ALL_EVENTS).unwrap();
     let old = inotify.add_watch(&w.find("/d/old").unwrap(), IN_ALL_EVENTS).unwrap();
     temp.write("d/new", "x");
