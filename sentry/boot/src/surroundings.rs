@@ -26,7 +26,7 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// What is in the network name space. The first to ask makes it, with the loopback interface up.
     pub(crate) fn net_content(&self) -> Result<Arc<NetNamespace>, Failure> {
-        let content = self.net.content(|| NetNamespace::new(&self.kernel, true));
+        let content = self.net.content(|| NetNamespace::new(&self.kernel, &self.net, true));
         content.ok_or_else(|| Failure::host("the network name space holds something else"))
     }
 }

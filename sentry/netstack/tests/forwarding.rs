@@ -318,3 +318,31 @@ fn routing_circles_end() {
     let forwarded = net.router().counters().ip.forw_datagrams.get() + a.counters().ip.forw_datagrams.get();
     assert!((60..=64).contains(&forwarded), "{forwarded}");
 }
+
+/// A fragment of a datagram with that many hops left: of 8 bytes, at `offset` of 16.
+fn fragment(to_router: &[u8], offset: u8, ttl: u8) -> Vec<u8> {
+    let more = if offset == 0 { 0x20 } else { 0 };
+    let mut ip = vec![0x45, 0, 0, 28, 0, 7, more, offset / 8, ttl, UDP, 0, 0, 10, 1, 0, 2, 10, 2, 0, 2];
+    let sum = ip.chunks(2).fold(0_u32, |sum, pair| sum + u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    [to_router, &[2, 0, 0, 0, 0, 9], &[8, 0], &ip, &[0, 9, 0, 9, 0, 16, 0, 0]].concat()
+}
+
+/// What the first fragment has left counts, whichever comes last.
+#[test]
+fn fragments_that_have_no_hops_left_go_nowhere() {
+    let net = Net::new();
+    Rules::new().filter(Hook::Forward, and(to_port(TCP, 81), drop_it())).install(net.router());
+    let tap = net.hosts().0.packet_socket(PacketKind::Raw, 0);
+    let (router, nic) = (net.ports[0].mac(), &net.ends[0]);
+    let to = LinkAddr { interface: nic.index, protocol: 0x800, hardware: 1, kind: 0, mac: router };
+    let before = net.ports[1].stats.tx_packets.get();
+    for (first, second) in [(0, 64), (1, 64)] {
+        for (offset, ttl) in [(0, first), (8, second)] {
+            tap.send(&mut &fragment(&router.0, offset, ttl)[..], Some(&to)).unwrap();
+        }
+        net.spaces.run(SECOND);
+    }
+    assert_eq!(net.ports[1].stats.tx_packets.get(), before);
+}

@@ -215,3 +215,17 @@ fn owners_hear_of_what_follows_elsewhere() {
     b.remove_nic(&two);
     assert_eq!(heard(), ["veth0 false", "br0 false", "veth0 gone"]);
 }
+
+#[test]
+fn indices_stay_within_an_int() {
+    let spaces = Spaces::new(1);
+    let stack = &spaces.stacks[0];
+    let with = |index| LinkConfig { index: Some(index), ..named("dummy%d") };
+    for index in [0, 1 << 31, u32::MAX] {
+        assert_eq!(stack.add_dummy(&with(index)).map(drop), Err(Error::Invalid));
+    }
+    let highest = i32::MAX.unsigned_abs();
+    stack.add_dummy(&with(highest)).unwrap();
+    let next = stack.add_dummy(&named("dummy%d")).unwrap();
+    assert!(next.index < highest, "the lowest free one");
+}

@@ -190,13 +190,18 @@ impl GroupFile {
         TextFile::new(attr, Self { group: group.clone(), file })
     }
 
-    /// Moves a process here, by the number of it or of one of its threads; 0 stands for the writer.
+    /// Moves a process here, by the number of it or of one of its threads; 0 stands for the writer. Others than root move
+    /// their own.
     fn take(&self, task: &Task, text: &str) -> Result<()> {
         let number: Tid = text.parse().map_err(|_| Errno::EINVAL)?;
         if number == 0 {
             return self.group.take(task.thread_group());
         }
         let member = task.pid_ns().task(number).ok_or(Errno::ESRCH)?;
+        let (own, other) = (task.creds(), member.creds());
+        if own.euid != 0 && own.euid != other.uid && own.euid != other.suid {
+            return Err(Errno::EACCES);
+        }
         self.group.take(member.thread_group())
     }
 }

@@ -203,7 +203,10 @@ impl Cgroup {
         if children.contains_key(name) {
             return Err(Errno::EEXIST);
         }
-        if self.line().count() >= MAX_DEPTH || self.groups.fetch_add(1, Ordering::Relaxed) >= MAX_GROUPS {
+        let one_more = |groups: u32| (groups < MAX_GROUPS).then_some(groups + 1);
+        if self.line().count() >= MAX_DEPTH
+            || self.groups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err()
+        {
             return Err(Errno::ENOSPC);
         }
         let child = Self::new(self.hierarchy, name.to_owned(), Arc::downgrade(self), &self.groups);

@@ -256,10 +256,10 @@ impl Core {
 fn decrement_hops(bytes: &mut [u8], family: Family) {
     match family {
         Family::V4 => {
-            bytes[8] -= 1;
+            bytes[8] = bytes[8].saturating_sub(1);
             seal(bytes);
         }
-        Family::V6 => bytes[7] -= 1,
+        Family::V6 => bytes[7] = bytes[7].saturating_sub(1),
     }
 }
 

@@ -76,7 +76,9 @@ impl Core {
         };
         if let Some((whole, header_len)) = self.reassemble(key, part) {
             let meta = RxMeta { checksum_ok: false, checksum: None, ..meta };
-            self.deliver(&Packet { whole: &whole, header_len, meta, is_reassembled: true, ..packet });
+            // As the first fragment says, whichever came last.
+            let ttl = whole[8];
+            self.deliver(&Packet { whole: &whole, header_len, ttl, meta, is_reassembled: true, ..packet });
         }
     }
 

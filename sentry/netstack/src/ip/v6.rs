@@ -137,7 +137,9 @@ impl Core {
             Fragment { offset: at, is_last, data, header: &packet.whole[..offset], ecn: packet.tos & 3 };
         if let Some((whole, header_len)) = self.reassemble(key, part) {
             let meta = RxMeta { checksum_ok: false, checksum: None, ..packet.meta };
-            let packet = Packet { whole: &whole, header_len, meta, is_reassembled: true, ..packet };
+            // As the first fragment says, whichever came last.
+            let ttl = whole[7];
+            let packet = Packet { whole: &whole, header_len, ttl, meta, is_reassembled: true, ..packet };
             self.walk_headers(packet, next, false);
         }
     }

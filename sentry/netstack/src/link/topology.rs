@@ -72,6 +72,7 @@ impl Core {
         let mut nics = self.nics.write();
         let name = free_name(&config.name, &nics)?;
         let index = match config.index {
+            Some(index) if !(1..=MAX_INDEX).contains(&index) => return Err(Error::Invalid),
             Some(index) if nics.iter().any(|nic| nic.index == index) => return Err(Error::Busy),
             Some(index) => index,
             None => next_index(&nics),
@@ -168,9 +169,16 @@ fn leave_bridge(nic: &Nic) {
     }
 }
 
-/// The index of a new interface.
+/// The highest index, as on Linux: an `int`.
+const MAX_INDEX: u32 = i32::MAX.unsigned_abs();
+
+/// The index of a new interface: above all others, or the lowest free one where there is none above.
 pub(crate) fn next_index(nics: &[Arc<Nic>]) -> u32 {
-    nics.iter().map(|nic| nic.index).max().unwrap_or(0) + 1
+    let highest = nics.iter().map(|nic| nic.index).max().unwrap_or(0);
+    if highest < MAX_INDEX {
+        return highest + 1;
+    }
+    (1..=MAX_INDEX).find(|index| nics.iter().all(|nic| nic.index != *index)).unwrap_or(MAX_INDEX)
 }
 
 impl Stack {

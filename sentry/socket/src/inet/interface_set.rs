@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use abi::{Errno, Result, UserAddr};
 use kernel::Task;
-use kernel::task::Capability;
 use netstack::{IfAddr, Mac, Nic, Prefix};
 
 use super::errno;
@@ -52,9 +51,7 @@ pub(super) fn change(
     command: u32,
     value: &[u8; 24],
 ) -> Result<()> {
-    if !task.creds().has_in(task.namespaces().net.user_ns(), Capability::NetAdmin) {
-        return Err(Errno::EPERM);
-    }
+    net.check_admin(task)?;
     let word = u32::from_ne_bytes([value[0], value[1], value[2], value[3]]);
     match command {
         SIOCSIFFLAGS => {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, Result};
+use kernel::task::{Capability, OtherNamespace, UserNamespace};
 use kernel::time::{MonotonicTime, Timekeeper, Timer, TimerHandler};
 use kernel::{Kernel, Task};
 
@@ -21,6 +22,7 @@ pub struct NetNamespace {
     conf: Conf,
     unix: Arc<UnixSockets>,
     timer: Arc<Timer>,
+    user_ns: Arc<UserNamespace>,
 }
 
 struct KernelClock(Arc<Timekeeper>);
@@ -51,10 +53,10 @@ fn monotonic(instant: Instant) -> MonotonicTime {
 }
 
 impl NetNamespace {
-    /// A name space with a loopback interface, up where `is_first` (a guest's own come with it down and without addresses, as on
-    /// Linux).
+    /// The content of `namespace`: a loopback interface, up where `is_first` (a guest's own come with it down and without
+    /// addresses, as on Linux).
     #[must_use]
-    pub fn new(kernel: &Kernel, is_first: bool) -> Arc<Self> {
+    pub fn new(kernel: &Kernel, namespace: &OtherNamespace, is_first: bool) -> Arc<Self> {
         let mut seed = [0; 16];
         host::random::fill(&mut seed);
         let clock = Arc::new(KernelClock(Arc::clone(&kernel.timekeeper)));
@@ -65,6 +67,7 @@ impl NetNamespace {
             conf: Conf::default(),
             unix: Arc::default(),
             timer: kernel.timers.timer(this.clone()),
+            user_ns: namespace.user_ns().clone(),
         });
         let watcher: Weak<Self> = Arc::downgrade(&net);
         net.stack.set_link_watcher(watcher);
@@ -83,7 +86,17 @@ impl NetNamespace {
     /// `EAFNOSUPPORT` where it belongs to something else.
     pub fn of(task: &Task) -> Result<Arc<Self>> {
         let kernel = task.kernel();
-        task.namespaces().net.content(|| Self::new(kernel, false)).ok_or(Errno::EAFNOSUPPORT)
+        let namespace = &task.namespaces().net;
+        namespace.content(|| Self::new(kernel, namespace, false)).ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    /// Changing it takes CAP_NET_ADMIN over it, whatever name space the task itself is in.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub(crate) fn check_admin(&self, task: &Task) -> Result<()> {
+        let is_admin = task.creds().has_in(&self.user_ns, Capability::NetAdmin);
+        if is_admin { Ok(()) } else { Err(Errno::EPERM) }
     }
 
     /// The netlink sockets.

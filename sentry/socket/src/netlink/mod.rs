@@ -69,14 +69,12 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Changing the network takes CAP_NET_ADMIN over its name space.
+    /// Changing the network takes CAP_NET_ADMIN over the socket's name space.
     ///
     /// # Errors
     /// `EPERM`.
     fn check_admin(&self) -> Result<()> {
-        let namespace = self.task.namespaces();
-        let is_admin = self.task.creds().has_in(namespace.net.user_ns(), kernel::task::Capability::NetAdmin);
-        if is_admin { Ok(()) } else { Err(Errno::EPERM) }
+        self.net.check_admin(self.task)
     }
 }
 

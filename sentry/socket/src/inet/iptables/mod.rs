@@ -15,7 +15,6 @@ use abi::inet::{SOL_IP, SOL_IPV6};
 use abi::{Errno, Result, UserAddr};
 use host::heap::{self, Purpose};
 use kernel::Task;
-use kernel::task::Capability;
 use netstack::netfilter::Netfilter;
 use netstack::netfilter::ruleset::{IPV4, IPV6, Invalid, Legacy, Ruleset};
 use netstack::netfilter::xt::{Match, Target};
@@ -50,13 +49,6 @@ fn family_of(level: i32) -> Option<u8> {
     }
 }
 
-/// # Errors
-/// `EPERM` for who has not CAP_NET_ADMIN over the name space.
-fn check_admin(task: &Task) -> Result<()> {
-    let may = task.creds().has_in(task.namespaces().net.user_ns(), Capability::NetAdmin);
-    if may { Ok(()) } else { Err(Errno::EPERM) }
-}
-
 /// The table of a name, as it is or as it is before anybody has touched it.
 fn table(rules: &Ruleset, family: u8, name: &str) -> Result<(Legacy, &'static Kind)> {
     let kind = Kind::of(name).ok_or(Errno::ENOENT)?;
@@ -83,7 +75,7 @@ pub(super) fn get(
         _ => revision(given, name == target_revision),
     };
     let is_ours = matches!(name, GET_INFO | GET_ENTRIES) || name == match_revision || name == target_revision;
-    is_ours.then(|| check_admin(task).and_then(|()| answer()))
+    is_ours.then(|| net.check_admin(task).and_then(|()| answer()))
 }
 
 /// `struct ipt_getinfo`
@@ -161,7 +153,7 @@ pub(super) fn set(
         }
         _ => add_counters(filters, family, value),
     };
-    matches!(name, SET_REPLACE | SET_ADD_COUNTERS).then(|| check_admin(task).and_then(|()| change()))
+    matches!(name, SET_REPLACE | SET_ADD_COUNTERS).then(|| net.check_admin(task).and_then(|()| change()))
 }
 
 /// `IPT_SO_SET_REPLACE`; returns the old table's counts for the caller, who adds them to the new entries, and where

@@ -76,5 +76,5 @@ pub(in super::super) fn by_fd(task: &Task, fd: u32) -> Result<Arc<OtherNamespace
 
 /// The stack of a name space.
 pub(in super::super) fn content(task: &Task, namespace: &OtherNamespace) -> Result<Arc<NetNamespace>> {
-    namespace.content(|| NetNamespace::new(task.kernel(), false)).ok_or(Errno::EAFNOSUPPORT)
+    namespace.content(|| NetNamespace::new(task.kernel(), namespace, false)).ok_or(Errno::EAFNOSUPPORT)
 }
