@@ -246,8 +246,14 @@ impl Cgroup {
     /// How many tasks are in it and the groups below.
     #[must_use]
     pub fn task_count(self: &Arc<Self>, tasks: &TaskSet) -> u64 {
-        let own: usize = self.members(tasks).iter().map(|process| process.tasks().len()).sum();
-        own as u64 + self.children().iter().map(|child| child.task_count(tasks)).sum::<u64>()
+        let is_root = self.parent.strong_count() == 0 && self.name.is_empty();
+        let is_below = |process: &Arc<ThreadGroup>| {
+            let group = process.cgroup(self.hierarchy);
+            group.map_or(is_root, |group| group.line().any(|above| Arc::ptr_eq(&above, self)))
+        };
+        let processes =
+            tasks.thread_groups().into_iter().filter(|process| !process.is_zombie() && is_below(process));
+        processes.map(|process| process.tasks().len() as u64).sum()
     }
 
     /// Moves a process here.

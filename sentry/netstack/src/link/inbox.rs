@@ -14,14 +14,18 @@ use crate::core::{Core, Timer};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Frames in an inbox at most (`netdev_max_backlog`), and their bytes.
 const MAX_FRAMES: usize = 1000;
 const MAX_BYTES: usize = 8 << 20;
 /// Frames that are taken from one inbox before others have their turn.
 const TURN: usize = 64;
-/// Frames that one call receives for all stacks.
+/// Frames that one call receives for all stacks, and copies of them that it hands on.
 const BUDGET: usize = 4096;
+/// When the timer goes on with what is left: others have timers, too.
+const REST: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -36,6 +40,8 @@ struct Queue {
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     woken: Mutex<Vec<Arc<Core>>>,
+    /// Frames that its stack has handed on since somebody looked.
+    handed_on: AtomicUsize,
 }
 
 impl Inbox {
@@ -72,6 +78,7 @@ impl Inbox {
 impl Core {
     /// Sends a frame to an interface of another stack, or of this one. False where it found no room.
     pub(super) fn post(&self, to: &Arc<Self>, nic: Arc<Nic>, frame: TxFrame) -> bool {
+        self.inbox.handed_on.fetch_add(1, Ordering::Relaxed);
         let mut queue = to.inbox.queue.lock();
         if queue.frames.len() >= MAX_FRAMES || queue.bytes + frame.data.len() > MAX_BYTES {
             return false;
@@ -100,7 +107,7 @@ impl Core {
         let mut budget = BUDGET;
         while let Some(core) = work.pop_front() {
             if budget == 0 {
-                core.arm(core.now(), Timer::Inbox);
+                core.arm(core.now() + REST, Timer::Inbox);
                 continue;
             }
             if core.take_turn(&mut budget) {
@@ -112,11 +119,15 @@ impl Core {
 
     /// Receives frames from the inbox; whether there may be more.
     fn take_turn(&self, budget: &mut usize) -> bool {
-        for _ in 0..TURN.min(*budget) {
+        for _ in 0..TURN {
+            if *budget == 0 {
+                break;
+            }
             let Some((nic, frame)) = self.inbox.next() else { return false };
-            *budget -= 1;
             self.receive_frame(&nic, frame);
             self.run_loopback();
+            let handed_on = self.inbox.handed_on.swap(0, Ordering::Relaxed);
+            *budget = budget.saturating_sub(1 + handed_on);
         }
         true
     }
