@@ -1,5 +1,6 @@
 //! The supervisor's side of `SECCOMP_RET_USER_NOTIF` (`man 2 seccomp_unotify`).
 
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -28,12 +29,18 @@ pub fn check_user_notify() -> std::result::Result<(), Error> {
     if fits { Ok(()) } else { Err(Error::Host(Errno::EPROTO)) }
 }
 
-/// Calls a number that the thread's filter hands to a listener; returns when that answers. Without a listener, that is
-/// `ENOSYS`: the number must be no call's.
+/// Numbers that are no calls, and far from those that are.
+const NO_CALLS: Range<u32> = 0xd00..0xe00;
+
+/// Calls a number that the thread's filter hands to a listener; returns when that answers. The number must be one of
+/// 0xd00 to 0xdff, which are no calls.
 ///
 /// # Errors
-/// What the listener says; `ENOSYS` where there is none any more.
+/// What the listener says; `ENOSYS` where there is none any more; `EINVAL` for another number.
 pub fn ask_listener(nr: u32, arg: u64) -> Result<usize> {
+    if !NO_CALLS.contains(&nr) {
+        return Err(Errno::EINVAL);
+    }
     // SAFETY: a number that the host does not have does nothing but what the filter makes of it.
     check(unsafe { libc::syscall(libc::c_long::from(nr), arg) })
 }
