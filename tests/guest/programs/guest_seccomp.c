@@ -1,5 +1,6 @@
 // Filters that a guest installs: errno, trap, kill, trace without tracer, inheritance, strict mode, errors.
 #include "check.h"
+#include "seccomp_filter.h"
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -15,16 +16,6 @@
 #define SYS_SECCOMP 1
 #endif
 
-static int install(int number, unsigned action, unsigned flags) {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, action),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {4, code};
-    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
-}
 static volatile int trapped;
 static void on_sys(int signal, siginfo_t *info, void *context) {
     ucontext_t *user = context;

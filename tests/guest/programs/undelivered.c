@@ -1,6 +1,7 @@
 // What could not be stored in the caller's memory is not lost: completions of io_getevents(2), requests of seccomp
 // supervisors.
 #include "check.h"
+#include "seccomp_filter.h"
 #include <linux/aio_abi.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -37,15 +38,8 @@ static void completions(void) {
 }
 
 static void requests(void) {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpgid, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {4, code};
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    int listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+    int listener = install(SYS_getpgid, SECCOMP_RET_USER_NOTIF, SECCOMP_FILTER_FLAG_NEW_LISTENER);
     CHECK(listener >= 0);
     pid_t pid = fork();
     if (pid == 0) _exit(syscall(SYS_getpgid, 0) == 77 ? 0 : 1);
