@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use abi::Result;
 use kernel::task::CpuTimes;
-use kernel::vfs::{Caching, Caller, FileSystem, FileSystemType, Inode};
+use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode};
 use kernel::{Kernel, Task};
 
 use crate::synth::{Builder, Inodes, Show, SynthFs};
@@ -34,14 +34,7 @@ impl FileSystemType for Cgroup2Type {
         _options: &[u8],
     ) -> Result<Arc<dyn FileSystem>> {
         let inodes = Inodes::new(1, kernel.timekeeper.now());
-        Ok(Arc::new(SynthFs {
-            name: "cgroup2",
-            magic: CGROUP2_MAGIC,
-            device: kernel.vfs.allocate_device(),
-            root: tree(&inodes),
-            caching: Caching::Exclusive,
-            options: String::new(),
-        }))
+        Ok(Arc::new(SynthFs::fixed(kernel, "cgroup2", CGROUP2_MAGIC, tree(&inodes))))
     }
 
     fn allowed_in_user_ns(&self) -> bool {

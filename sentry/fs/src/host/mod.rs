@@ -11,7 +11,7 @@ use abi::{FileType, OpenFlags, Result};
 use kernel::Kernel;
 use kernel::host_events::Readiness;
 use kernel::task::Credentials;
-use kernel::vfs::{Caching, File, FileSystem, Mount};
+use kernel::vfs::{File, FileSystem, Mount};
 use parking_lot::Mutex;
 
 pub use file::HostInode;
@@ -36,14 +36,8 @@ impl HostFiles {
     #[must_use]
     pub fn new(kernel: &Kernel) -> Self {
         let inodes = Inodes::new(1, kernel.timekeeper.now());
-        let fs: Arc<dyn FileSystem> = Arc::new(SynthFs {
-            name: "hostfs",
-            magic: 0x0053_4846,
-            device: kernel.vfs.allocate_device(),
-            root: Builder::new(&inodes).build(),
-            caching: Caching::Exclusive,
-            options: String::new(),
-        });
+        let fs: Arc<dyn FileSystem> =
+            Arc::new(SynthFs::fixed(kernel, "hostfs", 0x0053_4846, Builder::new(&inodes).build()));
         let mount = kernel.vfs.new_mount(&fs, b"none", MountFlags::empty());
         Self { mount, readiness: Arc::default(), next_ino: AtomicU64::new(2), regular: Mutex::default() }
     }

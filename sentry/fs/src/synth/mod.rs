@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::fs::Statfs;
 use abi::{DeviceId, FileType, Result, Timespec};
+use kernel::Kernel;
 use kernel::vfs::{Attr, Caching, FileSystem, Inode};
 
 pub use builder::Builder;
@@ -80,6 +81,14 @@ pub struct SynthFs {
     pub caching: Caching,
     /// Options as `/proc/mounts` shows them.
     pub options: String,
+}
+
+impl SynthFs {
+    /// One whose names stay, without options.
+    pub fn fixed(kernel: &Kernel, name: &'static str, magic: i64, root: Arc<dyn Inode>) -> Self {
+        let device = kernel.vfs.allocate_device();
+        Self { name, magic, device, root, caching: Caching::Exclusive, options: String::new() }
+    }
 }
 
 impl FileSystem for SynthFs {

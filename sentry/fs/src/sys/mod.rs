@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use abi::Result;
 use kernel::Kernel;
-use kernel::vfs::{Caching, Caller, FileSystem, FileSystemType, Inode};
+use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode};
 
 use crate::synth::{Builder, Inodes, SynthFs};
 
@@ -189,14 +189,7 @@ impl FileSystemType for SysfsType {
         _options: &[u8],
     ) -> Result<Arc<dyn FileSystem>> {
         let inodes = Inodes::new(1, kernel.timekeeper.now());
-        Ok(Arc::new(SynthFs {
-            name: "sysfs",
-            magic: 0x6265_6572,
-            device: kernel.vfs.allocate_device(),
-            root: tree(&inodes, kernel),
-            caching: Caching::Exclusive,
-            options: String::new(),
-        }))
+        Ok(Arc::new(SynthFs::fixed(kernel, "sysfs", 0x6265_6572, tree(&inodes, kernel))))
     }
 
     fn allowed_in_user_ns(&self) -> bool {
