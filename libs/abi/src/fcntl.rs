@@ -75,6 +75,18 @@ pub const F_WRLCK: i16 = 1;
 pub const F_UNLCK: i16 = 2;
 
 bitflags! {
+    /// Flags of memfd_create(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct MemfdFlags: u32 {
+        const CLOEXEC = 1;
+        const ALLOW_SEALING = 2;
+        const HUGETLB = 4;
+        const NOEXEC_SEAL = 8;
+        const EXEC = 16;
+    }
+}
+
+bitflags! {
     /// Seals of a memfd (`F_ADD_SEALS`).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
     pub struct Seals: u32 {

@@ -4,36 +4,9 @@ use std::sync::Arc;
 
 use abi::{SigSet, Signal, UserAddr};
 
-use super::{Login, VforkDone};
+use super::{Login, Scheduling, VforkDone};
 use crate::keys::TaskKeyrings;
 use crate::syscalls::table::{Args, Handler};
-
-/// Scheduling attributes. They are kept and shown; the host schedules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scheduling {
-    /// `SCHED_*` without flags.
-    pub policy: u32,
-    /// Real-time priority, 0 for the ordinary policies.
-    pub priority: u32,
-    /// -20 to 19.
-    pub nice: i32,
-    /// `SCHED_RESET_ON_FORK`.
-    pub reset_on_fork: bool,
-    /// ioprio_set(2)'s class and level, 0 where never set.
-    pub io_priority: u16,
-}
-
-impl Default for Scheduling {
-    fn default() -> Self {
-        Self {
-            policy: abi::sched::policy::NORMAL,
-            priority: 0,
-            nice: 0,
-            reset_on_fork: false,
-            io_priority: 0,
-        }
-    }
-}
 
 /// How a call that was interrupted is taken up again by restart_syscall(2).
 #[derive(Clone, Copy, Debug)]

@@ -49,10 +49,14 @@ pub struct ExecRequest {
 /// Whether the file at `path` may be executed by `task`.
 ///
 /// # Errors
-/// `EACCES` where it is no regular file, its mode says no, or its mount does not allow execution.
+/// `ELOOP` for a symbolic link that was not followed; `EACCES` where it is no regular file, its mode says no, or its
+/// mount does not allow execution.
 pub(crate) fn check_executable(task: &Task, path: &VfsPath) -> Result<()> {
-    let attr = path.inode().attr()?;
-    if attr.file_type() != FileType::Regular || path.mount.flags().contains(MountFlags::NOEXEC) {
+    let file_type = path.inode().attr()?.file_type();
+    if file_type == FileType::Symlink {
+        return Err(Errno::ELOOP);
+    }
+    if file_type != FileType::Regular || path.mount.flags().contains(MountFlags::NOEXEC) {
         return Err(Errno::EACCES);
     }
     let creds = task.creds();

@@ -1,6 +1,12 @@
 //! Resource limits of a process (`man 2 getrlimit`). Enforced by whoever owns the resource.
 
 use abi::resource::{RLIM_INFINITY, Resource, Rlimit};
+use abi::{Errno, Result};
+
+use super::{Capability, Task, ThreadGroup};
+
+/// The hard limit on open files cannot be raised above this (`fs.nr_open`).
+const MAX_FILES: u64 = 1 << 20;
 
 /// The limits of a process, by resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +38,48 @@ impl Default for Limits {
         let mut set = |resource, cur, max| limits.set(resource, Rlimit { cur, max });
         set(Resource::Stack, 8 << 20, RLIM_INFINITY);
         set(Resource::Core, 0, RLIM_INFINITY);
-        set(Resource::Nofile, 1024, 1 << 20);
+        set(Resource::Nofile, 1024, MAX_FILES);
         set(Resource::Memlock, 8 << 20, 8 << 20);
         set(Resource::Sigpending, 32768, 32768);
         set(Resource::Msgqueue, 819_200, 819_200);
         set(Resource::Nice, 0, 0);
         set(Resource::Rtprio, 0, 0);
         limits
+    }
+}
+
+impl Task {
+    /// Whether this task may look at the limits of `target`'s process and change them.
+    #[must_use]
+    pub fn may_limit(&self, target: &Self) -> bool {
+        if self.thread_group().id() == target.thread_group().id() {
+            return true;
+        }
+        let (own, other) = (self.creds(), target.creds());
+        other.has_only_ids(own.uid, own.gid) || own.has_in(&other.user_ns, Capability::SysResource)
+    }
+
+    /// Replaces a limit of `group`, which this task may do ([`Self::may_limit`]); returns the old one.
+    ///
+    /// # Errors
+    /// As setrlimit(2).
+    pub fn replace_limit(&self, group: &ThreadGroup, resource: Resource, new: Rlimit) -> Result<Rlimit> {
+        if new.cur > new.max {
+            return Err(Errno::EINVAL);
+        }
+        if resource == Resource::Nofile && new.max > MAX_FILES {
+            return Err(Errno::EPERM);
+        }
+        let may_raise = self.creds().has_in(&self.kernel().user_ns, Capability::SysResource);
+        let old = group.update_limits(|limits| {
+            let old = limits.get(resource);
+            if new.max > old.max && !may_raise {
+                return Err(Errno::EPERM);
+            }
+            limits.set(resource, new);
+            Ok(old)
+        })?;
+        group.limits_changed(resource);
+        Ok(old)
     }
 }

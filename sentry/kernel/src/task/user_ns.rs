@@ -13,6 +13,9 @@ use super::NamespaceId;
 /// What a guest sees for an id that its name space does not map (`/proc/sys/kernel/overflowuid`).
 pub const OVERFLOW_ID: u32 = 65534;
 
+/// Stands for "leave this id alone" in calls that change several ids.
+const KEEP_ID: u32 = u32::MAX;
+
 /// Name spaces can be nested this deep.
 const MAX_LEVEL: u32 = 32;
 
@@ -176,6 +179,22 @@ impl UserNamespace {
     #[must_use]
     pub fn to_kernel_gid(&self, gid: u32) -> Option<u32> {
         self.maps.read().gids.to_kernel(gid)
+    }
+
+    /// The kernel id of user `uid` as an argument that may leave an id alone: `None` for -1.
+    ///
+    /// # Errors
+    /// `EINVAL` where it is not mapped.
+    pub fn uid_or_keep(&self, uid: u32) -> Result<Option<u32>> {
+        if uid == KEEP_ID { Ok(None) } else { self.to_kernel_uid(uid).map(Some).ok_or(Errno::EINVAL) }
+    }
+
+    /// As [`Self::uid_or_keep`], for groups.
+    ///
+    /// # Errors
+    /// `EINVAL` where it is not mapped.
+    pub fn gid_or_keep(&self, gid: u32) -> Result<Option<u32>> {
+        if gid == KEEP_ID { Ok(None) } else { self.to_kernel_gid(gid).map(Some).ok_or(Errno::EINVAL) }
     }
 
     /// How a guest here sees kernel user id `uid`.

@@ -135,7 +135,7 @@ impl TimerHandler for ClockTimer {
         }
         drop(settling);
         let target = self.state.lock().target?;
-        let earliest = self.timekeeper.monotonic().saturating_add(SHORTEST_PERIOD_NS);
+        let earliest = self.timekeeper.deadline_in(SHORTEST_PERIOD_NS);
         let next = self.clock.when(&self.timekeeper, target);
         Some(if count > 0 { next.max(earliest) } else { next })
     }

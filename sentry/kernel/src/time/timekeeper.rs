@@ -199,10 +199,16 @@ impl Timekeeper {
         self.realtime_ns().saturating_sub(self.monotonic().0)
     }
 
+    /// When a wait of `ns` nanoseconds that begins now ends.
+    #[must_use]
+    pub fn deadline_in(&self, ns: i64) -> MonotonicTime {
+        self.monotonic().saturating_add(ns)
+    }
+
     /// The monotonic time at which CLOCK_REALTIME will read `realtime_ns`, as things stand.
     #[must_use]
     pub fn monotonic_of_realtime(&self, realtime_ns: i64) -> MonotonicTime {
-        self.monotonic().saturating_add(realtime_ns.saturating_sub(self.realtime_ns()))
+        self.deadline_in(realtime_ns.saturating_sub(self.realtime_ns()))
     }
 
     /// The host instant at which [`Self::monotonic`] will read `at`, for sleeping.

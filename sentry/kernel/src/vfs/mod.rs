@@ -28,6 +28,7 @@ mod inode;
 mod inode_common;
 mod inotify;
 pub mod locks;
+mod memfd;
 mod mount;
 mod mount_ns;
 mod mount_tree;
@@ -40,6 +41,7 @@ mod rename;
 mod signalfd;
 mod superblock;
 mod timerfd;
+pub(crate) mod transfer;
 #[expect(clippy::module_inception, reason = "the type that the folder is named for")]
 mod vfs;
 mod xattr;

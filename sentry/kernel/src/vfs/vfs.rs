@@ -32,7 +32,7 @@ pub struct Vfs {
     pub(super) watches: Arc<WatchCounter>,
     anon: AnonMounts,
     /// Where memfd_create(2) makes its files.
-    memfds: OnceLock<Arc<Mount>>,
+    pub(super) memfds: OnceLock<Arc<Mount>>,
     /// Held while the mount tree changes.
     pub(super) mount_lock: Mutex<()>,
     /// Mounts that are in a peer group or listen to one. A leaf lock.
@@ -157,21 +157,6 @@ impl Vfs {
         sb.set_read_only(is_read_only);
         list.push(Arc::downgrade(&sb));
         sb
-    }
-
-    /// Sets the file system that memfd_create(2) makes its files in: one whose unnamed files can be sealed.
-    pub fn set_memfd_fs(&self, fs: &Arc<dyn FileSystem>) {
-        let mount = self.new_mount(fs, b"tmpfs", MountFlags::NOSUID);
-        // Set once, while the sandbox is assembled; a second one is not used.
-        let _ = self.memfds.set(mount);
-    }
-
-    /// Where memfd_create(2) makes its files.
-    ///
-    /// # Errors
-    /// `ENOSYS` where there is no such file system.
-    pub fn memfd_mount(&self) -> Result<&Arc<Mount>> {
-        self.memfds.get().ok_or(Errno::ENOSYS)
     }
 
     /// All file systems in use: sync(2).

@@ -98,5 +98,5 @@ fn deadline_in_ms(task: &Task, ms: i32) -> Option<MonotonicTime> {
 
 /// The end of a wait of `ns` nanoseconds. None for a wait of nothing is needed: a deadline of 0 has passed.
 fn deadline_in(task: &Task, ns: i64) -> MonotonicTime {
-    if ns == 0 { MonotonicTime(0) } else { task.kernel().timekeeper.monotonic().saturating_add(ns) }
+    if ns == 0 { MonotonicTime(0) } else { task.kernel().timekeeper.deadline_in(ns) }
 }

@@ -11,12 +11,13 @@ use abi::{Errno, Result, UserAddr};
 use waiter::Events;
 
 use super::args::file;
-use super::read_write::{buffer, read_from, rw_flags, write_from};
+use super::read_write::{buffer, rw_flags};
 use crate::error::SysError;
 use crate::mm::{AioContext, IoDst, IoSrc};
 use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
+use crate::vfs::transfer::{read_from, write_from};
 use crate::vfs::{EventFd, File};
 use crate::{CurrentTask, SysResult, Task};
 
@@ -172,7 +173,7 @@ fn get_events(task: &Task, args: Args) -> SysResult {
         None
     } else {
         let left = read_timespec(task, UserAddr(timeout))?;
-        Some(task.kernel().timekeeper.monotonic().saturating_add(left.to_ns()))
+        Some(task.kernel().timekeeper.deadline_in(left.to_ns()))
     };
     let most = usize::try_from(most).map_err(|_| Errno::EINVAL)?;
     let mut done = 0_usize;

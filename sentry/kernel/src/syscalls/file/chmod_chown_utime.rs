@@ -56,12 +56,7 @@ fn change_owner(task: &Task, place: &VfsPath, uid: u64, gid: u64) -> SysResult {
     let identity = Identity::of(task);
     let caller = identity.caller();
     let ns = &caller.creds.user_ns;
-    let id = |id: u32, map: &dyn Fn(u32) -> Option<u32>| match id {
-        u32::MAX => Ok(None),
-        id => map(id).map(Some).ok_or(Errno::EINVAL),
-    };
-    let uid = id(uint(uid), &|id| ns.to_kernel_uid(id))?;
-    let gid = id(uint(gid), &|id| ns.to_kernel_gid(id))?;
+    let (uid, gid) = (ns.uid_or_keep(uint(uid))?, ns.gid_or_keep(uint(gid))?);
     vfs(task).chown(&caller, place, uid, gid)?;
     Ok(0)
 }

@@ -9,12 +9,13 @@ use waiter::Events;
 
 use super::args::file;
 use super::fcntl::pipe_end;
-use super::read_write::{count_read, count_write, read_from, write_from};
+use super::read_write::{count_read, count_write};
 use crate::error::SysError;
 use crate::mm::{IoDst, IoSrc, MAX_RW_COUNT};
 use crate::syscalls::table::Args;
 use crate::vfs::File;
 use crate::vfs::pipe::Pipe;
+use crate::vfs::transfer::{read_from, write_from};
 use crate::{CurrentTask, SysResult, Task};
 
 /// Bytes moved at a time.

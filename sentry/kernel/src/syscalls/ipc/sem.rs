@@ -29,7 +29,7 @@ pub(super) fn semop(task: &mut CurrentTask, args: Args) -> SysResult {
 /// semtimedop(2).
 pub(super) fn semtimedop(task: &mut CurrentTask, args: Args) -> SysResult {
     let timeout = if args[3] == 0 { None } else { Some(read_timespec(task, args.addr(3))?) };
-    let deadline = timeout.map(|left| task.kernel().timekeeper.monotonic().saturating_add(left.to_ns()));
+    let deadline = timeout.map(|left| task.kernel().timekeeper.deadline_in(left.to_ns()));
     operate(task, args, deadline)
 }
 

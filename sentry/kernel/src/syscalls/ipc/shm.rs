@@ -5,11 +5,9 @@ use abi::ipc::{
     SHM_REMAP, SHM_RND, SHM_STAT, SHM_STAT_ANY, SHM_UNLOCK, ShmidDs,
 };
 use abi::{Errno, UserAddr};
-use platform::Protection;
 
 use super::pid;
 use crate::ipc::{IpcAccess, IpcNamespace, IpcObject};
-use crate::mm::{MmapArgs, MmapFlags};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::{CurrentTask, SysResult};
@@ -40,22 +38,10 @@ pub(super) fn shmat(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let segment = IpcNamespace::of(task).shm.get(id as i32)?;
-    let write = flags & SHM_RDONLY == 0;
-    let execute = flags & SHM_EXEC != 0;
-    let access = IpcAccess::Bits(0o444 | if write { 0o222 } else { 0 } | if execute { 0o111 } else { 0 });
-    segment.perm().check(&task.creds(), access)?;
-    let place = match (addr.is_null(), flags & SHM_REMAP != 0) {
-        (true, _) => MmapFlags::empty(),
-        (false, true) => MmapFlags::FIXED,
-        (false, false) => MmapFlags::FIXED_NOREPLACE,
-    };
-    let attached = task.mm().mmap(MmapArgs {
-        prot: Protection { read: true, write, execute },
-        may_write: write,
-        mappable: Some((segment.clone(), 0)),
-        ..MmapArgs::anonymous(addr, segment.len(), place | MmapFlags::SHARED)
-    });
-    let attached = attached.map_err(|error| if error == Errno::EEXIST { Errno::EINVAL } else { error })?;
+    let write = if flags & SHM_RDONLY == 0 { 0o222 } else { 0 };
+    let execute = if flags & SHM_EXEC != 0 { 0o111 } else { 0 };
+    segment.perm().check(&task.creds(), IpcAccess::Bits(0o444 | write | execute))?;
+    let attached = task.mm().attach_segment(segment.clone(), segment.len(), addr, flags)?;
     segment.touch(pid(task));
     Ok(attached.0)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::keyctl::*;
-use abi::{Errno, PAGE_SIZE, Result, UserAddr};
+use abi::{Errno, PAGE_SIZE, UserAddr};
 
 use super::{description, is_default_ring, kind, payload};
 use crate::keys::{Key, KeyRef, Missing};
@@ -132,12 +132,7 @@ fn read(task: &CurrentTask, id: i32, to: u64, len: u64) -> SysResult {
 /// Who does not own a key needs a capability to change whose it is.
 fn change_owner(task: &CurrentTask, id: i32, uid: u32, gid: u32) -> SysResult {
     let creds = task.creds();
-    let keep = u32::MAX;
-    let to_kernel = |id: u32, map: &dyn Fn(u32) -> Option<u32>| -> Result<Option<u32>> {
-        if id == keep { Ok(None) } else { map(id).map(Some).ok_or(Errno::EINVAL) }
-    };
-    let uid = to_kernel(uid, &|uid| creds.user_ns.to_kernel_uid(uid))?;
-    let gid = to_kernel(gid, &|gid| creds.user_ns.to_kernel_gid(gid))?;
+    let (uid, gid) = (creds.user_ns.uid_or_keep(uid)?, creds.user_ns.gid_or_keep(gid)?);
     if uid.is_none() && gid.is_none() {
         return Ok(0);
     }

@@ -6,7 +6,7 @@ use abi::{Errno, Result};
 
 use crate::mm::MemoryManager;
 use crate::security::AccessIds;
-use crate::task::{Capability, ThreadGroup, Tid};
+use crate::task::{ThreadGroup, Tid};
 use crate::{CurrentTask, Task};
 
 /// The task numbered `tid` as the caller sees it; the caller itself for 0.
@@ -27,12 +27,6 @@ pub(crate) fn group_or_self(task: &Task, tgid: Tid) -> Result<Arc<ThreadGroup>> 
         return Ok(task.thread_group().clone());
     }
     task.pid_ns().thread_group(tgid).ok_or(Errno::ESRCH)
-}
-
-/// Whether the caller owns `target` or has `CAP_SYS_NICE` over it: what changing its scheduling takes.
-pub(crate) fn may_schedule(task: &Task, target: &Task) -> bool {
-    let (own, other) = (task.creds(), target.creds());
-    own.euid == other.euid || own.euid == other.uid || own.has_in(&other.user_ns, Capability::SysNice)
 }
 
 /// The address space of `target`, if the caller may look into it.

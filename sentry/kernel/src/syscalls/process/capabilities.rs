@@ -6,7 +6,7 @@ use abi::capability::{
 use abi::{Errno, Result, UserAddr};
 
 use crate::syscalls::table::Args;
-use crate::task::{Capability, CapabilitySet};
+use crate::task::CapabilitySet;
 use crate::{CurrentTask, SysResult};
 
 /// Reads the header; returns it with the number of data structures. An unknown version is replaced by ours.
@@ -64,17 +64,6 @@ pub(super) fn capset(task: &mut CurrentTask, args: Args) -> SysResult {
     let known = |bits: u64| CapabilitySet(bits).and(CapabilitySet::FULL);
     let (effective, permitted, inheritable) = (known(effective), known(permitted), known(inheritable));
     let old = task.creds();
-    let allowed = (old.has_in_own(Capability::Setpcap)
-        || old.inheritable.or(old.permitted).is_superset(inheritable))
-        && old.inheritable.or(old.bounding).is_superset(inheritable)
-        && old.permitted.is_superset(permitted)
-        && permitted.is_superset(effective);
-    if !allowed {
-        return Err(Errno::EPERM.into());
-    }
-    let mut new = (*old).clone();
-    (new.effective, new.permitted, new.inheritable) = (effective, permitted, inheritable);
-    new.ambient = new.ambient.and(permitted.and(inheritable));
-    task.commit_creds(&old, new);
+    task.commit_creds(&old, old.set_capabilities(effective, permitted, inheritable)?);
     Ok(0)
 }

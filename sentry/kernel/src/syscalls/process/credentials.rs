@@ -11,23 +11,12 @@ use crate::{CurrentTask, SysResult};
 
 /// The most supplementary groups (Linux's `NGROUPS_MAX`).
 const MAX_GROUPS: u64 = 65536;
-/// Leaves an id alone.
-const KEEP: u32 = u32::MAX;
-
 fn uid(creds: &Credentials, raw: u64) -> Result<u32> {
     creds.user_ns.to_kernel_uid(raw as u32).ok_or(Errno::EINVAL)
 }
 
 fn gid(creds: &Credentials, raw: u64) -> Result<u32> {
     creds.user_ns.to_kernel_gid(raw as u32).ok_or(Errno::EINVAL)
-}
-
-fn uid_or_keep(creds: &Credentials, raw: u64) -> Result<Option<u32>> {
-    if raw as u32 == KEEP { Ok(None) } else { uid(creds, raw).map(Some) }
-}
-
-fn gid_or_keep(creds: &Credentials, raw: u64) -> Result<Option<u32>> {
-    if raw as u32 == KEEP { Ok(None) } else { gid(creds, raw).map(Some) }
 }
 
 /// Makes `change` of the caller's credentials its new ones.
@@ -67,23 +56,29 @@ pub(super) fn setgid(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn setreuid(task: &mut CurrentTask, args: Args) -> SysResult {
-    change(task, |creds| creds.set_reuid(uid_or_keep(creds, args[0])?, uid_or_keep(creds, args[1])?))
+    change(task, |creds| {
+        creds
+            .set_reuid(creds.user_ns.uid_or_keep(args[0] as u32)?, creds.user_ns.uid_or_keep(args[1] as u32)?)
+    })
 }
 
 pub(super) fn setregid(task: &mut CurrentTask, args: Args) -> SysResult {
-    change(task, |creds| creds.set_regid(gid_or_keep(creds, args[0])?, gid_or_keep(creds, args[1])?))
+    change(task, |creds| {
+        creds
+            .set_regid(creds.user_ns.gid_or_keep(args[0] as u32)?, creds.user_ns.gid_or_keep(args[1] as u32)?)
+    })
 }
 
 pub(super) fn setresuid(task: &mut CurrentTask, args: Args) -> SysResult {
     change(task, |creds| {
-        let id = |index: usize| uid_or_keep(creds, args[index]);
+        let id = |index: usize| creds.user_ns.uid_or_keep(args[index] as u32);
         creds.set_resuid([id(0)?, id(1)?, id(2)?])
     })
 }
 
 pub(super) fn setresgid(task: &mut CurrentTask, args: Args) -> SysResult {
     change(task, |creds| {
-        let id = |index: usize| gid_or_keep(creds, args[index]);
+        let id = |index: usize| creds.user_ns.gid_or_keep(args[index] as u32);
         creds.set_resgid([id(0)?, id(1)?, id(2)?])
     })
 }

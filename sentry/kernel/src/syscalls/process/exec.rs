@@ -58,11 +58,7 @@ fn execute(task: &mut CurrentTask, dirfd: i32, [path, argv, envp]: [u64; 3], fla
         let origin = file_args::origin(task, dirfd, &path)?;
         let follow =
             if flags.contains(AtFlags::SYMLINK_NOFOLLOW) { WalkFlags::empty() } else { WalkFlags::FOLLOW };
-        exec::open_executable(task, &origin, &path, follow).map_err(|error| match error {
-            // A symbolic link that must not be followed.
-            Errno::EACCES if follow.is_empty() && is_link(task, dirfd, &path) => Errno::ELOOP,
-            other => other,
-        })?
+        exec::open_executable(task, &origin, &path, follow)?
     };
     let mut argv = read_strings(task, argv, &mut room)?;
     let envp = read_strings(task, envp, &mut room)?;
@@ -79,12 +75,6 @@ fn execute(task: &mut CurrentTask, dirfd: i32, [path, argv, envp]: [u64; 3], fla
     let path_vanishes = is_by_fd && task.fd_table().is_close_on_exec(dirfd).unwrap_or(false);
     task.execute(ExecRequest { file, path: shown, argv, envp, path_vanishes })?;
     Ok(0)
-}
-
-fn is_link(task: &CurrentTask, dirfd: i32, path: &[u8]) -> bool {
-    let found = file_args::find_bytes(task, dirfd, path, WalkFlags::empty());
-    let attr = found.and_then(|place| place.inode().attr());
-    attr.is_ok_and(|attr| attr.file_type() == abi::FileType::Symlink)
 }
 
 pub(super) fn execve(task: &mut CurrentTask, args: Args) -> SysResult {

@@ -16,13 +16,8 @@ pub(super) fn count(arg: u64) -> Result<usize> {
 
 /// When an absolute time-out is due by the monotonic clock.
 fn due(task: &CurrentTask, at: Timespec, is_realtime: bool) -> MonotonicTime {
-    let clock = &task.kernel().timekeeper;
-    if is_realtime {
-        let left = at.to_ns().saturating_sub(clock.realtime_ns());
-        MonotonicTime(clock.monotonic().0.saturating_add(left))
-    } else {
-        MonotonicTime(at.to_ns())
-    }
+    let at = at.to_ns();
+    if is_realtime { task.kernel().timekeeper.monotonic_of_realtime(at) } else { MonotonicTime(at) }
 }
 
 pub(super) fn deadline(
@@ -39,8 +34,7 @@ pub(super) fn deadline(
         return Err(Errno::EINVAL);
     }
     if is_relative {
-        let now = task.kernel().timekeeper.monotonic();
-        return Ok(Some(MonotonicTime(now.0.saturating_add(at.to_ns()))));
+        return Ok(Some(task.kernel().timekeeper.deadline_in(at.to_ns())));
     }
     Ok(Some(due(task, at, realtime)))
 }

@@ -5,7 +5,7 @@ use abi::{Errno, Result, Signal, UserAddr};
 
 use crate::mm::ExecGain;
 use crate::syscalls::table::Args;
-use crate::task::{Capability, CapabilitySet, Credentials, securebits};
+use crate::task::{Capability, CapabilitySet, securebits};
 use crate::{CurrentTask, SysResult};
 
 /// The longest name of an anonymous mapping, with its NUL.
@@ -38,11 +38,17 @@ pub(super) fn prctl(task: &mut CurrentTask, args: Args) -> SysResult {
         PR_GET_SECCOMP => Ok(task.seccomp_mode()),
         PR_SET_SECCOMP => super::seccomp::set_by_prctl(task, arg, args[2]),
         PR_CAPBSET_READ => Ok(task.creds().bounding.contains_number(arg)?.into()),
-        PR_CAPBSET_DROP => drop_from_bounding(task, arg),
+        PR_CAPBSET_DROP => {
+            task.set_creds(task.creds().drop_from_bounding(arg)?);
+            Ok(0)
+        }
         // The processor cannot be told to refuse rdtsc to a stub alone.
         PR_GET_TSC => store(task, arg, PR_TSC_ENABLE),
         PR_SET_TSC if arg == u64::from(PR_TSC_ENABLE) => Ok(0),
-        PR_GET_KEEPCAPS | PR_SET_KEEPCAPS | PR_GET_SECUREBITS | PR_SET_SECUREBITS => secure_bits(task, &args),
+        PR_GET_KEEPCAPS => Ok((task.creds().securebits & securebits::KEEP_CAPS != 0).into()),
+        PR_SET_KEEPCAPS => keep_caps(task, arg),
+        PR_GET_SECUREBITS => Ok(task.creds().securebits.into()),
+        PR_SET_SECUREBITS => set_securebits(task, arg),
         PR_SET_TIMERSLACK => set_timer_slack(task, arg),
         PR_GET_TIMERSLACK => Ok(task.details.lock().timer_slack_ns),
         PR_TASK_PERF_EVENTS_DISABLE | PR_TASK_PERF_EVENTS_ENABLE => Ok(0),
@@ -150,74 +156,36 @@ fn set_timer_slack(task: &CurrentTask, ns: u64) -> SysResult {
     Ok(0)
 }
 
-fn drop_from_bounding(task: &CurrentTask, number: u64) -> SysResult {
-    let old = task.creds();
-    if !old.has_in_own(Capability::Setpcap) {
-        return Err(Errno::EPERM.into());
+fn keep_caps(task: &CurrentTask, value: u64) -> SysResult {
+    if value > 1 {
+        return Err(Errno::EINVAL.into());
     }
-    let dropped = CapabilitySet::of_number(number)?;
-    task.set_creds(Credentials { bounding: old.bounding.without(dropped), ..(*old).clone() });
+    task.set_creds(task.creds().set_keep_caps(value == 1)?);
     Ok(0)
 }
 
-fn secure_bits(task: &CurrentTask, args: &Args) -> SysResult {
-    let (arg, old) = (args[1], task.creds());
-    let mut new = (*old).clone();
-    match args.int(0) {
-        PR_GET_KEEPCAPS => return Ok((old.securebits & securebits::KEEP_CAPS != 0).into()),
-        PR_GET_SECUREBITS => return Ok(old.securebits.into()),
-        PR_SET_KEEPCAPS => {
-            if arg > 1 {
-                return Err(Errno::EINVAL.into());
-            }
-            if old.securebits & securebits::KEEP_CAPS_LOCKED != 0 {
-                return Err(Errno::EPERM.into());
-            }
-            new.securebits &= !securebits::KEEP_CAPS;
-            if arg == 1 {
-                new.securebits |= securebits::KEEP_CAPS;
-            }
-        }
-        _ => {
-            let wanted = u32::try_from(arg).map_err(|_| Errno::EPERM)?;
-            let locked = (old.securebits & securebits::ALL_LOCKS) >> 1;
-            let breaks_lock = locked & (old.securebits ^ wanted) != 0
-                || old.securebits & securebits::ALL_LOCKS & !wanted != 0
-                || wanted & !(securebits::ALL_LOCKS | securebits::ALL_BITS) != 0;
-            if breaks_lock || !old.has_in_own(Capability::Setpcap) {
-                return Err(Errno::EPERM.into());
-            }
-            new.securebits = wanted;
-        }
-    }
-    task.set_creds(new);
+fn set_securebits(task: &CurrentTask, value: u64) -> SysResult {
+    let wanted = u32::try_from(value).map_err(|_| Errno::EPERM)?;
+    task.set_creds(task.creds().set_securebits(wanted)?);
     Ok(0)
 }
 
 fn ambient(task: &CurrentTask, args: &Args) -> SysResult {
     let [_, operation, number, ..] = args.0;
-    let old = task.creds();
     rest_is_zero(args, 3)?;
-    let mut new = (*old).clone();
-    if operation == PR_CAP_AMBIENT_CLEAR_ALL {
+    let old = task.creds();
+    let new = if operation == PR_CAP_AMBIENT_CLEAR_ALL {
         rest_is_zero(args, 2)?;
-        new.ambient = CapabilitySet::EMPTY;
-        task.set_creds(new);
-        return Ok(0);
-    }
-    let one = CapabilitySet::of_number(number)?;
-    match operation {
-        PR_CAP_AMBIENT_IS_SET => return Ok((!old.ambient.and(one).is_empty()).into()),
-        PR_CAP_AMBIENT_RAISE => {
-            let is_held = !old.permitted.and(old.inheritable).and(one).is_empty();
-            if !is_held || old.securebits & securebits::NO_CAP_AMBIENT_RAISE != 0 {
-                return Err(Errno::EPERM.into());
-            }
-            new.ambient = new.ambient.or(one);
+        old.lower_ambient(CapabilitySet::FULL)
+    } else {
+        let one = CapabilitySet::of_number(number)?;
+        match operation {
+            PR_CAP_AMBIENT_IS_SET => return Ok(old.ambient.is_superset(one).into()),
+            PR_CAP_AMBIENT_RAISE => old.raise_ambient(one)?,
+            PR_CAP_AMBIENT_LOWER => old.lower_ambient(one),
+            _ => return Err(Errno::EINVAL.into()),
         }
-        PR_CAP_AMBIENT_LOWER => new.ambient = new.ambient.without(one),
-        _ => return Err(Errno::EINVAL.into()),
-    }
+    };
     task.set_creds(new);
     Ok(0)
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use abi::resource::Resource;
 use abi::{Errno, Result};
 
-use super::args::{may_schedule, task_or_self};
+use super::args::task_or_self;
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::{CurrentTask, SysResult, Task};
@@ -50,25 +49,11 @@ pub(super) fn setpriority(task: &mut CurrentTask, args: Args) -> SysResult {
     let tasks = selected(task, args.int(0), args.int(1))?;
     let mut result = Ok(0);
     for target in tasks {
-        if let Err(error) = set_nice(task, &target, nice) {
+        if let Err(error) = task.set_nice(&target, nice) {
             result = Err(error);
         }
     }
     Ok(result?)
-}
-
-fn set_nice(task: &Task, target: &Task, nice: i32) -> Result<()> {
-    if !may_schedule(task, target) {
-        return Err(Errno::EPERM);
-    }
-    let is_privileged = task.creds().has_in(&target.creds().user_ns, Capability::SysNice);
-    let ceiling: u64 = (20 - nice).unsigned_abs().into();
-    let mut details = target.details.lock();
-    if nice < details.scheduling.nice && !is_privileged && target.limit(Resource::Nice) < ceiling {
-        return Err(Errno::EACCES);
-    }
-    details.scheduling.nice = nice;
-    Ok(())
 }
 
 /// `IOPRIO_WHO_*` counts from 1, and the class stands in the upper bits.
@@ -88,7 +73,7 @@ pub(super) fn ioprio_set(task: &mut CurrentTask, args: Args) -> SysResult {
         _ => return Err(Errno::EINVAL.into()),
     }
     for target in selected(task, (args.int(0)).wrapping_sub(1), args.int(1))? {
-        if !may_schedule(task, &target) {
+        if !task.may_schedule(&target) {
             return Err(Errno::EPERM.into());
         }
         target.details.lock().scheduling.io_priority = value;

@@ -1,16 +1,14 @@
-//! Scheduling: `man 7 sched`. The host schedules; attributes are kept, checked and shown.
+//! Scheduling: `man 7 sched`.
 
 use abi::sched::{SchedAttr, policy};
 use abi::{Errno, Result, Timespec, UserAddr};
 use zerocopy::IntoBytes;
 
-use super::args::{may_schedule, task_or_self};
+use super::args::task_or_self;
 use crate::syscalls::table::Args;
-use crate::task::{Capability, Scheduling};
-use crate::{CurrentTask, SysResult, Task};
-use abi::resource::Resource;
+use crate::task::MAX_PRIORITY;
+use crate::{CurrentTask, SysResult};
 
-const MAX_PRIORITY: u32 = 99;
 /// The size of `struct sched_attr` in its first version.
 const ATTR_SIZE_VER0: u32 = 48;
 const FLAG_RESET_ON_FORK: u64 = 1;
@@ -19,47 +17,6 @@ const FLAG_KEEP_PARAMS: u64 = 16;
 
 /// What the round-robin interval is for real-time tasks.
 const RR_INTERVAL_NS: i64 = 100_000_000;
-
-fn is_realtime(policy: u32) -> bool {
-    policy == policy::FIFO || policy == policy::RR
-}
-
-/// `EINVAL` for a policy and priority that do not go together.
-fn check(policy: u32, priority: u32) -> Result<()> {
-    let fits = match policy {
-        policy::FIFO | policy::RR => (1..=MAX_PRIORITY).contains(&priority),
-        policy::NORMAL | policy::BATCH | policy::IDLE => priority == 0,
-        _ => false,
-    };
-    if fits { Ok(()) } else { Err(Errno::EINVAL) }
-}
-
-/// Changes `target`'s attributes, if the caller may: all under one lock, so that a change made meanwhile is not lost.
-fn apply(task: &Task, target: &Task, change: impl FnOnce(&mut Scheduling) -> Result<()>) -> SysResult {
-    let is_privileged = task.creds().has_in(&target.creds().user_ns, Capability::SysNice);
-    let may_schedule = may_schedule(task, target);
-    let (rt_limit, nice_limit) = (target.limit(Resource::Rtprio), target.limit(Resource::Nice));
-    let mut details = target.details.lock();
-    let old = details.scheduling;
-    let mut new = old;
-    change(&mut new)?;
-    check(new.policy, new.priority)?;
-    if !is_privileged {
-        if !may_schedule || (old.reset_on_fork && !new.reset_on_fork) {
-            return Err(Errno::EPERM.into());
-        }
-        let raises = new.priority > old.priority && u64::from(new.priority) > rt_limit;
-        if is_realtime(new.policy) && (raises || (new.policy != old.policy && rt_limit == 0)) {
-            return Err(Errno::EPERM.into());
-        }
-        // Who may not become nicer to itself.
-        if new.nice < old.nice && nice_limit < u64::from((20 - new.nice).unsigned_abs()) {
-            return Err(Errno::EACCES.into());
-        }
-    }
-    details.scheduling = new;
-    Ok(0)
-}
 
 fn positive(tid: u64) -> Result<i32> {
     let tid = tid as i32;
@@ -73,12 +30,12 @@ pub(super) fn setscheduler(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let priority: u32 = task.mm().read_object(args.addr(2))?;
-    apply(task, &target, |new| {
+    task.reschedule(&target, |new| {
         new.policy = policy & !policy::RESET_ON_FORK;
         new.reset_on_fork = policy & policy::RESET_ON_FORK != 0;
         new.priority = priority;
-        Ok(())
-    })
+    })?;
+    Ok(0)
 }
 
 pub(super) fn getscheduler(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -94,10 +51,10 @@ pub(super) fn setparam(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let priority: u32 = task.mm().read_object(args.addr(1))?;
-    apply(task, &target, |new| {
+    task.reschedule(&target, |new| {
         new.priority = priority;
-        Ok(())
-    })
+    })?;
+    Ok(0)
 }
 
 pub(super) fn getparam(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -161,19 +118,19 @@ pub(super) fn setattr(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let target = task_or_self(task, tid)?;
-    apply(task, &target, |new| {
+    task.reschedule(&target, |new| {
         if attr.sched_flags & FLAG_KEEP_POLICY == 0 {
             new.policy = attr.sched_policy;
         }
         if attr.sched_flags & FLAG_KEEP_PARAMS == 0 {
             new.priority = attr.sched_priority;
-            if !is_realtime(new.policy) {
+            if !new.is_realtime() {
                 new.nice = attr.sched_nice.clamp(-20, 19);
             }
         }
         new.reset_on_fork = attr.sched_flags & FLAG_RESET_ON_FORK != 0;
-        Ok(())
-    })
+    })?;
+    Ok(0)
 }
 
 pub(super) fn getattr(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -210,7 +167,7 @@ pub(super) fn setaffinity(task: &mut CurrentTask, args: Args) -> SysResult {
     let mut mask = vec![0_u64; words];
     let len = (args[1] as usize & 0xffff_ffff).min(words * 8);
     task.mm().read(args.addr(2), &mut mask.as_mut_bytes()[..len])?;
-    if !may_schedule(task, &target) {
+    if !task.may_schedule(&target) {
         return Err(Errno::EPERM.into());
     }
     if let Some(last) = mask.last_mut()

@@ -39,7 +39,7 @@ pub(super) fn rt_sigtimedwait(task: &mut CurrentTask, args: Args) -> SysResult {
         if !timeout.is_valid() {
             return Err(Errno::EINVAL.into());
         }
-        Some(MonotonicTime(task.kernel().timekeeper.monotonic().0.saturating_add(timeout.to_ns())))
+        Some(task.kernel().timekeeper.deadline_in(timeout.to_ns()))
     };
     let info = wait_for(task, wanted, deadline)?;
     if info_at != 0 {

@@ -101,7 +101,7 @@ fn may_block(file: &File) -> bool {
 
 /// When a call with time-out `timeout_ns` gives up.
 fn deadline(task: &Task, timeout_ns: Option<i64>) -> Option<MonotonicTime> {
-    timeout_ns.map(|ns| MonotonicTime(task.kernel().timekeeper.monotonic().0.saturating_add(ns)))
+    timeout_ns.map(|ns| task.kernel().timekeeper.deadline_in(ns))
 }
 
 /// A socket's time-out is `EAGAIN` for the caller.
