@@ -13,8 +13,6 @@ pub struct Config {
     pub socket: OwnedFd,
     /// The trees (or single files) that the sandbox may reach, by index; the root is number 0.
     pub mounts: Vec<MountConfig>,
-    /// `--host-uds`.
-    pub host_sockets: HostSockets,
     /// How much a client can make this process hold.
     pub limits: Limits,
 }
@@ -28,15 +26,6 @@ pub struct MountConfig {
     pub read_only: bool,
     /// Whether others may change it: the client is then told of changes.
     pub shared: bool,
-}
-
-/// What a guest may do with unix sockets of the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostSockets {
-    /// Connect to those that are there.
-    pub connect: bool,
-    /// Make some that the host can connect to.
-    pub create: bool,
 }
 
 /// Bounds on what one client's requests can make the gofer keep.

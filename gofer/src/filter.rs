@@ -1,12 +1,10 @@
-//! The host system calls that a gofer may make: at most 50, arguments checked; and a number that is none.
+//! The host system calls that a gofer may make: at most 46, arguments checked; and a number that is none.
 //!
 //! Nothing here opens through a symbolic link, executes, makes a process, or maps memory that can be executed. A call
 //! outside the table ends the process.
 
 use gofer_protocol::DOOR_RULE;
 use host::seccomp::{ArgCheck, Rule, nr};
-
-use crate::HostSockets;
 
 /// `O_NOFOLLOW`: a compromised gofer cannot use a link to save itself a look.
 const NO_FOLLOW: ArgCheck = ArgCheck::Masked { arg: 2, mask: 0o400_000, value: 0o400_000 };
@@ -16,34 +14,14 @@ const NOT_EXECUTABLE: ArgCheck = ArgCheck::Masked { arg: 2, mask: 4, value: 0 };
 const PRIVATE_MEMORY: ArgCheck = ArgCheck::Masked { arg: 3, mask: 0x23, value: 0x22 };
 /// `AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW`.
 const THE_FILE_ITSELF: u32 = 0x1100;
-/// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_SEQPACKET` with `SOCK_CLOEXEC`, with and without `SOCK_NONBLOCK`.
-const SOCKET_KINDS: &[u32] = &[0o2000001, 0o2000002, 0o2000005, 0o2004001, 0o2004002, 0o2004005];
 /// `FUTEX_WAIT`, `FUTEX_WAKE`, and the bitset forms, private, with and without `FUTEX_CLOCK_REALTIME`.
 const FUTEX_OPERATIONS: &[u32] = &[128, 129, 137, 138, 393];
 
 /// `MSG_CMSG_CLOEXEC`, with and without `MSG_DONTWAIT`.
 const RECEIVE_FLAGS: &[u32] = &[0x4000_0000, 0x4000_0040];
 
-/// What `--host-uds` needs, whatever it allows.
-const SOCKET: Rule = Rule::when(
-    nr::SYS_socket,
-    "socket",
-    &[ArgCheck::Eq32(0, 1), ArgCheck::OneOf32(1, SOCKET_KINDS), ArgCheck::Eq32(2, 0)],
-);
-/// `--host-uds=open`.
-const CONNECT: &[Rule] = &[SOCKET, Rule::any(nr::SYS_connect, "connect")];
-/// `--host-uds=create`.
-const CREATE: &[Rule] = &[SOCKET, Rule::any(nr::SYS_bind, "bind"), Rule::any(nr::SYS_listen, "listen")];
-
-/// The allow-list of a gofer that may do this with sockets of the host.
-#[must_use]
-pub fn rules(sockets: HostSockets) -> Vec<Rule> {
-    let of = |wanted: bool, rules: &'static [Rule]| if wanted { rules } else { &[] };
-    RULES.iter().chain(of(sockets.connect, CONNECT)).chain(of(sockets.create, CREATE)).copied().collect()
-}
-
-/// What every gofer needs.
-const RULES: &[Rule] = &[
+/// The allow-list.
+pub const RULES: &[Rule] = &[
     // No call: another filter makes a notification of it, on which the client takes its turn.
     DOOR_RULE,
     // Requests, replies, events.
@@ -81,7 +59,7 @@ const RULES: &[Rule] = &[
     Rule::any(nr::SYS_fremovexattr, "fremovexattr"),
     Rule::any(nr::SYS_fsync, "fsync"),
     Rule::any(nr::SYS_fdatasync, "fdatasync"),
-    // Watches, and sockets, by path.
+    // Watches, by path.
     Rule::any(nr::SYS_fchdir, "fchdir"),
     Rule::any(nr::SYS_inotify_add_watch, "inotify_add_watch"),
     Rule::any(nr::SYS_inotify_rm_watch, "inotify_rm_watch"),
@@ -106,19 +84,14 @@ const RULES: &[Rule] = &[
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{DOOR_RULE, HostSockets, nr, rules};
+    use super::{DOOR_RULE, RULES, nr};
 
     #[test]
-    fn at_most_fifty_calls_and_sockets_only_where_allowed() {
-        let calls = |connect, create| -> BTreeSet<i64> {
-            let rules = rules(HostSockets { connect, create });
-            rules.iter().filter(|rule| **rule != DOOR_RULE).map(|rule| rule.nr).collect()
-        };
-        assert!(calls(true, true).len() <= 50);
+    fn at_most_forty_six_calls_and_none_that_makes_a_socket() {
+        let calls: BTreeSet<i64> =
+            RULES.iter().filter(|rule| **rule != DOOR_RULE).map(|rule| rule.nr).collect();
+        assert!(calls.len() <= 46);
         let sockets = [nr::SYS_socket, nr::SYS_connect, nr::SYS_bind, nr::SYS_listen];
-        assert!(sockets.iter().all(|call| !calls(false, false).contains(call)));
-        assert!(
-            !calls(true, false).contains(&nr::SYS_bind) && !calls(false, true).contains(&nr::SYS_connect)
-        );
+        assert!(sockets.iter().all(|call| !calls.contains(call)));
     }
 }

@@ -39,16 +39,15 @@ pub fn serve_then(mut config: Config, ready: impl FnOnce()) -> Result<(), ServeE
         usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).unwrap_or(usize::MAX);
     config.limits.descriptors = config.limits.descriptors.min(for_nodes.max(16));
     process::set_umask(0);
-    // The working directory serves to name directories to calls that know only paths, see `sockets.rs`.
+    // The working directory serves to name directories to inotify_add_watch(2), which knows only paths.
     fs::own_working_dir()
         .map_err(|error| ServeError::Jail { what: "unshare the working directory", error })?;
     drop_capabilities()?;
     process::no_new_privileges().map_err(|error| ServeError::Jail { what: "set no_new_privs", error })?;
     // Threads inherit all of the above; the filters are put on those that there are.
-    let rules = filter::rules(config.host_sockets);
     let mut server = Server::new(config)?;
     server.make_door();
-    compile(&rules, Action::KillProcess)?.install(InstallFlags::ALL_THREADS)?;
+    compile(filter::RULES, Action::KillProcess)?.install(InstallFlags::ALL_THREADS)?;
     ready();
     process::shed_start();
     server.run()

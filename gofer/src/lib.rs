@@ -11,7 +11,7 @@
 //!
 //! - `nodes.rs`: what the client knows of, with the descriptors behind it; `attach.rs`: the mounts;
 //! - `server.rs`: the loop; `walk.rs`, `open.rs`, `names.rs`, `attributes.rs`, `xattr.rs`, `listing.rs`,
-//!   `sockets.rs`: the requests; `watch.rs`: the events;
+//!   the requests; `watch.rs`: the events;
 //! - `jail.rs`, `filter.rs`: what the process may do.
 #![forbid(unsafe_code)]
 
@@ -25,15 +25,14 @@ mod names;
 mod nodes;
 mod open;
 mod server;
-mod sockets;
 #[cfg(test)]
 mod tests;
 mod walk;
 mod watch;
 mod xattr;
 
-pub use config::{Config, HostSockets, Limits, MountConfig, ServeError};
-pub use filter::rules as seccomp_rules;
+pub use config::{Config, Limits, MountConfig, ServeError};
+pub use filter::RULES as SECCOMP_RULES;
 pub use gofer_protocol::{DOOR_RULE, limit_waits};
 pub use jail::{serve, serve_then};
 pub use server::Server;

@@ -11,7 +11,7 @@ use host::fs::{self, Stat};
 use host::seccomp::Listener;
 
 use crate::attach::{Mount, attach_all};
-use crate::config::{Config, HostSockets, ServeError};
+use crate::config::{Config, ServeError};
 use crate::listing::Streams;
 use crate::nodes::Nodes;
 use crate::watch::Watches;
@@ -22,7 +22,6 @@ pub struct Server {
     transport: Transport,
     pub(crate) nodes: Nodes,
     pub(crate) mounts: Vec<Mount>,
-    pub(crate) host_sockets: HostSockets,
     pub(crate) streams: Streams,
     pub(crate) watches: Option<Watches>,
     /// The client's end of the event connection, until it has been greeted.
@@ -52,10 +51,6 @@ impl Answer {
     pub(crate) fn with_fd<'a>(reply: &impl Wire<'a>, fd: OwnedFd) -> Self {
         Self { body: encode(reply), fds: vec![fd] }
     }
-
-    pub(crate) fn set_fd(&mut self, fd: OwnedFd) {
-        self.fds = vec![fd];
-    }
 }
 
 impl Server {
@@ -70,7 +65,6 @@ impl Server {
             transport: Transport::new(config.socket),
             nodes,
             mounts,
-            host_sockets: config.host_sockets,
             streams: Streams::default(),
             watches: None,
             events: None,
@@ -175,8 +169,6 @@ impl Server {
             Request::ListXattr(request) => self.list_xattr(request),
             Request::RemoveXattr(request) => self.remove_xattr(request),
             Request::Sync(request) => self.sync(request),
-            Request::Connect(request) => self.connect(request),
-            Request::Bind(request) => self.bind(request),
             Request::Close(close) => self.close(close),
         }
     }

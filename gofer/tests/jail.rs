@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use gofer::{Config, HostSockets, Limits, MountConfig};
+use gofer::{Config, Limits, MountConfig};
 use gofer_protocol::{
     Client, Close, Create, Forget, GetXattr, Link, Mkdir, Mknod, Name, NodeId, NodeOpenFlags, ReadDir,
     Rename, RenameFlags, SetAttr, SetTime, SetXattr, StatFs, Symlink, Sync, Target, Time, Transport, Unlink,
@@ -32,8 +32,7 @@ fn main() {
 fn serve(path: PathBuf) {
     let socket = host::process::take_inherited(3, 1).unwrap().remove(0);
     let mounts = vec![MountConfig { path, read_only: false, shared: true }];
-    let host_sockets = HostSockets { connect: true, create: true };
-    gofer::serve(Config { socket, mounts, host_sockets, limits: Limits::default() }).unwrap();
+    gofer::serve(Config { socket, mounts, limits: Limits::default() }).unwrap();
 }
 
 struct Gofer {
@@ -139,18 +138,6 @@ fn everything_works_inside() {
     let response = client.call(&list).unwrap();
     let listed = response.get().unwrap();
     assert_eq!((listed.entries.len(), listed.is_cacheable), (4, true));
-    for _ in 0..3 {
-        let kind = gofer_protocol::SocketKind::Stream;
-        let bind = gofer_protocol::Bind { dir, name: name("s"), kind, mode: 0o600, uid: 0, gid: 0 };
-        client.call(&bind).unwrap().take_fd().unwrap();
-        let target = Target::named(dir, name("s"));
-        // Its listener is gone already, but the call is made.
-        assert_eq!(
-            client.call(&gofer_protocol::Connect { target, kind }).unwrap_err(),
-            abi::Errno::ECONNREFUSED
-        );
-        client.call(&Unlink { dir, name: name("s"), is_dir: false }).unwrap();
-    }
     let walk = Walk { from: dir, names: vec![name("d")], open: None };
     let node = client.call(&walk).unwrap().get().unwrap().found[0].node;
     client.call(&ReadDir { target: Target::node(node), stream: 0, with_attributes: true }).unwrap();

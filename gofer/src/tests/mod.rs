@@ -16,7 +16,7 @@ use gofer_protocol::{
 };
 use host::unix::{Kind, pair};
 
-use crate::{Config, HostSockets, Limits, MountConfig, ServeError, Server};
+use crate::{Config, Limits, MountConfig, ServeError, Server};
 
 /// A directory that is removed at the end.
 pub(crate) struct Temp(pub(crate) PathBuf);
@@ -59,12 +59,7 @@ pub(crate) fn config(socket: OwnedFd, mounts: &[(&Path, bool, bool)]) -> Config 
         read_only,
         shared,
     };
-    Config {
-        socket,
-        mounts: mounts.iter().map(mount).collect(),
-        host_sockets: HostSockets { connect: true, create: true },
-        limits: Limits::default(),
-    }
+    Config { socket, mounts: mounts.iter().map(mount).collect(), limits: Limits::default() }
 }
 
 /// Starts a server on a thread of its own.

@@ -1,11 +1,10 @@
 //! Making, linking, renaming, removing; what becomes of nodes then.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 
 use abi::Errno;
 use gofer_protocol::{
-    Bind, Connect, GetAttr, Link, Mknod, NodeOpenFlags, Open, Readlink, Rename, RenameFlags, SocketKind,
-    Symlink, Target, Unlink,
+    GetAttr, Link, Mknod, NodeOpenFlags, Open, Readlink, Rename, RenameFlags, Symlink, Target, Unlink,
 };
 
 use super::{Fixture, Temp, at, name};
@@ -101,33 +100,4 @@ fn all_kinds_of_names() {
     let (entry, _fd) = f.create(dir, "f");
     unlink("f", false).unwrap();
     assert_eq!(link(Target::node(entry.node), "again").unwrap_err(), Errno::ENOENT);
-}
-
-#[test]
-fn sockets_of_the_host_need_permission() {
-    let temp = Temp::new();
-    let listener = std::os::unix::net::UnixListener::bind(temp.path("s")).unwrap();
-    let f = Fixture::new(&[(&temp.0, false, false)]);
-    let connect = |f: &Fixture, file| {
-        f.client
-            .call(&Connect { target: at(f.root(), file), kind: SocketKind::Stream })
-            .map(|mut r| r.take_fd().unwrap())
-    };
-    let mine = connect(&f, "s").unwrap();
-    let (theirs, _) = listener.accept().unwrap();
-    drop(theirs);
-    drop(mine);
-    temp.write("plain", "");
-    assert_eq!(connect(&f, "plain").unwrap_err(), Errno::ECONNREFUSED);
-    let bind = |f: &Fixture| {
-        let kind = SocketKind::Stream;
-        f.client.call(&Bind { dir: f.root(), name: name("mine"), kind, mode: 0o700, uid: 9, gid: 9 })
-    };
-    let mut response = bind(&f).unwrap();
-    response.take_fd().unwrap();
-    assert_eq!(std::fs::metadata(temp.path("mine")).unwrap().uid(), 9);
-    assert_eq!(bind(&f).unwrap_err(), Errno::EADDRINUSE);
-    let f = Fixture::with(&[(&temp.0, false, false)], |config| config.host_sockets = Default::default());
-    assert_eq!(connect(&f, "s").unwrap_err(), Errno::ECONNREFUSED);
-    assert_eq!(bind(&f).unwrap_err(), Errno::EPERM);
 }

@@ -37,9 +37,8 @@ pub use reply::{
     StatFsReply, WalkEnd, WalkReply,
 };
 pub use request::{
-    Bind, Call, Close, Connect, Create, Forget, GetAttr, GetXattr, Hello, Link, ListXattr, Mkdir, Mknod, Op,
-    Open, ReadDir, Readlink, RemoveXattr, Rename, Request, SetAttr, SetXattr, SocketKind, StatFs, Symlink,
-    Sync, Unlink, Walk,
+    Call, Close, Create, Forget, GetAttr, GetXattr, Hello, Link, ListXattr, Mkdir, Mknod, Op, Open, ReadDir,
+    Readlink, RemoveXattr, Rename, Request, SetAttr, SetXattr, StatFs, Symlink, Sync, Unlink, Walk,
 };
 pub use transport::{Frame, Transport, TransportError};
 pub use types::{
@@ -49,7 +48,7 @@ pub use types::{
 pub use wire::{DecodeError, Reader, Wire, Writer, decode, encode};
 
 /// The protocol's version. Client and server are one binary; a mismatch means a mixed-up installation.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// First field of a [`Hello`]: "RGOF".
 pub const MAGIC: u32 = 0x464f_4752;

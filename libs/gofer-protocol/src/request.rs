@@ -4,7 +4,7 @@ use crate::reply::{
     EntryReply, HelloReply, NodeAttr, OpenReply, ReadDirReply, RenameReply, StatFsReply, WalkReply,
 };
 use crate::types::{Attr, Name, NodeId, NodeOpenFlags, RenameFlags, SetTime, Target, XattrFlags, XattrName};
-use crate::wire::{DecodeError, Reader, Wire, Writer, wire_struct};
+use crate::wire::{DecodeError, Wire, wire_struct};
 
 /// A request that has a reply of its own type.
 pub trait Call<'a>: Wire<'a> {
@@ -110,12 +110,8 @@ requests! {
     RemoveXattr<'a> = 19 => ();
     /// Writes a file's cached data to the disk.
     Sync<'a> = 20 => ();
-    /// Connects to a unix socket of the host: the reply carries a descriptor.
-    Connect<'a> = 21 => ();
-    /// Binds a unix socket and listens: the reply carries a descriptor.
-    Bind<'a> = 22 => EntryReply;
     /// Gives look-ups back. There is no reply.
-    Close = 23 => ();
+    Close = 21 => ();
 }
 
 wire_struct! {
@@ -347,32 +343,6 @@ wire_struct! {
         data_only: bool,
     }
 
-    /// See [`Op::Connect`].
-    #[derive(Copy)]
-    Connect<'a> {
-        /// The socket's file.
-        target: Target<'a>,
-        /// Kind of socket.
-        kind: SocketKind,
-    }
-
-    /// See [`Op::Bind`].
-    #[derive(Copy)]
-    Bind<'a> {
-        /// The directory.
-        dir: NodeId,
-        /// The name.
-        name: Name<'a>,
-        /// Kind of socket.
-        kind: SocketKind,
-        /// Permission bits.
-        mode: u32,
-        /// Owner.
-        uid: u32,
-        /// Group.
-        gid: u32,
-    }
-
     /// Look-ups of one node that the client no longer needs.
     #[derive(Copy)]
     Forget {
@@ -386,35 +356,5 @@ wire_struct! {
     Close {
         /// What is given back.
         nodes: Vec<Forget>,
-    }
-}
-
-/// Kind of a unix socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketKind {
-    /// `SOCK_STREAM`.
-    Stream,
-    /// `SOCK_DGRAM`.
-    Datagram,
-    /// `SOCK_SEQPACKET`.
-    SeqPacket,
-}
-
-impl<'a> Wire<'a> for SocketKind {
-    // Linux's numbers of the socket types.
-    fn put(&self, to: &mut Writer) {
-        to.put(&match self {
-            Self::Stream => 1u8,
-            Self::Datagram => 2,
-            Self::SeqPacket => 5,
-        });
-    }
-    fn get(from: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        match from.get::<u8>()? {
-            1 => Ok(Self::Stream),
-            2 => Ok(Self::Datagram),
-            5 => Ok(Self::SeqPacket),
-            _ => Err(DecodeError::Bad("socket kind")),
-        }
     }
 }

@@ -30,6 +30,16 @@ fn last_errno() -> Errno {
     Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap_or(5))
 }
 
+/// Takes ownership of a descriptor.
+///
+/// # Safety
+/// `number` is what a system call returned that has made a descriptor, and nothing else owns it.
+unsafe fn own(number: usize) -> std::os::fd::OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the caller's promise.
+    unsafe { std::os::fd::OwnedFd::from_raw_fd(number as std::os::fd::RawFd) }
+}
+
 /// A system call's return value as a result.
 fn check(value: i64) -> Result<usize> {
     usize::try_from(value).map_err(|_| last_errno())

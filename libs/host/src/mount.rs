@@ -2,13 +2,13 @@
 //! no path is walked twice (`man 2 open_tree`, `man 2 move_mount`, `man 2 fsopen`, `man 2 mount_setattr`).
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use abi::{Errno, Result};
 
-use crate::check;
+use crate::{check, own};
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const AT_RECURSIVE: libc::c_uint = 0x8000;
@@ -48,11 +48,6 @@ fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
-fn own(fd: usize) -> OwnedFd {
-    // SAFETY: callers pass the number that a call just made and nothing else owns.
-    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
-}
-
 /// Sets how mount events travel for every mount below and including `path`.
 ///
 /// # Errors
@@ -77,7 +72,9 @@ pub fn clone_tree(path: &Path) -> Result<OwnedFd> {
     let path = c_path(path)?;
     let flags = OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC as libc::c_uint;
     // SAFETY: `path` is a C string.
-    check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) }).map(own)
+    let tree = check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })?;
+    // SAFETY: the call just made this descriptor.
+    Ok(unsafe { own(tree) })
 }
 
 /// A detached new file system of type `kind` with the given options.
@@ -86,7 +83,9 @@ pub fn clone_tree(path: &Path) -> Result<OwnedFd> {
 /// What `fsopen(2)`, `fsconfig(2)` and `fsmount(2)` say.
 pub fn new_filesystem(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountFlags) -> Result<OwnedFd> {
     // SAFETY: `kind` is a C string.
-    let fs = own(check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?);
+    let fs = check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
+    // SAFETY: the call just made this descriptor.
+    let fs = unsafe { own(fs) };
     let config = |command: libc::c_uint, key: *const libc::c_char, value: *const libc::c_char| {
         // SAFETY: key and value are C strings or null, as the command wants them.
         check(unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), command, key, value, 0) })
@@ -96,7 +95,10 @@ pub fn new_filesystem(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountFlags
     }
     config(FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
     // SAFETY: a plain system call on a live descriptor.
-    check(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), FSMOUNT_CLOEXEC, flags.bits()) }).map(own)
+    let mount = unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), FSMOUNT_CLOEXEC, flags.bits()) };
+    let mount = check(mount)?;
+    // SAFETY: the call just made this descriptor.
+    Ok(unsafe { own(mount) })
 }
 
 /// Puts a detached mount at `path`, which the last symbolic link of is not followed.

@@ -1,15 +1,21 @@
-//! Processes: made with name spaces of their own, waited for by descriptor, replaced by another program.
+//! Processes: made with name spaces of their own, waited for by descriptor. Their descriptors, and how they are replaced
+//! by another program, are in `descriptors`.
 //!
-//! `man 2 clone3`, `man 2 pidfd_open`, `man 2 execveat`. A process made here runs a copy of ours until it replaces
+//! `man 2 clone3`, `man 2 pidfd_open`. A process made here runs a copy of ours until it replaces
 //! itself, so [`clone_process`] insists that no other thread exists: nobody else can hold a lock in the copy.
 
-use std::ffi::{CStr, CString};
+mod descriptors;
+
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use abi::{Errno, Result};
 
-use crate::{check, last_errno};
+pub use self::descriptors::{
+    ExecError, duplicate_above, duplicate_inherited, exec, go_on_with, replace_streams, take_inherited,
+};
+use crate::check;
 
 bitflags::bitflags! {
     /// Name spaces that a process gets of its own (`man 7 namespaces`).
@@ -199,136 +205,6 @@ fn is_alone() -> bool {
     })
 }
 
-/// Replaces this process by the program in `file`. Returns only on failure.
-#[must_use]
-pub fn exec(file: BorrowedFd<'_>, argv: &[CString], env: &[CString]) -> Errno {
-    let pointers = |strings: &[CString]| {
-        let mut list: Vec<*const libc::c_char> = strings.iter().map(|string| string.as_ptr()).collect();
-        list.push(std::ptr::null());
-        list
-    };
-    let (argv, env) = (pointers(argv), pointers(env));
-    // SAFETY: both lists are null-terminated lists of live C strings, the path is an empty C string.
-    unsafe {
-        let path = c"".as_ptr();
-        libc::syscall(
-            libc::SYS_execveat,
-            file.as_raw_fd(),
-            path,
-            argv.as_ptr(),
-            env.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        );
-    }
-    last_errno()
-}
-
-/// Makes `fds` the process's descriptors 0, 1, 2 …, inherited over an exec, and marks every other one as closed on
-/// exec. Whatever had those numbers before is closed: what the caller needs should the exec fail must be above them
-/// ([`duplicate_above`]).
-///
-/// # Errors
-/// What `dup2(2)`, `fcntl(2)` and `close_range(2)` say.
-pub fn arrange_fds(fds: &[BorrowedFd<'_>]) -> Result<()> {
-    let count = RawFd::try_from(fds.len()).map_err(|_| Errno::EINVAL)?;
-    // First copies above the target range, so that placing one cannot overwrite another.
-    let mut copies = Vec::with_capacity(fds.len());
-    for fd in fds {
-        // SAFETY: a plain system call on a live descriptor.
-        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, count) };
-        copies.push(check(i64::from(copy))? as RawFd);
-    }
-    for (target, copy) in (0..count).zip(&copies) {
-        // SAFETY: replaces whatever has the number, as documented. The copy differs from the target, being at least
-        // `count`.
-        check(i64::from(unsafe { libc::dup2(*copy, target) }))?;
-    }
-    let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
-    // SAFETY: only marks descriptors.
-    check(unsafe { libc::syscall(libc::SYS_close_range, count, libc::c_uint::MAX, flags) }).map(|_| ())
-}
-
-/// Closes every descriptor but standard input, output and error and those in `kept`, also those that something in this
-/// process still owns: for a child that goes on with these alone and never drops the rest.
-///
-/// # Errors
-/// What `close_range(2)` says.
-pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
-    kept.sort_unstable();
-    kept.dedup();
-    let mut from = 3;
-    for fd in kept.into_iter().chain([RawFd::MAX]) {
-        if from < fd {
-            let (first, last) = (from.unsigned_abs(), (fd - 1).unsigned_abs());
-            // SAFETY: closes what the caller says that nobody uses any more.
-            check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
-        }
-        from = fd.saturating_add(1);
-    }
-    Ok(())
-}
-
-/// Makes standard input, output and error copies of `fd`.
-///
-/// # Errors
-/// What `dup2(2)` says.
-pub fn replace_streams(fd: BorrowedFd<'_>) -> Result<()> {
-    for stream in 0..3 {
-        // SAFETY: the three streams are never owned by an `OwnedFd`; what they were is closed by the kernel.
-        check(i64::from(unsafe { libc::dup2(fd.as_raw_fd(), stream) }))?;
-    }
-    Ok(())
-}
-
-/// A copy of `fd` with a number of at least `lowest`, closed on exec.
-///
-/// # Errors
-/// `EMFILE` where there is no such number left.
-pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
-    // SAFETY: a plain system call on a live descriptor.
-    let copy = check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }))?;
-    // SAFETY: the call just made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
-}
-
-/// A copy of descriptor number `fd`, which this process was started with and keeps.
-///
-/// # Errors
-/// `EBADF` where it is not open, or is closed on exec and so is one of our own.
-pub fn duplicate_inherited(fd: RawFd) -> Result<OwnedFd> {
-    // SAFETY: a plain system call; a number that is no descriptor is EBADF.
-    let flags = check(i64::from(unsafe { libc::fcntl(fd, libc::F_GETFD) }))?;
-    if flags & libc::FD_CLOEXEC as usize != 0 {
-        return Err(Errno::EBADF);
-    }
-    // SAFETY: as above.
-    let copy = check(i64::from(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }))?;
-    // SAFETY: the call just made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
-}
-
-/// Takes ownership of the descriptors `from .. from + count` that this process was started with. Meant for the first
-/// lines of `main`, once; they are marked as closed on exec.
-///
-/// # Errors
-/// `EBADF` where one of them is not open, `EBUSY` where they were taken before.
-pub fn take_inherited(from: RawFd, count: u32) -> Result<Vec<OwnedFd>> {
-    use std::sync::atomic::{AtomicI32, Ordering};
-    /// Descriptors below this were handed out.
-    static TAKEN: AtomicI32 = AtomicI32::new(3);
-    let end = i32::try_from(count).ok().and_then(|count| from.checked_add(count)).ok_or(Errno::EINVAL)?;
-    if TAKEN.fetch_max(end, Ordering::Relaxed) > from {
-        return Err(Errno::EBUSY);
-    }
-    for fd in from..end {
-        // SAFETY: a plain system call; a number that is no descriptor is EBADF.
-        check(i64::from(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }))?;
-    }
-    // SAFETY: each is open, as just seen, was opened by whoever executed us, and is handed out once: `TAKEN`.
-    Ok((from..end).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
-}
-
 /// Enters the name spaces of kind `spaces` that `fd` names.
 ///
 /// # Errors
@@ -513,7 +389,7 @@ mod tests {
 
     use abi::Errno;
 
-    use super::{Process, take_inherited};
+    use super::Process;
 
     #[test]
     fn processes_are_named_by_descriptors() {
@@ -525,11 +401,5 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(process.signal(0), Err(Errno::ESRCH));
         assert!(Process::open(0).is_err());
-    }
-
-    #[test]
-    fn absent_descriptors_are_not_taken() {
-        assert_eq!(take_inherited(900, 2).unwrap_err(), Errno::EBADF);
-        assert_eq!(take_inherited(901, 1).unwrap_err(), Errno::EBUSY);
     }
 }

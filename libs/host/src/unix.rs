@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use abi::{Errno, Result};
 
-use crate::check;
+use crate::{check, own};
 
 /// The most descriptors one message can carry (`SCM_MAX_FD`).
 pub const MAX_FDS: usize = 253;
@@ -58,7 +58,9 @@ pub struct Received {
 pub fn socket(kind: Kind) -> Result<OwnedFd> {
     // SAFETY: a plain system call without pointers.
     let fd = unsafe { libc::socket(libc::AF_UNIX, kind.raw() | libc::SOCK_CLOEXEC, 0) };
-    own(check(i64::from(fd))?)
+    let fd = check(i64::from(fd))?;
+    // SAFETY: the call just made this descriptor.
+    Ok(unsafe { own(fd) })
 }
 
 /// Two connected sockets.
@@ -81,20 +83,11 @@ pub fn pair(kind: Kind) -> Result<(OwnedFd, OwnedFd)> {
 /// What `socket(2)`, `bind(2)` and `listen(2)` say; `ENAMETOOLONG` for a path over 107 bytes.
 pub fn listen(path: &Path, kind: Kind, backlog: i32) -> Result<OwnedFd> {
     let fd = socket(kind)?;
-    bind(&fd, path)?;
-    // SAFETY: a plain system call on a live descriptor.
-    check(i64::from(unsafe { libc::listen(fd.as_raw_fd(), backlog) }))?;
-    Ok(fd)
-}
-
-/// Gives an unbound socket a path.
-///
-/// # Errors
-/// What `bind(2)` says; `ENAMETOOLONG` for a path over 107 bytes.
-pub fn bind(fd: &OwnedFd, path: &Path) -> Result<()> {
     let (addr, len) = address(path)?;
     // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
-    check(i64::from(unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) })).map(|_| ())
+    check(i64::from(unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) }))?;
+    start_listening(fd.as_fd(), backlog)?;
+    Ok(fd)
 }
 
 /// Marks a bound socket as accepting connections.
@@ -132,20 +125,6 @@ pub fn connect_within(path: &Path, kind: Kind, limit: Duration) -> Result<OwnedF
     Ok(fd)
 }
 
-/// [`connect`], but `EAGAIN` where it would have to wait. The socket stays one that does not wait.
-///
-/// # Errors
-/// As [`connect`].
-pub fn connect_at_once(path: &Path, kind: Kind) -> Result<OwnedFd> {
-    // SAFETY: a plain system call without pointers.
-    let fd = unsafe { libc::socket(libc::AF_UNIX, kind.raw() | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
-    let fd = own(check(i64::from(fd))?)?;
-    let (addr, len) = address(path)?;
-    // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
-    retry(|| i64::from(unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) }))?;
-    Ok(fd)
-}
-
 /// Waits for a connection.
 ///
 /// # Errors
@@ -156,7 +135,8 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
         let none = std::ptr::null_mut();
         i64::from(libc::accept4(listener.as_raw_fd(), none, std::ptr::null_mut(), libc::SOCK_CLOEXEC))
     })?;
-    own(fd)
+    // SAFETY: the call just made this descriptor.
+    Ok(unsafe { own(fd) })
 }
 
 /// Ends sending, receiving, or both (`libc::SHUT_*` as the [`Shutdown`] of the standard library).
@@ -325,12 +305,6 @@ fn take_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
         next = unsafe { libc::CMSG_NXTHDR(header, next) };
     }
     fds
-}
-
-fn own(fd: usize) -> Result<OwnedFd> {
-    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: callers pass the number that a call just made and nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn retry(mut call: impl FnMut() -> i64) -> Result<usize> {

@@ -6,7 +6,7 @@ use std::io::Read;
 use clap::Args;
 use control::Failure;
 use control::start::{StartSocket, Starter};
-use gofer::{Config, HostSockets, Limits, MountConfig, ServeError};
+use gofer::{Config, Limits, MountConfig, ServeError};
 
 use crate::error::{Context, Error, Result};
 use crate::sandbox::gofer::{CONFIG_FD, FD_COUNT, GoferBoot};
@@ -52,7 +52,6 @@ impl Gofer {
             socket,
             mounts: boot.mounts.iter().map(mount).collect(),
             // Nothing in the sentry asks for them yet.
-            host_sockets: HostSockets::default(),
             limits: limits(boot.fd_limit),
         };
         serve(config, start)

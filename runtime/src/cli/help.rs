@@ -99,14 +99,12 @@ impl CommandList {
 
 /// The allow-lists, from the tables that the filters are built from.
 fn seccomp() {
-    // `--host-uds` is refused, so that a gofer makes no sockets.
-    let gofer = ::gofer::seccomp_rules(::gofer::HostSockets { connect: false, create: false });
     let sandbox = ::boot::filter::rules;
     for (who, rules) in [
         ("sandbox", sandbox(NetworkMode::Sandbox)),
         ("sandbox with --network=host", sandbox(NetworkMode::Host)),
         ("broker of --network=host", control::broker::RULES.to_vec()),
-        ("gofer", gofer),
+        ("gofer", ::gofer::SECCOMP_RULES.to_vec()),
         ("process that exec --detach leaves behind", crate::container::stand_in::RULES.to_vec()),
     ] {
         let mut names: Vec<&str> = rules.iter().map(|rule| rule.name).collect();

@@ -4,8 +4,9 @@
 //! It waits and passes signals on, and is in the sandbox's pid name space for as long as the guest's process runs: so it
 //! gives up whatever it does not need for that.
 
+use std::convert::Infallible;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use control::Client;
 use host::capability::{self, Capabilities};
@@ -53,6 +54,13 @@ pub(crate) const RULES: &[Rule] = &[
     Rule::any(nr::SYS_exit_group, "exit_group"),
 ];
 
+/// The guest's process.
+#[derive(Clone, Copy, Debug)]
+struct Guest {
+    container: &'static str,
+    pid: i32,
+}
+
 /// What it needs of whoever made it.
 #[derive(Debug)]
 pub(super) struct StandIn<'a> {
@@ -69,43 +77,66 @@ pub(super) struct StandIn<'a> {
 }
 
 impl StandIn<'_> {
-    /// Its life, in the child; the exit status: [`FAILED`] where it cannot even wait.
+    /// Its life, in the child. Returns only where it cannot even begin: the exit status.
     pub(super) fn live(&self) -> i32 {
-        let attached = Attached { container: self.container, pid: Some(self.pid), terminal: self.terminal };
-        let ended = self.confine().and_then(|signals| attached.wait(self.waiter, self.teller, &signals));
-        match ended {
-            Ok(Some(status)) => i32::from(status.exit_status()),
-            Ok(None) => 128 + SIGKILL,
+        match self.begin() {
+            Ok(never) => match never {},
             Err(_) => i32::from(FAILED),
         }
     }
 
-    /// Gives up what it does not need. Returns the signals that it passes on.
-    fn confine(&self) -> Result<SignalFd> {
+    /// Lets go of the streams and of all descriptors that it does not need, and goes on with the others.
+    fn begin(&self) -> Result<Infallible> {
         let what = "cannot confine the process left behind";
         // With the terminal as the controlling one, the host tells us of a new size of the window.
         let _ = process::new_session(self.terminal);
-        let signals = hold_signals()?;
         std::env::set_current_dir("/").context(what)?;
         // Whoever reads our streams must see their end when the guest's process closes them.
         let null = File::options().read(true).write(true).open("/dev/null").context(what)?;
         process::replace_streams(null.as_fd()).context(what)?;
-        let mut kept = vec![self.waiter.as_fd(), self.teller.as_fd(), signals.as_fd()];
-        kept.extend(self.terminal);
-        process::close_all_but(&kept).context(what)?;
-        // The file is closed already.
-        std::mem::forget(null);
-        let held = capability::effective().context(what)?;
-        if held.has(SETGID) {
-            process::clear_groups().context(what)?;
-        }
-        if held.has(SETPCAP) {
-            capability::limit_bounding(Capabilities::EMPTY).context(what)?;
-        }
-        process::no_new_privileges().context(what)?;
-        capability::set(Capabilities::EMPTY).context(what)?;
-        let filter = compile(RULES, Action::KillProcess).context(what)?;
-        filter.install(InstallFlags::ALL_THREADS).context(what)?;
-        Ok(signals)
+        let kept =
+            [Some(self.waiter.as_fd()), Some(self.teller.as_fd()), self.terminal].into_iter().flatten();
+        let kept: Vec<OwnedFd> =
+            kept.map(|fd| fd.try_clone_to_owned()).collect::<std::io::Result<_>>().context(what)?;
+        let guest = Guest { container: self.container.to_string().leak(), pid: self.pid };
+        process::go_on_with(kept, guest, wait).context(what)
     }
+}
+
+/// Waits for the guest's end with the two connections and the terminal, if there is one; the exit status.
+fn wait(fds: Vec<OwnedFd>, guest: Guest) -> i32 {
+    let mut fds = fds.into_iter();
+    let (Some(waiter), Some(teller), terminal) = (fds.next(), fds.next(), fds.next()) else {
+        return i32::from(FAILED);
+    };
+    let (waiter, teller) = (Client::new(waiter), Client::new(teller));
+    let attached = Attached {
+        container: guest.container,
+        pid: Some(guest.pid),
+        terminal: terminal.as_ref().map(AsFd::as_fd),
+    };
+    let ended = confine().and_then(|signals| attached.wait(&waiter, &teller, &signals));
+    match ended {
+        Ok(Some(status)) => i32::from(status.exit_status()),
+        Ok(None) => 128 + SIGKILL,
+        Err(_) => i32::from(FAILED),
+    }
+}
+
+/// Gives up what it may do. Returns the signals that it passes on.
+fn confine() -> Result<SignalFd> {
+    let what = "cannot confine the process left behind";
+    let signals = hold_signals()?;
+    let held = capability::effective().context(what)?;
+    if held.has(SETGID) {
+        process::clear_groups().context(what)?;
+    }
+    if held.has(SETPCAP) {
+        capability::limit_bounding(Capabilities::EMPTY).context(what)?;
+    }
+    process::no_new_privileges().context(what)?;
+    capability::set(Capabilities::EMPTY).context(what)?;
+    let filter = compile(RULES, Action::KillProcess).context(what)?;
+    filter.install(InstallFlags::ALL_THREADS).context(what)?;
+    Ok(signals)
 }

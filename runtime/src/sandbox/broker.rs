@@ -6,7 +6,7 @@
 //! and system calls.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use control::Failure;
 use host::process;
@@ -39,7 +39,7 @@ pub(crate) struct BrokerPlan<'a> {
 }
 
 /// Runs in the child; does not return on success.
-pub(crate) fn enter(plan: &BrokerPlan<'_>, start: &OwnedFd) -> Result<Infallible, Failure> {
+pub(crate) fn enter(plan: &BrokerPlan<'_>, start: BorrowedFd<'_>) -> Result<Infallible, Failure> {
     let step = |what: &str, result: abi::Result<()>| {
         result.map_err(|errno| Failure::host(format!("cannot {what} for the broker: {errno}")))
     };
@@ -48,7 +48,7 @@ pub(crate) fn enter(plan: &BrokerPlan<'_>, start: &OwnedFd) -> Result<Infallible
     step("give up supplementary groups", process::clear_groups())?;
     step("make an empty root", empty_root())?;
     step("limit core dumps", limit_core())?;
-    let fds = [plan.null, plan.log, plan.log, start.as_fd(), plan.socket];
+    let fds = [plan.null, plan.log, plan.log, start, plan.socket];
     let mut argv = vec!["runsc-broker", "broker", plan.id, plan.state_root];
     if plan.allows_raw {
         argv.push("--raw");

@@ -80,7 +80,7 @@ fn step<T>(what: impl std::fmt::Display, result: abi::Result<T>) -> Result<T, Fa
 }
 
 /// Runs in the child; does not return on success.
-pub(crate) fn enter(plan: &GoferPlan<'_>, start: &OwnedFd) -> Result<Infallible, Failure> {
+pub(crate) fn enter(plan: &GoferPlan<'_>, start: BorrowedFd<'_>) -> Result<Infallible, Failure> {
     step("lead a session", process::new_session(None))?;
     process::set_umask(0);
     if plan.become_root {
@@ -93,7 +93,7 @@ pub(crate) fn enter(plan: &GoferPlan<'_>, start: &OwnedFd) -> Result<Infallible,
     let root = assemble(plan.mounts)?;
     step("change the root", mount::become_root(root.as_fd()))?;
     step("limit core dumps", limit_core())?;
-    let fds = [plan.null, plan.log, plan.log, plan.config, start.as_fd(), plan.socket];
+    let fds = [plan.null, plan.log, plan.log, plan.config, start, plan.socket];
     Err(execute(plan.binary, &["runsc-gofer", "gofer", plan.id, plan.state_root], &fds))
 }
 

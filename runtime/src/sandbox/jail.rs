@@ -51,7 +51,7 @@ fn step<T>(what: &str, result: abi::Result<T>) -> Result<T, Failure> {
 }
 
 /// Runs in the child; does not return on success.
-pub(crate) fn enter(plan: &JailPlan<'_>, start: &OwnedFd) -> Result<Infallible, Failure> {
+pub(crate) fn enter(plan: &JailPlan<'_>, start: BorrowedFd<'_>) -> Result<Infallible, Failure> {
     step("lead a session", process::new_session(plan.terminal))?;
     // The end of a terminal is the guest's business: it learns of it by the terminal itself.
     host::signal::ignore(SIGHUP);
@@ -66,12 +66,12 @@ pub(crate) fn enter(plan: &JailPlan<'_>, start: &OwnedFd) -> Result<Infallible, 
     if plan.attached {
         step("end with the caller", process::die_with_parent())?;
         // It may have ended before that; the start socket, whose other end it alone has, tells.
-        let events = step("look at the caller", host::poll::events_now(start.as_fd()))?;
+        let events = step("look at the caller", host::poll::events_now(start))?;
         if events & POLLHUP != 0 {
             return Err(Failure::host("the caller is gone"));
         }
     }
-    let mut fds = vec![plan.null, plan.log, plan.log, plan.config, start.as_fd(), plan.control];
+    let mut fds = vec![plan.null, plan.log, plan.log, plan.config, start, plan.control];
     fds.extend_from_slice(plan.donated);
     Err(execute(plan.binary, &["runsc-sandbox", "boot", plan.id, plan.state_root], &fds))
 }

@@ -11,14 +11,11 @@ use std::os::unix::net::UnixStream;
 
 use control::Failure;
 use control::start::{Outcome, StartSocket, Starter, wait_for};
-use host::process::{Ended, Namespaces, Process, clone_process, duplicate_above};
+use host::process::{Ended, ExecError, Namespaces, Process, clone_process};
 
 use super::identity::IdMaps;
 use crate::error::{Context, Error, Result};
 use crate::logging;
-
-/// More descriptors than these are not passed to a child.
-const MAX_PLACED: i32 = 256;
 
 /// A child on its way.
 #[derive(Debug)]
@@ -34,27 +31,20 @@ pub(crate) fn spawn(
     what: &'static str,
     spaces: Namespaces,
     cgroup: Option<BorrowedFd<'_>>,
-    set_up: impl FnOnce(&OwnedFd) -> std::result::Result<Infallible, Failure>,
+    set_up: impl FnOnce(BorrowedFd<'_>) -> std::result::Result<Infallible, Failure>,
 ) -> Result<Pending> {
     let (ours, theirs) = UnixStream::pair().with_context(|| format!("cannot start the {what}"))?;
-    let theirs = OwnedFd::from(theirs);
     let mut ours = Some(ours);
     let child = || {
         // In the child's copy: the wait below must end when the parent does.
         ours.take();
-        // Out of the way of the numbers that `execute` fills, so that its failure is told to nobody else.
-        let Ok(high) = duplicate_above(theirs.as_fd(), MAX_PLACED) else {
-            Starter::new(StartSocket::new(theirs.as_fd())).failed(too_few_descriptors());
-            return 1;
-        };
-        let mut start = UnixStream::from(high);
-        if start.read_exact(&mut [0]).is_err() {
+        if (&theirs).read_exact(&mut [0]).is_err() {
             return 1;
         }
-        match set_up(&theirs) {
+        match set_up(theirs.as_fd()) {
             Ok(never) => match never {},
             Err(why) => {
-                Starter::new(&mut start).failed(why);
+                Starter::new(StartSocket::new(theirs.as_fd())).failed(why);
                 1
             }
         }
@@ -164,24 +154,16 @@ pub(crate) fn document(value: &impl serde::Serialize) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn too_few_descriptors() -> Failure {
-    Failure::host(format!("too few descriptors are allowed: raise `ulimit -n` above {MAX_PLACED}"))
-}
-
 /// Becomes this binary again, in another role: `argv`, no environment, and exactly these descriptors from 0 on.
 pub(crate) fn execute(binary: &OwnedFd, argv: &[&str], fds: &[BorrowedFd<'_>]) -> Failure {
     let argv: Vec<CString> = argv.iter().filter_map(|arg| CString::new(*arg).ok()).collect();
-    // Out of the way of the numbers that are about to be filled.
-    let high = duplicate_above(binary.as_fd(), MAX_PLACED);
-    let Some(binary) = high.ok().filter(|_| fds.len() <= MAX_PLACED as usize) else {
-        return too_few_descriptors();
-    };
-    if let Err(errno) = host::process::arrange_fds(fds) {
-        return Failure::host(format!("cannot pass descriptors: {errno}: raise `ulimit -n`"));
-    }
     host::signal::unblock_all();
-    let errno = host::process::exec(binary.as_fd(), &argv, &[]);
-    Failure::host(format!(
-        "cannot execute the runsc binary: {errno}: everyone must be able to read and execute it"
-    ))
+    match host::process::exec(binary.as_fd(), &argv, &[], fds) {
+        ExecError::Descriptors(errno) => {
+            Failure::host(format!("cannot pass {} descriptors: {errno}: raise `ulimit -n`", fds.len()))
+        }
+        ExecError::Program(errno) => Failure::host(format!(
+            "cannot execute the runsc binary: {errno}: everyone must be able to read and execute it"
+        )),
+    }
 }

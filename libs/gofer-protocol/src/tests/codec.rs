@@ -108,10 +108,6 @@ fn request() -> impl Strategy<Value = Request<'static>> {
             let flags = XattrFlags::from_bits_truncate(flags);
             Request::SetXattr(SetXattr { target, name, value, flags })
         }),
-        (target(), 0..3usize).prop_map(|(target, kind)| {
-            let kind = [SocketKind::Stream, SocketKind::Datagram, SocketKind::SeqPacket][kind];
-            Request::Connect(Connect { target, kind })
-        }),
         vec((node(), any::<u32>()), 0..9).prop_map(|nodes| {
             let nodes = nodes.into_iter().map(|(node, count)| Forget { node, count }).collect();
             Request::Close(Close { nodes })

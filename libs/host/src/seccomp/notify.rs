@@ -140,7 +140,15 @@ impl Listener {
     /// `EINVAL` where it is not.
     pub fn check(&self) -> Result<()> {
         // No call has this number: the host counts from a random one.
-        if self.is_waiting(0) { Err(Errno::EINVAL) } else { Ok(()) }
+        let id = 0_u64;
+        // SAFETY: the request reads 8 bytes.
+        let result =
+            unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
+        // Whatever else it says, only a listener knows that no such call waits.
+        match check(i64::from(result)) {
+            Err(Errno::ENOENT) => Ok(()),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// Waits for at most `limit` until a call can be received, or until there will be none since no thread is left that
@@ -191,15 +199,6 @@ impl Listener {
         // SAFETY: one pollfd, and a time limit that outlives the call.
         let ready = unsafe { libc::ppoll(&raw mut poll, 1, &raw const limit, std::ptr::null()) };
         if ready == 1 { poll.revents } else { 0 }
-    }
-
-    /// Whether the call with this id still waits.
-    #[must_use]
-    pub fn is_waiting(&self, id: u64) -> bool {
-        // SAFETY: the request reads 8 bytes.
-        let result =
-            unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
-        result == 0 || crate::last_errno() != Errno::ENOENT
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ::gofer::{Config, HostSockets, Limits, MountConfig, Server};
+use ::gofer::{Config, Limits, MountConfig, Server};
 use abi::mount::MountFlags;
 use abi::{Errno, OpenFlags};
 use host::unix::{Kind, pair};
@@ -65,7 +65,6 @@ fn serve(path: &Path, read_only: bool, shared: bool) -> std::os::fd::OwnedFd {
     let config = Config {
         socket: theirs,
         mounts: vec![MountConfig { path: path.to_path_buf(), read_only, shared }],
-        host_sockets: HostSockets::default(),
         limits: Limits::default(),
     };
     std::thread::spawn(move || {
