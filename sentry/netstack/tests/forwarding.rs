@@ -172,6 +172,34 @@ fn large_packets_are_cut_or_refused() {
 }
 
 #[test]
+fn what_was_put_together_is_passed_on_as_a_whole() {
+    let net = Net::new();
+    let (a, b) = net.hosts();
+    // Fragments come in by the narrow link, and leave by one with room for the whole.
+    for nic in [&net.ends[0], &net.ports[0]] {
+        nic.set_mtu(1280).unwrap();
+    }
+    for nic in [&net.ends[1], &net.ports[1]] {
+        nic.set_mtu(9000).unwrap();
+    }
+    Rules::new().filter(Hook::Forward, in_state(0)).install(net.router());
+    let server = b.udp_socket(Family::V6);
+    server.bind("[::]:99".parse().unwrap()).unwrap();
+    let raw = b.raw_socket(Family::V4, UDP);
+    for (at, family) in [("10.2.0.2:99", Family::V4), ("[fd02::2]:99", Family::V6)] {
+        let udp = a.udp_socket(family);
+        udp.set_options(|options| options.ip4.mtu_discover = MtuDiscover::Dont);
+        let data: Vec<u8> = (0..5000).map(|at| at as u8).collect();
+        send_to(&udp, &data, at).unwrap();
+        assert_eq!(recv_from(&server, 65_536).unwrap().0, data, "{at}");
+    }
+    let mut packet = vec![0; 65_536];
+    let len = raw.recv(&mut &mut packet[..], RecvFlags::empty()).unwrap().copied;
+    assert_eq!((len, &packet[2..4], &packet[6..8]), (5028, &[0x13, 0xa4][..], &[0, 0][..]));
+    assert_eq!(b.counters().ip.reasm_reqds.get() + b.counters().ip6.reasm_reqds.get(), 0);
+}
+
+#[test]
 fn sources_have_to_be_where_answers_go() {
     let net = Net::new();
     let (a, b) = net.hosts();

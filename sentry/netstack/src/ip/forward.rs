@@ -8,6 +8,7 @@
 use super::checksum;
 use super::output::{ETHERNET, IpHeader};
 use super::packet::{Aim, Cast, Packet, get16, protocol, put16};
+use super::v4::{DONT_FRAGMENT, seal};
 use crate::base::addr::{Family, is_link_local};
 use crate::base::error::Error;
 use crate::core::{Core, Path, PathKind, Via};
@@ -18,8 +19,7 @@ use crate::netfilter::{Followed, Hook, read_address};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// "Don't fragment", and what says that a packet is a fragment.
-const DONT_FRAGMENT: u16 = 0x4000;
+/// What says that a packet is a fragment.
 const FRAGMENT: u16 = 0x3fff;
 
 /// A packet on its way to another interface: with room for a link header before it.
@@ -60,9 +60,7 @@ fn may_cut(packet: &Packet<'_>) -> bool {
 /// Whether it is a fragment.
 fn is_fragment(packet: &Packet<'_>) -> bool {
     match packet.to {
-        IpAddr::V4(_) => {
-            !packet.is_reassembled && get16(packet.whole, 6).is_some_and(|field| field & FRAGMENT != 0)
-        }
+        IpAddr::V4(_) => get16(packet.whole, 6).is_some_and(|field| field & FRAGMENT != 0),
         IpAddr::V6(_) => packet.protocol == protocol::FRAGMENT,
     }
 }
@@ -158,9 +156,6 @@ impl Core {
             }
         }
         let meta = if is_open { open_sum(&mut transit.data, packet) } else { TxMeta::default() };
-        if packet.is_reassembled && family == Family::V4 {
-            make_whole(&mut transit.data[ETHERNET..]);
-        }
         let frame = TxFrame::new(transit.data, meta);
         self.send_on(packet, frame, path);
     }
@@ -261,23 +256,6 @@ fn decrement_hops(bytes: &mut [u8], family: Family) {
         }
         Family::V6 => bytes[7] = bytes[7].saturating_sub(1),
     }
-}
-
-/// Makes an IPv4 header's checksum.
-fn seal(bytes: &mut [u8]) {
-    let len = usize::from(bytes[0] & 0xf) * 4;
-    put16(bytes, 10, 0);
-    let sum = !checksum::sum(&bytes[..len]);
-    put16(bytes, 10, sum);
-}
-
-/// The header of a packet that was put together is its first fragment's: it becomes that of the whole.
-fn make_whole(bytes: &mut [u8]) {
-    let len = u16::try_from(bytes.len()).unwrap_or(0);
-    put16(bytes, 2, len);
-    let field = get16(bytes, 6).unwrap_or(0) & DONT_FRAGMENT;
-    put16(bytes, 6, field);
-    seal(bytes);
 }
 
 /// Prepares a packet whose transport checksum is made later: its addresses may be others by now.

@@ -16,6 +16,10 @@ const MAX_PARTS: usize = 512;
 /// What a fragment costs beyond its data.
 const OVERHEAD: usize = 64;
 
+/// Bits of `ecn_seen`: a sender that does not speak ECN, and a router's mark.
+const NOT_CAPABLE: u8 = 1 << 0;
+const CONGESTION: u8 = 1 << 3;
+
 /// What identifies the packet that a fragment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FragmentKey {
@@ -46,8 +50,20 @@ struct Partial {
     header: Option<Vec<u8>>,
     total: Option<usize>,
     bytes: usize,
-    ecn: u8,
+    /// Which ECN codepoints its fragments have, a bit for each.
+    ecn_seen: u8,
     is_spoilt: bool,
+}
+
+/// A packet that was put together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Whole {
+    /// Headers of the first fragment, then the data.
+    pub(crate) bytes: Vec<u8>,
+    /// Length of those headers.
+    pub(crate) header_len: usize,
+    /// A router has marked one of the fragments (RFC 3168 section 5.3).
+    pub(crate) has_congestion: bool,
 }
 
 /// What a fragment led to.
@@ -55,8 +71,8 @@ struct Partial {
 pub(crate) enum Outcome {
     /// More are needed.
     Waiting,
-    /// The whole packet: headers of the first fragment, then the data; and their length.
-    Whole(Vec<u8>, usize),
+    /// That was the last one.
+    Whole(Whole),
     /// The fragment made no sense, or there was no room.
     Dropped,
     /// The fragment overlapped another.
@@ -96,7 +112,8 @@ impl Reassembly {
         if end > 65_535 || is_odd || part.data.is_empty() {
             return Outcome::Dropped;
         }
-        let cost = part.data.len() + OVERHEAD;
+        let header_len = if part.offset == 0 { part.header.len() } else { 0 };
+        let cost = part.data.len() + header_len + OVERHEAD;
         while self.bytes + cost > limit
             || self.packets.len() >= MAX_PACKETS && !self.packets.contains_key(&key)
         {
@@ -110,7 +127,7 @@ impl Reassembly {
             header: None,
             total: None,
             bytes: 0,
-            ecn: part.ecn,
+            ecn_seen: 0,
             is_spoilt: false,
         });
         if packet.is_spoilt {
@@ -197,8 +214,7 @@ impl Partial {
         if part.offset == 0 {
             self.header = Some(part.header.to_vec());
         }
-        // RFC 3168: CE if any is CE.
-        self.ecn = if self.ecn == 3 || part.ecn == 3 { 3 } else { self.ecn & part.ecn };
+        self.ecn_seen |= 1 << (part.ecn & 3);
         self.parts.insert(at, (part.offset, part.data.to_vec()));
         Outcome::Waiting
     }
@@ -209,15 +225,18 @@ impl Partial {
     }
 
     fn join(self) -> Outcome {
-        let Some(mut whole) = self.header else { return Outcome::Dropped };
-        let header_len = whole.len();
+        let Some(mut bytes) = self.header else { return Outcome::Dropped };
+        let header_len = bytes.len();
         for (_, data) in self.parts {
-            whole.extend_from_slice(&data);
+            bytes.extend_from_slice(&data);
         }
-        if whole.len() > 65_535 + 40 {
+        let is_v4 = bytes.first().is_some_and(|byte| byte >> 4 == 4);
+        let is_too_long = bytes.len() > if is_v4 { 65_535 } else { 65_535 + 40 };
+        let is_mixed = self.ecn_seen & NOT_CAPABLE != 0 && self.ecn_seen != NOT_CAPABLE;
+        if is_too_long || is_mixed {
             return Outcome::Dropped;
         }
-        Outcome::Whole(whole, header_len)
+        Outcome::Whole(Whole { bytes, header_len, has_congestion: self.ecn_seen & CONGESTION != 0 })
     }
 }
 
@@ -254,9 +273,9 @@ mod tests {
             let mut table = Reassembly::new(Key(1, 2));
             let mut got = 0;
             for part in parts {
-                if let Outcome::Whole(whole, header) = table.add(key(1), part, 1 << 20, Instant::ZERO) {
-                    prop_assert_eq!(&whole[header..], &data[..]);
-                    prop_assert_eq!(&whole[..header], b"head");
+                if let Outcome::Whole(whole) = table.add(key(1), part, 1 << 20, Instant::ZERO) {
+                    prop_assert_eq!(&whole.bytes[whole.header_len..], &data[..]);
+                    prop_assert_eq!(&whole.bytes[..whole.header_len], b"head");
                     got += 1;
                 }
             }
@@ -287,5 +306,39 @@ mod tests {
         assert_eq!(add(0, 32), Outcome::Waiting);
         assert_eq!(add(16, 24), Outcome::Overlap);
         assert_eq!(add(32, 32), Outcome::Dropped);
+    }
+
+    /// What fragments with these ECN codepoints become: whether there is a whole, and whether it is marked.
+    fn marked(codepoints: &[u8]) -> Option<bool> {
+        let data = vec![1; codepoints.len() * 8];
+        let mut table = Reassembly::new(Key(1, 2));
+        let outcomes = codepoints.iter().enumerate().map(|(index, ecn)| {
+            let part = Fragment { ecn: *ecn, ..part(&data, index * 8, 8) };
+            table.add(key(1), part, 1 << 20, Instant::ZERO)
+        });
+        match outcomes.last() {
+            Some(Outcome::Whole(whole)) => Some(whole.has_congestion),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_mark_on_one_fragment_is_one_on_the_packet() {
+        assert_eq!(marked(&[0, 0, 0]), Some(false));
+        assert_eq!(marked(&[1, 2, 2]), Some(false));
+        assert_eq!(marked(&[2, 3, 2]), Some(true));
+        assert_eq!(marked(&[0, 3]), None, "who does not speak ECN is not marked");
+        assert_eq!(marked(&[2, 0]), None);
+    }
+
+    #[test]
+    fn headers_count_too() {
+        let (data, header) = (vec![1; 16], vec![2; 10_000]);
+        let mut table = Reassembly::new(Key(1, 2));
+        for id in 0..200 {
+            let part = Fragment { header: &header, ..part(&data, 0, 8) };
+            table.add(key(id), part, 100_000, Instant::ZERO);
+        }
+        assert!((5..10).contains(&table.packets.len()), "{}", table.packets.len());
     }
 }

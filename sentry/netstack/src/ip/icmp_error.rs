@@ -92,19 +92,20 @@ impl Core {
     /// Fragments of a packet did not all come.
     pub(super) fn reassembly_timed_out(&self, expired: &Expired) {
         let Some(first) = &expired.first else { return };
+        let Some((from, to, protocol, payload)) = quoted(first, expired.key.to.is_ipv4()) else { return };
         let Some(nic) = self.nic(expired.key.interface) else { return };
         let packet = Packet {
             nic: &nic,
-            from: expired.key.from,
-            to: expired.key.to,
-            protocol: expired.key.protocol,
+            from,
+            to,
+            protocol,
             ttl: 0,
             tos: 0,
             cast: if expired.key.to.is_multicast() { Cast::Multicast } else { Cast::Unicast },
             aim: Aim::Local,
             is_reassembled: false,
             whole: first,
-            header_len: 0,
+            header_len: first.len() - payload.len(),
             meta: RxMeta::default(),
         };
         self.send_error(&packet, if expired.key.to.is_ipv4() { 11 } else { 3 }, 1, 0);

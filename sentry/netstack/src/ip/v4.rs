@@ -1,7 +1,8 @@
 //! IPv4 packets that arrive (RFC 791, RFC 1122 section 3.2).
 
-use super::fragment::{Fragment, FragmentKey, Outcome};
-use super::packet::{Aim, Cast, Packet};
+use super::checksum;
+use super::fragment::{Fragment, FragmentKey, Outcome, Whole};
+use super::packet::{Aim, Cast, Packet, get16, put16};
 use crate::base::addr::Family;
 use crate::core::{Core, Timer};
 use crate::link::device::RxMeta;
@@ -74,11 +75,13 @@ impl Core {
             header: &whole[..header_len],
             ecn: ip.ecn(),
         };
-        if let Some((whole, header_len)) = self.reassemble(key, part) {
+        if let Some(mut whole) = self.reassemble(key, part) {
+            make_whole(&mut whole);
             let meta = RxMeta { checksum_ok: false, checksum: None, ..meta };
             // As the first fragment says, whichever came last.
-            let ttl = whole[8];
-            self.deliver(&Packet { whole: &whole, header_len, ttl, meta, is_reassembled: true, ..packet });
+            let (tos, ttl) = (whole.bytes[1], whole.bytes[8]);
+            let (whole, header_len) = (&whole.bytes[..], whole.header_len);
+            self.deliver(&Packet { whole, header_len, tos, ttl, meta, is_reassembled: true, ..packet });
         }
     }
 
@@ -121,7 +124,7 @@ impl Core {
     }
 
     /// Puts fragments together; gives the whole packet when it is complete.
-    pub(super) fn reassemble(&self, key: FragmentKey, part: Fragment<'_>) -> Option<(Vec<u8>, usize)> {
+    pub(super) fn reassemble(&self, key: FragmentKey, part: Fragment<'_>) -> Option<Whole> {
         let config = self.config();
         let now = self.now();
         let is_v4 = key.to.is_ipv4();
@@ -140,9 +143,9 @@ impl Core {
             self.arm(now + Duration::from_secs(config.ipfrag_time.into()), Timer::Fragments);
         }
         match outcome {
-            Outcome::Whole(whole, header_len) => {
+            Outcome::Whole(whole) => {
                 oks.inc();
-                return Some((whole, header_len));
+                return Some(whole);
             }
             Outcome::Waiting => {}
             Outcome::Dropped => fails.inc(),
@@ -176,6 +179,30 @@ impl Core {
             self.reassembly_timed_out(&packet);
         }
     }
+}
+
+/// "Don't fragment" in the field of flags and offset.
+pub(super) const DONT_FRAGMENT: u16 = 0x4000;
+
+/// The header of a packet that was put together is its first fragment's: it becomes that of the whole.
+fn make_whole(whole: &mut Whole) {
+    let bytes = &mut whole.bytes;
+    let len = u16::try_from(bytes.len()).unwrap_or(0);
+    put16(bytes, 2, len);
+    let field = get16(bytes, 6).unwrap_or(0) & DONT_FRAGMENT;
+    put16(bytes, 6, field);
+    if whole.has_congestion {
+        bytes[1] |= 3;
+    }
+    seal(bytes);
+}
+
+/// Makes an IPv4 header's checksum.
+pub(super) fn seal(bytes: &mut [u8]) {
+    let len = usize::from(bytes[0] & 0xf) * 4;
+    put16(bytes, 10, 0);
+    let sum = !checksum::sum(&bytes[..len]);
+    put16(bytes, 10, sum);
 }
 
 /// RFC 1122 3.2.1.3: which addresses cannot be a sender's.

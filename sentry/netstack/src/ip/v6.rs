@@ -1,7 +1,7 @@
 //! IPv6 packets that arrive, with their extension headers (RFC 8200).
 
-use super::fragment::{Fragment, FragmentKey};
-use super::packet::{Aim, Cast, Packet, get16, get32, protocol};
+use super::fragment::{Fragment, FragmentKey, Whole};
+use super::packet::{Aim, Cast, Packet, get16, get32, protocol, put16};
 use crate::base::addr::Family;
 use crate::core::Core;
 use crate::link::device::RxMeta;
@@ -18,8 +18,8 @@ const MAX_HEADERS: usize = 8;
 enum Walk {
     /// To a transport header of this protocol at this offset.
     Transport(u8, usize),
-    /// To a fragment header at this offset.
-    Fragment(usize),
+    /// To a fragment header at the first offset, which the byte at the second announces.
+    Fragment(usize, usize),
     /// To a header that must be answered: ICMPv6 parameter problem with code and pointer.
     Problem(u8, usize),
     Drop,
@@ -93,23 +93,23 @@ impl Core {
                 self.deliver(&packet);
             }
             // Fragments for others are put together only where somebody wants to see the whole.
-            Walk::Fragment(offset)
+            Walk::Fragment(offset, _)
                 if packet.aim == Aim::Elsewhere && !self.netfilter.sees(Family::V6, Hook::PASSING) =>
             {
                 packet.protocol = protocol::FRAGMENT;
                 packet.header_len = offset;
                 self.deliver(&packet);
             }
-            Walk::Fragment(offset) if may_reassemble => self.v6_fragment(packet, offset),
+            Walk::Fragment(offset, pointer) if may_reassemble => self.v6_fragment(packet, offset, pointer),
             Walk::Problem(code, pointer) => {
                 self.counters.ip6.in_hdr_errors.inc();
                 self.parameter_problem(&packet, code, pointer);
             }
-            Walk::Fragment(_) | Walk::Drop => self.counters.ip6.in_hdr_errors.inc(),
+            Walk::Fragment(..) | Walk::Drop => self.counters.ip6.in_hdr_errors.inc(),
         }
     }
 
-    fn v6_fragment(&self, mut packet: Packet<'_>, offset: usize) {
+    fn v6_fragment(&self, mut packet: Packet<'_>, offset: usize, pointer: usize) {
         let (Some(next), Some(field), Some(id)) = (
             packet.whole.get(offset).copied(),
             get16(packet.whole, offset + 2),
@@ -131,18 +131,36 @@ impl Core {
         if at == 0 && matches!(walk(data, next, 0), Walk::Drop) {
             return self.counters.ip6.in_hdr_errors.inc();
         }
+        // Only the first fragment says what the packet is (RFC 8200 section 4.5).
         let key =
-            FragmentKey { from: packet.from, to: packet.to, id, protocol: next, interface: packet.nic.index };
-        let part =
-            Fragment { offset: at, is_last, data, header: &packet.whole[..offset], ecn: packet.tos & 3 };
-        if let Some((whole, header_len)) = self.reassemble(key, part) {
-            let meta = RxMeta { checksum_ok: false, checksum: None, ..packet.meta };
+            FragmentKey { from: packet.from, to: packet.to, id, protocol: 0, interface: packet.nic.index };
+        let mut header = packet.whole[..offset].to_vec();
+        header[pointer] = next;
+        let part = Fragment { offset: at, is_last, data, header: &header, ecn: packet.tos & 3 };
+        if let Some(mut whole) = self.reassemble(key, part) {
+            make_whole(&mut whole);
+            let bytes = &whole.bytes[..];
             // As the first fragment says, whichever came last.
-            let ttl = whole[7];
-            let packet = Packet { whole: &whole, header_len, ttl, meta, is_reassembled: true, ..packet };
+            let (tos, ttl, next) = (traffic_class(bytes), bytes[7], bytes[6]);
+            let meta = RxMeta { checksum_ok: false, checksum: None, ..packet.meta };
+            let packet = Packet { whole: bytes, header_len: 40, tos, ttl, meta, is_reassembled: true, ..packet };
             self.walk_headers(packet, next, false);
         }
     }
+}
+
+/// The headers of a packet that was put together become those of the whole. They name no fragment header any more.
+fn make_whole(whole: &mut Whole) {
+    let len = u16::try_from(whole.bytes.len() - 40).unwrap_or(0);
+    put16(&mut whole.bytes, 4, len);
+    if whole.has_congestion {
+        whole.bytes[1] |= 3 << 4;
+    }
+}
+
+/// The traffic class, which lies across the first two bytes.
+fn traffic_class(bytes: &[u8]) -> u8 {
+    bytes[0] << 4 | bytes[1] >> 4
 }
 
 /// Follows extension headers from `offset` on.
@@ -170,7 +188,7 @@ fn walk(whole: &[u8], mut next: u8, mut offset: usize) -> Walk {
                 next = *following;
                 offset += len;
             }
-            protocol::FRAGMENT => return Walk::Fragment(offset),
+            protocol::FRAGMENT => return Walk::Fragment(offset, pointer),
             _ => return Walk::Transport(next, offset),
         }
     }
