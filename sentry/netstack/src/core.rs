@@ -12,15 +12,15 @@ use crate::base::hash::{Key, Random, Sip};
 use crate::base::time::{Clock, Instant};
 use crate::base::wheel::Wheel;
 use crate::buf::Pool;
+use crate::buf::budget::Budget;
 use crate::ip::fragment::Reassembly;
 use crate::ip::icmp_error::RateLimit;
 use crate::ip::neighbour::NeighbourTable;
 use crate::ip::pmtu::PmtuCache;
 use crate::ip::route::{RouteKind, RouteTable};
-use crate::link::device::TxFrame;
-use crate::link::inbox::Inbox;
+use crate::link::inbox::{InFlight, Inbox};
 use crate::link::nic::Nic;
-use crate::link::topology::LinkWatcher;
+use crate::link::topology::{LinkWatcher, StackId};
 use crate::netfilter::{Hook, Netfilter};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::packet::PacketCore;
@@ -111,7 +111,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) random: Random,
     pub(crate) key: Key,
-    pub(crate) pool: Pool,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) nics: RwLock<Vec<Arc<Nic>>>,
     /// Own addresses, with the interface that has them.
     pub(crate) locals: RwLock<HashMap<IpAddr, u32, Key>>,
@@ -131,9 +132,9 @@ pub(crate) struct Core {
     pub(crate) inbox: Inbox,
     watcher: OnceLock<Weak<dyn LinkWatcher>>,
     /// Tells stacks apart.
-    pub(crate) stack_id: u64,
+    pub(crate) stack_id: Arc<StackId>,
     /// Packets that this host sent to itself and has not received yet.
-    pub(crate) backlog: Mutex<VecDeque<(Arc<Nic>, TxFrame)>>,
+    pub(crate) backlog: Mutex<VecDeque<InFlight>>,
     pub(crate) ping_ports: Ports<DatagramSocket>,
     pub(crate) raw: RwLock<Vec<Arc<DatagramSocket>>>,
     pub(crate) taps: RwLock<Vec<Arc<PacketCore>>>,
@@ -157,7 +158,7 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(clock: Arc<dyn Clock>, seed: [u8; 16], config: Config) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, seed: [u8; 16], config: Config, budget: &Arc<Budget>) -> Self {
         let seed = u128::from_le_bytes(seed);
         let seed = Random::new(Key(seed as u64, (seed >> 64) as u64));
         let key = || Key(seed.next_u64(), seed.next_u64());
@@ -168,7 +169,8 @@ impl Core {
             counters: Counters::new(&config),
             random: Random::new(key()),
             key: key(),
-            pool: Pool::new(config.memory_budget),
+            pool: Arc::clone(&budget.pool),
+            budget: Arc::clone(budget),
             nics: RwLock::new(Vec::new()),
             locals: RwLock::new(HashMap::with_hasher(table_key)),
             routes: RwLock::new(RouteTable::default()),
@@ -193,7 +195,7 @@ impl Core {
             waker: OnceLock::new(),
             inbox: Inbox::default(),
             watcher: OnceLock::new(),
-            stack_id: seed.next_u64(),
+            stack_id: Arc::default(),
             next_id: AtomicU64::new(1),
             orphans: AtomicU32::new(0),
             config: RwLock::new(Arc::new(config)),
@@ -209,7 +211,6 @@ impl Core {
     }
 
     pub(crate) fn set_config(&self, config: Config) {
-        self.pool.set_limit(config.memory_budget);
         *self.config.write() = Arc::new(config);
     }
 

@@ -5,6 +5,7 @@ use crate::base::config::{Config, NicSettings};
 use crate::base::counters::Counters;
 use crate::base::error::{Error, Result};
 use crate::base::time::{Clock, Instant};
+use crate::buf::budget::Budget;
 use crate::core::{Core, PathKind, Timer, TimerWaker, Via};
 use crate::ip::neighbour::{Neighbour, NeighbourState};
 use crate::ip::route::Route;
@@ -49,7 +50,13 @@ impl Stack {
     /// the same seed, clock and input give the same output.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, seed: [u8; 16], config: Config) -> Self {
-        Self { core: Arc::new(Core::new(clock, seed, config)) }
+        Self::sharing(&Budget::usual(), clock, seed, config)
+    }
+
+    /// As [`Stack::new`], of several that share a budget.
+    #[must_use]
+    pub fn sharing(budget: &Arc<Budget>, clock: Arc<dyn Clock>, seed: [u8; 16], config: Config) -> Self {
+        Self { core: Arc::new(Core::new(clock, seed, config, budget)) }
     }
 
     pub(crate) const fn core(&self) -> &Arc<Core> {
@@ -99,7 +106,7 @@ impl Stack {
         &self.core.netfilter
     }
 
-    /// Bytes that buffers hold, of `Config::memory_budget`.
+    /// Bytes that buffers hold, those of the stacks included that share the budget.
     #[must_use]
     pub fn memory_used(&self) -> usize {
         self.core.pool.used()
@@ -215,7 +222,8 @@ impl Stack {
         if !is_valid_name(&name) {
             return Err(Error::Invalid);
         }
-        let nics = self.core.nics.read();
+        // Locked for all, so that of two that take a name one wins.
+        let nics = self.core.nics.write();
         if nics.iter().any(|other| other.index != nic.index && other.name() == name) {
             return Err(Error::Exists);
         }

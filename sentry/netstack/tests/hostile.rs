@@ -46,13 +46,8 @@ const PEER: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const BUDGET: usize = 2 << 20;
 
 fn target() -> Target {
-    let config = Config {
-        memory_budget: BUDGET,
-        ipfrag_high_thresh: 256 << 10,
-        dad_transmits: 0,
-        ..Config::default()
-    };
-    let host = host_with(config);
+    let config = Config { ipfrag_high_thresh: 256 << 10, dad_transmits: 0, ..Config::default() };
+    let host = host_within(&Budget::new(BUDGET), config);
     let sent = Arc::new(Recorder::default());
     let device: Arc<dyn Device> = sent.clone();
     let nic = host

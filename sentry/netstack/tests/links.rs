@@ -174,12 +174,62 @@ fn ends_move_and_go_with_their_stack() {
     let loopback = a.nic_by_name("lo").unwrap();
     assert_eq!(a.move_nic(&loopback, b, None, None).unwrap_err(), Error::Invalid);
     drop((client, server));
-    // Another end has the name there already: it stays where it is.
+    // Another end has the name there already: it stays where and what it is.
     let (_, third) = a.add_veth(&named("veth5"), a, &named("eth0")).unwrap();
+    let bridge = a.add_bridge(&named("br0")).unwrap();
+    a.set_bridge(&third, Some(&bridge)).unwrap();
+    a.set_up(&third, true);
     assert_eq!(a.move_nic(&third, c, None, None).unwrap_err(), Error::Exists);
-    assert!(a.nic_by_name("eth0").is_some());
+    assert_eq!(a.move_nic(&third, a, None, None).unwrap_err(), Error::Invalid);
+    assert!(a.nic_by_name("eth0").is_some() && third.is_up() && third.port().is_some());
+    assert_eq!(a.stations(&bridge).len(), 2, "the bridge and its port");
     spaces.stacks.truncate(2);
     assert!(spaces.stacks[0].nic_by_name("veth0").is_none(), "its other end went with the stack");
+}
+
+/// Of two that want an interface one gets it, and no end stays without the other.
+#[test]
+fn ends_that_move_while_the_others_go() {
+    for round in 0..200 {
+        let spaces = Spaces::new(2);
+        let [a, b] = &spaces.stacks[..] else { panic!() };
+        let (one, two) = a.add_veth(&named("veth0"), a, &named("veth1")).unwrap();
+        let bridges = ["br0", "br1"].map(|name| a.add_bridge(&named(name)).unwrap());
+        a.set_bridge(&two, Some(&bridges[0])).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| a.set_bridge(&two, Some(&bridges[1])));
+            scope.spawn(|| a.move_nic(&two, b, None, None));
+            scope.spawn(|| a.remove_nic(&bridges[0]));
+            if round % 2 == 0 {
+                scope.spawn(|| a.remove_nic(&one));
+            }
+        });
+        let is_left = |stack: &Stack| stack.nic_by_name("veth1").is_some();
+        match round % 2 {
+            0 => assert!(!is_left(a) && !is_left(b)),
+            _ => assert!(is_left(b) && two.port().is_none()),
+        }
+        assert!(bridges[1].bridge().unwrap().ports().is_empty());
+    }
+}
+
+#[test]
+fn looking_at_everything_ends_with_the_interface() {
+    let spaces = Spaces::new(1);
+    let stack = &spaces.stacks[0];
+    let at = |name| stack.add_dummy(&LinkConfig { index: Some(9), ..named(name) }).unwrap();
+    let tap = || stack.packet_socket(PacketKind::Raw, 0);
+    let (old, new) = (tap(), tap());
+    let first = at("dummy0");
+    old.set_promiscuous(9, true).unwrap();
+    stack.remove_nic(&first);
+    let second = at("dummy1");
+    new.set_promiscuous(9, true).unwrap();
+    assert_eq!(old.set_promiscuous(9, false), Err(Error::AddrNotAvailable));
+    drop(old);
+    assert!(second.is_promiscuous(), "the other still looks");
+    drop(new);
+    assert!(!second.is_promiscuous());
 }
 
 #[derive(Default)]

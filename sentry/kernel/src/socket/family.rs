@@ -1,6 +1,7 @@
 //! Socket families, and the register of them.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use abi::socket::SocketType;
 use abi::{Errno, Result};
@@ -82,12 +83,21 @@ pub trait SocketFamily: Send + Sync {
 
 /// All families of a kernel. Filled at start.
 #[derive(Default)]
-pub struct SocketFamilies(RwLock<Vec<Arc<dyn SocketFamily>>>);
+pub struct SocketFamilies {
+    list: RwLock<Vec<Arc<dyn SocketFamily>>>,
+    shared: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
 
 impl SocketFamilies {
     /// Adds a family.
     pub fn register(&self, family: Arc<dyn SocketFamily>) {
-        self.0.write().push(family);
+        self.list.write().push(family);
+    }
+
+    /// What their name spaces have in common, made by `make` at the first call: one thing of one type.
+    pub fn shared<T: Any + Send + Sync>(&self, make: impl Fn() -> Arc<T>) -> Arc<T> {
+        let shared = self.shared.get_or_init(|| make() as Arc<dyn Any + Send + Sync>);
+        Arc::clone(shared).downcast::<T>().unwrap_or_else(|_| make())
     }
 
     /// The family with number `family`.
@@ -95,12 +105,12 @@ impl SocketFamilies {
     /// # Errors
     /// `EAFNOSUPPORT`.
     pub fn get(&self, family: i32) -> Result<Arc<dyn SocketFamily>> {
-        let families = self.0.read();
+        let families = self.list.read();
         families.iter().find(|entry| i32::from(entry.family()) == family).cloned().ok_or(Errno::EAFNOSUPPORT)
     }
 
     fn all(&self) -> Vec<Arc<dyn SocketFamily>> {
-        self.0.read().clone()
+        self.list.read().clone()
     }
 
     /// The text of `/proc/net/NAME` as `task` sees it; empty where no family has it.
@@ -165,6 +175,6 @@ impl SocketFamilies {
 
 impl std::fmt::Debug for SocketFamilies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.read().iter().map(|family| family.family())).finish()
+        f.debug_list().entries(self.list.read().iter().map(|family| family.family())).finish()
     }
 }

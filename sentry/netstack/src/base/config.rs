@@ -101,8 +101,6 @@ pub struct Config {
     pub tcp_rmem: BufferSizes,
     /// `ipv4/tcp_wmem`
     pub tcp_wmem: BufferSizes,
-    /// Bytes that all buffers of the stack may hold together.
-    pub memory_budget: usize,
     /// `ipv4/ip_local_port_range`
     pub ip_local_port_range: (u16, u16),
     /// `ipv4/ip_unprivileged_port_start`; checked by the caller, which knows capabilities.
@@ -226,7 +224,6 @@ impl Default for Config {
             optmem_max: 131_072,
             tcp_rmem: BufferSizes { min: 4096, default: 131_072, max: 6 << 20 },
             tcp_wmem: BufferSizes { min: 4096, default: 16_384, max: 4 << 20 },
-            memory_budget: 256 << 20,
             ip_local_port_range: (32_768, 60_999),
             ip_unprivileged_port_start: 1024,
             ip_default_ttl: 64,

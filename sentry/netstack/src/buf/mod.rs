@@ -1,5 +1,6 @@
-//! Buffers: pooled chunks counted against the stack's budget, and the byte streams made of them.
+//! Buffers: pooled chunks counted against a budget, and the byte streams made of them.
 
+pub(crate) mod budget;
 mod pool;
 mod stream;
 

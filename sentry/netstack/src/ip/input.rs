@@ -6,6 +6,7 @@ use super::packet::{Aim, Cast, Packet, get16, protocol};
 use crate::base::addr::Family;
 use crate::core::Core;
 use crate::link::device::{RxMeta, TxFrame};
+use crate::link::inbox::InFlight;
 use crate::link::nic::{Mac, Nic, NicKind};
 use crate::link::offload;
 use crate::netfilter::Hook;
@@ -123,7 +124,7 @@ impl Core {
 
     fn drain_backlog(&self) {
         for _ in 0..LOOPBACK_BATCH {
-            let Some((nic, frame)) = self.backlog.lock().pop_front() else { return };
+            let Some(InFlight { nic, frame, .. }) = self.backlog.lock().pop_front() else { return };
             if !nic.is_up() {
                 continue;
             }

@@ -12,6 +12,7 @@ use crate::link::offload;
 use crate::link::wire::Wire;
 use crate::netfilter::{Hook, Rerouted};
 use crate::socket::options::Sender;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -295,17 +296,26 @@ impl Core {
 
     /// Hands a frame to the device.
     pub(crate) fn transmit(&self, nic: &Nic, frame: TxFrame) {
+        self.hand_over(nic, Cow::Owned(frame));
+    }
+
+    /// Hands a copy of a frame to the device: none is made where there is no room for it.
+    pub(crate) fn transmit_copy(&self, nic: &Nic, frame: &TxFrame) {
+        self.hand_over(nic, Cow::Borrowed(frame));
+    }
+
+    fn hand_over(&self, nic: &Nic, frame: Cow<'_, TxFrame>) {
         self.tap(nic, frame.bytes(), true);
         nic.stats.tx_packets.inc();
         nic.stats.tx_bytes.add(frame.bytes().len() as u64);
         let is_sent = match &nic.wire {
             Wire::None => true,
             Wire::Device(device) => {
-                let frames = offload::fit(frame, nic.offloads);
+                let frames = offload::fit(frame.into_owned(), nic.offloads);
                 device.transmit(&frames) == frames.len()
             }
             Wire::Veth(end) => end.send(self, frame),
-            Wire::Bridge(bridge) => self.bridge_output(bridge, frame),
+            Wire::Bridge(bridge) => self.bridge_output(bridge, frame.into_owned()),
         };
         if !is_sent {
             nic.stats.tx_dropped.inc();
@@ -317,10 +327,10 @@ impl Core {
         nic.stats.tx_packets.inc();
         nic.stats.tx_bytes.add(frame.bytes().len() as u64);
         let mut backlog = self.backlog.lock();
-        if backlog.len() >= self.config().loopback_queue {
-            nic.stats.tx_dropped.inc();
-            return;
+        let has_room = backlog.len() < self.config().loopback_queue;
+        match has_room.then(|| self.in_flight(Arc::clone(nic), Cow::Owned(frame))).flatten() {
+            Some(in_flight) => backlog.push_back(in_flight),
+            None => nic.stats.tx_dropped.inc(),
         }
-        backlog.push_back((Arc::clone(nic), frame));
     }
 }

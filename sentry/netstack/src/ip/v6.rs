@@ -143,7 +143,8 @@ impl Core {
             // As the first fragment says, whichever came last.
             let (tos, ttl, next) = (traffic_class(bytes), bytes[7], bytes[6]);
             let meta = RxMeta { checksum_ok: false, checksum: None, ..packet.meta };
-            let packet = Packet { whole: bytes, header_len: 40, tos, ttl, meta, is_reassembled: true, ..packet };
+            let packet =
+                Packet { whole: bytes, header_len: 40, tos, ttl, meta, is_reassembled: true, ..packet };
             self.walk_headers(packet, next, false);
         }
     }

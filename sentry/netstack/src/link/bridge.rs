@@ -12,6 +12,7 @@ use super::fdb::Fdb;
 use super::nic::{Mac, Nic};
 use super::veth::LINK_OVERHEAD;
 use crate::base::hash::Key;
+use crate::buf::budget::Account;
 use crate::core::Core;
 use crate::ip::packet::Cast;
 use parking_lot::{Mutex, RwLock};
@@ -163,10 +164,10 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    pub(super) fn new(key: Key) -> Arc<Self> {
+    pub(super) fn new(key: Key, stations: Arc<Account>) -> Arc<Self> {
         Arc::new(Self {
             ports: RwLock::default(),
-            fdb: Mutex::new(Fdb::new(key)),
+            fdb: Mutex::new(Fdb::new(key, stations)),
             settings: RwLock::default(),
             has_own_mac: AtomicBool::new(false),
             has_own_mtu: AtomicBool::new(false),
@@ -310,6 +311,11 @@ fn addresses(frame: &TxFrame) -> Option<(Mac, Mac)> {
     mac(0).zip(mac(6)).filter(|_| bytes.len() >= 14)
 }
 
+/// Whether a port can carry a frame.
+fn fits(port: &Nic, frame: &TxFrame) -> bool {
+    frame.meta.gso_size != 0 || frame.bytes().len() <= port.mtu() as usize + LINK_OVERHEAD
+}
+
 impl Core {
     /// A frame has arrived at a port. Gives it back where it is for the bridge's own interface too, with that.
     pub(crate) fn bridge_input(&self, port: &Port, frame: TxFrame) -> Option<(Arc<Nic>, Cast, TxFrame)> {
@@ -335,7 +341,7 @@ impl Core {
         }
         let ways = bridge.ways(self, to, Some(port));
         if cast != Cast::Unicast {
-            self.send_by(&ways, frame.clone());
+            self.send_copies(&ways, &frame);
             return Some((own, cast, frame));
         }
         self.send_by(&ways, frame);
@@ -352,14 +358,17 @@ impl Core {
 
     /// Sends a frame by some ports.
     fn send_by(&self, ways: &[Arc<Nic>], frame: TxFrame) {
-        let fits =
-            |nic: &Nic| frame.meta.gso_size != 0 || frame.bytes().len() <= nic.mtu() as usize + LINK_OVERHEAD;
         let Some((last, others)) = ways.split_last() else { return };
-        for nic in others.iter().filter(|nic| fits(nic)) {
-            self.transmit(nic, frame.clone());
-        }
-        if fits(last) {
+        self.send_copies(others, &frame);
+        if fits(last, &frame) {
             self.transmit(last, frame);
+        }
+    }
+
+    /// Sends copies of a frame by some ports.
+    fn send_copies(&self, ways: &[Arc<Nic>], frame: &TxFrame) {
+        for nic in ways.iter().filter(|nic| fits(nic, frame)) {
+            self.transmit_copy(nic, frame);
         }
     }
 }

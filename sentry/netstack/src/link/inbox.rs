@@ -10,8 +10,10 @@
 
 use super::device::TxFrame;
 use super::nic::Nic;
+use crate::buf::budget::Hold;
 use crate::core::{Core, Timer};
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,9 +29,18 @@ const BUDGET: usize = 4096;
 /// When the timer goes on with what is left: others have timers, too.
 const REST: Duration = Duration::from_millis(1);
 
+/// A frame that was sent and not yet received, which counts against what all such frames of the sandbox may hold.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// The interface that is to receive it.
+    pub(crate) nic: Arc<Nic>,
+    pub(crate) frame: TxFrame,
+    _hold: Hold,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<(Arc<Nic>, TxFrame)>,
+    frames: VecDeque<InFlight>,
     bytes: usize,
     /// Somebody empties it, or has been told to.
     is_attended: bool,
@@ -55,11 +66,11 @@ impl Inbox {
     }
 
     /// The next frame; the last one was, where there is none.
-    fn next(&self) -> Option<(Arc<Nic>, TxFrame)> {
+    fn next(&self) -> Option<InFlight> {
         let mut queue = self.queue.lock();
         let next = queue.frames.pop_front();
         match &next {
-            Some((_, frame)) => queue.bytes -= frame.data.len(),
+            Some(next) => queue.bytes -= next.frame.data.len(),
             None => queue.is_attended = false,
         }
         next
@@ -76,15 +87,23 @@ impl Inbox {
 }
 
 impl Core {
+    /// A frame for an interface, where the sandbox has room for it; only then is it copied, if it is lent.
+    pub(crate) fn in_flight(&self, nic: Arc<Nic>, frame: Cow<'_, TxFrame>) -> Option<InFlight> {
+        let hold = self.budget.frames.hold(frame.data.len())?;
+        Some(InFlight { nic, frame: frame.into_owned(), _hold: hold })
+    }
+
     /// Sends a frame to an interface of another stack, or of this one. False where it found no room.
-    pub(super) fn post(&self, to: &Arc<Self>, nic: Arc<Nic>, frame: TxFrame) -> bool {
+    pub(super) fn post(&self, to: &Arc<Self>, nic: Arc<Nic>, frame: Cow<'_, TxFrame>) -> bool {
         self.inbox.handed_on.fetch_add(1, Ordering::Relaxed);
+        let len = frame.data.len();
         let mut queue = to.inbox.queue.lock();
-        if queue.frames.len() >= MAX_FRAMES || queue.bytes + frame.data.len() > MAX_BYTES {
+        if queue.frames.len() >= MAX_FRAMES || queue.bytes + len > MAX_BYTES {
             return false;
         }
-        queue.bytes += frame.data.len();
-        queue.frames.push_back((nic, frame));
+        let Some(in_flight) = to.in_flight(nic, frame) else { return false };
+        queue.bytes += len;
+        queue.frames.push_back(in_flight);
         let was_attended = std::mem::replace(&mut queue.is_attended, true);
         drop(queue);
         if !was_attended {
@@ -123,12 +142,49 @@ impl Core {
             if *budget == 0 {
                 break;
             }
-            let Some((nic, frame)) = self.inbox.next() else { return false };
-            self.receive_frame(&nic, frame);
+            let Some(next) = self.inbox.next() else { return false };
+            self.receive_frame(&next.nic, next.frame);
             self.run_loopback();
             let handed_on = self.inbox.handed_on.swap(0, Ordering::Relaxed);
             *budget = budget.saturating_sub(1 + handed_on);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::config::Config;
+    use crate::base::time::{Instant, ManualClock};
+    use crate::buf::budget::{Account, Budget};
+    use crate::link::device::TxMeta;
+    use crate::link::topology::LinkConfig;
+    use crate::stack::Stack;
+
+    #[test]
+    fn stacks_share_the_room_for_what_is_on_its_way() {
+        let usual = Budget::usual();
+        let budget = Arc::new(Budget {
+            pool: Arc::clone(&usual.pool),
+            frames: Arc::new(Account::new(1000)),
+            stations: Arc::clone(&usual.stations),
+        });
+        let clock = Arc::new(ManualClock::new(Instant::ZERO));
+        let stacks = [1, 2].map(|n| Stack::sharing(&budget, clock.clone(), [n; 16], Config::default()));
+        let nics = [&stacks[0], &stacks[1]].map(|stack| {
+            stack.add_dummy(&LinkConfig { name: "dummy0".into(), ..LinkConfig::default() }).unwrap()
+        });
+        let frame = TxFrame::new(vec![0; 300], TxMeta::default());
+        let post = |at: usize| {
+            let core = stacks[at].core();
+            core.post(core, Arc::clone(&nics[at]), Cow::Borrowed(&frame))
+        };
+        assert_eq!([post(0), post(1), post(0), post(1)], [true, true, true, false]);
+        assert_eq!(budget.frames.used(), 900);
+        stacks[0].core().run_links();
+        assert!(post(1), "what has arrived leaves room");
+        drop(stacks);
+        assert_eq!(budget.frames.used(), 0);
     }
 }

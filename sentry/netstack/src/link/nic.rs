@@ -326,9 +326,8 @@ impl Nic {
         if wanted {
             self.is_promiscuous.fetch_add(1, Ordering::Relaxed);
         } else {
-            // A socket may speak of an interface that went, whose index another has now.
-            let one_less = |count: u32| count.checked_sub(1);
-            let _ = self.is_promiscuous.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+            // Whoever takes it back has asked for it.
+            self.is_promiscuous.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

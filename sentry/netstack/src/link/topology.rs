@@ -1,7 +1,8 @@
 //! Making, joining, moving and removing links within the sandbox (`man 8 ip-link`).
 //!
 //! A stack's list of interfaces says which there are: making a port, removing and moving an interface happen under its
-//! lock, so that of two that want the same one wins. Two stacks' lists are never locked at once. The owner hears of what
+//! lock, so that of two that want the same one wins. Only a move locks two stacks' lists, in the order of their addresses
+//! in memory. The owner hears of what
 //! follows elsewhere from a change ([`LinkWatcher`]): the other end of a pair, a bridge's address, ports that are free
 //! again.
 
@@ -12,7 +13,15 @@ use super::wire::Wire;
 use crate::base::error::{Error, Result};
 use crate::core::Core;
 use crate::stack::Stack;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use std::sync::{Arc, Weak};
+
+type NicList = RwLock<Vec<Arc<Nic>>>;
+type WriteGuard<'a> = RwLockWriteGuard<'a, Vec<Arc<Nic>>>;
+
+/// Tells a stack from others: it is one object as long as the stack lives.
+#[derive(Debug, Default)]
+pub struct StackId(());
 
 /// Interfaces of one stack at most.
 const MAX_NICS: usize = 4096;
@@ -65,17 +74,22 @@ fn free_name(pattern: &str, nics: &[Arc<Nic>]) -> Result<String> {
 impl Core {
     /// Adds an interface on a wire within the sandbox.
     fn add_link(&self, config: &LinkConfig, wire: Wire) -> Result<Arc<Nic>> {
+        let mut nics = self.nics.write();
+        self.list(&mut nics, config, wire)
+    }
+
+    /// Puts a new interface on the list.
+    fn list(&self, nics: &mut Vec<Arc<Nic>>, config: &LinkConfig, wire: Wire) -> Result<Arc<Nic>> {
         let mtu = config.mtu.unwrap_or(1500);
         if !(68..=MAX_MTU).contains(&mtu) {
             return Err(Error::Invalid);
         }
-        let mut nics = self.nics.write();
-        let name = free_name(&config.name, &nics)?;
+        let name = free_name(&config.name, nics)?;
         let index = match config.index {
             Some(index) if !(1..=MAX_INDEX).contains(&index) => return Err(Error::Invalid),
             Some(index) if nics.iter().any(|nic| nic.index == index) => return Err(Error::Busy),
             Some(index) => index,
-            None => next_index(&nics),
+            None => next_index(nics),
         };
         if nics.len() >= MAX_NICS {
             return Err(Error::NoBuffers);
@@ -91,12 +105,22 @@ impl Core {
     /// Takes an interface off the list; false where it is gone already.
     fn unlist(&self, nic: &Arc<Nic>) -> bool {
         let mut nics = self.nics.write();
-        let at = nics.iter().position(|other| Arc::ptr_eq(other, nic));
-        at.is_some_and(|at| {
-            nics.remove(at);
-            leave_bridge(nic);
-            true
-        })
+        let Some(at) = nics.iter().position(|other| Arc::ptr_eq(other, nic)) else { return false };
+        nics.remove(at);
+        leave_bridge(nic);
+        true
+    }
+
+    /// Takes a bridge's ports off it; gives them back.
+    fn free_ports(&self, own: &Arc<Nic>, bridge: &Bridge) -> Vec<Arc<Nic>> {
+        // So that none joins another bridge meanwhile.
+        let _nics = self.nics.write();
+        let is_on = |nic: &Arc<Nic>| {
+            nic.port().and_then(|port| port.bridge()).is_some_and(|master| Arc::ptr_eq(&master, own))
+        };
+        let ports: Vec<_> = bridge.ports().into_iter().filter(is_on).collect();
+        ports.iter().for_each(|nic| nic.set_port(None));
+        ports
     }
 
     /// Takes an interface away, with its addresses, its routes, its ports, and the other end of its pair. False where
@@ -112,21 +136,9 @@ impl Core {
         }
         match &nic.wire {
             Wire::Bridge(bridge) => {
-                for port in bridge.ports() {
-                    port.set_port(None);
-                    self.announce(&port);
-                }
+                self.free_ports(nic, bridge).iter().for_each(|port| self.announce(port));
             }
-            Wire::Veth(end) => {
-                let peer = end.peer();
-                end.displace();
-                if let Some(peer) = peer
-                    && peer.core.remove_nic(&peer.nic)
-                    && let Some(watcher) = peer.core.watcher()
-                {
-                    watcher.gone(&peer.nic);
-                }
-            }
+            Wire::Veth(end) => remove_other_end(end),
             Wire::None | Wire::Device(_) => {}
         }
         true
@@ -160,12 +172,42 @@ impl Core {
     }
 }
 
+/// The other end of a pair goes with the one that was removed.
+fn remove_other_end(end: &VethEnd) {
+    end.displace();
+    let mut last: Option<Arc<Nic>> = None;
+    while let Some(peer) = end.peer() {
+        if peer.core.remove_nic(&peer.nic) {
+            if let Some(watcher) = peer.core.watcher() {
+                watcher.gone(&peer.nic);
+            }
+            return;
+        }
+        // It has moved meanwhile, or somebody else removes it.
+        if last.is_some_and(|last| Arc::ptr_eq(&last, &peer.nic)) {
+            return;
+        }
+        last = Some(peer.nic);
+    }
+}
+
 /// Makes an interface no port any more.
 fn leave_bridge(nic: &Nic) {
     let Some(master) = nic.port().and_then(|port| port.bridge()) else { return };
     nic.set_port(None);
     if let Some(bridge) = master.bridge() {
         bridge.remove_port(&master, nic);
+    }
+}
+
+/// Locks two stacks' lists, which are not the same.
+fn lock_both<'a>(one: &'a NicList, two: &'a NicList) -> (WriteGuard<'a>, WriteGuard<'a>) {
+    if std::ptr::from_ref(one) < std::ptr::from_ref(two) {
+        let first = one.write();
+        (first, two.write())
+    } else {
+        let second = two.write();
+        (one.write(), second)
     }
 }
 
@@ -187,10 +229,10 @@ impl Stack {
         self.core().set_watcher(watcher);
     }
 
-    /// A number that no other stack of the sandbox has.
+    /// What tells it from other stacks.
     #[must_use]
-    pub fn id(&self) -> u64 {
-        self.core().stack_id
+    pub fn id(&self) -> &Arc<StackId> {
+        &self.core().stack_id
     }
 
     /// Adds an interface that leads nowhere.
@@ -222,7 +264,7 @@ impl Stack {
 
     /// Adds a bridge.
     pub fn add_bridge(&self, config: &LinkConfig) -> Result<Arc<Nic>> {
-        let bridge = Bridge::new(self.core().key);
+        let bridge = Bridge::new(self.core().key, Arc::clone(&self.core().budget.stations));
         if config.mac.is_some() {
             bridge.keep_mac();
         }
@@ -285,24 +327,24 @@ impl Stack {
             // Bridges belong to their stack, as on Linux; links to the outside are received from for theirs.
             Wire::None | Wire::Device(_) | Wire::Bridge(_) => return Err(Error::Invalid),
         };
-        let (own, mac, mtu) = (nic.name(), Some(nic.mac()), Some(nic.mtu()));
-        let wanted = index.or(Some(nic.index).filter(|index| to.nic(*index).is_none()));
-        let config = LinkConfig { name: name.unwrap_or(&own).to_owned(), index: wanted, mac, mtu };
+        let (here, there) = (self.core(), to.core());
+        if Arc::ptr_eq(here, there) {
+            return Err(Error::Invalid);
+        }
+        let (mut from_list, mut to_list) = lock_both(&here.nics, &there.nics);
+        let at = from_list.iter().position(|other| Arc::ptr_eq(other, nic)).ok_or(Error::NoDevice)?;
+        let wanted = index.or(Some(nic.index).filter(|index| to_list.iter().all(|nic| nic.index != *index)));
+        let name = name.map_or_else(|| nic.name(), str::to_owned);
+        let config = LinkConfig { name, index: wanted, mac: Some(nic.mac()), mtu: Some(nic.mtu()) };
+        let moved = there.list(&mut to_list, &config, wire)?;
+        from_list.remove(at);
         let master = nic.port().and_then(|port| port.bridge());
-        if !self.core().unlist(nic) {
-            return Err(Error::NoDevice);
-        }
-        let moved = match to.core().add_link(&config, wire) {
-            Ok(moved) => moved,
-            Err(error) => {
-                self.core().nics.write().push(Arc::clone(nic));
-                return Err(error);
-            }
-        };
-        self.core().clear_nic(nic);
+        leave_bridge(nic);
         if let Some(end) = end {
-            end.place(to.core(), &moved);
+            end.place(there, &moved);
         }
+        drop((from_list, to_list));
+        here.clear_nic(nic);
         if let Some(master) = master {
             self.core().announce(&master);
         }

@@ -2,8 +2,10 @@
 
 use super::device::TxFrame;
 use super::nic::{Mac, Nic};
+use super::topology::StackId;
 use crate::core::Core;
 use parking_lot::RwLock;
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Bytes that a frame may have beyond its interface's MTU: Ethernet header and a VLAN tag.
@@ -44,10 +46,10 @@ impl Peer {
         Arc::ptr_eq(&self.core, stack.core())
     }
 
-    /// The number of its stack, by which the owner knows it (`Stack::id`).
+    /// What tells its stack from others ([`crate::Stack::id`]).
     #[must_use]
-    pub fn stack_id(&self) -> u64 {
-        self.core.stack_id
+    pub fn stack_id(&self) -> &Arc<StackId> {
+        &self.core.stack_id
     }
 }
 
@@ -80,7 +82,7 @@ impl VethEnd {
     }
 
     /// Sends a frame to the other end. False where it is lost.
-    pub(crate) fn send(&self, core: &Core, frame: TxFrame) -> bool {
+    pub(crate) fn send(&self, core: &Core, frame: Cow<'_, TxFrame>) -> bool {
         let Some(peer) = self.peer() else { return false };
         let is_too_long =
             frame.meta.gso_size == 0 && frame.bytes().len() > peer.nic.mtu() as usize + LINK_OVERHEAD;

@@ -76,7 +76,7 @@ struct Inner {
     interface: u32,
     error: Option<Error>,
     /// `PACKET_MR_PROMISC` memberships.
-    promiscuous: Vec<u32>,
+    promiscuous: Vec<Weak<Nic>>,
     /// Counted in `Core::loopback_taps`.
     sees_loopback: bool,
     /// `PACKET_IGNORE_OUTGOING`.
@@ -217,14 +217,14 @@ impl PacketSocket {
     pub fn set_promiscuous(&self, interface: u32, wanted: bool) -> Result<()> {
         let nic = self.core.stack.nic(interface).ok_or(Error::NoDevice)?;
         let mut inner = self.core.inner.lock();
-        let at = inner.promiscuous.iter().position(|index| *index == interface);
+        let at = inner.promiscuous.iter().position(|other| std::ptr::eq(other.as_ptr(), &*nic));
         match (at, wanted) {
             (None, false) => return Err(Error::AddrNotAvailable),
             (Some(at), false) => {
                 inner.promiscuous.swap_remove(at);
             }
             (_, true) if inner.promiscuous.len() >= 64 => return Err(Error::NoBuffers),
-            (_, true) => inner.promiscuous.push(interface),
+            (_, true) => inner.promiscuous.push(Arc::downgrade(&nic)),
         }
         nic.add_promiscuous(wanted);
         Ok(())
@@ -279,10 +279,8 @@ impl Drop for PacketSocket {
         if std::mem::take(&mut inner.sees_loopback) {
             core.stack.loopback_taps.fetch_sub(1, Ordering::Relaxed);
         }
-        for index in inner.promiscuous.drain(..) {
-            if let Some(nic) = core.stack.nic(index) {
-                nic.add_promiscuous(false);
-            }
+        for nic in inner.promiscuous.drain(..).filter_map(|nic| nic.upgrade()) {
+            nic.add_promiscuous(false);
         }
         drop(inner);
         core.queue.lock().0.clear(&core.stack.pool);

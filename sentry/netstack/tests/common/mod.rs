@@ -20,8 +20,12 @@ pub struct Host {
 }
 
 pub fn host_with(config: Config) -> Host {
+    host_within(&Budget::usual(), config)
+}
+
+pub fn host_within(budget: &Arc<Budget>, config: Config) -> Host {
     let clock = Arc::new(ManualClock::new(Instant::from_millis(1000)));
-    let stack = Stack::new(clock.clone(), [7; 16], config);
+    let stack = Stack::sharing(budget, clock.clone(), [7; 16], config);
     let loopback = stack.add_loopback().unwrap();
     stack.set_up(&loopback, true);
     Host { clock, stack }

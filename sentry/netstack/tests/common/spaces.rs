@@ -19,8 +19,9 @@ pub struct Spaces {
 impl Spaces {
     pub fn new(count: u8) -> Self {
         let clock = Arc::new(ManualClock::new(Instant::from_millis(1000)));
+        let budget = Budget::usual();
         let stack = |number| {
-            let stack = Stack::new(clock.clone(), [number; 16], Config::default());
+            let stack = Stack::sharing(&budget, clock.clone(), [number; 16], Config::default());
             let loopback = stack.add_loopback().unwrap();
             stack.set_up(&loopback, true);
             stack

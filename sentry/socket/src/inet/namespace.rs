@@ -11,7 +11,7 @@ use super::conf::Conf;
 use super::errno;
 use crate::netlink::{Listeners, Numbers, RTM_DELLINK, RTM_NEWLINK, announce_link};
 use crate::unix::UnixSockets;
-use netstack::{Clock, Config, Instant, LinkWatcher, Nic, Stack, TimerWaker};
+use netstack::{Budget, Clock, Config, Instant, LinkWatcher, Nic, Stack, TimerWaker};
 
 /// The content of a network name space.
 #[derive(Debug)]
@@ -60,8 +60,9 @@ impl NetNamespace {
         let mut seed = [0; 16];
         host::random::fill(&mut seed);
         let clock = Arc::new(KernelClock(Arc::clone(&kernel.timekeeper)));
+        let budget = kernel.sockets.shared(Budget::usual);
         let net = Arc::new_cyclic(|this: &Weak<Self>| Self {
-            stack: Stack::new(clock, seed, Config::default()),
+            stack: Stack::sharing(&budget, clock, seed, Config::default()),
             netlink: Listeners::default(),
             numbers: Numbers::default(),
             conf: Conf::default(),
