@@ -13,7 +13,8 @@ use crate::log::DebugLog;
 use crate::mm::MemoryFile;
 use crate::socket::SocketFamilies;
 use crate::task::{
-    FutexTable, NamespaceIds, OomKiller, Strace, TaskSet, TaskThreads, UserNamespace, set_heap_budget,
+    FutexTable, LatePosts, NamespaceIds, OomKiller, Strace, TaskSet, TaskThreads, UserNamespace,
+    set_heap_budget,
 };
 use crate::time::{Timekeeper, TimerService};
 use crate::vfs::Vfs;
@@ -28,6 +29,8 @@ pub struct Kernel {
     pub timekeeper: Arc<Timekeeper>,
     /// Timers that fire whether or not a task waits for them.
     pub timers: TimerService,
+    /// Carries out what tasks have posted and do not come for.
+    pub(crate) late_posts: Arc<LatePosts>,
     /// All tasks and process identifiers.
     pub tasks: TaskSet,
     /// The sentry threads that run them.
@@ -89,11 +92,13 @@ impl Kernel {
         let namespace_ids = NamespaceIds::default();
         let tasks = TaskSet::new(namespace_ids.clone());
         let vdso = Vdso::new(&memory, &timekeeper, config.cpu_count).ok();
+        let timers = TimerService::new(&timekeeper);
         let kernel = Arc::new(Self {
             vdso,
             platform,
             memory,
-            timers: TimerService::new(&timekeeper),
+            late_posts: LatePosts::new(&timekeeper, &timers),
+            timers,
             vfs: Vfs::new(timekeeper.clone(), namespace_ids),
             dmesg: Dmesg::new(timekeeper.clone()),
             knobs: Arc::default(),

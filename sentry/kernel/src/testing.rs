@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 
 use abi::{Regs, UserAddr};
 use parking_lot::Mutex;
+use platform::posted::{Grant, Log, PostBox};
 use platform::{
     AddressSpace, Context, Event, Interrupter, MapOp, MapSource, Platform, PlatformError, Protection, WaysIn,
     XSTATE_MAX,
@@ -261,6 +262,24 @@ impl Context for IdleContext {
     fn load_xstate(&mut self, _from: Option<&[u8]>) {}
 
     fn set_answers(&mut self, _answers: Option<platform::Answers>) {}
+
+    fn post_box(&self) -> Arc<dyn PostBox> {
+        Arc::new(NoPostBox)
+    }
+}
+
+struct NoPostBox;
+
+impl PostBox for NoPostBox {
+    fn open(&self, _grants: &[Grant<'_>]) {}
+
+    fn close(&self) -> Log {
+        Log::default()
+    }
+
+    fn has_records(&self) -> bool {
+        false
+    }
 }
 
 struct NoInterrupter;

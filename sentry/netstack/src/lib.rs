@@ -52,5 +52,6 @@ pub use socket::packet::{PacketKind, PacketSocket, PacketSummary};
 pub use socket::{Shutdown, SocketSummary};
 pub use stack::{FoundRoute, Stack};
 pub use tcp::info::TcpInfo;
+pub use tcp::promise::Promise;
 pub use tcp::socket::TcpSocket;
 pub use tcp::state::TcpState;

@@ -517,3 +517,68 @@ fn segments_that_make_no_sense_leave_no_trace() {
         assert_eq!(recv(&server, 9), Ok(b"abc".to_vec()));
     }
 }
+
+#[test]
+fn promises_are_kept() {
+    let mut net = net();
+    let (client, server) = pair(&mut net);
+    let mut buffer = [0; 16];
+    assert_eq!(server.promise(&mut buffer).input, 0);
+    send(&client, b"hello, world").unwrap();
+    net.run(SECOND);
+    assert_eq!(server.promise(&mut buffer[..11]).input, 0, "what does not fit whole is not promised");
+    let promise = server.promise(&mut buffer);
+    assert_eq!((promise.input, &buffer[..12]), (12, &b"hello, world"[..]));
+    assert!(promise.credit > 4096, "{promise:?}");
+    // More comes before the first of it was read.
+    send(&client, b"!").unwrap();
+    net.run(SECOND);
+    server.keep_read(7);
+    assert_eq!(recv(&server, 100), Ok(b"world!".to_vec()));
+    server.keep_sent(b"an answer, ");
+    server.keep_sent(&[b'x'; 5000]);
+    net.run(SECOND);
+    let answer = recv(&client, 10_000).unwrap();
+    assert_eq!((answer.len(), &answer[..12]), (5011, &b"an answer, x"[..]));
+}
+
+#[test]
+fn what_was_promised_is_sent_beyond_the_budget_and_lost_with_the_connection() {
+    let mut net = net();
+    let (client, server) = pair(&mut net);
+    let credit = server.promise(&mut []).credit;
+    assert!(credit > 5000, "{credit}");
+    net.stacks[1].update_config(|config| config.memory_budget = 0);
+    assert!(send(&server, &[b'x'; 5000]).is_err());
+    assert_eq!(server.promise(&mut []).credit, 0);
+    server.keep_sent(&[b'y'; 5000]);
+    net.run(SECOND);
+    assert_eq!(recv(&client, 10_000).unwrap(), [b'y'; 5000]);
+    // The peer resets the connection: it has data that nobody will read.
+    server.keep_sent(b"unread");
+    net.run(SECOND);
+    drop(client);
+    net.run(SECOND);
+    server.keep_sent(b"too late");
+    server.keep_read(5);
+    assert_eq!(server.promise(&mut []), Promise::default());
+    assert_eq!(server.take_error(), Some(Error::ConnReset));
+}
+
+#[test]
+fn urgent_data_and_the_end_of_a_stream_are_not_promised() {
+    let mut net = net();
+    let (client, server) = pair(&mut net);
+    let mut buffer = [0; 16];
+    client.send(&mut &b"abc"[..], SendFlags::OOB).unwrap();
+    net.run(SECOND);
+    assert_eq!(server.promise(&mut buffer).input, 0);
+    let (other, end, _listener) = pair_at(&mut net, "10.0.0.2:81");
+    send(&other, b"last").unwrap();
+    other.shutdown(Shutdown::Write).unwrap();
+    net.run(SECOND);
+    assert_eq!(end.promise(&mut buffer).input, 4);
+    end.keep_read(4);
+    assert_eq!(end.promise(&mut buffer).input, 0);
+    assert_eq!(recv(&end, 9), Ok(vec![]));
+}

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use abi::{Regs, UserAddr};
 
+use crate::posted::PostBox;
+
 /// The most bytes of extended state (an XSAVE image in standard format, AVX-512 included) a context can hold.
 pub const XSTATE_MAX: usize = 2816;
 
@@ -227,6 +229,9 @@ pub trait Context: Send {
     /// What rewritten call sites may be answered without an event from now on; nothing where it is `None`. To be
     /// called while the context does not run.
     fn set_answers(&mut self, answers: Option<Answers>);
+
+    /// Where the context's thread posts calls.
+    fn post_box(&self) -> Arc<dyn PostBox>;
 }
 
 /// The calls of [`Answers`], by number.

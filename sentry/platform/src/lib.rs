@@ -7,6 +7,7 @@
 //! The platform knows nothing of tasks, files or Linux semantics: it moves registers and mappings.
 
 mod api;
+pub mod posted;
 #[path = "preceding_x86_64.rs"]
 mod preceding;
 #[path = "rewrite_x86_64.rs"]

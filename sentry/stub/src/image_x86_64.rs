@@ -8,7 +8,7 @@
 //!   stub's spawner and helper threads, never leave it. `r12` ring, `r13` next command, `r14` first error, `r15` its
 //!   index, `rbp` the result to report.
 //! - `call`: where rewritten call sites end up (`docs/platform.md`), with the area's address in `r11` and that of the
-//!   instruction behind the site in `rcx`. Answers the call from the area or saves the registers there.
+//!   instruction behind the site in `rcx`. Answers the call from the area, posts it there, or saves the registers there.
 //! - `handler`: the signal handler of guest threads.
 //!
 //! The last two tell the sentry, by the state word if it watches that and else at the door; `r12` is then the area and
@@ -24,12 +24,13 @@ use core::arch::global_asm;
 
 use crate::layout::{
     ANSWER_NUMBERS, ANSWER_TABLE, AREA_ANSWERED, AREA_ANSWERS_HOLD, AREA_CALL, AREA_EVENT_FRAME,
-    AREA_EVENT_FS, AREA_EVENT_GS, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_STACK, AREA_STATE,
-    AREA_TURN, CONSTANTS, DOOR_EXIT, DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL,
-    FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR,
-    FRAME_RIP, IMAGE, IMAGE_SIZE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_FRAME, RESUME_RAISE,
-    RING_ENTRIES, RING_MASK, RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT,
-    STATE_WATCHED, STUB_SPINS, TASK_END, ZYGOTE_RING,
+    AREA_EVENT_FS, AREA_EVENT_GS, AREA_FS, AREA_GRANTS, AREA_GS, AREA_INPUT, AREA_INTERRUPT, AREA_LOG,
+    AREA_POSTED, AREA_POSTED_RESULT, AREA_RESUME, AREA_STACK, AREA_STATE, AREA_TURN, CONSTANTS, DOOR_EXIT,
+    DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS,
+    FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_RIP, GRANTS, IMAGE,
+    IMAGE_SIZE, INTERRUPT, LOG_SIZE, MARK_CALL, MARK_INTERRUPTED, POST_FLAGS, POST_MESSAGE, POST_READ,
+    POSTED_OPEN, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK, RING_TAIL, SLOT_SIZE,
+    SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS, TASK_END, ZYGOTE_RING,
 };
 
 global_asm!(
@@ -241,6 +242,8 @@ global_asm!(
     "movzx esp, byte ptr [rsp + rax]",
     "test esp, esp",
     "jz stub_call_save",
+    "test esp, 7",
+    "jnz stub_call_post",
     "cmp dword ptr [r11 + {answers_hold}], 0",
     "je stub_call_save",
     "inc qword ptr [r11 + {answered}]",
@@ -253,6 +256,111 @@ global_asm!(
     "mov rsp, [r11 + {call} + 8 * 15]",
     "mov r11, [r11 + {call} + 8 * 17]",
     "jmp rcx",
+
+    // A call that may be posted, if the sentry has granted that; esp says which.
+    ".globl stub_call_post",
+    ".hidden stub_call_post",
+    "stub_call_post:",
+    "cmp dword ptr [r11 + {posted}], 0", // open is the sign bit
+    "jge stub_call_save",
+    "test esp, {post_message}",
+    "jz 1f",
+    "test r8, r8",                      // no address
+    "jnz stub_call_save",
+    "test r10d, {post_flags_not}",
+    "jnz stub_call_save",
+    "1:",
+    "test rdx, rdx",
+    "jz stub_call_save",
+    "mov [r11 + {call}], r8",
+    "mov [r11 + {call} + 8], r9",
+    "mov [r11 + {call} + 8 * 2], r10",
+    "mov [r11 + {call} + 8 * 8], rdi",
+    "mov [r11 + {call} + 8 * 9], rsi",
+    "mov [r11 + {call} + 8 * 12], rdx",
+    "mov [r11 + {call} + 8 * 13], rax",
+    "mov [r11 + {call} + 8 * 16], rcx",
+    ".globl stub_call_post_saved",
+    ".hidden stub_call_post_saved",
+    "stub_call_post_saved:",
+    "mov eax, edi",
+    "and eax, {grants_mask}",
+    "shl eax, 4",
+    "lea r8, [r11 + rax + {grants}]",   // r8: the grant
+    "cmp [r8], edi",
+    "jne 9f",
+    "mov eax, [r11 + {posted}]",        // eax: the word as it is, r9: the log's end
+    "movzx r9d, ax",
+    "test esp, {post_read}",
+    "jz 2f",
+    "movzx ecx, word ptr [r8 + 6]",     // ecx: how many bytes
+    "cmp rdx, rcx",
+    "cmovb ecx, edx",
+    "test ecx, ecx",
+    "jz 9f",
+    "movzx edx, word ptr [r8 + 4]",
+    "mov rdi, rsi",
+    "lea rsi, [r11 + rdx + {input}]",
+    "lea r10d, [r9 + 8]",               // r10: the log's new end
+    "mov edx, ecx",                     // edx: as the record says it
+    "jmp 3f",
+    "2:",
+    "mov ecx, [r8 + 8]",
+    "cmp rdx, rcx",
+    "ja 9f",
+    "mov ecx, edx",
+    "lea rdi, [r11 + r9 + {log} + 8]",
+    "lea r10d, [r9 + rcx + 15]",
+    "and r10d, -8",
+    "or edx, {record_write}",
+    "3:",
+    "cmp r10d, {log_size}",
+    "ja 9f",
+    "or r10d, {posted_open}",
+    "mov esp, [r8]",
+    "mov [r11 + r9 + {log}], esp",
+    "mov [r11 + r9 + {log} + 4], edx",
+    "mov [r11 + {posted_result}], ecx",
+    "cld",
+    ".globl stub_call_post_copy",
+    ".hidden stub_call_post_copy",
+    "stub_call_post_copy:",
+    "rep movsb",
+    "lock cmpxchg [r11 + {posted}], r10d",
+    ".globl stub_call_posted",
+    ".hidden stub_call_posted",
+    "stub_call_posted:",
+    "jne 9f",
+    "mov eax, [r11 + {posted_result}]",
+    "test edx, edx",
+    "js 4f",
+    "add [r8 + 4], ax",
+    "sub [r8 + 6], ax",
+    "jmp 5f",
+    "4:",
+    "sub [r8 + 8], eax",
+    "5:",
+    "inc qword ptr [r11 + {answered}]",
+    "mov r8, [r11 + {call}]",
+    "mov r9, [r11 + {call} + 8]",
+    "mov r10, [r11 + {call} + 8 * 2]",
+    "mov rdi, [r11 + {call} + 8 * 8]",
+    "mov rsi, [r11 + {call} + 8 * 9]",
+    "mov rdx, [r11 + {call} + 8 * 12]",
+    "mov rcx, [r11 + {call} + 8 * 16]",
+    "jmp stub_call_answered",
+    ".globl stub_call_post_undo",
+    ".hidden stub_call_post_undo",
+    "stub_call_post_undo:",
+    "9:",
+    "mov r8, [r11 + {call}]",
+    "mov r9, [r11 + {call} + 8]",
+    "mov r10, [r11 + {call} + 8 * 2]",
+    "mov rdi, [r11 + {call} + 8 * 8]",
+    "mov rsi, [r11 + {call} + 8 * 9]",
+    "mov rdx, [r11 + {call} + 8 * 12]",
+    "mov rax, [r11 + {call} + 8 * 13]",
+    "mov rcx, [r11 + {call} + 8 * 16]",
 
     ".globl stub_call_save",
     ".hidden stub_call_save",
@@ -442,6 +550,18 @@ global_asm!(
     answered = const AREA_ANSWERED,
     answer_table = const ANSWER_TABLE,
     answer_numbers = const ANSWER_NUMBERS,
+    posted = const AREA_POSTED,
+    posted_result = const AREA_POSTED_RESULT,
+    posted_open = const POSTED_OPEN,
+    post_message = const POST_MESSAGE,
+    post_read = const POST_READ,
+    post_flags_not = const !POST_FLAGS,
+    grants = const AREA_GRANTS,
+    grants_mask = const GRANTS - 1,
+    input = const AREA_INPUT,
+    log = const AREA_LOG,
+    log_size = const LOG_SIZE,
+    record_write = const RECORD_WRITE,
 );
 
 unsafe extern "C" {
@@ -459,6 +579,11 @@ unsafe extern "C" {
     static stub_call_has_rsp: u8;
     static stub_call_has_flags: u8;
     static stub_call_answered: u8;
+    static stub_call_post: u8;
+    static stub_call_post_saved: u8;
+    static stub_call_post_copy: u8;
+    static stub_call_posted: u8;
+    static stub_call_post_undo: u8;
     static stub_call_save: u8;
     static stub_call_committed: u8;
 }
@@ -490,6 +615,17 @@ pub enum Entry {
     CallHasFlags,
     /// From here on the call was answered by the stub.
     CallAnswered,
+    /// From here on a call is looked at that might be posted.
+    CallPost,
+    /// From here on the registers that posting needs are in the area,
+    CallPostSaved,
+    /// up to here, where bytes are copied from or to guest memory.
+    CallPostCopy,
+    /// Behind the exchange that posts the call, which the zero flag tells the outcome of. Behind this instruction it
+    /// was posted,
+    CallPosted,
+    /// up to here: it was not, and goes to the sentry.
+    CallPostUndo,
     /// From here on the call is on its way to the sentry.
     CallSave,
     /// From here on the thread is on its way back into guest code.
@@ -520,6 +656,11 @@ fn offset(entry: Entry) -> u64 {
         Entry::CallHasRsp => &raw const stub_call_has_rsp,
         Entry::CallHasFlags => &raw const stub_call_has_flags,
         Entry::CallAnswered => &raw const stub_call_answered,
+        Entry::CallPost => &raw const stub_call_post,
+        Entry::CallPostSaved => &raw const stub_call_post_saved,
+        Entry::CallPostCopy => &raw const stub_call_post_copy,
+        Entry::CallPosted => &raw const stub_call_posted,
+        Entry::CallPostUndo => &raw const stub_call_post_undo,
         Entry::CallSave => &raw const stub_call_save,
         Entry::CallCommitted => &raw const stub_call_committed,
     };

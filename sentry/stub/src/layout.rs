@@ -128,6 +128,33 @@ pub const AREA_ANSWERS: u64 = 0x58;
 /// In an area: how many calls the stub has answered (`u64`).
 pub const AREA_ANSWERED: u64 = 0xa0;
 
+/// In an area: the word of posted calls (`u32`): [`POSTED_OPEN`] while some may be posted, and how many bytes of the log
+/// are in use. The stub's only way to post a call is to exchange it.
+pub const AREA_POSTED: u64 = 0xc0;
+/// In an area: what the call that is being posted returns (`u32`).
+pub const AREA_POSTED_RESULT: u64 = 0xc4;
+/// In [`AREA_POSTED`]: calls may be posted. The sign bit.
+pub const POSTED_OPEN: u32 = 1 << 31;
+/// In an area: what may be posted, [`GRANTS`] entries of [`GRANT_SIZE`] bytes. Descriptor `fd` has entry `fd % GRANTS`:
+/// the number (`u32`), where prepared input begins and how much there is (`u16` each), how many bytes may be written
+/// (`u32`), and nothing.
+pub const AREA_GRANTS: u64 = 0x200;
+/// Entries in [`AREA_GRANTS`].
+pub const GRANTS: usize = 16;
+/// Bytes of an entry in [`AREA_GRANTS`].
+pub const GRANT_SIZE: u64 = 16;
+/// In an area: the log of posted calls. A record is the descriptor (`u32`) and the number of bytes (`u32`), with
+/// [`RECORD_WRITE`] where they were written; those follow, up to a multiple of eight.
+pub const AREA_LOG: u64 = 2 * PAGE;
+/// Bytes in the log.
+pub const LOG_SIZE: u64 = PAGE;
+/// In a record's length: it is of bytes that were written.
+pub const RECORD_WRITE: u32 = 1 << 31;
+/// In an area: prepared input.
+pub const AREA_INPUT: u64 = 3 * PAGE;
+/// Bytes of prepared input.
+pub const INPUT_SIZE: u64 = PAGE;
+
 /// In an area: the registers at a rewritten call site, in the order of the kernel's `sigcontext`: r8 to r15, rdi, rsi,
 /// rbp, rbx, rdx, rax, rcx, rsp, rip, flags.
 pub const AREA_CALL: u64 = 0x100;
@@ -149,9 +176,21 @@ pub const MARK_INTERRUPTED: u64 = 2;
 /// Calls that the stub answers while their results are known, by number: getpid, gettid, getppid, getuid, geteuid,
 /// getgid, getegid. Each has its answer in an area, in this order.
 pub const ANSWERED: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
+/// Calls that the stub posts, by number, and in place of an answer's place what they are: read, write, sendto, recvfrom.
+pub const POSTABLE: [(u32, u8); 4] =
+    [(0, POST_READ), (1, POST_WRITE), (44, POST_WRITE | POST_MESSAGE), (45, POST_READ | POST_MESSAGE)];
+/// A call that can be posted: it reads.
+pub const POST_READ: u8 = 1;
+/// A call that can be posted: it writes.
+pub const POST_WRITE: u8 = 2;
+/// A call that can be posted: it has flags and an address.
+pub const POST_MESSAGE: u8 = 4;
+/// Flags that such a call may have: `MSG_DONTWAIT`, `MSG_NOSIGNAL`.
+pub const POST_FLAGS: u32 = 0x4040;
 /// Numbers of calls from here on are not looked up.
 pub const ANSWER_TABLE: u32 = 256;
-/// Where constants have, for each of these numbers, a byte: where in an area its answer lies, or 0.
+/// Where constants have, for each of these numbers, a byte: where in an area its answer lies (a multiple of eight), what
+/// kind of postable call it is, or 0.
 pub const ANSWER_NUMBERS: u64 = CONSTANTS + PAGE - ANSWER_TABLE as u64;
 
 /// The sentry sleeps: come to the door.
@@ -167,7 +206,7 @@ pub const STATE_ASLEEP: u32 = 3;
 /// mappings or ask a gofer.
 pub const STUB_SPINS: u32 = 1536;
 
-/// In an area: the lowest byte of the signal stack. Below it is spare room.
+/// In an area: the lowest byte of the signal stack.
 pub const AREA_SIGNAL_STACK: u64 = 4 * PAGE;
 /// In an area: where the sentry builds a frame for a thread that has none; no signal is ever handled there.
 pub const AREA_FIRST_FRAME: u64 = PAGE;

@@ -2,6 +2,7 @@
 
 use platform::{ANSWERED_CALLS, Answers};
 
+use super::posted::POSTED_CALLS;
 use super::{CurrentTask, Task, Work};
 
 impl Task {
@@ -19,9 +20,10 @@ impl CurrentTask {
             // The tracer shall see the program's own code.
             self.mm().restore_call_sites();
         }
-        let is_watched = self.is_traced()
-            || !ANSWERED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()))
-            || self.kernel().strace.is_on();
+        let is_watched = self.is_traced() || self.kernel().strace.is_on();
+        self.may_post = !is_watched && POSTED_CALLS.iter().all(|call| self.is_always_allowed(*call));
+        let is_watched =
+            is_watched || !ANSWERED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
         let answers = if is_watched { None } else { self.answers() };
         self.context.set_answers(answers);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use abi::Regs;
 use platform::Context;
 
-use super::Task;
+use super::{Candidates, PostedCalls, Task};
 use crate::signal::TrapInfo;
 
 /// The running task with its registers. Exactly one exists per live task, on the stack of its sentry thread.
@@ -20,12 +20,27 @@ pub struct CurrentTask {
     pub(crate) trap: TrapInfo,
     /// A tracer single-steps it.
     pub(crate) is_stepped: bool,
+    /// What it has posted.
+    pub(super) posted: Arc<PostedCalls>,
+    /// What it may post calls to next.
+    pub(super) candidates: Candidates,
+    /// Nobody wants to see each of its calls.
+    pub(super) may_post: bool,
 }
 
 impl CurrentTask {
     pub(super) fn new(task: Arc<Task>, regs: Regs, context: Box<dyn Context>) -> Self {
         task.wake().set_interrupter(Some(context.interrupter()));
-        Self { task, regs, context, trap: TrapInfo::default(), is_stepped: false }
+        Self {
+            task,
+            regs,
+            context,
+            trap: TrapInfo::default(),
+            is_stepped: false,
+            posted: PostedCalls::new(),
+            candidates: Candidates::new(),
+            may_post: false,
+        }
     }
 
     /// The task itself, to be kept.

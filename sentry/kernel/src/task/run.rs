@@ -64,10 +64,12 @@ impl CurrentTask {
             if !self.wake().enter_guest() {
                 continue;
             }
+            self.open_posted();
             self.clock().switch(Activity::Guest);
             let event = self.run_guest();
             self.clock().switch(Activity::Kernel);
             self.wake().leave_guest();
+            self.settle_posted();
             self.handle(event);
         }
         self.exit();

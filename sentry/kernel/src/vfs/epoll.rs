@@ -18,6 +18,7 @@ use waiter::{Events, Notify, Registration, WaitQueue};
 
 use super::{Fd, File, FileOps};
 use crate::signal::{AccountCharge, Counter, UserAccount};
+use crate::task::Candidates;
 
 /// How deep instances may watch each other (`EP_MAX_NESTS` of Linux).
 const MAX_DEPTH: usize = 4;
@@ -26,7 +27,10 @@ const MAX_DEPTH: usize = 4;
 type Key = (Fd, usize);
 
 struct Item {
+    fd: Fd,
     file: Weak<File>,
+    /// Calls on the file can be promised.
+    is_promising: bool,
     /// Events and flags asked for; no events after a one-shot has fired.
     events: AtomicU32,
     data: AtomicU64,
@@ -53,7 +57,7 @@ impl Item {
 
     fn poll_for(&self, mask: Events) -> Events {
         match self.file.upgrade() {
-            Some(file) if !mask.is_empty() => file.ops().poll(&file) & mask,
+            Some(file) if !mask.is_empty() => file.poll() & mask,
             _ => Events::empty(),
         }
     }
@@ -125,6 +129,15 @@ struct Shared {
     pollers: WaitQueue,
 }
 
+/// What epoll_wait(2) returns.
+#[derive(Default)]
+pub(crate) struct Taken {
+    /// Its events.
+    pub(crate) events: Vec<EpollEvent>,
+    /// Files among them that can be read, and whose calls can be promised.
+    pub(crate) promising: Candidates,
+}
+
 /// An epoll instance.
 pub struct Epoll {
     /// Whose watches they are, and how many that user may have.
@@ -177,6 +190,8 @@ impl Epoll {
         }
         let charge = self.account.charge(Counter::EpollWatches, 1, self.max_watches).ok_or(Errno::ENOSPC)?;
         let item = Arc::new_cyclic(|this| Item {
+            fd,
+            is_promising: file.ops().promising().is_some(),
             file: Arc::downgrade(file),
             events: AtomicU32::new(events),
             data: AtomicU64::new(event.data),
@@ -255,8 +270,9 @@ impl Epoll {
     ///
     /// # Errors
     /// `EAGAIN` where there is none.
-    pub fn take(&self, max: usize) -> Result<Vec<EpollEvent>> {
+    pub(crate) fn take(&self, max: usize) -> Result<Taken> {
         let mut events = Vec::new();
+        let mut promising = Candidates::new();
         let mut again = Vec::new();
         // Each item is looked at once: those that stay ready go to the end.
         let mut left = self.shared.ready.lock().len();
@@ -267,6 +283,9 @@ impl Epoll {
             item.is_ready.store(false, Ordering::Release);
             let Some((event, flags)) = item.take() else { continue };
             events.push(event);
+            if item.is_promising && Events::from_bits_truncate(event.events).contains(Events::IN) {
+                promising.push((item.fd, item.file.clone()));
+            }
             if !flags.intersects(EpollFlags::ONESHOT | EpollFlags::ET) {
                 again.push(item);
             }
@@ -282,7 +301,7 @@ impl Epoll {
         if wakes_next {
             self.shared.queue.notify_one(Events::READABLE);
         }
-        if events.is_empty() { Err(Errno::EAGAIN) } else { Ok(events) }
+        if events.is_empty() { Err(Errno::EAGAIN) } else { Ok(Taken { events, promising }) }
     }
 
     /// Puts events back that could not be delivered: everything watched is looked at again.

@@ -1,15 +1,16 @@
 //! The descriptor table.
 //!
-//! Locks: `slots` is a leaf; files are closed after it is released.
+//! Locks: `slots` is a leaf; files are closed, and what was posted to them settled, after it is released.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use abi::{Errno, Result};
 use parking_lot::RwLock;
 
 use super::File;
+use super::promise::Settle;
 use crate::Task;
 
 /// A descriptor number as a guest names it.
@@ -94,8 +95,21 @@ impl FdTable {
     /// # Errors
     /// `EBADF`.
     pub fn get(&self, fd: Fd) -> Result<Arc<File>> {
-        let slots = self.slots.read();
-        slots.at(fd).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)
+        let file = self.slots.read().at(fd).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)?;
+        file.settle_posted();
+        Ok(file)
+    }
+
+    /// Has `by` hold `file`, if it is still behind `fd` and nobody but the caller, who has one reference, uses it. Who
+    /// looks it up from now on settles first: who did before is counted.
+    pub(crate) fn hold(&self, fd: Fd, file: &Arc<File>, by: Weak<dyn Settle>) -> bool {
+        let slots = self.slots.write();
+        let is_there = slots.at(fd).is_some_and(|slot| Arc::ptr_eq(&slot.file, file));
+        let is_free = is_there && Arc::strong_count(file) == 2;
+        if is_free {
+            file.holder().hold(by);
+        }
+        is_free
     }
 
     /// Gives `file` the lowest free number from `min` on, below the task's `RLIMIT_NOFILE`.
@@ -170,6 +184,7 @@ impl FdTable {
         let old = slots.put(at, Slot { file, close_on_exec });
         drop(slots);
         if let Some(old) = &old {
+            old.settle_posted();
             self.release_locks(old);
         }
         Ok(old)
@@ -181,6 +196,7 @@ impl FdTable {
     /// `EBADF`.
     pub fn take(&self, fd: Fd) -> Result<Arc<File>> {
         let file = self.slots.write().take(fd).ok_or(Errno::EBADF)?;
+        file.settle_posted();
         self.release_locks(&file);
         Ok(file)
     }
@@ -219,6 +235,7 @@ impl FdTable {
             fds.into_iter().filter_map(|fd| slots.take(fd)).collect()
         };
         for file in closed {
+            file.settle_posted();
             self.release_locks(&file);
             // Nobody is left to hear of an error.
             let _ = file.ops().flush(task);

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use abi::{Errno, OpenFlags, Result};
 use parking_lot::{Mutex, MutexGuard};
-use waiter::Registration;
+use waiter::{Events, Registration};
 
 use super::async_notice::{AsyncNotice, Owner};
+use super::promise::Holder;
 use super::{Fd, FileOps, Inode, VfsPath, inotify};
 use crate::Task;
 use crate::mm::{IoDst, IoSrc};
@@ -36,6 +37,7 @@ pub struct File {
     owner: Mutex<Owner>,
     /// `O_ASYNC`: its registration with the wait queue.
     listening: Mutex<Option<Registration>>,
+    holder: Holder,
 }
 
 /// Who is told of `O_ASYNC` readiness (`fcntl(F_SETOWN)`, `F_SETSIG`).
@@ -87,6 +89,7 @@ impl File {
             has_created: AtomicBool::new(false),
             owner: Mutex::default(),
             listening: Mutex::new(None),
+            holder: Holder::default(),
         }
     }
 
@@ -106,6 +109,23 @@ impl File {
     #[must_use]
     pub fn ops(&self) -> &Arc<dyn FileOps> {
         &self.ops
+    }
+
+    /// What it is ready for now.
+    #[must_use]
+    pub fn poll(&self) -> Events {
+        self.settle_posted();
+        self.ops.poll(self)
+    }
+
+    /// Who was promised what it has.
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Has calls carried out that a task has posted to it: before anybody else uses the file.
+    pub(super) fn settle_posted(&self) {
+        self.holder.settle();
     }
 
     /// The behaviour, if it is of this kind.

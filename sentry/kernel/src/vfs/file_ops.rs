@@ -6,7 +6,7 @@ use std::sync::Arc;
 use abi::{Errno, FileType, Result};
 use waiter::{Events, WaitQueue};
 
-use super::File;
+use super::{File, Promising};
 use crate::Task;
 use crate::mm::{IoDst, IoSrc, Mappable};
 use crate::socket::Socket;
@@ -101,6 +101,11 @@ pub trait FileOps: Send + Sync + Any {
     fn poll(&self, file: &File) -> Events {
         let _ = file;
         Events::READABLE | Events::WRITABLE
+    }
+
+    /// The file as one whose calls can be promised ahead of time.
+    fn promising(&self) -> Option<&dyn Promising> {
+        None
     }
 
     /// Announces changes of [`Self::poll`]; `None` for files that are always ready (epoll refuses those: `EPERM`).

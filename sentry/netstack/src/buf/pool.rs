@@ -51,6 +51,18 @@ impl Pool {
         Some(kept.unwrap_or_else(|| vec![0; size].into_boxed_slice()))
     }
 
+    /// Whether the budget allows for so much more.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.used().saturating_add(bytes) <= self.limit.load(Ordering::Relaxed)
+    }
+
+    /// A small chunk, also beyond the budget.
+    pub(crate) fn alloc_promised(&self) -> Box<[u8]> {
+        self.used.fetch_add(SMALL, Ordering::Relaxed);
+        let kept = self.small.lock().pop();
+        kept.unwrap_or_else(|| vec![0; SMALL].into_boxed_slice())
+    }
+
     /// Takes a chunk back.
     pub(crate) fn free(&self, chunk: Box<[u8]>) {
         self.uncharge(chunk.len());

@@ -1,6 +1,6 @@
 //! A byte stream in chunks, addressed by absolute offset: the send and receive queues of TCP.
 
-use super::pool::{LARGE, Pool};
+use super::pool::{LARGE, Pool, SMALL};
 use crate::base::io::{Sink, Source};
 use std::collections::VecDeque;
 
@@ -99,6 +99,18 @@ impl StreamBuf {
     pub(crate) fn append_slice(&mut self, pool: &Pool, mut data: &[u8]) -> usize {
         let len = data.len();
         self.append(pool, &mut data, len).bytes
+    }
+
+    /// Appends all of `data`, whatever the budget says: there was room when it was promised.
+    pub(crate) fn append_promised(&mut self, pool: &Pool, data: &[u8]) {
+        let rest = &data[self.append_slice(pool, data)..];
+        for piece in rest.chunks(SMALL) {
+            let mut data = pool.alloc_promised();
+            data[..piece.len()].copy_from_slice(piece);
+            let base = self.end;
+            self.end += piece.len() as u64;
+            self.chunks.push_back(Chunk { base, filled: piece.len(), data });
+        }
     }
 
     fn drop_empty_tail(&mut self, pool: &Pool) {

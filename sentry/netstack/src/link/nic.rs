@@ -310,6 +310,11 @@ impl Nic {
         self.has_ipv6.store(wanted, Ordering::Relaxed);
     }
 
+    /// Whether what is sent leaves by a device of the stack's owner.
+    pub(crate) const fn leads_outside(&self) -> bool {
+        matches!(self.wire, Wire::Device(_))
+    }
+
     /// Whether it is the loopback interface.
     #[must_use]
     pub const fn is_loopback(&self) -> bool {

@@ -8,6 +8,7 @@ pub(crate) mod input;
 pub(crate) mod listen;
 pub(crate) mod local;
 mod local_io;
+pub(crate) mod promise;
 mod request;
 mod rtt;
 mod scoreboard;

@@ -6,7 +6,7 @@
 
 use abi::{Regs, Result};
 use host::memory::VolatileSlice;
-use stub::layout::{AREA_CALL, CALL_WORDS, IMAGE};
+use stub::layout::{AREA_CALL, AREA_POSTED_RESULT, CALL_WORDS, IMAGE};
 use stub::{Entry, address_of};
 
 use super::frame::{general_registers, general_words};
@@ -15,6 +15,9 @@ use super::frame::{general_registers, general_words};
 const FLAGS_BEYOND: u64 = !Regs::USER_FLAGS | 1 << 8;
 /// Bits of the flags that are always as they are: the second, and interrupts being on.
 const FLAGS_FIXED: u64 = 1 << 9 | 1 << 1;
+
+/// What a comparison or an exchange says where it found equal values.
+const ZERO_FLAG: u64 = 1 << 6;
 
 /// The registers at a call, as the instruction itself would have left them for the kernel.
 pub(super) fn read(area: &VolatileSlice<'_>) -> Result<Regs> {
@@ -40,6 +43,19 @@ pub(super) fn can_return(came: &Regs, regs: &Regs) -> bool {
         && regs.gs_base == came.gs_base
 }
 
+/// Whether a thread was stopped where the stub copies the bytes of a call that is to be posted.
+pub(super) fn is_copying(regs: &Regs) -> bool {
+    regs.rip == address_of(Entry::CallPostCopy, IMAGE)
+}
+
+/// Makes the registers of a thread that was about to post a call those at the call.
+pub(super) fn undo_posting(area: &VolatileSlice<'_>, regs: &mut Regs) -> Result<()> {
+    let call = read(area)?;
+    let Regs { rbx, rbp, r12, r13, r14, r15, .. } = *regs;
+    *regs = Regs { rbx, rbp, r12, r13, r14, r15, ..call };
+    Ok(())
+}
+
 /// Where a thread in the stub was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -61,6 +77,20 @@ pub(super) fn unwind(area: &VolatileSlice<'_>, regs: &mut Regs) -> Result<Place>
     if !(at(Entry::Call)..at(Entry::CallSave)).contains(&rip) {
         return Ok(Place::Guest);
     }
+    if (at(Entry::CallPostSaved)..at(Entry::CallSave)).contains(&rip) {
+        let is_posted = match rip {
+            _ if rip == at(Entry::CallPosted) => regs.rflags & ZERO_FLAG != 0,
+            _ => (at(Entry::CallPosted)..at(Entry::CallPostUndo)).contains(&rip),
+        };
+        undo_posting(area, regs)?;
+        if is_posted {
+            regs.rax = area.load_u32(AREA_POSTED_RESULT as usize)?.into();
+        } else {
+            regs.rip = regs.rip.wrapping_sub(2);
+        }
+        regs.orig_rax = u64::MAX;
+        return Ok(Place::Entering);
+    }
     let saved = read(area)?;
     if rip >= at(Entry::CallHasRsp) {
         regs.rsp = saved.rsp;
@@ -69,6 +99,7 @@ pub(super) fn unwind(area: &VolatileSlice<'_>, regs: &mut Regs) -> Result<Place>
         regs.rflags = saved.rflags;
     }
     // `rcx` is behind the site. Before it was answered, the call is made again.
-    regs.rip = if rip >= at(Entry::CallAnswered) { regs.rcx } else { regs.rcx.wrapping_sub(2) };
+    let is_answered = (at(Entry::CallAnswered)..at(Entry::CallPost)).contains(&rip);
+    regs.rip = if is_answered { regs.rcx } else { regs.rcx.wrapping_sub(2) };
     Ok(Place::Entering)
 }

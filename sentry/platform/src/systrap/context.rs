@@ -6,9 +6,9 @@ use std::sync::{Arc, Weak};
 use abi::Regs;
 use host::memory::VolatileSlice;
 use stub::layout::{
-    AREA_ANSWERED, AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_RESUME, AREA_SELF,
-    AREA_STACK, AREA_STATE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE,
-    STATE_ASLEEP, STATE_EVENT,
+    AREA_ANSWERED, AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_POSTED,
+    AREA_RESUME, AREA_SELF, AREA_STACK, AREA_STATE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL,
+    RESUME_FRAME, RESUME_RAISE, STATE_ASLEEP, STATE_EVENT,
 };
 
 use super::call::{self, Place};
@@ -19,9 +19,11 @@ use super::frame;
 use super::handover::{Arrival, GuestThread};
 use super::keeper::{self, Overdue, Tenancy};
 use super::life::Life;
+use super::posted::AreaBox;
 use super::spin::Policy;
 use super::ways::{Sums, Tally};
 use super::xstate::Layout;
+use crate::posted::PostBox;
 use crate::{Answers, Context, Event, Interrupter};
 
 /// Guest code may be running.
@@ -154,6 +156,7 @@ pub(super) struct StubContext {
     /// Taken out only by drop.
     thread: Option<GuestThread>,
     signalling: Arc<Signalling>,
+    post_box: Arc<AreaBox>,
     layout: Layout,
     cores: Arc<Cores>,
     policy: Policy,
@@ -189,11 +192,14 @@ impl StubContext {
         area.store_u32(AREA_INTERRUPT as usize, 0)?;
         area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
         area.store_u64(AREA_ANSWERED as usize, 0)?;
+        area.store_u32(AREA_POSTED as usize, 0)?;
+        let post_box = AreaBox::new(thread.slot());
         let signalling = Signalling::new(Arc::clone(stub.life()), &thread, shared);
         Ok(Self {
             stub,
             thread: Some(thread),
             signalling,
+            post_box,
             layout: shared.layout,
             cores: Arc::clone(&shared.cores),
             policy: Policy::new(),
@@ -274,6 +280,12 @@ impl StubContext {
         let mut stop = frame::read(&area, area_address, frame, &self.layout).map_err(|_| Gone)?;
         let place = match stop.event {
             Event::Interrupted => call::unwind(&area, &mut stop.regs).map_err(|_| Gone)?,
+            Event::Fault(_) if call::is_copying(&stop.regs) => {
+                // The kernel finds out what is wrong with the buffer, or brings it in.
+                stop.event = Event::RewrittenCall;
+                call::undo_posting(&area, &mut stop.regs).map_err(|_| Gone)?;
+                Place::Entering
+            }
             _ => Place::Guest,
         };
         let was_first = matches!(self.state, State::Frame { is_first: true, .. });
@@ -385,6 +397,10 @@ impl Context for StubContext {
         // Its own page: a failure leaves the thread as it is, which asks us then.
         let _ = write_answers(&area, answers);
     }
+
+    fn post_box(&self) -> Arc<dyn PostBox> {
+        Arc::clone(&self.post_box) as Arc<dyn PostBox>
+    }
 }
 
 /// Fills in what the stub answers itself.
@@ -401,6 +417,7 @@ fn write_answers(area: &VolatileSlice<'_>, answers: Option<Answers>) -> Result<(
 
 impl Drop for StubContext {
     fn drop(&mut self) {
+        self.post_box.retire();
         if let Some(thread) = self.thread.take() {
             self.ways.tell(&thread.area());
             self.stub.release(thread);

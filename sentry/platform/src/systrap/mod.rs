@@ -22,6 +22,7 @@ mod keeper;
 mod life;
 mod mapped;
 mod place;
+mod posted;
 mod process;
 mod space;
 mod spin;

@@ -9,7 +9,7 @@ use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions};
-use kernel::vfs::{File, FileOps, WriteAt};
+use kernel::vfs::{File, FileOps, Promise, Promising, WriteAt};
 use netstack::{Discard, RecvFlags, SendFlags, SendMeta, Shutdown, TcpSocket};
 use waiter::{Events, WaitQueue};
 
@@ -77,6 +77,10 @@ impl FileOps for InetFile {
         false
     }
 
+    fn promising(&self) -> Option<&dyn Promising> {
+        self.socket.tcp().map(|_| self as &dyn Promising)
+    }
+
     fn poll(&self, _file: &File) -> Events {
         events(self.socket.readiness())
     }
@@ -101,6 +105,25 @@ impl FileOps for InetFile {
 
     fn socket(&self) -> Option<&dyn Socket> {
         Some(self)
+    }
+}
+
+impl Promising for InetFile {
+    fn promise(&self, buffer: &mut [u8]) -> Promise {
+        let promise = self.socket.tcp().map_or_else(Default::default, |tcp| tcp.promise(buffer));
+        Promise { input: promise.input, credit: promise.credit }
+    }
+
+    fn keep_read(&self, len: usize) {
+        if let Some(tcp) = self.socket.tcp() {
+            tcp.keep_read(len);
+        }
+    }
+
+    fn keep_written(&self, data: &[u8]) {
+        if let Some(tcp) = self.socket.tcp() {
+            tcp.keep_sent(data);
+        }
     }
 }
 

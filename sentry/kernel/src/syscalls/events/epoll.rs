@@ -13,7 +13,7 @@ use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;
-use crate::vfs::{AnonKind, Epoll};
+use crate::vfs::{AnonKind, Epoll, Taken};
 use crate::{CurrentTask, SysResult, Task};
 
 /// Most events of one call.
@@ -67,7 +67,12 @@ pub(super) fn epoll_ctl(task: &mut CurrentTask, args: Args) -> SysResult {
     Ok(0)
 }
 
-fn wait(task: &Task, args: &Args, deadline: Option<MonotonicTime>, mask: Option<SigSet>) -> SysResult {
+fn wait(
+    task: &mut CurrentTask,
+    args: &Args,
+    deadline: Option<MonotonicTime>,
+    mask: Option<SigSet>,
+) -> SysResult {
     let [fd, addr, max, ..] = args.0;
     let (addr, max) = (UserAddr(addr), max as i32);
     if max <= 0 || max > MAX_EVENTS {
@@ -75,22 +80,19 @@ fn wait(task: &Task, args: &Args, deadline: Option<MonotonicTime>, mask: Option<
     }
     let file = task.fd_table().get(fd as i32)?;
     let epoll = file.ops_as::<Epoll>().ok_or(Errno::EINVAL)?;
-    with_mask(task, mask, || {
-        let events = next_events(task, epoll, max.unsigned_abs() as usize, deadline)?;
-        if let Err(errno) = task.mm().write(addr, events.as_slice().as_bytes()) {
+    let taken = with_mask(task, mask, || {
+        let taken = next_events(task, epoll, max.unsigned_abs() as usize, deadline)?;
+        if let Err(errno) = task.mm().write(addr, taken.events.as_slice().as_bytes()) {
             epoll.put_back();
             return Err(errno.into());
         }
-        Ok(events.len() as u64)
-    })
+        Ok(taken)
+    })?;
+    task.expect_use_of(taken.promising);
+    Ok(taken.events.len() as u64)
 }
 
-fn next_events(
-    task: &Task,
-    epoll: &Epoll,
-    max: usize,
-    deadline: Option<MonotonicTime>,
-) -> SysResult<Vec<EpollEvent>> {
+fn next_events(task: &Task, epoll: &Epoll, max: usize, deadline: Option<MonotonicTime>) -> SysResult<Taken> {
     if deadline == Some(MonotonicTime(0)) {
         return Ok(epoll.take(max).unwrap_or_default());
     }

@@ -42,7 +42,7 @@ pub(super) fn make_room(count: usize) -> Result<()> {
 impl Target {
     fn update(&mut self) -> bool {
         if let Some(file) = &self.file {
-            self.ready = file.ops().poll(file) & self.mask;
+            self.ready = file.poll() & self.mask;
         }
         !self.ready.is_empty()
     }

@@ -67,7 +67,7 @@ fn await_connection(
     let socket = socket_of(file)?;
     let queue = file.ops().wait_queue().ok_or(Errno::EINPROGRESS)?;
     let decided = Events::OUT | Events::ERR | Events::HUP;
-    let attempt = &mut || if file.ops().poll(file).intersects(decided) { Ok(()) } else { Err(Errno::EAGAIN) };
+    let attempt = &mut || if file.poll().intersects(decided) { Ok(()) } else { Err(Errno::EAGAIN) };
     match task.block_on(queue, decided, deadline, attempt) {
         Err(crate::SysError::Errno(Errno::ETIMEDOUT)) => return Err(Errno::EINPROGRESS.into()),
         other => other?,

@@ -9,6 +9,7 @@ mod bulk;
 mod input;
 mod open;
 mod output;
+mod promise;
 mod timer;
 mod user;
 

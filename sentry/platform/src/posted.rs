@@ -1,0 +1,122 @@
+//! Calls that guest code makes without an event: the kernel *grants* a thread that it may read prepared bytes from some
+//! descriptors and write so many to them; what the thread did with that is in a log which the kernel takes later.
+//!
+//! All of a log is the guest's own statement. [`Log::records`] says what is well-formed; whether it was granted is for
+//! the kernel to check.
+
+/// What a thread may do with one descriptor without an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<'a> {
+    /// The descriptor. Of those that have the same remainder by [`Grant::PLACES`] one has a place.
+    pub fd: u32,
+    /// What read(2) and recv(2) of it give.
+    pub input: &'a [u8],
+    /// How many bytes write(2) and send(2) to it take.
+    pub credit: u32,
+}
+
+impl Grant<'_> {
+    /// How many descriptors can be granted at a time.
+    pub const PLACES: u32 = stub::layout::GRANTS as u32;
+    /// How many bytes of input can be prepared, of all descriptors together.
+    pub const INPUT: usize = stub::layout::INPUT_SIZE as usize;
+    /// How many bytes a log holds, with [`Grant::OVERHEAD`] for each call.
+    pub const LOG: usize = stub::layout::LOG_SIZE as usize;
+    /// What a call takes in a log beside the bytes that it writes, at most.
+    pub const OVERHEAD: usize = 16;
+}
+
+/// Where a thread's posted calls are.
+pub trait PostBox: Send + Sync {
+    /// Lets the thread post calls, until [`Self::close`]. To be called while its context does not run and its box is
+    /// closed. Does nothing where the grants do not fit.
+    fn open(&self, grants: &[Grant<'_>]);
+
+    /// Ends that and takes the log. May be called at any time by any thread, one at a time.
+    fn close(&self) -> Log;
+
+    /// Whether the log has records.
+    fn has_records(&self) -> bool;
+}
+
+/// What a thread says it did, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    bytes: Vec<u8>,
+}
+
+/// A call that was posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// It read from a descriptor.
+    Read {
+        /// The descriptor.
+        fd: u32,
+        /// How many bytes it got.
+        len: usize,
+    },
+    /// It wrote to a descriptor.
+    Write {
+        /// The descriptor.
+        fd: u32,
+        /// What.
+        data: &'a [u8],
+    },
+}
+
+impl Log {
+    /// A log of bytes that were copied from a guest.
+    #[must_use]
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    /// The records, up to the first that is malformed.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let (record, behind) = first(rest)?;
+            rest = behind;
+            Some(record)
+        })
+    }
+}
+
+/// The first record of `bytes`, and what is behind it.
+fn first(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
+    let (fd, rest) = bytes.split_first_chunk()?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let (fd, len) = (u32::from_le_bytes(*fd), u32::from_le_bytes(*len));
+    let is_write = len & stub::layout::RECORD_WRITE != 0;
+    let len = (len & !stub::layout::RECORD_WRITE) as usize;
+    if !is_write {
+        return Some((Record::Read { fd, len }, rest));
+    }
+    let data = rest.get(..len)?;
+    Some((Record::Write { fd, data }, rest.get(len.checked_next_multiple_of(8)?..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Log, Record};
+
+    #[test]
+    fn records_come_in_order_and_end_at_the_first_that_is_cut() {
+        let mut bytes = vec![5, 0, 0, 0, 3, 0, 0, 0];
+        bytes.extend([6, 0, 0, 0, 2, 0, 0, 0x80, b'h', b'i', 9, 9, 9, 9, 9, 9]);
+        bytes.extend([7, 0, 0, 0, 9, 0, 0, 0x80, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let log = Log::new(bytes);
+        let records: Vec<_> = log.records().collect();
+        assert_eq!(records, [Record::Read { fd: 5, len: 3 }, Record::Write { fd: 6, data: b"hi" }]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_to_an_end(bytes: Vec<u8>) {
+            let len = bytes.len();
+            prop_assert!(Log::new(bytes).records().count() <= len / 8);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Posted calls: carried out by the stub from what it was granted, as a whole or not at all, whatever stops the thread.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod guest;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use abi::Regs;
+use platform::posted::{Grant, Log, Record};
+use platform::rewrite::{self, WINDOW};
+use platform::{Event, MapOp};
+
+use self::guest::{CODE, DATA, Machine, Process, Thread};
+
+const THUNK: u64 = CODE + 0x8000;
+const READ: u64 = 0;
+const WRITE: u64 = 1;
+const SENDTO: u64 = 44;
+const RECVFROM: u64 = 45;
+
+// The site is at byte 2, padding behind the loop: one call, and stop at the next, which is not rewritten.
+guest!(once, "nop", "nop", "syscall", "int3", ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0");
+// Calls for ever with the registers as they are, adds up in r15 what was returned.
+guest!(
+    again,
+    "nop",
+    "nop",
+    "2: syscall",
+    "add r15, rax",
+    "inc r14",
+    "mov eax, r13d",
+    "jmp 2b",
+    ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0"
+);
+
+// Finds its area by gs and writes the word itself.
+guest!(liar, "rdgsbase rax", "mov [rax + 0xc0], ebx", "syscall");
+
+/// Rewrites the site at byte 2.
+fn rewrite(machine: &Machine, process: &Process, code: &[u8]) {
+    let mut window = vec![0; WINDOW as usize];
+    window[..code.len()].copy_from_slice(code);
+    let site =
+        rewrite::find(&window, CODE, CODE + 4, &Regs::default(), false).expect("the site can be rewritten");
+    let plan = site.plan(THUNK).expect("the thunk is near");
+    let thunk = rewrite::CodePatch { addr: THUNK, bytes: plan.thunk.to_vec() };
+    for patch in [Some(thunk), plan.padding, Some(plan.site)].into_iter().flatten() {
+        let at = process.code() + (patch.addr - CODE);
+        machine.direct.slice(at, patch.bytes.len()).unwrap().write(&patch.bytes).unwrap();
+    }
+}
+
+struct Guest {
+    machine: Machine,
+    process: Process,
+    thread: Thread,
+}
+
+impl Guest {
+    fn new(code: &[u8]) -> Self {
+        let machine = Machine::new();
+        let process = machine.process(code);
+        rewrite(&machine, &process, code);
+        let thread = process.thread();
+        Self { machine, process, thread }
+    }
+
+    fn call(&mut self, number: u64, args: [u64; 6]) -> Event {
+        let [rdi, rsi, rdx, r10, r8, r9] = args;
+        self.thread.regs = Regs {
+            rax: number,
+            rbx: 0x11,
+            rbp: 0x55,
+            r12: 0x99,
+            r13: 0xaa,
+            r14: 0xbb,
+            r15: 0xcc,
+            rflags: 0xad7,
+            ..Thread::start()
+        };
+        self.thread.regs = Regs { rdi, rsi, rdx, r10, r8, r9, ..self.thread.regs };
+        self.thread.run()
+    }
+
+    /// A call that is posted: what it returned. All other registers must be as they were.
+    fn posted(&mut self, number: u64, args: [u64; 6]) -> u64 {
+        let event = self.call(number, args);
+        assert!(matches!(event, Event::Exception(_)), "{event:?} at {:#x}", self.thread.regs.rip);
+        self.check_registers(args);
+        self.thread.regs.rax
+    }
+
+    /// A call that is left to the kernel.
+    fn not_posted(&mut self, number: u64, args: [u64; 6]) {
+        let event = self.call(number, args);
+        assert!(matches!(event, Event::RewrittenCall), "{event:?} at {:#x}", self.thread.regs.rip);
+        let regs = &self.thread.regs;
+        assert_eq!((regs.rax, regs.orig_rax, regs.rip), (number, number, CODE + 4));
+        self.check_registers(args);
+    }
+
+    fn check_registers(&self, args: [u64; 6]) {
+        let regs = &self.thread.regs;
+        assert_eq!([regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9], args);
+        assert_eq!(
+            [regs.rbx, regs.rbp, regs.r12, regs.r13, regs.r14, regs.r15],
+            [0x11, 0x55, 0x99, 0xaa, 0xbb, 0xcc]
+        );
+        assert_eq!((regs.rcx, regs.rflags, regs.rsp), (CODE + 4, 0xad7, Thread::start().rsp));
+    }
+
+    fn data(&self, len: usize) -> Vec<u8> {
+        let mut data = vec![0; len];
+        self.machine.direct.slice(self.process.data, len).unwrap().read(&mut data).unwrap();
+        data
+    }
+
+    fn set_data(&self, data: &[u8]) {
+        self.machine.direct.slice(self.process.data, data.len()).unwrap().write(data).unwrap();
+    }
+
+    fn open(&self, grants: &[Grant<'_>]) {
+        self.thread.context.post_box().open(grants);
+    }
+
+    fn close(&self) -> Log {
+        self.thread.context.post_box().close()
+    }
+}
+
+const fn read(fd: u64, len: u64) -> [u64; 6] {
+    [fd, DATA, len, 0x77, 0x88, 0x99]
+}
+
+const fn message(fd: u64, len: u64, flags: u64) -> [u64; 6] {
+    [fd, DATA, len, flags, 0, 0]
+}
+
+#[test]
+fn reads_take_what_was_prepared_in_pieces() {
+    let mut guest = Guest::new(once());
+    guest.open(&[
+        Grant { fd: 5, input: b"hello, world", credit: 0 },
+        Grant { fd: 6, input: b"other", credit: 0 },
+    ]);
+    assert_eq!(guest.posted(READ, read(5, 5)), 5);
+    assert_eq!(guest.data(6), b"hello\0");
+    assert_eq!(guest.posted(RECVFROM, message(6, 100, 0x40)), 5);
+    assert_eq!(guest.data(6), b"other\0");
+    assert_eq!(guest.posted(READ, read(5, 100)), 7);
+    assert_eq!(guest.data(7), b", world");
+    for args in [read(5, 1), read(7, 1), read(21, 1), read(u64::from(u32::MAX), 1), read(6, 0)] {
+        guest.not_posted(READ, args);
+    }
+    let log = guest.close();
+    let records: Vec<_> = log.records().collect();
+    let expected = [(5, 5), (6, 5), (5, 7)].map(|(fd, len)| Record::Read { fd, len });
+    assert_eq!(records, expected);
+    guest.not_posted(READ, read(5, 1));
+    assert_eq!(guest.close().records().count(), 0);
+}
+
+#[test]
+fn writes_are_posted_within_their_credit() {
+    let mut guest = Guest::new(once());
+    guest.open(&[Grant { fd: 9, input: b"", credit: 12 }]);
+    guest.set_data(b"abcdefghijklmnopq");
+    guest.not_posted(WRITE, read(9, 13));
+    guest.not_posted(SENDTO, message(9, 3, 1));
+    guest.not_posted(SENDTO, [9, DATA, 3, 0, DATA, 16]);
+    guest.not_posted(READ, read(9, 3));
+    assert_eq!(guest.posted(WRITE, read(9, 9)), 9);
+    guest.set_data(b"XYZ");
+    assert_eq!(guest.posted(SENDTO, message(9, 3, 0x4040)), 3);
+    guest.not_posted(WRITE, read(9, 1));
+    assert!(guest.thread.context.post_box().has_records());
+    let log = guest.close();
+    let records: Vec<_> = log.records().collect();
+    let expected = [&b"abcdefghi"[..], b"XYZ"].map(|data| Record::Write { fd: 9, data });
+    assert_eq!(records, expected);
+    assert!(!guest.thread.context.post_box().has_records());
+}
+
+#[test]
+fn a_full_log_leaves_calls_to_the_kernel() {
+    let mut guest = Guest::new(once());
+    guest.open(&[Grant { fd: 2, input: b"", credit: 1 << 20 }]);
+    guest.not_posted(WRITE, read(2, Grant::LOG as u64));
+    let most = (Grant::LOG - Grant::OVERHEAD) as u64;
+    assert_eq!(guest.posted(WRITE, read(2, most)), most);
+    guest.not_posted(WRITE, read(2, 1));
+}
+
+#[test]
+fn a_bad_buffer_is_the_kernels_to_judge() {
+    let mut guest = Guest::new(once());
+    let nowhere = 0x10_0000;
+    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100 }]);
+    guest.not_posted(READ, [5, nowhere, 5, 1, 2, 3]);
+    guest.not_posted(WRITE, [5, nowhere, 5, 1, 2, 3]);
+    // The end of what is mapped: some of it can be copied.
+    guest.not_posted(WRITE, [5, DATA + 0x1_0000 - 3, 5, 1, 2, 3]);
+    assert_eq!(guest.close().records().count(), 0);
+    // It goes on behind the call with what the kernel says.
+    guest.thread.regs.rax = 0x1234;
+    let event = guest.thread.run();
+    assert!(matches!(event, Event::Exception(_)), "{event:?}");
+    assert_eq!((guest.thread.regs.rax, guest.thread.regs.rbx), (0x1234, 0x11));
+    // Memory that may only be read.
+    let ops = [MapOp::Protect { addr: abi::UserAddr(DATA), len: 4096, prot: guest::RO }];
+    guest.process.space.apply(&ops).unwrap();
+    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100 }]);
+    guest.not_posted(READ, read(5, 5));
+    assert_eq!(guest.posted(WRITE, read(5, 5)), 5);
+}
+
+/// What a thread that writes and is stopped all the time has posted is what it was told.
+#[test]
+fn interrupts_and_closings_lose_nothing() {
+    for number in [WRITE, READ] {
+        let mut guest = Guest::new(again());
+        guest.set_data(b"0123456789");
+        let interrupter = guest.thread.context.interrupter();
+        let post_box = guest.thread.context.post_box();
+        let is_done = AtomicBool::new(false);
+        let [rdi, rsi, rdx, ..] = read(3, 7);
+        guest.thread.regs = Regs { rax: number, rdi, rsi, rdx, r13: number, ..guest.thread.regs };
+        let (mut told, mut rounds, mut posted) = (0, 0, 0);
+        let input = [b'i'; 700];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut wait = 0;
+                while !is_done.load(Ordering::SeqCst) {
+                    interrupter.interrupt();
+                    wait = (wait + 7) % 3000;
+                    for _ in 0..wait {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+            while rounds < 6000 {
+                rounds += 1;
+                post_box.open(&[Grant { fd: 3, input: &input, credit: 700 }]);
+                let event = guest.thread.run();
+                for record in post_box.close().records() {
+                    posted += match record {
+                        Record::Read { fd: 3, len } if number == READ => len as u64,
+                        Record::Write { fd: 3, data: b"0123456" } if number == WRITE => 7,
+                        other => panic!("{other:?}"),
+                    };
+                }
+                let regs = &guest.thread.regs;
+                let is_at_call = match event {
+                    Event::RewrittenCall | Event::Syscall => true,
+                    Event::Interrupted => false,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!([regs.rdi, regs.rsi, regs.rdx, regs.r13], [rdi, rsi, rdx, number]);
+                assert!((CODE..CODE + 0x1_0000).contains(&regs.rip), "{:#x}", regs.rip);
+                if is_at_call {
+                    // All was used up: this one the kernel carries out.
+                    assert_eq!(regs.orig_rax, number);
+                    guest.thread.regs.rax = 7;
+                    told += 7;
+                }
+            }
+            is_done.store(true, Ordering::SeqCst);
+        });
+        // It may stand between a call and the addition.
+        let returned = guest.thread.regs.r15;
+        let sum = told + posted;
+        assert!(sum - returned <= 7, "{returned} of {told} + {posted}");
+        assert!(posted > 700 * 7, "{posted}");
+    }
+}
+
+/// Whoever closes the box while the thread runs gets every call that succeeded, and no other.
+#[test]
+fn a_box_closed_by_another_thread_is_complete() {
+    let mut guest = Guest::new(again());
+    guest.set_data(b"0123456789");
+    let interrupter = guest.thread.context.interrupter();
+    let post_box = guest.thread.context.post_box();
+    let [rdi, rsi, rdx, ..] = read(3, 7);
+    guest.thread.regs = Regs { rax: WRITE, rdi, rsi, rdx, r13: WRITE, ..guest.thread.regs };
+    let (mut told, mut posted) = (0, 0);
+    for round in 0..3000_u32 {
+        post_box.open(&[Grant { fd: 3, input: b"", credit: 1 << 20 }]);
+        let log = std::thread::scope(|scope| {
+            let closer = scope.spawn(|| {
+                for _ in 0..round % 512 {
+                    std::hint::spin_loop();
+                }
+                post_box.close()
+            });
+            let event = guest.thread.run();
+            if matches!(event, Event::RewrittenCall | Event::Syscall) {
+                guest.thread.regs.rax = 7;
+                told += 7;
+            }
+            closer.join().unwrap()
+        });
+        posted += 7 * log.records().count() as u64;
+        posted += 7 * post_box.close().records().count() as u64;
+    }
+    interrupter.interrupt();
+    let _ = guest.thread.run();
+    let sum = told + posted;
+    assert!(sum - guest.thread.regs.r15 <= 7, "{} of {told} + {posted}", guest.thread.regs.r15);
+}
+
+#[test]
+fn a_word_that_lies_gives_an_empty_or_a_short_log() {
+    for word in [0, 0xffff_ffff, 0x8000_ffff, 0x8000_1001, 0x8000_0fff, 0x8000_0007, 0x7fff_ffff_u32] {
+        let machine = Machine::new();
+        let process = machine.process(liar());
+        let mut thread = process.thread();
+        thread.context.post_box().open(&[Grant { fd: 3, input: b"x", credit: 100 }]);
+        thread.regs.rbx = word.into();
+        thread.syscall();
+        let log = thread.context.post_box().close();
+        assert!(log.records().count() <= Grant::LOG / 8);
+        assert_eq!(thread.context.post_box().close().records().count(), 0);
+    }
+}
