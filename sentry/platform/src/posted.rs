@@ -4,6 +4,8 @@
 //! All of a log is the guest's own statement. [`Log::records`] says what is well-formed; whether it was granted is for
 //! the kernel to check.
 
+use stub::layout::{GRANTS, INPUT_SIZE, LOG_SIZE, RECORD_MESSAGE, RECORD_WRITE};
+
 /// What a thread may do with one descriptor without an event.
 #[derive(Clone, Copy, Debug)]
 pub struct Grant<'a> {
@@ -17,11 +19,11 @@ pub struct Grant<'a> {
 
 impl Grant<'_> {
     /// How many descriptors can be granted at a time.
-    pub const PLACES: u32 = stub::layout::GRANTS as u32;
+    pub const PLACES: u32 = GRANTS as u32;
     /// How many bytes of input can be prepared, of all descriptors together.
-    pub const INPUT: usize = stub::layout::INPUT_SIZE as usize;
+    pub const INPUT: usize = INPUT_SIZE as usize;
     /// How many bytes a log holds, with [`Grant::OVERHEAD`] for each call.
-    pub const LOG: usize = stub::layout::LOG_SIZE as usize;
+    pub const LOG: usize = LOG_SIZE as usize;
     /// What a call takes in a log beside the bytes that it writes, at most.
     pub const OVERHEAD: usize = 16;
 }
@@ -47,21 +49,22 @@ pub struct Log {
 
 /// A call that was posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Record<'a> {
-    /// It read from a descriptor.
-    Read {
-        /// The descriptor.
-        fd: u32,
-        /// How many bytes it got.
-        len: usize,
-    },
-    /// It wrote to a descriptor.
-    Write {
-        /// The descriptor.
-        fd: u32,
-        /// What.
-        data: &'a [u8],
-    },
+pub struct Record<'a> {
+    /// The descriptor.
+    pub fd: u32,
+    /// It was send(2) or recv(2), not write(2) or read(2).
+    pub is_message: bool,
+    /// What was done.
+    pub moved: Moved<'a>,
+}
+
+/// What a posted call has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved<'a> {
+    /// So many bytes were read.
+    Input(usize),
+    /// These were written.
+    Output(&'a [u8]),
 }
 
 impl Log {
@@ -85,31 +88,32 @@ impl Log {
 /// The first record of `bytes`, and what is behind it.
 fn first(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let (fd, rest) = bytes.split_first_chunk()?;
-    let (len, rest) = rest.split_first_chunk()?;
-    let (fd, len) = (u32::from_le_bytes(*fd), u32::from_le_bytes(*len));
-    let is_write = len & stub::layout::RECORD_WRITE != 0;
-    let len = (len & !stub::layout::RECORD_WRITE) as usize;
-    if !is_write {
-        return Some((Record::Read { fd, len }, rest));
+    let (word, rest) = rest.split_first_chunk()?;
+    let (fd, word) = (u32::from_le_bytes(*fd), u32::from_le_bytes(*word));
+    let is_message = word & RECORD_MESSAGE != 0;
+    let len = (word & !(RECORD_WRITE | RECORD_MESSAGE)) as usize;
+    if word & RECORD_WRITE == 0 {
+        return Some((Record { fd, is_message, moved: Moved::Input(len) }, rest));
     }
-    let data = rest.get(..len)?;
-    Some((Record::Write { fd, data }, rest.get(len.checked_next_multiple_of(8)?..)?))
+    let moved = Moved::Output(rest.get(..len)?);
+    Some((Record { fd, is_message, moved }, rest.get(len.checked_next_multiple_of(8)?..)?))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Log, Record};
+    use super::{Log, Moved, Record};
 
     #[test]
     fn records_come_in_order_and_end_at_the_first_that_is_cut() {
         let mut bytes = vec![5, 0, 0, 0, 3, 0, 0, 0];
-        bytes.extend([6, 0, 0, 0, 2, 0, 0, 0x80, b'h', b'i', 9, 9, 9, 9, 9, 9]);
+        bytes.extend([6, 0, 0, 0, 2, 0, 0, 0xc0, b'h', b'i', 9, 9, 9, 9, 9, 9]);
         bytes.extend([7, 0, 0, 0, 9, 0, 0, 0x80, 1, 2, 3, 4, 5, 6, 7, 8]);
         let log = Log::new(bytes);
         let records: Vec<_> = log.records().collect();
-        assert_eq!(records, [Record::Read { fd: 5, len: 3 }, Record::Write { fd: 6, data: b"hi" }]);
+        let read = Record { fd: 5, is_message: false, moved: Moved::Input(3) };
+        assert_eq!(records, [read, Record { fd: 6, is_message: true, moved: Moved::Output(b"hi") }]);
     }
 
     proptest! {

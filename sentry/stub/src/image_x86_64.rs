@@ -29,8 +29,9 @@ use crate::layout::{
     DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS,
     FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_RIP, GRANTS, IMAGE,
     IMAGE_SIZE, INTERRUPT, LOG_SIZE, MARK_CALL, MARK_INTERRUPTED, POST_FLAGS, POST_MESSAGE, POST_READ,
-    POSTED_OPEN, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK, RING_TAIL, SLOT_SIZE,
-    SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS, TASK_END, ZYGOTE_RING,
+    POSTED_OPEN, RECORD_MESSAGE, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK,
+    RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS,
+    TASK_END, ZYGOTE_RING,
 };
 
 global_asm!(
@@ -290,6 +291,8 @@ global_asm!(
     "cmp [r8], edi",
     "jne 9f",
     "mov eax, [r11 + {posted}]",        // eax: the word as it is, r9: the log's end
+    "test eax, eax",                    // it may have been closed since we looked
+    "jns 9f",
     "movzx r9d, ax",
     "test esp, {post_read}",
     "jz 2f",
@@ -317,6 +320,9 @@ global_asm!(
     "cmp r10d, {log_size}",
     "ja 9f",
     "or r10d, {posted_open}",
+    "and esp, {post_message}",
+    "shl esp, {message_shift}",
+    "or edx, esp",
     "mov esp, [r8]",
     "mov [r11 + r9 + {log}], esp",
     "mov [r11 + r9 + {log} + 4], edx",
@@ -554,6 +560,7 @@ global_asm!(
     posted_result = const AREA_POSTED_RESULT,
     posted_open = const POSTED_OPEN,
     post_message = const POST_MESSAGE,
+    message_shift = const RECORD_MESSAGE.trailing_zeros() - POST_MESSAGE.trailing_zeros(),
     post_read = const POST_READ,
     post_flags_not = const !POST_FLAGS,
     grants = const AREA_GRANTS,

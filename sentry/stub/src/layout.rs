@@ -144,12 +144,15 @@ pub const GRANTS: usize = 16;
 /// Bytes of an entry in [`AREA_GRANTS`].
 pub const GRANT_SIZE: u64 = 16;
 /// In an area: the log of posted calls. A record is the descriptor (`u32`) and the number of bytes (`u32`), with
-/// [`RECORD_WRITE`] where they were written; those follow, up to a multiple of eight.
+/// [`RECORD_MESSAGE`] by the kind of call, and with [`RECORD_WRITE`] where they were written; those follow, up to a
+/// multiple of eight.
 pub const AREA_LOG: u64 = 2 * PAGE;
 /// Bytes in the log.
 pub const LOG_SIZE: u64 = PAGE;
 /// In a record's length: it is of bytes that were written.
 pub const RECORD_WRITE: u32 = 1 << 31;
+/// In a record's length: the call was one for sockets, not read(2) or write(2).
+pub const RECORD_MESSAGE: u32 = 1 << 30;
 /// In an area: prepared input.
 pub const AREA_INPUT: u64 = 3 * PAGE;
 /// Bytes of prepared input.

@@ -190,7 +190,7 @@ impl Task {
             return Err(Errno::EINVAL);
         }
         // The signal lock keeps threads from coming while they are synchronized.
-        let _state = self.thread_group().signal.lock();
+        let state = self.thread_group().signal.lock();
         let own = self.seccomp.filters();
         let total: usize = own.iter().map(|filter| filter.program.len() + FILTER_PENALTY).sum();
         if total + program.len() > MAX_TOTAL {
@@ -231,6 +231,10 @@ impl Task {
             for other in &others {
                 install(other);
                 other.details.lock().no_new_privs |= no_new_privs;
+            }
+            drop(state);
+            for other in &others {
+                other.settle_posted();
             }
         }
         Ok(0)

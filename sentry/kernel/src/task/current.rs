@@ -6,7 +6,7 @@ use std::sync::Arc;
 use abi::Regs;
 use platform::Context;
 
-use super::{Candidates, PostedCalls, Task};
+use super::{Candidates, Task};
 use crate::signal::TrapInfo;
 
 /// The running task with its registers. Exactly one exists per live task, on the stack of its sentry thread.
@@ -20,8 +20,6 @@ pub struct CurrentTask {
     pub(crate) trap: TrapInfo,
     /// A tracer single-steps it.
     pub(crate) is_stepped: bool,
-    /// What it has posted.
-    pub(super) posted: Arc<PostedCalls>,
     /// What it may post calls to next.
     pub(super) candidates: Candidates,
     /// Nobody wants to see each of its calls.
@@ -37,7 +35,6 @@ impl CurrentTask {
             context,
             trap: TrapInfo::default(),
             is_stepped: false,
-            posted: PostedCalls::new(),
             candidates: Candidates::new(),
             may_post: false,
         }

@@ -13,9 +13,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use platform::posted::{Grant, Log, PostBox, Record};
+use platform::posted::{Grant, Log, Moved, PostBox, Record};
 
-use super::{CurrentTask, LatePosts};
+use super::{CurrentTask, IoCounters, Task};
 use crate::vfs::{Fd, FdTable, File, Promising, Settle, Use};
 
 /// Calls that are posted: read, write, sendto, recvfrom.
@@ -30,6 +30,7 @@ pub(crate) type Candidates = Vec<(Fd, Weak<File>)>;
 /// The posted calls of one task.
 pub(crate) struct PostedCalls {
     is_open: AtomicBool,
+    io: Arc<IoCounters>,
     inner: Mutex<Inner>,
 }
 
@@ -54,17 +55,22 @@ struct Held {
     fd: u32,
     file: Arc<File>,
     input: std::ops::Range<usize>,
-    /// What is left of the promise.
-    unread: usize,
-    credit: usize,
+    left: Left,
     was_used: bool,
 }
 
+/// What is left of a promise.
+struct Left {
+    unread: usize,
+    credit: usize,
+}
+
 impl PostedCalls {
-    pub(super) fn new() -> Arc<Self> {
+    /// Those of a task that counts what it reads and writes in `io`.
+    pub(super) fn new(io: Arc<IoCounters>) -> Arc<Self> {
         let inner =
             Inner { open: None, openings: 0, seen: 0, last_offer: Instant::now(), buffer: Vec::new() };
-        Arc::new(Self { is_open: AtomicBool::new(false), inner: Mutex::new(inner) })
+        Arc::new(Self { is_open: AtomicBool::new(false), io, inner: Mutex::new(inner) })
     }
 
     /// Carries out what has been waiting since the last look.
@@ -82,43 +88,38 @@ impl PostedCalls {
             inner.seen = inner.openings;
             return;
         }
-        let ended = inner.settle(Use::Late);
+        let ended = inner.settle(Use::Late, &self.io);
         self.is_open.store(false, Ordering::SeqCst);
         drop(inner);
         drop(ended);
     }
 
-    /// Lets the thread with `post_box` use those of `candidates` that have input. It does not run and has settled.
-    fn open(
-        self: &Arc<Self>,
-        post_box: Arc<dyn PostBox>,
-        table: &FdTable,
-        candidates: Candidates,
-        late: &LatePosts,
-    ) {
+    /// Lets the thread of `task` use those of `candidates` that have input. It does not run and has settled.
+    fn open(self: &Arc<Self>, task: &Task, post_box: Arc<dyn PostBox>, candidates: Candidates) {
         let mut inner = self.inner.lock();
         let now = Instant::now();
         let since = now.duration_since(std::mem::replace(&mut inner.last_offer, now));
-        if since > OFTEN || inner.open.is_some() {
+        // Whoever wants to see its calls from now on ([`Task::settle_posted`]) has said so before they get the lock.
+        if since > OFTEN || inner.open.is_some() || !task.wake().work().is_empty() {
             return;
         }
         let mut buffer = std::mem::take(&mut inner.buffer);
         buffer.resize(Grant::INPUT, 0);
-        let held = self.hold(table, candidates, &mut buffer);
+        let held = self.hold(&task.fd_table(), candidates, &mut buffer);
         if !held.is_empty() {
             let grants: Vec<Grant<'_>> = held
                 .iter()
                 .map(|held| Grant {
                     fd: held.fd,
                     input: &buffer[held.input.clone()],
-                    credit: held.credit as u32,
+                    credit: held.left.credit as u32,
                 })
                 .collect();
             inner.openings += 1;
             if inner.openings == 1 {
-                late.watch(self);
+                task.kernel().late_posts.watch(self);
             }
-            late.note_use();
+            task.kernel().late_posts.note_use();
             self.is_open.store(true, Ordering::SeqCst);
             post_box.open(&grants);
             inner.open = Some(Open { post_box, held });
@@ -147,7 +148,8 @@ impl PostedCalls {
             }
             let (input, credit) = (end..end + promise.input, promise.credit.min(Grant::LOG));
             end = input.end;
-            held.push(Held { fd: number, unread: input.len(), credit, input, was_used: false, file });
+            let left = Left { unread: input.len(), credit };
+            held.push(Held { fd: number, input, left, was_used: false, file });
         }
         held
     }
@@ -157,7 +159,7 @@ impl Settle for PostedCalls {
     fn settle(&self, how: Use) {
         // Always with the lock: who has just taken hold of a file may be about to open the box.
         let mut inner = self.inner.lock();
-        let ended = inner.settle(how);
+        let ended = inner.settle(how, &self.io);
         self.is_open.store(false, Ordering::SeqCst);
         drop(inner);
         // The last reference to a file may be among these.
@@ -167,10 +169,10 @@ impl Settle for PostedCalls {
 
 impl Inner {
     /// See [`Settle::settle`]; returns what the thread held.
-    fn settle(&mut self, how: Use) -> Option<Open> {
+    fn settle(&mut self, how: Use, io: &IoCounters) -> Option<Open> {
         let mut open = self.open.take()?;
         let log = open.post_box.close();
-        let has_written = open.carry_out(&log);
+        let has_written = open.carry_out(&log, io);
         for held in &open.held {
             let how = match how {
                 Use::Late if !has_written => Use::Good,
@@ -186,36 +188,53 @@ impl Inner {
 impl Open {
     /// Carries out what was promised; says whether something was written. What a log says beyond that is a lie, and
     /// nothing behind it is believed.
-    fn carry_out(&mut self, log: &Log) -> bool {
+    fn carry_out(&mut self, log: &Log, io: &IoCounters) -> bool {
         let mut has_written = false;
         for record in log.records() {
-            let (Record::Read { fd, .. } | Record::Write { fd, .. }) = record;
-            let Some(held) = self.held.iter_mut().find(|held| held.fd == fd) else { break };
+            let Some(held) = self.held.iter_mut().find(|held| held.fd == record.fd) else { break };
             let Some(promising) = held.file.ops().promising() else { break };
-            if !Held::keep(&mut held.unread, &mut held.credit, promising, record) {
+            if !held.left.keep(promising, record.moved) {
                 break;
             }
+            count(io, record);
             held.was_used = true;
-            has_written |= matches!(record, Record::Write { .. });
+            has_written |= matches!(record.moved, Moved::Output(_));
         }
         has_written
     }
 }
 
-impl Held {
+/// Counts a call as one that was made is counted.
+fn count(io: &IoCounters, record: Record<'_>) {
+    match record.moved {
+        _ if record.is_message => {}
+        Moved::Input(len) => io.count_read(len as u64),
+        Moved::Output(data) => io.count_write(data.len() as u64),
+    }
+}
+
+impl Left {
     /// Carries out a call; says whether it was promised.
-    fn keep(unread: &mut usize, credit: &mut usize, file: &dyn Promising, record: Record<'_>) -> bool {
-        let (len, left) = match record {
-            Record::Read { len, .. } => (len, unread),
-            Record::Write { data, .. } => (data.len(), credit),
+    fn keep(&mut self, file: &dyn Promising, moved: Moved<'_>) -> bool {
+        let (len, left) = match moved {
+            Moved::Input(len) => (len, &mut self.unread),
+            Moved::Output(data) => (data.len(), &mut self.credit),
         };
         let Some(rest) = left.checked_sub(len) else { return false };
         *left = rest;
-        match record {
-            Record::Read { len, .. } => file.keep_read(len),
-            Record::Write { data, .. } => file.keep_written(data),
+        match moved {
+            Moved::Input(len) => file.keep_read(len),
+            Moved::Output(data) => file.keep_written(data),
         }
         true
+    }
+}
+
+impl Task {
+    /// Carries out what its thread has posted, and ends that: for another task after whose change of this one no call
+    /// may go unseen. It must have added work for the thread before.
+    pub(crate) fn settle_posted(&self) {
+        self.posted().settle(Use::Shared);
     }
 }
 
@@ -234,15 +253,14 @@ impl CurrentTask {
         }
         let candidates = std::mem::take(&mut self.candidates);
         if self.may_post {
-            let (post_box, table) = (self.context.post_box(), self.fd_table());
-            self.posted.open(post_box, &table, candidates, &self.kernel().late_posts);
+            self.posted().open(self, self.context.post_box(), candidates);
         }
     }
 
     /// Carries out what the thread has posted: the first thing at any event.
-    pub(super) fn settle_posted(&self) {
-        if self.posted.is_open.load(Ordering::SeqCst) {
-            self.posted.settle(Use::Good);
+    pub(super) fn take_posted(&self) {
+        if self.posted().is_open.load(Ordering::SeqCst) {
+            self.posted().settle(Use::Good);
         }
     }
 }
@@ -250,9 +268,9 @@ impl CurrentTask {
 #[cfg(test)]
 mod tests {
     use parking_lot::Mutex;
-    use platform::posted::Record;
+    use platform::posted::{Moved, Record};
 
-    use super::Held;
+    use super::{IoCounters, Left, count};
     use crate::vfs::{Promise, Promising};
 
     /// Notes what it is told.
@@ -275,14 +293,24 @@ mod tests {
 
     #[test]
     fn what_was_not_promised_is_not_carried_out() {
-        let (notes, mut unread, mut credit) = (Notes::default(), 10, 5);
-        let mut keep = |record| Held::keep(&mut unread, &mut credit, &notes, record);
-        assert!(keep(Record::Read { fd: 3, len: 4 }));
-        assert!(keep(Record::Write { fd: 3, data: b"hello" }));
-        assert!(!keep(Record::Read { fd: 3, len: 7 }));
-        assert!(!keep(Record::Write { fd: 3, data: b"!" }));
-        assert!(!keep(Record::Read { fd: 3, len: usize::MAX }));
-        assert!(keep(Record::Read { fd: 3, len: 6 }));
+        let (notes, mut left) = (Notes::default(), Left { unread: 10, credit: 5 });
+        let mut keep = |moved| left.keep(&notes, moved);
+        assert!(keep(Moved::Input(4)));
+        assert!(keep(Moved::Output(b"hello")));
+        assert!(!keep(Moved::Input(7)));
+        assert!(!keep(Moved::Output(b"!")));
+        assert!(!keep(Moved::Input(usize::MAX)));
+        assert!(keep(Moved::Input(6)));
         assert_eq!(*notes.0.lock(), "read 4;write 5;read 6;");
+    }
+
+    #[test]
+    fn posted_calls_count_as_made_ones_do() {
+        let io = IoCounters::default();
+        for is_message in [false, true] {
+            count(&io, Record { fd: 3, is_message, moved: Moved::Input(10) });
+            count(&io, Record { fd: 3, is_message, moved: Moved::Output(b"abc") });
+        }
+        assert_eq!((io.counts().reads, io.counts().writes), ((10, 1), (3, 1)));
     }
 }

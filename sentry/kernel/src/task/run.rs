@@ -69,7 +69,7 @@ impl CurrentTask {
             let event = self.run_guest();
             self.clock().switch(Activity::Kernel);
             self.wake().leave_guest();
-            self.settle_posted();
+            self.take_posted();
             self.handle(event);
         }
         self.exit();

@@ -10,8 +10,8 @@ use parking_lot::{Mutex, RwLock};
 use super::details::TaskDetails;
 use super::ptrace::Trace;
 use super::{
-    Container, CpuClock, Credentials, ExitStatus, IoCounters, Namespaces, Pid, PidNamespace, ThreadGroup,
-    Tid, Wake,
+    Container, CpuClock, Credentials, ExitStatus, IoCounters, Namespaces, Pid, PidNamespace, PostedCalls,
+    ThreadGroup, Tid, Wake,
 };
 use crate::Kernel;
 use crate::ipc::UndoList;
@@ -38,7 +38,8 @@ pub struct Task {
     namespaces: RwLock<Arc<Namespaces>>,
     wake: Wake,
     clock: CpuClock,
-    io: IoCounters,
+    io: Arc<IoCounters>,
+    posted: Arc<PostedCalls>,
     /// Under the thread group's signal lock.
     pub(crate) signals: Mutex<TaskSignals>,
     pub(crate) details: Mutex<TaskDetails>,
@@ -72,6 +73,7 @@ pub(super) struct NewTask {
 
 impl Task {
     pub(super) fn new(new: NewTask) -> Arc<Self> {
+        let io = Arc::default();
         Arc::new(Self {
             id: new.kernel.tasks.new_id(),
             tid: AtomicI32::new(new.pid.number()),
@@ -85,7 +87,8 @@ impl Task {
             namespaces: RwLock::new(new.namespaces),
             wake: Wake::new(),
             clock: CpuClock::new(),
-            io: IoCounters::default(),
+            posted: PostedCalls::new(Arc::clone(&io)),
+            io,
             signals: Mutex::new(new.signals),
             details: Mutex::new(new.details),
             seccomp: Seccomp::default(),
@@ -211,6 +214,11 @@ impl Task {
     #[must_use]
     pub fn io(&self) -> &IoCounters {
         &self.io
+    }
+
+    /// The calls that it has posted.
+    pub(super) fn posted(&self) -> &Arc<PostedCalls> {
+        &self.posted
     }
 
     /// Its name: `comm`, at most 15 bytes.

@@ -1,13 +1,13 @@
 //! The descriptor table.
 //!
-//! Locks: `slots` is a leaf; files are closed, and what was posted to them settled, after it is released.
+//! Locks: `slots` is a leaf; files are closed, and what was posted to them settled, while it is not held.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, Result};
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::File;
 use super::promise::Settle;
@@ -112,6 +112,33 @@ impl FdTable {
         is_free
     }
 
+    /// The slots, with nothing posted to those that are `concerned` and about to be taken from their files: who has the
+    /// number next must not get what was meant for the one before.
+    fn settled(&self, concerned: &dyn Fn(Fd, &Slot) -> bool) -> RwLockWriteGuard<'_, Slots> {
+        loop {
+            let slots = self.slots.write();
+            let is_held = |fd: Fd, slot: &Slot| slot.file.holder().is_held() && concerned(fd, slot);
+            let held: Vec<_> = slots.iter().filter(|(fd, slot)| is_held(*fd, slot)).collect();
+            if held.is_empty() {
+                return slots;
+            }
+            let held: Vec<_> = held.into_iter().map(|(_, slot)| slot.file.clone()).collect();
+            drop(slots);
+            held.iter().for_each(|file| file.settle_posted());
+        }
+    }
+
+    /// [`Self::settled`] for one descriptor.
+    fn settled_at(&self, fd: Fd) -> RwLockWriteGuard<'_, Slots> {
+        loop {
+            let slots = self.slots.write();
+            let Some(slot) = slots.at(fd).filter(|slot| slot.file.holder().is_held()) else { return slots };
+            let file = slot.file.clone();
+            drop(slots);
+            file.settle_posted();
+        }
+    }
+
     /// Gives `file` the lowest free number from `min` on, below the task's `RLIMIT_NOFILE`.
     ///
     /// # Errors
@@ -177,14 +204,13 @@ impl FdTable {
         if at as u64 >= limit.min(MAX_FDS) {
             return Err(Errno::EBADF);
         }
-        let mut slots = self.slots.write();
+        let mut slots = self.settled_at(fd);
         if slots.reserved.contains(&at) {
             return Err(Errno::EBUSY);
         }
         let old = slots.put(at, Slot { file, close_on_exec });
         drop(slots);
         if let Some(old) = &old {
-            old.settle_posted();
             self.release_locks(old);
         }
         Ok(old)
@@ -195,8 +221,7 @@ impl FdTable {
     /// # Errors
     /// `EBADF`.
     pub fn take(&self, fd: Fd) -> Result<Arc<File>> {
-        let file = self.slots.write().take(fd).ok_or(Errno::EBADF)?;
-        file.settle_posted();
+        let file = self.settled_at(fd).take(fd).ok_or(Errno::EBADF)?;
         self.release_locks(&file);
         Ok(file)
     }
@@ -226,7 +251,7 @@ impl FdTable {
 
     fn close_where(&self, task: &Task, which: &dyn Fn(u32, bool) -> bool) {
         let closed: Vec<Arc<File>> = {
-            let mut slots = self.slots.write();
+            let mut slots = self.settled(&|fd, slot| which(fd.unsigned_abs(), slot.close_on_exec));
             let fds: Vec<Fd> = slots
                 .iter()
                 .filter(|(fd, slot)| which(fd.unsigned_abs(), slot.close_on_exec))
@@ -235,7 +260,6 @@ impl FdTable {
             fds.into_iter().filter_map(|fd| slots.take(fd)).collect()
         };
         for file in closed {
-            file.settle_posted();
             self.release_locks(&file);
             // Nobody is left to hear of an error.
             let _ = file.ops().flush(task);

@@ -95,13 +95,19 @@ impl Holder {
 
     /// Has the holder's calls carried out, if there is one. Takes locks of tasks and files.
     pub(super) fn settle(&self) {
-        if !self.is_held.load(Ordering::SeqCst) {
+        if !self.is_held() {
             return;
         }
         let by = self.by.lock().as_ref().and_then(Weak::upgrade);
-        if let Some(by) = by {
-            by.settle(Use::Shared);
+        match by {
+            Some(by) => by.settle(Use::Shared),
+            None => self.release(Use::None),
         }
+    }
+
+    /// Whether somebody holds it.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::SeqCst)
     }
 }
 

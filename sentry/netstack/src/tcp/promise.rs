@@ -17,6 +17,9 @@ impl TcpSocket {
     /// connections that stay within the sandbox: who has seen their data sent expects to find it at the other end.
     pub fn promise(&self, buffer: &mut [u8]) -> Promise {
         let mut inner = self.core.inner.lock();
+        if inner.error.is_some() {
+            return Promise::default();
+        }
         let promised = self.core.on_net(&mut inner, |conn, env| conn.promise(env, buffer));
         promised.map_or_else(Promise::default, |(promise, _)| promise)
     }
