@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 #define CHECK(what) do { if (!(what)) { fprintf(stderr, "line %d: %s (errno %d)\n", __LINE__, #what, errno); exit(1); } } while (0)
-enum { ECHO_LEVEL, ECHO_EDGE, SIGNALS, TWO_WRITERS, OTHER_NUMBER, DUPLICATE, LAST_WORDS, FORK, COMPUTE, ERRORS, WAYS };
-enum { PORT = 9100, MOST = 6000 };
+enum { ECHO_LEVEL, ECHO_EDGE, SIGNALS, TWO_WRITERS, OTHER_NUMBER, DUPLICATE, LAST_WORDS, FORK, COMPUTE, COMPUTE_FIRST, ERRORS, WAYS };
+enum { PORT = 9100, MOST = 6000, WARM = 300 };
 
 static int listen_at(int port) {
     int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -92,6 +92,21 @@ static void write_all(int fd, const char *data, size_t size) {
     }
 }
 
+// Computes for some milliseconds before it looks at what came behind the quick questions, and for long when it has answered.
+static const int pauses_ms[] = {1, 15, 19, 20, 21, 60};
+enum { PAUSES = sizeof pauses_ms / sizeof *pauses_ms };
+
+static int serve_one(int way, int fd, int *count);
+
+static int compute_first(int way, int fd, int *count) {
+    static int asked, pause;
+    if (++asked % (WARM + 1) != 0) return serve_one(way, fd, count);
+    spin(pauses_ms[pause++ % PAUSES] * 1000000ll);
+    int lives = serve_one(way, fd, count);
+    spin(800000000);
+    return lives;
+}
+
 // Deals with what a connection has; says whether it lives on.
 static int serve_one(int way, int fd, int *count) {
     static char data[2 * MOST];
@@ -129,7 +144,7 @@ static int serve_one(int way, int fd, int *count) {
             break;
         case COMPUTE:
             write_all(fd, data, size);
-            if (data[0] == 'c') spin(300000000);
+            if (data[0] == 'c') spin(800000000);
             break;
         case ERRORS:
             if (send(fd, data, size, MSG_NOSIGNAL) < 0) return 0;
@@ -175,7 +190,7 @@ static void serve(int way) {
                 event = (struct epoll_event){EPOLLIN | EPOLLRDHUP | flag, {.fd = fd}};
                 CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
                 if (way != TWO_WRITERS && way != OTHER_NUMBER && way != DUPLICATE) counts[fd] = 0;
-            } else if (!serve_one(way, fd, &counts[0])) {
+            } else if (!(way == COMPUTE_FIRST ? compute_first : serve_one)(way, fd, &counts[0])) {
                 close(fd);
             }
         }
@@ -212,7 +227,7 @@ static void ask(int fd, const char *data, size_t size) {
 
 // Makes the server quick enough that its calls are carried out ahead.
 static void warm(int fd) {
-    for (int i = 0; i < 300; i++) ask(fd, "warm", 4);
+    for (int i = 0; i < WARM; i++) ask(fd, "warm", 4);
 }
 
 static void *echoes(void *way) {
@@ -273,7 +288,18 @@ static void computes(void) {
         warm(fd);
         int64_t start = now();
         ask(fd, "compute", 7);
-        CHECK(now() - start < 200000000);
+        CHECK(now() - start < 500000000);
+    }
+    close(fd);
+}
+
+static void computes_first(void) {
+    int fd = begin(COMPUTE_FIRST);
+    for (int i = 0; i < PAUSES; i++) {
+        warm(fd);
+        int64_t start = now();
+        ask(fd, "late", 4);
+        CHECK(now() - start < 500000000 + pauses_ms[i] * 1000000ll);
     }
     close(fd);
 }
@@ -314,6 +340,7 @@ int main(int count, char **args) {
     }
     forks();
     computes();
+    computes_first();
     errors();
     return 0;
 }

@@ -87,7 +87,7 @@ fn answer(
                 let why = "the sandbox has no debug log: make it with --debug-log=FILE to trace it";
                 return Err(Failure::wrong_state(why));
             }
-            sandbox.kernel().strace.set(calls.as_deref());
+            sandbox.kernel().set_strace(calls.as_deref());
             Ok(Reply::Done)
         }
         Request::Update { container, resources, cpu_count } => {

@@ -121,6 +121,14 @@ impl Kernel {
         kernel
     }
 
+    /// Logs these calls of all tasks from now on: `None` none, an empty list all.
+    pub fn set_strace(&self, calls: Option<&[String]>) {
+        self.strace.set(calls);
+        for task in self.tasks.tasks() {
+            task.stop_posting();
+        }
+    }
+
     /// Memory shown to guests, bytes.
     #[must_use]
     pub fn total_memory(&self) -> u64 {

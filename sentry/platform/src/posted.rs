@@ -4,7 +4,18 @@
 //! All of a log is the guest's own statement. [`Log::records`] says what is well-formed; whether it was granted is for
 //! the kernel to check.
 
-use stub::layout::{GRANTS, INPUT_SIZE, LOG_SIZE, RECORD_MESSAGE, RECORD_WRITE};
+use stub::layout::{GRANTS, INPUT_SIZE, LOG_SIZE, POSTABLE, RECORD_MESSAGE, RECORD_WRITE};
+
+/// The calls that can be posted, by number.
+pub const POSTED_CALLS: [u32; POSTABLE.len()] = {
+    let mut numbers = [0; POSTABLE.len()];
+    let mut at = 0;
+    while at < POSTABLE.len() {
+        numbers[at] = POSTABLE[at].0;
+        at += 1;
+    }
+    numbers
+};
 
 /// What a thread may do with one descriptor without an event.
 #[derive(Clone, Copy, Debug)]

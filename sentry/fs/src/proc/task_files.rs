@@ -115,7 +115,7 @@ pub(super) fn coredump_filter(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()>
 /// What calls have moved. Nothing is said of what came from a disk: the host keeps that to itself.
 pub(super) fn io(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
     let counts =
-        if view.is_process { view.target.thread_group().io_counts() } else { view.target.io().counts() };
+        if view.is_process { view.target.thread_group().io_counts() } else { view.target.io_counts() };
     let ((read, reads), (written, writes)) = (counts.reads, counts.writes);
     put!(out, "rchar: {read}\nwchar: {written}\nsyscr: {reads}\nsyscw: {writes}\n");
     put!(out, "read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");

@@ -234,7 +234,7 @@ impl Task {
             }
             drop(state);
             for other in &others {
-                other.settle_posted();
+                other.stop_posting();
             }
         }
         Ok(0)

@@ -1,14 +1,22 @@
 //! What a task tells the platform about itself, so that `getpid` and its like are answered without the kernel.
 
+use platform::posted::POSTED_CALLS;
 use platform::{ANSWERED_CALLS, Answers};
 
-use super::posted::POSTED_CALLS;
 use super::{CurrentTask, Task, Work};
 
 impl Task {
     /// Something that [`CurrentTask::refresh_answers`] tells has changed.
     pub(crate) fn note_new_answers(&self) {
         self.wake().add(Work::ANSWERS);
+    }
+
+    /// Somebody else wants to see each of its calls from now on: those that it has posted are carried out, and no more
+    /// are until it has looked who that is.
+    pub(crate) fn stop_posting(&self) {
+        // In this order: where it is about to be granted some, it sees that there is work for it.
+        self.note_new_answers();
+        self.posted().stop();
     }
 }
 
@@ -21,7 +29,7 @@ impl CurrentTask {
             self.mm().restore_call_sites();
         }
         let is_watched = self.is_traced() || self.kernel().strace.is_on();
-        self.may_post = !is_watched && POSTED_CALLS.iter().all(|call| self.is_always_allowed(*call));
+        self.may_post = !is_watched && POSTED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
         let is_watched =
             is_watched || !ANSWERED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
         let answers = if is_watched { None } else { self.answers() };

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use abi::Regs;
 use platform::Context;
 
-use super::{Candidates, Task};
+use super::Task;
 use crate::signal::TrapInfo;
+use crate::vfs::Candidates;
 
 /// The running task with its registers. Exactly one exists per live task, on the stack of its sentry thread.
 pub struct CurrentTask {

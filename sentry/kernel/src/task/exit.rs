@@ -114,7 +114,7 @@ impl Task {
         let switches = self.clock().switches();
         group.update_usage(|usage| {
             usage.dead_threads = usage.dead_threads + times;
-            usage.io = usage.io + self.io().counts();
+            usage.io = usage.io + self.io_counts();
             usage.switches.0 += switches.0;
             usage.switches.1 += switches.1;
         });

@@ -20,7 +20,7 @@ impl std::ops::Add for IoCounts {
     }
 }
 
-/// A thread's counters. It counts itself; what it has posted is counted by whoever carries that out.
+/// Counters with one writer at a time.
 #[derive(Debug, Default)]
 pub struct IoCounters {
     read_bytes: AtomicU64,
@@ -30,7 +30,7 @@ pub struct IoCounters {
 }
 
 fn add(counter: &AtomicU64, more: u64) {
-    counter.fetch_add(more, Ordering::Relaxed);
+    counter.store(counter.load(Ordering::Relaxed).saturating_add(more), Ordering::Relaxed);
 }
 
 impl IoCounters {

@@ -1,8 +1,9 @@
 //! Carries out posted calls of threads that do not come for it themselves.
 //!
 //! What a thread has written by a posted call leaves at its next event. A thread that computes instead must not sit on
-//! it: so while boxes are opened, a timer looks at them, and what has been there for a whole period is carried out. The
-//! timer ends when no box was opened for a while: an idle sandbox has no wake-ups.
+//! it: so while boxes are open, a timer looks at them, and closes those that have been open for a whole period, whether
+//! or not there is something in them. The timer ends when it has found none open for a while: an idle sandbox has no
+//! wake-ups.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -12,10 +13,10 @@ use parking_lot::Mutex;
 use super::PostedCalls;
 use crate::time::{MonotonicTime, Timekeeper, Timer, TimerHandler, TimerService};
 
-/// What was posted is looked at this often, and carried out within twice the time.
-const PERIOD_NS: i64 = 500_000;
-/// After so many periods without an opened box the timer ends.
-const PATIENCE: u32 = 40;
+/// Boxes are looked at this often, and closed within twice the time.
+const PERIOD_NS: i64 = 1_000_000;
+/// After so many periods without an open box the timer ends.
+const PATIENCE: u32 = 20;
 
 /// Looks after all tasks that post calls. Locks: `boxes` is a leaf.
 pub(crate) struct LatePosts {
@@ -25,7 +26,8 @@ pub(crate) struct LatePosts {
     /// A box was opened since the last look.
     was_used: AtomicBool,
     unused: AtomicU32,
-    boxes: Mutex<Vec<Weak<PostedCalls>>>,
+    /// Those that may be open.
+    boxes: Mutex<Vec<Arc<PostedCalls>>>,
 }
 
 impl LatePosts {
@@ -44,13 +46,11 @@ impl LatePosts {
         this
     }
 
-    /// A task begins to post calls.
+    /// A box is about to be opened: it says already that it is open.
     pub(super) fn watch(&self, posted: &Arc<PostedCalls>) {
-        self.boxes.lock().push(Arc::downgrade(posted));
-    }
-
-    /// A box is about to be opened.
-    pub(super) fn note_use(&self) {
+        if !posted.is_listed.swap(true, Ordering::SeqCst) {
+            self.boxes.lock().push(Arc::clone(posted));
+        }
         if !self.was_used.load(Ordering::SeqCst) {
             self.was_used.store(true, Ordering::SeqCst);
         }
@@ -66,9 +66,20 @@ impl LatePosts {
         self.timekeeper.monotonic().saturating_add(PERIOD_NS)
     }
 
+    /// Closes what has been open since the last look; says whether something still is.
+    fn look(&self) -> bool {
+        let boxes: Vec<Arc<PostedCalls>> = {
+            let mut boxes = self.boxes.lock();
+            boxes.retain(|posted| posted.is_still_listed());
+            boxes.clone()
+        };
+        let open = boxes.iter().filter(|posted| posted.look()).count();
+        open > 0
+    }
+
     /// Whether to look again.
-    fn goes_on(&self) -> bool {
-        if self.was_used.swap(false, Ordering::SeqCst) {
+    fn goes_on(&self, is_one_open: bool) -> bool {
+        if self.was_used.swap(false, Ordering::SeqCst) || is_one_open {
             self.unused.store(0, Ordering::Relaxed);
             return true;
         }
@@ -82,15 +93,9 @@ impl LatePosts {
 }
 
 impl TimerHandler for LatePosts {
+    /// Sends what it finds: no more than the thread itself would have.
     fn fire(&self, _due: MonotonicTime) -> Option<MonotonicTime> {
-        let boxes: Vec<Arc<PostedCalls>> = {
-            let mut boxes = self.boxes.lock();
-            boxes.retain(|posted| posted.strong_count() > 0);
-            boxes.iter().filter_map(Weak::upgrade).collect()
-        };
-        for posted in &boxes {
-            posted.settle_late();
-        }
-        self.goes_on().then(|| self.next())
+        let is_one_open = self.look();
+        self.goes_on(is_one_open).then(|| self.next())
     }
 }

@@ -80,7 +80,7 @@ pub use oom::OomKiller;
 pub(crate) use oom::set_heap_budget;
 pub use pid::{PID_MAX, Pid, PidNamespace, Tid};
 pub use pidfd::PidFd;
-pub(crate) use posted::{Candidates, PostedCalls};
+pub(crate) use posted::PostedCalls;
 pub use ptrace::{RegisterSet, Resume, StopKind, Stopped, Trace};
 pub use rlimits::Limits;
 pub(crate) use run::with_current;

@@ -1,44 +1,48 @@
 //! Calls that a guest thread posts instead of making them ([`platform::posted`]).
 //!
-//! At the return of epoll_wait(2) the thread is promised what the sockets it was told of have: their input, copied into
-//! its area, and how much may be written to them. The stub answers read(2), write(2) and their like from that, and logs
-//! them. At the thread's next event, whatever it is, its log is carried out before anything else; likewise before
-//! anybody else uses one of the files ([`crate::vfs::Promise`]), and after a while by [`LatePosts`] if the thread does
-//! something else.
+//! The life of such a call: epoll_wait(2) returns, and tells the thread of sockets that can be read (*candidates*). Right
+//! before its code goes on, the thread takes *hold* of those that nobody else uses ([`crate::vfs::Promise`]); each
+//! *promises* its input, which is copied, and room for output. The platform is *granted* that, and opens the thread's
+//! *box*. read(2), write(2) and their like are then carried out by the stub on what was granted, and *posted* to a log.
+//! The box is closed, what was posted is *kept* and the files are released: at the thread's next event, whatever it is,
+//! before anything else; before anybody else uses one of the files; or after a while ([`LatePosts`](super::LatePosts))
+//! if the thread does something else.
 //!
-//! Locks: `inner` comes before those of descriptor tables, files and sockets. Nobody who holds one of those settles.
+//! Locks: `inner` comes before those of descriptor tables, files, sockets and wait queues. Nobody who holds one of those
+//! settles.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use platform::posted::{Grant, Log, Moved, PostBox, Record};
 
-use super::{CurrentTask, IoCounters, Task};
-use crate::vfs::{Fd, FdTable, File, Promising, Settle, Use};
+use super::{CurrentTask, IoCounters, IoCounts, Task};
+use crate::vfs::{Candidates, Fd, FdTable, File, Holder, Promising, Settle, Use};
 
-/// Calls that are posted: read, write, sendto, recvfrom.
-pub(super) const POSTED_CALLS: [u64; 4] = [0, 1, 44, 45];
-
-/// A thread that is not told of ready sockets this often has no calls to save, and need not keep [`LatePosts`] awake.
+/// A thread that is not told of ready sockets this often has no calls to save, and need not keep the timer awake.
 const OFTEN: Duration = Duration::from_millis(1);
 
-/// Files that a thread may soon want to use, and their numbers.
-pub(crate) type Candidates = Vec<(Fd, Weak<File>)>;
+/// A thread that takes so long for each call is slow: answers wait for those behind them longer than calls take.
+const SLOW: Duration = Duration::from_micros(50);
 
 /// The posted calls of one task.
 pub(crate) struct PostedCalls {
     is_open: AtomicBool,
-    io: Arc<IoCounters>,
+    /// For [`LatePosts`](super::LatePosts): it has this one in its list.
+    pub(super) is_listed: AtomicBool,
+    /// Written under `inner`.
+    io: IoCounters,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     open: Option<Open>,
-    /// How often it was opened, and what that was when [`LatePosts`] last saw records.
+    /// How often it was opened, and what that was when it was last looked at.
     openings: u64,
     seen: u64,
+    /// When it was last to be opened. The host's time: for decisions that no guest sees.
     last_offer: Instant,
     /// Where input is collected.
     buffer: Vec<u8>,
@@ -65,41 +69,76 @@ struct Left {
     credit: usize,
 }
 
+/// Why a box is closed.
+#[derive(Clone, Copy)]
+enum Why<'a> {
+    /// The thread has left guest code.
+    Event,
+    /// Somebody else wants the file with this holder.
+    Wanted(&'a Holder),
+    /// It was open for long.
+    Late,
+    /// No more calls shall be posted.
+    Stop,
+}
+
+/// What was made of a log.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    calls: u32,
+    has_written: bool,
+}
+
 impl PostedCalls {
-    /// Those of a task that counts what it reads and writes in `io`.
-    pub(super) fn new(io: Arc<IoCounters>) -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         let inner =
             Inner { open: None, openings: 0, seen: 0, last_offer: Instant::now(), buffer: Vec::new() };
-        Arc::new(Self { is_open: AtomicBool::new(false), io, inner: Mutex::new(inner) })
+        Arc::new(Self {
+            is_open: AtomicBool::new(false),
+            is_listed: AtomicBool::new(false),
+            io: IoCounters::default(),
+            inner: Mutex::new(inner),
+        })
     }
 
-    /// Carries out what has been waiting since the last look.
-    pub(super) fn settle_late(&self) {
-        if !self.is_open.load(Ordering::Relaxed) {
-            return;
+    /// What was read and written by posted calls.
+    pub(super) fn io_counts(&self) -> IoCounts {
+        self.io.counts()
+    }
+
+    /// Carries out what was posted, and closes the box.
+    pub(super) fn stop(&self) {
+        self.close(self.inner.lock(), Why::Stop);
+    }
+
+    /// Whether the box may be open; where it is not, it has to be listed again.
+    pub(super) fn is_still_listed(&self) -> bool {
+        if self.is_open.load(Ordering::SeqCst) {
+            return true;
         }
-        // Whoever has the lock is opening or settling.
-        let Some(mut inner) = self.inner.try_lock() else { return };
-        let has_records = inner.open.as_ref().is_some_and(|open| open.post_box.has_records());
-        if !has_records {
-            return;
-        }
+        self.is_listed.store(false, Ordering::SeqCst);
+        // Whoever has opened it in between has found it listed.
+        self.is_open.load(Ordering::SeqCst) && !self.is_listed.swap(true, Ordering::SeqCst)
+    }
+
+    /// Closes the box if it has been open since the last look; says whether it is open now.
+    pub(super) fn look(&self) -> bool {
+        // Whoever has the lock is opening or closing it.
+        let Some(mut inner) = self.inner.try_lock() else { return true };
         if inner.seen != inner.openings {
             inner.seen = inner.openings;
-            return;
+            return inner.open.is_some();
         }
-        let ended = inner.settle(Use::Late, &self.io);
-        self.is_open.store(false, Ordering::SeqCst);
-        drop(inner);
-        drop(ended);
+        self.close(inner, Why::Late);
+        false
     }
 
-    /// Lets the thread of `task` use those of `candidates` that have input. It does not run and has settled.
+    /// Lets the thread of `task` use those of `candidates` that have input. It does not run, and its box is closed.
     fn open(self: &Arc<Self>, task: &Task, post_box: Arc<dyn PostBox>, candidates: Candidates) {
         let mut inner = self.inner.lock();
         let now = Instant::now();
         let since = now.duration_since(std::mem::replace(&mut inner.last_offer, now));
-        // Whoever wants to see its calls from now on ([`Task::settle_posted`]) has said so before they get the lock.
+        // Who wants to see its calls from now on ([`Task::stop_posting`]) has given it work before they get the lock.
         if since > OFTEN || inner.open.is_some() || !task.wake().work().is_empty() {
             return;
         }
@@ -107,21 +146,15 @@ impl PostedCalls {
         buffer.resize(Grant::INPUT, 0);
         let held = self.hold(&task.fd_table(), candidates, &mut buffer);
         if !held.is_empty() {
-            let grants: Vec<Grant<'_>> = held
-                .iter()
-                .map(|held| Grant {
-                    fd: held.fd,
-                    input: &buffer[held.input.clone()],
-                    credit: held.left.credit as u32,
-                })
-                .collect();
+            let grant = |held: &Held| Grant {
+                fd: held.fd,
+                input: &buffer[held.input.clone()],
+                credit: held.left.credit as u32,
+            };
             inner.openings += 1;
-            if inner.openings == 1 {
-                task.kernel().late_posts.watch(self);
-            }
-            task.kernel().late_posts.note_use();
             self.is_open.store(true, Ordering::SeqCst);
-            post_box.open(&grants);
+            task.kernel().late_posts.watch(self);
+            post_box.open(&held.iter().map(grant).collect::<Vec<_>>());
             inner.open = Some(Open { post_box, held });
         }
         inner.buffer = buffer;
@@ -132,34 +165,53 @@ impl PostedCalls {
         let mut held: Vec<Held> = Vec::new();
         let mut end = 0;
         for (fd, file) in candidates {
-            let Some(file) = file.upgrade().filter(|file| file.holder().is_worth_it()) else { continue };
-            let Some(promising) = file.ops().promising() else { continue };
+            if held.len() == Grant::PLACES as usize || end == buffer.len() {
+                break;
+            }
             let number = fd.unsigned_abs();
-            let is_taken = held.iter().any(|other| other.fd % Grant::PLACES == number % Grant::PLACES);
-            let by: Weak<Self> = Arc::downgrade(self);
-            if is_taken || !table.hold(fd, &file, by) {
+            if held.iter().any(|other| other.fd % Grant::PLACES == number % Grant::PLACES) {
                 continue;
             }
-            let promise = promising.promise(&mut buffer[end..]);
-            if promise.input == 0 {
-                // It has none, or more than fits.
-                file.holder().release(if end == 0 { Use::None } else { Use::Good });
-                continue;
-            }
-            let (input, credit) = (end..end + promise.input, promise.credit.min(Grant::LOG));
+            let Some(file) = file.upgrade().filter(|file| file.holder().is_worth_it()) else { continue };
+            let (input, left) = match self.hold_one(table, fd, &file, &mut buffer[end..]) {
+                Some(left) => (end..end + left.unread, left),
+                None => continue,
+            };
             end = input.end;
-            let left = Left { unread: input.len(), credit };
             held.push(Held { fd: number, input, left, was_used: false, file });
         }
         held
     }
-}
 
-impl Settle for PostedCalls {
-    fn settle(&self, how: Use) {
-        // Always with the lock: who has just taken hold of a file may be about to open the box.
-        let mut inner = self.inner.lock();
-        let ended = inner.settle(how, &self.io);
+    /// Takes hold of a file if nobody else uses it and all of its input goes into `buffer`.
+    fn hold_one(
+        self: &Arc<Self>,
+        table: &FdTable,
+        fd: Fd,
+        file: &Arc<File>,
+        buffer: &mut [u8],
+    ) -> Option<Left> {
+        let promising = file.ops().promising()?;
+        let by: Weak<Self> = Arc::downgrade(self);
+        if !table.hold(fd, file, by) {
+            file.holder().learn(Use::Shared);
+            return None;
+        }
+        let promise = promising.promise(buffer);
+        if promise.input == 0 {
+            file.holder().release();
+            if buffer.len() == Grant::INPUT {
+                // It has none, or more than ever fits.
+                file.holder().learn(Use::None);
+            }
+            return None;
+        }
+        Some(Left { unread: promise.input, credit: promise.credit.min(Grant::LOG) })
+    }
+
+    /// Carries out what was posted, and gives back what the thread held.
+    fn close(&self, mut inner: MutexGuard<'_, Inner>, why: Why<'_>) {
+        let ended = inner.close(why, &self.io);
         self.is_open.store(false, Ordering::SeqCst);
         drop(inner);
         // The last reference to a file may be among these.
@@ -167,29 +219,34 @@ impl Settle for PostedCalls {
     }
 }
 
+impl Settle for PostedCalls {
+    fn settle_for(&self, wanted: &Holder) {
+        // Always with the lock: who has just taken hold of a file may be about to open the box.
+        self.close(self.inner.lock(), Why::Wanted(wanted));
+    }
+}
+
 impl Inner {
-    /// See [`Settle::settle`]; returns what the thread held.
-    fn settle(&mut self, how: Use, io: &IoCounters) -> Option<Open> {
+    /// See [`PostedCalls::close`]; returns what the thread held.
+    fn close(&mut self, why: Why<'_>, io: &IoCounters) -> Option<Open> {
         let mut open = self.open.take()?;
         let log = open.post_box.close();
-        let has_written = open.carry_out(&log, io);
+        let done = open.carry_out(&log, io);
+        let is_slow = done.calls > 2 && self.last_offer.elapsed() > SLOW * done.calls;
         for held in &open.held {
-            let how = match how {
-                Use::Late if !has_written => Use::Good,
-                Use::Good if !held.was_used => Use::None,
-                how => how,
-            };
-            held.file.holder().release(how);
+            if let Some(how) = held.judge(why, done, is_slow) {
+                held.file.holder().learn(how);
+            }
+            held.file.holder().release();
         }
         Some(open)
     }
 }
 
 impl Open {
-    /// Carries out what was promised; says whether something was written. What a log says beyond that is a lie, and
-    /// nothing behind it is believed.
-    fn carry_out(&mut self, log: &Log, io: &IoCounters) -> bool {
-        let mut has_written = false;
+    /// Carries out what was promised. What a log says beyond that is a lie, and nothing behind it is believed.
+    fn carry_out(&mut self, log: &Log, io: &IoCounters) -> Done {
+        let mut done = Done::default();
         for record in log.records() {
             let Some(held) = self.held.iter_mut().find(|held| held.fd == record.fd) else { break };
             let Some(promising) = held.file.ops().promising() else { break };
@@ -198,9 +255,10 @@ impl Open {
             }
             count(io, record);
             held.was_used = true;
-            has_written |= matches!(record.moved, Moved::Output(_));
+            done.calls += 1;
+            done.has_written |= matches!(record.moved, Moved::Output(_));
         }
-        has_written
+        done
     }
 }
 
@@ -210,6 +268,20 @@ fn count(io: &IoCounters, record: Record<'_>) {
         _ if record.is_message => {}
         Moved::Input(len) => io.count_read(len as u64),
         Moved::Output(data) => io.count_write(data.len() as u64),
+    }
+}
+
+impl Held {
+    /// What came of the promise, if that says something about the next.
+    fn judge(&self, why: Why<'_>, done: Done, is_slow: bool) -> Option<Use> {
+        match why {
+            Why::Wanted(holder) if std::ptr::eq(holder, self.file.holder()) => Some(Use::Shared),
+            Why::Late if done.has_written => Some(Use::Late),
+            _ if self.was_used && is_slow => Some(Use::Slow),
+            _ if self.was_used => Some(Use::Good),
+            Why::Event | Why::Late => Some(Use::None),
+            Why::Wanted(_) | Why::Stop => None,
+        }
     }
 }
 
@@ -227,14 +299,6 @@ impl Left {
             Moved::Output(data) => file.keep_written(data),
         }
         true
-    }
-}
-
-impl Task {
-    /// Carries out what its thread has posted, and ends that: for another task after whose change of this one no call
-    /// may go unseen. It must have added work for the thread before.
-    pub(crate) fn settle_posted(&self) {
-        self.posted().settle(Use::Shared);
     }
 }
 
@@ -259,8 +323,9 @@ impl CurrentTask {
 
     /// Carries out what the thread has posted: the first thing at any event.
     pub(super) fn take_posted(&self) {
-        if self.posted().is_open.load(Ordering::SeqCst) {
-            self.posted().settle(Use::Good);
+        let posted = self.posted();
+        if posted.is_open.load(Ordering::SeqCst) {
+            posted.close(posted.inner.lock(), Why::Event);
         }
     }
 }

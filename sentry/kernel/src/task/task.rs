@@ -10,8 +10,8 @@ use parking_lot::{Mutex, RwLock};
 use super::details::TaskDetails;
 use super::ptrace::Trace;
 use super::{
-    Container, CpuClock, Credentials, ExitStatus, IoCounters, Namespaces, Pid, PidNamespace, PostedCalls,
-    ThreadGroup, Tid, Wake,
+    Container, CpuClock, Credentials, ExitStatus, IoCounters, IoCounts, Namespaces, Pid, PidNamespace,
+    PostedCalls, ThreadGroup, Tid, Wake,
 };
 use crate::Kernel;
 use crate::ipc::UndoList;
@@ -38,7 +38,7 @@ pub struct Task {
     namespaces: RwLock<Arc<Namespaces>>,
     wake: Wake,
     clock: CpuClock,
-    io: Arc<IoCounters>,
+    io: IoCounters,
     posted: Arc<PostedCalls>,
     /// Under the thread group's signal lock.
     pub(crate) signals: Mutex<TaskSignals>,
@@ -73,7 +73,6 @@ pub(super) struct NewTask {
 
 impl Task {
     pub(super) fn new(new: NewTask) -> Arc<Self> {
-        let io = Arc::default();
         Arc::new(Self {
             id: new.kernel.tasks.new_id(),
             tid: AtomicI32::new(new.pid.number()),
@@ -87,8 +86,8 @@ impl Task {
             namespaces: RwLock::new(new.namespaces),
             wake: Wake::new(),
             clock: CpuClock::new(),
-            posted: PostedCalls::new(Arc::clone(&io)),
-            io,
+            posted: PostedCalls::new(),
+            io: IoCounters::default(),
             signals: Mutex::new(new.signals),
             details: Mutex::new(new.details),
             seccomp: Seccomp::default(),
@@ -210,10 +209,15 @@ impl Task {
         &self.clock
     }
 
+    /// Where it counts what it reads and writes, but for what it posts.
+    pub(crate) fn io(&self) -> &IoCounters {
+        &self.io
+    }
+
     /// What it has read and written.
     #[must_use]
-    pub fn io(&self) -> &IoCounters {
-        &self.io
+    pub fn io_counts(&self) -> IoCounts {
+        self.io.counts() + self.posted.io_counts()
     }
 
     /// The calls that it has posted.

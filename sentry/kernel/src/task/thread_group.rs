@@ -311,7 +311,7 @@ impl ThreadGroup {
     pub fn io_counts(&self) -> IoCounts {
         let gone = self.usage.lock().io;
         let live = self.tasks().into_iter().filter(|task| !task.has_exited());
-        live.fold(gone, |sum, task| sum + task.io().counts())
+        live.fold(gone, |sum, task| sum + task.io_counts())
     }
 
     pub(super) fn usage(&self) -> Usage {

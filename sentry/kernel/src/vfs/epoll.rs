@@ -16,9 +16,9 @@ use abi::{Errno, Result};
 use parking_lot::Mutex;
 use waiter::{Events, Notify, Registration, WaitQueue};
 
+use super::promise::Candidates;
 use super::{Fd, File, FileOps};
 use crate::signal::{AccountCharge, Counter, UserAccount};
-use crate::task::Candidates;
 
 /// How deep instances may watch each other (`EP_MAX_NESTS` of Linux).
 const MAX_DEPTH: usize = 4;

@@ -112,31 +112,25 @@ impl FdTable {
         is_free
     }
 
-    /// The slots, with nothing posted to those that are `concerned` and about to be taken from their files: who has the
-    /// number next must not get what was meant for the one before.
-    fn settled(&self, concerned: &dyn Fn(Fd, &Slot) -> bool) -> RwLockWriteGuard<'_, Slots> {
+    /// The slots, with nothing posted to the files that `find` finds and that are about to lose their numbers: who has
+    /// a number next must not get what was meant for the one before.
+    ///
+    /// Ends, since a file that somebody else wanted is not promised again at once ([`super::promise`]).
+    fn settled(&self, find: impl Fn(&Slots) -> Vec<Arc<File>>) -> RwLockWriteGuard<'_, Slots> {
         loop {
             let slots = self.slots.write();
-            let is_held = |fd: Fd, slot: &Slot| slot.file.holder().is_held() && concerned(fd, slot);
-            let held: Vec<_> = slots.iter().filter(|(fd, slot)| is_held(*fd, slot)).collect();
+            let held = find(&slots);
             if held.is_empty() {
                 return slots;
             }
-            let held: Vec<_> = held.into_iter().map(|(_, slot)| slot.file.clone()).collect();
             drop(slots);
             held.iter().for_each(|file| file.settle_posted());
         }
     }
 
-    /// [`Self::settled`] for one descriptor.
+    /// [`Self::settled`] for one number.
     fn settled_at(&self, fd: Fd) -> RwLockWriteGuard<'_, Slots> {
-        loop {
-            let slots = self.slots.write();
-            let Some(slot) = slots.at(fd).filter(|slot| slot.file.holder().is_held()) else { return slots };
-            let file = slot.file.clone();
-            drop(slots);
-            file.settle_posted();
-        }
+        self.settled(|slots| slots.at(fd).and_then(Slot::held).into_iter().collect())
     }
 
     /// Gives `file` the lowest free number from `min` on, below the task's `RLIMIT_NOFILE`.
@@ -251,12 +245,16 @@ impl FdTable {
 
     fn close_where(&self, task: &Task, which: &dyn Fn(u32, bool) -> bool) {
         let closed: Vec<Arc<File>> = {
-            let mut slots = self.settled(&|fd, slot| which(fd.unsigned_abs(), slot.close_on_exec));
-            let fds: Vec<Fd> = slots
-                .iter()
-                .filter(|(fd, slot)| which(fd.unsigned_abs(), slot.close_on_exec))
-                .map(|(fd, _)| fd)
-                .collect();
+            let is_meant = |fd: Fd, slot: &Slot| which(fd.unsigned_abs(), slot.close_on_exec);
+            let mut slots = self.settled(|slots| {
+                slots
+                    .iter()
+                    .filter(|(fd, slot)| is_meant(*fd, slot))
+                    .filter_map(|(_, slot)| slot.held())
+                    .collect()
+            });
+            let fds: Vec<Fd> =
+                slots.iter().filter(|(fd, slot)| is_meant(*fd, slot)).map(|(fd, _)| fd).collect();
             fds.into_iter().filter_map(|fd| slots.take(fd)).collect()
         };
         for file in closed {
@@ -380,6 +378,13 @@ impl Drop for FdTable {
         for slot in std::mem::take(&mut self.slots.get_mut().list).into_iter().flatten() {
             slot.file.inode().common().release_posix_locks(std::ptr::from_ref(self).addr());
         }
+    }
+}
+
+impl Slot {
+    /// The file, if somebody holds it.
+    fn held(&self) -> Option<Arc<File>> {
+        self.file.holder().is_held().then(|| self.file.clone())
     }
 }
 

@@ -7,9 +7,14 @@
 
 use std::fmt;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
+
+use super::{Fd, File};
+
+/// Files that a thread may soon want to use, and their numbers.
+pub(crate) type Candidates = Vec<(Fd, Weak<File>)>;
 
 /// What can be done with a file now, without waiting. Nothing by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -34,15 +39,18 @@ pub trait Promising {
 
 /// Whoever holds files.
 pub(crate) trait Settle: Send + Sync {
-    /// Carries out what was posted to all of them, and gives them back; `how` says why where nothing else does.
-    fn settle(&self, how: Use);
+    /// Carries out what was posted to all of them, and gives them back, since somebody else wants the one with this
+    /// holder.
+    fn settle_for(&self, wanted: &Holder);
 }
 
-/// How a file was given back by its holder.
+/// What came of a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     /// The thread has posted calls.
     Good,
+    /// It has, but the first answers waited for those that came after.
+    Slow,
     /// It has not.
     None,
     /// Somebody else wanted the file.
@@ -52,33 +60,39 @@ pub(crate) enum Use {
 }
 
 impl Use {
-    /// How many times the file is not promised when it could be.
-    const fn pause(self) -> i32 {
+    /// How many times the file is not promised when it could be, for the first time.
+    const fn pause(self) -> u32 {
         match self {
             Self::Good => 0,
             Self::None => 4,
+            Self::Slow => 8,
             Self::Shared => 32,
             Self::Late => 128,
         }
     }
 }
 
+/// A pause is no longer than this.
+const LONGEST_PAUSE: u32 = 4096;
+/// A pause is doubled this often at most.
+const MOST_DOUBLINGS: u32 = 10;
+
 /// Who holds an open file. Locks: `by` is a leaf.
 #[derive(Default)]
 pub(crate) struct Holder {
     is_held: AtomicBool,
     by: Mutex<Option<Weak<dyn Settle>>>,
-    pause: AtomicI32,
+    pause: AtomicU32,
+    /// Promises in succession that were of no use.
+    failures: AtomicU32,
 }
 
 impl Holder {
     /// Whether the file should be promised now; counts the times that it should not.
     pub(crate) fn is_worth_it(&self) -> bool {
         let left = self.pause.load(Ordering::Relaxed);
-        if left > 0 {
-            self.pause.store(left - 1, Ordering::Relaxed);
-        }
-        left <= 0
+        self.pause.store(left.saturating_sub(1), Ordering::Relaxed);
+        left == 0
     }
 
     /// The file is held from now on. The caller makes sure that nobody else uses it or is about to.
@@ -88,9 +102,19 @@ impl Holder {
     }
 
     /// The holder has no further claim.
-    pub(crate) fn release(&self, how: Use) {
-        self.pause.store(how.pause(), Ordering::Relaxed);
+    pub(crate) fn release(&self) {
         self.is_held.store(false, Ordering::SeqCst);
+    }
+
+    /// Learns from what came of a promise. A program that never has a use for them is asked ever less often.
+    pub(crate) fn learn(&self, how: Use) {
+        let failures = match how {
+            Use::Good => 0,
+            _ => self.failures.load(Ordering::Relaxed).saturating_add(1),
+        };
+        self.failures.store(failures, Ordering::Relaxed);
+        let doublings = failures.saturating_sub(1).min(MOST_DOUBLINGS);
+        self.pause.store((how.pause() << doublings).min(LONGEST_PAUSE), Ordering::Relaxed);
     }
 
     /// Has the holder's calls carried out, if there is one. Takes locks of tasks and files.
@@ -100,8 +124,8 @@ impl Holder {
         }
         let by = self.by.lock().as_ref().and_then(Weak::upgrade);
         match by {
-            Some(by) => by.settle(Use::Shared),
-            None => self.release(Use::None),
+            Some(by) => by.settle_for(self),
+            None => self.release(),
         }
     }
 
@@ -122,13 +146,13 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Weak};
 
-    use super::{Holder, Settle, Use};
+    use super::{Holder, LONGEST_PAUSE, Settle, Use};
 
     #[derive(Default)]
     struct Counter(AtomicUsize);
 
     impl Settle for Counter {
-        fn settle(&self, _how: Use) {
+        fn settle_for(&self, _wanted: &Holder) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -138,20 +162,34 @@ mod tests {
         let (holder, counter) = (Holder::default(), Arc::new(Counter::default()));
         let weak: Weak<Counter> = Arc::downgrade(&counter);
         holder.settle();
-        holder.hold(weak);
+        holder.hold(weak.clone());
         holder.settle();
-        holder.release(Use::Good);
+        holder.release();
         holder.settle();
         assert_eq!(counter.0.load(Ordering::SeqCst), 1);
+        drop(counter);
+        holder.hold(weak);
+        holder.settle();
+        assert!(!holder.is_held(), "a holder that is gone has no claim");
+    }
+
+    /// How often it is not promised.
+    fn refusals(holder: &Holder) -> u32 {
+        (0..).take_while(|_| !holder.is_worth_it()).count() as u32
     }
 
     #[test]
-    fn what_was_of_no_use_is_not_promised_for_a_while() {
+    fn what_was_of_no_use_is_promised_ever_less_often() {
         let holder = Holder::default();
-        holder.release(Use::None);
-        let refused = (0..100).take_while(|_| !holder.is_worth_it()).count();
-        assert_eq!(refused, 4);
-        holder.release(Use::Good);
-        assert!(holder.is_worth_it());
+        for expected in [4, 8, 16, 32] {
+            holder.learn(Use::None);
+            assert_eq!(refusals(&holder), expected);
+        }
+        (0..40).for_each(|_| holder.learn(Use::Late));
+        assert_eq!(refusals(&holder), LONGEST_PAUSE);
+        holder.learn(Use::Good);
+        assert_eq!(refusals(&holder), 0);
+        holder.learn(Use::Shared);
+        assert_eq!(refusals(&holder), 32);
     }
 }

@@ -216,7 +216,8 @@ impl Connection {
         // The pointer names the byte after the urgent one, as everybody but the RFC has it.
         let at = start + i64::from(segment.urgent) - 2;
         let Ok(at) = u64::try_from(at) else { return };
-        if at < self.rx.start() || self.urgent_in.is_some_and(|old| at <= old.at) {
+        // In what has been received already it means nothing: that may have been read, or promised to a reader.
+        if at + 1 < self.rcv_nxt || self.urgent_in.is_some_and(|old| at <= old.at) {
             return;
         }
         self.urgent_in = Some(Urgent { at, is_read: false });
