@@ -39,6 +39,16 @@ impl Account {
         false
     }
 
+    /// Whether the limit allows for so much more.
+    pub(crate) fn has_room(&self, amount: usize) -> bool {
+        self.used().saturating_add(amount) <= self.limit
+    }
+
+    /// Charges `amount`, also beyond the limit.
+    pub(crate) fn charge_beyond(&self, amount: usize) {
+        self.used.fetch_add(amount, Ordering::Relaxed);
+    }
+
     /// Gives back what [`Account::charge`] took.
     pub(crate) fn uncharge(&self, amount: usize) {
         self.used.fetch_sub(amount, Ordering::Relaxed);

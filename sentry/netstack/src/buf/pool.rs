@@ -53,12 +53,12 @@ impl Pool {
 
     /// Whether the budget allows for so much more.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.used().saturating_add(bytes) <= self.limit.load(Ordering::Relaxed)
+        self.account.has_room(bytes)
     }
 
     /// A small chunk, also beyond the budget.
     pub(crate) fn alloc_promised(&self) -> Box<[u8]> {
-        self.used.fetch_add(SMALL, Ordering::Relaxed);
+        self.account.charge_beyond(SMALL);
         let kept = self.small.lock().pop();
         kept.unwrap_or_else(|| vec![0; SMALL].into_boxed_slice())
     }
