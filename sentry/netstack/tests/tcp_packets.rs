@@ -544,11 +544,23 @@ fn promises_are_kept() {
 
 #[test]
 fn what_was_promised_is_sent_beyond_the_budget_and_lost_with_the_connection() {
-    let mut net = net();
+    let budgets = [Budget::usual(), Budget::new(1 << 20)];
+    let mut net = Net::within(&budgets, 1, calm(), Config::default(), Offloads::default());
+    net.run(3 * SECOND);
     let (client, server) = pair(&mut net);
     let credit = server.promise(&mut []).credit;
     assert!(credit > 5000, "{credit}");
-    net.stacks[1].update_config(|config| config.memory_budget = 0);
+    // Somebody else takes all there is.
+    let other = host_within(&budgets[1], Config::default());
+    let _hoards: Vec<_> = std::iter::from_fn(|| {
+        let pair = other.pair();
+        let mut sent = 0;
+        while send(&pair.0, &[b'x'; 1024]).is_ok() {
+            sent += 1;
+        }
+        (sent > 0).then_some(pair)
+    })
+    .collect();
     assert!(send(&server, &[b'x'; 5000]).is_err());
     assert_eq!(server.promise(&mut []).credit, 0);
     server.keep_sent(&[b'y'; 5000]);

@@ -156,6 +156,19 @@ impl Net {
         config: Config,
         offloads: Offloads,
     ) -> Self {
+        let budgets: Vec<_> = (0..count).map(|_| Budget::usual()).collect();
+        Self::within(&budgets, seed, weather, config, offloads)
+    }
+
+    /// A host for each budget.
+    pub fn within(
+        budgets: &[Arc<Budget>],
+        seed: u64,
+        weather: Weather,
+        config: Config,
+        offloads: Offloads,
+    ) -> Self {
+        let count = budgets.len();
         let clock = Arc::new(ManualClock::new(Instant::from_millis(5_000_000)));
         let segment = Arc::new(Segment {
             clock: clock.clone(),
@@ -167,10 +180,10 @@ impl Net {
             offloads,
         });
         let mut net = Self { clock: clock.clone(), stacks: Vec::new(), nics: Vec::new(), segment, frames: 0 };
-        for own in 0..count {
+        for (own, budget) in budgets.iter().enumerate() {
             let mut key = [own as u8; 16];
             key[..8].copy_from_slice(&seed.to_le_bytes());
-            let stack = Stack::new(clock.clone(), key, config.clone());
+            let stack = Stack::sharing(budget, clock.clone(), key, config.clone());
             let loopback = stack.add_loopback().unwrap();
             stack.set_up(&loopback, true);
             let nic = stack
