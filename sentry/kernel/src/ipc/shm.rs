@@ -91,8 +91,13 @@ impl ShmSet {
     ) -> Result<Arc<ShmSegment>> {
         let max = self.common.limit(IpcLimit::ShmMax);
         let len = page_ceil(size).filter(|&len| len > 0 && size <= max).ok_or(Errno::EINVAL)?;
-        if used_pages.saturating_add(len / PAGE_SIZE) > self.common.limit(IpcLimit::ShmAll) {
+        // So the pages of all segments can be added up, whatever the limit is.
+        let all_pages = used_pages.checked_add(len / PAGE_SIZE).ok_or(Errno::ENOSPC)?;
+        if all_pages > self.common.limit(IpcLimit::ShmAll) {
             return Err(Errno::ENOSPC);
+        }
+        if i64::try_from(len).is_err() {
+            return Err(Errno::EINVAL);
         }
         if len > self.memory.limit() && flags & abi::ipc::SHM_NORESERVE == 0 {
             return Err(Errno::ENOMEM);

@@ -9,14 +9,18 @@ use kernel::socket::{Accepted, ShutdownHow, bind_at_path, find_at_path};
 use waiter::Events;
 
 use super::address::UnixAddress;
-use super::socket::{Link, UnixSocket, credentials_of};
+use super::identity::Identity;
+use super::socket::{Link, UnixSocket};
 
 /// Connects two new sockets to each other.
 pub(super) fn pair(task: &Task, a: &Arc<UnixSocket>, b: &Arc<UnixSocket>) {
-    let creds = credentials_of(task);
+    let creds = Identity::of_peer(task);
     for (from, to) in [(a, b), (b, a)] {
-        from.state.lock().link =
-            Link::Connected { peer: Arc::downgrade(to), creds, address: UnixAddress::Unnamed };
+        from.state.lock().link = Link::Connected {
+            peer: Arc::downgrade(to),
+            creds: Some(creds.clone()),
+            address: UnixAddress::Unnamed,
+        };
     }
 }
 
@@ -66,8 +70,7 @@ impl UnixSocket {
                 if peer.kind != self.kind {
                     return Err(Errno::EPROTOTYPE);
                 }
-                let creds = credentials_of(task);
-                Link::Connected { peer: Arc::downgrade(&peer), creds, address: address.clone() }
+                Link::Connected { peer: Arc::downgrade(&peer), creds: None, address: address.clone() }
             }
         };
         let old = std::mem::replace(&mut self.state.lock().link, link);
@@ -87,12 +90,13 @@ impl UnixSocket {
             return Err(Errno::EPROTOTYPE);
         }
         let server = UnixSocket::new(self.kind, &self.names, &self.transit);
-        let (client_address, creds) = (self.state.lock().local.clone(), credentials_of(task));
+        let (client_address, creds) = (self.state.lock().local.clone(), Identity::of_peer(task));
         let server_address = listener.state.lock().local.clone();
         {
             let mut state = server.state.lock();
             state.local = server_address.clone();
-            state.link = Link::Connected { peer: self.this.clone(), creds, address: client_address };
+            state.link =
+                Link::Connected { peer: self.this.clone(), creds: Some(creds), address: client_address };
         }
         let listener_creds = listener.offer(Arc::clone(&server))?;
         {
@@ -102,7 +106,7 @@ impl UnixSocket {
             }
             state.link = Link::Connected {
                 peer: Arc::downgrade(&server),
-                creds: listener_creds,
+                creds: Some(listener_creds),
                 address: server_address,
             };
         }
@@ -112,7 +116,7 @@ impl UnixSocket {
     }
 
     /// Puts the server's end of a connection into the backlog; returns the listener's credentials.
-    fn offer(&self, server: Arc<UnixSocket>) -> Result<abi::socket::Ucred> {
+    fn offer(&self, server: Arc<UnixSocket>) -> Result<Identity> {
         let mut state = self.state.lock();
         if state.read_shut {
             return Err(Errno::ECONNREFUSED);
@@ -124,7 +128,7 @@ impl UnixSocket {
             return Err(Errno::EAGAIN);
         }
         backlog.push_back(server);
-        Ok(*creds)
+        Ok(creds.clone())
     }
 
     pub(super) fn start_listening(&self, task: &Task, backlog: i32) -> Result<()> {
@@ -137,13 +141,13 @@ impl UnixSocket {
         }
         let new_limit = usize::try_from(backlog.clamp(0, SOMAXCONN)).unwrap_or(0);
         match &mut state.link {
-            Link::Listening { limit, creds, .. } => (*limit, *creds) = (new_limit, credentials_of(task)),
+            Link::Listening { limit, creds, .. } => (*limit, *creds) = (new_limit, Identity::of_peer(task)),
             Link::Connected { .. } => return Err(Errno::EINVAL),
             link @ Link::None => {
                 *link = Link::Listening {
                     backlog: Default::default(),
                     limit: new_limit,
-                    creds: credentials_of(task),
+                    creds: Identity::of_peer(task),
                 };
             }
         }

@@ -1,7 +1,7 @@
 //! The socket as a file and as a [`Socket`]: thin, the work is in the other modules.
 
 use abi::fcntl::ioctl::{FIONREAD, SIOCOUTQ};
-use abi::socket::{AF_UNIX, MsgFlags, SocketType, so};
+use abi::socket::{AF_UNIX, MsgFlags, SocketType, Ucred, so};
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
@@ -15,9 +15,9 @@ use super::socket::{Link, UnixSocket};
 use crate::inet::{NetNamespace, interface_ioctl};
 
 impl FileOps for UnixSocket {
-    fn read(&self, _task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+    fn read(&self, task: &Task, _file: &File, _offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
         let mut request = RecvRequest { data: dst, flags: MsgFlags::empty() };
-        self.receive_message(&mut request).map(|received| received.len)
+        self.receive_message(task, &mut request).map(|received| received.len)
     }
 
     fn write(&self, task: &Task, _file: &File, _at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
@@ -144,8 +144,8 @@ impl Socket for UnixSocket {
         self.send_message(task, request)
     }
 
-    fn receive(&self, _task: &Task, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
-        self.receive_message(request)
+    fn receive(&self, task: &Task, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
+        self.receive_message(task, request)
     }
 
     fn shutdown(&self, how: ShutdownHow) -> Result<()> {
@@ -171,15 +171,17 @@ impl Socket for UnixSocket {
         matches!(self.state.lock().link, Link::Listening { .. })
     }
 
-    fn get_option(&self, _task: &Task, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
+    fn get_option(&self, task: &Task, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
         if (level, name) != (abi::socket::SOL_SOCKET, so::PEERCRED) {
             return None;
         }
-        let creds = match &self.state.lock().link {
-            Link::Connected { creds, .. } | Link::Listening { creds, .. } => *creds,
-            Link::None => abi::socket::Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX },
+        let peer = match &self.state.lock().link {
+            Link::Connected { creds, .. } => creds.clone(),
+            Link::Listening { creds, .. } => Some(creds.clone()),
+            Link::None => None,
         };
-        Some(Ok(creds.as_bytes().to_vec()))
+        let nobody = Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+        Some(Ok(peer.map_or(nobody, |peer| peer.seen_by(task)).as_bytes().to_vec()))
     }
 
     fn send_queue(&self, task: &Task, address: Option<&[u8]>) -> Option<WaitQueue> {

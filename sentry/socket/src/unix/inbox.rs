@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use abi::socket::Ucred;
-
 use super::address::UnixAddress;
+use super::identity::Identity;
 use super::rights::Rights;
 
 /// A message, or a piece of a stream.
@@ -17,7 +16,7 @@ pub(super) struct Message {
     /// The sender's name.
     pub(super) from: UnixAddress,
     /// The sender.
-    pub(super) creds: Ucred,
+    pub(super) creds: Identity,
     /// Descriptors that travel with the first byte.
     pub(super) rights: Option<Rights>,
 }

@@ -8,6 +8,7 @@ mod address;
 mod connect;
 mod file;
 mod garbage;
+mod identity;
 mod inbox;
 mod names;
 mod rights;

@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use abi::Errno;
-use abi::socket::{SocketType, Ucred};
-use kernel::Task;
+use abi::socket::SocketType;
 use kernel::socket::SocketOptions;
 use kernel::vfs::VfsPath;
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::address::UnixAddress;
+use super::identity::Identity;
 use super::inbox::Inbox;
 use super::names::UnixSockets;
 use super::rights::Transit;
@@ -32,14 +32,14 @@ pub(super) enum Link {
         /// How many may wait.
         limit: usize,
         /// Who called listen(2): the peer credentials that clients see.
-        creds: Ucred,
+        creds: Identity,
     },
     /// One peer. Datagram sockets may have one too: their default destination.
     Connected {
         /// It; gone where it has been closed.
         peer: Weak<UnixSocket>,
-        /// `SO_PEERCRED`.
-        creds: Ucred,
+        /// `SO_PEERCRED`; none for a default destination, which need not know of it.
+        creds: Option<Identity>,
         /// Its name when the connection was made.
         address: UnixAddress,
     },
@@ -115,12 +115,6 @@ impl UnixSocket {
         }
         self.queue.notify(Events::READABLE | Events::WRITABLE | Events::RDHUP | Events::HUP | Events::ERR);
     }
-}
-
-/// Who `task` is, for `SO_PEERCRED` and `SCM_CREDENTIALS`.
-pub(super) fn credentials_of(task: &Task) -> Ucred {
-    let creds = task.creds();
-    Ucred { pid: task.thread_group().tgid(), uid: creds.euid, gid: creds.egid }
 }
 
 impl Drop for UnixSocket {

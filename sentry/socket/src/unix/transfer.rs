@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use abi::socket::{MsgFlags, SocketType, Ucred, so};
+use abi::socket::{MsgFlags, SocketType, so};
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::socket::{ControlMessage, Received, RecvRequest, SendRequest};
-use kernel::task::Capability;
 use kernel::vfs::File;
 use parking_lot::MutexGuard;
 use waiter::Events;
 
 use super::address::UnixAddress;
+use super::identity::Identity;
 use super::inbox::{Inbox, Message};
 use super::rights::Rights;
-use super::socket::{Link, UnixSocket, credentials_of};
+use super::socket::{Link, UnixSocket};
 
 /// The largest piece of a stream that is queued at once, bytes.
 const PIECE: usize = 64 << 10;
@@ -41,7 +41,13 @@ impl UnixSocket {
         let mut rights =
             if files.is_empty() { None } else { Some(Rights::send(&self.transit, task, files)?) };
         // What is sent goes with the first piece.
-        let mut message = |data| Message { data, taken: 0, from: from.clone(), creds, rights: rights.take() };
+        let mut message = |data| Message {
+            data,
+            taken: 0,
+            from: from.clone(),
+            creds: creds.clone(),
+            rights: rights.take(),
+        };
         if self.kind == SocketType::Stream {
             return self.send_stream(request, message);
         }
@@ -137,7 +143,7 @@ impl UnixSocket {
         if room == 0 || (room < len && !inbox.is_empty()) { Err(Errno::EAGAIN) } else { Ok(()) }
     }
 
-    pub(super) fn receive_message(&self, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
+    pub(super) fn receive_message(&self, task: &Task, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
         if request.flags.contains(MsgFlags::OOB) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -156,11 +162,11 @@ impl UnixSocket {
             return self.nothing(ended);
         }
         let is_peek = request.flags.contains(MsgFlags::PEEK);
-        let with_creds = self.options.is_set(so::PASSCRED);
+        let reader = self.options.is_set(so::PASSCRED).then_some(task);
         let (mut received, files) = if is_stream {
-            receive_stream(inbox, request, with_creds)?
+            receive_stream(inbox, request, reader)?
         } else {
-            receive_one(inbox, request, with_creds)?
+            receive_one(inbox, request, reader)?
         };
         let files = self.arrive(files);
         if !files.is_empty() {
@@ -207,28 +213,16 @@ impl UnixSocket {
 }
 
 /// Sorts a message's control part: who sent it, and the open files.
-fn take_control(task: &Task, control: Vec<ControlMessage>) -> Result<(Ucred, Vec<Arc<File>>)> {
-    let own = credentials_of(task);
-    let (mut creds, mut rights) = (own, Vec::new());
+fn take_control(task: &Task, control: Vec<ControlMessage>) -> Result<(Identity, Vec<Arc<File>>)> {
+    let (mut claim, mut rights) = (None, Vec::new());
     for message in control {
         match message {
             ControlMessage::Rights(files) => rights.extend(files),
-            ControlMessage::Credentials(claimed) => creds = check_claim(task, &own, claimed)?,
+            ControlMessage::Credentials(claimed) => claim = Some(Identity::claimed(task, claimed)?),
             ControlMessage::Raw { .. } => return Err(Errno::EINVAL),
         }
     }
-    Ok((creds, rights))
-}
-
-/// Only the privileged may claim to be somebody else (`man 7 unix`, SCM_CREDENTIALS).
-fn check_claim(task: &Task, own: &Ucred, claimed: Ucred) -> Result<Ucred> {
-    let creds = task.creds();
-    let uid =
-        [creds.uid, creds.euid, creds.suid].contains(&claimed.uid) || creds.has_in_own(Capability::Setuid);
-    let gid =
-        [creds.gid, creds.egid, creds.sgid].contains(&claimed.gid) || creds.has_in_own(Capability::Setgid);
-    let pid = claimed.pid == own.pid || creds.has_in(task.pid_ns().user_ns(), Capability::SysAdmin);
-    if uid && gid && pid { Ok(claimed) } else { Err(Errno::EPERM) }
+    Ok((claim.unwrap_or_else(|| Identity::of_sender(task)), rights))
 }
 
 /// What came with a message.
@@ -241,11 +235,11 @@ enum Files {
     Peeked(Vec<Arc<File>>),
 }
 
-/// Says where `message` came from; returns the files that came with it.
-fn describe(message: &mut Message, is_peek: bool, with_creds: bool, received: &mut Received) -> Files {
+/// Says where `message` came from, to a `reader` who from, too; returns the files that came with it.
+fn describe(message: &mut Message, is_peek: bool, reader: Option<&Task>, received: &mut Received) -> Files {
     received.address = if message.from == UnixAddress::Unnamed { Vec::new() } else { message.from.encode() };
-    if with_creds {
-        received.control.push(ControlMessage::Credentials(message.creds));
+    if let Some(reader) = reader {
+        received.control.push(ControlMessage::Credentials(message.creds.seen_by(reader)));
     }
     if is_peek {
         let rights = message.rights.as_ref();
@@ -258,7 +252,7 @@ fn describe(message: &mut Message, is_peek: bool, with_creds: bool, received: &m
 fn receive_one(
     mut inbox: MutexGuard<'_, Inbox>,
     request: &mut RecvRequest<'_, '_>,
-    with_creds: bool,
+    reader: Option<&Task>,
 ) -> Result<(Received, Files)> {
     let is_peek = request.flags.contains(MsgFlags::PEEK);
     let Some(message) = inbox.front_mut() else { return Err(Errno::EAGAIN) };
@@ -271,7 +265,7 @@ fn receive_one(
             received.len = len;
         }
     }
-    let files = describe(message, is_peek, with_creds, &mut received);
+    let files = describe(message, is_peek, reader, &mut received);
     if !is_peek {
         inbox.pop();
     }
@@ -282,14 +276,15 @@ fn receive_one(
 fn receive_stream(
     mut inbox: MutexGuard<'_, Inbox>,
     request: &mut RecvRequest<'_, '_>,
-    with_creds: bool,
+    reader: Option<&Task>,
 ) -> Result<(Received, Files)> {
     let is_peek = request.flags.contains(MsgFlags::PEEK);
     let (mut received, mut files) = (Received::default(), Files::None);
     let (mut index, mut last_creds) = (0, None);
     while let Some(message) = inbox.get(index) {
         let is_first = last_creds.is_none();
-        let boundary = message.rights.is_some() || (with_creds && last_creds != Some(message.creds));
+        let boundary =
+            message.rights.is_some() || (reader.is_some() && last_creds.as_ref() != Some(&message.creds));
         if (!is_first && boundary) || request.data.remaining() == 0 {
             break;
         }
@@ -300,9 +295,9 @@ fn receive_stream(
         };
         let (whole, had_rights) = (copied == message.rest().len(), message.rights.is_some());
         received.len += copied;
-        last_creds = Some(message.creds);
+        last_creds = Some(message.creds.clone());
         if is_first && let Some(front) = inbox.front_mut() {
-            files = describe(front, is_peek, with_creds, &mut received);
+            files = describe(front, is_peek, reader, &mut received);
         }
         if is_peek {
             index += 1;
