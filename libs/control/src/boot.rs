@@ -203,6 +203,9 @@ pub struct MountPlan {
     pub destination: String,
     /// What.
     pub kind: MountKind,
+    /// What `/proc/mounts` shows as its source; of host files nothing is said.
+    #[serde(default)]
+    pub source: Option<String>,
     /// Whether the guest may not write to it.
     #[serde(default)]
     pub readonly: bool,
@@ -271,6 +274,7 @@ mod tests {
             mounts: vec![MountPlan {
                 destination: "/data".into(),
                 kind: MountKind::Gofer { mount: 1, directory: true },
+                source: None,
                 readonly: true,
                 options: vec!["nosuid".into()],
                 overlay: None,

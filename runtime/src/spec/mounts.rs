@@ -99,7 +99,11 @@ fn add(
     };
     warn_of_ignored(mount, path, &kind);
     let options = options(mount).filter(wanted).map(Into::into).collect();
-    plan.mounts.push(MountPlan { destination, kind, readonly, options, overlay: None });
+    let source = match kind {
+        MountKind::Gofer { .. } => None,
+        _ => mount["source"].as_str().map(Into::into),
+    };
+    plan.mounts.push(MountPlan { destination, kind, source, readonly, options, overlay: None });
     Ok(())
 }
 
@@ -249,6 +253,7 @@ fn add_mandatory(mounts: &mut Vec<MountPlan>) {
     let plain = |destination: &str, kind, readonly| MountPlan {
         destination: destination.into(),
         kind,
+        source: None,
         readonly,
         options: vec!["nosuid".into(), "noexec".into()],
         overlay: None,

@@ -31,7 +31,7 @@ impl Mounter<'_> {
     pub(crate) fn make(&self) -> core::result::Result<Arc<MountNamespace>, Failure> {
         let failed = |what: String| move |errno: Errno| Failure::host(format!("{what}: {errno}"));
         let root_fs = self.sources.root(self.kernel, self.creds, &self.config.root)?;
-        let root = self.kernel.vfs.new_mount(&root_fs, b"none", MountFlags::empty());
+        let root = self.kernel.vfs.new_mount(&root_fs, root_source(&root_fs), MountFlags::RELATIME);
         let namespace = self.kernel.vfs.new_namespace(Arc::clone(&root), &self.kernel.user_ns);
         let origin = Origin::at_root(namespace.root_path());
         for plan in &self.config.mounts {
@@ -194,8 +194,19 @@ impl Mounter<'_> {
     }
 }
 
+/// What `/proc/mounts` shows as the root's source: a layered one goes by its type, as with Docker.
+fn root_source(fs: &Arc<dyn FileSystem>) -> &'static [u8] {
+    match fs.type_name() {
+        name @ "overlay" => name.as_bytes(),
+        _ => b"none",
+    }
+}
+
 /// What `/proc/mounts` shows as the source.
-fn source_name(plan: &MountPlan) -> &'static [u8] {
+fn source_name(plan: &MountPlan) -> &[u8] {
+    if let Some(source) = &plan.source {
+        return source.as_bytes();
+    }
     match plan.kind {
         MountKind::Gofer { .. } => b"none",
         MountKind::Tmpfs { .. } => b"tmpfs",

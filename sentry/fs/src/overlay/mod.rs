@@ -182,7 +182,11 @@ impl FileSystem for Overlay {
 
     fn statfs(&self) -> Result<Statfs> {
         let layer = self.shared.upper.as_ref().or(self.shared.lowers.first()).ok_or(Errno::ENOSYS)?;
-        Ok(Statfs { f_type: OVERLAY_MAGIC, ..layer.mount.fs().statfs()? })
+        let of_layer = layer.mount.fs().statfs()?;
+        // An upper layer in memory may be without a single block; programs doubt a root of which nothing is used.
+        let free = of_layer.f_bfree.min(of_layer.f_blocks.saturating_sub(1));
+        let available = of_layer.f_bavail.min(free);
+        Ok(Statfs { f_type: OVERLAY_MAGIC, f_bfree: free, f_bavail: available, ..of_layer })
     }
 
     fn stack_depth(&self) -> usize {

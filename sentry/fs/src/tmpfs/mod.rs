@@ -62,7 +62,6 @@ pub struct Tmpfs {
     root: Arc<TmpInode>,
     usage: Arc<Usage>,
     memory: Arc<MemoryFile>,
-    is_size_given: bool,
 }
 
 impl Tmpfs {
@@ -93,13 +92,7 @@ impl Tmpfs {
             target: b"",
         };
         let root = TmpInode::new(&shared, &node, 1)?;
-        Ok(Arc::new(Self {
-            device: config.device,
-            root,
-            usage,
-            memory: memory.clone(),
-            is_size_given: config.max_bytes.is_some(),
-        }))
+        Ok(Arc::new(Self { device: config.device, root, usage, memory: memory.clone() }))
     }
 }
 
@@ -138,8 +131,13 @@ impl FileSystem for Tmpfs {
 
     fn options(&self) -> String {
         let mut list = Vec::new();
-        if self.is_size_given {
-            list.push(format!("size={}k", self.usage.pages().1.saturating_mul(PAGE_SIZE / 1024)));
+        let (_, max_pages) = self.usage.pages();
+        if max_pages != UNLIMITED && max_pages != default_pages(&self.memory) {
+            list.push(format!("size={}k", max_pages.saturating_mul(PAGE_SIZE / 1024)));
+        }
+        let (_, max_inodes) = self.usage.inodes();
+        if max_inodes != UNLIMITED {
+            list.push(format!("nr_inodes={max_inodes}"));
         }
         let attr = self.root.attr();
         if let Ok(attr) = attr {
@@ -175,6 +173,11 @@ pub fn register(kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
+/// How large a file system may grow of which no size is said: `/proc/mounts` leaves that out.
+fn default_pages(memory: &MemoryFile) -> u64 {
+    memory.limit() / 2 / PAGE_SIZE
+}
+
 /// The type `tmpfs`, and `ramfs`, which is the same without a size.
 #[derive(Debug)]
 pub struct TmpfsType {
@@ -194,12 +197,11 @@ impl FileSystemType for TmpfsType {
         _source: &[u8],
         options: &[u8],
     ) -> Result<Arc<dyn FileSystem>> {
-        let total = kernel.memory.limit();
-        let options = Options::parse(options, total)?;
+        let options = Options::parse(options, kernel.memory.limit())?;
         let ns = &caller.creds.user_ns;
         let uid = options.uid.and_then(|uid| ns.to_kernel_uid(uid));
         let gid = options.gid.and_then(|gid| ns.to_kernel_gid(gid));
-        let default_pages = if self.name == "ramfs" { UNLIMITED } else { total / 2 / PAGE_SIZE };
+        let default_pages = if self.name == "ramfs" { UNLIMITED } else { default_pages(&kernel.memory) };
         let max_pages = options.max_pages.unwrap_or(default_pages);
         let config = TmpfsConfig {
             max_bytes: (max_pages != UNLIMITED).then(|| max_pages.saturating_mul(PAGE_SIZE)),

@@ -23,6 +23,10 @@ pub(super) fn fstatfs(task: &mut CurrentTask, args: Args) -> SysResult {
 fn put_statfs(task: &Task, mount: &Mount, to: u64) -> SysResult {
     let mut statfs: Statfs = mount.fs().statfs()?;
     statfs.f_flags = statfs_flags(mount);
+    if statfs.f_fsid == [0; 2] {
+        let device = mount.fs().device().encode();
+        statfs.f_fsid = [device as i32, (device >> 32) as i32];
+    }
     task.mm().write_object(UserAddr(to), &statfs)?;
     Ok(0)
 }
