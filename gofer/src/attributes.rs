@@ -4,11 +4,11 @@ use std::os::fd::AsFd;
 
 use abi::fs::OpenFlags;
 use abi::{Errno, Result};
-use gofer_protocol::{GetAttr, NodeAttr, SetAttr, SetTime, StatFs, StatFsReply, Sync};
+use gofer_protocol::{Attr, GetAttr, NodeAttr, SetAttr, SetTime, StatFs, StatFsReply, Sync};
 use host::fs;
 
 use crate::names::set_mode_of;
-use crate::server::{Answer, Server, attr_of};
+use crate::server::{Answer, Server};
 
 impl Server {
     pub(crate) fn get_attr(&mut self, request: &GetAttr<'_>) -> Result<Answer> {
@@ -17,7 +17,7 @@ impl Server {
             None => fs::stat(fd.as_fd())?,
             Some(name) => fs::stat_at(fd.as_fd(), name.as_bytes())?,
         };
-        Ok(Answer::new(&NodeAttr { node: request.target.node, attr: attr_of(&stat) }))
+        Ok(Answer::new(&NodeAttr { node: request.target.node, attr: Attr::from(&stat) }))
     }
 
     pub(crate) fn set_attr(&mut self, request: &SetAttr<'_>) -> Result<Answer> {
@@ -48,7 +48,7 @@ impl Server {
         if (request.atime, request.mtime) != (SetTime::Keep, SetTime::Keep) {
             fs::set_times(fd.as_fd(), time(request.atime), time(request.mtime))?;
         }
-        Ok(Answer::new(&attr_of(&fs::stat(fd.as_fd())?)))
+        Ok(Answer::new(&Attr::from(&fs::stat(fd.as_fd())?)))
     }
 
     pub(crate) fn stat_fs(&mut self, request: &StatFs) -> Result<Answer> {

@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use abi::fs::OpenFlags;
 use abi::{Errno, Result};
-use gofer_protocol::{DirEntry, DirReplyWriter, Name, NodeId, ReadDir, Target};
+use gofer_protocol::{Attr, DirEntry, DirReplyWriter, Name, NodeId, ReadDir, Target};
 use host::fs;
 
-use crate::server::{Answer, Server, attr_of};
+use crate::server::{Answer, Server};
 
 const MAX_STREAMS: usize = 16;
 /// Of the host's entries at a time. More than a reply holds when attributes are wanted would be read in vain.
@@ -134,7 +134,7 @@ fn add(
     if with_attributes {
         match fs::stat_at(dir, entry.name) {
             Ok(stat) => {
-                listed.attr = Some(attr_of(&stat));
+                listed.attr = Some(Attr::from(&stat));
                 listed.ino = stat.ino;
                 listed.kind = (stat.kind() >> 12) as u8;
                 if stat.is_symlink() {

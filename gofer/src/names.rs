@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use abi::fs::{FileType, OpenFlags};
 use abi::{Errno, Result};
 use gofer_protocol::{
-    EntryReply, Link, Mkdir, Mknod, Name, NodeId, Readlink, Rename, RenameFlags, RenameReply, Symlink,
+    Attr, EntryReply, Link, Mkdir, Mknod, Name, NodeId, Readlink, Rename, RenameFlags, RenameReply, Symlink,
     Target, Unlink,
 };
 use host::fs::{self, Stat};
 
 use crate::nodes::PATH_ONLY;
-use crate::server::{Answer, Server, attr_of};
+use crate::server::{Answer, Server};
 
 /// Who a new file belongs to and what may be done with it.
 #[derive(Clone, Copy)]
@@ -74,7 +74,11 @@ impl Server {
         fs::link_at(from.as_fd(), &old, dir.as_fd(), name)?;
         let stat = fs::stat_at(dir.as_fd(), name)?;
         let node = self.nodes.enter(request.dir, name, &stat, None)?;
-        Ok(Answer::new(&EntryReply { node, attr: attr_of(&stat), dir: attr_of(&fs::stat(dir.as_fd())?) }))
+        Ok(Answer::new(&EntryReply {
+            node,
+            attr: Attr::from(&stat),
+            dir: Attr::from(&fs::stat(dir.as_fd())?),
+        }))
     }
 
     pub(crate) fn unlink(&mut self, request: &Unlink<'_>) -> Result<Answer> {
@@ -86,7 +90,7 @@ impl Server {
         if let Some(victim) = victim {
             self.nodes.detach(victim);
         }
-        Ok(Answer::new(&attr_of(&fs::stat(dir.as_fd())?)))
+        Ok(Answer::new(&Attr::from(&fs::stat(dir.as_fd())?)))
     }
 
     pub(crate) fn rename(&mut self, request: &Rename<'_>) -> Result<Answer> {
@@ -110,10 +114,10 @@ impl Server {
         } else if !is_same_file {
             self.nodes.moved(request.old_dir, old, request.new_dir, new);
         }
-        let old_dir = attr_of(&fs::stat(from.as_fd())?);
+        let old_dir = Attr::from(&fs::stat(from.as_fd())?);
         let is_within = request.old_dir == request.new_dir;
-        let new_dir = if is_within { old_dir } else { attr_of(&fs::stat(to.as_fd())?) };
-        let moved = attr_of(&fs::stat_at(to.as_fd(), new)?);
+        let new_dir = if is_within { old_dir } else { Attr::from(&fs::stat(to.as_fd())?) };
+        let moved = Attr::from(&fs::stat_at(to.as_fd(), new)?);
         Ok(Answer::new(&RenameReply { old_dir, new_dir, moved }))
     }
 
@@ -149,7 +153,11 @@ impl Server {
             }
         })?;
         let node = self.nodes.enter(parent, name, &stat, None)?;
-        Ok(Answer::new(&EntryReply { node, attr: attr_of(&stat), dir: attr_of(&fs::stat(dir.as_fd())?) }))
+        Ok(Answer::new(&EntryReply {
+            node,
+            attr: Attr::from(&stat),
+            dir: Attr::from(&fs::stat(dir.as_fd())?),
+        }))
     }
 
     /// Runs the second half of making a file; where it fails, the file is removed again.

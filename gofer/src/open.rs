@@ -4,16 +4,16 @@ use std::os::fd::AsFd;
 
 use abi::fs::OpenFlags;
 use abi::{Errno, Result};
-use gofer_protocol::{Create, EntryReply, Open, OpenReply};
+use gofer_protocol::{Attr, Create, EntryReply, Open, OpenReply};
 use host::fs;
 
-use crate::server::{Answer, Server, attr_of};
+use crate::server::{Answer, Server};
 
 impl Server {
     pub(crate) fn open(&mut self, request: &Open<'_>) -> Result<Answer> {
         let (fd, stat) = self.open_for_client(&request.target, request.flags)?;
         let node = self.node_of(&request.target, &stat)?;
-        Ok(Answer::with_fd(&OpenReply { node, attr: attr_of(&stat) }, fd))
+        Ok(Answer::with_fd(&OpenReply { node, attr: Attr::from(&stat) }, fd))
     }
 
     pub(crate) fn create(&mut self, request: &Create<'_>) -> Result<Answer> {
@@ -45,7 +45,7 @@ impl Server {
         let stat = made?;
         let node = self.nodes.enter(request.dir, name, &stat, None)?;
         Ok(Answer::with_fd(
-            &EntryReply { node, attr: attr_of(&stat), dir: attr_of(&fs::stat(dir.as_fd())?) },
+            &EntryReply { node, attr: Attr::from(&stat), dir: Attr::from(&fs::stat(dir.as_fd())?) },
             fd,
         ))
     }

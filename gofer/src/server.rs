@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use abi::{Errno, Result};
 use gofer_protocol::{
     Attr, Close, DecodeError, Frame, Header, Hello, HelloFds, HelloReply, MAGIC, MessageKind, MountInfo,
-    NodeId, Op, Request, ServerDoor, Time, Transport, TransportError, VERSION, Wire, encode,
+    NodeId, Op, Request, ServerDoor, Transport, TransportError, VERSION, Wire, encode,
 };
-use host::fs::{self, Stat};
+use host::fs;
 use host::seccomp::Listener;
 
 use crate::attach::{Mount, attach_all};
@@ -185,7 +185,7 @@ impl Server {
             let fd = self.nodes.fd(mount.root)?;
             // A root that is a file is watched itself: no directory of ours tells of it.
             self.watch(mount.root);
-            let attr = attr_of(&fs::stat(fd.as_fd())?);
+            let attr = Attr::from(&fs::stat(fd.as_fd())?);
             let fs_kind = fs::stat_file_system(fd.as_fd())?.kind;
             mounts.push(MountInfo { root: mount.root, attr, flags: mount.flags, fs_kind });
         }
@@ -223,28 +223,5 @@ impl Server {
     /// Refuses to change what is in a read-only mount.
     pub(crate) fn require_writable(&self, node: NodeId) -> Result<()> {
         if self.mount_of(node)?.is_read_only() { Err(Errno::EROFS) } else { Ok(()) }
-    }
-}
-
-/// The host's attributes as they are sent.
-pub(crate) fn attr_of(stat: &Stat) -> Attr {
-    // The host's nanoseconds are below 10⁹, but a broken file system must not make the client hang up.
-    let time =
-        |(seconds, nanoseconds): (i64, u32)| Time { seconds, nanoseconds: nanoseconds.min(999_999_999) };
-    Attr {
-        dev: stat.dev,
-        ino: stat.ino,
-        mode: stat.mode,
-        nlink: stat.nlink,
-        uid: stat.uid,
-        gid: stat.gid,
-        rdev: stat.rdev,
-        size: stat.size,
-        blocks: stat.blocks,
-        block_size: stat.block_size,
-        atime: time(stat.atime),
-        mtime: time(stat.mtime),
-        ctime: time(stat.ctime),
-        btime: stat.btime.map(time),
     }
 }

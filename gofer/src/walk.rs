@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use abi::fs::OpenFlags;
 use abi::{Errno, Result};
-use gofer_protocol::{Name, NodeAttr, NodeId, NodeOpenFlags, Target, Walk, WalkEnd, WalkReply};
+use gofer_protocol::{Attr, Name, NodeAttr, NodeId, NodeOpenFlags, Target, Walk, WalkEnd, WalkReply};
 use host::fs::{self, Stat};
 
 use crate::nodes::PATH_ONLY;
-use crate::server::{Answer, Server, attr_of};
+use crate::server::{Answer, Server};
 
 /// What one step of a walk found.
 struct Step {
@@ -74,7 +74,7 @@ impl Server {
             (fs::stat(fd.as_fd())?, Some(fd))
         };
         let node = self.nodes.enter(parent, name, &stat, fd)?;
-        Ok(Step { node: NodeAttr { node, attr: attr_of(&stat) }, stat })
+        Ok(Step { node: NodeAttr { node, attr: Attr::from(&stat) }, stat })
     }
 
     /// A path descriptor of a request's target and what it is.

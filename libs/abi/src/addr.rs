@@ -12,6 +12,8 @@ pub struct UserAddr(pub u64);
 impl UserAddr {
     /// The null address.
     pub const NULL: Self = Self(0);
+    /// The end of what guests can address (Linux's `TASK_SIZE_MAX`).
+    pub const END: Self = Self(0x7fff_ffff_f000);
 
     /// Whether this is address 0.
     #[must_use]

@@ -174,6 +174,30 @@ wire_struct! {
     }
 }
 
+impl From<&host::fs::Stat> for Attr {
+    fn from(stat: &host::fs::Stat) -> Self {
+        // The host's nanoseconds are below 10⁹, but a broken file system must not make the client hang up.
+        let time =
+            |(seconds, nanoseconds): (i64, u32)| Time { seconds, nanoseconds: nanoseconds.min(999_999_999) };
+        Self {
+            dev: stat.dev,
+            ino: stat.ino,
+            mode: stat.mode,
+            nlink: stat.nlink,
+            uid: stat.uid,
+            gid: stat.gid,
+            rdev: stat.rdev,
+            size: stat.size,
+            blocks: stat.blocks,
+            block_size: stat.block_size,
+            atime: time(stat.atime),
+            mtime: time(stat.mtime),
+            ctime: time(stat.ctime),
+            btime: stat.btime.map(time),
+        }
+    }
+}
+
 impl<'a> Target<'a> {
     /// A node itself.
     #[must_use]

@@ -131,28 +131,6 @@ fn time(time: Time) -> Timespec {
     Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) }
 }
 
-/// What `fstat(2)` said, as the gofer would have put it.
-pub(super) fn from_host(stat: &host::fs::Stat) -> WireAttr {
-    let time =
-        |(seconds, nanoseconds): (i64, u32)| Time { seconds, nanoseconds: nanoseconds.min(999_999_999) };
-    WireAttr {
-        dev: stat.dev,
-        ino: stat.ino,
-        mode: stat.mode,
-        nlink: stat.nlink,
-        uid: stat.uid,
-        gid: stat.gid,
-        rdev: stat.rdev,
-        size: stat.size,
-        blocks: stat.blocks,
-        block_size: stat.block_size,
-        atime: time(stat.atime),
-        mtime: time(stat.mtime),
-        ctime: time(stat.ctime),
-        btime: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use gofer_protocol::{Attr, Time};

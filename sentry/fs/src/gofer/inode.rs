@@ -13,7 +13,7 @@ use kernel::mm::MappingSet;
 use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, SetAttr, SetTime, Xattr};
 use parking_lot::Mutex;
 
-use super::attr::{AttrCache, from_host, to_vfs};
+use super::attr::{AttrCache, to_vfs};
 use super::dir::Directory;
 use super::dir_file::DirFile;
 use super::file::GoferFile;
@@ -305,7 +305,7 @@ impl GoferInode {
             Some(file) => {
                 // This process's user name space does not know the host's owners: they are what the gofer said.
                 let WireAttr { uid, gid, .. } = self.attrs.last();
-                WireAttr { uid, gid, ..from_host(&host::fs::stat_open(file.fd())?) }
+                WireAttr { uid, gid, ..WireAttr::from(&host::fs::stat_open(file.fd())?) }
             }
             None => {
                 match self.with_target(|target| {

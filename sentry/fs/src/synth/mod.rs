@@ -49,21 +49,7 @@ impl Inodes {
     /// Attributes of a file of root's with a number of its own.
     #[must_use]
     pub fn attr_numbered(&self, ino: u64, file_type: FileType, mode: u32) -> Attr {
-        Attr {
-            ino,
-            mode: file_type as u32 | mode,
-            nlink: if file_type == FileType::Directory { 2 } else { 1 },
-            uid: 0,
-            gid: 0,
-            rdev: DeviceId::default(),
-            size: 0,
-            blocks: 0,
-            blksize: 1024,
-            atime: self.made_at,
-            mtime: self.made_at,
-            ctime: self.made_at,
-            btime: None,
-        }
+        Attr { blksize: 1024, ..Attr::new(ino, file_type as u32 | mode, self.made_at) }
     }
 }
 

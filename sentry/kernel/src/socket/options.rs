@@ -3,7 +3,7 @@
 //! Lock: `values`, a leaf.
 
 use abi::socket::so;
-use abi::time::{NSEC_PER_SEC, Timeval};
+use abi::time::Timeval;
 use abi::{Errno, Result};
 use parking_lot::Mutex;
 use zerocopy::{FromBytes, IntoBytes};
@@ -258,8 +258,7 @@ fn decode_linger(value: &[u8]) -> Result<Linger> {
 }
 
 fn encode_timeout(ns: Option<i64>) -> Vec<u8> {
-    let ns = ns.unwrap_or(0);
-    Timeval { tv_sec: ns / NSEC_PER_SEC, tv_usec: ns % NSEC_PER_SEC / 1000 }.as_bytes().to_vec()
+    Timeval::from_ns(ns.unwrap_or(0)).as_bytes().to_vec()
 }
 
 fn decode_timeout(value: &[u8]) -> Result<Option<i64>> {
@@ -267,7 +266,7 @@ fn decode_timeout(value: &[u8]) -> Result<Option<i64>> {
     if !(0..1_000_000).contains(&time.tv_usec) {
         return Err(Errno::EDOM);
     }
-    let ns = time.tv_sec.saturating_mul(NSEC_PER_SEC).saturating_add(time.tv_usec * 1000);
+    let ns = time.to_ns();
     // Linux: zero waits for ever, a negative time not at all.
     Ok(if ns == 0 { None } else { Some(ns.max(0)) })
 }

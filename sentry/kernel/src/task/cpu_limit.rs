@@ -3,13 +3,12 @@
 use std::sync::{Arc, Weak};
 
 use abi::resource::{RLIM_INFINITY, Resource};
+use abi::time::NSEC_PER_SEC;
 use abi::{SigInfo, Signal};
 use parking_lot::Mutex;
 
 use super::ThreadGroup;
 use crate::time::{Clock, ClockTimer, CpuKind, Expiry, FirstExpiry};
-
-const NS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Watches a process's processor time.
 struct Watch(Weak<ThreadGroup>);
@@ -17,7 +16,7 @@ struct Watch(Weak<ThreadGroup>);
 impl Expiry for Watch {
     fn expired(&self, _count: u64) {
         let Some(group) = self.0.upgrade() else { return };
-        let used = group.cpu_times().total_ns() / NS_PER_SECOND.unsigned_abs();
+        let used = group.cpu_times().total_ns() / NSEC_PER_SEC.unsigned_abs();
         let limit = group.limits().get(Resource::Cpu);
         let signal = if used >= limit.max { Signal::KILL } else { Signal::XCPU };
         if used >= limit.cur {
@@ -45,9 +44,9 @@ impl ThreadGroup {
             let clock = Clock::Process(self.weak(), CpuKind::Total);
             (watch, ClockTimer::new(&kernel, clock, Arc::downgrade(&owner)))
         });
-        let due = i64::try_from(soft).ok().and_then(|seconds| seconds.checked_mul(NS_PER_SECOND));
+        let due = i64::try_from(soft).ok().and_then(|seconds| seconds.checked_mul(NSEC_PER_SEC));
         match due {
-            Some(due) => timer.set(FirstExpiry::At(due.max(1)), NS_PER_SECOND),
+            Some(due) => timer.set(FirstExpiry::At(due.max(1)), NSEC_PER_SEC),
             None => timer.set(FirstExpiry::Disarmed, 0),
         };
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::sched::CloneFlags;
-use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
+use abi::{Errno, FileType, OpenFlags, Result};
 
 use super::{NamespaceId, OtherNamespace, PidNamespace, Task, UserNamespace, UtsNamespace};
 use crate::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, MountNamespace, VfsPath};
@@ -125,22 +125,8 @@ impl NamespaceRef {
     /// Its file, which is in no directory.
     #[must_use]
     pub fn place(&self, task: &Task) -> VfsPath {
-        let now = task.kernel().timekeeper.now();
-        let attr = Attr {
-            ino: self.id().0,
-            mode: FileType::Regular as u32 | 0o444,
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: DeviceId::default(),
-            size: 0,
-            blocks: 0,
-            blksize: 4096,
-            atime: now,
-            mtime: now,
-            ctime: now,
-            btime: None,
-        };
+        let mode = FileType::Regular as u32 | 0o444;
+        let attr = Attr::new(self.id().0, mode, task.kernel().timekeeper.now());
         let inode = NamespaceInode { common: InodeCommon::default(), attr, namespace: self.clone() };
         let mount = task.fs().root().mount;
         task.kernel().vfs.unattached_path(&mount, Arc::new(inode), self.text().as_bytes())

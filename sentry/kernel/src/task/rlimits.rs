@@ -4,9 +4,7 @@ use abi::resource::{RLIM_INFINITY, Resource, Rlimit};
 use abi::{Errno, Result};
 
 use super::{Capability, Task, ThreadGroup};
-
-/// The hard limit on open files cannot be raised above this (`fs.nr_open`).
-const MAX_FILES: u64 = 1 << 20;
+use crate::vfs::MAX_FDS;
 
 /// The limits of a process, by resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +36,7 @@ impl Default for Limits {
         let mut set = |resource, cur, max| limits.set(resource, Rlimit { cur, max });
         set(Resource::Stack, 8 << 20, RLIM_INFINITY);
         set(Resource::Core, 0, RLIM_INFINITY);
-        set(Resource::Nofile, 1024, MAX_FILES);
+        set(Resource::Nofile, 1024, MAX_FDS);
         set(Resource::Memlock, 8 << 20, 8 << 20);
         set(Resource::Sigpending, 32768, 32768);
         set(Resource::Msgqueue, 819_200, 819_200);
@@ -67,7 +65,7 @@ impl Task {
         if new.cur > new.max {
             return Err(Errno::EINVAL);
         }
-        if resource == Resource::Nofile && new.max > MAX_FILES {
+        if resource == Resource::Nofile && new.max > MAX_FDS {
             return Err(Errno::EPERM);
         }
         let may_raise = self.creds().has_in(&self.kernel().user_ns, Capability::SysResource);

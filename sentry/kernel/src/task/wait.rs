@@ -195,10 +195,7 @@ impl WaitFor {
 
 /// `struct rusage` with these times.
 fn rusage(times: CpuTimes, switches: (u64, u64), max_rss_kb: u64) -> Rusage {
-    let time = |ns: u64| Timeval {
-        tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_usec: (ns % 1_000_000_000 / 1000) as i64,
-    };
+    let time = |ns: u64| Timeval::from_ns(i64::try_from(ns).unwrap_or(i64::MAX));
     Rusage {
         ru_utime: time(times.user_ns),
         ru_stime: time(times.system_ns),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::fs::Statfs;
 use abi::mount::MountFlags;
-use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
+use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 use parking_lot::Mutex;
 
 use super::{
@@ -107,22 +107,8 @@ struct AnonInode {
 
 impl AnonInode {
     fn new(ino: u64, mode: u32, creds: Option<&Credentials>, timekeeper: &Arc<Timekeeper>) -> Arc<Self> {
-        let now: Timespec = timekeeper.now();
-        let attr = Attr {
-            ino,
-            mode,
-            nlink: 1,
-            uid: creds.map_or(0, |creds| creds.fsuid),
-            gid: creds.map_or(0, |creds| creds.fsgid),
-            rdev: DeviceId::default(),
-            size: 0,
-            blocks: 0,
-            blksize: 4096,
-            atime: now,
-            mtime: now,
-            ctime: now,
-            btime: None,
-        };
+        let (uid, gid) = creds.map_or((0, 0), |creds| (creds.fsuid, creds.fsgid));
+        let attr = Attr { uid, gid, ..Attr::new(ino, mode, timekeeper.now()) };
         Arc::new(Self {
             common: InodeCommon::default(),
             attr: Mutex::new(attr),

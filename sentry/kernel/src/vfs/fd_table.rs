@@ -16,7 +16,7 @@ use crate::Task;
 /// A descriptor number as a guest names it.
 pub type Fd = i32;
 
-/// No table grows beyond this, whatever the limit says (Linux's default of `fs.nr_open`).
+/// No table grows beyond this, and the limit on open files not either (Linux's default of `fs.nr_open`).
 pub const MAX_FDS: u64 = 1 << 20;
 
 /// The descriptors of one or more tasks (`CLONE_FILES` shares a table).

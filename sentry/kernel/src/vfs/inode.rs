@@ -52,6 +52,26 @@ pub struct Attr {
 }
 
 impl Attr {
+    /// Those of a file made `now`: empty, user 0's, with one name, or a directory without others in it.
+    #[must_use]
+    pub fn new(ino: u64, mode: u32, now: Timespec) -> Self {
+        Self {
+            ino,
+            mode,
+            nlink: if FileType::from_mode(mode) == Some(FileType::Directory) { 2 } else { 1 },
+            uid: 0,
+            gid: 0,
+            rdev: DeviceId::default(),
+            size: 0,
+            blocks: 0,
+            blksize: 4096,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: None,
+        }
+    }
+
     /// The file type in `mode`.
     #[must_use]
     pub fn file_type(&self) -> FileType {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use abi::time::NSEC_PER_SEC;
 use abi::{Errno, Result};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
@@ -98,7 +99,7 @@ impl FileOps for TimerFd {
 
     fn fdinfo(&self) -> String {
         let setting = self.timer.get();
-        let pair = |ns: i64| format!("({}, {})", ns / 1_000_000_000, ns % 1_000_000_000);
+        let pair = |ns: i64| format!("({}, {})", ns / NSEC_PER_SEC, ns % NSEC_PER_SEC);
         format!(
             "clockid: {}\nticks: {}\nsettime flags: 00\nit_value: {}\nit_interval: {}\n",
             self.clock_id,

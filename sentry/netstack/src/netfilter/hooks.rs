@@ -64,20 +64,10 @@ impl Core {
         shape: Shape,
     ) -> Result<Rerouted> {
         let mut packet = Passing {
-            bytes,
-            family: shape.family,
-            header_len: shape.header_len,
-            protocol: shape.protocol,
-            is_unsummed: shape.is_unsummed,
-            cast: cast_of(path.kind),
-            hook: Hook::Output,
-            input: None,
             output: Some(Arc::clone(&path.nic)),
             owner: sender,
             mark: sender.map_or(0, |sender| sender.mark),
-            track: Tracked::None,
-            fresh: None,
-            work: 0,
+            ..Passing::new(bytes, shape, cast_of(path.kind), Hook::Output)
         };
         let before = packet.to();
         if !self.netfilter.pass(self, &mut packet) {

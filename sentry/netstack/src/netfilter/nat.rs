@@ -4,7 +4,7 @@ use super::conntrack::{Conntrack, Direction, Flow, Status, Tracked, Tuple};
 use super::expr::{Expr, Nat, Register, Side, Verdict};
 use super::machine::{Decision, Machine};
 use super::passing::{Passing, read_address};
-use super::{Hook, Netfilter};
+use super::{Hook, Netfilter, Shape};
 use crate::base::addr::{Endpoint, Family};
 use crate::core::Core;
 use crate::ip::checksum;
@@ -281,22 +281,8 @@ fn rewrite_quoted(packet: &mut Passing<'_>, is_source: bool, end: Endpoint) {
     let header_len = inner.len() - segment.len();
     let Some(inner) = packet.bytes.get_mut(inner_at..) else { return };
     // What is quoted is not checked by its sum again, and may be cut off before it.
-    let mut quote = Passing {
-        bytes: inner,
-        family,
-        header_len,
-        protocol: number,
-        is_unsummed: true,
-        cast: packet.cast,
-        hook: packet.hook,
-        input: None,
-        output: None,
-        owner: None,
-        mark: 0,
-        track: Tracked::None,
-        fresh: None,
-        work: 0,
-    };
+    let shape = Shape { family, header_len, protocol: number, is_unsummed: true };
+    let mut quote = Passing::new(inner, shape, packet.cast, packet.hook);
     quote.rewrite(is_source, end);
     resum_icmp(packet);
 }

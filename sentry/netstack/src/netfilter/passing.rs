@@ -1,7 +1,7 @@
 //! A packet on its way past the chains: its bytes, what is known of it, and changes to it.
 
-use super::Hook;
 use super::conntrack::{Flow, Tracked, Tuple};
+use super::{Hook, Shape};
 use crate::base::addr::{Endpoint, Family};
 use crate::ip::checksum;
 use crate::ip::packet::{Cast, Packet, get16, protocol, put16};
@@ -44,23 +44,40 @@ pub(crate) struct Followed {
 }
 
 impl<'a> Passing<'a> {
-    /// A packet that has arrived, at `hook`, with what is known of its connection.
-    pub(super) fn arrived(packet: &Packet<'_>, bytes: &'a mut [u8], hook: Hook, followed: Followed) -> Self {
+    /// A packet at `hook` of which nothing else is known.
+    pub(super) fn new(bytes: &'a mut [u8], shape: Shape, cast: Cast, hook: Hook) -> Self {
         Self {
             bytes,
+            family: shape.family,
+            header_len: shape.header_len,
+            protocol: shape.protocol,
+            is_unsummed: shape.is_unsummed,
+            cast,
+            hook,
+            input: None,
+            output: None,
+            owner: None,
+            mark: 0,
+            track: Tracked::None,
+            fresh: None,
+            work: 0,
+        }
+    }
+
+    /// A packet that has arrived, at `hook`, with what is known of its connection.
+    pub(super) fn arrived(packet: &Packet<'_>, bytes: &'a mut [u8], hook: Hook, followed: Followed) -> Self {
+        let shape = Shape {
             family: Family::of(packet.to),
             header_len: packet.header_len,
             protocol: packet.protocol,
             is_unsummed: packet.is_unsummed(),
-            cast: packet.cast,
-            hook,
+        };
+        Self {
             input: Some(Arc::clone(packet.nic)),
-            output: None,
-            owner: None,
             mark: followed.mark,
             track: followed.track,
             fresh: followed.fresh,
-            work: 0,
+            ..Self::new(bytes, shape, packet.cast, hook)
         }
     }
 
@@ -219,22 +236,9 @@ mod tests {
     fn a_datagram_that_is_given_another_port_keeps_a_checksum() {
         for word in 0..=u16::MAX {
             let mut bytes = datagram(53, word);
-            let mut packet = Passing {
-                bytes: &mut bytes,
-                family: Family::V4,
-                header_len: 20,
-                protocol: protocol::UDP,
-                is_unsummed: false,
-                cast: Cast::Unicast,
-                hook: Hook::Prerouting,
-                input: None,
-                output: None,
-                owner: None,
-                mark: 0,
-                track: Tracked::None,
-                fresh: None,
-                work: 0,
-            };
+            let shape =
+                Shape { family: Family::V4, header_len: 20, protocol: protocol::UDP, is_unsummed: false };
+            let mut packet = Passing::new(&mut bytes, shape, Cast::Unicast, Hook::Prerouting);
             packet.rewrite_field(2, 5353);
             assert_eq!(bytes, datagram(5353, word));
         }

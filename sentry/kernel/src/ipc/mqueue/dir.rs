@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use abi::mqueue::MqAttr;
-use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
+use abi::{Errno, FileType, OpenFlags, Result};
 use parking_lot::Mutex;
 
 use super::{Queue, QueueInode, accounted_bytes, byte_limit, sizes};
@@ -37,7 +37,8 @@ struct Names {
 
 impl QueueDir {
     pub(super) fn new(timekeeper: &Arc<Timekeeper>, limits: &Arc<IpcLimits>) -> Arc<Self> {
-        let attr = new_attr(timekeeper, ROOT_INO, FileType::Directory as u32 | 0o1777, 2, (0, 0));
+        let mode = FileType::Directory as u32 | 0o1777;
+        let attr = Attr { size: FILE_SIZE, ..Attr::new(ROOT_INO, mode, timekeeper.now()) };
         Arc::new(Self {
             common: InodeCommon::default(),
             attr: Mutex::new(attr),
@@ -82,7 +83,8 @@ impl QueueDir {
         };
         names.last_ino += 1;
         let (ino, mode) = (names.last_ino, FileType::Regular as u32 | node.mode & 0o7777);
-        let attr = new_attr(&self.timekeeper, ino, mode, 1, (node.uid, node.gid));
+        let new = Attr::new(ino, mode, self.timekeeper.now());
+        let attr = Attr { uid: node.uid, gid: node.gid, size: FILE_SIZE, ..new };
         let inode = QueueInode::new(attr, Queue::new(len, message), &self.timekeeper, charge);
         names.queues.insert(name.to_vec(), (ino, inode.clone()));
         self.note_change();
@@ -93,25 +95,6 @@ impl QueueDir {
         let now = self.timekeeper.now();
         let mut attr = self.attr.lock();
         (attr.mtime, attr.ctime) = (now, now);
-    }
-}
-
-fn new_attr(timekeeper: &Timekeeper, ino: u64, mode: u32, nlink: u32, (uid, gid): (u32, u32)) -> Attr {
-    let now = timekeeper.now();
-    Attr {
-        ino,
-        mode,
-        nlink,
-        uid,
-        gid,
-        rdev: DeviceId::default(),
-        size: FILE_SIZE,
-        blocks: 0,
-        blksize: 4096,
-        atime: now,
-        mtime: now,
-        ctime: now,
-        btime: None,
     }
 }
 

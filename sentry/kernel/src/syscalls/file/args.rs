@@ -114,9 +114,8 @@ pub(crate) fn any_file(task: &Task, fd: u64) -> Result<Arc<File>> {
 /// # Errors
 /// `EFAULT`.
 pub(crate) fn check_user_range(addr: u64, len: u64) -> Result<()> {
-    const USER_END: u64 = 0x7fff_ffff_f000;
     match addr.checked_add(len) {
-        Some(end) if end <= USER_END => Ok(()),
+        Some(end) if end <= UserAddr::END.0 => Ok(()),
         _ => Err(Errno::EFAULT),
     }
 }

@@ -6,14 +6,11 @@ use abi::{Errno, UserAddr};
 use crate::syscalls::table::Args;
 use crate::{CurrentTask, SysResult};
 
-/// Addresses from here on are not canonical or not the guest's.
-const TASK_SIZE: u64 = 0x7fff_ffff_f000;
-
 pub(super) fn arch_prctl(task: &mut CurrentTask, args: Args) -> SysResult {
     let (code, arg) = (u64::from(args.uint(0)), args[1]);
     match code {
         ARCH_SET_FS | ARCH_SET_GS => {
-            if arg >= TASK_SIZE {
+            if arg >= UserAddr::END.0 {
                 return Err(Errno::EPERM.into());
             }
             if code == ARCH_SET_FS {

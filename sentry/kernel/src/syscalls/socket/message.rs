@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use abi::socket::{MMsgHdr, MsgFlags, MsgHdr, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UIO_MAXIOV};
-use abi::{Errno, Result, Signal, Timespec, UserAddr};
-use waiter::Events;
+use abi::{Errno, Result, Timespec, UserAddr};
 use zerocopy::IntoBytes;
 
-use super::{deadline, may_block, read_address, socket_file, socket_of, timeout_is_again, write_address};
+use super::{read_address, socket_file, write_address};
 use crate::error::SysResult;
 use crate::mm::{IoDst, IoRanges, IoSrc, MAX_RW_COUNT, MemoryManager};
-use crate::socket::{ControlMessage, Received, RecvRequest, SendRequest, parse_control, write_control};
+use crate::socket::{ControlMessage, parse_control, wait, write_control};
 use crate::syscalls::table::Args;
 use crate::time::MonotonicTime;
 use crate::vfs::{Fd, File, ReservedFds};
@@ -30,7 +29,7 @@ pub(super) fn sendto(
     let address = if addr == 0 { None } else { Some(read_address(&mm, UserAddr(addr), addr_len)?) };
     let mut data =
         IoSrc::user(&mm, UserAddr(buffer), usize::try_from(len).unwrap_or(usize::MAX).min(MAX_RW_COUNT));
-    send(task, &file, &mut data, address.as_deref(), Vec::new(), flags)
+    wait::send(task, &file, &mut data, address.as_deref(), Vec::new(), flags)
 }
 
 /// sendmsg(2).
@@ -70,7 +69,7 @@ pub(super) fn recvfrom(
     let mm = task.mm();
     let mut data =
         IoDst::user(&mm, UserAddr(buffer), usize::try_from(len).unwrap_or(usize::MAX).min(MAX_RW_COUNT));
-    let received = receive(task, &file, &mut data, parse_msg_flags(flags), None)?;
+    let received = wait::receive(task, &file, &mut data, parse_msg_flags(flags), None)?;
     if !received.address.is_empty() || addr != 0 {
         write_address(&mm, UserAddr(addr), UserAddr(addr_len), &received.address)?;
     }
@@ -98,7 +97,7 @@ pub(super) fn recvmmsg(
         if !timeout.is_valid() {
             return Err(Errno::EINVAL.into());
         }
-        deadline(task, Some(timeout.to_ns()))
+        Some(task.kernel().timekeeper.deadline_in(timeout.to_ns()))
     };
     let mut got = 0;
     for index in 0..u64::from(count as u32).min(UIO_MAXIOV as u64) {
@@ -163,105 +162,7 @@ fn send_header(task: &Task, file: &Arc<File>, header: &MsgHdr, flags: MsgFlags) 
         parse_control(&bytes, &mut |fd| fds.get(fd))?
     };
     let mut data = IoSrc::user_vec(&mm, &ranges);
-    send(task, file, &mut data, address.as_deref(), control, flags)
-}
-
-/// Sends, waiting for room where the caller may wait. A stream goes on until everything is taken.
-fn send(
-    task: &Task,
-    file: &Arc<File>,
-    data: &mut IoSrc<'_>,
-    address: Option<&[u8]>,
-    control: Vec<ControlMessage>,
-    flags: MsgFlags,
-) -> SysResult {
-    let socket = socket_of(file)?;
-    let blocks = may_block(file) && !flags.contains(MsgFlags::DONTWAIT);
-    let is_stream = socket.socket_type() == abi::socket::SocketType::Stream;
-    let deadline = if blocks { deadline(task, socket.options().send_timeout_ns()) } else { None };
-    let (mut sent, mut control) = (0, Some(control));
-    loop {
-        let mut attempt = || {
-            let messages = control.clone().unwrap_or_default();
-            socket.send(task, &mut SendRequest { data: &mut *data, address, control: messages, flags })
-        };
-        let result = match attempt() {
-            Err(Errno::EAGAIN) if blocks => {
-                let other = socket.send_queue(task, address);
-                let queue = other.as_ref().or(file.ops().wait_queue()).ok_or(Errno::EAGAIN)?;
-                timeout_is_again(task.block_on(queue, Events::WRITABLE, deadline, &mut attempt))
-            }
-            other => other.map_err(SysError::from),
-        };
-        match result {
-            Ok(count) => {
-                sent += count as u64;
-                control = None;
-                if !is_stream || !blocks || data.remaining() == 0 {
-                    return Ok(sent);
-                }
-            }
-            Err(_) if sent > 0 => return Ok(sent),
-            Err(error) => {
-                if error == SysError::Errno(Errno::EPIPE) && is_stream && !flags.contains(MsgFlags::NOSIGNAL)
-                {
-                    task.raise(Signal::PIPE);
-                }
-                return Err(error);
-            }
-        }
-    }
-}
-
-/// Receives, waiting where the caller may wait; `MSG_WAITALL` goes on until the buffer of a stream is full.
-fn receive(
-    task: &Task,
-    file: &Arc<File>,
-    data: &mut IoDst<'_>,
-    flags: MsgFlags,
-    until: Option<MonotonicTime>,
-) -> SysResult<Received> {
-    let socket = socket_of(file)?;
-    let blocks = may_block(file) && !flags.intersects(MsgFlags::DONTWAIT | MsgFlags::ERRQUEUE);
-    let deadline = until.or_else(|| deadline(task, socket.options().receive_timeout_ns()));
-    let wants_all = flags.contains(MsgFlags::WAITALL)
-        && !flags.contains(MsgFlags::PEEK)
-        && socket.socket_type() == abi::socket::SocketType::Stream;
-    let mut total: Option<Received> = None;
-    loop {
-        let mut attempt = || socket.receive(task, &mut RecvRequest { data: &mut *data, flags });
-        let result = match attempt() {
-            Err(Errno::EAGAIN) if blocks => {
-                let queue = file.ops().wait_queue().ok_or(Errno::EAGAIN)?;
-                timeout_is_again(task.block_on(
-                    queue,
-                    Events::READABLE | Events::RDHUP,
-                    deadline,
-                    &mut attempt,
-                ))
-            }
-            other => other.map_err(SysError::from),
-        };
-        let received = match (result, total.take()) {
-            (Ok(more), None) => more,
-            (Ok(more), Some(mut sum)) => {
-                let is_end = more.len == 0;
-                sum.len += more.len;
-                sum.control.extend(more.control);
-                if is_end {
-                    return Ok(sum);
-                }
-                sum
-            }
-            (Err(_), Some(sum)) => return Ok(sum),
-            (Err(error), None) => return Err(error),
-        };
-        let is_done = !wants_all || !blocks || received.len == 0 || data.remaining() == 0;
-        if is_done || !received.control.is_empty() {
-            return Ok(received);
-        }
-        total = Some(received);
-    }
+    wait::send(task, file, &mut data, address.as_deref(), control, flags)
 }
 
 fn receive_header(
@@ -275,7 +176,7 @@ fn receive_header(
     let mut header: MsgHdr = mm.read_object(at)?;
     let ranges = iovec(&mm, &header)?;
     let mut data = IoDst::user_vec(&mm, &ranges);
-    let received = receive(task, file, &mut data, flags, until)?;
+    let received = wait::receive(task, file, &mut data, flags, until)?;
     let mut out_flags = received.flags;
     if header.msg_name != 0 {
         let room = (header.msg_namelen as usize).min(received.address.len());

@@ -11,11 +11,8 @@ use abi::socket::{SOCKADDR_MAX, SocketType};
 use abi::{Errno, OpenFlags, Result, UserAddr};
 
 use super::table::{Arg, Row};
-use crate::error::SysResult;
 use crate::mm::MemoryManager;
-use crate::socket::Socket;
 use crate::task::Task;
-use crate::time::MonotonicTime;
 use crate::vfs::{Fd, File};
 
 use Arg::{Fd as FdArg, Hex, InBuf, Int, OutBuf, Size, Timespec};
@@ -66,11 +63,6 @@ fn socket_file(task: &Task, fd: u64) -> Result<Arc<File>> {
     if file.ops().socket().is_none() { Err(Errno::ENOTSOCK) } else { Ok(file) }
 }
 
-/// The socket side of a file that [`socket_file`] has checked.
-fn socket_of(file: &File) -> Result<&dyn Socket> {
-    file.ops().socket().ok_or(Errno::ENOTSOCK)
-}
-
 /// Reads a `sockaddr` argument.
 fn read_address(mm: &MemoryManager, addr: UserAddr, len: u64) -> Result<Vec<u8>> {
     // The length is an `int` for Linux: negative ones are invalid, and so is what exceeds a sockaddr_storage.
@@ -92,24 +84,6 @@ fn write_address(mm: &MemoryManager, addr: UserAddr, len_addr: UserAddr, address
     let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
     mm.write(addr, &address[..address.len().min(room)])?;
     mm.write_object(len_addr, &(address.len() as u32))
-}
-
-/// Whether calls on this file may wait.
-fn may_block(file: &File) -> bool {
-    !file.flags().contains(OpenFlags::NONBLOCK)
-}
-
-/// When a call with time-out `timeout_ns` gives up.
-fn deadline(task: &Task, timeout_ns: Option<i64>) -> Option<MonotonicTime> {
-    timeout_ns.map(|ns| task.kernel().timekeeper.deadline_in(ns))
-}
-
-/// A socket's time-out is `EAGAIN` for the caller.
-fn timeout_is_again<T>(result: SysResult<T>) -> SysResult<T> {
-    match result {
-        Err(crate::SysError::Errno(Errno::ETIMEDOUT)) => Err(Errno::EAGAIN.into()),
-        other => other,
-    }
 }
 
 /// The type in `socket`'s second argument, and the flags beside it.

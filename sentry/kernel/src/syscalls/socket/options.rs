@@ -4,9 +4,9 @@ use abi::socket::{SOL_SOCKET, so};
 use abi::{Errno, Result, UserAddr};
 use host::heap::{self, Purpose};
 
-use super::{socket_file, socket_of};
+use super::socket_file;
 use crate::error::SysResult;
-use crate::socket::Socket;
+use crate::socket::{Socket, socket_of};
 use crate::syscalls::table::Args;
 use crate::vfs::File;
 use crate::{CurrentTask, Task};

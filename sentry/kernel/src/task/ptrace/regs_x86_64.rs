@@ -2,14 +2,11 @@
 
 use abi::ptrace::{NT_PRFPREG, NT_PRSTATUS, NT_X86_XSTATE, USER_DEBUG_REGS, USER_REGS_SIZE, USER_SIZE};
 use abi::ucontext_x86_64::{FPX_SW_OFFSET, FXSAVE_SIZE};
-use abi::{Errno, Regs, Result};
+use abi::{Errno, Regs, Result, UserAddr};
 use zerocopy::IntoBytes;
 
 use super::Stopped;
 use crate::task::Task;
-
-/// Where the first part of `struct user` behind the general registers that has a value begins.
-const FS_BASE_LIMIT: u64 = 0x7fff_ffff_f000;
 
 /// A set of registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +36,7 @@ impl RegisterSet {
 
 /// Takes only what user code may have.
 fn sanitized(old: &Regs, new: Regs) -> Result<Regs> {
-    if new.fs_base >= FS_BASE_LIMIT || new.gs_base >= FS_BASE_LIMIT {
+    if new.fs_base >= UserAddr::END.0 || new.gs_base >= UserAddr::END.0 {
         return Err(Errno::EIO);
     }
     let rflags = (old.rflags & !Regs::USER_FLAGS) | (new.rflags & Regs::USER_FLAGS);
