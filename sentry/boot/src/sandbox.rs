@@ -98,6 +98,7 @@ impl Sandbox {
                 kernel.sockets.register(Arc::new(PacketFamily::new(config.settings.packet_write)));
                 kernel.sockets.register(Arc::new(InetFamily::v4()));
                 kernel.sockets.register(Arc::new(InetFamily::v6()));
+                socket::tun::register(&kernel);
             }
         }
         kernel.sockets.register(Arc::new(socket::netlink::NetlinkFamily));

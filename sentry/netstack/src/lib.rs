@@ -27,7 +27,7 @@ pub use base::filter::{Filter, Instruction};
 pub use base::io::{Discard, Sink, SinkFn, Source, SourceFn};
 pub use base::ready::{Observer, Readiness};
 pub use base::time::{Clock, Instant, ManualClock};
-pub use buf::budget::Budget;
+pub use buf::budget::{Budget, Hold};
 pub use core::TimerWaker;
 pub use ip::neighbour::{Neighbour, NeighbourState};
 pub use ip::route::{Route, RouteKind};

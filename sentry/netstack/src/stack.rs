@@ -106,6 +106,12 @@ impl Stack {
         &self.core.netfilter
     }
 
+    /// What it shares with other stacks.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.core.budget
+    }
+
     /// Bytes that buffers hold, those of the stacks included that share the budget.
     #[must_use]
     pub fn memory_used(&self) -> usize {

@@ -9,4 +9,5 @@ pub mod hostinet;
 pub mod inet;
 pub mod netlink;
 pub mod packet;
+pub mod tun;
 pub mod unix;

@@ -25,6 +25,9 @@ const NODES: &[(&str, u32, u32, u32)] = &[
     ("console", 0o600, 5, 1),
 ];
 
+/// `/dev/net/tun`.
+const TUN: DeviceId = DeviceId { major: 10, minor: 200 };
+
 /// Symbolic links.
 const LINKS: &[(&str, &str)] = &[
     ("fd", "/proc/self/fd"),
@@ -53,6 +56,9 @@ pub fn populate(caller: &Caller<'_>, dir: &Arc<dyn Inode>) -> Result<()> {
     for &(name, mode, major, minor) in NODES {
         let rdev = DeviceId { major, minor };
         make(name, &NewNode { rdev, ..new_node(FileType::Char, mode) })?;
+    }
+    if let Ok(net) = dir.create(caller, b"net", &new_node(FileType::Directory, 0o755)) {
+        net.create(caller, b"tun", &NewNode { rdev: TUN, ..new_node(FileType::Char, 0o666) })?;
     }
     for &(name, target) in LINKS {
         make(name, &NewNode { target: target.as_bytes(), ..new_node(FileType::Symlink, 0o777) })?;

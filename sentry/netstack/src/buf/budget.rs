@@ -62,7 +62,7 @@ impl Account {
 
 /// An amount that is charged as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub struct Hold {
     account: Arc<Account>,
     amount: usize,
 }
@@ -90,6 +90,12 @@ impl Budget {
             frames: Arc::new(Account::new(FRAMES)),
             stations: Arc::new(Account::new(STATIONS)),
         })
+    }
+
+    /// Room for a frame of `len` bytes that a device keeps for somebody who is to fetch it.
+    #[must_use]
+    pub fn room_for_frame(&self, len: usize) -> Option<Hold> {
+        self.frames.hold(len)
     }
 
     /// With the usual room.

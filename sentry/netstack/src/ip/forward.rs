@@ -164,6 +164,7 @@ impl Core {
     fn send_on(&self, packet: &Packet<'_>, mut frame: TxFrame, path: Path) {
         if longest(packet, packet.whole.len()) <= path.mtu as usize {
             frame.start = ETHERNET;
+            frame.meta = frame.meta.moved_up(ETHERNET - path.nic.header_len());
             let _lost_like_any_packet = self.link_output(&path, packet.to, frame);
             return;
         }

@@ -84,12 +84,11 @@ impl Core {
         if let Some(Checksum { offset }) = checksum {
             let pseudo = checksum::pseudo(header.from, header.to, header.protocol, segment_len);
             let offload =
-                !too_long && header.options.is_empty() && (nic.offloads.tx_checksum || meta.gso_size != 0);
+                !too_long && header.options.is_empty() && (nic.offloads().tx_checksum || meta.gso_size != 0);
             let field = HEADROOM + offset;
             if offload || nic.is_loopback() {
                 put16(&mut data, field, pseudo);
-                let link = if nic.kind == NicKind::Ethernet { ETHERNET } else { 0 };
-                meta.checksum = Some(((link + ip_len) as u16, offset as u16));
+                meta.checksum = Some(((nic.header_len() + ip_len) as u16, offset as u16));
             } else {
                 let sum = checksum::add(pseudo, checksum::sum(&data[HEADROOM..]));
                 put16(&mut data, field, checksum::transport_field(header.protocol, sum));
@@ -311,7 +310,7 @@ impl Core {
         let is_sent = match &nic.wire {
             Wire::None => true,
             Wire::Device(device) => {
-                let frames = offload::fit(frame.into_owned(), nic.offloads);
+                let frames = offload::fit(frame.into_owned(), nic.offloads(), nic.header_len());
                 device.transmit(&frames) == frames.len()
             }
             Wire::Veth(end) => end.send(self, frame),

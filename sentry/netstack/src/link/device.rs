@@ -1,5 +1,7 @@
 //! What an interface needs of the device that carries its frames.
 
+use std::any::Any;
+
 /// What a device does itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Offloads {
@@ -23,6 +25,18 @@ pub struct TxMeta {
     pub is_v6: bool,
     /// The first packet carries CWR, the others must not.
     pub has_ecn: bool,
+}
+
+impl TxMeta {
+    /// For a frame that begins `by` bytes later.
+    pub(crate) fn moved_up(self, by: usize) -> Self {
+        let by = by as u16;
+        Self {
+            checksum: self.checksum.map(|(start, offset)| (start.saturating_sub(by), offset)),
+            header_len: self.header_len.saturating_sub(by),
+            ..self
+        }
+    }
 }
 
 /// A frame to send: complete, from the link header on.
@@ -68,7 +82,7 @@ impl RxMeta {
 }
 
 /// Carries frames.
-pub trait Device: Send + Sync {
+pub trait Device: Any + Send + Sync {
     /// Sends frames in order; returns how many it took, the others are dropped and counted. May be called with the
     /// sending socket's lock held, so that packets keep their order: it must not call into the stack.
     fn transmit(&self, frames: &[TxFrame]) -> usize;
@@ -77,4 +91,17 @@ pub trait Device: Send + Sync {
     fn offloads(&self) -> Offloads {
         Offloads::default()
     }
+
+    /// The kind of links that it makes, where guests make and remove them (`IFLA_INFO_KIND`).
+    fn kind(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether something is at the other end of the line.
+    fn has_carrier(&self) -> bool {
+        true
+    }
+
+    /// Its interface is gone. Called with no lock held.
+    fn removed(&self) {}
 }

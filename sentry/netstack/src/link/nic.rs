@@ -8,6 +8,7 @@ use crate::base::config::NicSettings;
 use crate::base::counters::Counter;
 use crate::base::error::{Error, Result};
 use crate::base::time::Instant;
+use crate::ip::output::ETHERNET;
 use parking_lot::RwLock;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -52,11 +53,12 @@ impl fmt::Debug for Mac {
 }
 
 /// Kinds of interfaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum NicKind {
     /// `lo`: what is sent is received.
     Loopback,
     /// Frames with Ethernet headers.
+    #[default]
     Ethernet,
     /// Bare IP packets (tun, point to point).
     Ip,
@@ -173,7 +175,6 @@ pub struct Nic {
     /// Statistics.
     pub stats: NicStats,
     pub(crate) wire: Wire,
-    pub(crate) offloads: Offloads,
     /// The bridge that it is a port of.
     port: RwLock<Option<Arc<Port>>>,
     name: RwLock<String>,
@@ -208,7 +209,6 @@ impl Nic {
             index,
             kind: config.kind,
             stats: NicStats::default(),
-            offloads: wire.offloads(),
             wire,
             port: RwLock::new(None),
             name: RwLock::new(config.name),
@@ -242,6 +242,28 @@ impl Nic {
     #[must_use]
     pub fn has_carrier(&self) -> bool {
         self.is_up() && self.wire.has_carrier()
+    }
+
+    /// What the device does for senders.
+    pub(crate) fn offloads(&self) -> Offloads {
+        self.wire.offloads()
+    }
+
+    /// The device that carries its frames.
+    #[must_use]
+    pub fn device(&self) -> Option<&Arc<dyn Device>> {
+        match &self.wire {
+            Wire::Device(device) => Some(device),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the link header before its packets.
+    pub(crate) const fn header_len(&self) -> usize {
+        match self.kind {
+            NicKind::Ethernet => ETHERNET,
+            NicKind::Loopback | NicKind::Ip => 0,
+        }
     }
 
     /// The bridge that it is.

@@ -3,7 +3,6 @@
 
 use super::device::{Offloads, RxMeta, TxFrame, TxMeta};
 use crate::ip::checksum;
-use crate::ip::output::ETHERNET;
 use crate::ip::packet::{get16, get32, protocol, put16, put32};
 
 const FIN: u8 = 0x01;
@@ -48,10 +47,10 @@ pub(crate) fn to_send(frame: &[u8], network: usize, meta: &RxMeta) -> TxMeta {
     }
 }
 
-/// The Ethernet frame as a device with these offloads can take it.
-pub(crate) fn fit(frame: TxFrame, offloads: Offloads) -> Vec<TxFrame> {
+/// A frame with `network` bytes before its IP header as a device with these offloads can take it.
+pub(crate) fn fit(frame: TxFrame, offloads: Offloads, network: usize) -> Vec<TxFrame> {
     if frame.meta.gso_size != 0 && !offloads.segmentation {
-        return cut(&frame, ETHERNET);
+        return cut(&frame, network);
     }
     if frame.meta.checksum.is_some() && !offloads.tx_checksum {
         return vec![complete(frame)];

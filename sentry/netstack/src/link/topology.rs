@@ -7,6 +7,7 @@
 //! again.
 
 use super::bridge::{Bridge, FdbEntry};
+use super::device::Device;
 use super::nic::{Identity, Mac, Nic, NicKind};
 use super::veth::{VethEnd, random_mac};
 use super::wire::Wire;
@@ -40,6 +41,8 @@ pub trait LinkWatcher: Send + Sync {
 /// What a link is made with.
 #[derive(Clone, Debug, Default)]
 pub struct LinkConfig {
+    /// Whether its frames have Ethernet headers.
+    pub kind: NicKind,
     /// Name; `%d` in it stands for the first number that makes it a free one.
     pub name: String,
     /// Index, where it is to be a certain one.
@@ -94,8 +97,9 @@ impl Core {
         if nics.len() >= MAX_NICS {
             return Err(Error::NoBuffers);
         }
-        let mac = config.mac.unwrap_or_else(|| random_mac(self));
-        let identity = Identity { name, kind: NicKind::Ethernet, mac, mtu };
+        let has_mac = config.kind == NicKind::Ethernet;
+        let mac = config.mac.unwrap_or_else(|| if has_mac { random_mac(self) } else { Mac::default() });
+        let identity = Identity { name, kind: config.kind, mac, mtu };
         let nic = Arc::new(Nic::with_wire(index, identity, wire));
         nic.change_settings(|settings| *settings = self.config().nic_default);
         nics.push(Arc::clone(&nic));
@@ -135,11 +139,12 @@ impl Core {
             self.announce(&master);
         }
         match &nic.wire {
+            Wire::Device(device) => device.removed(),
             Wire::Bridge(bridge) => {
                 self.free_ports(nic, bridge).iter().for_each(|port| self.announce(port));
             }
             Wire::Veth(end) => remove_other_end(end),
-            Wire::None | Wire::Device(_) => {}
+            Wire::None => {}
         }
         true
     }
@@ -240,6 +245,11 @@ impl Stack {
         self.core().add_link(config, Wire::None)
     }
 
+    /// Adds an interface on a device of the owner's, as guests make and remove them.
+    pub fn add_device(&self, config: &LinkConfig, device: Arc<dyn Device>) -> Result<Arc<Nic>> {
+        self.core().add_link(config, Wire::Device(device))
+    }
+
     /// Adds a pair: one end here, the other in `other`, which may be the same stack.
     pub fn add_veth(
         &self,
@@ -335,7 +345,8 @@ impl Stack {
         let at = from_list.iter().position(|other| Arc::ptr_eq(other, nic)).ok_or(Error::NoDevice)?;
         let wanted = index.or(Some(nic.index).filter(|index| to_list.iter().all(|nic| nic.index != *index)));
         let name = name.map_or_else(|| nic.name(), str::to_owned);
-        let config = LinkConfig { name, index: wanted, mac: Some(nic.mac()), mtu: Some(nic.mtu()) };
+        let config =
+            LinkConfig { kind: nic.kind, name, index: wanted, mac: Some(nic.mac()), mtu: Some(nic.mtu()) };
         let moved = there.list(&mut to_list, &config, wire)?;
         from_list.remove(at);
         let master = nic.port().and_then(|port| port.bridge());

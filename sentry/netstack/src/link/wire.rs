@@ -25,6 +25,8 @@ pub enum LinkType {
     Loopback,
     /// A link to the outside.
     Device,
+    /// A link whose other end is a program's, with its kind.
+    Program(&'static str),
     /// `dummy`
     Dummy,
     /// `veth`, with the other end where that still is.
@@ -45,7 +47,8 @@ impl Wire {
 
     pub(super) fn has_carrier(&self) -> bool {
         match self {
-            Self::None | Self::Device(_) => true,
+            Self::None => true,
+            Self::Device(device) => device.has_carrier(),
             Self::Veth(end) => end.peer().is_some_and(|peer| peer.nic.is_up()),
             Self::Bridge(bridge) => bridge.has_carrier(),
         }
@@ -55,7 +58,7 @@ impl Wire {
         match self {
             Self::None if nic.is_loopback() => LinkType::Loopback,
             Self::None => LinkType::Dummy,
-            Self::Device(_) => LinkType::Device,
+            Self::Device(device) => device.kind().map_or(LinkType::Device, LinkType::Program),
             Self::Veth(end) => LinkType::Veth(end.peer()),
             Self::Bridge(_) => LinkType::Bridge,
         }

@@ -28,6 +28,7 @@ const NAME: usize = 16;
 const AF_INET: [u8; 2] = abi::socket::AF_INET.to_ne_bytes();
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
+const ARPHRD_NONE: u16 = 0xfffe;
 
 /// Answers an interface ioctl.
 ///
@@ -80,10 +81,7 @@ fn answer(nic: &Nic, command: u32) -> Result<Vec<u8>> {
         SIOCGIFMTU => nic.mtu().to_ne_bytes().to_vec(),
         SIOCGIFMETRIC => 0u32.to_ne_bytes().to_vec(),
         SIOCGIFTXQLEN => 1000u32.to_ne_bytes().to_vec(),
-        SIOCGIFHWADDR => {
-            let kind = if nic.kind == NicKind::Loopback { ARPHRD_LOOPBACK } else { ARPHRD_ETHER };
-            [kind.to_ne_bytes().as_slice(), &nic.mac().0].concat()
-        }
+        SIOCGIFHWADDR => [hardware_type(nic).to_ne_bytes().as_slice(), &nic.mac().0].concat(),
         SIOCGIFADDR | SIOCGIFBRDADDR | SIOCGIFNETMASK => {
             let (ip, address) = v4(nic).next().ok_or(Errno::EADDRNOTAVAIL)?;
             let mask = mask(address.prefix.len);
@@ -112,14 +110,25 @@ fn sockaddr(ip: std::net::Ipv4Addr) -> Vec<u8> {
     [AF_INET.as_slice(), &[0, 0], &ip.octets(), &[0; 8]].concat()
 }
 
+/// `ARPHRD_*`.
+pub(crate) const fn hardware_type(nic: &Nic) -> u16 {
+    match nic.kind {
+        NicKind::Loopback => ARPHRD_LOOPBACK,
+        NicKind::Ethernet => ARPHRD_ETHER,
+        NicKind::Ip => ARPHRD_NONE,
+    }
+}
+
 /// `IFF_UP`; `RUNNING` and `LOWER_UP` where there is a carrier; `LOOPBACK` or `BROADCAST` and `MULTICAST`, for a dummy
-/// `NOARP` instead; `PROMISC`.
+/// `NOARP` instead, without Ethernet `POINTOPOINT` too; `PROMISC`.
 pub(crate) fn flags(nic: &Nic) -> u32 {
     let up = u32::from(nic.is_up());
     let running = if nic.has_carrier() { 0x1_0040 } else { 0 };
     let kind = match nic.link_type() {
         LinkType::Loopback => 0x8,
         LinkType::Dummy => 0x82,
+        // `POINTOPOINT`, `NOARP`, `MULTICAST`.
+        _ if nic.kind == NicKind::Ip => 0x1090,
         _ => 0x1002,
     };
     up | running | kind | if nic.is_promiscuous() { 0x100 } else { 0 }
@@ -130,6 +139,7 @@ pub(crate) fn oper_state(nic: &Nic) -> (u8, &'static str) {
     match (nic.is_up(), nic.link_type()) {
         (false, _) => (2, "down"),
         (true, LinkType::Loopback | LinkType::Dummy) => (0, "unknown"),
+        (true, LinkType::Program(_)) if nic.has_carrier() => (0, "unknown"),
         (true, _) if nic.has_carrier() => (6, "up"),
         (true, LinkType::Veth(_)) => (7, "lowerlayerdown"),
         (true, _) => (2, "down"),

@@ -56,7 +56,8 @@ impl Device for Link {
     }
 }
 
-fn encode(meta: &TxMeta) -> OffloadHeader {
+/// The header of a frame to send.
+pub(crate) fn encode(meta: &TxMeta) -> OffloadHeader {
     let mut header = OffloadHeader::default();
     if let Some((start, offset)) = meta.checksum {
         header.flags = OffloadHeader::NEEDS_CHECKSUM;
@@ -70,7 +71,8 @@ fn encode(meta: &TxMeta) -> OffloadHeader {
     header
 }
 
-fn decode(header: &OffloadHeader) -> RxMeta {
+/// What the header of a received frame says.
+pub(crate) fn decode(header: &OffloadHeader) -> RxMeta {
     // A checksum still to be completed belongs to a frame that never left this host.
     let checked = OffloadHeader::NEEDS_CHECKSUM | OffloadHeader::CHECKSUM_VALID;
     let gso_size = if header.gso_type == 0 { 0 } else { header.gso_size };

@@ -1,8 +1,8 @@
 //! What `/sys/class/net/LINK` says (kernel `ABI/testing/sysfs-class-net`).
 
-use netstack::{LinkType, Nic};
+use netstack::{LinkType, Nic, NicKind};
 
-use super::{NetNamespace, link_flags, oper_state};
+use super::{NetNamespace, hardware_type, link_flags, oper_state};
 
 /// The links' names.
 pub(super) fn names(net: &NetNamespace) -> Vec<String> {
@@ -15,12 +15,19 @@ pub(super) fn text(net: &NetNamespace, link: &str, file: &str) -> Option<String>
     if let Some(counter) = file.strip_prefix("statistics/") {
         return statistic(&nic, counter).map(|value| value.to_string());
     }
-    let loopback = nic.is_loopback();
+    let (loopback, has_mac) = (nic.is_loopback(), nic.kind != NicKind::Ip);
     let is_cable = matches!(nic.link_type(), LinkType::Device | LinkType::Veth(_));
     Some(match file {
         "addr_assign_type" | "dev_port" | "dormant" | "group" | "link_mode" => "0".into(),
-        "addr_len" => "6".into(),
-        "address" => mac(nic.mac().0),
+        "addr_len" => if has_mac { "6" } else { "0" }.into(),
+        "address" => {
+            if has_mac {
+                mac(nic.mac().0)
+            } else {
+                String::new()
+            }
+        }
+        "broadcast" if !has_mac => String::new(),
         "broadcast" => mac(if loopback { [0; 6] } else { [0xff; 6] }),
         // Nothing can be said of the line of a link that is down.
         "carrier" => nic.is_up().then(|| u8::from(nic.has_carrier()).to_string())?,
@@ -37,7 +44,7 @@ pub(super) fn text(net: &NetNamespace, link: &str, file: &str) -> Option<String>
         "operstate" => oper_state(&nic).1.into(),
         "speed" => is_cable.then(|| "10000".into())?,
         "tx_queue_len" => "1000".into(),
-        "type" => if loopback { "772" } else { "1" }.into(),
+        "type" => hardware_type(&nic).to_string(),
         "uevent" => format!("INTERFACE={link}\nIFINDEX={}", nic.index),
         _ => return None,
     })

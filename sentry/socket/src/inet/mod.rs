@@ -34,8 +34,9 @@ use any::{AnySocket, InetSocket};
 use file::InetFile;
 
 pub(crate) use address::{parse, parse_address};
-pub(crate) use interfaces::{flags as link_flags, ioctl as interface_ioctl, oper_state};
+pub(crate) use interfaces::{flags as link_flags, hardware_type, ioctl as interface_ioctl, oper_state};
 pub use link::LinkSetup;
+pub(crate) use link::{decode, encode};
 pub use namespace::NetNamespace;
 pub(crate) use options::{check_port, timestamps};
 pub(crate) use transfer::{GuestSink, GuestSource, events};

@@ -129,6 +129,17 @@ impl NetNamespace {
         self.forget_interface(&nic.name());
     }
 
+    /// As [`Self::remove_interface`], and says so to listeners.
+    pub(crate) fn remove_announced(&self, nic: &Arc<Nic>) {
+        self.remove_interface(nic);
+        announce_link(self, nic, RTM_DELLINK);
+    }
+
+    /// Tells listeners of an interface that is new or other than it was.
+    pub(crate) fn announce_changed(&self, nic: &Arc<Nic>) {
+        announce_link(self, nic, RTM_NEWLINK);
+    }
+
     /// An interface is not here any more: its settings go.
     pub(crate) fn forget_interface(&self, name: &str) {
         self.conf().forget(name);
@@ -148,7 +159,7 @@ impl NetNamespace {
 
 impl LinkWatcher for NetNamespace {
     fn changed(&self, nic: &Arc<Nic>) {
-        announce_link(self, nic, RTM_NEWLINK);
+        self.announce_changed(nic);
     }
 
     fn gone(&self, nic: &Arc<Nic>) {

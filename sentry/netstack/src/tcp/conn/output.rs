@@ -136,7 +136,7 @@ impl Connection {
         }
         let mss = self.segment_room();
         if usable >= mss {
-            let most = if self.path.nic.offloads.segmentation { MAX_GSO } else { mss };
+            let most = if self.path.nic.offloads().segmentation { MAX_GSO } else { mss };
             let room = (self.window.cwnd - pipe).max(mss);
             let len = usable.min(most).min(room) / mss * mss;
             return Some(len.max(mss));
@@ -196,7 +196,7 @@ impl Connection {
         let mut meta = TxMeta::default();
         if len as u64 > room {
             let family = Family::of(self.tuple.remote.ip);
-            let link = if self.path.nic.kind == crate::link::nic::NicKind::Ethernet { 14 } else { 0 };
+            let link = self.path.nic.header_len();
             meta.gso_size = room.min(65_535) as u16;
             meta.header_len = (link + family.header_len() + head_len) as u16;
             meta.is_v6 = family == Family::V6;

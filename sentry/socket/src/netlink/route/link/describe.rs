@@ -1,13 +1,14 @@
 //! What is told of a link: `struct ifinfomsg` and its attributes.
 
-use netstack::{LinkType, Nic, NicStats};
+use netstack::{LinkType, Nic, NicKind, NicStats};
 
 use super::super::super::message::Body;
 use super::{
     AF_BRIDGE, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA,
     IFLA_INFO_SLAVE_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_PROTINFO, bridge,
 };
-use crate::inet::{NetNamespace, link_flags, oper_state};
+use crate::inet::{NetNamespace, hardware_type, link_flags, oper_state};
+use crate::tun::{self, TunFlags, TunLink};
 
 const IFLA_BROADCAST: u16 = 2;
 const IFLA_LINK: u16 = 5;
@@ -26,6 +27,13 @@ const IFLA_CARRIER: u16 = 33;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_MIN_MTU: u16 = 50;
 const IFLA_MAX_MTU: u16 = 51;
+const IFLA_TUN_OWNER: u16 = 1;
+const IFLA_TUN_GROUP: u16 = 2;
+const IFLA_TUN_TYPE: u16 = 3;
+const IFLA_TUN_PI: u16 = 4;
+const IFLA_TUN_VNET_HDR: u16 = 5;
+const IFLA_TUN_PERSIST: u16 = 6;
+const IFLA_TUN_MULTI_QUEUE: u16 = 7;
 /// A value that is made of attributes says so, where Linux does.
 const NLA_F_NESTED: u16 = 0x8000;
 
@@ -33,6 +41,7 @@ const NLA_F_NESTED: u16 = 0x8000;
 pub(super) fn kind(nic: &Nic) -> Option<&'static str> {
     match nic.link_type() {
         LinkType::Loopback | LinkType::Device => None,
+        LinkType::Program(kind) => Some(kind),
         LinkType::Dummy => Some("dummy"),
         LinkType::Veth(_) => Some("veth"),
         LinkType::Bridge => Some("bridge"),
@@ -41,8 +50,6 @@ pub(super) fn kind(nic: &Nic) -> Option<&'static str> {
 
 /// A link as it is told to listeners of `net`.
 pub(super) fn link(net: &NetNamespace, nic: &Nic, body: &mut Body<'_>) {
-    let mac = nic.mac().0;
-    let broadcast = if nic.is_loopback() { [0; 6] } else { [0xff; 6] };
     header(0, nic, body);
     body.attr_text(IFLA_IFNAME, &nic.name())
         .attr_word(IFLA_TXQLEN, 1000)
@@ -56,9 +63,11 @@ pub(super) fn link(net: &NetNamespace, nic: &Nic, body: &mut Body<'_>) {
         .attr_word(IFLA_NUM_TX_QUEUES, 1)
         .attr_word(IFLA_NUM_RX_QUEUES, 1)
         .attr(IFLA_CARRIER, &[u8::from(nic.has_carrier())])
-        .attr_text(IFLA_QDISC, "noqueue")
-        .attr(IFLA_ADDRESS, &mac)
-        .attr(IFLA_BROADCAST, &broadcast);
+        .attr_text(IFLA_QDISC, "noqueue");
+    if nic.kind != NicKind::Ip {
+        let broadcast = if nic.is_loopback() { [0; 6] } else { [0xff; 6] };
+        body.attr(IFLA_ADDRESS, &nic.mac().0).attr(IFLA_BROADCAST, &broadcast);
+    }
     if let Some(own) = nic.port().and_then(|port| port.bridge()) {
         body.attr_word(IFLA_MASTER, own.index);
     }
@@ -91,8 +100,7 @@ pub(super) fn of_bridge(nic: &Nic, body: &mut Body<'_>) {
 }
 
 fn header(family: u8, nic: &Nic, body: &mut Body<'_>) {
-    let hardware: u16 = if nic.is_loopback() { 772 } else { 1 };
-    body.put(&[family, 0]).put(&hardware.to_ne_bytes()).put(&nic.index.to_ne_bytes());
+    body.put(&[family, 0]).put(&hardware_type(nic).to_ne_bytes()).put(&nic.index.to_ne_bytes());
     body.put(&link_flags(nic).to_ne_bytes()).put(&[0; 4]);
 }
 
@@ -106,6 +114,9 @@ fn info(nic: &Nic, body: &mut Body<'_>) {
         if let Some(kind) = kind {
             info.attr_text(IFLA_INFO_KIND, kind);
         }
+        if let Some(tun) = tun::of(nic) {
+            info.nest(IFLA_INFO_DATA, |data| describe_tun(&tun, data));
+        }
         if let Some(own) = nic.bridge() {
             info.nest(IFLA_INFO_DATA, |data| bridge::describe(nic, own, data));
         }
@@ -114,6 +125,22 @@ fn info(nic: &Nic, body: &mut Body<'_>) {
             info.nest(IFLA_INFO_SLAVE_DATA, |data| bridge::describe_port(nic, &port, data));
         }
     });
+}
+
+/// A link that a program carries (`IFLA_TUN_*`).
+fn describe_tun(tun: &TunLink, body: &mut Body<'_>) {
+    let state = tun.state();
+    for (kind, id) in [(IFLA_TUN_OWNER, state.owner), (IFLA_TUN_GROUP, state.group)] {
+        if let Some(id) = id {
+            body.attr_word(kind, id);
+        }
+    }
+    let is_tap = state.flags.contains(TunFlags::TAP);
+    body.attr(IFLA_TUN_TYPE, &[if is_tap { 2 } else { 1 }])
+        .attr(IFLA_TUN_PI, &[u8::from(!state.flags.contains(TunFlags::NO_PI))])
+        .attr(IFLA_TUN_VNET_HDR, &[u8::from(state.flags.contains(TunFlags::VNET_HDR))])
+        .attr(IFLA_TUN_PERSIST, &[u8::from(state.is_persistent)])
+        .attr(IFLA_TUN_MULTI_QUEUE, &[0]);
 }
 
 /// `struct rtnl_link_stats64`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::{Errno, Result};
-use netstack::{LinkConfig, Mac, Nic};
+use netstack::{LinkConfig, Mac, Nic, NicKind};
 
 use super::super::super::Context;
 use super::super::super::message::Attributes;
@@ -64,6 +64,7 @@ fn config(kind: &str, header: &[u8], attributes: Attributes<'_>) -> Result<LinkC
     }
     let name = attributes.text(IFLA_IFNAME).filter(|name| !name.is_empty());
     Ok(LinkConfig {
+        kind: NicKind::Ethernet,
         name: name.map_or_else(|| format!("{kind}%d"), str::to_owned),
         index: word(header, 4).filter(|index| *index != 0),
         mac,

@@ -195,8 +195,7 @@ pub(super) fn remove(context: &Context<'_>, request: &Request<'_>) -> Result<()>
     if matches!(nic.link_type(), LinkType::Loopback | LinkType::Device) {
         return Err(Errno::EOPNOTSUPP);
     }
-    context.net.remove_interface(&nic);
-    announce(context.net, &nic, RTM_DELLINK);
+    context.net.remove_announced(&nic);
     Ok(())
 }
 
