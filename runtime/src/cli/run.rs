@@ -72,7 +72,13 @@ fn start_and_wait(
     let attached = Attached { container: &options.id, pid: None, terminal };
     match attached.wait(&waiter, &teller, signals)? {
         Some(status) => Ok(status.exit_status()),
-        None => Ok(last_status(sandbox.filter(|_| is_root))),
+        None => {
+            let said = Container::open(config, &options.id).map(|container| container.last_words());
+            if let Some(said) = said.ok().filter(|said| !said.is_empty()) {
+                logging::warning(format!("the sandbox printed: {said}"));
+            }
+            Ok(last_status(sandbox.filter(|_| is_root)))
+        }
     }
 }
 

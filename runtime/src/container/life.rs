@@ -155,6 +155,11 @@ impl Container {
         Ok(())
     }
 
+    /// The end of what the container's own processes printed, for an error message.
+    pub(crate) fn last_words(&self) -> String {
+        sandbox::last_words(self.locked.path())
+    }
+
     /// Says how the sandbox went away, as far as can be known.
     fn death_notice(&self, stage: &str) -> Error {
         let process = self.state.sandbox.and_then(|sandbox| sandbox.open_any());
@@ -165,7 +170,7 @@ impl Container {
             Some(Ended::Signal(signal)) => format!(" by signal {signal}"),
             None => String::new(),
         };
-        let said = sandbox::last_words(self.locked.path());
+        let said = self.last_words();
         let said = if said.is_empty() { String::new() } else { format!("; it printed: {said:?}") };
         Error::new(format!("the sandbox ended{how} while {stage}{said}: --debug-log=FILE tells more"))
     }

@@ -213,6 +213,9 @@ impl Sandbox {
     }
 }
 
+/// The exit status of a sandbox that ends by a panic: as a shell tells of abort(3).
+const PANIC_STATUS: i32 = 128 + abi::Signal::ABRT.number() as i32;
+
 /// A panic of ours names the guest's task: in the log, and on standard error, of which the command line tool quotes
 /// the end.
 fn report_panics(log: &kernel::DebugLog) {
@@ -220,5 +223,7 @@ fn report_panics(log: &kernel::DebugLog) {
     kernel::task::install_panic_report(move |report| {
         log.line(report);
         eprintln!("{report}");
+        // abort(3) would send a signal, for which the jail has no call.
+        host::process::end_at_once(PANIC_STATUS);
     });
 }

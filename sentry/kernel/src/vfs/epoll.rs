@@ -5,7 +5,9 @@
 //! for, and forgets those that are not. A file is held weakly: closing it ends the watch.
 //!
 //! Locks: `interest`, then a watched file's queue, then `ready`, then the instance's own queue, then the same of the
-//! instance that watches this one. Instances never form a loop: see [`Epoll::check_nesting`].
+//! instance that watches this one. Instances never form a loop, and the ways of an event are few: see [`nesting`].
+
+mod nesting;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -19,9 +21,9 @@ use waiter::{Events, Notify, Registration, WaitQueue};
 use super::promise::Candidates;
 use super::{Fd, File, FileOps};
 use crate::signal::{AccountCharge, Counter, UserAccount};
-
-/// How deep instances may watch each other (`EP_MAX_NESTS` of Linux).
-const MAX_DEPTH: usize = 4;
+pub use nesting::EpollNesting;
+use nesting::WatcherLink;
+pub(super) use nesting::Watchers;
 
 /// A watched file. Keyed by descriptor and identity: one file may be watched by several numbers.
 type Key = (Fd, usize);
@@ -110,6 +112,7 @@ struct Watch {
     item: Arc<Item>,
     /// Its place in the file's queue, which holds the item too.
     registration: Option<Registration>,
+    _link: WatcherLink,
     _charge: AccountCharge,
 }
 
@@ -146,13 +149,9 @@ pub struct Epoll {
     interest: Mutex<Interest>,
     shared: Arc<Shared>,
     this: Weak<Epoll>,
-    /// The instances that watch this one. Changed only under [`EpollNesting`]'s lock, but for removals.
-    watchers: Mutex<Vec<Weak<Epoll>>>,
+    /// The instances that watch this one. Added to only under [`EpollNesting`]'s lock.
+    watchers: Arc<Watchers>,
 }
-
-/// Serialises the checks that keep instances from forming a loop; one per kernel.
-#[derive(Debug, Default)]
-pub struct EpollNesting(Mutex<()>);
 
 fn key(fd: Fd, file: &Arc<File>) -> Key {
     (fd, Arc::as_ptr(file).addr())
@@ -168,14 +167,15 @@ impl Epoll {
             interest: Mutex::default(),
             shared: Arc::default(),
             this: this.clone(),
-            watchers: Mutex::default(),
+            watchers: Arc::default(),
         })
     }
 
     /// Begins to watch `file`, known as `fd`.
     ///
     /// # Errors
-    /// `EEXIST`; `EPERM` for files that are always ready; `EINVAL` for a bad set of flags; `ELOOP`; `ENOSPC`.
+    /// `EEXIST`; `EPERM` for files that are always ready; `EINVAL` for a bad set of flags and where an event would
+    /// reach too many instances; `ELOOP`; `ENOSPC`.
     pub fn add(&self, nesting: &EpollNesting, fd: Fd, file: &Arc<File>, event: EpollEvent) -> Result<()> {
         let Some(queue) = file.ops().wait_queue() else { return Err(Errno::EPERM) };
         let nested = file.ops_as::<Epoll>();
@@ -199,13 +199,23 @@ impl Epoll {
             owner: Arc::downgrade(&self.shared),
             this: this.clone(),
         });
-        let registration = Some(queue.register(item.mask(), item.clone()));
         interest.prune();
-        interest.watches.insert(key(fd, file), Watch { item: item.clone(), registration, _charge: charge });
+        let link = Watchers::of(file).link(&self.this);
+        let watch = Watch { item: item.clone(), registration: None, _link: link, _charge: charge };
+        interest.watches.insert(key(fd, file), watch);
         drop(interest);
-        if let Some(nested) = nested {
-            nested.watchers.lock().push(self.this.clone());
+        let checked = self.check_paths(nesting, file);
+        let mut interest = self.interest.lock();
+        // It may have been removed by now.
+        let is_ours = |watch: &&mut Watch| Arc::ptr_eq(&watch.item, &item);
+        if let Some(watch) = interest.watches.get_mut(&key(fd, file)).filter(is_ours) {
+            match checked {
+                Ok(()) => watch.registration = Some(queue.register(item.mask(), item.clone())),
+                Err(_) => drop(interest.watches.remove(&key(fd, file))),
+            }
         }
+        drop(interest);
+        checked?;
         if !item.poll().is_empty() {
             item.make_ready();
         }
@@ -245,25 +255,7 @@ impl Epoll {
     pub fn remove(&self, fd: Fd, file: &Arc<File>) -> Result<()> {
         let watch = self.interest.lock().watches.remove(&key(fd, file)).ok_or(Errno::ENOENT)?;
         watch.retire();
-        if let Some(nested) = file.ops_as::<Epoll>() {
-            let mut watchers = nested.watchers.lock();
-            if let Some(at) = watchers.iter().position(|watcher| watcher.ptr_eq(&self.this)) {
-                watchers.swap_remove(at);
-            }
-        }
         Ok(())
-    }
-
-    /// Stops watching `file` under any number: its last descriptor is gone.
-    pub fn forget(&self, file: &File) {
-        let address = std::ptr::from_ref(file).addr();
-        let mut interest = self.interest.lock();
-        let gone: Vec<Key> = interest.watches.keys().filter(|key| key.1 == address).copied().collect();
-        for key in gone {
-            if let Some(watch) = interest.watches.remove(&key) {
-                watch.retire();
-            }
-        }
     }
 
     /// Takes up to `max` events.
@@ -317,60 +309,7 @@ impl Epoll {
     pub fn queue(&self) -> &WaitQueue {
         &self.shared.queue
     }
-
-    /// Refuses to watch `nested` where that would make a loop or too long a chain.
-    fn check_nesting(&self, nested: &Self) -> Result<()> {
-        if std::ptr::eq(self, nested) {
-            return Err(Errno::EINVAL);
-        }
-        let below = nested.depth_without(self, MAX_DEPTH, &mut Depths::new())?;
-        let above = self.height(MAX_DEPTH, &mut Depths::new());
-        if above + 1 + below > MAX_DEPTH { Err(Errno::ELOOP) } else { Ok(()) }
-    }
-
-    /// How many instances high the longest chain above this one is, at most `budget`.
-    fn height(&self, budget: usize, known: &mut Depths) -> usize {
-        let at = std::ptr::from_ref(self).addr();
-        if let Some(&height) = known.get(&at) {
-            return height;
-        }
-        let mut watchers = self.watchers.lock();
-        watchers.retain(|watcher| watcher.strong_count() > 0);
-        let above: Vec<_> = watchers.iter().filter_map(Weak::upgrade).collect();
-        drop(watchers);
-        if budget == 0 {
-            return 0;
-        }
-        let height = above.iter().map(|watcher| 1 + watcher.height(budget - 1, known)).max().unwrap_or(0);
-        known.insert(at, height);
-        height
-    }
-
-    /// How many instances deep the longest chain below this one is; fails where it meets `forbidden`.
-    fn depth_without(&self, forbidden: &Self, budget: usize, known: &mut Depths) -> Result<usize> {
-        let at = std::ptr::from_ref(self).addr();
-        if let Some(&depth) = known.get(&at) {
-            return Ok(depth);
-        }
-        let files: Vec<Arc<File>> = {
-            let interest = self.interest.lock();
-            interest.watches.values().filter_map(|watch| watch.item.file.upgrade()).collect()
-        };
-        let mut deepest = 0;
-        for epoll in files.iter().filter_map(|file| file.ops_as::<Epoll>()) {
-            if std::ptr::eq(epoll, forbidden) || budget == 0 {
-                return Err(Errno::ELOOP);
-            }
-            deepest = deepest.max(1 + epoll.depth_without(forbidden, budget - 1, known)?);
-        }
-        known.insert(at, deepest);
-        Ok(deepest)
-    }
 }
-
-/// How far it is from instances, by address, to the end of their longest chain. Each is looked at once: there may be
-/// more ways through a net of instances than time to walk them.
-type Depths = HashMap<usize, usize>;
 
 impl Interest {
     /// Drops watches of files that are closed, now and then.
@@ -410,7 +349,18 @@ impl FileOps for Epoll {
 
     fn poll(&self, _file: &File) -> Events {
         let items: Vec<_> = self.shared.ready.lock().iter().cloned().collect();
-        if items.iter().any(|item| !item.poll().is_empty()) { Events::READABLE } else { Events::empty() }
+        if items.iter().any(|item| !item.poll().is_empty()) {
+            return Events::READABLE;
+        }
+        // What is ready no more is not looked at again, by this call on another way or by the next.
+        let stale = std::mem::take(&mut *self.shared.ready.lock());
+        for item in stale {
+            item.is_ready.store(false, Ordering::Release);
+            if !item.poll().is_empty() {
+                item.make_ready();
+            }
+        }
+        Events::empty()
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

@@ -4,14 +4,15 @@
 //! is a leaf.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use abi::{Errno, OpenFlags, Result};
 use parking_lot::{Mutex, MutexGuard};
 use waiter::{Events, Registration};
 
 use super::async_notice::{AsyncNotice, Owner};
+use super::epoll::Watchers;
 use super::promise::Holder;
 use super::{Fd, FileOps, Inode, VfsPath, inotify};
 use crate::Task;
@@ -38,6 +39,8 @@ pub struct File {
     /// `O_ASYNC`: its registration with the wait queue.
     listening: Mutex<Option<Registration>>,
     holder: Holder,
+    /// The epoll instances that watch it.
+    watchers: OnceLock<Arc<Watchers>>,
 }
 
 /// Who is told of `O_ASYNC` readiness (`fcntl(F_SETOWN)`, `F_SETSIG`).
@@ -90,6 +93,7 @@ impl File {
             owner: Mutex::default(),
             listening: Mutex::new(None),
             holder: Holder::default(),
+            watchers: OnceLock::new(),
         }
     }
 
@@ -116,6 +120,11 @@ impl File {
     pub fn poll(&self) -> Events {
         self.settle_posted();
         self.ops.poll(self)
+    }
+
+    /// The epoll instances that watch it, unless it is one.
+    pub(super) fn watchers(&self) -> &Arc<Watchers> {
+        self.watchers.get_or_init(Arc::default)
     }
 
     /// Who was promised what it has.
