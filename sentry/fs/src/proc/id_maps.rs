@@ -56,20 +56,11 @@ fn parse(text: &[u8]) -> Result<Vec<IdRange>> {
 
 /// Translates the outside ids, which are of the name space above, to kernel ids.
 fn to_kernel(ranges: Vec<IdRange>, parent: &IdMap) -> Result<Vec<IdRange>> {
-    ranges
-        .into_iter()
-        .map(|range| {
-            let last = range.outside.checked_add(range.count.max(1) - 1).ok_or(Errno::EINVAL)?;
-            let (first, end) = (parent.to_kernel(range.outside), parent.to_kernel(last));
-            match (first, end) {
-                // In one piece: the parent's map is the same shift at both ends.
-                (Some(first), Some(end)) if end.wrapping_sub(first) == last - range.outside => {
-                    Ok(IdRange { outside: first, ..range })
-                }
-                _ => Err(Errno::EPERM),
-            }
-        })
-        .collect()
+    let translate = |range: IdRange| {
+        let outside = parent.range_to_kernel(range.outside, range.count).ok_or(Errno::EPERM)?;
+        Ok(IdRange { outside, ..range })
+    };
+    ranges.into_iter().map(translate).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,14 +78,37 @@ fn store(view: &View<'_>, text: &[u8], which: Which) -> Result<()> {
         return Err(Errno::EPERM);
     }
     let parent_map = if which == Which::Uid { parent.uid_map() } else { parent.gid_map() };
-    let ranges = to_kernel(parse(text)?, &parent_map)?;
+    // What is no map at all is said before what is not allowed.
+    let ranges = IdMap::new(parse(text)?)?.ranges().to_vec();
+    let ranges = to_kernel(ranges, &parent_map)?;
     let capability = if which == Which::Uid { Capability::Setuid } else { Capability::Setgid };
     let both_may = opener.has_in(&parent, capability) && view.viewer.creds().has_in(&parent, capability);
     if !is_own_id(opener, &ns, &ranges, which) && !both_may {
         return Err(Errno::EPERM);
     }
+    if which == Which::Uid && !may_map_root(opener, &ns, &parent, &ranges) {
+        return Err(Errno::EPERM);
+    }
     let map = IdMap::new(ranges)?;
     if which == Which::Uid { ns.set_uid_map(map) } else { ns.set_gid_map(map) }
+}
+
+/// Mapping the root of the name space above lets capabilities of files be set for it: only by who can do so there.
+fn may_map_root(
+    opener: &Credentials,
+    ns: &Arc<UserNamespace>,
+    parent: &Arc<UserNamespace>,
+    ranges: &[IdRange],
+) -> bool {
+    let root = parent.to_kernel_uid(0);
+    if !ranges.iter().any(|range| Some(range.outside) == root) {
+        return true;
+    }
+    // From inside, one's own capabilities say nothing of those that its maker had outside.
+    if Arc::ptr_eq(&opener.user_ns, ns) {
+        return ns.maker_could_setfcap();
+    }
+    opener.has_in(parent, Capability::Setfcap)
 }
 
 /// Without privilege, the maker of a name space may map its own id, and its own group once setgroups(2) is denied.

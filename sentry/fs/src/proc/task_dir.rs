@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
 use kernel::mm::MemoryManager;
-use kernel::task::{Credentials, Pid, PidNamespace, Tid};
+use kernel::task::{Credentials, Dumpability, Pid, PidNamespace, Tid};
 use kernel::vfs::{Attr, Caller, Inode};
 
 use super::root::parse_number;
@@ -166,12 +166,17 @@ pub(super) fn alive(task: &Weak<Task>) -> Result<Arc<Task>> {
     task.upgrade().filter(|task| task.pid().task().is_some()).ok_or(Errno::ESRCH)
 }
 
-/// Owner of a task's files: its effective ids, or root's where it is not dumpable and the file is not public.
+/// Owner of a task's files: its effective ids, or those of the root above its memory where it is not dumpable and the file
+/// is not public.
 pub(super) fn owned(proc: &Proc, task: &Task, ino: u64, file_type: FileType, mode: u32) -> Attr {
     let creds = task.creds();
     let is_public = file_type == FileType::Directory && mode == 0o555;
-    let is_own = task.thread_group().is_dumpable() || is_public;
-    let (uid, gid) = if is_own { (creds.euid, creds.egid) } else { (0, 0) };
+    let Dumpability { is_dumpable, guardian } = task.thread_group().dumpability();
+    let (uid, gid) = if is_dumpable || is_public {
+        (creds.euid, creds.egid)
+    } else {
+        (guardian.to_kernel_uid(0).unwrap_or(0), guardian.to_kernel_gid(0).unwrap_or(0))
+    };
     Attr { uid, gid, ..proc.inodes.attr_numbered(ino, file_type, mode) }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::Task;
-use crate::task::Capability;
+use crate::task::{Capability, Dumpability};
 
 /// Whose rights count of who looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +24,16 @@ impl Task {
             return true;
         }
         let (own, other) = (self.creds(), target.creds());
-        if own.has_in(&other.user_ns, Capability::SysPtrace) {
-            return true;
-        }
+        let has_power = own.has_in(&other.user_ns, Capability::SysPtrace);
         let (uid, gid, capabilities) = match ids {
             AccessIds::Real => (own.uid, own.gid, own.permitted),
             AccessIds::FileSystem => (own.fsuid, own.fsgid, own.effective),
         };
-        other.has_only_ids(uid, gid)
-            && target.thread_group().is_dumpable()
+        let is_equal = other.has_only_ids(uid, gid)
             && Arc::ptr_eq(&own.user_ns, &other.user_ns)
-            && capabilities.is_superset(other.permitted)
+            && capabilities.is_superset(other.permitted);
+        let Dumpability { is_dumpable, guardian } = target.thread_group().dumpability();
+        // A process that has entered a user name space is not at the mercy of that one's owner with what it had before.
+        (has_power || is_equal) && (is_dumpable || own.has_in(&guardian, Capability::SysPtrace))
     }
 }

@@ -277,6 +277,7 @@ impl CurrentTask {
             limits: own.limits(),
             oom_score_adj: own.oom_score_adj(),
             personality: own.personality(),
+            dumpability: own.dumpability(),
         };
         Arc::new_cyclic(|this| ThreadGroup::new(self.kernel(), this, new))
     }

@@ -139,7 +139,7 @@ impl Prepared {
         }
         let old = {
             let _all_at_once = task.thread_group().exec_lock.update.write();
-            task.thread_group().set_dumpable(creds.is_dumpable);
+            task.thread_group().set_dumpability(creds.dumpability);
             task.set_creds(creds.new);
             task.set_mm(Some(mm))
         };

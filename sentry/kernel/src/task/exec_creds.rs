@@ -7,16 +7,12 @@ use abi::fs::{S_ISGID, S_ISUID};
 use abi::mount::MountFlags;
 use abi::{Errno, Result};
 
-use super::{Capability, CapabilitySet, Credentials, Task, securebits};
+use super::{
+    Capability, CapabilitySet, Credentials, Dumpability, FileCapabilities, Task, UserNamespace, securebits,
+};
 use crate::vfs::{Attr, Caller, ClosedContext, File, FsContext, MAY_READ, check_access};
 
 const S_IXGRP: u32 = 0o010;
-const XATTR_NAME: &[u8] = b"security.capability";
-const REVISION_MASK: u32 = 0xff00_0000;
-const REVISION_1: u32 = 0x0100_0000;
-const REVISION_2: u32 = 0x0200_0000;
-const REVISION_3: u32 = 0x0300_0000;
-const FLAG_EFFECTIVE: u32 = 1;
 
 /// The credentials of a program about to run.
 #[derive(Debug)]
@@ -27,49 +23,10 @@ pub(super) struct ExecCreds {
     pub(super) is_secure: bool,
     /// Identity or privileges change: the process cannot be inspected by its former equals.
     pub(super) is_changed: bool,
-    /// Whether it may be dumped and inspected.
-    pub(super) is_dumpable: bool,
+    /// Who may look into the process.
+    pub(super) dumpability: Dumpability,
     /// Keeps strangers from sharing the root directory until the credentials are in force.
     _closed: Option<ClosedContext>,
-}
-
-/// The content of `security.capability`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct FileCapabilities {
-    permitted: CapabilitySet,
-    inheritable: CapabilitySet,
-    is_effective: bool,
-    root_id: u32,
-}
-
-impl FileCapabilities {
-    fn parse(bytes: &[u8]) -> Result<Self> {
-        let word = |index: usize| {
-            let at = bytes.get(index * 4..index * 4 + 4).ok_or(Errno::EINVAL)?;
-            Ok(u32::from_le_bytes(at.try_into().map_err(|_| Errno::EINVAL)?))
-        };
-        let magic = word(0)?;
-        let (words, len) = match magic & REVISION_MASK {
-            REVISION_1 => (1, 12),
-            REVISION_2 => (2, 20),
-            REVISION_3 => (2, 24),
-            _ => return Err(Errno::EINVAL),
-        };
-        if bytes.len() != len {
-            return Err(Errno::EINVAL);
-        }
-        let (mut permitted, mut inheritable) = (0, 0);
-        for index in 0..words {
-            permitted |= u64::from(word(1 + index * 2)?) << (32 * index);
-            inheritable |= u64::from(word(2 + index * 2)?) << (32 * index);
-        }
-        Ok(Self {
-            permitted: CapabilitySet(permitted).and(CapabilitySet::FULL),
-            inheritable: CapabilitySet(inheritable).and(CapabilitySet::FULL),
-            is_effective: magic & FLAG_EFFECTIVE != 0,
-            root_id: if len == 24 { word(5)? } else { 0 },
-        })
-    }
 }
 
 impl Task {
@@ -117,7 +74,9 @@ impl Task {
             || new.fsgid != old.fsgid
             || !old.permitted.is_superset(new.permitted);
         let is_dumpable = is_readable && !is_changed && new.euid == new.uid && new.egid == new.gid;
-        Ok(ExecCreds { new, is_secure, is_changed, is_dumpable, _closed: closed })
+        let guardian = guardian_of(&new.user_ns, &attr, is_readable);
+        let dumpability = Dumpability { is_dumpable, guardian };
+        Ok(ExecCreds { new, is_secure, is_changed, dumpability, _closed: closed })
     }
 
     /// How many threads of its process share `fs`, itself included.
@@ -130,6 +89,16 @@ impl Task {
     fn is_held_back_by_tracer(&self) -> bool {
         self.is_traced() && !self.tracer_may_privilege()
     }
+}
+
+/// Whose power the memory of a program is under: that of `user_ns`, or of the nearest above it that has power over the
+/// file, where the file must not be read (`would_dump` in Linux's tree).
+fn guardian_of(user_ns: &Arc<UserNamespace>, attr: &Attr, is_readable: bool) -> Arc<UserNamespace> {
+    let has_power = |ns: &&Arc<UserNamespace>| {
+        is_readable || ns.parent().is_none() || (ns.maps_uid(attr.uid) && ns.maps_gid(attr.gid))
+    };
+    let mut above = std::iter::successors(Some(user_ns), |ns| ns.parent());
+    above.find(has_power).unwrap_or(user_ns).clone()
 }
 
 fn apply_set_id_bits(new: &mut Credentials, attr: &Attr) {
@@ -146,15 +115,9 @@ fn apply_set_id_bits(new: &mut Credentials, attr: &Attr) {
 
 fn read_file_capabilities(old: &Credentials, file: &File) -> Result<Option<FileCapabilities>> {
     let Some(xattr) = file.path().inode().xattr() else { return Ok(None) };
-    match xattr.get(XATTR_NAME) {
-        Ok(value) => {
-            let caps = FileCapabilities::parse(&value)?;
-            // Those set by another name space's root do not count here.
-            let root = old.user_ns.to_kernel_uid(0);
-            Ok((Some(caps.root_id) == root || caps.root_id == 0).then_some(caps))
-        }
-        Err(_) => Ok(None),
-    }
+    let Ok(value) = xattr.get(FileCapabilities::XATTR) else { return Ok(None) };
+    let caps = FileCapabilities::parse(&value)?;
+    Ok(caps.count_in(&old.user_ns).then_some(caps))
 }
 
 /// Computes the permitted set; says whether it becomes effective.
@@ -180,25 +143,4 @@ fn permitted_by(new: &mut Credentials, old: &Credentials, caps: Option<FileCapab
         }
     }
     Ok(is_effective)
-}
-
-#[cfg(test)]
-mod tests {
-    use abi::Errno;
-
-    use super::{CapabilitySet, FileCapabilities};
-
-    #[test]
-    fn parses_all_revisions_and_refuses_wrong_sizes() {
-        let mut version2 = vec![1, 0, 0, 2];
-        version2.extend([0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-        let caps = FileCapabilities::parse(&version2).unwrap();
-        assert_eq!(caps.permitted, CapabilitySet(0x400 | 1 << 40));
-        assert!(caps.is_effective);
-        assert_eq!(FileCapabilities::parse(&version2[..19]), Err(Errno::EINVAL));
-        assert_eq!(FileCapabilities::parse(&[]), Err(Errno::EINVAL));
-        version2[3] = 3;
-        version2.extend([7, 0, 0, 0]);
-        assert_eq!(FileCapabilities::parse(&version2).unwrap().root_id, 7);
-    }
 }

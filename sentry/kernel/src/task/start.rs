@@ -11,8 +11,8 @@ use super::exec::{self, ExecRequest, Prepared};
 use super::task::{NewTask, Parent};
 use super::thread_group::NewThreadGroup;
 use super::{
-    Container, ControllingTerminal, Credentials, CurrentTask, Limits, Namespaces, ProcessGroup, Session,
-    Task, TaskDetails, ThreadGroup,
+    Container, ControllingTerminal, Credentials, CurrentTask, Dumpability, Limits, Namespaces, ProcessGroup,
+    Session, Task, TaskDetails, ThreadGroup,
 };
 use crate::Kernel;
 use crate::mm::MemoryManager;
@@ -105,6 +105,7 @@ impl Kernel {
                 limits: new.limits,
                 oom_score_adj: new.oom_score_adj,
                 personality: 0,
+                dumpability: Dumpability { is_dumpable: true, guardian: owner.user_ns.clone() },
             };
             ThreadGroup::new(self, this, args)
         });

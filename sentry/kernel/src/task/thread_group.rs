@@ -16,7 +16,7 @@ use super::ptrace::Tracees;
 use super::task::Parent;
 use super::{
     Container, CpuTimes, ExitStatus, IoCounts, Limits, PidNamespace, ProcessGroup, Session, Task, Tid,
-    TreeGuard,
+    TreeGuard, UserNamespace,
 };
 use crate::Kernel;
 use crate::mm::MemoryManager;
@@ -50,6 +50,7 @@ pub struct ThreadGroup {
     flags: Flags,
     oom_score_adj: AtomicI32,
     personality: AtomicU32,
+    dumpability: Mutex<Dumpability>,
     timers: ProcessTimers,
     pub(super) cpu_limit: CpuLimit,
     pub(super) tracees: Tracees,
@@ -61,10 +62,18 @@ struct Flags {
     is_zombie: AtomicBool,
     is_subreaper: AtomicBool,
     has_executed: AtomicBool,
-    /// May be inspected by its equals (`PR_SET_DUMPABLE`).
-    is_dumpable: AtomicBool,
     /// The first process of a pid name space, which its own children cannot kill.
     is_init: AtomicBool,
+}
+
+/// Who may look into a process (in Linux, a matter of its memory).
+#[derive(Clone, Debug)]
+pub struct Dumpability {
+    /// Its equals may (`PR_SET_DUMPABLE`).
+    pub is_dumpable: bool,
+    /// Where they may not: those who have `CAP_SYS_PTRACE` here, the user name space that the program was executed in or,
+    /// for a program that must not be read, one above it (`mm->user_ns`).
+    pub guardian: Arc<UserNamespace>,
 }
 
 /// Where a process stands in the tree.
@@ -110,6 +119,7 @@ pub(super) struct NewThreadGroup {
     pub(super) limits: Limits,
     pub(super) oom_score_adj: i32,
     pub(super) personality: u32,
+    pub(super) dumpability: Dumpability,
 }
 
 impl ThreadGroup {
@@ -135,7 +145,8 @@ impl ThreadGroup {
             child_events: WaitQueue::new(),
             exit_events: WaitQueue::new(),
             signal_events: WaitQueue::new(),
-            flags: Flags { is_dumpable: AtomicBool::new(true), ..Flags::default() },
+            flags: Flags::default(),
+            dumpability: Mutex::new(new.dumpability),
             oom_score_adj: AtomicI32::new(new.oom_score_adj),
             personality: AtomicU32::new(new.personality),
             timers: ProcessTimers::default(),
@@ -396,15 +407,25 @@ impl ThreadGroup {
         self.flags.has_executed.store(true, Ordering::Relaxed);
     }
 
+    /// Who may look into it.
+    #[must_use]
+    pub fn dumpability(&self) -> Dumpability {
+        self.dumpability.lock().clone()
+    }
+
+    pub(super) fn set_dumpability(&self, dumpability: Dumpability) {
+        *self.dumpability.lock() = dumpability;
+    }
+
     /// Whether its equals may inspect it (`PR_GET_DUMPABLE`).
     #[must_use]
     pub fn is_dumpable(&self) -> bool {
-        self.flags.is_dumpable.load(Ordering::Relaxed)
+        self.dumpability.lock().is_dumpable
     }
 
     /// See [`Self::is_dumpable`].
     pub fn set_dumpable(&self, is_dumpable: bool) {
-        self.flags.is_dumpable.store(is_dumpable, Ordering::Relaxed);
+        self.dumpability.lock().is_dumpable = is_dumpable;
     }
 
     /// Tells an address space the limits that it enforces.

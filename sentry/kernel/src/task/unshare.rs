@@ -38,7 +38,7 @@ impl Task {
             return Err(Errno::EPERM);
         }
         let id = self.kernel().tasks.new_namespace_id();
-        Ok(creds.with_user_ns(creds.user_ns.child(id, creds.euid, creds.egid)?))
+        Ok(creds.with_user_ns(creds.user_ns.child(id, creds)?))
     }
 
     /// Whether its root is not that of its mount name space.

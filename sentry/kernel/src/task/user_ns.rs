@@ -8,7 +8,7 @@ use std::sync::Arc;
 use abi::{Errno, Result};
 use parking_lot::RwLock;
 
-use super::NamespaceId;
+use super::{Capability, Credentials, NamespaceId};
 
 /// What a guest sees for an id that its name space does not map (`/proc/sys/kernel/overflowuid`).
 pub const OVERFLOW_ID: u32 = 65534;
@@ -83,6 +83,15 @@ impl IdMap {
         self.0.iter().find(hit).map(|range| range.outside + (id - range.inside))
     }
 
+    /// The first kernel id of the `count` ids from `first` on; `None` unless one range holds them all.
+    #[must_use]
+    pub fn range_to_kernel(&self, first: u32, count: u32) -> Option<u32> {
+        let holds = |range: &&IdRange| {
+            first.checked_sub(range.inside).is_some_and(|at| at < range.count && count <= range.count - at)
+        };
+        self.0.iter().find(holds).map(|range| range.outside + (first - range.inside))
+    }
+
     /// The id that stands for kernel id `id`.
     #[must_use]
     pub fn from_kernel(&self, id: u32) -> Option<u32> {
@@ -107,6 +116,9 @@ pub struct UserNamespace {
     /// Kernel ids of who made it: that user has all capabilities in it, seen from the parent.
     owner: u32,
     group: u32,
+    /// Whether its maker could set capabilities of files: only then may it map the root of the name space above, which
+    /// lets its own root set such as count there.
+    maker_could_setfcap: bool,
     maps: RwLock<Maps>,
 }
 
@@ -115,21 +127,24 @@ impl UserNamespace {
     #[must_use]
     pub fn initial(id: NamespaceId) -> Arc<Self> {
         let maps = Maps { uids: IdMap::identity(), gids: IdMap::identity(), setgroups_allowed: true };
-        Arc::new(Self { id, parent: None, level: 0, owner: 0, group: 0, maps: RwLock::new(maps) })
+        let maps = RwLock::new(maps);
+        Arc::new(Self { id, parent: None, level: 0, owner: 0, group: 0, maker_could_setfcap: true, maps })
     }
 
-    /// A name space below this one, without maps.
+    /// A name space below this one, made by `maker`, without maps.
     ///
     /// # Errors
     /// `ENOSPC` where it would be nested too deeply.
-    pub fn child(self: &Arc<Self>, id: NamespaceId, owner: u32, group: u32) -> Result<Arc<Self>> {
+    pub fn child(self: &Arc<Self>, id: NamespaceId, maker: &Credentials) -> Result<Arc<Self>> {
         if self.level + 1 >= MAX_LEVEL {
             return Err(Errno::ENOSPC);
         }
         let setgroups_allowed = self.maps.read().setgroups_allowed;
         let maps = Maps { uids: IdMap::default(), gids: IdMap::default(), setgroups_allowed };
         let (parent, level) = (Some(self.clone()), self.level + 1);
-        Ok(Arc::new(Self { id, parent, level, owner, group, maps: RwLock::new(maps) }))
+        let maker_could_setfcap = maker.effective.contains(Capability::Setfcap);
+        let (owner, group, maps) = (maker.euid, maker.egid, RwLock::new(maps));
+        Ok(Arc::new(Self { id, parent, level, owner, group, maker_could_setfcap, maps }))
     }
 
     /// Its identity in `/proc/[pid]/ns`.
@@ -154,6 +169,12 @@ impl UserNamespace {
     #[must_use]
     pub fn group(&self) -> u32 {
         self.group
+    }
+
+    /// Whether who made it could set capabilities of files then.
+    #[must_use]
+    pub fn maker_could_setfcap(&self) -> bool {
+        self.maker_could_setfcap
     }
 
     /// Whether `other` is this name space or lies below it.
@@ -302,6 +323,19 @@ mod tests {
         .unwrap();
         assert_eq!((map.to_kernel(0), map.to_kernel(5)), (Some(1000), Some(100_004)));
         assert_eq!((map.from_kernel(100_004), map.from_kernel(7)), (Some(5), None));
+    }
+
+    #[test]
+    fn a_range_must_lie_within_one_of_the_map() {
+        let map = IdMap::new(vec![
+            IdRange { inside: 0, outside: 1000, count: 1 },
+            IdRange { inside: 99_000, outside: 100_000, count: 2 },
+        ])
+        .unwrap();
+        assert_eq!((map.range_to_kernel(0, 1), map.range_to_kernel(99_001, 1)), (Some(1000), Some(100_001)));
+        // The same shift at both ends, and other users' ids between them.
+        assert_eq!(map.range_to_kernel(0, 99_001), None);
+        assert_eq!((map.range_to_kernel(99_001, 2), map.range_to_kernel(0, u32::MAX)), (None, None));
     }
 
     #[test]

@@ -7,10 +7,7 @@ use abi::{Errno, FileType, Result};
 use super::open::without_set_ids;
 use super::permission::{MAY_WRITE, capable_over, check_access, check_mount_writable, is_owner_or_capable};
 use super::{Attr, Caller, File, Inode, SetAttr, SetTime, Vfs, VfsPath, acl, inotify};
-use crate::task::Capability;
-
-/// The attribute that holds a program's capabilities (`man 7 capabilities`).
-pub(super) const FILE_CAPABILITIES: &[u8] = b"security.capability";
+use crate::task::{Capability, FileCapabilities};
 
 /// The new times of utimensat(2); `None` leaves one alone.
 #[derive(Clone, Copy, Debug, Default)]
@@ -175,7 +172,7 @@ pub(super) fn drop_file_capabilities(inode: &dyn Inode) -> Result<()> {
     if common.lacks_capabilities() {
         return Ok(());
     }
-    match inode.xattr().map(|xattr| xattr.remove(FILE_CAPABILITIES)) {
+    match inode.xattr().map(|xattr| xattr.remove(FileCapabilities::XATTR)) {
         Some(Err(errno)) if errno != Errno::ENODATA && errno != Errno::EOPNOTSUPP => return Err(errno),
         _ => common.set_lacks_capabilities(true),
     }

@@ -4,12 +4,11 @@ use abi::fs::{S_ISGID, S_ISVTX};
 use abi::{Errno, FileType, Result};
 use bitflags::bitflags;
 
-use super::attr::FILE_CAPABILITIES;
 use super::permission::{
     MAY_READ, MAY_WRITE, capable_over, check_access, check_mount_writable, is_owner_or_capable,
 };
 use super::{Attr, Caller, SetAttr, Vfs, VfsPath, Xattr, acl, inotify};
-use crate::task::Capability;
+use crate::task::{Capability, FileCapabilities};
 
 bitflags! {
     /// Flags of setxattr(2).
@@ -67,7 +66,11 @@ impl Vfs {
             }
             _ => {}
         }
-        xattr.get(name)
+        let value = xattr.get(name)?;
+        if name != FileCapabilities::XATTR {
+            return Ok(value);
+        }
+        FileCapabilities::from_stored(value, &caller.creds.user_ns)
     }
 
     /// listxattr(2) on a place found: names, each with a NUL behind it.
@@ -102,13 +105,14 @@ impl Vfs {
         } else {
             let (create, replace) =
                 (flags.contains(SetXattrFlags::CREATE), flags.contains(SetXattrFlags::REPLACE));
-            if name == FILE_CAPABILITIES {
+            if name == FileCapabilities::XATTR {
+                let value = FileCapabilities::to_stored(value, &caller.creds.user_ns)?;
                 // Before and after: a writer that comes in between must neither miss them nor note their absence.
                 inode_common.set_lacks_capabilities(false);
-            }
-            xattr.set(name, value, create, replace)?;
-            if name == FILE_CAPABILITIES {
+                xattr.set(name, &value, create, replace)?;
                 inode_common.set_lacks_capabilities(false);
+            } else {
+                xattr.set(name, value, create, replace)?;
             }
         }
         inotify::on_attrib(&place.dentry);
@@ -145,7 +149,7 @@ fn prepare_change(caller: &Caller<'_>, place: &VfsPath, name: &[u8]) -> Result<(
     let creds = caller.creds;
     let is_allowed = match space {
         Space::Trusted => creds.capable(Capability::SysAdmin),
-        Space::Security if name == FILE_CAPABILITIES => capable_over(creds, &attr, Capability::Setfcap),
+        Space::Security if name == FileCapabilities::XATTR => capable_over(creds, &attr, Capability::Setfcap),
         Space::Security => place.mount.superblock().is_capable(creds, Capability::SysAdmin),
         Space::AccessAcl | Space::DefaultAcl => {
             if attr.file_type() == FileType::Symlink {

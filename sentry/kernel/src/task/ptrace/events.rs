@@ -34,13 +34,11 @@ impl CurrentTask {
         if !is_event && !request.flags.contains(CloneFlags::PTRACE) {
             return false;
         }
-        let Some(tracer) = self.tracer() else { return false };
-        let (options, is_seized) = {
-            let trace = self.trace.lock();
-            (trace.options, trace.is_seized())
-        };
+        let link = self.trace.lock().link();
+        let Some(link) = link else { return false };
+        let is_seized = link.is_seized;
         let tree = self.kernel().tasks.tree();
-        if child.link_tracer(&tree, &tracer, options, is_seized).is_err() {
+        if child.link_tracer(&tree, link).is_err() {
             // Another tracer was faster, or this one has ended.
             return false;
         }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 use abi::ptrace::TraceOptions;
 use abi::{Errno, Regs, Result, SigInfo, Signal};
 
-use super::{ExitStatus, Task, TreeGuard, Work};
+use super::{Capability, Credentials, ExitStatus, Task, TreeGuard, Work};
 use crate::error::SysResult;
 use crate::security::AccessIds;
 use crate::signal::Sender;
@@ -73,10 +73,22 @@ pub struct Stopped {
     pub was_reported: bool,
 }
 
+/// Who begins to trace a task, and how.
+struct Link {
+    tracer: Arc<Task>,
+    /// Credentials of who makes the link, as they are now: the tracer's, or the tracee's own where it asks to be traced.
+    /// What the tracer becomes later gives its tracee nothing (Linux's `ptracer_cred`).
+    linker: Arc<Credentials>,
+    options: TraceOptions,
+    is_seized: bool,
+}
+
 /// A task as a tracee.
 #[derive(Debug, Default)]
 pub struct Trace {
     tracer: Weak<Task>,
+    /// See [`Link::linker`].
+    linker: Option<Arc<Credentials>>,
     is_seized: bool,
     /// `PTRACE_O_*`.
     pub options: TraceOptions,
@@ -100,6 +112,12 @@ impl Trace {
         self.is_seized
     }
 
+    /// The same link for another tracee.
+    fn link(&self) -> Option<Link> {
+        let (tracer, linker) = (self.tracer.upgrade()?, self.linker.clone()?);
+        Some(Link { tracer, linker, options: self.options, is_seized: self.is_seized })
+    }
+
     /// The debug registers.
     pub(crate) fn debug_regs(&mut self) -> &mut DebugRegs {
         &mut self.debug
@@ -119,25 +137,21 @@ impl Task {
         other.tracer().is_some_and(|tracer| tracer.thread_group().id() == self.thread_group().id())
     }
 
-    /// Makes `tracer` the tracer of this task.
+    /// Makes this task somebody's tracee.
     ///
     /// # Errors
-    /// `EPERM` where it has one, or where the tracer has let go of its tracees at its end.
-    fn link_tracer(
-        self: &Arc<Self>,
-        _tree: &TreeGuard<'_>,
-        tracer: &Arc<Task>,
-        options: TraceOptions,
-        is_seized: bool,
-    ) -> Result<()> {
+    /// `EPERM` where it is one already, or where the tracer has let go of its tracees at its end.
+    fn link_tracer(self: &Arc<Self>, _tree: &TreeGuard<'_>, link: Link) -> Result<()> {
+        let Link { tracer, linker, options, is_seized } = link;
         let mut trace = self.trace.lock();
         if self.is_traced() || tracer.has_exited() {
             return Err(Errno::EPERM);
         }
         // A former tracer may have let it go on, and it has not got to that yet.
         let (stopped, resume) = (trace.stopped.take(), trace.resume.take());
-        let tracer_ref = Arc::downgrade(tracer);
-        *trace = Trace { tracer: tracer_ref, is_seized, options, stopped, resume, ..Trace::default() };
+        let (tracer_ref, linker) = (Arc::downgrade(&tracer), Some(linker));
+        *trace =
+            Trace { tracer: tracer_ref, linker, is_seized, options, stopped, resume, ..Trace::default() };
         self.set_traced(true);
         drop(trace);
         tracer.thread_group().tracees.add(self);
@@ -152,6 +166,7 @@ impl Task {
             trace.resume = Some((Resume::Continue, signal));
             trace.mode = None;
             trace.debug = DebugRegs::default();
+            trace.linker = None;
             std::mem::take(&mut trace.tracer)
         };
         if let Some(tracer) = tracer.upgrade() {
@@ -170,7 +185,11 @@ impl Task {
         if !parent.may_inspect(self, AccessIds::Real) {
             return Err(Errno::EPERM);
         }
-        self.link_tracer(&tree, &parent, TraceOptions::empty(), false)
+        let linker = self.creds();
+        self.link_tracer(
+            &tree,
+            Link { tracer: parent, linker, options: TraceOptions::empty(), is_seized: false },
+        )
     }
 
     /// `PTRACE_ATTACH` and `PTRACE_SEIZE` by `tracer`.
@@ -186,7 +205,9 @@ impl Task {
             return Err(Errno::EPERM.into());
         }
         let tree = self.kernel().tasks.tree();
-        self.link_tracer(&tree, tracer, seize.unwrap_or_default(), seize.is_some())?;
+        let (options, is_seized) = (seize.unwrap_or_default(), seize.is_some());
+        let (tracer, linker) = (tracer.clone(), tracer.creds());
+        self.link_tracer(&tree, Link { tracer, linker, options, is_seized })?;
         drop(tree);
         if seize.is_none() {
             let info = SigInfo::new(Signal::STOP, abi::signal::SI_USER);
@@ -256,9 +277,10 @@ impl Task {
         }
     }
 
-    /// Whether its tracer could raise privileges itself, so that a program may gain some under it.
+    /// Whether who made its tracer its tracer could raise privileges, so that a program may gain some under it.
     pub(in crate::task) fn tracer_may_privilege(&self) -> bool {
         let user_ns = self.creds().user_ns.clone();
-        self.tracer().is_some_and(|tracer| tracer.creds().has_in(&user_ns, super::Capability::SysPtrace))
+        let trace = self.trace.lock();
+        trace.linker.as_ref().is_some_and(|linker| linker.has_in(&user_ns, Capability::SysPtrace))
     }
 }
