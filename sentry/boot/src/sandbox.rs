@@ -214,7 +214,7 @@ impl Sandbox {
 }
 
 /// The exit status of a sandbox that ends by a panic: as a shell tells of abort(3).
-const PANIC_STATUS: i32 = 128 + abi::Signal::ABRT.number() as i32;
+const PANIC_STATUS: i32 = 128 + abi::Signal::ABRT.number();
 
 /// A panic of ours names the guest's task: in the log, and on standard error, of which the command line tool quotes
 /// the end.
