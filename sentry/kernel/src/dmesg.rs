@@ -11,7 +11,7 @@ use waiter::{Events, WaitQueue};
 
 use crate::time::Timekeeper;
 
-/// The log keeps at most this many bytes of text.
+/// The log's records take at most this many bytes.
 const CAPACITY: usize = 128 << 10;
 
 /// Severities (`man 3 syslog`).
@@ -49,6 +49,11 @@ impl Record {
         let (seconds, micros) = (self.time_ns / 1_000_000_000, self.time_ns % 1_000_000_000 / 1000);
         let Self { priority, text, .. } = self;
         format!("<{priority}>[{seconds:5}.{micros:06}] {text}\n")
+    }
+
+    /// The memory that it takes, bytes: its text is an allocation with two counters.
+    fn cost(&self) -> usize {
+        size_of::<Self>() + 2 * size_of::<usize>() + self.text.len()
     }
 
     /// As `/dev/kmsg` shows it.
@@ -116,11 +121,12 @@ impl Dmesg {
         let mut records = self.records.lock();
         let sequence = records.next;
         records.next += 1;
-        records.bytes += text.len();
-        records.list.push_back(Record { sequence, time_ns, priority, text: Arc::from(text) });
+        let record = Record { sequence, time_ns, priority, text: Arc::from(text) };
+        records.bytes += record.cost();
+        records.list.push_back(record);
         while records.bytes > CAPACITY {
             let Some(oldest) = records.list.pop_front() else { break };
-            records.bytes -= oldest.text.len();
+            records.bytes -= oldest.cost();
         }
         drop(records);
         self.queue.notify(Events::READABLE);
@@ -222,13 +228,23 @@ mod tests {
         assert!(log.take_fitting(30).is_some_and(|text| text.ends_with("] one\n")));
         log.clear();
         assert_eq!(log.tail(1000, false), "");
-        let long = "x".repeat(CAPACITY / 2);
+        let long = "x".repeat(CAPACITY / 2 - 100);
         for _ in 0..4 {
             log.write(Severity::Info, &long);
         }
         assert_eq!(log.range(), (4, 6));
         assert_eq!(log.at(0).map(|record| record.sequence), Some(4));
         assert_eq!(log.take_fitting(100).map(|text| text.len()), Some(100), "a long one is cut");
+    }
+
+    #[test]
+    fn records_without_text_take_room() {
+        let log = Dmesg::new(Arc::new(Timekeeper::new()));
+        for _ in 0..CAPACITY {
+            log.write(Severity::Info, "");
+        }
+        let (oldest, next) = log.range();
+        assert!(next - oldest < CAPACITY as u64 / 40, "{}", next - oldest);
     }
 
     #[test]

@@ -1,13 +1,38 @@
-// Thousands of semaphore sets: found by key, removed in any order, their keys and places free again.
+// Thousands of semaphore sets: found by key, removed in any order, their keys and places free again. More shared memory than can be counted.
 #include "check.h"
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
+#include <sys/wait.h>
 
 #define SETS 4000
 
+static void raise_limit(const char *file, const char *value) {
+    int fd = open(file, O_WRONLY);
+    CHECK(fd >= 0 && write(fd, value, strlen(value)) == (ssize_t)strlen(value));
+    close(fd);
+}
+
+// Segments of which no page is there yet: as many as can still be added up.
+static void pages_without_end(void) {
+    CHECK(unshare(CLONE_NEWIPC) == 0);
+    raise_limit("/proc/sys/kernel/shmall", "18446744073709551615");
+    raise_limit("/proc/sys/kernel/shmmax", "18446744073709551615");
+    raise_limit("/proc/sys/kernel/shmmni", "32768");
+    int made = 0;
+    while (shmget(IPC_PRIVATE, (1ul << 63) - (2 << 20), IPC_CREAT | SHM_NORESERVE | 0600) >= 0) CHECK(made++ < 9000);
+    CHECK(made == 0 ? errno == EINVAL || errno == ENOMEM : errno == ENOSPC || errno == ENOMEM);
+    struct shm_info info;
+    CHECK(shmctl(0, SHM_INFO, (void *)&info) >= 0 && info.used_ids == made && info.shm_rss == 0);
+    _exit(0);
+}
+
 int main(void) {
+    if (getuid() == 0 && fork() == 0) pages_without_end();
+    int status = 0;
+    CHECK((wait(&status) > 0 || errno == ECHILD) && status == 0);
     static int ids[SETS];
     // In a name space of its own, where that is allowed: the host's may be full.
     if (unshare(CLONE_NEWUSER | CLONE_NEWIPC) == -1) return 0;

@@ -2,6 +2,8 @@
 //!
 //! Lock: `values`, a leaf.
 
+use std::sync::Arc;
+
 use abi::socket::so;
 use abi::time::Timeval;
 use abi::{Errno, Result};
@@ -9,7 +11,7 @@ use parking_lot::Mutex;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::Task;
-use crate::task::Capability;
+use crate::task::{Capability, UserNamespace};
 
 /// `net.core.rmem_default`, `wmem_default`.
 const DEFAULT_BUFFER: u32 = 212_992;
@@ -183,24 +185,38 @@ impl SocketOptions {
         }
     }
 
-    /// Sets option `name`; `None` where it is not one of ours.
-    pub fn set(&self, task: &Task, name: i32, value: &[u8]) -> Option<Result<()>> {
+    /// Sets option `name` of a socket whose network `owner` owns; `None` where it is not one of ours.
+    pub fn set(
+        &self,
+        task: &Task,
+        owner: &Arc<UserNamespace>,
+        name: i32,
+        value: &[u8],
+    ) -> Option<Result<()>> {
+        let creds = task.creds();
+        // Who tells packets from others.
+        let may_mark =
+            || creds.has_in(owner, Capability::NetRaw) || creds.has_in(owner, Capability::NetAdmin);
         Some(match name {
             so::SNDTIMEO => decode_timeout(value).map(|ns| self.values.lock().send_timeout_ns = ns),
             so::RCVTIMEO => decode_timeout(value).map(|ns| self.values.lock().receive_timeout_ns = ns),
             so::SNDLOWAT => Err(Errno::ENOPROTOOPT),
             so::LINGER => decode_linger(value).map(|linger| self.values.lock().linger = linger),
-            so::SNDBUFFORCE | so::RCVBUFFORCE if !task.creds().capable(Capability::NetAdmin) => {
-                Err(Errno::EPERM)
-            }
-            so::MARK if !may_mark(task) => Err(Errno::EPERM),
+            so::SNDBUFFORCE | so::RCVBUFFORCE if !creds.capable(Capability::NetAdmin) => Err(Errno::EPERM),
+            so::MARK if !may_mark() => Err(Errno::EPERM),
             so::PRIORITY
             | so::SNDBUF
             | so::RCVBUF
             | so::RCVLOWAT
             | so::MARK
             | so::SNDBUFFORCE
-            | so::RCVBUFFORCE => decode_int(value).and_then(|number| self.set_number(task, name, number)),
+            | so::RCVBUFFORCE => decode_int(value).and_then(|number| {
+                if name == so::PRIORITY && !(0..=6).contains(&number) && !may_mark() {
+                    return Err(Errno::EPERM);
+                }
+                self.set_number(name, number);
+                Ok(())
+            }),
             so::BUSY_POLL | so::INCOMING_CPU | so::PREFER_BUSY_POLL | so::TIMESTAMPING | so::PEEK_OFF => {
                 decode_int(value).map(|_| ())
             }
@@ -213,7 +229,7 @@ impl SocketOptions {
         })
     }
 
-    fn set_number(&self, task: &Task, name: i32, number: i32) -> Result<()> {
+    fn set_number(&self, name: i32, number: i32) {
         // A negative size is a large one, except where the limit does not hold.
         let number = if matches!(name, so::SNDBUFFORCE | so::RCVBUFFORCE) { number.max(0) } else { number };
         let doubled = |max: u32, min: u32| number.cast_unsigned().min(max).saturating_mul(2).max(min);
@@ -230,21 +246,10 @@ impl SocketOptions {
                 values.receive_buffer_locked = true;
             }
             so::RCVLOWAT => values.low_water = if number < 0 { i32::MAX } else { number.max(1) },
-            so::PRIORITY if (0..=6).contains(&number) || may_mark(task) => {
-                values.priority = number;
-            }
-            so::PRIORITY => return Err(Errno::EPERM),
+            so::PRIORITY => values.priority = number,
             _ => values.mark = number,
         }
-        Ok(())
     }
-}
-
-/// Whether the task may tell its packets from others: `CAP_NET_RAW` or `CAP_NET_ADMIN` towards its network.
-fn may_mark(task: &Task) -> bool {
-    let (creds, namespaces) = (task.creds(), task.namespaces());
-    let has = |capability| creds.has_in(namespaces.net.user_ns(), capability);
-    has(Capability::NetRaw) || has(Capability::NetAdmin)
 }
 
 /// The `int` that most options take.

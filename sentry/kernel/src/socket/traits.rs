@@ -9,6 +9,7 @@ use waiter::WaitQueue;
 use super::{ControlMessage, SocketOptions};
 use crate::Task;
 use crate::mm::{IoDst, IoSrc};
+use crate::task::UserNamespace;
 use crate::vfs::FileOps;
 
 /// Which directions shutdown(2) closes.
@@ -170,6 +171,11 @@ pub trait Socket: Send + Sync {
     /// after a common option was changed, so that a family can react.
     fn set_option(&self, task: &Task, level: i32, name: i32, value: &[u8]) -> Option<Result<()>> {
         let _ = (task, level, name, value);
+        None
+    }
+
+    /// Who owns the network name space that it was made in; `None` for a family whose sockets do not care.
+    fn network_owner(&self) -> Option<&Arc<UserNamespace>> {
         None
     }
 

@@ -14,6 +14,7 @@ use kernel::Task;
 use kernel::host_events::{HostSource, normalize};
 use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions};
+use kernel::task::UserNamespace;
 use kernel::vfs::{File, FileOps, WriteAt};
 use netstack::Family;
 use waiter::{Events, WaitQueue};
@@ -191,6 +192,10 @@ impl Socket for HostSocket {
 
     fn options(&self) -> &SocketOptions {
         &self.options
+    }
+
+    fn network_owner(&self) -> Option<&Arc<UserNamespace>> {
+        Some(self.net.user_ns())
     }
 
     fn bind(&self, task: &Task, address: &[u8]) -> Result<()> {

@@ -9,6 +9,7 @@ use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions};
+use kernel::task::UserNamespace;
 use kernel::vfs::{File, FileOps, Promise, Promising, WriteAt};
 use netstack::{Discard, RecvFlags, SendFlags, SendMeta, Shutdown, TcpSocket};
 use waiter::{Events, WaitQueue};
@@ -142,6 +143,10 @@ impl Socket for InetFile {
 
     fn options(&self) -> &SocketOptions {
         &self.options
+    }
+
+    fn network_owner(&self) -> Option<&Arc<UserNamespace>> {
+        Some(self.net.user_ns())
     }
 
     fn set_inode(&self, inode: u64) {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, Result};
-use kernel::task::{Capability, OtherNamespace, UserNamespace};
+use kernel::task::{Capability, Credentials, OtherNamespace, UserNamespace};
 use kernel::time::{MonotonicTime, Timekeeper, Timer, TimerHandler};
 use kernel::{Kernel, Task};
 
@@ -96,8 +96,17 @@ impl NetNamespace {
     /// # Errors
     /// `EPERM`.
     pub(crate) fn check_admin(&self, task: &Task) -> Result<()> {
-        let is_admin = task.creds().has_in(&self.user_ns, Capability::NetAdmin);
-        if is_admin { Ok(()) } else { Err(Errno::EPERM) }
+        if self.allows(&task.creds(), Capability::NetAdmin) { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// Whether `creds` hold `capability` over it.
+    pub(crate) fn allows(&self, creds: &Credentials, capability: Capability) -> bool {
+        creds.has_in(&self.user_ns, capability)
+    }
+
+    /// The user name space that owns it.
+    pub(crate) fn user_ns(&self) -> &Arc<UserNamespace> {
+        &self.user_ns
     }
 
     /// The netlink sockets.

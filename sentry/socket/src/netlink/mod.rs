@@ -17,6 +17,7 @@ use abi::socket::{AF_NETLINK, SocketType};
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::socket::SocketFamily;
+use kernel::task::{Capability, Credentials};
 use kernel::vfs::FileOps;
 
 use crate::inet::NetNamespace;
@@ -66,15 +67,20 @@ impl Protocol {
 struct Context<'a> {
     task: &'a Task,
     net: &'a NetNamespace,
+    /// Who made the socket, where the message went through it without an address: as if written to any file, by
+    /// somebody who need not know what it is.
+    opener: Option<&'a Credentials>,
 }
 
 impl Context<'_> {
-    /// Changing the network takes CAP_NET_ADMIN over the socket's name space.
+    /// Changing the network takes CAP_NET_ADMIN over the socket's name space (`netlink_net_capable`).
     ///
     /// # Errors
     /// `EPERM`.
     fn check_admin(&self) -> Result<()> {
-        self.net.check_admin(self.task)
+        self.net.check_admin(self.task)?;
+        let may = self.opener.is_none_or(|opener| self.net.allows(opener, Capability::NetAdmin));
+        if may { Ok(()) } else { Err(Errno::EPERM) }
     }
 }
 
@@ -92,7 +98,7 @@ impl SocketFamily for NetlinkFamily {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
         let protocol = Protocol::from_raw(protocol).ok_or(Errno::EPROTONOSUPPORT)?;
-        Ok(NetlinkSocket::create(NetNamespace::of(task)?, kind, protocol))
+        Ok(NetlinkSocket::create(NetNamespace::of(task)?, task.creds(), kind, protocol))
     }
 
     fn table(&self, task: &Task, name: &str) -> Option<String> {

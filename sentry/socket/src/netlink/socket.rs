@@ -14,7 +14,7 @@ use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{
     ControlMessage, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions,
 };
-use kernel::task::is_current_killed;
+use kernel::task::{Credentials, UserNamespace, is_current_killed};
 use kernel::vfs::{File, FileOps, WriteAt};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
@@ -67,6 +67,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct NetlinkSocket {
     net: Arc<NetNamespace>,
+    opener: Arc<Credentials>,
     kind: SocketType,
     protocol: Protocol,
     options: SocketOptions,
@@ -75,9 +76,15 @@ pub(crate) struct NetlinkSocket {
 }
 
 impl NetlinkSocket {
-    pub(super) fn create(net: Arc<NetNamespace>, kind: SocketType, protocol: Protocol) -> Arc<Self> {
+    pub(super) fn create(
+        net: Arc<NetNamespace>,
+        opener: Arc<Credentials>,
+        kind: SocketType,
+        protocol: Protocol,
+    ) -> Arc<Self> {
         let socket = Arc::new(Self {
             net: Arc::clone(&net),
+            opener,
             kind,
             protocol,
             options: SocketOptions::default(),
@@ -143,9 +150,9 @@ impl NetlinkSocket {
     }
 
     /// Answers the requests in a datagram. Who asks on without reading loses answers, and hears of it (`ENOBUFS`).
-    fn answer(&self, task: &Task, bytes: &[u8]) {
+    fn answer(&self, task: &Task, bytes: &[u8], opener: Option<&Credentials>) {
         let port = self.bound_port(task);
-        let context = Context { task, net: &self.net };
+        let context = Context { task, net: &self.net, opener };
         let is_capped = self.is_switched(NETLINK_CAP_ACK);
         if self.protocol == Protocol::Netfilter && netfilter::is_batch(bytes) {
             netfilter::batch(&context, bytes, |request, outcome| {
@@ -215,7 +222,8 @@ impl NetlinkSocket {
     }
 
     fn send_bytes(&self, task: &Task, data: &mut IoSrc<'_>, address: Option<&[u8]>) -> Result<usize> {
-        if let Some(address) = address.filter(|address| !address.is_empty()) {
+        let address = address.filter(|address| !address.is_empty());
+        if let Some(address) = address {
             let (port, groups) = parse_address(address)?;
             if port != 0 || groups != 0 {
                 // Messages between processes: only the kernel speaks here.
@@ -230,7 +238,7 @@ impl NetlinkSocket {
         heap::room_for(len as u64, Purpose::Process).map_err(|_| Errno::ENOBUFS)?;
         let mut bytes = vec![0; len];
         data.take(&mut bytes)?;
-        self.answer(task, &bytes);
+        self.answer(task, &bytes, if address.is_none() { Some(&*self.opener) } else { None });
         Ok(len)
     }
 
@@ -361,6 +369,10 @@ impl Socket for NetlinkSocket {
 
     fn options(&self) -> &SocketOptions {
         &self.options
+    }
+
+    fn network_owner(&self) -> Option<&Arc<UserNamespace>> {
+        Some(self.net.user_ns())
     }
 
     fn set_inode(&self, inode: u64) {

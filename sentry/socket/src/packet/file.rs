@@ -13,6 +13,7 @@ use kernel::mm::{IoDst, IoSrc, Mappable};
 use kernel::socket::{
     ControlMessage, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions,
 };
+use kernel::task::UserNamespace;
 use kernel::vfs::{File, FileOps, WriteAt};
 use netstack::{LinkAddr, Observer, PacketSocket, Readiness, RecvFlags, Timestamps};
 use parking_lot::Mutex;
@@ -207,6 +208,10 @@ impl Socket for PacketFile {
 
     fn options(&self) -> &SocketOptions {
         &self.options
+    }
+
+    fn network_owner(&self) -> Option<&Arc<UserNamespace>> {
+        Some(self.net.user_ns())
     }
 
     fn set_inode(&self, inode: u64) {

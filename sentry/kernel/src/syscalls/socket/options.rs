@@ -32,8 +32,10 @@ pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     if level == SOL_SOCKET && name != so::BINDTODEVICE && len < size_of::<i32>() {
         return Err(Errno::EINVAL.into());
     }
+    let namespaces = task.namespaces();
+    let owner = socket.network_owner().unwrap_or_else(|| namespaces.net.user_ns());
     if level == SOL_SOCKET
-        && let Some(result) = socket.options().set(task, name, &value)
+        && let Some(result) = socket.options().set(task, owner, name, &value)
     {
         result?;
         if let Some(reaction) = socket.set_option(task, level, name, &value) {

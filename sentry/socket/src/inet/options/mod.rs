@@ -211,7 +211,7 @@ fn set_at_level(
         (SOL_IP, ip::OPTIONS) if value.is_empty() => Ok(()),
         (SOL_IP, ip::OPTIONS) => Err(Errno::EINVAL),
         (SOL_IP, ip::TRANSPARENT) | (SOL_IPV6, ipv6::TRANSPARENT) => {
-            set_transparent(task, socket, level, value)
+            set_transparent(task, socket, net, level, value)
         }
         (SOL_IP, ip::MULTICAST_IF) => multicast::set_interface_v4(socket, net, value),
         (SOL_IPV6, ipv6::MULTICAST_IF) => multicast::set_interface_v6(socket, net, value),
@@ -257,9 +257,15 @@ fn set_traffic_class(socket: &InetSocket, class: i32) -> Result<()> {
 }
 
 /// `IP_TRANSPARENT`: for CAP_NET_RAW or CAP_NET_ADMIN.
-fn set_transparent(task: &Task, socket: &InetSocket, level: i32, value: &[u8]) -> Result<()> {
-    let (on, namespaces) = (number(value)? != 0, task.namespaces());
-    let has = |capability| task.creds().has_in(namespaces.net.user_ns(), capability);
+fn set_transparent(
+    task: &Task,
+    socket: &InetSocket,
+    net: &NetNamespace,
+    level: i32,
+    value: &[u8],
+) -> Result<()> {
+    let on = number(value)? != 0;
+    let has = |capability| net.allows(&task.creds(), capability);
     if on && !has(Capability::NetAdmin) && !has(Capability::NetRaw) {
         return Err(Errno::EPERM);
     }
@@ -339,7 +345,7 @@ fn bind_to_device(task: &Task, socket: &InetSocket, net: &NetNamespace, value: &
         net.stack().nic_by_name(name).ok_or(Errno::ENODEV)?.index
     };
     let bound = socket.read(|options| options.base.device);
-    if bound != 0 && !task.creds().has_in(task.namespaces().net.user_ns(), Capability::NetRaw) {
+    if bound != 0 && !net.allows(&task.creds(), Capability::NetRaw) {
         return Err(Errno::EPERM);
     }
     socket.change(|options| options.base.device = index);
@@ -392,10 +398,7 @@ pub(crate) fn timestamps(common: &SocketOptions) -> Timestamps {
 /// Low ports need CAP_NET_BIND_SERVICE.
 pub(crate) fn check_port(task: &Task, net: &NetNamespace, port: u16) -> Result<()> {
     let first_free = net.stack().config().ip_unprivileged_port_start;
-    if port != 0
-        && port < first_free
-        && !task.creds().has_in(task.namespaces().net.user_ns(), Capability::NetBindService)
-    {
+    if port != 0 && port < first_free && !net.allows(&task.creds(), Capability::NetBindService) {
         return Err(Errno::EACCES);
     }
     Ok(())
