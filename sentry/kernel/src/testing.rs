@@ -263,6 +263,10 @@ impl Context for IdleContext {
 
     fn set_answers(&mut self, _answers: Option<platform::Answers>) {}
 
+    fn take_set_actions(&mut self) -> platform::PlainActions {
+        platform::PlainActions::default()
+    }
+
     fn post_box(&self) -> Arc<dyn PostBox> {
         Arc::new(NoPostBox)
     }

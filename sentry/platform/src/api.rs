@@ -232,10 +232,30 @@ pub trait Context: Send {
 
     /// Where the context's thread posts calls.
     fn post_box(&self) -> Arc<dyn PostBox>;
+
+    /// Which signal actions call sites have set by themselves, since they were last asked for: those in
+    /// [`PlainActions::plain`], to [`PlainActions::restorer`]. Hostile as any register.
+    fn take_set_actions(&mut self) -> PlainActions;
 }
 
 /// The calls of [`Answers`], by number.
-pub const ANSWERED_CALLS: &[u32] = &stub::layout::ANSWERED;
+pub const ANSWERED_CALLS: [u32; stub::layout::ANSWERED.len() + 1] = {
+    let [pid, tid, parent, uid, effective_uid, gid, effective_gid] = stub::layout::ANSWERED;
+    [pid, tid, parent, uid, effective_uid, gid, effective_gid, stub::layout::ACTION_CALL]
+};
+
+/// Signals whose actions are as programs leave them, one bit each from the lowest on. The caller may ask for them, and
+/// set them to the default with nothing but the restorer where no pending signal is forgotten by that. Programs that
+/// start others do both for each signal there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlainActions {
+    /// The action is all zeros.
+    pub unset: u64,
+    /// It is the default, with this restorer, an empty mask, and no flag but the one that says so.
+    pub plain: u64,
+    /// Where handlers return to, as the guest's C library has it.
+    pub restorer: u64,
+}
 
 /// Results of calls that need no kernel, as their call returns them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,4 +274,6 @@ pub struct Answers {
     pub gid: u64,
     /// getegid(2).
     pub effective_gid: u64,
+    /// rt_sigaction(2). Nothing where others share the actions.
+    pub actions: PlainActions,
 }

@@ -9,11 +9,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use abi::Regs;
 use platform::rewrite::{self, WINDOW};
 use platform::systrap::HandOver;
-use platform::{Answers, Event, Platform};
+use platform::{Answers, Event, PlainActions, Platform};
 
-use self::guest::{CODE, DATA, Machine, Process, Thread};
+use self::guest::{CODE, DATA, LEN, Machine, Process, Thread};
 
 const THUNK: u64 = CODE + 0x8000;
+
+const NO_ANSWERS: Answers = Answers {
+    pid: 0,
+    tid: 0,
+    parent: 0,
+    uid: 0,
+    effective_uid: 0,
+    gid: 0,
+    effective_gid: 0,
+    actions: PlainActions { unset: 0, plain: 0, restorer: 0 },
+};
 
 // The site is at byte 2, padding behind the loop.
 guest!(padded, "nop", "nop", "2: syscall", "jmp 2b", ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0");
@@ -21,6 +32,17 @@ guest!(padded, "nop", "nop", "2: syscall", "jmp 2b", ".byte 0x0f, 0x1f, 0x84, 0,
 guest!(numbered, "2: mov eax, 39", "syscall", "jmp 2b");
 // Counts in r15 the calls that returned what the last one did.
 guest!(counting, "xor r15d, r15d", "2: mov eax, 39", "syscall", "inc r15", "jmp 2b");
+// Calls rt_sigaction; where it has rbx, the next call is for a signal that does not exist, and r15 is what this returned.
+guest!(
+    acting,
+    "2: mov eax, 13",
+    "syscall",
+    "mov r15, rax",
+    "test rbx, rbx",
+    "jz 3f",
+    "mov edi, 100",
+    "3: jmp 2b"
+);
 // Uses gs for its own purposes, the site is at byte 0.
 guest!(own_gs, "syscall", "wrgsbase rbx", "2: syscall", "jmp 2b", ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0");
 
@@ -177,9 +199,8 @@ fn the_stub_answers_what_it_was_told() {
     let process = machine.process(counting());
     rewrite(&machine, &process, counting(), CODE + 10, 39);
     let mut thread = process.thread();
-    let zero = Answers { pid: 0, tid: 0, parent: 0, uid: 0, effective_uid: 0, gid: 0, effective_gid: 0 };
     call(&mut thread);
-    thread.context.set_answers(Some(Answers { pid: 77, ..zero }));
+    thread.context.set_answers(Some(Answers { pid: 77, ..NO_ANSWERS }));
     let interrupter = thread.context.interrupter();
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -210,6 +231,53 @@ fn the_stub_answers_what_it_was_told() {
     while !matches!(thread.run(), Event::RewrittenCall) {
         thread.regs.rax = 39;
     }
+}
+
+/// What the C library sets where `r12` is: the default action with a restorer.
+fn plain_action(process: &Process, machine: &Machine, at: u64) {
+    let words = [0, 0x0400_0000, 0x1234_u64, 0];
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    machine.direct.slice(process.data + at, bytes.len()).unwrap().write(&bytes).unwrap();
+}
+
+#[test]
+fn plain_signal_actions_are_told_and_set_in_the_stub() {
+    let machine = Machine::new();
+    let process = machine.process(acting());
+    rewrite(&machine, &process, acting(), CODE + 7, 13);
+    plain_action(&process, &machine, 0);
+    let mut thread = process.thread();
+    let arguments = |signal: u64, new: u64, old: u64| {
+        move |regs: &mut Regs| {
+            (regs.rip, regs.rdi, regs.rsi, regs.rdx, regs.r10) = (CODE, signal, new, old, 8);
+        }
+    };
+    let (unset, restorer) = (!0, 0x1234);
+    let actions = PlainActions { unset, plain: 1 << 4, restorer };
+    thread.context.set_answers(Some(Answers { actions, ..NO_ANSWERS }));
+    // Not the stub's to answer: the sentry sees these as calls with all their arguments.
+    for (signal, new, old) in
+        [(0, 0, DATA + 64), (65, 0, DATA + 64), (9, DATA, 0), (17, DATA, 0), (10, DATA, DATA + 64)]
+    {
+        arguments(signal, new, old)(&mut thread.regs);
+        call(&mut thread);
+        let Regs { orig_rax, rdi, rsi, rdx, r10, .. } = thread.regs;
+        assert_eq!((orig_rax, rdi, rsi, rdx, r10), (13, signal, new, old, 8));
+    }
+    // Memory that is not there: the same.
+    for (new, old) in [(0, 0x10_0000), (0x10_0000, 0), (0, DATA + LEN - 8)] {
+        arguments(10, new, old)(&mut thread.regs);
+        call(&mut thread);
+        assert_eq!((thread.regs.orig_rax, thread.regs.rsi, thread.regs.rdx), (13, new, old));
+    }
+    assert_eq!(thread.context.take_set_actions().plain, 0);
+    // Answered: the call after that, which is the sentry's, shows the result of the one before in r15.
+    arguments(10, DATA, 0)(&mut thread.regs);
+    thread.regs.rbx = 1;
+    call(&mut thread);
+    assert_eq!((thread.regs.r15, thread.regs.rdi), (0, 100));
+    assert_eq!(thread.context.take_set_actions(), PlainActions { plain: 1 << 9, unset, restorer: 0x1234 });
+    assert_eq!(thread.context.take_set_actions().plain, 0);
 }
 
 /// In the guest's own code, thunks included.

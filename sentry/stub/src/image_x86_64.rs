@@ -14,6 +14,9 @@
 //! The last two tell the sentry, by the state word if it watches that and else at the door; `r12` is then the area and
 //! `ebx` says which of them it was, and so how to go on: through the frame, or behind the call site.
 //!
+//! `action` is the part of `call` for `rt_sigaction`. It reads and writes the caller's memory; where that faults the
+//! handler has it go on as if it had not begun, and the sentry deals with the call.
+//!
 //! An interrupt that hits `call` on its way to the sentry is dropped by the handler, since the thread gets there anyway;
 //! from the instruction that looks at `AREA_INTERRUPT` on it is not. `rsp` is a scratch register in `call`: signals
 //! are handled on a stack of their own.
@@ -23,15 +26,16 @@
 use core::arch::global_asm;
 
 use crate::layout::{
-    ANSWER_NUMBERS, ANSWER_TABLE, AREA_ANSWERED, AREA_ANSWERS_HOLD, AREA_CALL, AREA_EVENT_FRAME,
+    ACTION_CALL, ACTION_MARK, ACTIONS_NOT_SET, ANSWER_NUMBERS, ANSWER_TABLE, AREA_ACTIONS_PLAIN,
+    AREA_ACTIONS_RESTORER, AREA_ACTIONS_UNSET, AREA_ANSWERED, AREA_ANSWERS_HOLD, AREA_CALL, AREA_EVENT_FRAME,
     AREA_EVENT_FS, AREA_EVENT_GS, AREA_FS, AREA_GRANTS, AREA_GS, AREA_INPUT, AREA_INTERRUPT, AREA_LOG,
     AREA_POSTED, AREA_POSTED_RESULT, AREA_RESUME, AREA_STACK, AREA_STATE, AREA_TURN, CONSTANTS, DOOR_EXIT,
     DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS,
     FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_RIP, GRANTS, GUEST_END,
     IMAGE, IMAGE_SIZE, INTERRUPT, LOG_SIZE, MARK_CALL, MARK_INTERRUPTED, POST_FLAGS, POST_MESSAGE, POST_READ,
     POSTED_OPEN, RECORD_MESSAGE, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK,
-    RING_TAIL, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS,
-    TASK_END, ZYGOTE_RING,
+    RING_TAIL, SA_RESTORER, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED,
+    STUB_SPINS, TASK_END, ZYGOTE_RING,
 };
 
 global_asm!(
@@ -215,6 +219,17 @@ global_asm!(
     "add rsp, 8",                       // it is on its way to the sentry
     "jmp stub_sigreturn",
     "1:",
+    "mov rax, [rsp + {frame_rip}]",
+    "lea rcx, [rip + stub_call_action]",
+    "cmp rax, rcx",
+    "jb 2f",
+    "lea rcx, [rip + stub_call_no_action]",
+    "cmp rax, rcx",
+    "jae 2f",
+    "mov [rsp + {frame_rip}], rcx",     // memory that it was given faults: the sentry's business
+    "add rsp, 8",
+    "jmp stub_sigreturn",
+    "2:",
     "mov r12, rsp",
     "and r12, -{slot_size}",
     "mov rdi, rsp",
@@ -247,8 +262,11 @@ global_asm!(
     "jnz stub_call_post",
     "cmp dword ptr [r11 + {answers_hold}], 0",
     "je stub_call_save",
-    "inc qword ptr [r11 + {answered}]",
+    "cmp esp, {action_mark}",
+    "je stub_call_action",
     "mov rax, [rsp + r11]",
+    "8:",
+    "inc qword ptr [r11 + {answered}]",
     ".globl stub_call_answered",
     ".hidden stub_call_answered",
     "stub_call_answered:",
@@ -257,6 +275,79 @@ global_asm!(
     "mov rsp, [r11 + {call} + 8 * 15]",
     "mov r11, [r11 + {call} + 8 * 17]",
     "jmp rcx",
+
+    // rt_sigaction(rdi, rsi, rdx, r10). rax, which is its number, and rsp are free. Whatever of it has been done may be
+    // done again.
+    ".globl stub_call_action",
+    ".hidden stub_call_action",
+    "stub_call_action:",
+    "cmp r10, 8",
+    "jne stub_call_no_action",
+    "lea rax, [rdi - 1]",
+    "cmp rax, 64",
+    "jae stub_call_no_action",
+    "test rsi, rsi",
+    "jnz 3f",
+    "test rdx, rdx",                    // asked for
+    "jz stub_call_no_action",
+    "movabs rsp, {last_action}",        // the kernel would refuse what leads beyond the guest's memory
+    "cmp rdx, rsp",
+    "ja stub_call_no_action",
+    "mov rsp, [r11 + {actions_unset}]",
+    "bt rsp, rax",
+    "jc 2f",
+    "mov rsp, [r11 + {actions_plain}]",
+    "bt rsp, rax",
+    "jnc stub_call_no_action",
+    "mov rsp, [r11 + {actions_restorer}]",
+    "mov qword ptr [rdx], 0",
+    "mov qword ptr [rdx + 8], {sa_restorer}",
+    "mov [rdx + 16], rsp",
+    "mov qword ptr [rdx + 24], 0",
+    "jmp 4f",
+    "2:",
+    "xor esp, esp",
+    "mov [rdx], rsp",
+    "mov [rdx + 8], rsp",
+    "mov [rdx + 16], rsp",
+    "mov [rdx + 24], rsp",
+    "jmp 4f",
+    "3:",                               // to be set
+    "test rdx, rdx",
+    "jnz stub_call_no_action",
+    "movabs rsp, {last_action}",
+    "cmp rsi, rsp",
+    "ja stub_call_no_action",
+    "movabs rsp, {actions_not_set}",
+    "bt rsp, rax",
+    "jc stub_call_no_action",
+    "mov rsp, [r11 + {actions_unset}]",
+    "or rsp, [r11 + {actions_plain}]",
+    "bt rsp, rax",
+    "jnc stub_call_no_action",
+    "cmp qword ptr [rsi], 0",
+    "jne stub_call_no_action",
+    "cmp qword ptr [rsi + 8], {sa_restorer}",
+    "jne stub_call_no_action",
+    "mov rsp, [r11 + {actions_restorer}]",
+    "cmp [rsi + 16], rsp",
+    "jne stub_call_no_action",
+    "cmp qword ptr [rsi + 24], 0",
+    "jne stub_call_no_action",
+    "mov rsp, [r11 + {actions_plain}]",
+    "bts rsp, rax",
+    "mov [r11 + {actions_plain}], rsp",
+    "mov rsp, [r11 + {actions_unset}]",
+    "btr rsp, rax",
+    "mov [r11 + {actions_unset}], rsp",
+    "4:",
+    "xor eax, eax",
+    "jmp 8b",
+    ".globl stub_call_no_action",
+    ".hidden stub_call_no_action",
+    "stub_call_no_action:",
+    "mov eax, {action_call}",
+    "jmp stub_call_save",
 
     // A call that may be posted, if the sentry has granted that; esp says which.
     ".globl stub_call_post",
@@ -560,6 +651,14 @@ global_asm!(
     mark_interrupted = const MARK_INTERRUPTED,
     answers_hold = const AREA_ANSWERS_HOLD,
     answered = const AREA_ANSWERED,
+    actions_unset = const AREA_ACTIONS_UNSET,
+    actions_plain = const AREA_ACTIONS_PLAIN,
+    actions_restorer = const AREA_ACTIONS_RESTORER,
+    actions_not_set = const ACTIONS_NOT_SET,
+    action_call = const ACTION_CALL,
+    action_mark = const ACTION_MARK,
+    last_action = const GUEST_END - 32,
+    sa_restorer = const SA_RESTORER,
     answer_table = const ANSWER_TABLE,
     answer_numbers = const ANSWER_NUMBERS,
     posted = const AREA_POSTED,
@@ -593,6 +692,7 @@ unsafe extern "C" {
     static stub_call_has_rsp: u8;
     static stub_call_has_flags: u8;
     static stub_call_answered: u8;
+    static stub_call_action: u8;
     static stub_call_post: u8;
     static stub_call_post_saved: u8;
     static stub_call_post_copy: u8;
@@ -629,6 +729,8 @@ pub enum Entry {
     CallHasFlags,
     /// From here on the call was answered by the stub.
     CallAnswered,
+    /// From here on it is an `rt_sigaction` that the stub has not answered yet, and `rax` is another value.
+    CallAction,
     /// From here on a call is looked at that might be posted.
     CallPost,
     /// From here on the registers that posting needs are in the area,
@@ -670,6 +772,7 @@ fn offset(entry: Entry) -> u64 {
         Entry::CallHasRsp => &raw const stub_call_has_rsp,
         Entry::CallHasFlags => &raw const stub_call_has_flags,
         Entry::CallAnswered => &raw const stub_call_answered,
+        Entry::CallAction => &raw const stub_call_action,
         Entry::CallPost => &raw const stub_call_post,
         Entry::CallPostSaved => &raw const stub_call_post_saved,
         Entry::CallPostCopy => &raw const stub_call_post_copy,

@@ -128,6 +128,13 @@ pub const AREA_ANSWERS: u64 = 0x58;
 /// In an area: how many calls the stub has answered (`u64`).
 pub const AREA_ANSWERED: u64 = 0xa0;
 
+/// In an area: the signals, one bit each from the lowest on, whose action is all zeros: the default, never set (`u64`).
+pub const AREA_ACTIONS_UNSET: u64 = 0xa8;
+/// In an area: those whose action is the default, set with nothing but [`AREA_ACTIONS_RESTORER`] (`u64`). The stub moves
+/// signals from the other set to this one.
+pub const AREA_ACTIONS_PLAIN: u64 = 0xb0;
+/// In an area: the address that a C library sets as the place where handlers return to (`u64`).
+pub const AREA_ACTIONS_RESTORER: u64 = 0xb8;
 /// In an area: the word of posted calls (`u32`): [`POSTED_OPEN`] while some may be posted, and how many bytes of the log
 /// are in use. The stub's only way to post a call is to exchange it.
 pub const AREA_POSTED: u64 = 0xc0;
@@ -179,6 +186,15 @@ pub const MARK_INTERRUPTED: u64 = 2;
 /// Calls that the stub answers while their results are known, by number: getpid, gettid, getppid, getuid, geteuid,
 /// getgid, getegid. Each has its answer in an area, in this order.
 pub const ANSWERED: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
+/// `rt_sigaction`, which the stub answers for the signals of [`AREA_ACTIONS_UNSET`] and [`AREA_ACTIONS_PLAIN`].
+pub const ACTION_CALL: u32 = 13;
+/// In place of where its answer lies.
+pub const ACTION_MARK: u8 = 8;
+/// Signals whose actions only the sentry sets: some cannot be (`SIGKILL`, `SIGSTOP`), and the default of the others is to
+/// forget those that are pending (`SIGCHLD`, `SIGCONT`, `SIGURG`, `SIGWINCH`).
+pub const ACTIONS_NOT_SET: u64 = 1 << 8 | 1 << 18 | 1 << 16 | 1 << 17 | 1 << 22 | 1 << 27;
+/// In a `struct sigaction`, `sa_flags`: there is a restorer.
+pub const SA_RESTORER: u32 = 0x0400_0000;
 /// Calls that the stub posts, by number, and in place of an answer's place what they are: read, write, sendto, recvfrom.
 pub const POSTABLE: [(u32, u8); 4] =
     [(0, POST_READ), (1, POST_WRITE), (44, POST_WRITE | POST_MESSAGE), (45, POST_READ | POST_MESSAGE)];

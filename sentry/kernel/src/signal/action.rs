@@ -3,6 +3,7 @@
 use abi::signal::{SIG_DFL, SIG_IGN, SaFlags};
 use abi::{SigSet, Signal, UserAddr};
 use parking_lot::Mutex;
+use platform::PlainActions;
 
 /// One signal's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,6 +25,11 @@ impl SigAction {
         self.handler != SIG_DFL && self.handler != SIG_IGN
     }
 
+    /// Whether it is the default, with a restorer and nothing else.
+    fn is_plain(&self) -> bool {
+        *self == Self { restorer: self.restorer, ..PLAIN }
+    }
+
     /// Whether `signal` does nothing under this action.
     #[must_use]
     pub fn ignores(&self, signal: Signal) -> bool {
@@ -31,6 +37,10 @@ impl SigAction {
             || (self.handler == SIG_DFL && default_action(signal) == DefaultAction::Ignore)
     }
 }
+
+/// The default as C libraries set it, but for the restorer.
+const PLAIN: SigAction =
+    SigAction { handler: SIG_DFL, flags: SaFlags::RESTORER, restorer: UserAddr::NULL, mask: SigSet::EMPTY };
 
 /// What a signal does by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +130,28 @@ impl SignalActions {
         for action in self.0.lock().iter_mut() {
             let handler = if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };
             *action = SigAction { handler, ..SigAction::default() };
+        }
+    }
+
+    /// The actions that are default ones and little else, as the platform may tell and set them.
+    pub(crate) fn plain(&self) -> PlainActions {
+        let actions = self.0.lock();
+        let restorer =
+            actions.iter().find(|action| action.is_plain()).map_or(UserAddr::NULL, |action| action.restorer);
+        let plain = SigAction { restorer, ..PLAIN };
+        let those = |wanted: SigAction| {
+            let bits = actions.iter().enumerate().filter(|(_, action)| **action == wanted);
+            bits.fold(0, |set, (bit, _)| set | 1 << bit)
+        };
+        PlainActions { unset: those(SigAction::default()), plain: those(plain), restorer: restorer.0 }
+    }
+
+    /// Stores what the platform has set, as far as it may.
+    pub(crate) fn set_plain(&self, set: PlainActions) {
+        let mut actions = self.0.lock();
+        let unset = actions.iter_mut().enumerate().filter(|(_, action)| **action == SigAction::default());
+        for (_, action) in unset.filter(|(bit, _)| set.plain & 1 << bit != 0) {
+            *action = SigAction { restorer: UserAddr(set.restorer), ..PLAIN };
         }
     }
 

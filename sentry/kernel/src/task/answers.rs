@@ -1,7 +1,9 @@
 //! What a task tells the platform about itself, so that `getpid` and its like are answered without the kernel.
 
+use std::sync::Arc;
+
 use platform::posted::POSTED_CALLS;
-use platform::{ANSWERED_CALLS, Answers};
+use platform::{ANSWERED_CALLS, Answers, PlainActions};
 
 use super::{CurrentTask, Task, Work};
 
@@ -24,6 +26,7 @@ impl CurrentTask {
     /// Tells the platform what calls of this task return. Nothing while somebody wants to see each call.
     pub(super) fn refresh_answers(&mut self) {
         self.wake().clear(Work::ANSWERS);
+        self.take_set_actions();
         if self.is_traced() {
             // The tracer shall see the program's own code.
             self.mm().restore_call_sites();
@@ -52,6 +55,25 @@ impl CurrentTask {
             effective_uid: ids.from_kernel_uid(creds.euid).into(),
             gid: ids.from_kernel_gid(creds.gid).into(),
             effective_gid: ids.from_kernel_gid(creds.egid).into(),
+            actions: self.plain_actions(),
         })
+    }
+
+    /// Which signal actions the platform may tell and set itself: none where others share them, who would not hear.
+    fn plain_actions(&self) -> PlainActions {
+        let group = self.thread_group();
+        let actions = group.actions();
+        // The process's own, and this one.
+        let is_alone = group.threads.lock().live == 1 && Arc::strong_count(&actions) == 2;
+        if is_alone { actions.plain() } else { PlainActions::default() }
+    }
+
+    /// Stores the signal actions that were set without us. To be done before anybody looks at more of them than which
+    /// handlers there are.
+    pub(crate) fn take_set_actions(&mut self) {
+        let set = self.context.take_set_actions();
+        if set.plain != 0 {
+            self.thread_group().actions().set_plain(set);
+        }
     }
 }

@@ -88,6 +88,11 @@ impl CurrentTask {
             // has come by now is taken first, one that comes later is noted for the child.
             return Err(SysError::Restart(Restart::NoIntr));
         }
+        self.take_set_actions();
+        if flags.contains(CloneFlags::SIGHAND) {
+            // The platform answers for actions of its own.
+            self.note_new_answers();
+        }
         let creds = self.child_creds(flags)?;
         // Before the memory is copied, which is the greater part of the work.
         let charge = self.charge_child(&creds)?;

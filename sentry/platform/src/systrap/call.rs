@@ -6,7 +6,7 @@
 
 use abi::{Regs, Result};
 use host::memory::VolatileSlice;
-use stub::layout::{AREA_CALL, AREA_POSTED_RESULT, CALL_WORDS, IMAGE};
+use stub::layout::{ACTION_CALL, AREA_CALL, AREA_POSTED_RESULT, CALL_WORDS, IMAGE};
 use stub::{Entry, address_of};
 
 use super::frame::{general_registers, general_words};
@@ -99,7 +99,10 @@ pub(super) fn unwind(area: &VolatileSlice<'_>, regs: &mut Regs) -> Result<Place>
         regs.rflags = saved.rflags;
     }
     // `rcx` is behind the site. Before it was answered, the call is made again.
-    let is_answered = (at(Entry::CallAnswered)..at(Entry::CallPost)).contains(&rip);
+    let is_answered = (at(Entry::CallAnswered)..at(Entry::CallAction)).contains(&rip);
     regs.rip = if is_answered { regs.rcx } else { regs.rcx.wrapping_sub(2) };
+    if (at(Entry::CallAction)..at(Entry::CallPost)).contains(&rip) {
+        regs.rax = ACTION_CALL.into();
+    }
     Ok(Place::Entering)
 }

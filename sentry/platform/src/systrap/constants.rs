@@ -4,8 +4,8 @@ use abi::Result;
 use host::memory::VolatileSlice;
 use host::seccomp::Program;
 use stub::layout::{
-    ANSWER_NUMBERS, ANSWER_TABLE, ANSWERED, AREA_ANSWERS, CONSTANTS, FD_TRANSIENT, POSTABLE, SCRATCH,
-    SLOT0_CONSTANTS,
+    ACTION_CALL, ACTION_MARK, ANSWER_NUMBERS, ANSWER_TABLE, ANSWERED, AREA_ANSWERS, CONSTANTS, FD_TRANSIENT,
+    POSTABLE, SCRATCH, SLOT0_CONSTANTS,
 };
 
 use super::filter;
@@ -67,9 +67,10 @@ impl Constants {
     }
 }
 
-/// For each call number, where in an area its answer lies, or how it can be posted.
+/// For each call number, where in an area its answer lies, a mark, or how it can be posted.
 fn answer_numbers() -> [u8; ANSWER_TABLE as usize] {
     let mut table = [0; ANSWER_TABLE as usize];
+    table[ACTION_CALL as usize] = ACTION_MARK;
     for (index, number) in ANSWERED.into_iter().enumerate() {
         table[number as usize] = AREA_ANSWERS as u8 + 8 * index as u8;
     }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Weak};
 use abi::Regs;
 use host::memory::VolatileSlice;
 use stub::layout::{
-    AREA_ANSWERED, AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_POSTED,
-    AREA_RESUME, AREA_SELF, AREA_STACK, AREA_STATE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL,
-    RESUME_FRAME, RESUME_RAISE, STATE_ASLEEP, STATE_EVENT,
+    AREA_ACTIONS_PLAIN, AREA_ACTIONS_RESTORER, AREA_ACTIONS_UNSET, AREA_ANSWERED, AREA_ANSWERS,
+    AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_POSTED, AREA_RESUME, AREA_SELF, AREA_STACK,
+    AREA_STATE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE,
+    STATE_ASLEEP, STATE_EVENT,
 };
 
 use super::call::{self, Place};
@@ -24,7 +25,7 @@ use super::spin::Policy;
 use super::ways::{Sums, Tally};
 use super::xstate::Layout;
 use crate::posted::PostBox;
-use crate::{Answers, Context, Event, Interrupter};
+use crate::{Answers, Context, Event, Interrupter, PlainActions};
 
 /// Guest code may be running.
 const RUNNING: u32 = 1;
@@ -161,6 +162,8 @@ pub(super) struct StubContext {
     cores: Arc<Cores>,
     policy: Policy,
     ways: Tally,
+    /// What the stub was told of signal actions, and has told.
+    actions: PlainActions,
     state: State,
 }
 
@@ -204,6 +207,7 @@ impl StubContext {
             cores: Arc::clone(&shared.cores),
             policy: Policy::new(),
             ways: Tally::new(&shared.ways),
+            actions: PlainActions::default(),
             state,
         })
     }
@@ -393,9 +397,21 @@ impl Context for StubContext {
     }
 
     fn set_answers(&mut self, answers: Option<Answers>) {
+        self.actions = answers.map_or_else(PlainActions::default, |answers| answers.actions);
         let area = self.thread().area();
         // Its own page: a failure leaves the thread as it is, which asks us then.
         let _ = write_answers(&area, answers);
+    }
+
+    fn take_set_actions(&mut self) -> PlainActions {
+        let mut plain = [0; 8];
+        let word = self.thread().area().sub(AREA_ACTIONS_PLAIN as usize, plain.len());
+        if word.and_then(|word| word.read(&mut plain)).is_err() {
+            return PlainActions::default();
+        }
+        let set = u64::from_le_bytes(plain) & self.actions.unset & !self.actions.plain;
+        self.actions.plain |= set;
+        PlainActions { plain: set, ..self.actions }
     }
 
     fn post_box(&self) -> Arc<dyn PostBox> {
@@ -407,11 +423,14 @@ impl Context for StubContext {
 fn write_answers(area: &VolatileSlice<'_>, answers: Option<Answers>) -> Result<(), abi::Errno> {
     area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
     let Some(answers) = answers else { return Ok(()) };
-    let Answers { pid, tid, parent, uid, effective_uid, gid, effective_gid } = answers;
+    let Answers { pid, tid, parent, uid, effective_uid, gid, effective_gid, actions } = answers;
     let words = [pid, tid, parent, uid, effective_uid, gid, effective_gid];
     for (index, word) in words.into_iter().enumerate() {
         area.store_u64(AREA_ANSWERS as usize + 8 * index, word)?;
     }
+    area.store_u64(AREA_ACTIONS_UNSET as usize, actions.unset)?;
+    area.store_u64(AREA_ACTIONS_PLAIN as usize, actions.plain)?;
+    area.store_u64(AREA_ACTIONS_RESTORER as usize, actions.restorer)?;
     area.store_u32(AREA_ANSWERS_HOLD as usize, 1)
 }
 

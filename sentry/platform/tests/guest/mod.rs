@@ -22,7 +22,7 @@ pub(crate) const CODE: u64 = 0x40_0000;
 pub(crate) const DATA: u64 = 0x50_0000;
 pub(crate) const STACK_TOP: u64 = 0x60_0000;
 const PAGES: u64 = 16;
-const LEN: u64 = PAGES * 4096;
+pub(crate) const LEN: u64 = PAGES * 4096;
 const FILE_SIZE: u64 = 256 << 20;
 
 /// Declares a piece of guest code: `guest!(name, "instruction", ...)` makes `fn name() -> &'static [u8]`.

@@ -19,10 +19,14 @@ pub(super) fn rt_sigaction(task: &mut CurrentTask, args: Args) -> SysResult {
     if new.is_some() && SigSet::UNBLOCKABLE.contains(signal) {
         return Err(Errno::EINVAL.into());
     }
+    task.take_set_actions();
     let group = task.thread_group();
     let old = match new {
         None => group.actions().get(signal),
-        Some(new) => group.set_action(signal, from_guest(&new)),
+        Some(new) => {
+            task.note_new_answers();
+            group.set_action(signal, from_guest(&new))
+        }
     };
     if old_at != 0 {
         task.mm().write_object(UserAddr(old_at), &to_guest(&old))?;
