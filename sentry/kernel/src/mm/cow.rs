@@ -31,7 +31,7 @@ impl MemoryManager {
                 }
                 let run = self.run_to_copy(page, &range, &frame);
                 let len = run.end - run.start;
-                let to = self.memory.duplicate_present(frame(run.start), len, frames_near(pages, &run))?;
+                let to = self.memory.gather_present(&[(frame(run.start), len)], frames_near(pages, &run))?;
                 self.replace(pages, run, to, &pma)
             }
             PageSource::Host(file, base) => {

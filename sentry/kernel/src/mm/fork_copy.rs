@@ -8,10 +8,10 @@
 use std::ops::Range;
 
 use abi::PAGE_SIZE;
+use platform::Protection;
 use segment::SegmentMap;
 
 use super::batch::Batch;
-use super::fault::frames_near;
 use super::manager::MemoryManager;
 use super::pma::{PageSource, Pages, Pma};
 use super::vma::{Vma, VmaFlags};
@@ -74,9 +74,16 @@ pub(super) fn is_inherited(vma: &Vma) -> bool {
 struct Piece {
     range: Range<u64>,
     offset: u64,
-    pma: Pma,
+    prot: Protection,
     /// Without a page it reads as zeros.
     is_anon: bool,
+}
+
+/// Present pages of a piece, to be copied: where they are in the address space, and where in the memory file.
+struct Run {
+    range: Range<u64>,
+    offset: u64,
+    prot: Protection,
 }
 
 impl MemoryManager {
@@ -88,33 +95,36 @@ impl MemoryManager {
         theirs: &mut Pages,
         show: &mut Batch,
     ) -> SegmentMap<()> {
-        let mut copied = SegmentMap::new();
+        let (mut covered, mut runs) = (SegmentMap::new(), Vec::new());
         let mut budget = MOST_COPIED;
         for piece in candidates(vmas, ours) {
-            if let Some(count) = self.copy_piece(&piece, budget, theirs, show) {
-                budget -= count;
-                copied.insert(piece.range, ());
+            if let Some(present) = self.runs_to_copy(&piece, budget.min(MOST_OF_PIECE)) {
+                budget -= (present.iter().map(Run::len).sum::<u64>() / PAGE_SIZE) as usize;
+                covered.insert(piece.range, ());
+                runs.extend(present);
             }
         }
         ours.stored_after_fork.count_fork();
         theirs.stored_after_fork = ours.stored_after_fork.clone();
-        copied
+        runs.sort_unstable_by_key(|run| run.range.start);
+        let Some(copies) = self.copy_runs(&runs) else { return SegmentMap::new() };
+        for (range, to, prot) in copies {
+            let source = PageSource::Memory(to);
+            let mut copy = Pma { source, cow: false, anon: true, prot, mapped: None };
+            show.refresh(range.clone(), &mut copy, true);
+            theirs.map.insert(range, copy);
+        }
+        covered
     }
 
-    /// Copies the present pages of `piece`; `None` where that is not worth it or not possible.
-    fn copy_piece(
-        &self,
-        piece: &Piece,
-        budget: usize,
-        theirs: &mut Pages,
-        show: &mut Batch,
-    ) -> Option<usize> {
-        let Piece { range, offset, pma, is_anon } = piece;
+    /// The present pages of `piece`; `None` where there are more than `most`, or absent ones that a copy would lose.
+    fn runs_to_copy(&self, piece: &Piece, most: usize) -> Option<Vec<Run>> {
+        let Piece { range, offset, prot, is_anon } = piece;
         let mut resident = [0; (SMALL_PIECE / PAGE_SIZE) as usize];
         let resident = &mut resident[..((range.end - range.start) / PAGE_SIZE) as usize];
         self.memory.resident_pages(*offset, resident);
         let count = resident.iter().filter(|page| **page & 1 != 0).count();
-        if count > budget.min(MOST_OF_PIECE) {
+        if count > most {
             return None;
         }
         let runs = runs_of(resident);
@@ -128,29 +138,53 @@ impl MemoryManager {
             }
             at = run.end;
         }
-        let mut copies = Vec::with_capacity(runs.len());
-        for run in runs {
-            let bytes = run.start as u64 * PAGE_SIZE..run.end as u64 * PAGE_SIZE;
-            let place = range.start + bytes.start..range.start + bytes.end;
-            let near = frames_near(theirs, &place);
-            match self.memory.duplicate_present(offset + bytes.start, bytes.end - bytes.start, near) {
-                Ok(to) => copies.push((place, to)),
-                Err(_) => {
-                    let release =
-                        |(place, to): (Range<u64>, u64)| self.memory.release(to, place.end - place.start);
-                    copies.into_iter().for_each(release);
-                    return None;
-                }
-            }
-        }
-        for (place, to) in copies {
-            let mut copy =
-                Pma { source: PageSource::Memory(to), cow: false, anon: true, prot: pma.prot, mapped: None };
-            show.refresh(place.clone(), &mut copy, true);
-            theirs.map.insert(place, copy);
-        }
-        Some(count)
+        let run_at = |pages: Range<usize>| {
+            let bytes = pages.start as u64 * PAGE_SIZE..pages.end as u64 * PAGE_SIZE;
+            let range = range.start + bytes.start..range.start + bytes.end;
+            Run { range, offset: offset + bytes.start, prot: *prot }
+        };
+        Some(runs.into_iter().map(run_at).collect())
     }
+
+    /// Copies of `runs`, which are in order. Neighbours become one piece, as they are mapped one by one otherwise: the
+    /// heap of a shell has grown by pages from all over the memory file.
+    fn copy_runs(&self, runs: &[Run]) -> Option<Vec<(Range<u64>, u64, Protection)>> {
+        let mut copies: Vec<(Range<u64>, u64, Protection)> = Vec::new();
+        let mut rest = runs;
+        while let Some(first) = rest.first() {
+            let (group, others) = rest.split_at(joined(rest));
+            let sources: Vec<_> = group.iter().map(|run| (run.offset, run.len())).collect();
+            let Ok(to) = self.memory.gather_present(&sources, None) else {
+                copies.iter().for_each(|(range, to, _)| self.memory.release(*to, range.end - range.start));
+                return None;
+            };
+            let end = group.last().unwrap_or(first).range.end;
+            copies.push((first.range.start..end, to, first.prot));
+            rest = others;
+        }
+        Some(copies)
+    }
+}
+
+impl Run {
+    /// Bytes.
+    fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+/// How many of `runs`, from the first on, can be one piece: not more than is kept for reuse when it is freed.
+fn joined(runs: &[Run]) -> usize {
+    let Some(first) = runs.first() else { return 0 };
+    let mut end = first.range.start;
+    let fits = |run: &&Run| {
+        let fits = run.range.start == end
+            && run.prot == first.prot
+            && run.range.end - first.range.start <= SMALL_PIECE;
+        end = run.range.end;
+        fits
+    };
+    runs.iter().take_while(fits).count().max(1)
 }
 
 /// What may be copied, the most useful first.
@@ -166,7 +200,7 @@ fn candidates(vmas: &SegmentMap<Vma>, ours: &Pages) -> Vec<Piece> {
             }
             let part = |range: Range<u64>| Piece {
                 offset: offset + (range.start - piece.start),
-                pma: pma.clone(),
+                prot: pma.prot,
                 is_anon: vma.is_private_anon(),
                 range,
             };
@@ -195,7 +229,9 @@ fn runs_of(resident: &[u8]) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CHUNK, FORGET_AFTER, MOST_CHUNKS, StoredAfterFork, runs_of};
+    use platform::Protection;
+
+    use super::{CHUNK, FORGET_AFTER, MOST_CHUNKS, Run, SMALL_PIECE, StoredAfterFork, joined, runs_of};
 
     #[test]
     fn chunks_are_remembered_once_and_the_oldest_goes_first() {
@@ -214,5 +250,19 @@ mod tests {
     fn runs_are_maximal() {
         assert_eq!(runs_of(&[1, 1, 0, 3, 2, 1]), vec![0..2, 3..4, 5..6]);
         assert!(runs_of(&[0, 0]).is_empty());
+    }
+
+    #[test]
+    fn neighbours_of_one_kind_are_copied_as_one_piece() {
+        let (read, write) = (
+            Protection { read: true, ..Protection::default() },
+            Protection { write: true, ..Protection::default() },
+        );
+        let run = |start, end, prot| Run { range: start..end, offset: end * 7, prot };
+        assert_eq!(joined(&[]), 0);
+        assert_eq!(joined(&[run(0, 4096, write), run(4096, 8192, write), run(12288, 16384, write)]), 2);
+        assert_eq!(joined(&[run(0, 4096, write), run(4096, 8192, read)]), 1);
+        assert_eq!(joined(&[run(4096, SMALL_PIECE, write), run(SMALL_PIECE, SMALL_PIECE + 4096, write)]), 2);
+        assert_eq!(joined(&[run(0, SMALL_PIECE, write), run(SMALL_PIECE, SMALL_PIECE + 4096, write)]), 1);
     }
 }

@@ -304,16 +304,22 @@ impl MemoryFile {
         copied.map(|()| to).map_err(|_| Errno::ENOMEM)
     }
 
-    /// As [`Self::duplicate`], for frames that are known to be present.
+    /// Copies frames that are known to be present, given as offsets and lengths, to new ones in a row, with one reference
+    /// each.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn duplicate_present(&self, offset: u64, len: u64, near: Option<u64>) -> Result<u64> {
-        let (to, _) = self.allocate_any(len, near)?;
-        let copy = || self.slice(offset, len as usize)?.copy_to(&self.slice(to, len as usize)?);
-        if copy().is_err() {
-            self.release(to, len);
-            return Err(Errno::ENOMEM);
+    pub(crate) fn gather_present(&self, sources: &[(u64, u64)], near: Option<u64>) -> Result<u64> {
+        let whole = sources.iter().map(|(_, len)| len).sum();
+        let (to, _) = self.allocate_any(whole, near)?;
+        let mut at = to;
+        for (offset, len) in sources {
+            let copy = || self.slice(*offset, *len as usize)?.copy_to(&self.slice(at, *len as usize)?);
+            if copy().is_err() {
+                self.release(to, whole);
+                return Err(Errno::ENOMEM);
+            }
+            at += len;
         }
         Ok(to)
     }
