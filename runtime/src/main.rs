@@ -6,6 +6,5 @@
 static HEAP: host::heap::CountingHeap = host::heap::CountingHeap;
 
 fn main() -> std::process::ExitCode {
-    let argv = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
-    std::process::ExitCode::from(runtime::main(argv))
+    std::process::ExitCode::from(runtime::main(std::env::args_os().collect()))
 }

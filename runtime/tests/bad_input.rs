@@ -333,6 +333,20 @@ fn command_lines_that_make_no_sense() {
 }
 
 #[test]
+fn arguments_that_are_no_text() {
+    use std::os::unix::ffi::OsStrExt;
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("bytes", &["true"]);
+    let id = &lab.id("bytes");
+    let mut command = lab.command(&["run", id]);
+    command.arg(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let output = finish(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    check(&lab, id, "an argument in Latin-1", &output, 128, &["caf\\xE9", "UTF-8"]);
+}
+
+#[test]
 fn state_directories_that_cannot_be_used() {
     if !can_run() {
         return;

@@ -41,6 +41,8 @@ mod table;
 mod update;
 mod wait;
 
+use std::ffi::OsString;
+
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::container::store::check_id;
@@ -194,12 +196,19 @@ impl Command {
 }
 
 /// Runs the program with `argv`; its exit status.
-pub fn main(argv: Vec<String>) -> u8 {
-    let words = argv.get(1..).unwrap_or_default();
-    if let Some(role) = Command::role(words) {
+pub fn main(argv: Vec<OsString>) -> u8 {
+    let words: Vec<String> = argv.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if let Some(role) = Command::role(&words) {
         return finish(role.run(&Flags::default()));
     }
-    let (split, outcome) = args::split_globals(words);
+    let (split, outcome) = args::split_globals(&words);
+    let unreadable = argv.iter().enumerate().find(|(_, arg)| arg.to_str().is_none());
+    let outcome = match unreadable {
+        Some((index, arg)) => Err(Error::new(format!(
+            "argument {index}, {arg:?}, is not UTF-8: the configuration of a container, which is JSON, cannot hold it"
+        ))),
+        None => outcome,
+    };
     if let Err(error) = outcome {
         logging::start(&split.flags, split.rest.first().map_or("", String::as_str), "");
         return fail(&error);

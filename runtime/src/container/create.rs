@@ -25,7 +25,7 @@ use crate::process_id::ProcessId;
 use crate::sandbox::fds::FdTable;
 use crate::sandbox::spawn::Pending;
 use crate::sandbox::{self, Order, Patience};
-use crate::spec::annotations::{PodRole, pod_role};
+use crate::spec::annotations::{POD_CGROUP, PodRole, pod_role, unknown};
 use crate::spec::{Spec, mounts};
 use crate::undo::Undo;
 
@@ -66,6 +66,9 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     };
     let mut flags = flags.clone();
     flags.apply_annotations(&spec.annotations)?;
+    for key in unknown(&spec.annotations) {
+        logging::warning(format!("annotation {key} is ignored: it is not a supported one"));
+    }
     if bundle::is_dockers(&spec.bundle) {
         bundle::keep_root_visible(&mut flags)?;
     }
@@ -257,12 +260,11 @@ impl<'a> Maker<'a> {
 
     /// The cgroup of the pod, where an annotation names one that the container's own, `path`, is in.
     fn pod_cgroup(&self, path: &str) -> Option<&str> {
-        const ANNOTATION: &str = "dev.gvisor.spec.cgroup-parent";
-        let pod = self.spec.annotations.get(ANNOTATION)?;
+        let pod = self.spec.annotations.get(POD_CGROUP)?;
         let is_parent = cgroup::is_ancestor(pod, path, self.config.systemd_cgroup);
         if !is_parent {
             logging::warning(format!(
-                "annotation {ANNOTATION}={pod:?} is ignored: the container's cgroup {path:?} is not in it"
+                "annotation {POD_CGROUP}={pod:?} is ignored: the container's cgroup {path:?} is not in it"
             ));
         }
         is_parent.then_some(pod)

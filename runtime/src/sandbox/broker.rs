@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use control::Failure;
 use host::process;
 
-use super::jail::{empty_root, limit_core};
+use super::role::Role;
 use super::spawn::execute;
 
 /// The broker's descriptors: the start channel, its socket.
@@ -40,14 +40,10 @@ pub(crate) struct BrokerPlan<'a> {
 
 /// Runs in the child; does not return on success.
 pub(crate) fn enter(plan: &BrokerPlan<'_>, start: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    let step = |what: &str, result: abi::Result<()>| {
-        result.map_err(|errno| Failure::host(format!("cannot {what} for the broker: {errno}")))
-    };
-    step("lead a session", process::new_session(None))?;
-    process::set_umask(0);
-    step("give up supplementary groups", process::clear_groups())?;
-    step("make an empty root", empty_root())?;
-    step("limit core dumps", limit_core())?;
+    let role = Role::begin("broker", None)?;
+    role.step("give up supplementary groups", process::clear_groups())?;
+    role.empty_root()?;
+    role.limit_core()?;
     let fds = [plan.null, plan.log, plan.log, start, plan.socket];
     let mut argv = vec!["runsc-broker", "broker", plan.id, plan.state_root];
     if plan.allows_raw {

@@ -13,7 +13,7 @@ use host::mount::{self, MountFlags, Propagation};
 use host::process;
 use serde::{Deserialize, Serialize};
 
-use super::jail::limit_core;
+use super::role::Role;
 use super::spawn::execute;
 use crate::hooks::HookSet;
 use crate::spec::mounts::GoferMount;
@@ -75,44 +75,39 @@ pub(crate) struct GoferPlan<'a> {
     pub(crate) hooks: HookSet<'a>,
 }
 
-fn step<T>(what: impl std::fmt::Display, result: abi::Result<T>) -> Result<T, Failure> {
-    result.map_err(|errno| Failure::host(format!("cannot {what} for the gofer: {errno}")))
-}
-
 /// Runs in the child; does not return on success.
 pub(crate) fn enter(plan: &GoferPlan<'_>, start: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    step("lead a session", process::new_session(None))?;
-    process::set_umask(0);
+    let role = Role::begin("gofer", None)?;
     if plan.become_root {
-        step("become root of its user name space", process::set_ids(0, 0))?;
+        role.step("become root of its user name space", process::set_ids(0, 0))?;
     }
-    step("separate mounts", mount::set_propagation(Path::new("/"), plan.propagation))?;
+    role.step("separate mounts", mount::set_propagation(Path::new("/"), plan.propagation))?;
     // Before the sources are opened: hooks see the host's /proc, and what they mount is in the container.
     plan.hooks.run_inside().map_err(|error| Failure::host(error.to_string()))?;
-    step("give up supplementary groups", process::clear_groups())?;
-    let root = assemble(plan.mounts)?;
-    step("change the root", mount::become_root(root.as_fd()))?;
-    step("limit core dumps", limit_core())?;
+    role.step("give up supplementary groups", process::clear_groups())?;
+    let root = assemble(role, plan.mounts)?;
+    role.step("change the root", mount::become_root(root.as_fd()))?;
+    role.limit_core()?;
     let fds = [plan.null, plan.log, plan.log, plan.config, start, plan.socket];
     Err(execute(plan.binary, &["runsc-gofer", "gofer", plan.id, plan.state_root], &fds))
 }
 
 /// Builds the gofer's root in a new file system that is attached where nobody looks any more.
-fn assemble(mounts: &[GoferMount]) -> Result<OwnedFd, Failure> {
+fn assemble(role: Role, mounts: &[GoferMount]) -> Result<OwnedFd, Failure> {
     let mut trees = Vec::with_capacity(mounts.len());
     for mount in mounts {
         let shown = mount.source.display();
-        let tree = step(format!("open the mount {shown}"), mount::clone_tree(&mount.source))?;
+        let tree = role.step(format!("open the mount {shown}"), mount::clone_tree(&mount.source))?;
         let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
         flags.set(MountFlags::RDONLY, mount.readonly);
-        step(format!("protect the mount {shown}"), mount::set_flags(tree.as_fd(), flags, true))?;
+        role.step(format!("protect the mount {shown}"), mount::set_flags(tree.as_fd(), flags, true))?;
         trees.push(tree);
     }
     let options = [(c"mode", c"0755"), (c"size", c"16m")];
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let root = step("make a root", mount::new_filesystem(c"tmpfs", &options, flags))?;
+    let root = role.step("make a root", mount::new_filesystem(c"tmpfs", &options, flags))?;
     let base = Path::new("/proc");
-    step("attach a root", mount::attach(root.as_fd(), base))?;
+    role.step("attach a root", mount::attach(root.as_fd(), base))?;
     let failed =
         |error: std::io::Error| Failure::host(format!("cannot make mount points for the gofer: {error}"));
     std::fs::create_dir(base.join("mounts")).map_err(failed)?;
@@ -124,7 +119,10 @@ fn assemble(mounts: &[GoferMount]) -> Result<OwnedFd, Failure> {
         } else {
             File::create(&target).map_err(failed)?;
         }
-        step(format!("attach the mount {}", mount.source.display()), mount::attach(tree.as_fd(), &target))?;
+        role.step(
+            format!("attach the mount {}", mount.source.display()),
+            mount::attach(tree.as_fd(), &target),
+        )?;
     }
     Ok(root)
 }

@@ -5,16 +5,15 @@
 //! `runsc-sandbox`. What remains, the seccomp filter, is armed by the sentry when it has started.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use control::Failure;
 use host::capability::{self, Capabilities};
-use host::mount::{self, MountFlags, Propagation};
 use host::process;
 
 use super::identity::NOBODY;
-use super::machine::{RLIMIT_CORE, RLIMIT_NOFILE};
+use super::machine::RLIMIT_NOFILE;
+use super::role::Role;
 use super::spawn::execute;
 
 const SIGHUP: i32 = 1;
@@ -46,27 +45,22 @@ pub(crate) struct JailPlan<'a> {
     pub(crate) terminal: Option<BorrowedFd<'a>>,
 }
 
-fn step<T>(what: &str, result: abi::Result<T>) -> Result<T, Failure> {
-    result.map_err(|errno| Failure::host(format!("cannot {what} for the sandbox: {errno}")))
-}
-
 /// Runs in the child; does not return on success.
 pub(crate) fn enter(plan: &JailPlan<'_>, start: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    step("lead a session", process::new_session(plan.terminal))?;
+    let role = Role::begin("sandbox", plan.terminal)?;
     // The end of a terminal is the guest's business: it learns of it by the terminal itself.
     host::signal::ignore(SIGHUP);
-    process::set_umask(0);
-    step("become nobody", process::set_ids(NOBODY, NOBODY))?;
-    step("make an empty root", empty_root())?;
-    step("limit core dumps", limit_core())?;
+    role.step("become nobody", process::set_ids(NOBODY, NOBODY))?;
+    role.empty_root()?;
+    role.limit_core()?;
     raise_descriptor_limit();
-    step("give up capabilities", capability::limit_bounding(Capabilities::EMPTY))?;
-    step("set no_new_privs", process::no_new_privileges())?;
-    step("give up capabilities", capability::set(Capabilities::EMPTY))?;
+    role.step("give up capabilities", capability::limit_bounding(Capabilities::EMPTY))?;
+    role.step("set no_new_privs", process::no_new_privileges())?;
+    role.step("give up capabilities", capability::set(Capabilities::EMPTY))?;
     if plan.attached {
-        step("end with the caller", process::die_with_parent())?;
+        role.step("end with the caller", process::die_with_parent())?;
         // It may have ended before that; the start socket, whose other end it alone has, tells.
-        let events = step("look at the caller", host::poll::events_now(start))?;
+        let events = role.step("look at the caller", host::poll::events_now(start))?;
         if events & POLLHUP != 0 {
             return Err(Failure::host("the caller is gone"));
         }
@@ -76,24 +70,8 @@ pub(crate) fn enter(plan: &JailPlan<'_>, start: BorrowedFd<'_>) -> Result<Infall
     Err(execute(plan.binary, &["runsc-sandbox", "boot", plan.id, plan.state_root], &fds))
 }
 
-/// The root becomes a file system without any file that cannot be written.
-pub(super) fn empty_root() -> abi::Result<()> {
-    mount::set_propagation(Path::new("/"), Propagation::Private)?;
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let options = [(c"mode", c"0555"), (c"size", c"4096"), (c"nr_inodes", c"1")];
-    let root = mount::new_filesystem(c"tmpfs", &options, flags)?;
-    // Any directory that certainly exists and that nobody may search: what is in it is not needed any more.
-    mount::attach(root.as_fd(), Path::new("/proc"))?;
-    mount::become_root(root.as_fd())
-}
-
-/// No core is dumped: it would show what the process holds of guests.
-pub(super) fn limit_core() -> abi::Result<()> {
-    process::set_resource_limit(RLIMIT_CORE, 0, 0)
-}
-
 /// A sandbox holds a descriptor for each open file of its guests.
-pub(super) fn raise_descriptor_limit() {
+fn raise_descriptor_limit() {
     if let Ok((_, hard)) = process::resource_limit(RLIMIT_NOFILE) {
         let _ = process::set_resource_limit(RLIMIT_NOFILE, hard, hard);
     }

@@ -8,6 +8,7 @@ pub(crate) mod jail;
 mod link;
 pub(crate) mod machine;
 pub(crate) mod overlay;
+mod role;
 pub(crate) mod spawn;
 
 use std::fs::File;

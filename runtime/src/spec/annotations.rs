@@ -49,6 +49,19 @@ pub(crate) fn container_name(annotations: &BTreeMap<String, String>) -> Option<S
     first(annotations, &NAME_KEYS).map(Into::into)
 }
 
+/// Beginnings of the annotations of ours that somebody looks at.
+const OURS: [&str; 3] = ["dev.gvisor.flag.", VOLUME_PREFIX, POD_CGROUP];
+/// What annotations about volumes begin with.
+const VOLUME_PREFIX: &str = "dev.gvisor.spec.mount.";
+/// Names the cgroup of the container's pod.
+pub(crate) const POD_CGROUP: &str = "dev.gvisor.spec.cgroup-parent";
+
+/// The annotations meant for us that nobody looks at, misspelled ones for instance.
+pub(crate) fn unknown(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    let is_known = |key: &str| OURS.iter().any(|ours| key.starts_with(ours));
+    annotations.keys().map(String::as_str).filter(move |key| key.starts_with("dev.gvisor.") && !is_known(key))
+}
+
 /// What annotations say of a volume (`dev.gvisor.spec.mount.NAME.{source,type,share,options}`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VolumeHint {
@@ -73,8 +86,7 @@ impl VolumeHint {
 pub(crate) fn volume_hints(annotations: &BTreeMap<String, String>) -> Vec<VolumeHint> {
     let mut hints: BTreeMap<&str, VolumeHint> = BTreeMap::new();
     for (key, value) in annotations {
-        let Some((name, field)) =
-            key.strip_prefix("dev.gvisor.spec.mount.").and_then(|rest| rest.rsplit_once('.'))
+        let Some((name, field)) = key.strip_prefix(VOLUME_PREFIX).and_then(|rest| rest.rsplit_once('.'))
         else {
             continue;
         };
@@ -98,6 +110,14 @@ mod tests {
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    }
+
+    #[test]
+    fn misspelled_annotations_are_noticed() {
+        let known = ["dev.gvisor.flag.debug", "dev.gvisor.spec.mount.a.type", super::POD_CGROUP, "io.other"];
+        assert_eq!(super::unknown(&map(&known.map(|key| (key, "x")))).count(), 0);
+        let typo = map(&[("dev.gvisor.flags.debug", "true")]);
+        assert_eq!(super::unknown(&typo).collect::<Vec<_>>(), ["dev.gvisor.flags.debug"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::{Errno, FileType, Result};
 use kernel::Task;
 use kernel::mm::IoDst;
-use kernel::vfs::{DirEntry, File, FileOps, Inode, Readdir};
+use kernel::vfs::{DirEntry, File, FileOps, Inode, Readdir, SyncScope};
 use parking_lot::Mutex;
 
 use super::dir::Shown;
@@ -76,9 +76,9 @@ impl FileOps for DirFile {
         Ok(i64::MAX.cast_unsigned())
     }
 
-    fn sync(&self, data_only: bool) -> Result<()> {
+    fn sync(&self, scope: SyncScope) -> Result<()> {
         self.inode.with_target(|target| {
-            let request = gofer_protocol::Sync { target, data_only };
+            let request = gofer_protocol::Sync { target, data_only: scope == SyncScope::Data };
             self.inode.volume.connection().call(&request).map(|_| ())
         })
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use abi::{Errno, OpenFlags, PAGE_SIZE, Result};
 use kernel::Task;
 use kernel::mm::{Backing, HostFile, IoDst, IoSrc, Mappable, MappingSet};
-use kernel::vfs::{File, FileOps, WriteAt};
+use kernel::vfs::{File, FileOps, SeekExtent, SyncScope, WriteAt};
 
 use super::inode::GoferInode;
 
@@ -80,9 +80,9 @@ impl GoferFile {
     fn sync_if_asked(&self, file: &File) -> Result<()> {
         let flags = file.flags();
         if flags.contains(OpenFlags::SYNC) {
-            self.sync(false)
+            self.sync(SyncScope::All)
         } else if flags.contains(OpenFlags::DSYNC) {
-            self.sync(true)
+            self.sync(SyncScope::Data)
         } else {
             Ok(())
         }
@@ -103,16 +103,16 @@ impl FileOps for GoferFile {
         self.inode.refreshed().map(|attr| attr.size)
     }
 
-    fn seek_extent(&self, offset: u64, data: bool) -> Result<u64> {
-        host::fs::seek_extent(self.host.fd(), offset, data)
+    fn seek_extent(&self, offset: u64, wanted: SeekExtent) -> Result<u64> {
+        host::fs::seek_extent(self.host.fd(), offset, wanted == SeekExtent::Data)
     }
 
     fn mappable(&self, _file: &File) -> Result<Arc<dyn Mappable>> {
         Ok(self.inode.clone())
     }
 
-    fn sync(&self, data_only: bool) -> Result<()> {
-        host::fs::sync(self.host.fd(), data_only)
+    fn sync(&self, scope: SyncScope) -> Result<()> {
+        host::fs::sync(self.host.fd(), scope == SyncScope::Data)
     }
 }
 

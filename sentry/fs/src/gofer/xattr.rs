@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::{Errno, Result};
 use gofer_protocol::{GetXattr, ListXattr, RemoveXattr, SetXattr, XattrFlags, XattrName};
-use kernel::vfs::Xattr;
+use kernel::vfs::{SetXattrFlags, Xattr};
 use parking_lot::Mutex;
 
 use super::inode::GoferInode;
@@ -118,11 +118,11 @@ impl Xattr for GoferInode {
         })
     }
 
-    fn set(&self, name: &[u8], value: &[u8], create: bool, replace: bool) -> Result<()> {
+    fn set(&self, name: &[u8], value: &[u8], how: SetXattrFlags) -> Result<()> {
         let name = XattrName::new(name).ok_or(Errno::ERANGE)?;
         let mut flags = XattrFlags::empty();
-        flags.set(XattrFlags::CREATE, create);
-        flags.set(XattrFlags::REPLACE, replace);
+        flags.set(XattrFlags::CREATE, how.contains(SetXattrFlags::CREATE));
+        flags.set(XattrFlags::REPLACE, how.contains(SetXattrFlags::REPLACE));
         let done = self.with_target(|target| {
             self.volume.connection().call(&SetXattr { target, name, value, flags }).map(|_| ())
         });

@@ -12,7 +12,7 @@ use host::memory::{VolatileSlice, readv, writev};
 use kernel::Task;
 use kernel::host_events::{HostSource, Readiness, normalize};
 use kernel::mm::{IoDst, IoSrc};
-use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, WriteAt};
+use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, SyncScope, WriteAt};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -190,8 +190,11 @@ impl FileOps for OpenHostFile {
         Ok(0)
     }
 
-    fn sync(&self, data_only: bool) -> Result<()> {
-        if self.0.is_regular() { host::fs::sync(self.0.fd.as_fd(), data_only) } else { Err(Errno::EINVAL) }
+    fn sync(&self, scope: SyncScope) -> Result<()> {
+        if !self.0.is_regular() {
+            return Err(Errno::EINVAL);
+        }
+        host::fs::sync(self.0.fd.as_fd(), scope == SyncScope::Data)
     }
 }
 

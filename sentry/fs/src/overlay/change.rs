@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use abi::{Errno, FileType, Result};
-use kernel::vfs::{Caller, Inode, NewNode, Rename, RenameFlags};
+use kernel::vfs::{Caller, Inode, NewNode, Rename, RenameFlags, SetXattrFlags};
 
 use super::inode::{Lowers, OvlInode, Parts, Place};
 use super::work::WHITEOUT;
@@ -217,5 +217,5 @@ impl OvlInode {
 
 /// Sets an attribute of ours. Without it a moved or new directory would show what it must not.
 fn set_mark(inode: &Arc<dyn Inode>, name: &[u8], value: &[u8]) -> Result<()> {
-    inode.xattr().ok_or(Errno::EXDEV)?.set(name, value, false, false)
+    inode.xattr().ok_or(Errno::EXDEV)?.set(name, value, SetXattrFlags::empty())
 }

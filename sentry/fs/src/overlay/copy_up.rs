@@ -9,7 +9,7 @@ use abi::{DeviceId, Errno, FileType, OpenFlags, PAGE_SIZE, Result, page_ceil};
 use host::memory::{VolatileSlice, preadv, pwritev};
 use kernel::mm::{Backing, Mappable, MemoryFile};
 use kernel::task::is_current_killed;
-use kernel::vfs::{Attr, File, FileOps, Inode, NewNode, SetAttr, SetTime};
+use kernel::vfs::{Attr, File, FileOps, Inode, NewNode, SeekExtent, SetAttr, SetTime, SetXattrFlags};
 
 use super::inode::{LowerFile, OvlInode, layer_path};
 use super::{Link, ORIGIN, PRIVATE};
@@ -98,7 +98,7 @@ impl OvlInode {
         if attr.file_type() != FileType::Directory
             && let Some(xattr) = upper.xattr()
         {
-            xattr.set(ORIGIN, &self.ino.to_le_bytes(), false, false)?;
+            xattr.set(ORIGIN, &self.ino.to_le_bytes(), SetXattrFlags::empty())?;
         }
         if attr.file_type() == FileType::Symlink {
             return Ok(());
@@ -133,7 +133,7 @@ fn copy_xattrs(lower: &Arc<dyn Inode>, upper: &Arc<dyn Inode>) -> Result<()> {
             Err(Errno::ENODATA) => continue,
             value => value?,
         };
-        match to.set(name, &value, false, false) {
+        match to.set(name, &value, SetXattrFlags::empty()) {
             Ok(()) | Err(Errno::EOPNOTSUPP) => {}
             Err(errno) => return Err(errno),
         }
@@ -146,11 +146,11 @@ fn copy_content(memory: &MemoryFile, from: &File, to: &File, size: u64) -> Resul
     let (source, target) = (from.ops().mappable(from)?, to.ops().mappable(to)?);
     let mut at = 0;
     while at < size {
-        at = match from.ops().seek_extent(at, true) {
+        at = match from.ops().seek_extent(at, SeekExtent::Data) {
             Err(Errno::ENXIO) => break,
             data => data?,
         };
-        let end = from.ops().seek_extent(at, false).unwrap_or(size).min(size);
+        let end = from.ops().seek_extent(at, SeekExtent::Hole).unwrap_or(size).min(size);
         while at < end {
             if is_current_killed() {
                 return Err(Errno::EINTR);

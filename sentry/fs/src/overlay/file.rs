@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
 use kernel::mm::{IoDst, Mappable};
-use kernel::vfs::{DirEntry, File, FileOps, Inode, Readdir};
+use kernel::vfs::{DirEntry, File, FileOps, Inode, Readdir, SeekExtent, SyncScope};
 use parking_lot::Mutex;
 
 use super::inode::OvlInode;
@@ -48,8 +48,8 @@ impl FileOps for OvlFile {
         self.real().size()
     }
 
-    fn seek_extent(&self, offset: u64, data: bool) -> Result<u64> {
-        self.real().seek_extent(offset, data)
+    fn seek_extent(&self, offset: u64, wanted: SeekExtent) -> Result<u64> {
+        self.real().seek_extent(offset, wanted)
     }
 
     fn ioctl(&self, task: &Task, file: &File, command: u32, arg: u64) -> Result<u64> {
@@ -60,9 +60,9 @@ impl FileOps for OvlFile {
         self.real().mappable(file)
     }
 
-    fn sync(&self, data_only: bool) -> Result<()> {
+    fn sync(&self, scope: SyncScope) -> Result<()> {
         match self.inode.upper.get() {
-            Some(_) => self.real().sync(data_only),
+            Some(_) => self.real().sync(scope),
             None => Ok(()),
         }
     }
@@ -114,8 +114,7 @@ impl FileOps for OvlDir {
         Ok(at)
     }
 
-    fn sync(&self, data_only: bool) -> Result<()> {
-        let _ = data_only;
+    fn sync(&self, _scope: SyncScope) -> Result<()> {
         Ok(())
     }
 

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
-use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, SetAttr, VfsPath, Xattr};
+use kernel::vfs::{
+    Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, SetAttr, SetXattrFlags, VfsPath, Xattr,
+};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
@@ -299,12 +301,12 @@ impl Xattr for OvlInode {
         self.real().xattr().ok_or(Errno::EOPNOTSUPP)?.get(name)
     }
 
-    fn set(&self, name: &[u8], value: &[u8], create: bool, replace: bool) -> Result<()> {
+    fn set(&self, name: &[u8], value: &[u8], flags: SetXattrFlags) -> Result<()> {
         if name.starts_with(PRIVATE) {
             return Err(Errno::EPERM);
         }
         let this = self.this()?;
-        this.copy_up(true)?.xattr().ok_or(Errno::EOPNOTSUPP)?.set(name, value, create, replace)
+        this.copy_up(true)?.xattr().ok_or(Errno::EOPNOTSUPP)?.set(name, value, flags)
     }
 
     fn remove(&self, name: &[u8]) -> Result<()> {

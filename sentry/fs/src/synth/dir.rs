@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
 use kernel::task::Pid;
-use kernel::vfs::{Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, NewNode, Readdir};
+use kernel::vfs::{Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, NewNode, Readdir, SyncScope};
 
 /// An entry as a directory lists it.
 #[derive(Clone, Debug)]
@@ -157,7 +157,7 @@ impl<C: DirContent> FileOps for OpenDir<C> {
         Ok(at)
     }
 
-    fn sync(&self, _data_only: bool) -> Result<()> {
+    fn sync(&self, _scope: SyncScope) -> Result<()> {
         Ok(())
     }
 

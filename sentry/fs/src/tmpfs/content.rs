@@ -10,6 +10,7 @@ use std::sync::Arc;
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 use kernel::mm::{Backing, IoDst, IoSrc, Mappable, MappingSet, MemoryFile};
 use kernel::task::is_current_killed;
+use kernel::vfs::SeekExtent;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::usage::Usage;
@@ -312,7 +313,7 @@ impl Content {
     }
 
     /// `SEEK_DATA` and `SEEK_HOLE`.
-    pub(super) fn seek_extent(&self, offset: u64, data: bool) -> Result<u64> {
+    pub(super) fn seek_extent(&self, offset: u64, wanted: SeekExtent) -> Result<u64> {
         let state = self.state.read();
         if offset >= state.size {
             return Err(Errno::ENXIO);
@@ -320,12 +321,16 @@ impl Content {
         let mut at = offset;
         while at < state.size {
             let piece = state.piece(at, state.size - at);
-            if piece.frame.is_some() == data {
+            let found = if piece.frame.is_some() { SeekExtent::Data } else { SeekExtent::Hole };
+            if found == wanted {
                 return Ok(at);
             }
             at += piece.len;
         }
-        if data { Err(Errno::ENXIO) } else { Ok(state.size) }
+        match wanted {
+            SeekExtent::Data => Err(Errno::ENXIO),
+            SeekExtent::Hole => Ok(state.size),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use abi::mount::MountFlags;
 use abi::{Errno, OpenFlags, Result, Timespec};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc, Mappable};
-use kernel::vfs::{DirEntry, File, FileOps, Readdir, WriteAt, Xattr};
+use kernel::vfs::{DirEntry, File, FileOps, Readdir, SeekExtent, SetXattrFlags, SyncScope, WriteAt, Xattr};
 
 use super::inode::{Kind, TmpInode};
 
@@ -53,8 +53,8 @@ impl FileOps for TmpInode {
         self.content().map(|content| content.size())
     }
 
-    fn seek_extent(&self, offset: u64, data: bool) -> Result<u64> {
-        self.content()?.seek_extent(offset, data)
+    fn seek_extent(&self, offset: u64, wanted: SeekExtent) -> Result<u64> {
+        self.content()?.seek_extent(offset, wanted)
     }
 
     fn readdir(&self, _task: &Task, file: &File, from: u64, take: Readdir<'_>) -> Result<u64> {
@@ -89,7 +89,7 @@ impl FileOps for TmpInode {
         }
     }
 
-    fn sync(&self, _data_only: bool) -> Result<()> {
+    fn sync(&self, _scope: SyncScope) -> Result<()> {
         Ok(())
     }
 }
@@ -117,12 +117,12 @@ impl Xattr for TmpInode {
         self.meta.lock().xattrs.get(name).map(|value| value.to_vec()).ok_or(Errno::ENODATA)
     }
 
-    fn set(&self, name: &[u8], value: &[u8], create: bool, replace: bool) -> Result<()> {
+    fn set(&self, name: &[u8], value: &[u8], flags: SetXattrFlags) -> Result<()> {
         let now = self.shared.timekeeper.now();
         let mut meta = self.meta.lock();
         match meta.xattrs.contains_key(name) {
-            true if create => return Err(Errno::EEXIST),
-            false if replace => return Err(Errno::ENODATA),
+            true if flags.contains(SetXattrFlags::CREATE) => return Err(Errno::EEXIST),
+            false if flags.contains(SetXattrFlags::REPLACE) => return Err(Errno::ENODATA),
             _ => {}
         }
         let cost = (name.len() + value.len()) as u64;

@@ -216,8 +216,8 @@ fn content_is_sparse() {
     write(1 << 20, b"data");
     assert_eq!(content.size_and_pages(), ((1 << 20) + 4, 1));
     assert_eq!(read((1 << 20) - 2, 100), b"\0\0data");
-    assert_eq!(content.seek_extent(0, true), Ok(1 << 20));
-    assert_eq!(content.seek_extent(1 << 20, false), Ok((1 << 20) + 4));
+    assert_eq!(content.seek_extent(0, kernel::vfs::SeekExtent::Data), Ok(1 << 20));
+    assert_eq!(content.seek_extent(1 << 20, kernel::vfs::SeekExtent::Hole), Ok((1 << 20) + 4));
     write(0, &[7; 10_000]);
     content.punch(100, 9000);
     assert_eq!(read(99, 3), [7, 0, 0]);

@@ -19,6 +19,17 @@ const POPULATE_STEP: u64 = 16 << 20;
 /// What is done to a range of mappings, one mapping at a time.
 pub(super) type Visit<'f> = &'f mut dyn FnMut(Range<u64>, &Vma) -> Result<()>;
 
+bitflags::bitflags! {
+    /// What [`MemoryManager::discard`] throws away.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct DiscardFlags: u32 {
+        /// Private anonymous memory alone: `MADV_FREE`.
+        const ANON_ONLY = 1;
+        /// What mlock(2) has locked, too: `MADV_DONTNEED_LOCKED`.
+        const EVEN_LOCKED = 2;
+    }
+}
+
 impl MemoryManager {
     /// Calls `visit` with the part of each mapping in `range`.
     ///
@@ -36,10 +47,12 @@ impl MemoryManager {
     /// file again.
     ///
     /// # Errors
-    /// `EINVAL` for special mappings, for locked ones unless `even_locked`, and with `anon_only` (`MADV_FREE`) for
-    /// mappings of files; `EPERM` for sealed ones that are not writable; `ENOMEM`.
-    pub fn discard(&self, range: Range<u64>, anon_only: bool, even_locked: bool) -> Result<()> {
-        let keep = if even_locked { VmaFlags::SPECIAL } else { VmaFlags::SPECIAL | VmaFlags::LOCKED };
+    /// `EINVAL` for special mappings, for locked ones and for those of files as `flags` say; `EPERM` for sealed ones that
+    /// are not writable; `ENOMEM`.
+    pub fn discard(&self, range: Range<u64>, flags: DiscardFlags) -> Result<()> {
+        let mut keep = VmaFlags::SPECIAL;
+        keep.set(VmaFlags::LOCKED, !flags.contains(DiscardFlags::EVEN_LOCKED));
+        let anon_only = flags.contains(DiscardFlags::ANON_ONLY);
         self.visit(&range, &mut |piece, vma| {
             if vma.flags.intersects(keep) || (anon_only && !vma.is_private_anon()) {
                 return Err(Errno::EINVAL);

@@ -49,6 +49,7 @@ mod stack;
 mod tests;
 mod vma;
 
+pub use advise::DiscardFlags;
 pub use aio::AioContext;
 pub use exec_gain::ExecGain;
 pub use futex::FutexKey;

@@ -6,7 +6,7 @@ use abi::{Errno, FileType, Result};
 
 use super::open::without_set_ids;
 use super::permission::{MAY_WRITE, capable_over, check_access, check_mount_writable, is_owner_or_capable};
-use super::{Attr, Caller, File, Inode, SetAttr, SetTime, Vfs, VfsPath, acl, inotify};
+use super::{Attr, Caller, File, Inode, SetAttr, SetTime, SetXattrFlags, Vfs, VfsPath, acl, inotify};
 use crate::task::{Capability, FileCapabilities};
 
 /// The new times of utimensat(2); `None` leaves one alone.
@@ -40,7 +40,7 @@ impl Vfs {
         let old_acl = inode.access_acl()?;
         inode.set_attr(caller, &SetAttr { mode: Some(mode), ..SetAttr::default() })?;
         if let (Some(old), Some(xattr)) = (old_acl, inode.xattr()) {
-            xattr.set(acl::ACCESS, &acl::with_mode(&old, mode), false, false)?;
+            xattr.set(acl::ACCESS, &acl::with_mode(&old, mode), SetXattrFlags::empty())?;
         }
         inotify::on_attrib(&place.dentry);
         Ok(())

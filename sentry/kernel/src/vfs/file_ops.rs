@@ -12,6 +12,24 @@ use crate::mm::{IoDst, IoSrc, Mappable};
 use crate::socket::Socket;
 use crate::task::Pid;
 
+/// What lseek(2) can look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekExtent {
+    /// `SEEK_DATA`.
+    Data,
+    /// `SEEK_HOLE`.
+    Hole,
+}
+
+/// How much of a file is written back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncScope {
+    /// Content, and the attributes without which it cannot be read: fdatasync(2).
+    Data,
+    /// Everything: fsync(2).
+    All,
+}
+
 /// Where a write goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteAt {
@@ -83,9 +101,13 @@ pub trait FileOps: Send + Sync + Any {
     ///
     /// # Errors
     /// `ENXIO` where there is none.
-    fn seek_extent(&self, offset: u64, data: bool) -> Result<u64> {
+    fn seek_extent(&self, offset: u64, wanted: SeekExtent) -> Result<u64> {
         let size = self.size()?;
-        if offset >= size { Err(Errno::ENXIO) } else { Ok(if data { offset } else { size }) }
+        match wanted {
+            _ if offset >= size => Err(Errno::ENXIO),
+            SeekExtent::Data => Ok(offset),
+            SeekExtent::Hole => Ok(size),
+        }
     }
 
     /// Lists a directory from position `from` (0 is the start, `.` and `..` included); returns where to go on.
@@ -131,12 +153,12 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENODEV)
     }
 
-    /// Writes content (and attributes, unless `data_only`) back.
+    /// Writes cached changes back.
     ///
     /// # Errors
     /// `EINVAL` where there is nothing to write back to; `EIO`.
-    fn sync(&self, data_only: bool) -> Result<()> {
-        let _ = data_only;
+    fn sync(&self, scope: SyncScope) -> Result<()> {
+        let _ = scope;
         Err(Errno::EINVAL)
     }
 

@@ -7,7 +7,7 @@ use abi::fcntl::Seals;
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result, Timespec};
 use bitflags::bitflags;
 
-use super::{FileOps, InodeCommon, VfsPath};
+use super::{FileOps, InodeCommon, SetXattrFlags, VfsPath};
 use crate::Task;
 use crate::task::Credentials;
 
@@ -379,11 +379,11 @@ pub trait Xattr {
     /// `ENODATA`.
     fn get(&self, name: &[u8]) -> Result<Vec<u8>>;
 
-    /// Sets a value; `create` fails with `EEXIST` where it exists, `replace` with `ENODATA` where it does not.
+    /// Sets a value.
     ///
     /// # Errors
-    /// `ENOSPC`, `EOPNOTSUPP`, as above.
-    fn set(&self, name: &[u8], value: &[u8], create: bool, replace: bool) -> Result<()>;
+    /// `EEXIST` and `ENODATA` as `flags` say; `ENOSPC`, `EOPNOTSUPP`.
+    fn set(&self, name: &[u8], value: &[u8], flags: SetXattrFlags) -> Result<()>;
 
     /// Removes one.
     ///

@@ -57,7 +57,7 @@ pub use epoll::{Epoll, EpollNesting};
 pub use eventfd::EventFd;
 pub use fd_table::{Fd, FdEntry, FdTable, MAX_FDS, ReservedFds};
 pub use file::{File, SETTABLE_FLAGS, SignalOwner};
-pub use file_ops::{DirEntry, FileOps, Readdir, WriteAt};
+pub use file_ops::{DirEntry, FileOps, Readdir, SeekExtent, SyncScope, WriteAt};
 pub use filesystem::{Caching, FileSystem, FileSystemType};
 pub(crate) use fs_context::ClosedContext;
 pub use fs_context::FsContext;

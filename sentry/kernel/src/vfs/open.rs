@@ -13,8 +13,8 @@ use super::permission::{
 };
 use super::pipe::{FifoOpening, Pipe, PipeOwner};
 use super::{
-    Attr, Caller, Dentry, DeviceKind, File, FileOps, NewNode, Origin, SetAttr, SetTime, Vfs, VfsPath,
-    WalkFlags, acl, inotify,
+    Attr, Caller, Dentry, DeviceKind, File, FileOps, NewNode, Origin, SetAttr, SetTime, SetXattrFlags, Vfs,
+    VfsPath, WalkFlags, acl, inotify,
 };
 use crate::task::Capability;
 
@@ -343,10 +343,10 @@ impl NewShape {
     fn finish(&self, inode: &dyn super::Inode) -> Result<()> {
         let Some(xattr) = inode.xattr() else { return Ok(()) };
         if let Some(access) = &self.access {
-            xattr.set(acl::ACCESS, access, false, false)?;
+            xattr.set(acl::ACCESS, access, SetXattrFlags::empty())?;
         }
         if let Some(default) = &self.default {
-            xattr.set(acl::DEFAULT, default, false, false)?;
+            xattr.set(acl::DEFAULT, default, SetXattrFlags::empty())?;
         }
         Ok(())
     }

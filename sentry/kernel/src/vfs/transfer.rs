@@ -8,7 +8,7 @@ use abi::resource::Resource;
 use abi::{Errno, FileType, OpenFlags, Result, Signal};
 use waiter::Events;
 
-use super::{Caller, File, WriteAt, drop_privileges_on_write, note_access, note_modify};
+use super::{Caller, File, SyncScope, WriteAt, drop_privileges_on_write, note_access, note_modify};
 use crate::error::{SysError, SysResult};
 use crate::mm::{IoDst, IoSrc};
 use crate::task::Task;
@@ -115,7 +115,8 @@ fn sync_written(file: &File, flags: RwFlags) -> Result<()> {
     if !flags.intersects(RwFlags::SYNC | RwFlags::DSYNC) {
         return Ok(());
     }
-    match file.ops().sync(!flags.contains(RwFlags::SYNC)) {
+    let scope = if flags.contains(RwFlags::SYNC) { SyncScope::All } else { SyncScope::Data };
+    match file.ops().sync(scope) {
         Err(Errno::EINVAL) => Ok(()),
         other => other,
     }

@@ -103,16 +103,14 @@ impl Vfs {
         if space.is_acl() {
             set_acl(caller, place, &attr, space, value)?;
         } else {
-            let (create, replace) =
-                (flags.contains(SetXattrFlags::CREATE), flags.contains(SetXattrFlags::REPLACE));
             if name == FileCapabilities::XATTR {
                 let value = FileCapabilities::to_stored(value, &caller.creds.user_ns)?;
                 // Before and after: a writer that comes in between must neither miss them nor note their absence.
                 inode_common.set_lacks_capabilities(false);
-                xattr.set(name, &value, create, replace)?;
+                xattr.set(name, &value, flags)?;
                 inode_common.set_lacks_capabilities(false);
             } else {
-                xattr.set(name, value, create, replace)?;
+                xattr.set(name, value, flags)?;
             }
         }
         inotify::on_attrib(&place.dentry);
@@ -181,7 +179,7 @@ fn set_acl(caller: &Caller<'_>, place: &VfsPath, attr: &Attr, space: Space, valu
         }
         return match shape {
             acl::AclShape::Empty => remove_if_there(xattr, acl::DEFAULT),
-            _ => xattr.set(acl::DEFAULT, value, false, false),
+            _ => xattr.set(acl::DEFAULT, value, SetXattrFlags::empty()),
         };
     }
     if shape != acl::AclShape::Empty {
@@ -192,7 +190,7 @@ fn set_acl(caller: &Caller<'_>, place: &VfsPath, attr: &Attr, space: Space, valu
         inode.set_attr(caller, &SetAttr { mode: Some(mode), ..SetAttr::default() })?;
     }
     match shape {
-        acl::AclShape::Extended => xattr.set(acl::ACCESS, value, false, false),
+        acl::AclShape::Extended => xattr.set(acl::ACCESS, value, SetXattrFlags::empty()),
         _ => remove_if_there(xattr, acl::ACCESS),
     }
 }

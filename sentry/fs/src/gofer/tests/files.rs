@@ -4,7 +4,9 @@ use std::os::unix::fs::MetadataExt;
 
 use abi::{Errno, OpenFlags};
 use kernel::mm::{Backing, Mappable};
-use kernel::vfs::{FileOps, Inode, RenameFlags, SetAttr, WriteAt, Xattr};
+use kernel::vfs::{
+    FileOps, Inode, RenameFlags, SeekExtent, SetAttr, SetXattrFlags, SyncScope, WriteAt, Xattr,
+};
 
 use super::{GoferInode, Temp, World};
 
@@ -27,9 +29,9 @@ fn content_is_the_hosts() {
     let new = w.open("/new", OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::RDWR).unwrap();
     new.write(WriteAt::Offset(3), "x");
     assert_eq!(temp.read("new"), "\0\0\0x");
-    assert_eq!(new.file.seek_extent(9, true), Err(Errno::ENXIO));
-    assert_eq!(new.file.seek_extent(0, false), Ok(4));
-    new.file.sync(true).unwrap();
+    assert_eq!(new.file.seek_extent(9, SeekExtent::Data), Err(Errno::ENXIO));
+    assert_eq!(new.file.seek_extent(0, SeekExtent::Hole), Ok(4));
+    new.file.sync(SyncScope::Data).unwrap();
     new.inode.fallocate(0, 0, 8192).unwrap();
     assert_eq!(w.attr("/new").unwrap().size, 8192);
 }
@@ -136,13 +138,13 @@ fn extended_attributes() {
     let f = w.find("/f").unwrap();
     let inode = GoferInode::of(f.inode()).unwrap();
     assert_eq!(inode.get(b"user.x"), Err(Errno::ENODATA));
-    match inode.set(b"user.x", b"1", false, false) {
+    match inode.set(b"user.x", b"1", SetXattrFlags::empty()) {
         Err(Errno::EOPNOTSUPP) => return,
         other => other.unwrap(),
     }
     assert_eq!(inode.get(b"user.x").unwrap(), b"1");
     assert_eq!(inode.list().unwrap(), [b"user.x"]);
-    assert_eq!(inode.set(b"user.x", b"", true, false), Err(Errno::EEXIST));
+    assert_eq!(inode.set(b"user.x", b"", SetXattrFlags::CREATE), Err(Errno::EEXIST));
     inode.remove(b"user.x").unwrap();
     assert_eq!(inode.remove(b"user.x"), Err(Errno::ENODATA));
     assert_eq!(f.inode().access_acl().unwrap(), None);

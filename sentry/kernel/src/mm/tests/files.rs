@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use platform::Protection;
 
 use super::{NONE, PAGE, R, RW, TestFile, map_anon, map_file};
-use crate::mm::{FutexKey, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
+use crate::mm::{DiscardFlags, FutexKey, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
 use crate::testing::FakePlatform;
 
 #[test]
@@ -30,7 +30,7 @@ fn shared_and_private_views_of_a_file() {
     guest.mm.write(UserAddr(shared + 1), b"H").unwrap();
     file.file().read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"sHared");
-    guest.mm.discard(private..private + 8192, false, false).unwrap();
+    guest.mm.discard(private..private + 8192, DiscardFlags::empty()).unwrap();
     guest.load(private, &mut bytes).unwrap();
     assert_eq!(&bytes, b"sHared", "discarding shows the file again");
 }

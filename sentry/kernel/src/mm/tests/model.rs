@@ -7,7 +7,7 @@ use platform::Protection;
 use proptest::prelude::*;
 
 use super::{NONE, PAGE, R, RW, TestFile};
-use crate::mm::{MmapArgs, MmapFlags, ProtectRange, RemapFlags};
+use crate::mm::{DiscardFlags, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
 use crate::testing::{FakeGuest, FakePlatform};
 
 const BASE: u64 = 0x5000_0000_0000;
@@ -185,7 +185,10 @@ impl World {
             Op::Discard { at, len } => {
                 let end = (at + len).min(PAGES);
                 let whole = process.pages[at..end].iter().all(Option::is_some);
-                assert_eq!(process.guest.mm.discard(addr(at)..addr(end), false, false).is_ok(), whole);
+                assert_eq!(
+                    process.guest.mm.discard(addr(at)..addr(end), DiscardFlags::empty()).is_ok(),
+                    whole
+                );
                 for page in process.pages[at..end].iter_mut().flatten() {
                     if let Content::Own(byte, original) = &mut page.content {
                         *byte = *original;

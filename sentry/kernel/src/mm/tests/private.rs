@@ -3,7 +3,7 @@
 use abi::{Errno, Signal, UserAddr};
 
 use super::{NONE, PAGE, R, RW, map_anon};
-use crate::mm::{FaultSignal, IoDst, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
+use crate::mm::{DiscardFlags, FaultSignal, IoDst, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
 use crate::testing::{FakeGuest, FakePlatform};
 
 const NO_FLAGS: MmapFlags = MmapFlags::empty();
@@ -284,15 +284,15 @@ fn discarding_gives_zeros_and_memory_back() {
     guest.store(at, &[1; 8 * PAGE as usize]).unwrap();
     let used = guest.mm.memory().used();
     let hand_offs = guest.space.hand_offs();
-    guest.mm.discard(at..at + 4 * PAGE, false, false).unwrap();
+    guest.mm.discard(at..at + 4 * PAGE, DiscardFlags::empty()).unwrap();
     assert_eq!(guest.space.hand_offs(), hand_offs, "done in place");
     assert_eq!(guest.mm.memory().used(), used - 4 * PAGE);
     assert_eq!((guest.peek(at), guest.peek(at + 4 * PAGE)), (Ok(0), Ok(1)));
     let child = guest.mm.fork().unwrap();
-    guest.mm.discard(at..at + 8 * PAGE, false, false).unwrap();
+    guest.mm.discard(at..at + 8 * PAGE, DiscardFlags::empty()).unwrap();
     assert_eq!(guest.peek(at + 4 * PAGE), Ok(0));
     assert_eq!(child.load_u32(UserAddr(at + 4 * PAGE)), Ok(0x0101_0101));
-    assert_eq!(guest.mm.discard(at..at + 9 * PAGE, false, false), Err(Errno::ENOMEM));
+    assert_eq!(guest.mm.discard(at..at + 9 * PAGE, DiscardFlags::empty()), Err(Errno::ENOMEM));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::vfs::transfer::{read_from, write_from};
-use crate::vfs::{EventFd, File};
+use crate::vfs::{EventFd, File, SyncScope};
 use crate::{CurrentTask, SysResult, Task};
 
 /// Where `aio_key` stands in a request.
@@ -133,10 +133,8 @@ fn carry_out(task: &Task, file: &File, request: &Iocb) -> Result<SysResult> {
             let mut src = IoSrc::user_vec(&mm, &ranges);
             Ok(write_from(task, file, at?, &mut src, flags).map(|(count, _)| count))
         }
-        IOCB_CMD_FSYNC | IOCB_CMD_FDSYNC => {
-            let synced = file.ops().sync(request.aio_lio_opcode == IOCB_CMD_FDSYNC);
-            Ok(synced.map(|()| 0).map_err(SysError::from))
-        }
+        IOCB_CMD_FSYNC => Ok(file.ops().sync(SyncScope::All).map(|()| 0).map_err(SysError::from)),
+        IOCB_CMD_FDSYNC => Ok(file.ops().sync(SyncScope::Data).map(|()| 0).map_err(SysError::from)),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -4,7 +4,7 @@ use abi::{Errno, FileType, Result};
 
 use super::args::file;
 use crate::syscalls::table::Args;
-use crate::vfs::File;
+use crate::vfs::{File, SeekExtent};
 use crate::{CurrentTask, SysResult};
 
 const SEEK_SET: u64 = 0;
@@ -40,7 +40,8 @@ fn target(file: &File, position: u64, offset: i64, whence: u64) -> Result<u64> {
         SEEK_END => file.ops().size()?,
         _ => {
             let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-            return file.ops().seek_extent(offset, whence == SEEK_DATA);
+            let wanted = if whence == SEEK_DATA { SeekExtent::Data } else { SeekExtent::Hole };
+            return file.ops().seek_extent(offset, wanted);
         }
     };
     let new = i64::try_from(base).ok().and_then(|base| base.checked_add(offset)).ok_or(Errno::EINVAL)?;

@@ -4,6 +4,7 @@ use abi::{Errno, FileType};
 
 use super::args::{file, vfs};
 use crate::syscalls::table::Args;
+use crate::vfs::SyncScope;
 use crate::{CurrentTask, SysResult};
 
 pub(super) fn sync(task: &mut CurrentTask, _args: Args) -> SysResult {
@@ -20,12 +21,12 @@ pub(super) fn syncfs(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn fsync(task: &mut CurrentTask, args: Args) -> SysResult {
-    file(task, args[0])?.ops().sync(false)?;
+    file(task, args[0])?.ops().sync(SyncScope::All)?;
     Ok(0)
 }
 
 pub(super) fn fdatasync(task: &mut CurrentTask, args: Args) -> SysResult {
-    file(task, args[0])?.ops().sync(true)?;
+    file(task, args[0])?.ops().sync(SyncScope::Data)?;
     Ok(0)
 }
 
@@ -39,6 +40,6 @@ pub(super) fn sync_file_range(task: &mut CurrentTask, args: Args) -> SysResult {
         Some(FileType::Regular | FileType::Directory | FileType::Block | FileType::Symlink) => {}
         _ => return Err(Errno::ESPIPE.into()),
     }
-    file.ops().sync(true)?;
+    file.ops().sync(SyncScope::Data)?;
     Ok(0)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use abi::mman::advice;
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 
-use crate::mm::{MemoryManager, VmaFlags};
+use crate::mm::{DiscardFlags, MemoryManager, VmaFlags};
 use crate::security::AccessIds;
 use crate::syscalls::process::args::task_of_pidfd;
 use crate::syscalls::table::Args;
@@ -52,10 +52,9 @@ fn advise(mm: &MemoryManager, range: Range<u64>, number: i32) -> Result<()> {
         advice::NORMAL => flag(none, VmaFlags::RANDOM | VmaFlags::SEQUENTIAL),
         advice::RANDOM => flag(VmaFlags::RANDOM, VmaFlags::SEQUENTIAL),
         advice::SEQUENTIAL => flag(VmaFlags::SEQUENTIAL, VmaFlags::RANDOM),
-        advice::DONTNEED | advice::DONTNEED_LOCKED => {
-            mm.discard(range, false, number == advice::DONTNEED_LOCKED)
-        }
-        advice::FREE => mm.discard(range, true, false),
+        advice::DONTNEED => mm.discard(range, DiscardFlags::empty()),
+        advice::DONTNEED_LOCKED => mm.discard(range, DiscardFlags::EVEN_LOCKED),
+        advice::FREE => mm.discard(range, DiscardFlags::ANON_ONLY),
         advice::REMOVE => remove(mm, range),
         advice::DONTFORK => flag(VmaFlags::DONTFORK, none),
         advice::DOFORK => mm.change_flags(range, none, VmaFlags::DONTFORK, &plain),

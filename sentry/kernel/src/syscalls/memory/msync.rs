@@ -3,6 +3,7 @@
 use abi::{Errno, PAGE_SIZE, mman, page_ceil};
 
 use crate::syscalls::table::Args;
+use crate::vfs::SyncScope;
 use crate::{CurrentTask, SysResult};
 
 /// msync(2).
@@ -19,7 +20,7 @@ pub(super) fn msync(task: &mut CurrentTask, args: Args) -> SysResult {
     let (files, result) = task.mm().mapped_files(addr..end, flags & mman::MS_INVALIDATE != 0);
     if flags & mman::MS_SYNC != 0 {
         for mapped in files.into_iter().filter(|mapped| mapped.is_shared) {
-            match mapped.file.ops().sync(true) {
+            match mapped.file.ops().sync(SyncScope::Data) {
                 // Nothing to write back to.
                 Ok(()) | Err(Errno::EINVAL) => {}
                 Err(error) => return Err(error.into()),

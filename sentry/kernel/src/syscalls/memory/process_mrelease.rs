@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::Errno;
 
+use crate::mm::DiscardFlags;
 use crate::syscalls::process::args::task_of_pidfd;
 use crate::syscalls::table::Args;
 use crate::task::ThreadGroup;
@@ -26,7 +27,7 @@ pub(super) fn process_mrelease(task: &mut CurrentTask, args: Args) -> SysResult 
     }
     for range in mm.mapped_ranges() {
         // What is not anonymous is refused, and stays.
-        let _ = mm.discard(range, true, true);
+        let _ = mm.discard(range, DiscardFlags::all());
     }
     Ok(0)
 }

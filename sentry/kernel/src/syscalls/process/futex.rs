@@ -14,18 +14,29 @@ pub(super) fn count(arg: u64) -> Result<usize> {
     usize::try_from(arg as i32).map_err(|_| Errno::EINVAL)
 }
 
-/// When an absolute time-out is due by the monotonic clock.
-fn due(task: &CurrentTask, at: Timespec, is_realtime: bool) -> MonotonicTime {
-    let at = at.to_ns();
-    if is_realtime { task.kernel().timekeeper.monotonic_of_realtime(at) } else { MonotonicTime(at) }
+/// What a time-out is counted from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timeout {
+    /// Now.
+    Relative,
+    /// The start of the monotonic clock.
+    Monotonic,
+    /// The start of the real-time clock.
+    Realtime,
 }
 
-pub(super) fn deadline(
-    task: &CurrentTask,
-    addr: u64,
-    is_relative: bool,
-    realtime: bool,
-) -> Result<Option<MonotonicTime>> {
+impl Timeout {
+    /// That of calls with an absolute one.
+    pub(super) fn absolute(is_realtime: bool) -> Self {
+        if is_realtime { Self::Realtime } else { Self::Monotonic }
+    }
+}
+
+/// When the time-out stored at `addr` is due by the monotonic clock; never without one.
+///
+/// # Errors
+/// `EFAULT`, `EINVAL`.
+pub(super) fn deadline(task: &CurrentTask, addr: u64, from: Timeout) -> Result<Option<MonotonicTime>> {
     if addr == 0 {
         return Ok(None);
     }
@@ -33,10 +44,12 @@ pub(super) fn deadline(
     if !at.is_valid() {
         return Err(Errno::EINVAL);
     }
-    if is_relative {
-        return Ok(Some(task.kernel().timekeeper.deadline_in(at.to_ns())));
-    }
-    Ok(Some(due(task, at, realtime)))
+    let (ns, clock) = (at.to_ns(), &task.kernel().timekeeper);
+    Ok(Some(match from {
+        Timeout::Relative => clock.deadline_in(ns),
+        Timeout::Monotonic => MonotonicTime(ns),
+        Timeout::Realtime => clock.monotonic_of_realtime(ns),
+    }))
 }
 
 fn wait_once(task: &CurrentTask, wait: &FutexWait) -> SysResult {
@@ -82,8 +95,8 @@ pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
     let table = &kernel.futexes;
     let target = WaitTarget { addr, expected: value, is_shared };
     match command {
-        op::WAIT => wait(task, target, FUTEX_BITSET_MATCH_ANY, deadline(task, fourth, true, false)?),
-        op::WAIT_BITSET => wait(task, target, last, deadline(task, fourth, false, is_realtime)?),
+        op::WAIT => wait(task, target, FUTEX_BITSET_MATCH_ANY, deadline(task, fourth, Timeout::Relative)?),
+        op::WAIT_BITSET => wait(task, target, last, deadline(task, fourth, Timeout::absolute(is_realtime))?),
         op::WAKE => {
             let max = wake_count(value);
             Ok(table.wake(&mm, addr, is_shared, max, FUTEX_BITSET_MATCH_ANY)? as u64)
@@ -102,7 +115,7 @@ pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
         }
         op::LOCK_PI | op::LOCK_PI2 => {
             // LOCK_PI's time-out is of the real-time clock whatever the flag says.
-            let due = deadline(task, fourth, false, command == op::LOCK_PI || is_realtime)?;
+            let due = deadline(task, fourth, Timeout::absolute(command == op::LOCK_PI || is_realtime))?;
             table.lock_pi(task.task(), addr, is_shared, due, false).map(|()| 0)
         }
         op::TRYLOCK_PI => table.lock_pi(task.task(), addr, is_shared, None, true).map(|()| 0),
@@ -111,7 +124,7 @@ pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
             Ok(0)
         }
         op::WAIT_REQUEUE_PI => {
-            let due = deadline(task, fourth, false, is_realtime)?;
+            let due = deadline(task, fourth, Timeout::absolute(is_realtime))?;
             table.wait_requeue_pi(task.task(), (addr, value), second, is_shared, due).map(|()| 0)
         }
         op::CMP_REQUEUE_PI => {

@@ -4,7 +4,7 @@
 use abi::futex::{FUTEX_BITSET_MATCH_ANY, FUTEX_WAITV_MAX, FUTEX2_PRIVATE, FUTEX2_SIZE_U32, FutexWaitv};
 use abi::{Errno, Result, UserAddr};
 
-use super::futex::{count, deadline, wake_count};
+use super::futex::{Timeout, count, deadline, wake_count};
 use crate::syscalls::table::Args;
 use crate::task::{FutexWait, FutexWord, WaitTarget};
 use crate::time::MonotonicTime;
@@ -32,13 +32,13 @@ fn word_sized(value: u64) -> Result<u32> {
 
 /// An absolute time-out of the clock `clock`; without a time-out the clock does not matter.
 fn due(task: &CurrentTask, timeout: u64, clock: u64) -> Result<Option<MonotonicTime>> {
-    let is_realtime = match clock as i32 {
-        CLOCK_REALTIME => true,
-        CLOCK_MONOTONIC => false,
+    let from = match clock as i32 {
+        CLOCK_REALTIME => Timeout::Realtime,
+        CLOCK_MONOTONIC => Timeout::Monotonic,
         _ if timeout != 0 => return Err(Errno::EINVAL),
-        _ => false,
+        _ => Timeout::Monotonic,
     };
-    deadline(task, timeout, false, is_realtime)
+    deadline(task, timeout, from)
 }
 
 /// One entry of the vector at `waiters`.
