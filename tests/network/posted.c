@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -111,7 +112,9 @@ static int compute_first(int way, int fd, int *count) {
 static int serve_one(int way, int fd, int *count) {
     static char data[2 * MOST];
     for (int looks = 0; looks < 64; looks++) {
-        ssize_t size = looks & 1 ? recv(fd, data, sizeof data, MSG_DONTWAIT) : read(fd, data, sizeof data);
+        struct iovec parts[] = {{data, 5}, {data + 5, sizeof data - 5}};
+        ssize_t size = looks & 1 ? recv(fd, data, sizeof data, MSG_DONTWAIT)
+            : way == SIGNALS ? readv(fd, parts, 2) : read(fd, data, sizeof data);
         if (size < 0 && errno == EINTR) continue;
         if (size < 0 && errno == EAGAIN) return 1;
         if (size <= 0) return 0;
@@ -153,6 +156,10 @@ static int serve_one(int way, int fd, int *count) {
             if (size > 100 && data[0] & 1) {
                 write_all(fd, data, 7);
                 CHECK(send(fd, data + 7, size - 7, MSG_NOSIGNAL) == size - 7);
+            } else if (size > 2 && data[0] & 6) {
+                struct iovec parts[] = {{data, 1}, {NULL, 0}, {data + 1, size - 1}};
+                struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
+                CHECK((data[0] & 2 ? writev(fd, parts, 3) : sendmsg(fd, &message, MSG_NOSIGNAL)) == size);
             } else {
                 write_all(fd, data, size);
             }

@@ -18,6 +18,11 @@ const READ: u64 = 0;
 const WRITE: u64 = 1;
 const SENDTO: u64 = 44;
 const RECVFROM: u64 = 45;
+const READV: u64 = 19;
+const WRITEV: u64 = 20;
+const SENDMSG: u64 = 46;
+/// Where tests put buffer lists and message headers.
+const LISTS: u64 = DATA + 0x1000;
 
 // The site is at byte 2, padding behind the loop: one call, and stop at the next, which is not rewritten.
 guest!(once, "nop", "nop", "syscall", "int3", ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0");
@@ -120,6 +125,13 @@ impl Guest {
         self.machine.direct.slice(self.process.data, data.len()).unwrap().write(data).unwrap();
     }
 
+    /// Puts words where lists are.
+    fn set_lists(&self, words: &[u64]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let at = self.process.data + (LISTS - DATA);
+        self.machine.direct.slice(at, bytes.len()).unwrap().write(&bytes).unwrap();
+    }
+
     fn open(&self, grants: &[Grant<'_>]) {
         self.thread.context.post_box().open(grants);
     }
@@ -185,6 +197,69 @@ fn writes_are_posted_within_their_credit() {
     assert!(!guest.thread.context.post_box().has_records());
 }
 
+const fn vector(fd: u64, count: u64) -> [u64; 6] {
+    [fd, LISTS, count, 0x77, 0x88, 0x99]
+}
+
+#[test]
+fn several_buffers_are_one_record() {
+    let mut guest = Guest::new(once());
+    guest.open(&[Grant { fd: 4, input: b"abcdefgh", credit: 12 }]);
+    guest.set_data(b"0123456789");
+    guest.set_lists(&[DATA + 2, 3, DATA, 0, DATA + 7, 2]);
+    assert_eq!(guest.posted(WRITEV, vector(4, 3)), 5);
+    // A header: no address, its length, the list, how many, no control messages.
+    guest.set_lists(&[0, 16, LISTS + 56, 2, DATA, 0, 99, DATA, 1, DATA + 5, 2]);
+    assert_eq!(guest.posted(SENDMSG, [4, LISTS, 0x4040, 1, 2, 3]), 3);
+    guest.set_data(&[b'.'; 16]);
+    guest.set_lists(&[DATA + 1, 2, DATA + 8, 3, DATA + 4, 100, DATA, 100]);
+    assert_eq!(guest.posted(READV, vector(4, 4)), 8);
+    assert_eq!(guest.data(13), b".ab.fgh.cde..");
+    let log = guest.close();
+    let records: Vec<_> = log.records().collect();
+    let record = |is_message, moved| Record { fd: 4, is_message, moved };
+    let expected = [
+        record(false, Moved::Output(b"23478")),
+        record(true, Moved::Output(b"056")),
+        record(false, Moved::Input(8)),
+    ];
+    assert_eq!(records, expected);
+}
+
+#[test]
+fn lists_that_are_not_plain_are_the_kernels_to_judge() {
+    let mut guest = Guest::new(once());
+    guest.open(&[Grant { fd: 4, input: b"abc", credit: 12 }]);
+    let nowhere = 0x10_0000;
+    // Too much in all; nothing at all; too many; lists and buffers that are nowhere, or beyond the guest's memory.
+    guest.set_lists(&[DATA, 7, DATA, 6]);
+    guest.not_posted(WRITEV, vector(4, 2));
+    guest.not_posted(WRITEV, vector(4, 0));
+    guest.not_posted(WRITEV, vector(4, 1025));
+    guest.not_posted(WRITEV, vector(4, u64::MAX));
+    guest.not_posted(WRITEV, [4, nowhere, 1, 1, 2, 3]);
+    guest.not_posted(READV, [4, u64::MAX - 15, 1, 1, 2, 3]);
+    for (base, len) in [(nowhere, 1), (DATA, 1 << 47), (DATA, u64::MAX), (1 << 63, 0), (u64::MAX, 2)] {
+        guest.set_lists(&[DATA, 1, base, len]);
+        guest.not_posted(WRITEV, vector(4, 2));
+    }
+    for (base, len) in [(DATA, 1 << 47), (DATA, u64::MAX), (1 << 63, 0)] {
+        // What comes behind all input is looked at, too.
+        guest.set_lists(&[DATA, 100, base, len]);
+        guest.not_posted(READV, vector(4, 2));
+    }
+    for header in [[DATA, 16, LISTS + 56, 1, 0, 0], [0, 0, LISTS + 56, 1, DATA, 16], [0, 0, nowhere, 1, 0, 0]]
+    {
+        guest.set_lists(&[&header[..], &[0, DATA, 1]].concat());
+        guest.not_posted(SENDMSG, [4, LISTS, 0, 1, 2, 3]);
+    }
+    guest.set_lists(&[0, 0, LISTS + 56, 1, 0, 0, 0, DATA, 1]);
+    guest.not_posted(SENDMSG, [4, LISTS, 1, 1, 2, 3]);
+    guest.not_posted(SENDMSG, [4, nowhere, 0, 1, 2, 3]);
+    guest.not_posted(SENDMSG, [4, 1 << 63, 0, 1, 2, 3]);
+    assert_eq!(guest.close().records().count(), 0);
+}
+
 #[test]
 fn a_full_log_leaves_calls_to_the_kernel() {
     let mut guest = Guest::new(once());
@@ -224,13 +299,14 @@ fn a_bad_buffer_is_the_kernels_to_judge() {
 /// What a thread that writes and is stopped all the time has posted is what it was told.
 #[test]
 fn interrupts_and_closings_lose_nothing() {
-    for number in [WRITE, READ] {
+    for (number, args) in [(WRITE, read(3, 7)), (READ, read(3, 7)), (WRITEV, vector(3, 2))] {
         let mut guest = Guest::new(again());
         guest.set_data(b"0123456789");
+        guest.set_lists(&[DATA, 3, DATA + 3, 4]);
         let interrupter = guest.thread.context.interrupter();
         let post_box = guest.thread.context.post_box();
         let is_done = AtomicBool::new(false);
-        let [rdi, rsi, rdx, ..] = read(3, 7);
+        let [rdi, rsi, rdx, ..] = args;
         guest.thread.regs = Regs { rax: number, rdi, rsi, rdx, r13: number, ..guest.thread.regs };
         let (mut told, mut rounds, mut posted) = (0, 0, 0);
         let input = [b'i'; 700];
@@ -252,7 +328,7 @@ fn interrupts_and_closings_lose_nothing() {
                 for record in post_box.close().records() {
                     posted += match record.moved {
                         Moved::Input(len) if number == READ => len as u64,
-                        Moved::Output(b"0123456") if number == WRITE => 7,
+                        Moved::Output(b"0123456") if number != READ => 7,
                         other => panic!("{other:?}"),
                     };
                 }

@@ -140,6 +140,10 @@ pub const AREA_ACTIONS_RESTORER: u64 = 0xb8;
 pub const AREA_POSTED: u64 = 0xc0;
 /// In an area: what the call that is being posted returns (`u32`).
 pub const AREA_POSTED_RESULT: u64 = 0xc4;
+/// In an area: [`AREA_POSTED`] as it was when the posting of a call began (`u32`).
+pub const AREA_POSTED_WORD: u64 = 0xc8;
+/// In an area: the one buffer of such a call, as an `iovec`.
+pub const AREA_POSTED_BUFFER: u64 = 0xd0;
 /// In [`AREA_POSTED`]: calls may be posted. The sign bit.
 pub const POSTED_OPEN: u32 = 1 << 31;
 /// In an area: what may be posted, [`GRANTS`] entries of [`GRANT_SIZE`] bytes. Descriptor `fd` has entry `fd % GRANTS`:
@@ -195,21 +199,33 @@ pub const ACTION_MARK: u8 = 8;
 pub const ACTIONS_NOT_SET: u64 = 1 << 8 | 1 << 18 | 1 << 16 | 1 << 17 | 1 << 22 | 1 << 27;
 /// In a `struct sigaction`, `sa_flags`: there is a restorer.
 pub const SA_RESTORER: u32 = 0x0400_0000;
-/// Calls that the stub posts, by number, and in place of an answer's place what they are: read, write, sendto, recvfrom.
-pub const POSTABLE: [(u32, u8); 4] =
-    [(0, POST_READ), (1, POST_WRITE), (44, POST_WRITE | POST_MESSAGE), (45, POST_READ | POST_MESSAGE)];
+/// Calls that the stub posts, by number, and in place of an answer's place what they are: read, write, readv, writev,
+/// sendto, recvfrom, sendmsg.
+pub const POSTABLE: [(u32, u8); 7] = [
+    (0, POST_READ),
+    (1, POST_WRITE),
+    (19, POST_READ | POST_VECTOR),
+    (20, POST_WRITE | POST_VECTOR),
+    (44, POST_WRITE | POST_MESSAGE),
+    (45, POST_READ | POST_MESSAGE),
+    (46, POST_WRITE | POST_MESSAGE | POST_VECTOR),
+];
 /// A call that can be posted: it reads.
 pub const POST_READ: u8 = 1;
 /// A call that can be posted: it writes.
 pub const POST_WRITE: u8 = 2;
 /// A call that can be posted: it has flags and an address.
 pub const POST_MESSAGE: u8 = 4;
+/// A call that can be posted: it has several buffers, and where it is a message, a header for them.
+pub const POST_VECTOR: u8 = 8;
+/// So many buffers such a call may have (`UIO_MAXIOV`).
+pub const MOST_BUFFERS: u32 = 1024;
 /// Flags that such a call may have: `MSG_DONTWAIT`, `MSG_NOSIGNAL`.
 pub const POST_FLAGS: u32 = 0x4040;
 /// Numbers of calls from here on are not looked up.
 pub const ANSWER_TABLE: u32 = 256;
 /// Where constants have, for each of these numbers, a byte: where in an area its answer lies (a multiple of eight), what
-/// kind of postable call it is, or 0.
+/// kind of postable call it is (no such multiple), or 0.
 pub const ANSWER_NUMBERS: u64 = CONSTANTS + PAGE - ANSWER_TABLE as u64;
 
 /// The sentry sleeps: come to the door.

@@ -25,7 +25,7 @@ use crate::vfs::{Candidates, Fd, FdTable, File, Holder, Promising, Settle, Use};
 const OFTEN: Duration = Duration::from_millis(1);
 
 /// A thread that takes so long for each call is slow: answers wait for those behind them longer than calls take.
-const SLOW: Duration = Duration::from_micros(50);
+const SLOW: Duration = Duration::from_micros(100);
 
 /// The posted calls of one task.
 pub(crate) struct PostedCalls {
@@ -279,8 +279,8 @@ impl Held {
             Why::Late if done.has_written => Some(Use::Late),
             _ if self.was_used && is_slow => Some(Use::Slow),
             _ if self.was_used => Some(Use::Good),
-            Why::Event | Why::Late => Some(Use::None),
-            Why::Wanted(_) | Why::Stop => None,
+            Why::Event => Some(Use::None),
+            Why::Wanted(_) | Why::Late | Why::Stop => None,
         }
     }
 }

@@ -43,9 +43,9 @@ pub(super) fn can_return(came: &Regs, regs: &Regs) -> bool {
         && regs.gs_base == came.gs_base
 }
 
-/// Whether a thread was stopped where the stub copies the bytes of a call that is to be posted.
-pub(super) fn is_copying(regs: &Regs) -> bool {
-    regs.rip == address_of(Entry::CallPostCopy, IMAGE)
+/// Whether a thread was stopped where the stub looks at guest memory for a call that is to be posted.
+pub(super) fn is_posting(regs: &Regs) -> bool {
+    (address_of(Entry::CallPostSaved, IMAGE)..address_of(Entry::CallPosted, IMAGE)).contains(&regs.rip)
 }
 
 /// Makes the registers of a thread that was about to post a call those at the call.

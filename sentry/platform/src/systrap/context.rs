@@ -284,7 +284,7 @@ impl StubContext {
         let mut stop = frame::read(&area, area_address, frame, &self.layout).map_err(|_| Gone)?;
         let place = match stop.event {
             Event::Interrupted => call::unwind(&area, &mut stop.regs).map_err(|_| Gone)?,
-            Event::Fault(_) if call::is_copying(&stop.regs) => {
+            Event::Fault(_) if call::is_posting(&stop.regs) => {
                 // The kernel finds out what is wrong with the buffer, or brings it in.
                 stop.event = Event::RewrittenCall;
                 call::undo_posting(&area, &mut stop.regs).map_err(|_| Gone)?;
