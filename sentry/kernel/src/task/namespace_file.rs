@@ -1,5 +1,6 @@
 //! Name spaces as files: what `/proc/[pid]/ns/*` opens, and what setns(2) takes (`man 7 namespaces`).
 
+use std::any::Any;
 use std::sync::Arc;
 
 use abi::sched::CloneFlags;
@@ -128,8 +129,14 @@ impl NamespaceRef {
         let mode = FileType::Regular as u32 | 0o444;
         let attr = Attr::new(self.id().0, mode, task.kernel().timekeeper.now());
         let inode = NamespaceInode { common: InodeCommon::default(), attr, namespace: self.clone() };
-        let mount = task.fs().root().mount;
-        task.kernel().vfs.unattached_path(&mount, Arc::new(inode), self.text().as_bytes())
+        let vfs = &task.kernel().vfs;
+        vfs.unattached_path(vfs.namespace_files(), Arc::new(inode), self.text().as_bytes())
+    }
+
+    /// The one whose file this is.
+    pub(crate) fn of_inode(inode: &Arc<dyn Inode>) -> Option<Self> {
+        let any: &dyn Any = &**inode;
+        any.downcast_ref::<NamespaceInode>().map(|inode| inode.namespace.clone())
     }
 
     pub(super) fn flag(&self) -> CloneFlags {

@@ -32,6 +32,7 @@ pub(super) struct AnonMounts {
     pipes: Arc<Mount>,
     sockets: Arc<Mount>,
     others: Arc<Mount>,
+    pub(super) namespaces: Arc<Mount>,
     next_ino: AtomicU64,
     timekeeper: Arc<Timekeeper>,
 }
@@ -51,13 +52,14 @@ impl AnonMounts {
             pipes: make("pipefs", 0x5049_5045, 1),
             sockets: make("sockfs", 0x534F_434B, 2),
             others: make("anon_inodefs", 0x0904_1934, 3),
+            namespaces: make("nsfs", 0x6E73_6673, 4),
             next_ino: AtomicU64::new(2),
             timekeeper,
         }
     }
 
     /// The mount and device numbers below this one are taken by the hidden mounts.
-    pub(super) const FIRST_FREE: u32 = 4;
+    pub(super) const FIRST_FREE: u32 = 5;
 
     /// A place for a new anonymous file.
     pub(super) fn place(&self, kind: AnonKind, creds: &Credentials) -> VfsPath {

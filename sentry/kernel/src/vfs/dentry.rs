@@ -150,6 +150,12 @@ impl Dentry {
         self.unlinked.load(Ordering::Acquire)
     }
 
+    /// Whether it had a name, which was removed.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.is_unlinked() && self.parent().is_some()
+    }
+
     /// Whether `self` is `other` or an ancestor of it, within their file system.
     #[must_use]
     pub fn is_ancestor_of(self: &Arc<Self>, other: &Arc<Self>) -> bool {
@@ -236,7 +242,7 @@ impl Dentry {
             Cached::Absent => return Ok(None),
             Cached::Unknown => {}
         }
-        if self.is_unlinked() && self.parent().is_some() {
+        if self.is_removed() {
             return Ok(None);
         }
         match self.inode.lookup(caller, name) {

@@ -1,18 +1,18 @@
 //! Changing the mount tree: attaching with propagation, binding, moving, unmounting, pivot_root(2), new name spaces
 //! (`man 7 mount_namespaces`, `fs/namespace.c` and `fs/pnode.c` in Linux's tree).
 //!
-//! Everything here holds `Vfs::mount_lock`. Mounts of one peer group tell each other of what is mounted below them;
-//! slaves only listen.
+//! Everything here holds `Vfs::mount_lock`. Who is told of what is mounted where is in [`super::propagation`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use abi::mount::MountFlags;
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 
-use super::{FsContext, Mount, MountNamespace, Vfs, VfsPath};
-use crate::task::{NamespaceId, UserNamespace};
+use super::propagation::Listener;
+use super::{Dentry, FsContext, Mount, MountNamespace, Vfs, VfsPath};
+use crate::task::{NamespaceId, NamespaceRef, UserNamespace};
 
 /// Mounts of one name space (Linux's `fs.mount-max`).
 pub const MAX_MOUNTS: usize = 100_000;
@@ -20,19 +20,6 @@ pub const MAX_MOUNTS: usize = 100_000;
 /// How access times are kept.
 const ACCESS_TIMES: MountFlags =
     MountFlags::NOATIME.union(MountFlags::NODIRATIME).union(MountFlags::RELATIME);
-
-/// A change of propagation type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PropagationType {
-    /// `MS_SHARED`.
-    Shared,
-    /// `MS_PRIVATE`.
-    Private,
-    /// `MS_SLAVE`.
-    Slave,
-    /// `MS_UNBINDABLE`.
-    Unbindable,
-}
 
 /// Whether a tree is taken with the mounts below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +30,15 @@ pub enum Extent {
     Recursive,
 }
 
-/// A mount that hears of changes elsewhere.
-struct Listener {
-    mount: Arc<Mount>,
-    is_peer: bool,
+/// What a tree is copied for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CopyFor {
+    /// Another place: without what is not to be bound.
+    Binding,
+    /// A mount that hears of another: without files of mount name spaces, either, which could contain themselves.
+    Listener,
+    /// A new name space: with all but such files.
+    Namespace,
 }
 
 impl Vfs {
@@ -63,11 +55,17 @@ impl Vfs {
     /// As [`Vfs::attach_tree`], for a tree that a descriptor stands for and that others may be attaching, too.
     ///
     /// # Errors
-    /// As there; `EINVAL` where it is none any more, or `tree` is not its root.
+    /// As there; `EINVAL` where it is none any more, or `tree` is not its root, `ELOOP` where a name space would
+    /// contain itself.
     pub(crate) fn attach_loose(&self, tree: &Arc<Mount>, place: &VfsPath) -> Result<()> {
         let _tree_lock = self.mount_lock.lock();
         if !tree.is_loose() || tree.mountpoint().is_some() {
             return Err(Errno::EINVAL);
+        }
+        check_bindable(tree, place)?;
+        let namespace = place.mount.namespace().ok_or(Errno::EINVAL)?;
+        if tree.subtree().iter().any(|mount| leads_back(mount.root(), &namespace)) {
+            return Err(Errno::ELOOP);
         }
         self.attach_tree_locked(tree, place)
     }
@@ -76,7 +74,7 @@ impl Vfs {
         if tree.root().is_dir() != place.dentry.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        if place.dentry.is_unlinked() {
+        if place.dentry.is_removed() {
             return Err(Errno::ENOENT);
         }
         let place = topmost(place);
@@ -84,132 +82,41 @@ impl Vfs {
         listeners.retain(|listener| listener.mount.root().is_ancestor_of(&place.dentry));
         let receivers = listeners.iter().map(|listener| &listener.mount).chain([&place.mount]);
         check_room(receivers, tree.subtree().len())?;
-        if place.mount.propagation().group != 0 {
-            for mount in tree.subtree() {
-                self.make_shared(&mount);
-            }
-        }
-        for listener in listeners {
-            let at = VfsPath { mount: listener.mount.clone(), dentry: place.dentry.clone() };
-            let copy = self.copy_tree(&tree.root_path(), Extent::Recursive)?;
-            if !listener.is_peer {
-                self.enslave(&copy, listener.mount.propagation().group != 0);
-            }
-            if is_owned_apart(&listener.mount, &place.mount) {
-                lock_tree(&copy);
-            }
+        let is_shared = place.mount.propagation().group != 0;
+        let newly_shared = if is_shared { self.share(tree) } else { Vec::new() };
+        let copies: Result<Vec<_>> =
+            listeners.iter().map(|listener| self.copy_for(listener, tree, &place)).collect();
+        // Where one cannot have its copy, nobody gets any.
+        let copies = copies.inspect_err(|_| self.unshare(&newly_shared))?;
+        for (copy, at) in copies {
             self.attach_locked(&copy, &at);
         }
         self.attach_locked(tree, &place);
         Ok(())
     }
 
-    /// Who hears of changes below `mount`: its peers, the slaves of its group, theirs in turn.
-    fn listeners(&self, mount: &Arc<Mount>) -> Vec<Listener> {
-        let group = mount.propagation().group;
-        if group == 0 {
-            return Vec::new();
+    /// What `listener` gets when `tree` is put at `place`: a copy, and where it goes.
+    fn copy_for(
+        &self,
+        listener: &Listener,
+        tree: &Arc<Mount>,
+        place: &VfsPath,
+    ) -> Result<(Arc<Mount>, VfsPath)> {
+        let copy = self.copy_tree(&tree.root_path(), Extent::Recursive, CopyFor::Listener)?;
+        if !listener.is_peer {
+            self.enslave(&copy, listener.mount.propagation().group != 0);
         }
-        let mut found: Vec<Listener> = Vec::new();
-        let mut groups = vec![(group, true)];
-        let mut next = 0;
-        let members = self.grouped_mounts();
-        while let Some(&(group, is_peer)) = groups.get(next) {
-            next += 1;
-            for member in &members {
-                let is_known =
-                    Arc::ptr_eq(member, mount) || found.iter().any(|l| Arc::ptr_eq(&l.mount, member));
-                let propagation = member.propagation();
-                if is_known || (propagation.group != group && propagation.master != group) {
-                    continue;
-                }
-                found
-                    .push(Listener { mount: member.clone(), is_peer: is_peer && propagation.group == group });
-                if propagation.group != 0 && !groups.iter().any(|(known, _)| *known == propagation.group) {
-                    groups.push((propagation.group, false));
-                }
-            }
+        if is_owned_apart(&listener.mount, &place.mount) {
+            lock_tree(&copy);
         }
-        found.retain(|listener| listener.mount.namespace().is_some());
-        found
-    }
-
-    fn grouped_mounts(&self) -> Vec<Arc<Mount>> {
-        let mut list = self.grouped.lock();
-        list.retain(|mount| mount.strong_count() > 0);
-        list.iter().filter_map(std::sync::Weak::upgrade).collect()
-    }
-
-    /// Notes that a mount is in a group or listens to one.
-    fn note_grouped(&self, mount: &Arc<Mount>) {
-        let mut list = self.grouped.lock();
-        if !list.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(mount))) {
-            list.push(Arc::downgrade(mount));
-        }
-    }
-
-    fn make_shared(&self, mount: &Arc<Mount>) {
-        let mut state = mount.state().write();
-        if state.group == 0 {
-            state.group = self.next_group.fetch_add(1, Ordering::Relaxed);
-        }
-        drop(state);
-        self.note_grouped(mount);
-    }
-
-    /// Makes a copied tree listen to the groups that it is a member of.
-    fn enslave(&self, tree: &Arc<Mount>, stays_shared: bool) {
-        for mount in tree.subtree() {
-            {
-                let mut state = mount.state().write();
-                if state.group != 0 {
-                    state.master = std::mem::take(&mut state.group);
-                }
-            }
-            if stays_shared {
-                self.make_shared(&mount);
-            }
-        }
-    }
-
-    /// Changes how a mount shares (`mount --make-shared` and so on).
-    pub fn set_propagation(&self, mount: &Arc<Mount>, kind: PropagationType, extent: Extent) {
-        let _tree_lock = self.mount_lock.lock();
-        let list = if extent == Extent::Recursive { mount.subtree() } else { vec![mount.clone()] };
-        for mount in list {
-            self.set_propagation_of(&mount, kind);
-        }
-    }
-
-    fn set_propagation_of(&self, mount: &Arc<Mount>, kind: PropagationType) {
-        if kind == PropagationType::Shared {
-            mount.state().write().is_unbindable = false;
-            self.make_shared(mount);
-            return;
-        }
-        let has_peers = {
-            let group = mount.propagation().group;
-            group != 0
-                && self
-                    .grouped_mounts()
-                    .iter()
-                    .any(|other| !Arc::ptr_eq(other, mount) && other.propagation().group == group)
-        };
-        let mut state = mount.state().write();
-        let group = std::mem::take(&mut state.group);
-        match kind {
-            // Alone in its group it has nobody to listen to: it goes on with the master it had.
-            PropagationType::Slave if has_peers => state.master = group,
-            PropagationType::Slave => {}
-            _ => state.master = 0,
-        }
-        state.is_unbindable = kind == PropagationType::Unbindable;
+        Ok((copy, VfsPath { mount: listener.mount.clone(), dentry: place.dentry.clone() }))
     }
 
     /// A copy of the tree seen at `source`, in no tree yet (`MS_BIND`, `open_tree`).
     ///
     /// # Errors
-    /// `EINVAL` for an unbindable mount, and where something would be uncovered that is not to be seen.
+    /// `EINVAL` for an unbindable mount, and where something would be uncovered that is not to be seen, `EPERM` where
+    /// that cannot be copied; `ENOSPC`, `ENOMEM`.
     pub fn clone_tree(&self, source: &VfsPath, extent: Extent) -> Result<Arc<Mount>> {
         let _tree_lock = self.mount_lock.lock();
         let shows_locked = |child: &Arc<Mount>| {
@@ -218,16 +125,20 @@ impl Vfs {
         };
         // A copy without a locked mount would show what that one covers.
         let uncovers = extent == Extent::Single && source.mount.children().iter().any(shows_locked);
-        if source.mount.propagation().is_unbindable || uncovers {
+        if uncovers {
             return Err(Errno::EINVAL);
         }
-        let tree = self.copy_tree(source, extent)?;
+        let tree = self.copy_tree(source, extent, CopyFor::Binding)?;
         tree.state().write().is_locked = false;
         Ok(tree)
     }
 
-    fn copy_tree(&self, source: &VfsPath, extent: Extent) -> Result<Arc<Mount>> {
-        let root = self.copy_mount(&source.mount, source);
+    /// As [`Vfs::clone_tree`], with what the purpose asks for.
+    fn copy_tree(&self, source: &VfsPath, extent: Extent, purpose: CopyFor) -> Result<Arc<Mount>> {
+        if !purpose.takes(&source.mount, &source.dentry) {
+            return Err(Errno::EINVAL);
+        }
+        let root = self.copy_mount(&source.mount, source)?;
         let mut pending = vec![(source.mount.clone(), root.clone())];
         let mut count = 1;
         while let Some((from, to)) = pending.pop() {
@@ -236,14 +147,21 @@ impl Vfs {
             }
             for child in from.children() {
                 let Some(place) = child.mountpoint() else { continue };
-                if !to.root().is_ancestor_of(&place.dentry) || child.propagation().is_unbindable {
+                if !to.root().is_ancestor_of(&place.dentry) {
+                    continue;
+                }
+                if !purpose.takes(&child, child.root()) {
+                    // A copy without it would show what it covers.
+                    if child.propagation().is_unbindable && child.state().read().is_locked {
+                        return Err(Errno::EPERM);
+                    }
                     continue;
                 }
                 count += 1;
                 if count > MAX_MOUNTS {
                     return Err(Errno::ENOSPC);
                 }
-                let copy = self.copy_mount(&child, &child.root_path());
+                let copy = self.copy_mount(&child, &child.root_path())?;
                 copy.attach(&VfsPath { mount: to.clone(), dentry: place.dentry });
                 pending.push((child, copy));
             }
@@ -251,29 +169,30 @@ impl Vfs {
         Ok(root)
     }
 
-    fn copy_mount(&self, mount: &Arc<Mount>, root: &VfsPath) -> Arc<Mount> {
+    fn copy_mount(&self, mount: &Arc<Mount>, root: &VfsPath) -> Result<Arc<Mount>> {
+        /// What a mount takes, bytes, with its place among others and in its groups.
+        const MOUNT_COST: u64 = 512;
+        heap::room_for(MOUNT_COST, Purpose::Process)?;
         let copy = self.new_mount_of(root, mount.source(), mount.flags());
         let propagation = mount.propagation();
         {
             let mut state = copy.state().write();
-            state.group = propagation.group;
-            state.master = propagation.master;
+            state.is_unbindable = propagation.is_unbindable;
             let old = mount.state().read();
             (state.is_locked, state.locked_flags) = (old.is_locked, old.locked_flags);
         }
-        if propagation.group != 0 || propagation.master != 0 {
-            self.note_grouped(&copy);
-        }
-        copy
+        self.relate(&copy, propagation.group, propagation.master);
+        Ok(copy)
     }
 
     /// Moves a mount to another place (`MS_MOVE`).
     ///
     /// # Errors
-    /// `EINVAL` where it is a root, below a shared mount or locked, `ELOOP` where it would end below itself.
+    /// `EINVAL` where it is a root, below a shared mount, locked, or unbindable and others would get it, `ELOOP` where it would end below itself.
     pub fn move_mount(&self, mount: &Arc<Mount>, place: &VfsPath) -> Result<()> {
         let _tree_lock = self.mount_lock.lock();
         let Some(parent) = mount.mountpoint() else { return Err(Errno::EINVAL) };
+        check_bindable(mount, place)?;
         if parent.mount.propagation().group != 0 || mount.state().read().is_locked {
             return Err(Errno::EINVAL);
         }
@@ -342,7 +261,7 @@ impl Vfs {
         let (root_mount, new_mount) = (&root.mount, &new.mount);
         let namespace = root_mount.namespace().ok_or(Errno::EINVAL)?;
         let is_ours = |mount: &Arc<Mount>| mount.namespace().is_some_and(|ns| Arc::ptr_eq(&ns, &namespace));
-        if !is_ours(new_mount) || !is_ours(&put_old.mount) || new.dentry.is_unlinked() {
+        if !is_ours(new_mount) || !is_ours(&put_old.mount) || new.dentry.is_removed() {
             return Err(Errno::EINVAL);
         }
         if Arc::ptr_eq(new_mount, root_mount) || Arc::ptr_eq(&put_old.mount, root_mount) {
@@ -383,7 +302,7 @@ impl Vfs {
     /// and cannot be taken apart.
     ///
     /// # Errors
-    /// `ENOSPC` for too many mounts.
+    /// `ENOSPC` for too many mounts, `ENOMEM`.
     pub fn copy_namespace(
         &self,
         namespace: &MountNamespace,
@@ -392,13 +311,13 @@ impl Vfs {
     ) -> Result<Arc<MountNamespace>> {
         let _tree_lock = self.mount_lock.lock();
         let old_root = namespace.root();
-        let new_root = self.copy_tree(&old_root.root_path(), Extent::Recursive)?;
+        let new_root = self.copy_tree(&old_root.root_path(), Extent::Recursive, CopyFor::Namespace)?;
         if !Arc::ptr_eq(user_ns, namespace.user_ns()) {
             self.enslave(&new_root, false);
             lock_tree(&new_root);
         }
         let copy = self.new_namespace(new_root.clone(), user_ns);
-        // Both trees have the same places; unbindable mounts, which a copy leaves out, map to nothing.
+        // Both trees have the same places; what a copy leaves out has no place to stand in.
         let twin = |path: &VfsPath| -> Option<VfsPath> {
             let mount = find_twin(&path.mount, &new_root)?;
             Some(VfsPath { mount, dentry: path.dentry.clone() })
@@ -436,6 +355,28 @@ impl Vfs {
     }
 }
 
+impl CopyFor {
+    /// Whether the copy gets one of `mount`, which would show `root`.
+    fn takes(self, mount: &Mount, root: &Dentry) -> bool {
+        let is_kept = self == Self::Namespace || !mount.propagation().is_unbindable;
+        is_kept && (self == Self::Binding || mount_namespace_at(root).is_none())
+    }
+}
+
+/// The mount name space whose file this is.
+fn mount_namespace_at(dentry: &Dentry) -> Option<Arc<MountNamespace>> {
+    match NamespaceRef::of_inode(dentry.inode())? {
+        NamespaceRef::Mnt(namespace) => Some(namespace),
+        _ => None,
+    }
+}
+
+/// Whether `dentry` stands for `namespace`, or one that is older and may have `namespace` mounted: two that have each
+/// other mounted would never go away.
+pub(crate) fn leads_back(dentry: &Dentry, namespace: &MountNamespace) -> bool {
+    mount_namespace_at(dentry).is_some_and(|shown| shown.id() <= namespace.id())
+}
+
 /// Whether the name spaces of `receivers` can take `count` more mounts each time.
 ///
 /// # Errors
@@ -450,6 +391,16 @@ fn check_room<'a>(receivers: impl Iterator<Item = &'a Arc<Mount>>, count: usize)
         }
     }
     Ok(())
+}
+
+/// What is unbindable cannot go where others would get copies of it.
+///
+/// # Errors
+/// `EINVAL`.
+fn check_bindable(tree: &Arc<Mount>, place: &VfsPath) -> Result<()> {
+    let is_told = topmost(place).mount.propagation().group != 0;
+    let is_fixed = is_told && tree.subtree().iter().any(|mount| mount.propagation().is_unbindable);
+    if is_fixed { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
 /// Whether two mounts are in name spaces of different owners.

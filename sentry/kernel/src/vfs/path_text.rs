@@ -19,7 +19,7 @@ impl VfsPath {
     #[must_use]
     pub fn text(&self, root: &VfsPath) -> Vec<u8> {
         let (mut text, _) = self.text_and_reach(root);
-        if self.dentry.is_unlinked() && self.dentry.parent().is_some() {
+        if self.dentry.is_removed() {
             text.extend_from_slice(b" (deleted)");
         }
         text

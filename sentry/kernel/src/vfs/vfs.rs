@@ -13,6 +13,7 @@ use super::anon::AnonMounts;
 use super::dcache::DentryCache;
 use super::inotify::WatchCounter;
 use super::path_walk::Walk;
+use super::propagation::PeerGroups;
 use super::{
     AnonKind, Caller, Dentry, DeviceDriver, DeviceKind, EpollNesting, File, FileOps, FileSystem,
     FileSystemType, Inode, Mount, MountNamespace, Origin, Superblock, VfsPath, WalkFlags,
@@ -35,9 +36,8 @@ pub struct Vfs {
     pub(super) memfds: OnceLock<Arc<Mount>>,
     /// Held while the mount tree changes.
     pub(super) mount_lock: Mutex<()>,
-    /// Mounts that are in a peer group or listen to one. A leaf lock.
-    pub(super) grouped: Mutex<Vec<Weak<Mount>>>,
-    pub(super) next_group: AtomicU64,
+    /// Who shares mounts with whom. A mount's `state` comes after it.
+    pub(super) peers: Mutex<PeerGroups>,
     next_mount_id: AtomicU64,
     namespace_ids: NamespaceIds,
     next_device: AtomicU32,
@@ -64,8 +64,7 @@ impl Vfs {
             anon,
             memfds: OnceLock::new(),
             mount_lock: Mutex::default(),
-            grouped: Mutex::default(),
-            next_group: AtomicU64::new(1),
+            peers: Mutex::default(),
             next_mount_id: AtomicU64::new(u64::from(AnonMounts::FIRST_FREE)),
             namespace_ids,
             next_device: AtomicU32::new(AnonMounts::FIRST_FREE),
@@ -137,6 +136,11 @@ impl Vfs {
     #[must_use]
     pub fn anon_path(&self, kind: AnonKind, creds: &Credentials) -> VfsPath {
         self.anon.place(kind, creds)
+    }
+
+    /// The hidden mount that shows the files of name spaces.
+    pub(crate) fn namespace_files(&self) -> &Arc<Mount> {
+        &self.anon.namespaces
     }
 
     /// The VFS's state of `fs`, made where this is its first mount, which is made in `user_ns`. Only who makes it may

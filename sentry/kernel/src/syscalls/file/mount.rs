@@ -9,7 +9,7 @@ use abi::{Errno, PAGE_SIZE, Result, UserAddr};
 use super::args::{Identity, find, find_bytes, path, vfs};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
-use crate::vfs::{Extent, FileSystem, Mount, PropagationType, VfsPath, WalkFlags};
+use crate::vfs::{Extent, FileSystem, Mount, PropagationType, VfsPath, WalkFlags, leads_back};
 use crate::{CurrentTask, SysResult, Task};
 
 /// Whether the caller may change its mount name space.
@@ -105,16 +105,22 @@ pub(super) fn reconfigure(task: &Task, mount: &Mount, options: &[u8], is_read_on
 fn bind(task: &Task, source: u64, place: &VfsPath, flags: MountFlags) -> Result<()> {
     let from = find(task, AT_FDCWD, source, WalkFlags::FOLLOW)?;
     check_source(task, &from)?;
+    if leads_back(&from.dentry, &task.namespaces().mnt) {
+        return Err(Errno::EINVAL);
+    }
     let tree = vfs(task).clone_tree(&from, extent(flags))?;
     vfs(task).attach_tree(&tree, place)
 }
 
-/// Whether the tree at `from` may be copied: it is in the caller's name space, or loose.
+/// Whether the tree at `from` may be copied: it is in the caller's name space, or loose, or the file of a name space.
 ///
 /// # Errors
 /// `EINVAL`.
 pub(super) fn check_source(task: &Task, from: &VfsPath) -> Result<()> {
-    if is_own(task, &from.mount) || from.mount.is_loose() { Ok(()) } else { Err(Errno::EINVAL) }
+    let may = is_own(task, &from.mount)
+        || from.mount.is_loose()
+        || Arc::ptr_eq(&from.mount, vfs(task).namespace_files());
+    if may { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 fn extent(flags: MountFlags) -> Extent {
