@@ -3,12 +3,13 @@
 //! Lock: `state` is a leaf, and of one key at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::keyctl::right;
 use abi::{Errno, Result};
 use parking_lot::{Mutex, MutexGuard};
 
+use super::KeyUsage;
+use super::usage::quota;
 use crate::task::Credentials;
 
 /// Keyrings are searched so deep, and linked no deeper.
@@ -79,39 +80,6 @@ impl KeyType {
         let possessor = if self.is_readable() { right::ALL } else { right::ALL & !right::READ };
         possessor << right::POSSESSOR | right::VIEW << right::USER
     }
-}
-
-/// What a user's keys take.
-#[derive(Debug, Default)]
-pub struct KeyUsage {
-    keys: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl KeyUsage {
-    /// Counts one more key, unless that is too many.
-    ///
-    /// # Errors
-    /// `EDQUOT`.
-    fn charge(&self, keys: usize, bytes: usize, (max_keys, max_bytes): (usize, usize)) -> Result<()> {
-        let (had_keys, had_bytes) =
-            (self.keys.fetch_add(keys, Ordering::Relaxed), self.bytes.fetch_add(bytes, Ordering::Relaxed));
-        if had_keys + keys > max_keys || had_bytes + bytes > max_bytes {
-            self.uncharge(keys, bytes);
-            return Err(Errno::EDQUOT);
-        }
-        Ok(())
-    }
-
-    fn uncharge(&self, keys: usize, bytes: usize) {
-        self.keys.fetch_sub(keys, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// Most keys and bytes of a user (`kernel.keys.maxkeys`, `maxbytes`), and of root.
-fn quota(uid: u32) -> (usize, usize) {
-    if uid == 0 { (1_000_000, 25_000_000) } else { (200, 20_000) }
 }
 
 #[derive(Debug)]
@@ -233,6 +201,16 @@ impl Key {
         };
         links.retain(|key| !key.state().is_invalid);
         links
+    }
+
+    /// Whether a keyring links to nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(&self.state().content, Content::Links(links) if links.is_empty())
+    }
+
+    /// Whether a keyring links to `key` and nothing else.
+    pub(super) fn links_only_to(&self, key: &Arc<Self>) -> bool {
+        matches!(&self.state().content, Content::Links(links) if links.len() == 1 && Arc::ptr_eq(&links[0], key))
     }
 
     /// Whether it is called so.

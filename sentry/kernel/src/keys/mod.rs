@@ -9,6 +9,8 @@
 mod key;
 mod search;
 mod task;
+mod usage;
+mod users;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -17,12 +19,14 @@ use abi::Result;
 use host::heap::{self, Purpose};
 use parking_lot::{Mutex, MutexGuard};
 
-pub use key::{Key, KeyType, KeyUsage};
+pub use key::{Key, KeyType};
 pub use search::{KeyRef, Searcher};
 pub(crate) use task::Missing;
 pub use task::TaskKeyrings;
 
 use key::{Content, NewKey};
+use usage::{KEY_COST, KeyUsage, UsageTable};
+use users::UsersTable;
 
 /// All keys of a sandbox.
 #[derive(Debug, Default)]
@@ -34,21 +38,9 @@ pub struct KeyTable {
 #[derive(Debug, Default)]
 struct Table {
     keys: HashMap<i32, Weak<Key>>,
-    usage: HashMap<u32, Arc<KeyUsage>>,
-    /// Users' own keyrings, by user name space and user.
-    users: HashMap<(u64, u32), UserKeyrings>,
-    /// Keyrings that outlive a user's sessions, likewise.
-    persistent: HashMap<(u64, u32), Arc<Key>>,
+    usage: UsageTable,
+    users: UsersTable,
     last_serial: i32,
-}
-
-/// The keyrings that each user has.
-#[derive(Clone, Debug)]
-struct UserKeyrings {
-    /// `_uid.N`.
-    user: Arc<Key>,
-    /// `_uid_ses.N`, the session of those who have none: links to `user`.
-    session: Arc<Key>,
 }
 
 impl KeyTable {
@@ -70,7 +62,7 @@ impl KeyTable {
     /// `EDQUOT`.
     pub fn change_owner(&self, key: &Key, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         if let Some(uid) = uid.filter(|uid| *uid != key.owner().0) {
-            let usage = self.table.lock().usage_of(uid);
+            let usage = self.table.lock().usage.of(uid);
             key.give_to(uid, usage)?;
         }
         if let Some(gid) = gid {
@@ -80,8 +72,12 @@ impl KeyTable {
     }
 
     fn make(&self, new: &NewKey<'_>) -> Result<Arc<Key>> {
-        heap::room_for(new.payload.len() as u64, Purpose::Lasting)?;
         self.table.lock().make(new)
+    }
+
+    /// As [`Self::make`], of nobody's quota: what guests have made cannot be in the way.
+    fn make_uncharged(&self, new: &NewKey<'_>) -> Result<Arc<Key>> {
+        self.table.lock().insert(new, Arc::default())
     }
 
     /// All keyrings that are called so.
@@ -92,12 +88,14 @@ impl KeyTable {
 }
 
 impl Table {
-    fn usage_of(&mut self, uid: u32) -> Arc<KeyUsage> {
-        self.usage.entry(uid).or_default().clone()
+    fn make(&mut self, new: &NewKey<'_>) -> Result<Arc<Key>> {
+        let size = KEY_COST + new.description.len() + new.payload.len();
+        heap::room_for(size as u64, Purpose::Lasting)?;
+        let usage = self.usage.of(new.owner.0);
+        self.insert(new, usage)
     }
 
-    fn make(&mut self, new: &NewKey<'_>) -> Result<Arc<Key>> {
-        let usage = self.usage_of(new.owner.0);
+    fn insert(&mut self, new: &NewKey<'_>, usage: Arc<KeyUsage>) -> Result<Arc<Key>> {
         let serial = self.free_serial();
         let key = Key::new(serial, new, usage)?;
         self.keys.insert(serial, Arc::downgrade(&key));

@@ -9,7 +9,8 @@ use abi::keyctl::{
 use abi::{Errno, Result};
 
 use super::key::NewKey;
-use super::{Content, Key, KeyRef, KeyType, Searcher, UserKeyrings};
+use super::users::UserKeyrings;
+use super::{Content, Key, KeyRef, KeyType, Searcher, Table};
 use crate::Task;
 use crate::task::{Container, Credentials, OVERFLOW_ID};
 
@@ -67,40 +68,29 @@ impl Task {
     }
 
     fn new_keyring(&self, name: &[u8], rights: u32) -> Result<Arc<Key>> {
+        self.kernel().keys.make(&self.keyring(name, rights))
+    }
+
+    /// A keyring of the task's user, to be made.
+    fn keyring<'a>(&self, name: &'a [u8], rights: u32) -> NewKey<'a> {
         let creds = self.creds();
         let owner = (creds.fsuid, creds.fsgid);
-        self.kernel().keys.make(&NewKey {
-            kind: KeyType::Keyring,
-            description: name,
-            payload: b"",
-            owner,
-            rights,
-        })
+        NewKey { kind: KeyType::Keyring, description: name, payload: b"", owner, rights }
     }
 
     fn user_keyrings(&self) -> Result<UserKeyrings> {
         let creds = self.creds();
-        let place = (creds.user_ns.id().0, creds.uid);
-        let keys = &self.kernel().keys;
-        let mut table = keys.table.lock();
-        if let Some(known) = table.users.get(&place) {
+        let now = self.key_time();
+        let mut table = self.kernel().keys.table.lock();
+        if let Some(known) = &table.users.entry(&creds.user_ns, creds.uid, now).own {
             return Ok(known.clone());
         }
         let rights = (right::ALL & !right::SETATTR) << right::POSSESSOR | right::ALL << right::USER;
-        let mut make = |name: String| {
-            table.make(&NewKey {
-                kind: KeyType::Keyring,
-                description: name.as_bytes(),
-                payload: b"",
-                owner: (creds.uid, NO_GROUP),
-                rights,
-            })
-        };
-        let user = make(format!("_uid.{}", creds.uid))?;
-        let session = make(format!("_uid_ses.{}", creds.uid))?;
+        let user = table.make_keyring_of(creds.uid, "_uid", rights)?;
+        let session = table.make_keyring_of(creds.uid, "_uid_ses", rights)?;
         session.link(&user)?;
         let rings = UserKeyrings { user, session };
-        table.users.insert(place, rings.clone());
+        table.users.entry(&creds.user_ns, creds.uid, now).own = Some(rings.clone());
         Ok(rings)
     }
 
@@ -197,7 +187,9 @@ impl Task {
         let name = format!("_ses.{}", container.id());
         let rights =
             right::ALL << right::POSSESSOR | (right::VIEW | right::READ | right::SEARCH) << right::USER;
-        let session = container.session_keyring(|| self.new_keyring(name.as_bytes(), rights))?;
+        let keys = &self.kernel().keys;
+        let make = || keys.make_uncharged(&self.keyring(name.as_bytes(), rights));
+        let session = container.session_keyring(make)?;
         self.set_session_keyring(session);
         Ok(())
     }
@@ -239,25 +231,15 @@ impl Task {
     /// `KEYCTL_GET_PERSISTENT`: a keyring of user `uid` that outlives sessions.
     pub(crate) fn persistent_keyring(&self, uid: u32) -> Result<Arc<Key>> {
         let creds = self.creds();
-        let place = (creds.user_ns.id().0, uid);
         let now = self.key_time();
         let mut table = self.kernel().keys.table.lock();
-        let known = table.persistent.get(&place).filter(|key| key.check_valid(now).is_ok()).cloned();
-        let key = match known {
+        let known = table.users.entry(&creds.user_ns, uid, now).persistent.clone();
+        let key = match known.filter(|key| key.check_valid(now).is_ok()) {
             Some(key) => key,
             None => {
-                let name = format!("_persistent.{uid}");
                 let rights = right::ALL << right::POSSESSOR | (right::VIEW | right::READ) << right::USER;
-                let key = table.make(&NewKey {
-                    kind: KeyType::Keyring,
-                    description: name.as_bytes(),
-                    payload: b"",
-                    owner: (uid, NO_GROUP),
-                    rights,
-                })?;
-                let old = table.persistent.insert(place, key.clone());
-                drop(table);
-                drop(old);
+                let key = table.make_keyring_of(uid, "_persistent", rights)?;
+                table.users.entry(&creds.user_ns, uid, now).persistent = Some(key.clone());
                 key
             }
         };
@@ -309,6 +291,19 @@ impl Task {
             }
         }
         Err(failure)
+    }
+}
+
+impl Table {
+    /// An empty keyring of user `uid`, called so and by that number.
+    fn make_keyring_of(&mut self, uid: u32, name: &str, rights: u32) -> Result<Arc<Key>> {
+        self.make(&NewKey {
+            kind: KeyType::Keyring,
+            description: format!("{name}.{uid}").as_bytes(),
+            payload: b"",
+            owner: (uid, NO_GROUP),
+            rights,
+        })
     }
 }
 
