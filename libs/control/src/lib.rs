@@ -23,6 +23,9 @@ pub mod start;
 pub mod stats;
 pub mod wire;
 
+/// The name of the control socket in the state directory of a sandbox's first container.
+pub const SOCKET_FILE: &str = "control.sock";
+
 pub use boot::{
     BootConfig, ContainerConfig, Launch, MountKind, MountPlan, Overlay, RootPlan, Settings, SharedNamespaces,
 };

@@ -64,6 +64,20 @@ pub fn set_propagation(path: &Path, how: Propagation) -> Result<()> {
     check(i64::from(done)).map(|_| ())
 }
 
+/// Mounts by path, as `mount(2)` always could: `flags` are its `MS_*`, `data` what the file system reads.
+///
+/// # Errors
+/// What `mount(2)` says; `EINVAL` for a NUL in a string.
+pub fn mount(source: &Path, target: &Path, kind: &str, flags: u64, data: &str) -> Result<()> {
+    let (source, target) = (c_path(source)?, c_path(target)?);
+    let string = |text: &str| CString::new(text).map_err(|_| Errno::EINVAL);
+    let (kind, data) = (string(kind)?, string(data)?);
+    let data = if data.is_empty() { std::ptr::null() } else { data.as_ptr() };
+    // SAFETY: all are C strings; file systems that read anything else as data are not mounted with strings.
+    let done = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.cast()) };
+    check(i64::from(done)).map(|_| ())
+}
+
 /// A detached copy of the mount tree at `path` (a bind mount not yet anywhere), with all mounts below it.
 ///
 /// # Errors

@@ -1,11 +1,22 @@
 //! Waiting for descriptors (`man 2 ppoll`).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use abi::{Errno, Result};
 
 use crate::check;
+
+/// A counter that is readable when it is above 0; a read takes its value, eight bytes (`man 2 eventfd`).
+///
+/// # Errors
+/// `EMFILE` where this process has too many descriptors.
+pub fn event_counter() -> Result<OwnedFd> {
+    // SAFETY: a plain system call without pointers.
+    let fd = check(i64::from(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }))?;
+    // SAFETY: the call just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
 
 /// Waits until `fd` is readable (or hung up), at most for `limit`; says whether it is. Signals do not end the wait.
 ///

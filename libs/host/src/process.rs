@@ -13,7 +13,8 @@ use std::time::Duration;
 use abi::{Errno, Result};
 
 pub use self::descriptors::{
-    ExecError, duplicate_above, duplicate_inherited, exec, go_on_with, replace_streams, take_inherited,
+    ExecError, duplicate_above, duplicate_inherited, exec, go_on_with, pass_fds_in, replace_streams,
+    take_inherited,
 };
 use crate::check;
 
@@ -154,6 +155,38 @@ impl Process {
                     let exited = info.si_code == libc::CLD_EXITED;
                     return Ok(if exited { Ended::Code(status) } else { Ended::Signal(status) });
                 }
+            }
+        }
+    }
+}
+
+/// Makes this process the parent of every descendant whose own parent ends (`man 2 prctl`, PR_SET_CHILD_SUBREAPER).
+///
+/// # Errors
+/// What `prctl(2)` says.
+pub fn adopt_orphans() -> Result<()> {
+    // SAFETY: a plain system call with numbers.
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })).map(|_| ())
+}
+
+/// Reaps any child that has ended: its pid and how it ended, or `None` where none has. For who has children that
+/// nothing else here waits for.
+///
+/// # Errors
+/// `ECHILD` where there are no children.
+pub fn reap_any() -> Result<Option<(i32, Ended)>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` has room for what the kernel writes.
+        match check(i64::from(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) })) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(0) => return Ok(None),
+            Ok(pid) => {
+                let is_signal = libc::WIFSIGNALED(status);
+                let signal = || Ended::Signal(libc::WTERMSIG(status));
+                let ended = if is_signal { signal() } else { Ended::Code(libc::WEXITSTATUS(status)) };
+                return Ok(Some((pid as i32, ended)));
             }
         }
     }

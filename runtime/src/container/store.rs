@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::state::{STATE_VERSION, State};
+use control::SOCKET_FILE;
 use host::fs::{NewFile, replace_file};
 
 use crate::error::{Context, Error, Result};
 
 const STATE_FILE: &str = "state.json";
 const CONFIG_FILE: &str = "config.json";
-const SOCKET_FILE: &str = "control.sock";
 
 /// How long another invocation may hold a container.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);

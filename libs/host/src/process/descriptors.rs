@@ -139,6 +139,30 @@ pub fn go_on_with<T: Copy + 'static>(
     unsafe { libc::_exit(status) }
 }
 
+/// Has a command start with `fds` as its descriptors 3, 4, 5 …
+///
+/// No other descriptor that matters at that moment may have one of these numbers: whoever calls this keeps them taken.
+///
+/// # Errors
+/// `EMFILE` where there is no room for copies.
+pub fn pass_fds_in(command: &mut std::process::Command, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let end = RawFd::try_from(fds.len()).ok().and_then(|count| count.checked_add(3)).ok_or(Errno::EINVAL)?;
+    // Above the numbers wanted, so that placing one cannot overwrite another.
+    let copies = fds.iter().map(|fd| duplicate_above(*fd, end)).collect::<Result<Vec<OwnedFd>>>()?;
+    let place = move || {
+        for (target, copy) in (3..end).zip(&copies) {
+            // SAFETY: plain system call on a live descriptor; the copy differs from the target, so that the target
+            // is not closed on exec.
+            check(i64::from(unsafe { libc::dup2(copy.as_raw_fd(), target) }))
+                .map_err(|errno| std::io::Error::from_raw_os_error(errno.raw()))?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; dup2(2) is.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, place) };
+    Ok(())
+}
+
 /// Makes standard input, output and error copies of `fd`.
 ///
 /// # Errors

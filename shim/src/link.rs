@@ -1,0 +1,75 @@
+//! The control socket of a sandbox: what is only asked for needs no `runsc` process.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use abi::Errno;
+use control::{Client, SOCKET_FILE};
+use host::unix::{Kind, connect, connect_within};
+
+use crate::error::{Context, Failure, Result};
+use crate::reaper::Exit;
+
+/// How long a sandbox may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A container's sandbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    container: String,
+    /// The state directory of the sandbox's first container.
+    dir: PathBuf,
+}
+
+impl Link {
+    /// The sandbox with the id `sandbox`, whose state is below `root`, as far as it concerns `container`.
+    pub(crate) fn new(root: &Path, sandbox: &str, container: &str) -> Self {
+        Self { container: container.into(), dir: root.join(sandbox) }
+    }
+
+    /// Connects, for answers that come at once.
+    pub(crate) fn ask(&self) -> Result<Client> {
+        self.connect(Some(PATIENCE)).map(Client::new).map_err(|errno| {
+            let what = format!("the sandbox of {:?} cannot be reached", self.container);
+            match errno {
+                Errno::ENOENT | Errno::ECONNREFUSED => Failure::NotFound(what),
+                errno => Failure::other(what, errno),
+            }
+        })
+    }
+
+    fn connect(&self, limit: Option<Duration>) -> abi::Result<std::os::fd::OwnedFd> {
+        let dir = File::open(&self.dir)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO.raw())))?;
+        // By way of the directory: its path may be longer than a socket's can be.
+        let path = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(SOCKET_FILE);
+        match limit {
+            Some(limit) => connect_within(&path, Kind::Stream, limit),
+            None => connect(&path, Kind::Stream),
+        }
+    }
+
+    /// Waits until the container has ended. It ends with its sandbox at the latest.
+    pub(crate) fn wait(&self) -> Exit {
+        let client = match self.connect(None) {
+            Ok(socket) => Client::new(socket),
+            Err(_) => return Exit::killed(),
+        };
+        match client.wait(&self.container, None) {
+            Ok(status) => Exit::now(status.exit_status().into()),
+            Err(_) => Exit::killed(),
+        }
+    }
+
+    /// What the container uses, as its sandbox counts.
+    pub(crate) fn stats(&self) -> Result<control::stats::Stats> {
+        self.ask()?.stats(&self.container).context("the sandbox tells no statistics")
+    }
+
+    /// The container's processes.
+    pub(crate) fn processes(&self) -> Result<Vec<control::ProcessRow>> {
+        self.ask()?.processes(&self.container).context("the sandbox lists no processes")
+    }
+}
