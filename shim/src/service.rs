@@ -15,7 +15,6 @@ use containerd_shim_protos::topics;
 use containerd_shim_protos::ttrpc::{self, MethodHandler, TtrpcContext};
 use containerd_shim_protos::types::task::ProcessInfo;
 
-use crate::cgroup::Cgroup;
 use crate::error::{Failure, Result};
 use crate::events::{Publisher, timestamp};
 use crate::io::Names;
@@ -199,19 +198,8 @@ impl Service {
     }
 
     fn task_stats(&self, id: &str) -> Result<api::StatsResponse> {
-        let task = self.task(id)?;
-        task.init.snapshot().require_not_ended()?;
-        let mut counted = task.link.stats()?;
-        // The host counts the sandbox as a whole, which is this container's where it is the sandbox's first.
-        if task.has_sandbox
-            && let Some(cgroup) = Cgroup::of(task.init.snapshot().pid)
-        {
-            cgroup.count_into(&mut counted);
-        }
-        Ok(api::StatsResponse {
-            stats: Some(stats::encode(&counted)?).into(),
-            ..api::StatsResponse::default()
-        })
+        let stats = Some(stats::encode(&self.task(id)?.stats()?)?).into();
+        Ok(api::StatsResponse { stats, ..api::StatsResponse::default() })
     }
 
     fn pids(&self, id: &str) -> Result<api::PidsResponse> {

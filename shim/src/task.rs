@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use containerd_shim_protos::api::CreateTaskRequest;
 use containerd_shim_protos::types::task::Status;
+use control::stats::Stats;
 
 use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
 use crate::error::{Context, Failure, Result};
 use crate::io::{self, Names, Owner};
 use crate::link::Link;
@@ -51,6 +54,8 @@ pub(crate) struct Task {
     /// Where its host counts kills for lack of memory.
     pub(crate) oom: Option<Arc<Oom>>,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
+    /// The most processor time that was told.
+    used_ns: AtomicU64,
     runsc: Runsc,
     options: Options,
     host: Host,
@@ -98,6 +103,7 @@ impl Task {
             init: Arc::new(Process::new(&request.id, "", names)),
             oom: None,
             execs: Mutex::default(),
+            used_ns: AtomicU64::new(0),
             bundle,
             runsc,
             options,
@@ -244,6 +250,22 @@ impl Task {
         }
         command.arg(&self.id).arg(signal.to_string());
         self.runsc.quiet(command)
+    }
+
+    /// What it uses.
+    pub(crate) fn stats(&self) -> Result<Stats> {
+        self.init.snapshot().require_not_ended()?;
+        let mut stats = self.link.stats()?;
+        // The host counts the sandbox as a whole, which is this container's where it is the sandbox's first.
+        if self.has_sandbox
+            && let Some(cgroup) = Cgroup::of(self.init.snapshot().pid)
+        {
+            cgroup.count_into(&mut stats);
+        }
+        // A process that ends while its parent does may be forgotten with its time; readers take differences.
+        let total = &mut stats.cpu.usage.total;
+        *total = self.used_ns.fetch_max(*total, Ordering::Relaxed).max(*total);
+        Ok(stats)
     }
 
     /// Stops it in its tracks.

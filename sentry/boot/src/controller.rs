@@ -200,7 +200,8 @@ fn stats(sandbox: &Sandbox, id: &str) -> Result<Stats, Failure> {
     let groups = container.container().thread_groups(&kernel.tasks);
     let mut stats = Stats::default();
     for group in &groups {
-        let times = group.cpu_times();
+        // What its children used that have ended still counts.
+        let times = group.cpu_times() + group.children_cpu_times();
         stats.cpu.usage.user += times.user_ns;
         stats.cpu.usage.kernel += times.system_ns;
     }
