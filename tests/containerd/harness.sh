@@ -201,7 +201,7 @@ nothing_is_left() {
 }
 
 remains() {
-    ps -eo args | grep -E '^runsc|containerd-shim-[r]unsc'
+    ps -eo args | grep -E '^(runsc|[^ ]*containerd-shim-runsc-v1 -namespace)'
     grep -F "$dir/state" /proc/mounts
     find /run/containerd/runsc /run/containerd/s -mindepth 1 -maxdepth 3 ! -name test ! -name k8s.io 2>/dev/null
     find /sys/fs/cgroup -path "*$cgroup/*" -type d 2>/dev/null
