@@ -7,12 +7,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Weak};
 
-use abi::{Regs, UserAddr};
+use abi::{Regs, Signal, UserAddr};
 use parking_lot::Mutex;
 use platform::posted::{Grant, Log, PostBox};
 use platform::{
-    AddressSpace, Context, Event, Interrupter, MapOp, MapSource, Platform, PlatformError, Protection, WaysIn,
-    XSTATE_MAX,
+    AddressSpace, Context, Event, Fault, Interrupter, MapOp, MapSource, Platform, PlatformError, Protection,
+    WaysIn, XSTATE_MAX,
 };
 use segment::{Segment, SegmentMap};
 
@@ -20,6 +20,10 @@ use crate::mm::{FaultSignal, MemoryFile, MemoryManager};
 
 /// Where fake guests may have mappings.
 const BOUNDS: (UserAddr, UserAddr) = (UserAddr(0x1_0000), UserAddr(0x7fff_0000_0000));
+
+/// A fault that does nothing.
+const NO_FAULT: Fault =
+    Fault { addr: 0, write: false, execute: false, signal: 0, code: 0, trap: 0, error: 0 };
 
 /// See the module.
 pub(crate) struct FakePlatform {
@@ -237,7 +241,8 @@ impl FakeGuest {
             }
             faults = if moved == 0 { faults + 1 } else { 0 };
             assert!(faults < 4, "a fault at {:#x} is not resolved", addr + done as u64);
-            self.mm.handle_fault(UserAddr(addr + done as u64), write, false)?;
+            let fault = Fault { addr: addr + done as u64, write, signal: Signal::SEGV.number(), ..NO_FAULT };
+            self.mm.resolve(&fault)?;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use abi::Result;
 use kernel::Task;
-use kernel::ipc::{IpcNamespace, IpcObject};
+use kernel::ipc::{IpcNamespace, IpcObject, IpcSet};
 
 use super::system::put;
 use crate::synth::{Builder, Show};
@@ -19,7 +19,7 @@ fn msg(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     );
     let creds = task.creds();
     for (id, queue) in IpcNamespace::of(task).msg.all() {
-        let Ok(stat) = queue.stat(&creds, true) else { continue };
+        let stat = queue.describe(&creds);
         let perm = stat.msg_perm;
         put!(
             out,
@@ -46,7 +46,7 @@ fn sem(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     put!(out, "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n");
     let creds = task.creds();
     for (id, set) in IpcNamespace::of(task).sem.all() {
-        let Ok(stat) = set.stat(&creds, true) else { continue };
+        let stat = set.describe(&creds);
         let perm = stat.sem_perm;
         put!(
             out,
@@ -72,7 +72,7 @@ fn shm(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     );
     let creds = task.creds();
     for (id, segment) in IpcNamespace::of(task).shm.all() {
-        let Ok(stat) = segment.stat(&creds, true) else { continue };
+        let stat = segment.describe(&creds);
         let perm = stat.shm_perm;
         put!(
             out,

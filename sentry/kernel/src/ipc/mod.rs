@@ -20,7 +20,7 @@ use crate::{Kernel, Task};
 
 pub use mqueue::{MessageQueues, Notice, Queue, QueueFsType, QueueMessage, QueueOpen, queue_of};
 pub use msg::{Message, MsgQueue, MsgQueues, Wanted};
-pub use perm::{IpcAccess, IpcIds, IpcObject, Perm};
+pub use perm::{IpcAccess, IpcIds, IpcObject, IpcSet, Perm};
 pub use sem::{Pending, SemSet, SemSets, UndoList};
 pub use shm::{ShmSegment, ShmSet};
 pub use sysctl::{IpcLimit, IpcLimits};

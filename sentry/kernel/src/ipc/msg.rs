@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::common::IpcCommon;
-use super::{IpcAccess, IpcIds, IpcLimit, IpcObject, Perm};
+use super::{IpcAccess, IpcIds, IpcLimit, IpcObject, IpcSet, Perm};
 use crate::task::{Capability, Credentials};
 
 /// A message.
@@ -100,44 +100,10 @@ impl MsgQueues {
         self.ids.lock().find_or_make(key, flags, creds, self.common.limit(IpcLimit::MsgMni), |_| Ok(()), make)
     }
 
-    /// The queue with this identifier.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EIDRM`.
-    pub fn get(&self, id: i32) -> Result<Arc<MsgQueue>> {
-        self.ids.lock().get(id)
-    }
-
-    /// The queue at an index, with its identifier.
-    ///
-    /// # Errors
-    /// `EINVAL`.
-    pub fn at_index(&self, index: i32) -> Result<(i32, Arc<MsgQueue>)> {
-        self.ids.lock().at_index(index)
-    }
-
-    /// All queues with their identifiers, for `/proc/sysvipc/msg`.
-    #[must_use]
-    pub fn all(&self) -> Vec<(i32, Arc<MsgQueue>)> {
-        self.ids.lock().iter().map(|(id, queue)| (id, queue.clone())).collect()
-    }
-
     /// Most bytes in a message.
     #[must_use]
     pub fn max_message(&self) -> u64 {
         self.common.limit(IpcLimit::MsgMax)
-    }
-
-    /// `IPC_RMID`: whoever waits gets `EIDRM`.
-    pub fn remove(&self, id: i32) {
-        let removed = self.ids.lock().remove(id);
-        if let Some(queue) = removed {
-            let mut state = queue.state.lock();
-            state.is_removed = true;
-            state.messages.clear();
-            drop(state);
-            queue.waiters.notify(Events::all());
-        }
     }
 
     /// `IPC_INFO` and `MSG_INFO`: limits or use, and the highest index in use.
@@ -173,13 +139,69 @@ impl MsgQueues {
     }
 }
 
+impl IpcSet for MsgQueues {
+    type Object = MsgQueue;
+
+    fn with_ids<R>(&self, look: impl FnOnce(&IpcIds<MsgQueue>) -> R) -> R {
+        look(&self.ids.lock())
+    }
+
+    /// Whoever waits gets `EIDRM`.
+    fn remove(&self, id: i32) {
+        let removed = self.ids.lock().remove(id);
+        if let Some(queue) = removed {
+            let mut state = queue.state.lock();
+            state.is_removed = true;
+            state.messages.clear();
+            drop(state);
+            queue.waiters.notify(Events::all());
+        }
+    }
+}
+
 impl IpcObject for MsgQueue {
+    type Description = MsqidDs;
+
     fn perm(&self) -> Perm {
         self.state.lock().perm.clone()
     }
 
     fn set_perm(&self, perm: Perm) {
         self.state.lock().perm = perm;
+    }
+
+    fn describe(&self, creds: &Credentials) -> MsqidDs {
+        let state = self.state.lock();
+        MsqidDs {
+            msg_perm: state.perm.show(creds),
+            msg_stime: state.sent_at,
+            msg_rtime: state.received_at,
+            msg_ctime: state.changed_at,
+            msg_cbytes: state.bytes,
+            msg_qnum: state.messages.len() as u64,
+            msg_qbytes: state.max_bytes,
+            msg_lspid: state.last_sender,
+            msg_lrpid: state.last_receiver,
+            ..MsqidDs::default()
+        }
+    }
+
+    /// Owner, mode and size.
+    fn set(&self, creds: &Credentials, new: &MsqidDs) -> Result<()> {
+        let now = self.now();
+        let limit = self.queues.upgrade().map_or(0, |queues| queues.common.limit(IpcLimit::MsgMnb));
+        let mut state = self.state.lock();
+        state.perm.check_owner(creds)?;
+        if new.msg_qbytes > limit && !creds.capable(Capability::SysResource) {
+            return Err(Errno::EPERM);
+        }
+        state.perm.set(creds, &new.msg_perm)?;
+        state.max_bytes = new.msg_qbytes;
+        state.changed_at = now;
+        drop(state);
+        // There may be room now, and others may be allowed to use it.
+        self.waiters.notify(Events::all());
+        Ok(())
     }
 }
 
@@ -254,50 +276,6 @@ impl MsgQueue {
         drop(state);
         self.waiters.notify(Events::WRITABLE);
         Ok(message)
-    }
-
-    /// What `IPC_STAT` tells.
-    ///
-    /// # Errors
-    /// `EACCES` unless `creds` may read it, or `anyone` may ask.
-    pub fn stat(&self, creds: &Credentials, anyone: bool) -> Result<MsqidDs> {
-        let state = self.state.lock();
-        if !anyone {
-            state.perm.check(creds, IpcAccess::Read)?;
-        }
-        Ok(MsqidDs {
-            msg_perm: state.perm.show(creds),
-            msg_stime: state.sent_at,
-            msg_rtime: state.received_at,
-            msg_ctime: state.changed_at,
-            msg_cbytes: state.bytes,
-            msg_qnum: state.messages.len() as u64,
-            msg_qbytes: state.max_bytes,
-            msg_lspid: state.last_sender,
-            msg_lrpid: state.last_receiver,
-            ..MsqidDs::default()
-        })
-    }
-
-    /// `IPC_SET`: owner, mode and size.
-    ///
-    /// # Errors
-    /// `EPERM`, `EINVAL`.
-    pub fn set(&self, creds: &Credentials, new: &MsqidDs) -> Result<()> {
-        let now = self.now();
-        let limit = self.queues.upgrade().map_or(0, |queues| queues.common.limit(IpcLimit::MsgMnb));
-        let mut state = self.state.lock();
-        state.perm.check_owner(creds)?;
-        if new.msg_qbytes > limit && !creds.capable(Capability::SysResource) {
-            return Err(Errno::EPERM);
-        }
-        state.perm.set(creds, &new.msg_perm)?;
-        state.max_bytes = new.msg_qbytes;
-        state.changed_at = now;
-        drop(state);
-        // There may be room now, and others may be allowed to use it.
-        self.waiters.notify(Events::all());
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use abi::ipc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IpcPerm};
 use abi::{Errno, Result};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::task::{Capability, Credentials, UserNamespace};
 
@@ -117,11 +118,56 @@ fn in_group(creds: &Credentials, gid: u32) -> bool {
 
 /// Something with owner and key.
 pub trait IpcObject {
+    /// What `IPC_STAT` tells and `IPC_SET` takes.
+    type Description: FromBytes + IntoBytes + Immutable;
+
     /// Owner and mode as of now.
     fn perm(&self) -> Perm;
 
     /// Changes owner and mode.
     fn set_perm(&self, perm: Perm);
+
+    /// What is told to a task with `creds`, whether or not it may know.
+    fn describe(&self, creds: &Credentials) -> Self::Description;
+
+    /// `IPC_SET`: takes over what can be changed, for a task with `creds`.
+    ///
+    /// # Errors
+    /// `EPERM`, `EINVAL`.
+    fn set(&self, creds: &Credentials, new: &Self::Description) -> Result<()>;
+}
+
+/// The objects of one kind in an IPC name space.
+pub trait IpcSet {
+    /// What they are.
+    type Object: IpcObject;
+
+    /// What `look` makes of their table, which is locked meanwhile.
+    fn with_ids<R>(&self, look: impl FnOnce(&IpcIds<Self::Object>) -> R) -> R;
+
+    /// `IPC_RMID`.
+    fn remove(&self, id: i32);
+
+    /// The object with this identifier.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EIDRM`.
+    fn get(&self, id: i32) -> Result<Arc<Self::Object>> {
+        self.with_ids(|ids| ids.get(id))
+    }
+
+    /// The object at an index, with its identifier.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    fn at_index(&self, index: i32) -> Result<(i32, Arc<Self::Object>)> {
+        self.with_ids(|ids| ids.at_index(index))
+    }
+
+    /// All objects with their identifiers, for `/proc/sysvipc`.
+    fn all(&self) -> Vec<(i32, Arc<Self::Object>)> {
+        self.with_ids(|ids| ids.iter().map(|(id, object)| (id, object.clone())).collect())
+    }
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 use parking_lot::Mutex;
 
 use super::common::IpcCommon;
-use super::{IpcAccess, IpcIds, IpcLimit, IpcObject, Perm};
+use super::{IpcIds, IpcLimit, IpcObject, IpcSet, Perm};
 use crate::mm::{Backing, Mappable, MappingSet, MemoryFile, SharedAnon};
 use crate::task::Credentials;
 
@@ -122,42 +122,6 @@ impl ShmSet {
         }))
     }
 
-    /// The segment with this identifier.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EIDRM`.
-    pub fn get(&self, id: i32) -> Result<Arc<ShmSegment>> {
-        self.ids.lock().get(id)
-    }
-
-    /// The segment at an index, with its identifier.
-    ///
-    /// # Errors
-    /// `EINVAL`.
-    pub fn at_index(&self, index: i32) -> Result<(i32, Arc<ShmSegment>)> {
-        self.ids.lock().at_index(index)
-    }
-
-    /// All segments with their identifiers, for `/proc/sysvipc/shm`.
-    #[must_use]
-    pub fn all(&self) -> Vec<(i32, Arc<ShmSegment>)> {
-        self.ids.lock().iter().map(|(id, segment)| (id, segment.clone())).collect()
-    }
-
-    /// `IPC_RMID`: at once, or with the last detach.
-    pub fn remove(&self, id: i32) {
-        let mut ids = self.ids.lock();
-        let Ok(segment) = ids.get(id) else { return };
-        let mut state = segment.state.lock();
-        state.is_doomed = true;
-        state.perm.key = IPC_PRIVATE;
-        ids.make_private(id);
-        let removed = if state.mappings == 0 { ids.remove(id) } else { None };
-        drop(state);
-        drop(ids);
-        drop(removed);
-    }
-
     /// `IPC_INFO`: limits, and the highest index in use.
     #[must_use]
     pub fn limits(&self) -> (ShmLimits, i32) {
@@ -185,13 +149,64 @@ impl ShmSet {
     }
 }
 
+impl IpcSet for ShmSet {
+    type Object = ShmSegment;
+
+    fn with_ids<R>(&self, look: impl FnOnce(&IpcIds<ShmSegment>) -> R) -> R {
+        look(&self.ids.lock())
+    }
+
+    /// At once, or with the last detach.
+    fn remove(&self, id: i32) {
+        let mut ids = self.ids.lock();
+        let Ok(segment) = ids.get(id) else { return };
+        let mut state = segment.state.lock();
+        state.is_doomed = true;
+        state.perm.key = IPC_PRIVATE;
+        ids.make_private(id);
+        let removed = if state.mappings == 0 { ids.remove(id) } else { None };
+        drop(state);
+        drop(ids);
+        drop(removed);
+    }
+}
+
 impl IpcObject for ShmSegment {
+    type Description = ShmidDs;
+
     fn perm(&self) -> Perm {
         self.state.lock().perm.clone()
     }
 
     fn set_perm(&self, perm: Perm) {
         self.state.lock().perm = perm;
+    }
+
+    fn describe(&self, creds: &Credentials) -> ShmidDs {
+        let state = self.state.lock();
+        let mut perm: IpcPerm = state.perm.show(creds);
+        for (flag, bit) in [(state.is_doomed, SHM_DEST), (state.is_locked, SHM_LOCKED)] {
+            perm.mode |= if flag { bit } else { 0 };
+        }
+        ShmidDs {
+            shm_perm: perm,
+            shm_segsz: self.size,
+            shm_atime: state.attached_at,
+            shm_dtime: state.detached_at,
+            shm_ctime: state.changed_at,
+            shm_cpid: self.creator_pid,
+            shm_lpid: state.last_pid,
+            shm_nattch: state.mappings,
+            ..ShmidDs::default()
+        }
+    }
+
+    fn set(&self, creds: &Credentials, new: &ShmidDs) -> Result<()> {
+        let mut state = self.state.lock();
+        state.perm.check_owner(creds)?;
+        state.perm.set(creds, &new.shm_perm)?;
+        state.changed_at = self.set.upgrade().map_or(0, |set| set.common.now());
+        Ok(())
     }
 }
 
@@ -206,44 +221,6 @@ impl ShmSegment {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pages.is_empty()
-    }
-
-    /// What `IPC_STAT` tells.
-    ///
-    /// # Errors
-    /// `EACCES` unless `creds` may read it, or `anyone` may ask.
-    pub fn stat(&self, creds: &Credentials, anyone: bool) -> Result<ShmidDs> {
-        let state = self.state.lock();
-        if !anyone {
-            state.perm.check(creds, IpcAccess::Read)?;
-        }
-        let mut perm: IpcPerm = state.perm.show(creds);
-        for (flag, bit) in [(state.is_doomed, SHM_DEST), (state.is_locked, SHM_LOCKED)] {
-            perm.mode |= if flag { bit } else { 0 };
-        }
-        Ok(ShmidDs {
-            shm_perm: perm,
-            shm_segsz: self.size,
-            shm_atime: state.attached_at,
-            shm_dtime: state.detached_at,
-            shm_ctime: state.changed_at,
-            shm_cpid: self.creator_pid,
-            shm_lpid: state.last_pid,
-            shm_nattch: state.mappings,
-            ..ShmidDs::default()
-        })
-    }
-
-    /// `IPC_SET`.
-    ///
-    /// # Errors
-    /// `EPERM`, `EINVAL`.
-    pub fn set(&self, creds: &Credentials, new: &IpcPerm) -> Result<()> {
-        let mut state = self.state.lock();
-        state.perm.check_owner(creds)?;
-        state.perm.set(creds, new)?;
-        state.changed_at = self.set.upgrade().map_or(0, |set| set.common.now());
-        Ok(())
     }
 
     /// `SHM_LOCK` and `SHM_UNLOCK`.

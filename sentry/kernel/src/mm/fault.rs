@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use abi::{Errno, SigInfo, Signal, UserAddr, page_floor};
+use abi::{Errno, SigInfo, Signal, page_floor};
 use parking_lot::RwLockReadGuard;
 
 use super::batch::Batch;
@@ -89,19 +89,12 @@ impl From<Errno> for FaultError {
 }
 
 impl MemoryManager {
-    /// Resolves a page fault: brings the page in, copies it, or grows the stack.
+    /// Resolves a fault as the platform reports it: brings the page in, copies it, or grows the stack. A bus error on a
+    /// page that we believe to be there means that somebody shortened a host file behind our back: the page is asked for
+    /// again, once.
     ///
     /// # Errors
     /// The signal to send, with `si_code` and address, where the access is not allowed.
-    pub fn handle_fault(&self, addr: UserAddr, write: bool, execute: bool) -> Result<(), FaultSignal> {
-        self.fault_in(addr.0, Access { write, execute, force: false }).map_err(|error| error.signal(addr.0))
-    }
-
-    /// Resolves a fault as the platform reports it. A bus error on a page that we believe to be there means that
-    /// somebody shortened a host file behind our back: the page is asked for again, once.
-    ///
-    /// # Errors
-    /// As [`Self::handle_fault`].
     pub fn resolve(&self, fault: &platform::Fault) -> Result<(), FaultSignal> {
         let access = Access { write: fault.write, execute: fault.execute, force: false };
         if fault.signal == Signal::SEGV.number() && fault.addr == 0 && fault.code == abi::signal::SI_KERNEL {

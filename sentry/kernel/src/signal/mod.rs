@@ -17,7 +17,6 @@ mod queue;
 mod send;
 mod state;
 mod stop;
-mod user_account;
 
 pub use action::{DefaultAction, SigAction, SignalActions, default_action};
 pub(crate) use forking::Forking;
@@ -25,4 +24,3 @@ pub use frame_x86_64::TrapInfo;
 pub use queue::PendingSignals;
 pub use send::Sender;
 pub use state::{AltStack, GroupStop, JobReport, SignalState, TaskSignals};
-pub use user_account::{AccountCharge, Counter, UserAccount, UserAccounts};

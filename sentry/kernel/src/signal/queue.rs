@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use abi::{SigInfo, SigSet, Signal};
 
-use super::AccountCharge;
+use crate::task::AccountCharge;
 
 /// Signals that a processor exception makes: taken before all others.
 const SYNCHRONOUS: SigSet = SigSet::of(Signal::SEGV)

@@ -1,5 +1,6 @@
 //! The signal state of a process and of a thread.
 
+use abi::signal::cld;
 use abi::{SigSet, Signal, UserAddr};
 
 use super::PendingSignals;
@@ -25,6 +26,26 @@ pub enum JobReport {
     Stopped(Signal),
     /// It continued.
     Continued,
+}
+
+impl JobReport {
+    /// `si_code` and `si_status` of a `SIGCHLD` that tells it, and of waitid(2).
+    #[must_use]
+    pub fn child_info(self) -> (i32, i32) {
+        match self {
+            Self::Stopped(signal) => (cld::STOPPED, signal.number()),
+            Self::Continued => (cld::CONTINUED, Signal::CONT.number()),
+        }
+    }
+
+    /// The status that wait4(2) stores.
+    #[must_use]
+    pub fn wait_status(self) -> i32 {
+        match self {
+            Self::Stopped(signal) => signal.number() << 8 | 0x7f,
+            Self::Continued => 0xffff,
+        }
+    }
 }
 
 /// What the signal lock of a process protects.

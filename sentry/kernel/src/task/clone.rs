@@ -10,11 +10,13 @@ use zerocopy::IntoBytes;
 
 use super::task::{NewTask, Parent};
 use super::thread_group::NewThreadGroup;
-use super::{Capability, Credentials, CurrentTask, Namespaces, Pid, Task, ThreadGroup, Tid, VforkDone};
+use super::{
+    AccountCharge, Capability, Credentials, CurrentTask, Namespaces, Pid, Task, ThreadGroup, Tid, VforkDone,
+};
 use crate::error::{Restart, SysError, SysResult};
 use crate::limits;
 use crate::mm::MemoryManager;
-use crate::signal::{AccountCharge, AltStack, Forking, GroupStop, SignalActions, TaskSignals};
+use crate::signal::{AltStack, Forking, GroupStop, SignalActions, TaskSignals};
 use crate::vfs::{FdTable, File, FsContext, ReservedFds};
 
 /// What clone3(2) asks for, in the terms of all its forms.
@@ -326,25 +328,17 @@ impl CurrentTask {
             // Under the lock that is held while filters are synchronized: none passes the new thread by.
             child.seccomp.copy_from(&self.seccomp);
             child.details.lock().no_new_privs |= self.details.lock().no_new_privs;
-            let mut threads = group.threads.lock();
-            threads.list.push(child.clone());
-            threads.live += 1;
+            group.add_thread(child);
         } else {
             child.seccomp.copy_from(&self.seccomp);
             child.details.lock().no_new_privs |= self.details.lock().no_new_privs;
             if self.thread_group().signal.lock().group_exit.is_some() {
                 return Err(SysError::Restart(Restart::NoIntr));
             }
-            {
-                let mut threads = group.threads.lock();
-                threads.list.push(child.clone());
-                threads.live = 1;
-            }
+            group.add_thread(child);
             let ns = child.pid_ns();
             if child.tid() == 1 && ns.init().is_none() {
-                ns.set_init(group);
-                group.set_init();
-                group.signal.lock().is_unkillable = true;
+                group.become_init(&ns);
             }
             // The parent may have changed its group since the copy was taken, or lost its own parent.
             let own = self.thread_group().family.lock();
@@ -361,14 +355,12 @@ impl CurrentTask {
             if let Some(parent) = group.parent() {
                 parent.family.lock().children.push(group.clone());
             }
-            kernel.tasks.insert(group);
-            group.watch_cpu_limit();
+            kernel.tasks.insert(&tree, group);
         }
         if let Some(forking) = forking {
             forking.hand_over(&tree, child);
         }
-        kernel.tasks.count_task();
-        child.pid().set_task(Some(child.clone()));
+        kernel.tasks.show_task(&tree, child);
         Ok(())
     }
 

@@ -7,9 +7,8 @@ use abi::{Result, Signal};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
-use super::{PidNamespace, TaskSet, ThreadGroup, TreeGuard, Work};
+use super::{AccountCharge, PidNamespace, TaskSet, ThreadGroup, TreeGuard, UserAccount, Work};
 use crate::keys::Key;
-use crate::signal::{AccountCharge, UserAccount};
 
 /// A limit on processor time (the cgroup's `cpu.max`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

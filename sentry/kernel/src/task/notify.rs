@@ -1,6 +1,6 @@
 //! Telling a parent what became of its child: `SIGCHLD` and the wake-up of wait4(2).
 
-use abi::signal::{SIG_IGN, SaFlags, cld};
+use abi::signal::{SIG_IGN, SaFlags};
 use abi::{SigInfo, Signal};
 use waiter::Events;
 
@@ -29,10 +29,7 @@ impl ThreadGroup {
     /// Tells the parent of a stop or of going on. No lock of this process may be held.
     pub(crate) fn notify_parent_of(&self, report: JobReport) {
         let Some(parent) = self.parent() else { return };
-        let (code, status) = match report {
-            JobReport::Stopped(signal) => (cld::STOPPED, signal.number()),
-            JobReport::Continued => (cld::CONTINUED, Signal::CONT.number()),
-        };
+        let (code, status) = report.child_info();
         let action = parent.actions().get(Signal::CHLD);
         if action.handler != SIG_IGN && !action.flags.contains(SaFlags::NOCLDSTOP) {
             let info = self.child_signal(&parent, code, status);

@@ -152,21 +152,13 @@ impl Kernel {
                 task.forget();
                 return Err(Errno::ESRCH);
             }
-            {
-                let mut threads = group.threads.lock();
-                threads.list.push(task.clone());
-                threads.live = 1;
-            }
+            group.add_thread(task);
             let ns = task.pid_ns();
             if ns.init().is_none() {
-                ns.set_init(&group);
-                group.set_init();
-                group.signal.lock().is_unkillable = true;
+                group.become_init(&ns);
             }
-            self.tasks.insert(&group);
-            group.watch_cpu_limit();
-            self.tasks.count_task();
-            task.pid().set_task(Some(task.clone()));
+            self.tasks.insert(&tree, &group);
+            self.tasks.show_task(&tree, task);
         }
         if let Some(terminal) = terminal {
             let session = group.session();

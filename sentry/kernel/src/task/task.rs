@@ -10,14 +10,14 @@ use parking_lot::{Mutex, RwLock};
 use super::details::TaskDetails;
 use super::ptrace::Trace;
 use super::{
-    Container, CpuClock, Credentials, ExitStatus, IoCounters, IoCounts, Namespaces, Pid, PidNamespace,
-    PostedCalls, ThreadGroup, Tid, Wake,
+    AccountCharge, Container, CpuClock, Credentials, ExitStatus, IoCounters, IoCounts, Namespaces, Pid,
+    PidNamespace, PostedCalls, ThreadGroup, Tid, UserAccount, Wake,
 };
 use crate::Kernel;
 use crate::ipc::UndoList;
 use crate::mm::MemoryManager;
 use crate::security::Seccomp;
-use crate::signal::{AccountCharge, TaskSignals, UserAccount};
+use crate::signal::TaskSignals;
 use crate::vfs::{FdTable, FsContext};
 
 /// A guest thread.

@@ -9,8 +9,7 @@ use waiter::{Events, WaitQueue};
 
 use super::cgroup::Hierarchies;
 use super::load::LoadAverage;
-use super::{CpuTimes, NamespaceId, NamespaceIds, Task, ThreadGroup};
-use crate::signal::UserAccounts;
+use super::{CpuTimes, NamespaceId, NamespaceIds, Task, ThreadGroup, UserAccounts};
 
 /// Proof that the tree of processes is locked: parents, children, process groups, who is a zombie.
 pub type TreeGuard<'a> = MutexGuard<'a, Tree>;
@@ -129,17 +128,21 @@ impl TaskSet {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn count_task(&self) {
+    /// From now on `task`, whose process has it among its threads, is found by its number, and counts.
+    pub(super) fn show_task(&self, _tree: &TreeGuard<'_>, task: &Arc<Task>) {
         self.forks.fetch_add(1, Ordering::Relaxed);
         self.live_tasks.fetch_add(1, Ordering::Relaxed);
+        task.pid().set_task(Some(task.clone()));
     }
 
     pub(super) fn uncount_task(&self) {
         self.live_tasks.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn insert(&self, group: &Arc<ThreadGroup>) {
+    /// A new process, with its first thread.
+    pub(super) fn insert(&self, _tree: &TreeGuard<'_>, group: &Arc<ThreadGroup>) {
         self.groups.lock().insert(group.id(), group.clone());
+        group.watch_cpu_limit();
     }
 
     pub(super) fn remove(&self, group: &ThreadGroup) {

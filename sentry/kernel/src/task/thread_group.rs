@@ -207,6 +207,13 @@ impl ThreadGroup {
         self.leader_id.store(task.id(), Ordering::Relaxed);
     }
 
+    /// Takes in a new thread, the first or another one.
+    pub(super) fn add_thread(&self, task: &Arc<Task>) {
+        let mut threads = self.threads.lock();
+        threads.list.push(task.clone());
+        threads.live += 1;
+    }
+
     /// All its tasks that have not been released, in the order of their making.
     #[must_use]
     pub fn tasks(&self) -> Vec<Arc<Task>> {
@@ -442,8 +449,11 @@ impl ThreadGroup {
         self.flags.is_init.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_init(&self) {
+    /// Becomes the first process of `ns`.
+    pub(super) fn become_init(self: &Arc<Self>, ns: &PidNamespace) {
+        ns.set_init(self);
         self.flags.is_init.store(true, Ordering::Relaxed);
+        self.signal.lock().is_unkillable = true;
     }
 
     /// `/proc/[pid]/oom_score_adj`: counts when a process is chosen to be killed (`task/oom.rs`).

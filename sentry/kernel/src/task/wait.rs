@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use abi::resource::Rusage;
-use abi::signal::cld;
 use abi::time::Timeval;
 use abi::wait::WaitOptions;
 use abi::{Errno, Result, Signal};
@@ -157,11 +156,8 @@ impl CurrentTask {
             }
             report
         };
-        let news = match report {
-            JobReport::Stopped(signal) => (signal.number() << 8 | 0x7f, cld::STOPPED, signal.number()),
-            JobReport::Continued => (0xffff, cld::CONTINUED, Signal::CONT.number()),
-        };
-        Some(self.wait_result(child, leader, news))
+        let (code, value) = report.child_info();
+        Some(self.wait_result(child, leader, (report.wait_status(), code, value)))
     }
 
     /// What is told of `child`, with numbers as this task sees them.

@@ -82,7 +82,7 @@ impl ClockId {
 struct Clocks {
     host: TscClock,
     /// Added to the host's monotonic clock.
-    monotonic_ns: AtomicI64,
+    monotonic_ns: i64,
     /// Added to the host's real-time clock.
     realtime_ns: AtomicI64,
     /// Where the vDSO reads the clocks, once a guest has one. A leaf.
@@ -115,7 +115,7 @@ impl Timekeeper {
     #[must_use]
     pub fn new() -> Self {
         let host = TscClock::new();
-        let monotonic_ns = AtomicI64::new(-host.read().monotonic_ns);
+        let monotonic_ns = -host.read().monotonic_ns;
         let clocks = Clocks { host, monotonic_ns, realtime_ns: AtomicI64::new(0), page: Mutex::default() };
         Self { clocks: Arc::new(clocks) }
     }
@@ -123,20 +123,13 @@ impl Timekeeper {
     /// What is added to the host's monotonic clock (the vDSO adds the same).
     #[must_use]
     pub fn monotonic_offset_ns(&self) -> i64 {
-        self.clocks.monotonic_ns.load(Ordering::Relaxed)
+        self.clocks.monotonic_ns
     }
 
     /// What is added to the host's real-time clock (the vDSO adds the same).
     #[must_use]
     pub fn realtime_offset_ns(&self) -> i64 {
         self.clocks.realtime_ns.load(Ordering::Relaxed)
-    }
-
-    /// Continues a saved sandbox's clocks: its monotonic clock goes on from `at`.
-    pub fn resume_at(&self, at: MonotonicTime) {
-        let offset = at.0.saturating_sub(self.read_host().monotonic_ns);
-        self.clocks.monotonic_ns.store(offset, Ordering::Relaxed);
-        self.publish();
     }
 
     /// Keeps the vDSO's clock page up to date from now on: the page at `offset` of the memory file.
@@ -226,13 +219,9 @@ mod tests {
     use super::{MonotonicTime, Timekeeper};
 
     #[test]
-    fn monotonic_starts_with_the_sandbox_and_goes_on_after_a_resume() {
-        let clock = Timekeeper::new();
-        let first = clock.monotonic();
+    fn monotonic_starts_with_the_sandbox() {
+        let first = Timekeeper::new().monotonic();
         assert!(first.0 >= 0 && first.0 < 1_000_000_000);
-        let other = clock.clone();
-        clock.resume_at(MonotonicTime(1 << 50));
-        assert!(other.monotonic().0 >= 1 << 50);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use waiter::{Events, Notify, Registration, WaitQueue};
 
 use super::promise::Candidates;
 use super::{Fd, File, FileOps};
-use crate::signal::{AccountCharge, Counter, UserAccount};
+use crate::task::{AccountCharge, Counter, UserAccount};
 pub use nesting::EpollNesting;
 use nesting::WatcherLink;
 pub(super) use nesting::Watchers;

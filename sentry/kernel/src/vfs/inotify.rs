@@ -22,7 +22,7 @@ use super::{Dentry, File, FileOps, Vfs, VfsPath};
 use crate::Task;
 use crate::limits::Knobs;
 use crate::mm::IoDst;
-use crate::signal::{AccountCharge, Counter, UserAccount};
+use crate::task::{AccountCharge, Counter, UserAccount};
 
 pub use hooks::notify_inode;
 pub(crate) use hooks::{note_access, note_modify};

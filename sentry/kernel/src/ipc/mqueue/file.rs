@@ -9,7 +9,7 @@ use waiter::{Events, WaitQueue};
 use super::Queue;
 use crate::Task;
 use crate::mm::IoDst;
-use crate::signal::AccountCharge;
+use crate::task::AccountCharge;
 use crate::time::Timekeeper;
 use crate::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr};
 

@@ -18,7 +18,7 @@ use host::heap::{self, Purpose};
 use parking_lot::Mutex;
 
 use super::common::IpcCommon;
-use super::{IpcIds, IpcLimit};
+use super::{IpcIds, IpcLimit, IpcSet};
 use crate::task::Credentials;
 
 pub use operate::Pending;
@@ -76,39 +76,6 @@ impl SemSets {
         ids.find_or_make(key, flags, creds, self.common.limit(IpcLimit::SemMni), fits, make)
     }
 
-    /// The set with this identifier.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EIDRM`.
-    pub fn get(&self, id: i32) -> Result<Arc<SemSet>> {
-        self.registry.lock().ids.get(id)
-    }
-
-    /// The set at an index, with its identifier.
-    ///
-    /// # Errors
-    /// `EINVAL`.
-    pub fn at_index(&self, index: i32) -> Result<(i32, Arc<SemSet>)> {
-        self.registry.lock().ids.at_index(index)
-    }
-
-    /// All sets with their identifiers, for `/proc/sysvipc/sem`.
-    #[must_use]
-    pub fn all(&self) -> Vec<(i32, Arc<SemSet>)> {
-        self.registry.lock().ids.iter().map(|(id, set)| (id, set.clone())).collect()
-    }
-
-    /// `IPC_RMID`: whoever waits gets `EIDRM`.
-    pub fn remove(&self, id: i32) {
-        let mut registry = self.registry.lock();
-        let removed = registry.ids.remove(id);
-        registry.semaphores -= removed.as_ref().map_or(0, |set| u64::from(set.len()));
-        drop(registry);
-        if let Some(set) = removed {
-            set.end();
-        }
-    }
-
     /// Most operations in one call.
     #[must_use]
     pub fn max_operations(&self) -> u64 {
@@ -137,6 +104,25 @@ impl SemSets {
             info.semaem = i32::try_from(registry.semaphores).unwrap_or(i32::MAX);
         }
         (info, registry.ids.highest_index().max(0))
+    }
+}
+
+impl IpcSet for SemSets {
+    type Object = SemSet;
+
+    fn with_ids<R>(&self, look: impl FnOnce(&IpcIds<SemSet>) -> R) -> R {
+        look(&self.registry.lock().ids)
+    }
+
+    /// Whoever waits gets `EIDRM`.
+    fn remove(&self, id: i32) {
+        let mut registry = self.registry.lock();
+        let removed = registry.ids.remove(id);
+        registry.semaphores -= removed.as_ref().map_or(0, |set| u64::from(set.len()));
+        drop(registry);
+        if let Some(set) = removed {
+            set.end();
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
-use abi::ipc::{IpcPerm, SEMVMX, SemidDs};
+use abi::ipc::{SEMVMX, SemidDs};
 use abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use super::{Pending, SemSets};
-use crate::ipc::{IpcAccess, IpcObject, Perm};
+use crate::ipc::{IpcObject, Perm};
 use crate::task::Credentials;
 
 /// A set of semaphores.
@@ -35,12 +35,34 @@ pub(super) struct State {
 }
 
 impl IpcObject for SemSet {
+    type Description = SemidDs;
+
     fn perm(&self) -> Perm {
         self.state.lock().perm.clone()
     }
 
     fn set_perm(&self, perm: Perm) {
         self.state.lock().perm = perm;
+    }
+
+    fn describe(&self, creds: &Credentials) -> SemidDs {
+        let state = self.state.lock();
+        SemidDs {
+            sem_perm: state.perm.show(creds),
+            sem_otime: state.operated_at,
+            sem_ctime: state.changed_at,
+            sem_nsems: u64::from(self.count),
+            ..SemidDs::default()
+        }
+    }
+
+    fn set(&self, creds: &Credentials, new: &SemidDs) -> Result<()> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        state.perm.check_owner(creds)?;
+        state.perm.set(creds, &new.sem_perm)?;
+        state.changed_at = now;
+        Ok(())
     }
 }
 
@@ -74,37 +96,6 @@ impl SemSet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
-    }
-
-    /// What `IPC_STAT` tells.
-    ///
-    /// # Errors
-    /// `EACCES` unless `creds` may read it, or `anyone` may ask.
-    pub fn stat(&self, creds: &Credentials, anyone: bool) -> Result<SemidDs> {
-        let state = self.state.lock();
-        if !anyone {
-            state.perm.check(creds, IpcAccess::Read)?;
-        }
-        Ok(SemidDs {
-            sem_perm: state.perm.show(creds),
-            sem_otime: state.operated_at,
-            sem_ctime: state.changed_at,
-            sem_nsems: u64::from(self.count),
-            ..SemidDs::default()
-        })
-    }
-
-    /// `IPC_SET`.
-    ///
-    /// # Errors
-    /// `EPERM`, `EINVAL`.
-    pub fn set(&self, creds: &Credentials, new: &IpcPerm) -> Result<()> {
-        let now = self.now();
-        let mut state = self.state.lock();
-        state.perm.check_owner(creds)?;
-        state.perm.set(creds, new)?;
-        state.changed_at = now;
-        Ok(())
     }
 
     /// The state, if there is such a semaphore.

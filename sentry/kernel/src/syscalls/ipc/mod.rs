@@ -1,5 +1,6 @@
 //! System calls for inter-process communication: System V's and POSIX message queues.
 
+mod control;
 mod mqueue;
 mod msg;
 mod sem;

@@ -1,15 +1,14 @@
 //! System V message queues: msgget(2), msgsnd(2), msgrcv(2), msgctl(2).
 
 use abi::ipc::{
-    IPC_64, IPC_INFO, IPC_NOWAIT, IPC_RMID, IPC_SET, IPC_STAT, MSG_COPY, MSG_EXCEPT, MSG_INFO, MSG_NOERROR,
-    MSG_STAT, MSG_STAT_ANY, MsqidDs,
+    IPC_64, IPC_INFO, IPC_NOWAIT, MSG_COPY, MSG_EXCEPT, MSG_INFO, MSG_NOERROR, MSG_STAT, MSG_STAT_ANY,
 };
 use abi::{Errno, Result, UserAddr};
 use waiter::Events;
 
-use super::pid;
+use super::{control, pid};
 use crate::error::Restart;
-use crate::ipc::{IpcNamespace, IpcObject, Message, Wanted};
+use crate::ipc::{IpcNamespace, IpcSet, Message, Wanted};
 use crate::syscalls::table::Args;
 use crate::{CurrentTask, SysError, SysResult};
 
@@ -92,32 +91,14 @@ pub(super) fn msgrcv(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn msgctl(task: &mut CurrentTask, args: Args) -> SysResult {
     let [id, command, buffer, ..] = args.0;
     let (id, command, buffer) = (id as i32, command as i32 & !IPC_64, UserAddr(buffer));
-    let queues = &IpcNamespace::of(task).msg;
-    let (mm, creds) = (task.mm(), task.creds());
+    let queues = &*IpcNamespace::of(task).msg;
     if id < 0 {
         return Err(Errno::EINVAL.into());
     }
     match command {
-        IPC_INFO | MSG_INFO => {
-            let (info, highest) = queues.info(command == MSG_INFO);
-            mm.write_object(buffer, &info)?;
-            return Ok(highest as u64);
-        }
-        IPC_STAT => mm.write_object(buffer, &queues.get(id)?.stat(&creds, false)?)?,
-        MSG_STAT | MSG_STAT_ANY => {
-            let (id, queue) = queues.at_index(id)?;
-            mm.write_object(buffer, &queue.stat(&creds, command == MSG_STAT_ANY)?)?;
-            return Ok(id as u64);
-        }
-        IPC_SET => {
-            let new: MsqidDs = mm.read_object(buffer)?;
-            queues.get(id)?.set(&creds, &new)?;
-        }
-        IPC_RMID => {
-            queues.get(id)?.perm().check_owner(&creds)?;
-            queues.remove(id);
-        }
-        _ => return Err(Errno::EINVAL.into()),
+        IPC_INFO | MSG_INFO => control::tell(task, buffer, queues.info(command == MSG_INFO)),
+        MSG_STAT => control::stat_at(task, queues, id, buffer),
+        MSG_STAT_ANY => control::stat_any_at(task, queues, id, buffer),
+        _ => control::common(task, queues, id, command, buffer),
     }
-    Ok(0)
 }

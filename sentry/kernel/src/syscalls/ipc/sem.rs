@@ -1,14 +1,14 @@
 //! System V semaphores: semget(2), semop(2), semtimedop(2), semctl(2).
 
 use abi::ipc::{
-    GETALL, GETNCNT, GETPID, GETVAL, GETZCNT, IPC_64, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, SEM_INFO,
-    SEM_STAT, SEM_STAT_ANY, SEM_UNDO, SETALL, SETVAL, SemBuf, SemidDs,
+    GETALL, GETNCNT, GETPID, GETVAL, GETZCNT, IPC_64, IPC_INFO, SEM_INFO, SEM_STAT, SEM_STAT_ANY, SEM_UNDO,
+    SETALL, SETVAL, SemBuf,
 };
 use abi::{Errno, Result, UserAddr};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::pid;
-use crate::ipc::{IpcAccess, IpcNamespace, IpcObject, Pending, SemSet};
+use super::{control, pid};
+use crate::ipc::{IpcAccess, IpcNamespace, IpcObject, IpcSet, Pending, SemSet};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;
@@ -69,50 +69,33 @@ fn operate(task: &mut CurrentTask, args: Args, deadline: Option<MonotonicTime>) 
 pub(super) fn semctl(task: &mut CurrentTask, args: Args) -> SysResult {
     let [id, index, command, arg, ..] = args.0;
     let (id, index, command) = (id as i32, index as i32, command as i32 & !IPC_64);
-    let sets = &IpcNamespace::of(task).sem;
-    let (mm, creds, buffer) = (task.mm(), task.creds(), UserAddr(arg));
+    let (sets, buffer) = (&*IpcNamespace::of(task).sem, UserAddr(arg));
     if id < 0 {
         return Err(Errno::EINVAL.into());
     }
     match command {
-        IPC_INFO | SEM_INFO => {
-            let (info, highest) = sets.info(command == SEM_INFO);
-            mm.write_object(buffer, &info)?;
-            return Ok(highest as u64);
-        }
-        IPC_STAT => mm.write_object(buffer, &sets.get(id)?.stat(&creds, false)?)?,
-        SEM_STAT | SEM_STAT_ANY => {
-            let (id, set) = sets.at_index(id)?;
-            mm.write_object(buffer, &set.stat(&creds, command == SEM_STAT_ANY)?)?;
-            return Ok(id as u64);
-        }
-        IPC_SET => {
-            let new: SemidDs = mm.read_object(buffer)?;
-            sets.get(id)?.set(&creds, &new.sem_perm)?;
-        }
-        IPC_RMID => {
-            sets.get(id)?.perm().check_owner(&creds)?;
-            sets.remove(id);
-        }
+        IPC_INFO | SEM_INFO => control::tell(task, buffer, sets.info(command == SEM_INFO)),
+        SEM_STAT => control::stat_at(task, sets, id, buffer),
+        SEM_STAT_ANY => control::stat_any_at(task, sets, id, buffer),
         GETVAL | GETPID | GETNCNT | GETZCNT | GETALL => {
             let set = sets.get(id)?;
-            set.perm().check(&creds, IpcAccess::Read)?;
-            return query(task, &set, index, command, buffer);
+            set.perm().check(&task.creds(), IpcAccess::Read)?;
+            query(task, &set, index, command, buffer)
         }
         SETVAL | SETALL => {
             let set = sets.get(id)?;
-            set.perm().check(&creds, IpcAccess::Write)?;
+            set.perm().check(&task.creds(), IpcAccess::Write)?;
             if command == SETVAL {
                 set.set_value(index, arg as i32, pid(task))?;
             } else {
                 let mut values = vec![0_u16; usize::from(set.len())];
-                mm.read(buffer, values.as_mut_slice().as_mut_bytes())?;
+                task.mm().read(buffer, values.as_mut_slice().as_mut_bytes())?;
                 set.set_values(&values, pid(task))?;
             }
+            Ok(0)
         }
-        _ => return Err(Errno::EINVAL.into()),
+        _ => control::common(task, sets, id, command, buffer),
     }
-    Ok(0)
 }
 
 fn query(task: &Task, set: &SemSet, index: i32, command: i32, buffer: UserAddr) -> SysResult {

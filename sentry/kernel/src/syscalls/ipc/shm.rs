@@ -1,13 +1,13 @@
 //! System V shared memory: shmget(2), shmat(2), shmdt(2), shmctl(2).
 
 use abi::ipc::{
-    IPC_64, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, SHM_EXEC, SHM_HUGETLB, SHM_INFO, SHM_LOCK, SHM_RDONLY,
-    SHM_REMAP, SHM_RND, SHM_STAT, SHM_STAT_ANY, SHM_UNLOCK, ShmidDs,
+    IPC_64, IPC_INFO, SHM_EXEC, SHM_HUGETLB, SHM_INFO, SHM_LOCK, SHM_RDONLY, SHM_REMAP, SHM_RND, SHM_STAT,
+    SHM_STAT_ANY, SHM_UNLOCK,
 };
 use abi::{Errno, UserAddr};
 
-use super::pid;
-use crate::ipc::{IpcAccess, IpcNamespace, IpcObject};
+use super::{control, pid};
+use crate::ipc::{IpcAccess, IpcNamespace, IpcObject, IpcSet};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::{CurrentTask, SysResult};
@@ -56,38 +56,17 @@ pub(super) fn shmdt(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn shmctl(task: &mut CurrentTask, args: Args) -> SysResult {
     let [id, command, buffer, ..] = args.0;
     let (id, command, buffer) = (id as i32, command as i32 & !IPC_64, UserAddr(buffer));
-    let set = &IpcNamespace::of(task).shm;
-    let (mm, creds) = (task.mm(), task.creds());
+    let set = &*IpcNamespace::of(task).shm;
     if id < 0 {
         return Err(Errno::EINVAL.into());
     }
     match command {
-        IPC_INFO => {
-            let (limits, highest) = set.limits();
-            mm.write_object(buffer, &limits)?;
-            return Ok(highest as u64);
-        }
-        SHM_INFO => {
-            let (usage, highest) = set.usage();
-            mm.write_object(buffer, &usage)?;
-            return Ok(highest as u64);
-        }
-        IPC_STAT => mm.write_object(buffer, &set.get(id)?.stat(&creds, false)?)?,
-        SHM_STAT | SHM_STAT_ANY => {
-            let (id, segment) = set.at_index(id)?;
-            mm.write_object(buffer, &segment.stat(&creds, command == SHM_STAT_ANY)?)?;
-            return Ok(id as u64);
-        }
-        IPC_SET => {
-            let new: ShmidDs = mm.read_object(buffer)?;
-            set.get(id)?.set(&creds, &new.shm_perm)?;
-        }
-        IPC_RMID => {
-            set.get(id)?.perm().check_owner(&creds)?;
-            set.remove(id);
-        }
+        IPC_INFO => control::tell(task, buffer, set.limits()),
+        SHM_INFO => control::tell(task, buffer, set.usage()),
+        SHM_STAT => control::stat_at(task, set, id, buffer),
+        SHM_STAT_ANY => control::stat_any_at(task, set, id, buffer),
         SHM_LOCK | SHM_UNLOCK => {
-            let segment = set.get(id)?;
+            let (segment, creds) = (set.get(id)?, task.creds());
             if !creds.has_in(&segment.perm().user_ns, Capability::IpcLock) {
                 segment.perm().check_owner(&creds)?;
                 if command == SHM_LOCK && task.limit(abi::resource::Resource::Memlock) == 0 {
@@ -95,8 +74,8 @@ pub(super) fn shmctl(task: &mut CurrentTask, args: Args) -> SysResult {
                 }
             }
             segment.set_locked(command == SHM_LOCK);
+            Ok(0)
         }
-        _ => return Err(Errno::EINVAL.into()),
+        _ => control::common(task, set, id, command, buffer),
     }
-    Ok(0)
 }

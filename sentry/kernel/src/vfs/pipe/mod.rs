@@ -17,8 +17,7 @@ use super::{File, FileOps, WriteAt};
 use crate::Task;
 use crate::limits::{PIPE_MAX_SIZE, PIPE_USER_PAGES_SOFT};
 use crate::mm::{IoDst, IoSrc};
-use crate::signal::{AccountCharge, Counter, UserAccount};
-use crate::task::Capability;
+use crate::task::{AccountCharge, Capability, Counter, UserAccount};
 use ring::Ring;
 pub use splice::{Drain, Reservation};
 
