@@ -61,6 +61,13 @@ static void towards_its_own(void) {
     FAILS(mount(NULL, in_dir("cover"), NULL, MS_REMOUNT | MS_RDONLY, NULL), EPERM);
     FAILS(mount(NULL, in_dir("cover"), NULL, MS_REMOUNT | MS_BIND, NULL), EPERM);
     CHECK(mount(NULL, in_dir("cover"), NULL, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_RDONLY | MS_NOATIME | MS_STRICTATIME, NULL) == -1);
+    // What these show is not its own.
+    FAILS(mount("none", in_dir("mine"), "proc", 0, NULL), EPERM);
+    FAILS(mount("none", in_dir("mine"), "sysfs", 0, NULL), EPERM);
+    FAILS(mount("none", in_dir("mine"), "cgroup2", 0, NULL), EPERM);
+    FAILS(mount("none", in_dir("mine"), "mqueue", 0, NULL), EPERM);
+    CHECK(unshare(CLONE_NEWIPC) == 0 && mount("none", in_dir("mine"), "mqueue", 0, NULL) == 0);
+    CHECK(umount(in_dir("mine")) == 0);
     FAILS(mount(dir, in_dir("mine"), NULL, MS_BIND, NULL), EINVAL);
     CHECK(mount(dir, in_dir("mine"), NULL, MS_BIND | MS_REC, NULL) == 0);
     FAILS(umount(in_dir("mine/cover")), EINVAL);

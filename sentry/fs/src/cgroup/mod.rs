@@ -9,8 +9,8 @@ pub mod v1;
 use std::sync::Arc;
 
 use abi::Result;
-use kernel::task::CpuTimes;
-use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode};
+use kernel::task::{CpuTimes, NamespaceKind};
+use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode, MountOwner};
 use kernel::{Kernel, Task};
 
 use crate::synth::{Builder, Inodes, Show, SynthFs};
@@ -37,8 +37,8 @@ impl FileSystemType for Cgroup2Type {
         Ok(Arc::new(SynthFs::fixed(kernel, "cgroup2", CGROUP2_MAGIC, tree(&inodes))))
     }
 
-    fn allowed_in_user_ns(&self) -> bool {
-        true
+    fn mount_owner(&self) -> MountOwner {
+        MountOwner::Of(NamespaceKind::Cgroup)
     }
 }
 

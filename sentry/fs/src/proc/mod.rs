@@ -28,8 +28,8 @@ mod task_files;
 use std::sync::Arc;
 
 use abi::{Errno, Result};
-use kernel::task::{PidNamespace, Tid};
-use kernel::vfs::{Caching, Caller, FileSystem, FileSystemType, Inode};
+use kernel::task::{NamespaceKind, PidNamespace, Tid};
+use kernel::vfs::{Caching, Caller, FileSystem, FileSystemType, Inode, MountOwner};
 use kernel::{Kernel, Task};
 
 use crate::synth::{Inodes, SynthFs};
@@ -104,7 +104,7 @@ impl FileSystemType for ProcType {
         }))
     }
 
-    fn allowed_in_user_ns(&self) -> bool {
-        true
+    fn mount_owner(&self) -> MountOwner {
+        MountOwner::Of(NamespaceKind::Pid)
     }
 }

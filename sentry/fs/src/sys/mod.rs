@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use abi::Result;
 use kernel::Kernel;
-use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode};
+use kernel::task::NamespaceKind;
+use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode, MountOwner};
 
 use crate::synth::{Builder, Inodes, SynthFs};
 
@@ -192,8 +193,8 @@ impl FileSystemType for SysfsType {
         Ok(Arc::new(SynthFs::fixed(kernel, "sysfs", 0x6265_6572, tree(&inodes, kernel))))
     }
 
-    fn allowed_in_user_ns(&self) -> bool {
-        true
+    fn mount_owner(&self) -> MountOwner {
+        MountOwner::Of(NamespaceKind::Net)
     }
 }
 

@@ -20,7 +20,7 @@ use abi::{DeviceId, FileType, PAGE_SIZE, Result};
 use kernel::Kernel;
 use kernel::mm::MemoryFile;
 use kernel::time::Timekeeper;
-use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode, NewNode};
+use kernel::vfs::{Caller, FileSystem, FileSystemType, Inode, MountOwner, NewNode};
 
 use inode::{Shared, TmpInode};
 use options::Options;
@@ -215,7 +215,7 @@ impl FileSystemType for TmpfsType {
         Ok(fs)
     }
 
-    fn allowed_in_user_ns(&self) -> bool {
-        true
+    fn mount_owner(&self) -> MountOwner {
+        MountOwner::Caller
     }
 }

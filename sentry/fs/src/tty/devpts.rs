@@ -11,7 +11,7 @@ use kernel::Kernel;
 use kernel::time::Timekeeper;
 use kernel::vfs::{
     Attr, Caching, Caller, FileOps, FileSystem, FileSystemType, Inode, InodeCommon, Mount, MountNamespace,
-    OpenHow, Origin, SetAttr, VfsPath,
+    MountOwner, OpenHow, Origin, SetAttr, VfsPath,
 };
 use parking_lot::Mutex;
 
@@ -372,7 +372,7 @@ impl FileSystemType for DevPtsType {
         Ok(DevPts::new(kernel, Options::parse(caller, options)?))
     }
 
-    fn allowed_in_user_ns(&self) -> bool {
-        true
+    fn mount_owner(&self) -> MountOwner {
+        MountOwner::Caller
     }
 }

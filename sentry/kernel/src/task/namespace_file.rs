@@ -153,7 +153,7 @@ impl NamespaceRef {
     }
 
     /// The user name space that owns it; its parent for a user name space.
-    fn owner(&self) -> Option<Arc<UserNamespace>> {
+    pub(crate) fn owner(&self) -> Option<Arc<UserNamespace>> {
         match self {
             Self::User(ns) => ns.parent().cloned(),
             Self::Mnt(ns) => Some(ns.user_ns().clone()),

@@ -1,11 +1,12 @@
 //! POSIX access control lists in their extended-attribute form (`man 5 acl`, `linux/posix_acl_xattr.h`).
 //!
-//! An ACL is a version and entries of tag, permission and id, little-endian, sorted by tag and id.
+//! An ACL is a version and entries of tag, permission and id, little-endian, sorted by tag. Ids are stored as
+//! kernel ids; those in the caller's user name space are translated when an ACL is set and shown.
 
 use abi::{Errno, Result};
 
 use super::Attr;
-use crate::task::Credentials;
+use crate::task::{Credentials, UserNamespace};
 
 /// The attribute that grants access.
 pub(crate) const ACCESS: &[u8] = b"system.posix_acl_access";
@@ -19,7 +20,7 @@ const GROUP_OBJ: u16 = 0x04;
 const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
-#[cfg(test)]
+/// The id of an entry that names nobody.
 const NO_ID: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +92,8 @@ pub(super) fn validate(acl: &[u8]) -> Result<AclShape> {
         return Ok(AclShape::Empty);
     }
     let list: Vec<Entry> = entries(acl).collect();
-    let rank = |entry: &Entry| (entry.tag, if matches!(entry.tag, USER | GROUP) { entry.id } else { 0 });
-    if list.iter().any(|entry| entry.perm > 7) || !list.is_sorted_by(|a, b| rank(a) < rank(b)) {
+    let is_next = |a: &Entry, b: &Entry| a.tag < b.tag || a.tag == b.tag && matches!(a.tag, USER | GROUP);
+    if list.iter().any(|entry| entry.perm > 7) || !list.is_sorted_by(is_next) {
         return Err(Errno::EINVAL);
     }
     let count = |tag| list.iter().filter(|entry| entry.tag == tag).count();
@@ -103,6 +104,36 @@ pub(super) fn validate(acl: &[u8]) -> Result<AclShape> {
         return Err(Errno::EINVAL);
     }
     Ok(if has_named || count(MASK) > 0 { AclShape::Extended } else { AclShape::Minimal })
+}
+
+/// The ACL that is stored for what a guest of `ns` sets: with kernel ids.
+///
+/// # Errors
+/// `EINVAL` for an id that `ns` does not map.
+pub(super) fn to_stored(acl: &[u8], ns: &UserNamespace) -> Result<Vec<u8>> {
+    let stored = entries(acl).map(|entry| {
+        let id = match entry.tag {
+            USER => ns.to_kernel_uid(entry.id).ok_or(Errno::EINVAL)?,
+            GROUP => ns.to_kernel_gid(entry.id).ok_or(Errno::EINVAL)?,
+            _ => NO_ID,
+        };
+        Ok(Entry { id, ..entry })
+    });
+    Ok(encode(&stored.collect::<Result<Vec<_>>>()?))
+}
+
+/// What a guest of `ns` sees of a stored ACL: -1 for whom `ns` does not map.
+pub(super) fn from_stored(acl: &[u8], ns: &UserNamespace) -> Vec<u8> {
+    let (uids, gids) = (ns.uid_map(), ns.gid_map());
+    let shown = entries(acl).map(|entry| {
+        let id = match entry.tag {
+            USER => uids.from_kernel(entry.id),
+            GROUP => gids.from_kernel(entry.id),
+            _ => None,
+        };
+        Entry { id: id.unwrap_or(NO_ID), ..entry }
+    });
+    encode(&shown.collect::<Vec<_>>())
 }
 
 /// How much an ACL says.

@@ -8,6 +8,7 @@ use abi::{DeviceId, Errno, Result};
 
 use super::{Caller, Inode};
 use crate::Kernel;
+use crate::task::NamespaceKind;
 
 /// How long the VFS may believe what it has cached of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,17 @@ pub trait FileSystem: Send + Sync + Any {
     }
 }
 
+/// Towards which user name space mount(2) takes `CAP_SYS_ADMIN`. An instance belongs to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountOwner {
+    /// The sandbox's first.
+    First,
+    /// The caller's own.
+    Caller,
+    /// The owner of what the file system shows: the caller's name space of this kind.
+    Of(NamespaceKind),
+}
+
 /// A type that mount(2) can name. File-system crates register theirs with the kernel.
 pub trait FileSystemType: Send + Sync {
     /// The name.
@@ -95,9 +107,9 @@ pub trait FileSystemType: Send + Sync {
         options: &[u8],
     ) -> Result<Arc<dyn FileSystem>>;
 
-    /// Whether an unprivileged user name space may mount it.
-    fn allowed_in_user_ns(&self) -> bool {
-        false
+    /// Who may mount it.
+    fn mount_owner(&self) -> MountOwner {
+        MountOwner::First
     }
 
     /// Whether it takes no device (`nodev` in `/proc/filesystems`).

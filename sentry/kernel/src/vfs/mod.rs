@@ -59,7 +59,7 @@ pub use eventfd::EventFd;
 pub use fd_table::{Fd, FdEntry, FdTable, MAX_FDS, ReservedFds};
 pub use file::{File, SETTABLE_FLAGS, SignalOwner};
 pub use file_ops::{DirEntry, FileOps, Readdir, SeekExtent, SyncScope, WriteAt};
-pub use filesystem::{Caching, FileSystem, FileSystemType};
+pub use filesystem::{Caching, FileSystem, FileSystemType, MountOwner};
 pub(crate) use fs_context::ClosedContext;
 pub use fs_context::FsContext;
 pub use inode::{Attr, Caller, Inode, LinkTarget, NewNode, Rename, RenameFlags, SetAttr, SetTime, Xattr};

@@ -67,10 +67,12 @@ impl Vfs {
             _ => {}
         }
         let value = xattr.get(name)?;
-        if name != FileCapabilities::XATTR {
-            return Ok(value);
+        let ns = &caller.creds.user_ns;
+        match space {
+            Space::AccessAcl | Space::DefaultAcl => Ok(acl::from_stored(&value, ns)),
+            _ if name == FileCapabilities::XATTR => FileCapabilities::from_stored(value, ns),
+            _ => Ok(value),
         }
-        FileCapabilities::from_stored(value, &caller.creds.user_ns)
     }
 
     /// listxattr(2) on a place found: names, each with a NUL behind it.
@@ -173,6 +175,7 @@ fn set_acl(caller: &Caller<'_>, place: &VfsPath, attr: &Attr, space: Space, valu
     let inode = place.inode();
     let xattr = inode.xattr().ok_or(Errno::EOPNOTSUPP)?;
     let shape = acl::validate(value)?;
+    let value = &acl::to_stored(value, &caller.creds.user_ns)?;
     if space == Space::DefaultAcl {
         if attr.file_type() != FileType::Directory {
             return Err(Errno::EACCES);

@@ -19,10 +19,10 @@ use abi::resource::Resource;
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 
 use super::{IpcLimit, IpcLimits};
-use crate::task::Capability;
+use crate::task::{Capability, NamespaceKind};
 use crate::vfs::{
-    Caching, Caller, File, FileSystem, FileSystemType, Inode, Mount, NewNode, Origin, Vfs, VfsPath,
-    WalkFlags, check_access,
+    Caching, Caller, File, FileSystem, FileSystemType, Inode, Mount, MountOwner, NewNode, Origin, Vfs,
+    VfsPath, WalkFlags, check_access,
 };
 use crate::{CurrentTask, Kernel, Task};
 
@@ -238,14 +238,10 @@ impl FileSystemType for QueueFsType {
         _options: &[u8],
     ) -> Result<Arc<dyn FileSystem>> {
         let task = caller.task.ok_or(Errno::EINVAL)?;
-        // The queues are there already, and belong to whoever made the name space.
-        if !caller.creds.has_in(task.namespaces().ipc.user_ns(), Capability::SysAdmin) {
-            return Err(Errno::EPERM);
-        }
         Ok(super::IpcNamespace::of(task).queues.fs())
     }
 
-    fn allowed_in_user_ns(&self) -> bool {
-        true
+    fn mount_owner(&self) -> MountOwner {
+        MountOwner::Of(NamespaceKind::Ipc)
     }
 }

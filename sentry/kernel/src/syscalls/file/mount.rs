@@ -8,8 +8,8 @@ use abi::{Errno, PAGE_SIZE, Result, UserAddr};
 
 use super::args::{Identity, find, find_bytes, path, vfs};
 use crate::syscalls::table::Args;
-use crate::task::Capability;
-use crate::vfs::{Extent, FileSystem, Mount, PropagationType, VfsPath, WalkFlags, leads_back};
+use crate::task::{Capability, UserNamespace};
+use crate::vfs::{Extent, FileSystem, Mount, MountOwner, PropagationType, VfsPath, WalkFlags, leads_back};
 use crate::{CurrentTask, SysResult, Task};
 
 /// Whether the caller may change its mount name space.
@@ -157,35 +157,37 @@ fn new_mount(
     let mm = task.mm();
     let name = mm.read_cstring(UserAddr(fs_type), PAGE_SIZE as usize)?;
     let source = if source == 0 { b"none".to_vec() } else { path(task, source)? };
-    let fs = make_fs(task, &name, &source, &options(task, data)?)?;
+    let (fs, owner) = make_fs(task, &name, &source, &options(task, data)?)?;
     let is_read_only = flags.contains(MountFlags::RDONLY);
-    let user_ns = &task.creds().user_ns;
-    let mount = vfs(task).new_mount_in(user_ns, &fs, &source, own_flags(flags, None), is_read_only);
+    let mount = vfs(task).new_mount_in(&owner, &fs, &source, own_flags(flags, None), is_read_only);
     vfs(task).attach_tree(&mount, place)
 }
+
+/// A file system, and the user name space that it belongs to.
+pub(super) type OwnedFs = (Arc<dyn FileSystem>, Arc<UserNamespace>);
 
 /// An instance of file system type `name`.
 ///
 /// # Errors
-/// `ENODEV` for an unknown type, `EPERM` for one that a user name space may not mount.
-pub(super) fn make_fs(
-    task: &Task,
-    name: &[u8],
-    source: &[u8],
-    options: &[u8],
-) -> Result<Arc<dyn FileSystem>> {
+/// `ENODEV` for an unknown type, `EPERM` for one that the caller may not mount.
+pub(super) fn make_fs(task: &Task, name: &[u8], source: &[u8], options: &[u8]) -> Result<OwnedFs> {
     let fs_type = vfs(task).fs_type(name)?;
     let identity = Identity::of(task);
     let creds = identity.caller().creds;
-    let is_allowed = if fs_type.allowed_in_user_ns() {
-        creds.has_in_own(Capability::SysAdmin)
-    } else {
-        creds.capable(Capability::SysAdmin)
+    let own = creds.user_ns.clone();
+    let (owner, is_allowed) = match fs_type.mount_owner() {
+        MountOwner::First => (own, creds.capable(Capability::SysAdmin)),
+        MountOwner::Caller => (own, creds.has_in_own(Capability::SysAdmin)),
+        MountOwner::Of(kind) => {
+            let owner = kind.of(task).owner().ok_or(Errno::EPERM)?;
+            let is_allowed = creds.has_in(&owner, Capability::SysAdmin);
+            (owner, is_allowed)
+        }
     };
     if !is_allowed {
         return Err(Errno::EPERM);
     }
-    fs_type.mount(task.kernel(), &identity.caller(), source, options)
+    Ok((fs_type.mount(task.kernel(), &identity.caller(), source, options)?, owner))
 }
 
 /// The options of a mount: a string in a page that need not be whole.

@@ -9,12 +9,10 @@ use abi::{Errno, OpenFlags, PAGE_SIZE, Result, UserAddr};
 use parking_lot::Mutex;
 
 use super::args::{Identity, at_flags, file, find_bytes, path, uint, vfs};
-use super::mount::{check_admin, check_source, is_own, make_fs, mount_at, reconfigure};
+use super::mount::{OwnedFs, check_admin, check_source, is_own, make_fs, mount_at, reconfigure};
 use crate::mm::IoDst;
 use crate::syscalls::table::Args;
-use crate::vfs::{
-    AnonKind, Extent, Fd, File, FileOps, FileSystem, Mount, PropagationType, VfsPath, WalkFlags,
-};
+use crate::vfs::{AnonKind, Extent, Fd, File, FileOps, Mount, PropagationType, VfsPath, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
 const OPEN_TREE_CLONE: u32 = 1;
@@ -30,7 +28,7 @@ struct FsConfig {
     options: Vec<u8>,
     is_read_only: bool,
     /// The result, until it is mounted.
-    fs: Option<Arc<dyn FileSystem>>,
+    fs: Option<OwnedFs>,
     /// fspick(2): the mount that is to be reconfigured.
     picked: Option<Arc<Mount>>,
 }
@@ -239,13 +237,12 @@ pub(super) fn fsmount(task: &mut CurrentTask, args: Args) -> SysResult {
     if flags & !FS_CLOEXEC != 0 || attrs.contains(MountAttrs::IDMAP) {
         return Err(Errno::EINVAL.into());
     }
-    let (fs, source, is_read_only) = with_context(task, args[0], |config| {
+    let ((fs, owner), source, is_read_only) = with_context(task, args[0], |config| {
         let fs = config.fs.take().ok_or(Errno::EINVAL)?;
         let source = if config.source.is_empty() { b"none".to_vec() } else { config.source.clone() };
         Ok((fs, source, config.is_read_only))
     })?;
-    let user_ns = &task.creds().user_ns;
-    let mount = vfs(task).new_mount_in(user_ns, &fs, &source, attr_flags(attrs)?, is_read_only);
+    let mount = vfs(task).new_mount_in(&owner, &fs, &source, attr_flags(attrs)?, is_read_only);
     install_mount(task, &mount, flags & FS_CLOEXEC != 0)
 }
 
