@@ -81,17 +81,17 @@ JSON
 {"metadata": {"name": "c"}, "image": {"image": "localhost/box:1"}, "log_path": "c.log", "linux": {},
  "command": ["sh", "-c", "echo logged; sleep 1000"]}
 JSON
-    mkdir -p "$dir/logs"
+    mkdir -p "$dir/logs" && : >"$dir/crictl.yaml" # without one crictl warns
     expected='^logged\nsynchronous\nstreamed\nexit code 4\nCONTAINER_RUNNING\n1\n.*CONTAINER_EXITED.*exitCode": 137.*\nstatus 0'
     ours "Kubernetes interface" "$expected" '
-        cri() { crictl --timeout 60s -r unix://$dir/c.sock -i unix://$dir/c.sock "$@" 2>&1; }
+        cri() { crictl --config $dir/crictl.yaml --timeout 60s -r unix://$dir/c.sock -i unix://$dir/c.sock "$@" 2>&1; }
         P=$(cri runp --runtime=runsc $dir/pod.json)
         C=$(cri create $P $dir/container.json $dir/pod.json)
         cri start $C >/dev/null; eventually grep -q logged $dir/logs/c.log; cri logs $C
         cri exec -s $C echo synchronous | grep .; cri exec $C sh -c "echo streamed; exit 4" | grep -oE "^streamed|exit code 4"
         cri inspect $C | grep -o CONTAINER_RUNNING
         cat /sys/fs/cgroup{,/cpu}$cgroup/*/cpu.{cfs_quota_us,max} 2>/dev/null | grep -c "^66000"
-        cri stop $C >/dev/null; cri inspect $C | grep -oE "CONTAINER_EXITED|exitCode.*"
+        cri stop $C >/dev/null; cri inspect $C | grep -oE "CONTAINER_EXITED|exitCode.*" | sort
         cri stopp $P >/dev/null; cri rmp $P >/dev/null; cri pods -q'
 else
     skip "Kubernetes interface" "crictl is not installed"
