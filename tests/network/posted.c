@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -23,7 +24,7 @@
 #include <unistd.h>
 
 #define CHECK(what) do { if (!(what)) { fprintf(stderr, "line %d: %s (errno %d)\n", __LINE__, #what, errno); exit(1); } } while (0)
-enum { ECHO_LEVEL, ECHO_EDGE, SIGNALS, TWO_WRITERS, OTHER_NUMBER, DUPLICATE, LAST_WORDS, FORK, COMPUTE, COMPUTE_FIRST, ERRORS, WAYS };
+enum { ECHO_LEVEL, ECHO_EDGE, SIGNALS, TWO_WRITERS, OTHER_NUMBER, DUPLICATE, LAST_WORDS, FORK, COMPUTE, COMPUTE_FIRST, ERRORS, OTHER_CALLS, WAYS };
 enum { PORT = 9100, MOST = 6000, WARM = 300, LONG_NS = 2000000000 };
 
 static int listen_at(int port) {
@@ -108,6 +109,35 @@ static int compute_first(int way, int fd, int *count) {
     return lives;
 }
 
+// Answers with other calls in between: of other files, of this one, and such that take its number away for a moment.
+static void other_calls(int fd, const char *data, ssize_t size) {
+    static char page[4096];
+    static unsigned turn;
+    int waiting, zero = open("/dev/zero", O_RDONLY), half = size / 2;
+    CHECK(read(zero, page, sizeof page) == sizeof page);
+    write_all(fd, data, half);
+    switch (turn++ % 6) {
+    case 0:
+        CHECK(ioctl(fd, FIONREAD, &waiting) == 0 && waiting >= 0);
+        break;
+    case 1:
+        CHECK(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) ^ O_APPEND) == 0);
+        break;
+    case 2:
+        waiting = dup(fd);
+        CHECK(dup2(zero, fd) == fd && read(fd, page, 10) == 10 && dup2(waiting, fd) == fd && close(waiting) == 0);
+        break;
+    case 3:
+        CHECK(poll(&(struct pollfd){fd, POLLOUT}, 1, 0) == 1);
+        break;
+    case 4:
+        CHECK(send(fd, "", 0, MSG_OOB | MSG_DONTWAIT) <= 0);
+        break;
+    }
+    close(zero);
+    write_all(fd, data + half, size - half);
+}
+
 // Deals with what a connection has; says whether it lives on.
 static int serve_one(int way, int fd, int *count) {
     static char data[2 * MOST];
@@ -148,6 +178,9 @@ static int serve_one(int way, int fd, int *count) {
         case COMPUTE:
             write_all(fd, data, size);
             if (data[0] == 'c') spin(LONG_NS);
+            break;
+        case OTHER_CALLS:
+            other_calls(fd, data, size);
             break;
         case ERRORS:
             if (send(fd, data, size, MSG_NOSIGNAL) < 0) return 0;
@@ -340,6 +373,7 @@ int main(int count, char **args) {
     pthread_t threads[3];
     for (int i = 0; i < 3; i++) pthread_create(&threads[i], NULL, echoes, (void *)(intptr_t)(ECHO_LEVEL + i));
     for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    echoes((void *)(intptr_t)OTHER_CALLS);
     for (int way = TWO_WRITERS; way <= DUPLICATE; way++) two_writers(way);
     for (const char *how = "kxf"; *how; how++) {
         last_words(*how);

@@ -72,6 +72,7 @@ impl CurrentTask {
             self.take_posted();
             self.handle(event);
         }
+        self.posted().stop();
         self.exit();
         CURRENT.set(None);
     }

@@ -1,0 +1,173 @@
+//! A file that a thread holds ([`super`]), what is left of what it promised, and what came of that.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use platform::posted::{Grant, Log, Moved, Record};
+
+use crate::task::IoCounters;
+use crate::vfs::{File, Holder, Promising, Use};
+
+/// A file that the thread holds.
+pub(super) struct Held {
+    pub(super) fd: u32,
+    pub(super) file: Arc<File>,
+    /// Its input in the buffer.
+    pub(super) input: Range<usize>,
+    pub(super) left: Left,
+    pub(super) was_used: bool,
+}
+
+/// What is left of a promise.
+pub(super) struct Left {
+    pub(super) unread: usize,
+    pub(super) credit: usize,
+}
+
+/// Why a file is released.
+#[derive(Clone, Copy)]
+pub(super) enum Why {
+    /// The thread has use for it no longer, or uses it by other calls.
+    Done,
+    /// Somebody else wants it while the thread may post calls to it.
+    Wanted,
+    /// The thread did not come for long.
+    Late,
+    /// No more calls shall be posted.
+    Stop,
+}
+
+/// What was made of a log.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Carried {
+    pub(super) calls: u32,
+    pub(super) has_written: bool,
+}
+
+/// Carries out what was posted to files that the thread holds. What a log says beyond what was promised is a lie, and
+/// nothing behind it is believed.
+pub(super) fn carry_out(log: &Log, all: &mut [Held], io: &IoCounters) -> Carried {
+    let mut carried = Carried::default();
+    for record in log.records() {
+        let Some(held) = all.iter_mut().find(|held| held.fd == record.fd) else { break };
+        let Some(promising) = held.file.ops().promising() else { break };
+        if !held.left.keep(promising, record.moved) {
+            break;
+        }
+        count(io, record);
+        held.was_used = true;
+        carried.calls += 1;
+        carried.has_written |= matches!(record.moved, Moved::Output(_));
+    }
+    carried
+}
+
+/// Counts a call as one that was made is counted.
+fn count(io: &IoCounters, record: Record<'_>) {
+    match record.moved {
+        _ if record.is_message => {}
+        Moved::Input(len) => io.count_read(len as u64),
+        Moved::Output(data) => io.count_write(data.len() as u64),
+    }
+}
+
+impl Held {
+    /// Whether this is the file with this holder.
+    pub(super) fn is_with(&self, holder: &Holder) -> bool {
+        std::ptr::eq(holder, self.file.holder())
+    }
+
+    /// What the thread may still do; `buffer` has the input of all that it holds.
+    pub(super) fn grant<'a>(&self, buffer: &'a [u8]) -> Grant<'a> {
+        let input = &buffer[self.input.end - self.left.unread..self.input.end];
+        Grant { fd: self.fd, input, credit: self.left.credit as u32 }
+    }
+
+    /// Gives the file back.
+    pub(super) fn release(&self, why: Why, carried: Carried, is_slow: bool) {
+        if let Some(how) = self.judge(why, carried, is_slow) {
+            self.file.holder().learn(how);
+        }
+        self.file.holder().release();
+    }
+
+    /// What came of the promise, if that says something about the next.
+    fn judge(&self, why: Why, carried: Carried, is_slow: bool) -> Option<Use> {
+        match why {
+            Why::Wanted => Some(Use::Shared),
+            Why::Late if carried.has_written => Some(Use::Late),
+            _ if self.was_used && is_slow => Some(Use::Slow),
+            _ if self.was_used => Some(Use::Good),
+            Why::Done => Some(Use::None),
+            Why::Late | Why::Stop => None,
+        }
+    }
+}
+
+impl Left {
+    /// Carries out a call; says whether it was promised.
+    fn keep(&mut self, file: &dyn Promising, moved: Moved<'_>) -> bool {
+        let (len, left) = match moved {
+            Moved::Input(len) => (len, &mut self.unread),
+            Moved::Output(data) => (data.len(), &mut self.credit),
+        };
+        let Some(rest) = left.checked_sub(len) else { return false };
+        *left = rest;
+        match moved {
+            Moved::Input(len) => file.keep_read(len),
+            Moved::Output(data) => file.keep_written(data),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+    use platform::posted::{Moved, Record};
+
+    use super::{Left, count};
+    use crate::task::IoCounters;
+    use crate::vfs::{Promise, Promising};
+
+    /// Notes what it is told.
+    #[derive(Default)]
+    struct Notes(Mutex<String>);
+
+    impl Promising for Notes {
+        fn promise(&self, _buffer: &mut [u8]) -> Promise {
+            Promise::default()
+        }
+
+        fn keep_read(&self, len: usize) {
+            *self.0.lock() += &format!("read {len};");
+        }
+
+        fn keep_written(&self, data: &[u8]) {
+            *self.0.lock() += &format!("write {};", data.len());
+        }
+    }
+
+    #[test]
+    fn what_was_not_promised_is_not_carried_out() {
+        let (notes, mut left) = (Notes::default(), Left { unread: 10, credit: 5 });
+        let mut keep = |moved| left.keep(&notes, moved);
+        assert!(keep(Moved::Input(4)));
+        assert!(keep(Moved::Output(b"hello")));
+        assert!(!keep(Moved::Input(7)));
+        assert!(!keep(Moved::Output(b"!")));
+        assert!(!keep(Moved::Input(usize::MAX)));
+        assert!(keep(Moved::Input(6)));
+        assert_eq!(*notes.0.lock(), "read 4;write 5;read 6;");
+    }
+
+    #[test]
+    fn posted_calls_count_as_made_ones_do() {
+        let io = IoCounters::default();
+        for is_message in [false, true] {
+            count(&io, Record { fd: 3, is_message, moved: Moved::Input(10) });
+            count(&io, Record { fd: 3, is_message, moved: Moved::Output(b"abc") });
+        }
+        assert_eq!((io.counts().reads, io.counts().writes), ((10, 1), (3, 1)));
+    }
+}
