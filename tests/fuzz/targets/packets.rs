@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netstack::{
-    Clock, Config, Device, Family, IfAddr, Instant, Mac, ManualClock, NeighbourState, Nic, NicConfig, NicKind,
+    Budget, Clock, Config, Device, Family, IfAddr, Instant, Mac, ManualClock, NeighbourState, Nic, NicConfig, NicKind,
     PacketKind, Prefix, RecvFlags, RxMeta, SendFlags, Stack, TcpSocket, TxFrame,
 };
 
@@ -48,9 +48,9 @@ struct Target {
 impl Target {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::new(Instant::from_millis(1000)));
-        let config =
-            Config { memory_budget: BUDGET, ipfrag_high_thresh: 256 << 10, dad_transmits: 0, ..Config::default() };
-        let stack = Stack::new(Arc::clone(&clock) as Arc<dyn Clock>, [7; 16], config);
+        let config = Config { ipfrag_high_thresh: 256 << 10, dad_transmits: 0, ..Config::default() };
+        let budget = Budget::new(BUDGET);
+        let stack = Stack::sharing(&budget, Arc::clone(&clock) as Arc<dyn Clock>, [7; 16], config);
         stack.add_loopback().unwrap();
         let wire = Arc::new(Wire::default());
         let device = Some(Arc::clone(&wire) as Arc<dyn Device>);

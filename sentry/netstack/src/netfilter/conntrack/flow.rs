@@ -1,6 +1,6 @@
 //! One connection.
 
-use super::tcp::{self, TcpTrack};
+use super::tcp::{self, Segment, TcpTrack};
 use super::{Direction, Tuple};
 use crate::base::time::Instant;
 use crate::ip::packet::protocol;
@@ -80,8 +80,8 @@ impl Flow {
     /// A packet passes. False where it makes no sense.
     pub(in super::super) fn advance(&mut self, direction: Direction, transport: &[u8]) -> bool {
         if self.original.protocol == protocol::TCP {
-            let Some(flags) = transport.get(13) else { return false };
-            let Some(became_established) = self.tcp.advance(direction, *flags) else { return false };
+            let Some(segment) = Segment::parse(transport) else { return false };
+            let Some(became_established) = self.tcp.advance(direction, segment) else { return false };
             if became_established && self.status.contains(Status::SEEN_REPLY) {
                 self.status |= Status::ASSURED;
             }
