@@ -221,6 +221,11 @@ pub mod ioctl {
     pub const FIOCLEX: u32 = 0x5451;
     pub const FIOASYNC: u32 = 0x5452;
     pub const FIOQSIZE: u32 = 0x5460;
+    pub const FIOSETOWN: u32 = 0x8901;
+    pub const SIOCSPGRP: u32 = 0x8902;
+    pub const FIOGETOWN: u32 = 0x8903;
+    pub const SIOCGPGRP: u32 = 0x8904;
+    pub const FS_IOC_FIEMAP: u32 = 0xc020_660b;
     pub const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
     pub const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
     pub const FICLONE: u32 = 0x4004_9409;

@@ -29,6 +29,17 @@ pub(crate) fn read(task: &Task, value: &[u8]) -> Result<Arc<Filter>> {
     Filter::new(program).map(Arc::new).map_err(errno)
 }
 
+/// The program as `struct sock_filter`s; none for no filter.
+pub(crate) fn encode(filter: Option<&Filter>) -> Vec<u8> {
+    filter.map_or(&[][..], Filter::program).iter().flat_map(encode_one).collect()
+}
+
+fn encode_one(instruction: &Instruction) -> [u8; INSTRUCTION] {
+    let Instruction { code, jt, jf, k } = *instruction;
+    let ([c0, c1], [k0, k1, k2, k3]) = (code.to_ne_bytes(), k.to_ne_bytes());
+    [c0, c1, jt, jf, k0, k1, k2, k3]
+}
+
 fn decode(bytes: &[u8]) -> Instruction {
     Instruction {
         code: u16::from_ne_bytes([bytes[0], bytes[1]]),

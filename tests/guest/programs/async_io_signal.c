@@ -2,6 +2,8 @@
 #include "check.h"
 #include <fcntl.h>
 #include <signal.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 static volatile int signal_seen, fd_seen, band_seen, code_seen;
@@ -35,5 +37,14 @@ int main(void) {
     CHECK(write(fds[1], "x", 1) == 1);
     usleep(30000);
     CHECK(signal_seen == 0);
+    // Sockets are told by ioctl, too.
+    int owner = -getpgrp(), none = 1 << 30;
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    CHECK(ioctl(pair[0], SIOCSPGRP, &owner) == 0 && fcntl(pair[0], F_GETOWN) == owner);
+    owner = 0;
+    CHECK(ioctl(pair[0], FIOGETOWN, &owner) == 0 && owner == -getpgrp() && ioctl(pair[0], SIOCGPGRP, &owner) == 0);
+    FAILS(ioctl(pair[0], FIOSETOWN, &none), ESRCH);
+    FAILS(ioctl(pair[0], FIOSETOWN, 8), EFAULT);
+    FAILS(ioctl(fds[0], FIOGETOWN, &owner), ENOTTY);
     return 0;
 }

@@ -4,6 +4,7 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -47,6 +48,13 @@ int main(void) {
     args = (struct clone_args){.exit_signal = 100};
     FAILS(clone3(&args), EINVAL);
     FAILS(syscall(SYS_clone3, &args, 8), EINVAL);
+    // What we do not know must be zero, which is seen before what cannot be read.
+    char *edge = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + 4096;
+    memset(edge - 4096, 1, 4096);
+    CHECK(mprotect(edge, 4096, PROT_NONE) == 0);
+    FAILS(syscall(SYS_clone3, edge - sizeof args - 8, sizeof args + 64), E2BIG);
+    memset(edge - 8, 0, 8);
+    FAILS(syscall(SYS_clone3, edge - sizeof args - 8, sizeof args + 64), EFAULT);
 
     // A new pid name space: the child is number 1 there; its end ends everything in it.
     if (getuid() == 0) {

@@ -1,12 +1,24 @@
-// Device files: null, zero, full, random, tty; positions, device numbers, /dev/fd, /dev/shm.
+// Device files: null, zero, full, random, tty; positions, device numbers, /dev/fd, /dev/shm, devices in /sys.
 #include "check.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+// What /sys tells of /dev/null, by number and by class.
+static void in_sysfs(void) {
+    char text[128] = "", by_number[PATH_MAX], by_class[PATH_MAX], subsystem[64] = "";
+    int uevent = open("/sys/dev/char/1:3/uevent", O_RDONLY), number = open("/sys/class/mem/null/dev", O_RDONLY);
+    CHECK(read(uevent, text, sizeof text - 1) > 0 && !strcmp(text, "MAJOR=1\nMINOR=3\nDEVNAME=null\nDEVMODE=0666\n"));
+    CHECK(read(number, text, sizeof text) == 4 && !memcmp(text, "1:3\n", 4));
+    CHECK(realpath("/sys/dev/char/1:3", by_number) && realpath("/sys/class/mem/null", by_class) && !strcmp(by_number, by_class));
+    CHECK(readlink("/sys/dev/char/1:3/subsystem", subsystem, sizeof subsystem - 1) > 0 && strstr(subsystem, "/class/mem"));
+}
+
 int main(void) {
+    in_sysfs();
     char buffer[8192];
     const char *names[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
     int minors[] = {3, 5, 7, 8, 9}, fds[5];

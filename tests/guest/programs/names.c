@@ -2,6 +2,7 @@
 #include "check.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -92,7 +93,14 @@ int main(void) {
     CHECK(unnamed >= 0 && write(unnamed, "tmp", 3) == 3 && fstat(unnamed, &st) == 0 && st.st_nlink == 0);
     char proc[64];
     sprintf(proc, "/proc/self/fd/%d", unnamed);
+    char link[PATH_MAX] = "", expected[32];
+    CHECK(readlink(proc, link, sizeof link - 1) > 0);
+    sprintf(expected, "/#%lu (deleted)", (unsigned long)st.st_ino);
+    CHECK(link[0] == '/' && strstr(link, expected));
     CHECK(linkat(AT_FDCWD, proc, dir, "named", AT_SYMLINK_FOLLOW) == 0 && holds(dir, "named", "tmp"));
+    // Once it has had a name, it loses it for good.
+    CHECK(unlinkat(dir, "named", 0) == 0);
+    FAILS(linkat(AT_FDCWD, proc, dir, "named", AT_SYMLINK_FOLLOW), ENOENT);
     int excl = openat(dir, ".", O_TMPFILE | O_RDWR | O_EXCL, 0600);
     sprintf(proc, "/proc/self/fd/%d", excl);
     FAILS(linkat(AT_FDCWD, proc, dir, "never", AT_SYMLINK_FOLLOW), ENOENT);

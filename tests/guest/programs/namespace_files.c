@@ -2,11 +2,13 @@
 // left of a process that is gone.
 #include "check.h"
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -61,7 +63,30 @@ static void gone(void) {
     CHECK(strstr(text, "\nPid:\t-1\n") && strstr(text, "\nNSpid:\t-1\n"));
 }
 
+// They are files of a file system of their own, bound or not.
+static void bound(void) {
+    struct statfs about;
+    CHECK(statfs("/proc/self/ns/uts", &about) == 0 && about.f_type == NSFS_MAGIC);
+    if (geteuid() != 0) return;
+    pid_t child = fork();
+    if (child == 0) {
+        char path[] = "/tmp/bound.XXXXXX", line[1024], link[64] = "", expected[128];
+        CHECK(mkstemp(path) >= 0 && unshare(CLONE_NEWNS) == 0 && mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) == 0);
+        CHECK(mount("/proc/self/ns/uts", path, 0, MS_BIND, 0) == 0);
+        CHECK(readlink("/proc/self/ns/uts", link, sizeof link - 1) > 0);
+        snprintf(expected, sizeof expected, " %s %s ", link, path);
+        FILE *mounts = fopen("/proc/self/mountinfo", "r");
+        while (fgets(line, sizeof line, mounts) && !strstr(line, path)) {}
+        CHECK(strstr(line, expected) && strstr(line, " - nsfs nsfs "));
+        CHECK(umount(path) == 0 && unlink(path) == 0);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 int main(void) {
+    bound();
     relatives();
     gone();
 }

@@ -3,6 +3,7 @@
 #include "check.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -130,7 +131,31 @@ static void diag(void) {
     close(listener);
 }
 
+// A filter decides about replies, too.
+static void filtered(void) {
+    int fd = open_netlink(NETLINK_ROUTE);
+    struct { struct nlmsghdr header; struct rtgenmsg family; } request = {
+        {.nlmsg_len = sizeof request, .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = 7},
+        {AF_UNSPEC}};
+    struct sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0), header = BPF_STMT(BPF_RET | BPF_K, sizeof(struct nlmsghdr));
+    struct sock_fprog program = {1, &none};
+    char buffer[32768];
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0);
+    CHECK(send(fd, &request, sizeof request, 0) == sizeof request);
+    FAILS(recv(fd, buffer, sizeof buffer, MSG_DONTWAIT), EAGAIN);
+    close(fd);
+    fd = open_netlink(NETLINK_ROUTE);
+    program.filter = &header;
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0);
+    CHECK(send(fd, &request, sizeof request, 0) == sizeof request);
+    CHECK(recv(fd, buffer, sizeof buffer, 0) == sizeof(struct nlmsghdr));
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &program, sizeof program) == 0);
+    FAILS(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &program, sizeof program), ENOENT);
+    close(fd);
+}
+
 int main(void) {
+    filtered();
     dumps();
     names();
     diag();

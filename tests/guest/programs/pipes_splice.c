@@ -12,7 +12,14 @@
 
 static char buffer[1 << 17];
 
+// A bad pointer is found before a bad descriptor.
+static void sendfile_arguments(void) {
+    FAILS(sendfile(-1, -1, (void *)8, 1), EFAULT);
+    FAILS(sendfile(-1, -1, NULL, 1), EBADF);
+}
+
 int main(void) {
+    sendfile_arguments();
     int p[2], q[2], status;
     CHECK(pipe2(p, O_NONBLOCK) == 0 && pipe(q) == 0);
     FAILS(pipe2(p, 0x40), EINVAL);

@@ -21,7 +21,27 @@ static void told(pid_t child, int code, unsigned long expected) {
     CHECK(ptrace(PTRACE_GETEVENTMSG, child, 0, &message) == 0 && message == expected);
 }
 
+// A signal that a tracer lets go on with at the end of a call is the kernel's.
+static void injected(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
+        raise(SIGSTOP);
+        for (;;) getppid();
+    }
+    CHECK(stop_of(child) == SIGSTOP);
+    CHECK(ptrace(PTRACE_SETOPTIONS, child, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(ptrace(PTRACE_SYSCALL, child, 0, 0) == 0 && stop_of(child) == (SIGTRAP | 0x80));
+    CHECK(ptrace(PTRACE_SYSCALL, child, 0, SIGUSR1) == 0 && stop_of(child) == SIGUSR1);
+    siginfo_t info;
+    CHECK(ptrace(PTRACE_GETSIGINFO, child, 0, &info) == 0 && info.si_code == SI_KERNEL && info.si_pid == 0);
+    kill(child, SIGKILL);
+    CHECK(waitpid(child, NULL, 0) == child);
+}
+
 int main(void) {
+    injected();
     pid_t child = fork();
     if (child == 0) {
         ptrace(PTRACE_TRACEME, 0, 0, 0);

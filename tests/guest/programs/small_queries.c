@@ -1,14 +1,21 @@
 // Calls and commands that only tell or keep something: ustat, sysfs, kcmp, file hints, the auxiliary vector, reboot's
-// refusals, process_mrelease.
+// refusals, process_mrelease, the release for programs that fear a version above 2.6, extents, what a socket speaks.
 #include "check.h"
 #include <fcntl.h>
 #include <sched.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 static void file_commands(void) {
     int fd = memfd_create("file", 0);
@@ -63,6 +70,42 @@ static void released(void) {
 }
 
 // reboot(2) ends the first process of a pid name space by a signal that says what was asked for.
+static void old_release(void) {
+    struct utsname name;
+    int old = personality(UNAME26);
+    CHECK(old != -1 && uname(&name) == 0 && !strncmp(name.release, "2.6.", 4) && atoi(name.release + 4) >= 60);
+    CHECK(personality(old) == UNAME26 && uname(&name) == 0 && strncmp(name.release, "2.6.", 4));
+}
+static void extents(void) {
+    // Only file systems on disks know; a pipe has none at all.
+    struct fiemap map = {.fm_length = 4096};
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    FAILS(ioctl(ends[0], FS_IOC_FIEMAP, &map), EOPNOTSUPP);
+    FAILS(ioctl(open("/proc/self/stat", O_RDONLY), FS_IOC_FIEMAP, &map), EOPNOTSUPP);
+}
+static void speaks(int socket, const char *protocol) {
+    char value[32] = "", names[64];
+    CHECK(socket >= 0 && fgetxattr(socket, "system.sockprotoname", value, sizeof value) == (ssize_t)strlen(protocol) + 1);
+    CHECK(!strcmp(value, protocol));
+    CHECK(flistxattr(socket, names, sizeof names) > 0 && !strcmp(names, "system.sockprotoname"));
+    FAILS(fsetxattr(socket, "system.sockprotoname", "x", 1, 0), EOPNOTSUPP);
+    FAILS(fgetxattr(socket, "system.other", value, sizeof value), EOPNOTSUPP);
+    FAILS(fgetxattr(socket, "user.x", value, sizeof value), ENODATA);
+    FAILS(fsetxattr(socket, "user.x", "x", 1, 0), EPERM);
+    close(socket);
+}
+static void protocols(void) {
+    int pair[2];
+    CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
+    speaks(pair[0], "UNIX");
+    speaks(socket(AF_INET, SOCK_STREAM, 0), "TCP");
+    speaks(socket(AF_INET6, SOCK_DGRAM, 0), "UDPv6");
+    speaks(socket(AF_NETLINK, SOCK_RAW, 0), "NETLINK");
+    CHECK(pipe(pair) == 0);
+    FAILS(fgetxattr(pair[0], "system.sockprotoname", NULL, 0), EOPNOTSUPP);
+    FAILS(fgetxattr(pair[0], "user.x", NULL, 0), ENODATA);
+}
 static void rebooted(unsigned command, int signal) {
     int status;
     pid_t child = fork();
@@ -101,6 +144,9 @@ int main(void) {
     created();
     compared();
     released();
+    old_release();
+    extents();
+    protocols();
     rebooted(0x01234567, SIGHUP);
     rebooted(0x4321fedc, SIGINT);
     FAILS(prctl(0x41555856, buffer, sizeof buffer, 1, 0), EINVAL);

@@ -42,6 +42,14 @@ int main(void) {
     CHECK(send(out, "ab", 2, 0) == 2 && send(out, "abc", 3, 0) == 3);
     CHECK(recv(in, data, sizeof data, MSG_DONTWAIT) == 3);
     FAILS(recv(in, data, sizeof data, MSG_DONTWAIT), EAGAIN);
+    // It can be read again; its length is told in instructions.
+    struct sock_filter read[8];
+    len = 0;
+    CHECK(getsockopt(in, SOL_SOCKET, SO_GET_FILTER, NULL, &len) == 0 && len == 6);
+    len = 5;
+    FAILS(getsockopt(in, SOL_SOCKET, SO_GET_FILTER, read, &len), EINVAL);
+    len = 8;
+    CHECK(getsockopt(in, SOL_SOCKET, SO_GET_FILTER, read, &len) == 0 && len == 6 && memcmp(read, ports, sizeof ports) == 0);
     struct sock_filter loops[] = {{BPF_JMP | BPF_JA, 0, 0, 7}, {BPF_RET | BPF_K, 0, 0, 1}};
     struct sock_filter open[] = {{BPF_LD | BPF_IMM, 0, 0, 7}};
     FAILS(attach(in, loops, 2), EINVAL);
@@ -50,5 +58,6 @@ int main(void) {
     FAILS(attach(in, (void *)8, 2), EFAULT);
     CHECK(setsockopt(in, SOL_SOCKET, SO_DETACH_FILTER, &len, sizeof len) == 0);
     CHECK(send(out, "no", 2, 0) == 2 && recv(in, data, sizeof data, 0) == 2);
+    CHECK(getsockopt(in, SOL_SOCKET, SO_GET_FILTER, read, &len) == 0 && len == 0);
     return 0;
 }

@@ -1,8 +1,10 @@
-// Thousands of semaphore sets: found by key, removed in any order, their keys and places free again. More shared memory than can be counted.
+// Thousands of semaphore sets: found by key, removed in any order, their keys and places free again; how identifiers
+// follow each other. More shared memory than can be counted.
 #include "check.h"
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/ipc.h>
+#include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/wait.h>
@@ -29,6 +31,18 @@ static void pages_without_end(void) {
     _exit(0);
 }
 
+// Places go round, so that a number is not soon used again; a place is found by any number that has it.
+static void numbers(void) {
+    int id;
+    struct msqid_ds state;
+    for (int i = 0; i < 64; i++) CHECK((id = msgget(IPC_PRIVATE, 0600)) == i && msgctl(id, IPC_RMID, 0) == 0);
+    CHECK((id = msgget(IPC_PRIVATE, 0600)) == 32768 && msgctl(id, MSG_STAT, &state) == id);
+    CHECK(msgctl(0, MSG_STAT, &state) == id && msgctl(0, IPC_STAT, &state) == -1);
+    FAILS(msgctl(1, MSG_STAT, &state), EINVAL);
+    FAILS(msgctl(-1, MSG_STAT, &state), EINVAL);
+    CHECK(msgctl(id, IPC_RMID, 0) == 0);
+}
+
 int main(void) {
     if (getuid() == 0 && fork() == 0) pages_without_end();
     int status = 0;
@@ -48,6 +62,8 @@ int main(void) {
     int again = semget(1000, 1, IPC_CREAT | 0600);
     CHECK(again >= 0 && again != ids[0] && semget(1000, 0, 0) == again);
     CHECK(semctl(ids[0], 0, IPC_STAT, &(struct semid_ds){0}) == -1 && (errno == EINVAL || errno == EIDRM));
+
+    numbers();
 
     // A segment that is removed while it is attached has no key any more.
     int segment = shmget(77, 4096, IPC_CREAT | 0600);

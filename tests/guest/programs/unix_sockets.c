@@ -29,7 +29,31 @@ static int receive(int socket, int flags, int control_len) {
     return recvmsg(socket, &received, flags);
 }
 
+// Who wants credentials has a name, given when it connects or sends, that can be answered to.
+static void named_for_credentials(int type) {
+    struct sockaddr_un name = {AF_UNIX}, peer;
+    socklen_t len = sizeof(sa_family_t), peer_len = sizeof peer;
+    int on = 1, server = socket(AF_UNIX, type, 0), client = socket(AF_UNIX, type, 0), plain = socket(AF_UNIX, type, 0);
+    CHECK(bind(server, (void *)&name, len) == 0);
+    len = sizeof name;
+    CHECK(getsockname(server, (void *)&name, &len) == 0 && len == sizeof(sa_family_t) + 6);
+    CHECK(type == SOCK_DGRAM || listen(server, 2) == 0);
+    CHECK(setsockopt(client, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0);
+    if (type == SOCK_DGRAM)
+        CHECK(sendto(client, "x", 1, 0, (void *)&name, len) == 1);
+    else
+        CHECK(connect(client, (void *)&name, len) == 0);
+    CHECK(getsockname(client, (void *)&peer, &peer_len) == 0 && peer_len == sizeof(sa_family_t) + 6 && peer.sun_path[0] == 0);
+    peer_len = sizeof peer;
+    CHECK(connect(plain, (void *)&name, len) == 0);
+    CHECK(getsockname(plain, (void *)&peer, &peer_len) == 0 && peer_len == sizeof(sa_family_t));
+    close(server), close(client), close(plain);
+}
+
 int main(void) {
+    named_for_credentials(SOCK_STREAM);
+    named_for_credentials(SOCK_SEQPACKET);
+    named_for_credentials(SOCK_DGRAM);
     int pair[2], status;
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     int none[2];

@@ -1,6 +1,7 @@
-//! sysfs (`man 5 sysfs`): the processors, the links of the network, and the skeleton that programs look for. There are
-//! no other devices to show.
+//! sysfs (`man 5 sysfs`): the processors, the links of the network, the devices in memory, and the skeleton that programs
+//! look for. There are no other devices to show.
 
+mod devices;
 mod net;
 
 use std::sync::Arc;
@@ -154,16 +155,18 @@ fn tree(inodes: &Inodes, kernel: &Kernel) -> Arc<dyn Inode> {
             })
         })
         .dir("class", |dir| {
-            let empty = ["block", "graphics", "hwmon", "input", "mem", "misc", "power_supply", "thermal"];
+            let empty = ["block", "graphics", "hwmon", "input", "power_supply", "thermal"];
             let dir = empty.iter().fold(dir, |dir, class| dir.dir(class, |dir| dir));
-            dir.dir("dmi", |dir| dir.link("id", "../../devices/virtual/dmi/id"))
+            devices::classes(dir)
+                .dir("dmi", |dir| dir.link("id", "../../devices/virtual/dmi/id"))
                 .node("net", net::class(inodes))
-                .dir("tty", |dir| dir.dir("tty", |tty| tty.file("dev", 0o444, "5:0\n")))
         })
-        .dir("dev", |dir| dir.dir("block", |dir| dir).dir("char", |dir| dir))
+        .dir("dev", |dir| dir.dir("block", |dir| dir).dir("char", devices::by_number))
         .dir("devices", |dir| {
             dir.dir("system", |dir| system_dir(dir, kernel)).dir("virtual", |dir| {
-                dir.dir("dmi", |dir| dir.dir("id", dmi)).node("net", net::devices(inodes))
+                devices::virtual_devices(dir)
+                    .dir("dmi", |dir| dir.dir("id", dmi))
+                    .node("net", net::devices(inodes))
             })
         })
         .dir("firmware", |dir| dir)

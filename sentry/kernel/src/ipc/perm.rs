@@ -184,14 +184,19 @@ pub struct IpcIds<T> {
     objects: BTreeMap<i32, Entry<T>>,
     /// The index of the object with each key.
     by_key: HashMap<i32, i32>,
-    /// No lower index is free.
-    lowest_free: i32,
-    next_seq: u16,
+    /// The index that the next object gets, if it is free. Indices go round, so that identifiers are not used again
+    /// soon.
+    next_index: i32,
+    /// Of the objects made in this round.
+    seq: u16,
 }
+
+/// The fewest indices in a round.
+const MIN_ROUND: usize = 64;
 
 impl<T> Default for IpcIds<T> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), by_key: HashMap::new(), lowest_free: 0, next_seq: 0 }
+        Self { objects: BTreeMap::new(), by_key: HashMap::new(), next_index: 0, seq: 0 }
     }
 }
 
@@ -229,12 +234,13 @@ impl<T: IpcObject> IpcIds<T> {
         }
     }
 
-    /// The object at an index, with its identifier (`SHM_STAT` and its kin).
+    /// The object at an index, or at that of an identifier, with its identifier (`SHM_STAT` and its kin).
     ///
     /// # Errors
     /// `EINVAL`.
     pub fn at_index(&self, index: i32) -> Result<(i32, Arc<T>)> {
-        self.objects.get(&index).map(|entry| (entry.id, entry.object.clone())).ok_or(Errno::EINVAL)
+        let found = self.objects.get(&(index % INDICES));
+        found.map(|entry| (entry.id, entry.object.clone())).ok_or(Errno::EINVAL)
     }
 
     /// All objects with their identifiers.
@@ -277,10 +283,13 @@ impl<T: IpcObject> IpcIds<T> {
 
     fn insert(&mut self, key: i32, object: Arc<T>) -> i32 {
         let is_free = |index: &i32| !self.objects.contains_key(index);
-        let index = (self.lowest_free..INDICES).find(is_free).unwrap_or(0);
-        self.lowest_free = index + 1;
-        let seq = self.next_seq;
-        self.next_seq = (seq + 1) % (i32::MAX / INDICES) as u16;
+        let end = (self.objects.len() * 3 / 2).clamp(MIN_ROUND, INDICES as usize) as i32;
+        let index = (self.next_index..end).find(is_free).unwrap_or_else(|| {
+            self.seq = (self.seq + 1) % (i32::MAX / INDICES) as u16;
+            (0..INDICES).find(is_free).unwrap_or(0)
+        });
+        self.next_index = index + 1;
+        let seq = self.seq;
         let id = i32::from(seq) * INDICES + index;
         if key != IPC_PRIVATE {
             self.by_key.insert(key, index);
@@ -297,7 +306,6 @@ impl<T: IpcObject> IpcIds<T> {
         if self.objects.get(&index).is_none_or(|entry| entry.id != id) {
             return None;
         }
-        self.lowest_free = self.lowest_free.min(index);
         self.objects.remove(&index).map(|entry| entry.object)
     }
 

@@ -119,14 +119,26 @@ impl MemoryManager {
         if bytes.len() < smallest {
             return Err(Errno::EINVAL);
         }
-        self.read(addr, &mut bytes)?;
-        let (known, unknown) = bytes.split_at(bytes.len().min(size_of::<T>()));
-        if unknown.iter().any(|&byte| byte != 0) {
-            return Err(Errno::E2BIG);
-        }
+        let known = bytes.len().min(size_of::<T>());
+        let (known, unknown) = bytes.split_at_mut(known);
+        self.check_zero(addr.checked_add(known.len() as u64).ok_or(Errno::EFAULT)?, unknown)?;
+        self.read(addr, known)?;
         let mut value = T::new_zeroed();
         value.as_mut_bytes()[..known.len()].copy_from_slice(known);
         Ok(value)
+    }
+
+    /// Reads into `bytes` what must be zero, word by word: what is not is told before what cannot be read behind it.
+    fn check_zero(&self, addr: UserAddr, bytes: &mut [u8]) -> Result<()> {
+        let mut at = addr;
+        for word in bytes.chunks_mut(size_of::<u64>()) {
+            self.read(at, word)?;
+            if word.iter().any(|&byte| byte != 0) {
+                return Err(Errno::E2BIG);
+            }
+            at = at.checked_add(word.len() as u64).ok_or(Errno::EFAULT)?;
+        }
+        Ok(())
     }
 
     /// Writes a structure.

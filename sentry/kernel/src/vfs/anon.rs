@@ -10,18 +10,21 @@ use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 use parking_lot::Mutex;
 
 use super::{
-    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, Mount, SetAttr, Superblock, VfsPath,
+    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, Mount, SetAttr, Superblock, VfsPath, Xattr,
 };
 use crate::task::Credentials;
 use crate::time::Timekeeper;
+
+/// The attribute of sockets that names their protocol.
+pub(super) const SOCKET_PROTOCOL: &[u8] = b"system.sockprotoname";
 
 /// What an anonymous file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnonKind {
     /// Shown as `pipe:[N]`.
     Pipe,
-    /// Shown as `socket:[N]`.
-    Socket,
+    /// Shown as `socket:[N]`, with its protocol's name as attribute `system.sockprotoname`.
+    Socket(&'static str),
     /// Shown as `anon_inode:` and this name, brackets included: `[eventfd]`.
     Named(&'static str),
 }
@@ -42,17 +45,19 @@ impl AnonMounts {
         timekeeper: Arc<Timekeeper>,
         mut mount: impl FnMut(Arc<dyn FileSystem>) -> Arc<Superblock>,
     ) -> Self {
-        let mut make = |name: &'static str, magic: i64, minor: u32| {
+        let hidden = MountFlags::NOSUID | MountFlags::NOEXEC;
+        let mut make = |name: &'static str, magic: i64, minor: u32, flags: MountFlags| {
             let device = DeviceId { major: 0, minor };
-            let root = AnonInode::new(1, FileType::Directory as u32 | 0o555, None, &timekeeper);
+            let root = AnonInode::new(1, FileType::Directory as u32 | 0o555, None, None, &timekeeper);
             let sb = mount(Arc::new(AnonFs { name, magic, device, root }));
-            Mount::new(u64::from(minor), sb.root(), name.as_bytes(), MountFlags::NOSUID | MountFlags::NOEXEC)
+            Mount::new(u64::from(minor), sb.root(), name.as_bytes(), flags)
         };
         Self {
-            pipes: make("pipefs", 0x5049_5045, 1),
-            sockets: make("sockfs", 0x534F_434B, 2),
-            others: make("anon_inodefs", 0x0904_1934, 3),
-            namespaces: make("nsfs", 0x6E73_6673, 4),
+            pipes: make("pipefs", 0x5049_5045, 1, hidden),
+            sockets: make("sockfs", 0x534F_434B, 2, hidden),
+            others: make("anon_inodefs", 0x0904_1934, 3, hidden),
+            // Copies of this one are seen where a name space's file is bound.
+            namespaces: make("nsfs", 0x6e73_6673, 4, MountFlags::empty()),
             next_ino: AtomicU64::new(2),
             timekeeper,
         }
@@ -66,10 +71,16 @@ impl AnonMounts {
         let ino = self.next_ino.fetch_add(1, Ordering::Relaxed);
         let (mount, mode, name) = match kind {
             AnonKind::Pipe => (&self.pipes, FileType::Fifo as u32 | 0o600, format!("pipe:[{ino}]")),
-            AnonKind::Socket => (&self.sockets, FileType::Socket as u32 | 0o777, format!("socket:[{ino}]")),
+            AnonKind::Socket(_) => {
+                (&self.sockets, FileType::Socket as u32 | 0o777, format!("socket:[{ino}]"))
+            }
             AnonKind::Named(name) => (&self.others, 0o600, format!("anon_inode:{name}")),
         };
-        let inode = AnonInode::new(ino, mode, Some(creds), &self.timekeeper);
+        let protocol = match kind {
+            AnonKind::Socket(protocol) => Some(protocol),
+            AnonKind::Pipe | AnonKind::Named(_) => None,
+        };
+        let inode = AnonInode::new(ino, mode, Some(creds), protocol, &self.timekeeper);
         let dentry = Dentry::unattached(mount.superblock().clone(), inode, name.as_bytes());
         VfsPath { mount: mount.clone(), dentry }
     }
@@ -104,16 +115,25 @@ impl FileSystem for AnonFs {
 struct AnonInode {
     common: InodeCommon,
     attr: Mutex<Attr>,
+    /// A socket's protocol.
+    protocol: Option<&'static str>,
     timekeeper: Arc<Timekeeper>,
 }
 
 impl AnonInode {
-    fn new(ino: u64, mode: u32, creds: Option<&Credentials>, timekeeper: &Arc<Timekeeper>) -> Arc<Self> {
+    fn new(
+        ino: u64,
+        mode: u32,
+        creds: Option<&Credentials>,
+        protocol: Option<&'static str>,
+        timekeeper: &Arc<Timekeeper>,
+    ) -> Arc<Self> {
         let (uid, gid) = creds.map_or((0, 0), |creds| (creds.fsuid, creds.fsgid));
         let attr = Attr { uid, gid, ..Attr::new(ino, mode, timekeeper.now()) };
         Arc::new(Self {
             common: InodeCommon::default(),
             attr: Mutex::new(attr),
+            protocol,
             timekeeper: timekeeper.clone(),
         })
     }
@@ -138,6 +158,30 @@ impl Inode for AnonInode {
 
     fn open(self: Arc<Self>, _caller: &Caller<'_>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         Err(Errno::ENXIO)
+    }
+
+    fn xattr(&self) -> Option<&dyn Xattr> {
+        self.protocol.is_some().then_some(self)
+    }
+}
+
+/// A socket has one attribute, which cannot be set: its protocol's name, with a NUL.
+impl Xattr for AnonInode {
+    fn get(&self, name: &[u8]) -> Result<Vec<u8>> {
+        let protocol = self.protocol.filter(|_| name == SOCKET_PROTOCOL).ok_or(Errno::EOPNOTSUPP)?;
+        Ok([protocol.as_bytes(), b"\0"].concat())
+    }
+
+    fn set(&self, _name: &[u8], _value: &[u8], _create: bool, _replace: bool) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn remove(&self, _name: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn list(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(vec![SOCKET_PROTOCOL.to_vec()])
     }
 }
 

@@ -142,11 +142,11 @@ impl Vfs {
             return Err(Errno::EPERM);
         }
         // What was unlinked stays unlinked; a file that never had a name (O_TMPFILE) may get one.
-        let has_lost_name = old.dentry.parent().is_some() && old.inode().attr()?.nlink == 0;
-        if has_lost_name || old.inode().common().stays_unnamed() {
+        if old.inode().attr()?.nlink == 0 && !old.inode().common().is_linkable() {
             return Err(Errno::ENOENT);
         }
         dir.inode().link(caller, &target.name, old.inode())?;
+        old.inode().common().set_linkable(false);
         dir.dentry.adopt(&target.name, old.inode().clone());
         inotify::on_link(&old.dentry);
         inotify::on_create(&dir.dentry, &target.name, false);

@@ -80,7 +80,17 @@ impl Dentry {
 
     /// A name that is in no directory: a pipe, a socket, an unnamed file. `name` is shown in `/proc/[pid]/fd`.
     pub(super) fn unattached(sb: Arc<Superblock>, inode: Arc<dyn Inode>, name: &[u8]) -> Arc<Self> {
-        let dentry = Self::make(sb, inode, Link { parent: None, name: Arc::from(name) });
+        Self::nameless(sb, inode, Link { parent: None, name: Arc::from(name) })
+    }
+
+    /// A file made in this directory that has no name in it: shown as `name`, deleted.
+    pub(super) fn unnamed_child(self: &Arc<Self>, inode: Arc<dyn Inode>, name: &[u8]) -> Arc<Self> {
+        let link = Link { parent: Some(self.clone()), name: Arc::from(name) };
+        Self::nameless(self.sb.clone(), inode, link)
+    }
+
+    fn nameless(sb: Arc<Superblock>, inode: Arc<dyn Inode>, link: Link) -> Arc<Self> {
+        let dentry = Self::make(sb, inode, link);
         dentry.unlinked.store(true, Ordering::Relaxed);
         Arc::new(dentry)
     }

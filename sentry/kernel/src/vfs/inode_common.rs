@@ -22,8 +22,8 @@ pub struct InodeCommon {
     writers: AtomicI32,
     /// It is known to have no file capabilities, so that writers need not look (Linux's `S_NOSEC`).
     lacks_capabilities: AtomicBool,
-    /// Made with `O_TMPFILE | O_EXCL`: it gets no name.
-    stays_unnamed: AtomicBool,
+    /// It may get a name although it has none: made with `O_TMPFILE`, without `O_EXCL` (Linux's `I_LINKABLE`).
+    linkable: AtomicBool,
     rare: OnceLock<Box<Rare>>,
 }
 
@@ -65,14 +65,14 @@ impl InodeCommon {
         self.writers.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The file, which has no name, shall never get one.
-    pub(super) fn keep_unnamed(&self) {
-        self.stays_unnamed.store(true, Ordering::Relaxed);
+    /// Says whether the file may get a first name.
+    pub(super) fn set_linkable(&self, is_linkable: bool) {
+        self.linkable.store(is_linkable, Ordering::Relaxed);
     }
 
-    /// Whether link(2) may not give it a name.
-    pub(super) fn stays_unnamed(&self) -> bool {
-        self.stays_unnamed.load(Ordering::Relaxed)
+    /// Whether link(2) may give it a name while it has none.
+    pub(super) fn is_linkable(&self) -> bool {
+        self.linkable.load(Ordering::Relaxed)
     }
 
     /// Whether it is known to have no file capabilities.

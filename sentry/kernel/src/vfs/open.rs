@@ -53,7 +53,7 @@ impl Vfs {
     pub fn open(&self, caller: &Caller<'_>, origin: &Origin, path: &[u8], how: &OpenHow) -> Result<Opened> {
         let mut walk = Walk::new(*caller, origin, path, how.walk_flags())?;
         let (place, is_new) = if how.flags.contains(OpenFlags::TMPFILE) {
-            (self.unnamed_file(caller, &walk.finish()?, how)?, true)
+            (Self::unnamed_file(caller, &walk.finish()?, how)?, true)
         } else {
             find_or_create(&mut walk, caller, how)?
         };
@@ -155,17 +155,16 @@ impl Vfs {
     }
 
     /// `O_TMPFILE`.
-    fn unnamed_file(&self, caller: &Caller<'_>, dir: &VfsPath, how: &OpenHow) -> Result<VfsPath> {
+    fn unnamed_file(caller: &Caller<'_>, dir: &VfsPath, how: &OpenHow) -> Result<VfsPath> {
         check_mount_writable(dir)?;
         check_create(caller, dir)?;
         let shape = NewShape::new(caller, &dir.dentry, FileType::Regular, how.mode, how.umask)?;
         let inode = dir.inode().create_unnamed(caller, &shape.node(FileType::Regular))?;
         shape.finish(&*inode)?;
-        if how.flags.contains(OpenFlags::EXCL) {
-            inode.common().keep_unnamed();
-        }
-        let attr = inode.attr()?;
-        Ok(self.unattached_path(&dir.mount, inode, format!("#{}", attr.ino).as_bytes()))
+        inode.common().set_linkable(!how.flags.contains(OpenFlags::EXCL));
+        let name = format!("#{}", inode.attr()?.ino);
+        let dentry = dir.dentry.unnamed_child(inode, name.as_bytes());
+        Ok(VfsPath { mount: dir.mount.clone(), dentry })
     }
 }
 

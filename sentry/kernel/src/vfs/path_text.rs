@@ -61,7 +61,8 @@ impl VfsPath {
         (text, reach)
     }
 
-    /// The path of this dentry within its own file system, from its root: mountinfo's fourth field.
+    /// The path of this dentry within its own file system, from its root: mountinfo's fourth field. A name space's
+    /// file has a name, but no path.
     #[must_use]
     pub fn text_in_fs(&self) -> Vec<u8> {
         let mut names: Vec<Arc<[u8]>> = Vec::new();
@@ -71,7 +72,7 @@ impl VfsPath {
             at = parent;
         }
         if names.is_empty() {
-            return b"/".to_vec();
+            return if at.is_unlinked() { at.name().to_vec() } else { b"/".to_vec() };
         }
         names.iter().rev().flat_map(|name| [b"/", &name[..]].concat()).collect()
     }

@@ -4,6 +4,7 @@ use abi::fs::{S_ISGID, S_ISVTX};
 use abi::{Errno, FileType, Result};
 use bitflags::bitflags;
 
+use super::anon::SOCKET_PROTOCOL;
 use super::permission::{
     MAY_READ, MAY_WRITE, capable_over, check_access, check_mount_writable, is_owner_or_capable,
 };
@@ -29,6 +30,7 @@ enum Space {
     Security,
     AccessAcl,
     DefaultAcl,
+    SocketProtocol,
 }
 
 impl Space {
@@ -36,6 +38,7 @@ impl Space {
         match name {
             acl::ACCESS => Ok(Self::AccessAcl),
             acl::DEFAULT => Ok(Self::DefaultAcl),
+            SOCKET_PROTOCOL => Ok(Self::SocketProtocol),
             _ if name.strip_prefix(b"user.").is_some_and(|rest| !rest.is_empty()) => Ok(Self::User),
             _ if name.strip_prefix(b"trusted.").is_some_and(|rest| !rest.is_empty()) => Ok(Self::Trusted),
             _ if name.strip_prefix(b"security.").is_some_and(|rest| !rest.is_empty()) => Ok(Self::Security),
@@ -57,7 +60,6 @@ impl Vfs {
     pub fn get_xattr(&self, caller: &Caller<'_>, place: &VfsPath, name: &[u8]) -> Result<Vec<u8>> {
         let space = Space::of(name)?;
         let inode = place.inode();
-        let xattr = inode.xattr().ok_or(Errno::EOPNOTSUPP)?;
         match space {
             Space::Trusted if !caller.creds.capable(Capability::SysAdmin) => return Err(Errno::ENODATA),
             Space::User => {
@@ -66,7 +68,7 @@ impl Vfs {
             }
             _ => {}
         }
-        let value = xattr.get(name)?;
+        let value = inode.xattr().ok_or(Errno::EOPNOTSUPP)?.get(name)?;
         let ns = &caller.creds.user_ns;
         match space {
             Space::AccessAcl | Space::DefaultAcl => Ok(acl::from_stored(&value, ns)),
@@ -157,6 +159,7 @@ fn prepare_change(caller: &Caller<'_>, place: &VfsPath, name: &[u8]) -> Result<(
             }
             is_owner_or_capable(creds, &attr)
         }
+        Space::SocketProtocol => true,
         Space::User => {
             check_user_file(&attr, Errno::EPERM)?;
             let is_sticky_dir = attr.file_type() == FileType::Directory && attr.mode & S_ISVTX != 0;

@@ -259,6 +259,11 @@ impl PacketSocket {
         f(&self.core.inner.lock().options)
     }
 
+    /// Looks at options.
+    pub fn read_options<R>(&self, f: impl FnOnce(&Options) -> R) -> R {
+        f(&self.core.inner.lock().options)
+    }
+
     /// Changes options.
     pub fn set_options<R>(&self, f: impl FnOnce(&mut Options) -> R) -> R {
         f(&mut self.core.inner.lock().options)

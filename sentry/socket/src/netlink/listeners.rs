@@ -75,7 +75,7 @@ impl Listeners {
             "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n",
         );
         for socket in self.all() {
-            text.push_str(&socket.line());
+            text.push_str(&socket.shown().line());
         }
         text
     }

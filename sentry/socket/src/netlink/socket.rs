@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use abi::fcntl::ioctl::FIONREAD;
-use abi::socket::{AF_NETLINK, MsgFlags, SocketType};
+use abi::socket::{AF_NETLINK, MsgFlags, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
 use kernel::Task;
@@ -16,12 +16,14 @@ use kernel::socket::{
 };
 use kernel::task::{Credentials, UserNamespace, is_current_killed};
 use kernel::vfs::{File, FileOps, WriteAt};
+use netstack::{Filter, View};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::message::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Requests};
 use super::{Context, Protocol, diag, generic, netfilter, route};
 use crate::bytes::{half, word};
+use crate::filter;
 use crate::inet::NetNamespace;
 
 const SOL_NETLINK: i32 = 270;
@@ -61,6 +63,44 @@ struct State {
     bytes: usize,
     /// A change did not fit and was lost: told once, as `ENOBUFS`.
     overrun: bool,
+    /// Which messages the socket wants, and how much of each.
+    filter: Option<Arc<Filter>>,
+}
+
+impl State {
+    /// Queues what the socket's filter leaves of `datagram`.
+    fn queue(&mut self, mut datagram: Datagram) {
+        if let Some(filter) = &self.filter {
+            match filter.run(&View { data: &datagram.bytes, ..View::default() }) {
+                0 => return,
+                len => datagram.bytes.truncate(len),
+            }
+        }
+        self.bytes += datagram.bytes.len();
+        self.queue.push_back(datagram);
+    }
+}
+
+/// What others see of a socket.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) kind: SocketType,
+    pub(super) protocol: i32,
+    pub(super) port: u32,
+    pub(super) groups: u64,
+    /// Bytes that wait to be read.
+    bytes: usize,
+    pub(super) inode: u64,
+}
+
+impl Shown {
+    /// A line of `/proc/net/netlink`.
+    pub(super) fn line(&self) -> String {
+        format!(
+            "0000000000000000 {:<3} {:<10} {:08x} {:<8} 0        0     2        0        {}\n",
+            self.protocol, self.port, self.groups as u32, self.bytes, self.inode,
+        )
+    }
 }
 
 /// A netlink socket.
@@ -103,17 +143,17 @@ impl NetlinkSocket {
         self.state.lock().groups & group_bit(group) != 0
     }
 
-    /// A line of `/proc/net/netlink`.
-    pub(super) fn line(&self) -> String {
+    /// What `/proc/net/netlink` and sock_diag show of it.
+    pub(super) fn shown(&self) -> Shown {
         let state = self.state.lock();
-        format!(
-            "0000000000000000 {:<3} {:<10} {:08x} {:<8} 0        0     2        0        {}\n",
-            self.protocol.raw(),
-            state.port,
-            state.groups as u32,
-            state.bytes,
-            state.inode,
-        )
+        Shown {
+            kind: self.kind,
+            protocol: self.protocol.raw(),
+            port: state.port,
+            groups: state.groups,
+            bytes: state.bytes,
+            inode: state.inode,
+        }
     }
 
     /// Queues a message to a group; one that does not fit is lost.
@@ -123,8 +163,7 @@ impl NetlinkSocket {
         if state.bytes + bytes.len() > self.options.receive_buffer() || !has_memory {
             state.overrun = true;
         } else {
-            state.bytes += bytes.len();
-            state.queue.push_back(Datagram { group, bytes: bytes.to_vec() });
+            state.queue(Datagram { group, bytes: bytes.to_vec() });
         }
         drop(state);
         self.waiters.notify(Events::READABLE);
@@ -216,8 +255,7 @@ impl NetlinkSocket {
             return;
         };
         for bytes in datagrams {
-            state.bytes += bytes.len();
-            state.queue.push_back(Datagram { group: 0, bytes });
+            state.queue(Datagram { group: 0, bytes });
         }
     }
 
@@ -434,8 +472,12 @@ impl Socket for NetlinkSocket {
     }
 
     fn get_option(&self, _task: &Task, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
-        if level != SOL_NETLINK {
-            return None;
+        match (level, name) {
+            (SOL_NETLINK, _) => {}
+            (SOL_SOCKET, so::ATTACH_FILTER) => {
+                return Some(Ok(filter::encode(self.state.lock().filter.as_deref())));
+            }
+            _ => return None,
         }
         Some(match name {
             NETLINK_LIST_MEMBERSHIPS => Ok(self.state.lock().groups.to_ne_bytes().to_vec()),
@@ -444,9 +486,16 @@ impl Socket for NetlinkSocket {
         })
     }
 
-    fn set_option(&self, _task: &Task, level: i32, name: i32, value: &[u8]) -> Option<Result<()>> {
-        if level != SOL_NETLINK {
-            return None;
+    fn set_option(&self, task: &Task, level: i32, name: i32, value: &[u8]) -> Option<Result<()>> {
+        match (level, name) {
+            (SOL_NETLINK, _) => {}
+            (SOL_SOCKET, so::ATTACH_FILTER) => {
+                return Some(filter::read(task, value).map(|filter| self.state.lock().filter = Some(filter)));
+            }
+            (SOL_SOCKET, so::DETACH_FILTER) => {
+                return Some(self.state.lock().filter.take().map(drop).ok_or(Errno::ENOENT));
+            }
+            _ => return None,
         }
         let Some(value) = word(value, 0) else { return Some(Err(Errno::EINVAL)) };
         Some(match (name, SWITCHES.iter().position(|switch| *switch == name)) {

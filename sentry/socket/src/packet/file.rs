@@ -260,7 +260,13 @@ impl Socket for PacketFile {
     }
 
     fn get_option(&self, _task: &Task, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
-        (level == SOL_PACKET).then(|| options::get(&self.shared, name))
+        match (level, name) {
+            (SOL_SOCKET, so::ATTACH_FILTER) => {
+                Some(Ok(self.shared.socket.read_options(|all| filter::encode(all.base.filter.as_deref()))))
+            }
+            (SOL_PACKET, _) => Some(options::get(&self.shared, name)),
+            _ => None,
+        }
     }
 
     fn get_option_for(&self, task: &Task, level: i32, name: i32, given: &[u8]) -> Option<Result<Vec<u8>>> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abi::socket::{SOMAXCONN, SocketType};
+use abi::socket::{SOMAXCONN, SocketType, so};
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::socket::{Accepted, ShutdownHow, bind_at_path, find_at_path};
@@ -49,6 +49,15 @@ impl UnixSocket {
         Ok(())
     }
 
+    /// Gives the socket a name, if it has none and passes credentials on: peers shall be able to answer it.
+    pub(super) fn name_for_credentials(&self, task: &Task) -> Result<()> {
+        let is_nameless = || self.state.lock().local == UnixAddress::Unnamed;
+        if self.options.is_set(so::PASSCRED) && is_nameless() {
+            self.bind_to(task, &UnixAddress::Unnamed)?;
+        }
+        Ok(())
+    }
+
     /// Who is bound to `address`.
     ///
     /// # Errors
@@ -66,6 +75,7 @@ impl UnixSocket {
         let link = match address {
             None => Link::None,
             Some(address) => {
+                self.name_for_credentials(task)?;
                 let peer = self.find(task, address)?;
                 if peer.kind != self.kind {
                     return Err(Errno::EPROTOTYPE);
@@ -85,6 +95,7 @@ impl UnixSocket {
             Link::Listening { .. } => return Err(Errno::EINVAL),
             Link::None => {}
         }
+        self.name_for_credentials(task)?;
         let listener = self.find(task, address)?;
         if listener.kind != self.kind {
             return Err(Errno::EPROTOTYPE);

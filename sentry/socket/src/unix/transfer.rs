@@ -26,6 +26,9 @@ impl UnixSocket {
             return Err(Errno::EOPNOTSUPP);
         }
         let (creds, files) = take_control(task, std::mem::take(&mut request.control))?;
+        if self.kind != SocketType::Stream {
+            self.name_for_credentials(task)?;
+        }
         let (from, error) = {
             let mut state = self.state.lock();
             if state.write_shut {

@@ -112,21 +112,26 @@ fn set_flags(task: &Task, fd: i32, file: &Arc<File>, flags: OpenFlags) -> SysRes
     Ok(0)
 }
 
+/// Who is told of readiness, as `F_GETOWN` tells it: a group by its negative number.
+pub(super) fn shown_owner(file: &File) -> i32 {
+    let owner = file.signal_owner();
+    // F_SETOWN_EX takes any number, even one that has no negative.
+    if owner.kind == F_OWNER_PGRP { owner.id.wrapping_neg() } else { owner.id }
+}
+
+/// Sets who is told of readiness, as `F_SETOWN` does.
+pub(super) fn set_signal_owner(task: &Task, file: &File, who: i32) -> SysResult {
+    let id = who.checked_abs().ok_or(Errno::EINVAL)?;
+    let kind = if who < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
+    file.set_signal_owner(task, SignalOwner { kind, id, ..file.signal_owner() })?;
+    Ok(0)
+}
+
 fn signal_owner(task: &Task, file: &File, command: u32, arg: u64) -> SysResult {
     let owner = file.signal_owner();
     match command {
-        F_GETOWN => {
-            // A group is told by its negative number; F_SETOWN_EX takes any, even one that has none.
-            let id = if owner.kind == F_OWNER_PGRP { owner.id.wrapping_neg() } else { owner.id };
-            Ok(i64::from(id) as u64)
-        }
-        F_SETOWN => {
-            let who = int(arg);
-            let id = who.checked_abs().ok_or(Errno::EINVAL)?;
-            let kind = if who < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
-            file.set_signal_owner(task, SignalOwner { kind, id, ..owner })?;
-            Ok(0)
-        }
+        F_GETOWN => Ok(i64::from(shown_owner(file)) as u64),
+        F_SETOWN => set_signal_owner(task, file, int(arg)),
         F_GETOWN_EX => {
             let value = FOwnerEx { kind: owner.kind, pid: owner.id };
             task.mm().write_object(UserAddr(arg), &value)?;

@@ -1,12 +1,13 @@
 //! ioctl(2): what the VFS answers for all files; the rest goes to the file.
 
 use abi::fcntl::ioctl::{
-    FIBMAP, FICLONE, FICLONERANGE, FIDEDUPERANGE, FIGETBSZ, FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD,
-    FIOQSIZE, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS,
+    FIBMAP, FICLONE, FICLONERANGE, FIDEDUPERANGE, FIGETBSZ, FIOASYNC, FIOCLEX, FIOGETOWN, FIONBIO, FIONCLEX,
+    FIONREAD, FIOQSIZE, FIOSETOWN, FS_IOC_FIEMAP, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, SIOCGPGRP, SIOCSPGRP,
 };
 use abi::{Errno, FileType, OpenFlags, UserAddr};
 
 use super::args::file;
+use super::fcntl::{set_signal_owner, shown_owner};
 use crate::error::{Restart, SysError};
 use crate::syscalls::table::Args;
 use crate::vfs::File;
@@ -31,6 +32,16 @@ pub(super) fn ioctl(task: &mut CurrentTask, args: Args) -> SysResult {
             file.set_async(task, fd, is_on != 0);
             Ok(0)
         }
+        FIOSETOWN | SIOCSPGRP if file.ops().socket().is_some() => {
+            let owner: i32 = task.mm().read_object(UserAddr(arg))?;
+            set_signal_owner(task, &file, owner)
+        }
+        FIOGETOWN | SIOCGPGRP if file.ops().socket().is_some() => {
+            task.mm().write_object(UserAddr(arg), &shown_owner(&file))?;
+            Ok(0)
+        }
+        // No file system tells where its blocks are.
+        FS_IOC_FIEMAP => Err(Errno::EOPNOTSUPP.into()),
         FIOQSIZE | FIGETBSZ | FIONREAD | FIBMAP | FICLONE | FICLONERANGE | FIDEDUPERANGE
         | FS_IOC_GETFLAGS | FS_IOC_SETFLAGS => on_disk_file(task, &file, command, arg),
         _ => file.ops().ioctl(task, &file, command, arg).map_err(|errno| restart(task, errno)),

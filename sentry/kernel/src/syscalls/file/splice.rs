@@ -32,10 +32,19 @@ struct Cursor<'a> {
     at: u64,
 }
 
+/// The position behind a pointer of the guest's, if it gave one.
+fn given_offset(task: &Task, addr: u64) -> Result<Option<i64>> {
+    if addr == 0 { Ok(None) } else { task.mm().read_object(UserAddr(addr)).map(Some) }
+}
+
 impl<'a> Cursor<'a> {
     fn new(task: &'a Task, file: &'a File, addr: u64) -> Result<Self> {
-        let at = if addr != 0 {
-            let at: i64 = task.mm().read_object(UserAddr(addr))?;
+        Self::at_offset(task, file, addr, given_offset(task, addr)?)
+    }
+
+    /// As [`Self::new`], with what is at `addr` read already.
+    fn at_offset(task: &'a Task, file: &'a File, addr: u64, given: Option<i64>) -> Result<Self> {
+        let at = if let Some(at) = given {
             if !file.ops().is_seekable() {
                 return Err(Errno::ESPIPE);
             }
@@ -61,6 +70,8 @@ impl<'a> Cursor<'a> {
 }
 
 pub(super) fn sendfile(task: &mut CurrentTask, args: Args) -> SysResult {
+    // A bad pointer is found before a bad descriptor.
+    let given = given_offset(task, args[2])?;
     let (out, input) = (file(task, args[0])?, file(task, args[1])?);
     input.check_readable()?;
     out.check_writable()?;
@@ -70,7 +81,7 @@ pub(super) fn sendfile(task: &mut CurrentTask, args: Args) -> SysResult {
     if !input.ops().is_seekable() {
         return Err(Errno::EINVAL.into());
     }
-    let mut from = Cursor::new(task, &input, args[2])?;
+    let mut from = Cursor::at_offset(task, &input, args[2], given)?;
     let mut to = Cursor::new(task, &out, 0)?;
     let moved = count_write(task, count_read(task, copy(task, &mut from, &mut to, args[3])))?;
     from.finish()?;

@@ -18,11 +18,24 @@ fn field(text: &str) -> [u8; NAME_LEN] {
     field
 }
 
+/// The flag of personality(2) for programs that fear a version above 2.6.
+const UNAME26: u32 = 0x0002_0000;
+
+/// The release as one of 2.6: 6.12 is 2.6.72.
+fn release_26() -> String {
+    let digits = RELEASE.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(RELEASE.len());
+    let (number, rest) = RELEASE.split_at(digits);
+    let minor = number.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).unwrap_or(0);
+    format!("2.6.{}{rest}", minor + 60)
+}
+
 pub(super) fn uname(task: &mut CurrentTask, args: Args) -> SysResult {
     let uts = task.namespaces().uts.clone();
     let (host, domain) = (uts.host_name(), uts.domain_name());
     let domain = if domain.is_empty() { "(none)" } else { &domain };
-    let names = [SYSNAME, &host, RELEASE, VERSION, MACHINE, domain].map(field);
+    let is_old = task.thread_group().personality() & UNAME26 != 0;
+    let release = if is_old { release_26() } else { RELEASE.to_owned() };
+    let names = [SYSNAME, &host, &release, VERSION, MACHINE, domain].map(field);
     task.mm().write_object(args.addr(0), &names)?;
     Ok(0)
 }

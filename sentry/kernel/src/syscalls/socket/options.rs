@@ -17,6 +17,9 @@ const MAX_VALUE: usize = 16 << 20;
 /// As much of the buffer as an option may want to know before it is filled, bytes.
 const GIVEN: usize = 40;
 
+/// Bytes of a `struct sock_filter`.
+const SOCK_FILTER: usize = 8;
+
 /// setsockopt(2).
 pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, len, _]): Args) -> SysResult {
     let file = socket_file(task, fd)?;
@@ -64,9 +67,25 @@ pub(super) fn getsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     } else {
         get(task, socket_of(&file)?, level, name, given)?
     };
+    if (level, name) == (SOL_SOCKET, so::ATTACH_FILTER) {
+        return give_filter(task, &value, room, UserAddr(addr), UserAddr(len));
+    }
     let value = &value[..value.len().min(room)];
     mm.write(UserAddr(addr), value)?;
     mm.write_object(UserAddr(len), &(value.len() as u32))?;
+    Ok(0)
+}
+
+/// A socket's filter (`SO_GET_FILTER`), whose length is told in instructions; without room, that alone.
+fn give_filter(task: &Task, program: &[u8], room: usize, addr: UserAddr, len: UserAddr) -> SysResult {
+    let count = program.len() / SOCK_FILTER;
+    if room != 0 {
+        if room < count {
+            return Err(Errno::EINVAL.into());
+        }
+        task.mm().write(addr, program)?;
+    }
+    task.mm().write_object(len, &(count as u32))?;
     Ok(0)
 }
 

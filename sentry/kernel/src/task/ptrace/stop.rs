@@ -182,7 +182,7 @@ impl CurrentTask {
             if kind == StopKind::CallEntry { EVENTMSG_SYSCALL_ENTRY } else { EVENTMSG_SYSCALL_EXIT };
         let passed = self.stop_for_tracer(kind, code, Some(self.own_trap(code)));
         if let (Some(signal), true) = (passed, self.is_traced()) {
-            self.send_signal(SigInfo::new(signal, abi::signal::SI_USER));
+            self.send_signal(SigInfo::new(signal, abi::signal::SI_KERNEL));
         }
     }
 

@@ -143,8 +143,7 @@ fn get_socket_level(socket: &InetSocket, net: &NetNamespace, name: i32) -> Optio
             Some(Ok(name.into_bytes()))
         }
         so::PEERNAME => Some(socket.peer_addr().map(encode).map_err(errno)),
-        // The number of instructions, of which no byte is told: programs stay the sentry's.
-        so::ATTACH_FILTER => Some(Ok(Vec::new())),
+        so::ATTACH_FILTER => Some(Ok(socket.read(|options| filter::encode(options.base.filter.as_deref())))),
         _ => None,
     }
 }

@@ -1,9 +1,10 @@
 //! `NETLINK_SOCK_DIAG`: sockets for `ss` (`man 7 sock_diag`).
 
 mod inet;
+mod netlink;
 mod unix;
 
-use abi::socket::{AF_INET, AF_INET6, AF_UNIX};
+use abi::socket::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX};
 use abi::{Errno, Result};
 use netstack::Family;
 
@@ -23,6 +24,7 @@ pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut
     match request.body().first().copied().map(u16::from).ok_or(Errno::EINVAL)? {
         AF_INET => inet::answer(context, Family::V4, request, replies),
         AF_INET6 => inet::answer(context, Family::V6, request, replies),
+        AF_NETLINK => netlink::answer(context, request, replies),
         AF_UNIX => unix::answer(context, request, replies),
         _ => Err(Errno::ENOENT),
     }
