@@ -124,6 +124,11 @@ pub struct Ucred {
     pub gid: u32,
 }
 
+impl Ucred {
+    /// What is told of a peer that there is none of, or that is not known.
+    pub const NOBODY: Self = Self { pid: 0, uid: u32::MAX, gid: u32::MAX };
+}
+
 /// `SOL_SOCKET`.
 pub const SOL_SOCKET: i32 = 1;
 /// `SCM_RIGHTS`.

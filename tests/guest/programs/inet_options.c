@@ -92,6 +92,17 @@ static void original_destination(int udp) {
     CHECK(to->sin_family == AF_INET && to->sin_port == at.sin_port && to->sin_addr.s_addr == at.sin_addr.s_addr);
 }
 
+// Nobody is known at the other end.
+static void peers(int tcp, int udp) {
+    struct ucred peer = {1, 1, 1};
+    socklen_t len = sizeof peer;
+    gid_t group;
+    CHECK(getsockopt(tcp, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && len == sizeof peer);
+    CHECK(peer.pid == 0 && peer.uid == (uid_t)-1 && peer.gid == (gid_t)-1);
+    CHECK(getsockopt(udp, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0);
+    FAILS(getsockopt(tcp, SOL_SOCKET, SO_PEERGROUPS, &group, &len), ENODATA);
+}
+
 int main(void) {
     int tcp = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
     int tcp6 = socket(AF_INET6, SOCK_STREAM, 0), udp6 = socket(AF_INET6, SOCK_DGRAM, 0);
@@ -100,5 +111,6 @@ int main(void) {
     multicast(tcp, udp, tcp6, udp6);
     levels_and_lengths(tcp, udp, udp6);
     original_destination(udp);
+    peers(tcp, udp);
     return 0;
 }

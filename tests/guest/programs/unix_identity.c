@@ -61,6 +61,22 @@ static void passed(pid_t child) {
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+// The groups of who connected, and how many there are where they do not fit.
+static void groups(void) {
+    gid_t own[64], told[64];
+    int pair[2], count = getgroups(64, own);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    socklen_t len = sizeof told;
+    CHECK(getsockopt(pair[0], SOL_SOCKET, SO_PEERGROUPS, told, &len) == 0);
+    CHECK(len == count * sizeof(gid_t) && memcmp(own, told, len) == 0);
+    if (count > 0) {
+        len = 1;
+        FAILS(getsockopt(pair[0], SOL_SOCKET, SO_PEERGROUPS, told, &len), ERANGE);
+        CHECK(len == count * sizeof(gid_t));
+    }
+    CHECK(close(pair[0]) == 0 && close(pair[1]) == 0);
+}
+
 static void pair_of(int type, int *pair) {
     int on = 1;
     CHECK(socketpair(AF_UNIX, type, 0, pair) == 0);
@@ -148,6 +164,7 @@ static void of_peers(void) {
 }
 
 int main(void) {
+    groups();
     if (getuid() != 0) {
         return 0;
     }

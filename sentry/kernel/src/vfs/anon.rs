@@ -10,7 +10,8 @@ use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 use parking_lot::Mutex;
 
 use super::{
-    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, Mount, SetAttr, Superblock, VfsPath, Xattr,
+    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, Mount, SetAttr, SetXattrFlags, Superblock,
+    VfsPath, Xattr,
 };
 use crate::task::Credentials;
 use crate::time::Timekeeper;
@@ -172,7 +173,7 @@ impl Xattr for AnonInode {
         Ok([protocol.as_bytes(), b"\0"].concat())
     }
 
-    fn set(&self, _name: &[u8], _value: &[u8], _create: bool, _replace: bool) -> Result<()> {
+    fn set(&self, _name: &[u8], _value: &[u8], _flags: SetXattrFlags) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
 

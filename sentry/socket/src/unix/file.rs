@@ -1,7 +1,7 @@
 //! The socket as a file and as a [`Socket`]: thin, the work is in the other modules.
 
 use abi::fcntl::ioctl::{FIONREAD, SIOCOUTQ};
-use abi::socket::{AF_UNIX, MsgFlags, SocketType, Ucred, so};
+use abi::socket::{AF_UNIX, MsgFlags, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
@@ -172,7 +172,7 @@ impl Socket for UnixSocket {
     }
 
     fn get_option(&self, task: &Task, level: i32, name: i32) -> Option<Result<Vec<u8>>> {
-        if (level, name) != (abi::socket::SOL_SOCKET, so::PEERCRED) {
+        if level != SOL_SOCKET || ![so::PEERCRED, so::PEERGROUPS].contains(&name) {
             return None;
         }
         let peer = match &self.state.lock().link {
@@ -180,8 +180,11 @@ impl Socket for UnixSocket {
             Link::Listening { creds, .. } => Some(creds.clone()),
             Link::None => None,
         };
-        let nobody = Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-        Some(Ok(peer.map_or(nobody, |peer| peer.seen_by(task)).as_bytes().to_vec()))
+        let peer = peer?;
+        Some(Ok(match name {
+            so::PEERGROUPS => peer.groups_seen_by(task),
+            _ => peer.seen_by(task).as_bytes().to_vec(),
+        }))
     }
 
     fn send_queue(&self, task: &Task, address: Option<&[u8]>) -> Option<WaitQueue> {

@@ -16,6 +16,8 @@ pub(super) struct Identity {
     process: Option<Arc<Pid>>,
     uid: u32,
     gid: u32,
+    /// Supplementary groups, of a peer.
+    groups: Arc<[u32]>,
 }
 
 impl PartialEq for Identity {
@@ -29,13 +31,13 @@ impl Identity {
     /// Who connects or listens: the effective ids.
     pub(super) fn of_peer(task: &Task) -> Self {
         let creds = task.creds();
-        Self { process: process_of(task), uid: creds.euid, gid: creds.egid }
+        Self { process: process_of(task), uid: creds.euid, gid: creds.egid, groups: creds.groups.clone() }
     }
 
     /// Who sends: the real ids.
     pub(super) fn of_sender(task: &Task) -> Self {
         let creds = task.creds();
-        Self { process: process_of(task), uid: creds.uid, gid: creds.gid }
+        Self { process: process_of(task), uid: creds.uid, gid: creds.gid, groups: Arc::default() }
     }
 
     /// Whom `task` says it is, in its own name spaces; only the privileged may claim to be somebody else
@@ -58,7 +60,13 @@ impl Identity {
         }
         let process =
             if is_own_pid { process_of(task) } else { Some(pid_ns.pid(claimed.pid).ok_or(Errno::ESRCH)?) };
-        Ok(Self { process, uid, gid })
+        Ok(Self { process, uid, gid, groups: Arc::default() })
+    }
+
+    /// Its supplementary groups as `reader` sees them.
+    pub(super) fn groups_seen_by(&self, reader: &Task) -> Vec<u8> {
+        let user_ns = reader.creds().user_ns.clone();
+        self.groups.iter().flat_map(|gid| user_ns.from_kernel_gid(*gid).to_ne_bytes()).collect()
     }
 
     /// How `reader` sees it: no number and the overflow ids for what its name spaces do not show.

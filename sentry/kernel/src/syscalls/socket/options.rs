@@ -1,8 +1,9 @@
 //! setsockopt(2) and getsockopt(2).
 
-use abi::socket::{SOL_SOCKET, so};
+use abi::socket::{SOL_SOCKET, Ucred, so};
 use abi::{Errno, Result, UserAddr};
 use host::heap::{self, Purpose};
+use zerocopy::IntoBytes;
 
 use super::socket_file;
 use crate::error::SysResult;
@@ -70,6 +71,10 @@ pub(super) fn getsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     if (level, name) == (SOL_SOCKET, so::ATTACH_FILTER) {
         return give_filter(task, &value, room, UserAddr(addr), UserAddr(len));
     }
+    if (level, name) == (SOL_SOCKET, so::PEERGROUPS) && room < value.len() {
+        mm.write_object(UserAddr(len), &(value.len() as u32))?;
+        return Err(Errno::ERANGE.into());
+    }
     let value = &value[..value.len().min(room)];
     mm.write(UserAddr(addr), value)?;
     mm.write_object(UserAddr(len), &(value.len() as u32))?;
@@ -112,7 +117,12 @@ fn get(task: &Task, socket: &dyn Socket, level: i32, name: i32, given: &[u8]) ->
             return Ok(value);
         }
     }
-    socket.get_option_for(task, level, name, given).unwrap_or(Err(unknown(level)))
+    let own = socket.get_option_for(task, level, name, given);
+    own.unwrap_or_else(|| match (level, name) {
+        (SOL_SOCKET, so::PEERCRED) => Ok(Ucred::NOBODY.as_bytes().to_vec()),
+        (SOL_SOCKET, so::PEERGROUPS) => Err(Errno::ENODATA),
+        _ => Err(unknown(level)),
+    })
 }
 
 /// What an option that nobody knows gets.

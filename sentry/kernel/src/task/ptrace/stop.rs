@@ -14,13 +14,16 @@ use crate::task::{CurrentTask, ExitStatus};
 pub(super) const CALL_BIT: i32 = 0x80;
 
 impl CurrentTask {
-    /// Stops until the tracer says how to go on; returns the signal to go on with.
+    /// Stops until the tracer says how to go on; returns the signal to go on with. Who is told to end does not stop.
     pub(super) fn stop_for_tracer(
         &mut self,
         kind: StopKind,
         code: i32,
         info: Option<SigInfo>,
     ) -> Option<Signal> {
+        if self.is_dying_at(kind) {
+            return None;
+        }
         let (size, _) = self.kernel().platform.xstate_layout();
         let mut xstate = vec![0; size.min(XSTATE_MAX)];
         self.context.save_xstate(&mut xstate);
@@ -59,13 +62,17 @@ impl CurrentTask {
                     return (how, signal);
                 }
             }
-            let is_exit_stop = kind == StopKind::Event(abi::ptrace::event::EXIT);
-            let is_dying = if is_exit_stop { self.is_killed_outright() } else { self.is_killed() };
-            if is_dying || !self.is_traced() {
+            if self.is_dying_at(kind) || !self.is_traced() {
                 return (Resume::Continue, None);
             }
             self.park();
         }
+    }
+
+    /// Whether what ends the task ends this stop, too. That of its end it makes unless it was killed.
+    fn is_dying_at(&self, kind: StopKind) -> bool {
+        let is_exit_stop = kind == StopKind::Event(abi::ptrace::event::EXIT);
+        if is_exit_stop { self.is_killed_outright() } else { self.is_killed() }
     }
 
     fn is_killed_outright(&self) -> bool {
