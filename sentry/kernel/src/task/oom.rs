@@ -22,9 +22,11 @@ const MIN_HEAP: u64 = 32 << 20;
 /// What a call that makes something has to find free, bytes.
 const CALL_ROOM: u64 = 64 << 10;
 
-/// What a mapping and a thread are taken to cost when processes are compared, bytes.
+/// What a mapping, a thread, a timer and a pending signal are taken to cost when processes are compared, bytes.
 const MAPPING_COST: u64 = 512;
 const THREAD_COST: u64 = 64 << 10;
+const TIMER_COST: u64 = 1 << 10;
+const SIGNAL_COST: u64 = 256;
 
 /// `oom_score_adj` of a process that is never chosen.
 const EXEMPT: i32 = -1000;
@@ -118,7 +120,9 @@ impl ThreadGroup {
             .map_or(0, |mm| mm.totals().usage.rss().saturating_add(cost(mm.mapping_count(), MAPPING_COST)));
         let own = memory
             .saturating_add(self.fd_room().saturating_mul(fd_cost))
-            .saturating_add(cost(self.thread_count(), THREAD_COST));
+            .saturating_add(cost(self.thread_count(), THREAD_COST))
+            .saturating_add(cost(self.timers().posix_count(), TIMER_COST))
+            .saturating_add(cost(self.signal.lock().shared.len(), SIGNAL_COST));
         let shift =
             (leader.kernel().total_memory() / 1000).saturating_mul(u64::from(adjustment.unsigned_abs()));
         Some(if adjustment < 0 { own.saturating_sub(shift) } else { own.saturating_add(shift) })

@@ -281,6 +281,11 @@ impl ProcessTimers {
         self.state.lock().posix.iter().map(|(id, timer)| (*id, timer.clone())).collect()
     }
 
+    /// How many POSIX timers there are.
+    pub(crate) fn posix_count(&self) -> usize {
+        self.state.lock().posix.len()
+    }
+
     /// Deletes a POSIX timer.
     ///
     /// # Errors

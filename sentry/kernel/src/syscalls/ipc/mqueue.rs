@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::mqueue::{MQ_PRIO_MAX, MqAttr, NOTIFY_COOKIE_LEN};
 use abi::signal::{SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SigEvent};
 use abi::{Errno, OpenFlags, Result, Signal, UserAddr};
+use host::heap::{self, Purpose};
 use waiter::Events;
 
 use crate::ipc::{IpcNamespace, Notice, Queue, QueueMessage, QueueOpen, queue_of};
@@ -71,6 +72,7 @@ pub(super) fn mq_timedsend(task: &mut CurrentTask, args: Args) -> SysResult {
     if len > queue.max_message() {
         return Err(Errno::EMSGSIZE.into());
     }
+    heap::room_for(len, Purpose::Process)?;
     let mut text = vec![0; usize::try_from(len).map_err(|_| Errno::EMSGSIZE)?];
     task.mm().read(UserAddr(buffer), &mut text)?;
     let mut message = Some(QueueMessage { priority, text: text.into() });

@@ -4,6 +4,7 @@ use abi::ipc::{
     IPC_64, IPC_INFO, IPC_NOWAIT, MSG_COPY, MSG_EXCEPT, MSG_INFO, MSG_NOERROR, MSG_STAT, MSG_STAT_ANY,
 };
 use abi::{Errno, Result, UserAddr};
+use host::heap::{self, Purpose};
 use waiter::Events;
 
 use super::{control, pid};
@@ -34,6 +35,7 @@ pub(super) fn msgsnd(task: &mut CurrentTask, args: Args) -> SysResult {
     if len > queues.max_message() || (id as i32) < 0 || kind < 1 {
         return Err(Errno::EINVAL.into());
     }
+    heap::room_for(len, Purpose::Process)?;
     let mut text = vec![0; usize::try_from(len).map_err(|_| Errno::EINVAL)?];
     task.mm().read(UserAddr(buffer).checked_add(TEXT).ok_or(Errno::EFAULT)?, &mut text)?;
     let queue = queues.get(id as i32)?;
