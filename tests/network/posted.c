@@ -15,8 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -109,11 +111,39 @@ static int compute_first(int way, int fd, int *count) {
     return lives;
 }
 
+// Writes between the openings and closings of files, whose numbers must be free and whose ends must come at once.
+static void closed_files(int fd, const char *data, ssize_t size) {
+    char name[64], target[64], byte;
+    struct stat status;
+    int file = open("/proc/self/stat", O_RDONLY), again, dir;
+    CHECK(file >= 0 && fstat(file, &status) == 0 && read(file, &byte, 1) == 1);
+    CHECK(close(file) == 0 && close(file) < 0 && errno == EBADF);
+    CHECK((again = open("/proc/self/stat", O_RDONLY)) == file && close(again) == 0);
+    CHECK(fcntl(file, F_GETFD) < 0 && errno == EBADF);
+    write_all(fd, data, size);
+    CHECK((file = open("/proc/self/status", O_RDONLY)) == again);
+    sprintf(name, "/proc/self/fd/%d", file);
+    CHECK(close(file) == 0 && write(file, "x", 1) < 0 && errno == EBADF);
+    CHECK(readlink(name, target, sizeof target) < 0 && errno == ENOENT);
+    static unsigned rounds;
+    if (rounds++ % 64 != 0) return;
+    // A second number, and a lock, which another process takes over.
+    CHECK((file = open("/proc/self/exe", O_RDONLY)) >= 0 && (again = dup(file)) >= 0 && close(file) == 0);
+    CHECK(flock(again, LOCK_EX) == 0);
+    pid_t child = fork();
+    if (child == 0) _exit(close(again) == 0 && (dir = open("/proc/self/exe", O_RDONLY)) >= 0 && flock(dir, LOCK_EX) == 0 ? 0 : 1);
+    CHECK(close(again) == 0);
+    int how;
+    CHECK(waitpid(child, &how, 0) == child && how == 0);
+}
+
 // Answers with other calls in between: of other files, of this one, and such that take its number away for a moment.
 static void other_calls(int fd, const char *data, ssize_t size) {
     static char page[4096];
     static unsigned turn;
     int waiting, zero = open("/dev/zero", O_RDONLY), half = size / 2;
+    closed_files(fd, data, half);
+    data += half, size -= half, half = size / 2;
     CHECK(read(zero, page, sizeof page) == sizeof page);
     write_all(fd, data, half);
     switch (turn++ % 6) {
@@ -271,12 +301,13 @@ static void warm(int fd) {
 }
 
 static void *echoes(void *way) {
-    enum { CONNECTIONS = 6, ROUNDS = 1500 };
+    enum { CONNECTIONS = 6 };
+    int rounds = (intptr_t)way == OTHER_CALLS ? 200 : 1500;
     char data[CONNECTIONS][MOST];
     int fds[CONNECTIONS], sizes[CONNECTIONS];
     unsigned seed = (intptr_t)way * 77 + 5;
     for (int i = 0; i < CONNECTIONS; i++) fds[i] = begin((intptr_t)way);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < CONNECTIONS; i++) {
             sizes[i] = 1 + rand_r(&seed) % (rand_r(&seed) % 8 ? 200 : MOST - 1);
             for (int at = 0; at < sizes[i]; at++) data[i][at] = rand_r(&seed);

@@ -1,10 +1,11 @@
 //! Calls that guest code makes without an event: the kernel *grants* a thread that it may read prepared bytes from some
-//! descriptors and write so many to them; what the thread did with that is in a log which the kernel takes later.
+//! descriptors, write so many to them, and close some; what the thread did with that is in a log which the kernel takes
+//! later.
 //!
 //! All of a log is the guest's own statement. [`Log::records`] says what is well-formed; whether it was granted is for
 //! the kernel to check.
 
-use stub::layout::{GRANTS, INPUT_SIZE, LOG_SIZE, POSTABLE, RECORD_MESSAGE, RECORD_WRITE};
+use stub::layout::{GRANTS, INPUT_SIZE, LOG_SIZE, POSTABLE, RECORD_CLOSE, RECORD_MESSAGE, RECORD_WRITE};
 
 /// The calls that can be posted, by number.
 pub const POSTED_CALLS: [u32; POSTABLE.len()] = {
@@ -26,6 +27,8 @@ pub struct Grant<'a> {
     pub input: &'a [u8],
     /// How many bytes write(2) and send(2) to it take.
     pub credit: u32,
+    /// Whether close(2) closes it.
+    pub may_close: bool,
 }
 
 impl Grant<'_> {
@@ -69,13 +72,15 @@ pub struct Record<'a> {
     pub moved: Moved<'a>,
 }
 
-/// What a posted call has moved.
+/// What a posted call has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved<'a> {
     /// So many bytes were read.
     Input(usize),
     /// These were written.
     Output(&'a [u8]),
+    /// Nothing: the descriptor was closed.
+    Closed,
 }
 
 impl Log {
@@ -102,6 +107,9 @@ fn first(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let (word, rest) = rest.split_first_chunk()?;
     let (fd, word) = (u32::from_le_bytes(*fd), u32::from_le_bytes(*word));
     let is_message = word & RECORD_MESSAGE != 0;
+    if word & RECORD_CLOSE != 0 {
+        return Some((Record { fd, is_message, moved: Moved::Closed }, rest));
+    }
     let len = (word & !(RECORD_WRITE | RECORD_MESSAGE)) as usize;
     if word & RECORD_WRITE == 0 {
         return Some((Record { fd, is_message, moved: Moved::Input(len) }, rest));
@@ -120,11 +128,13 @@ mod tests {
     fn records_come_in_order_and_end_at_the_first_that_is_cut() {
         let mut bytes = vec![5, 0, 0, 0, 3, 0, 0, 0];
         bytes.extend([6, 0, 0, 0, 2, 0, 0, 0xc0, b'h', b'i', 9, 9, 9, 9, 9, 9]);
+        bytes.extend([8, 0, 0, 0, 0, 0, 0, 0x20]);
         bytes.extend([7, 0, 0, 0, 9, 0, 0, 0x80, 1, 2, 3, 4, 5, 6, 7, 8]);
         let log = Log::new(bytes);
         let records: Vec<_> = log.records().collect();
         let read = Record { fd: 5, is_message: false, moved: Moved::Input(3) };
-        assert_eq!(records, [read, Record { fd: 6, is_message: true, moved: Moved::Output(b"hi") }]);
+        let sent = Record { fd: 6, is_message: true, moved: Moved::Output(b"hi") };
+        assert_eq!(records, [read, sent, Record { fd: 8, is_message: false, moved: Moved::Closed }]);
     }
 
     proptest! {

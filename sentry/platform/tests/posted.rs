@@ -18,6 +18,7 @@ const READ: u64 = 0;
 const WRITE: u64 = 1;
 const SENDTO: u64 = 44;
 const RECVFROM: u64 = 45;
+const CLOSE: u64 = 3;
 const READV: u64 = 19;
 const WRITEV: u64 = 20;
 const SENDMSG: u64 = 46;
@@ -153,8 +154,8 @@ const fn message(fd: u64, len: u64, flags: u64) -> [u64; 6] {
 fn reads_take_what_was_prepared_in_pieces() {
     let mut guest = Guest::new(once());
     guest.open(&[
-        Grant { fd: 5, input: b"hello, world", credit: 0 },
-        Grant { fd: 6, input: b"other", credit: 0 },
+        Grant { fd: 5, input: b"hello, world", credit: 0, may_close: false },
+        Grant { fd: 6, input: b"other", credit: 0, may_close: false },
     ]);
     assert_eq!(guest.posted(READ, read(5, 5)), 5);
     assert_eq!(guest.data(6), b"hello\0");
@@ -177,7 +178,7 @@ fn reads_take_what_was_prepared_in_pieces() {
 #[test]
 fn writes_are_posted_within_their_credit() {
     let mut guest = Guest::new(once());
-    guest.open(&[Grant { fd: 9, input: b"", credit: 12 }]);
+    guest.open(&[Grant { fd: 9, input: b"", credit: 12, may_close: false }]);
     guest.set_data(b"abcdefghijklmnopq");
     guest.not_posted(WRITE, read(9, 13));
     guest.not_posted(SENDTO, message(9, 3, 1));
@@ -204,7 +205,7 @@ const fn vector(fd: u64, count: u64) -> [u64; 6] {
 #[test]
 fn several_buffers_are_one_record() {
     let mut guest = Guest::new(once());
-    guest.open(&[Grant { fd: 4, input: b"abcdefgh", credit: 12 }]);
+    guest.open(&[Grant { fd: 4, input: b"abcdefgh", credit: 12, may_close: false }]);
     guest.set_data(b"0123456789");
     guest.set_lists(&[DATA + 2, 3, DATA, 0, DATA + 7, 2]);
     assert_eq!(guest.posted(WRITEV, vector(4, 3)), 5);
@@ -229,7 +230,7 @@ fn several_buffers_are_one_record() {
 #[test]
 fn lists_that_are_not_plain_are_the_kernels_to_judge() {
     let mut guest = Guest::new(once());
-    guest.open(&[Grant { fd: 4, input: b"abc", credit: 12 }]);
+    guest.open(&[Grant { fd: 4, input: b"abc", credit: 12, may_close: false }]);
     let nowhere = 0x10_0000;
     // Too much in all; nothing at all; too many; lists and buffers that are nowhere, or beyond the guest's memory.
     guest.set_lists(&[DATA, 7, DATA, 6]);
@@ -261,9 +262,30 @@ fn lists_that_are_not_plain_are_the_kernels_to_judge() {
 }
 
 #[test]
+fn what_was_closed_is_no_descriptor() {
+    let mut guest = Guest::new(once());
+    let grant = |fd, may_close| Grant { fd, input: b"abc", credit: 12, may_close };
+    guest.open(&[grant(4, true), grant(5, false)]);
+    let close = |fd| [fd, 1, 2, 3, 4, 5];
+    guest.not_posted(CLOSE, close(5));
+    guest.not_posted(CLOSE, close(20));
+    assert_eq!(guest.posted(READ, read(4, 1)), 1);
+    assert_eq!(guest.posted(CLOSE, close(4)), 0);
+    guest.not_posted(CLOSE, close(4));
+    guest.not_posted(CLOSE, close(u64::from(u32::MAX)));
+    guest.not_posted(READ, read(4, 1));
+    guest.not_posted(WRITE, read(4, 1));
+    assert_eq!(guest.posted(READ, read(5, 9)), 3);
+    let log = guest.close();
+    let moved: Vec<_> = log.records().map(|record| (record.fd, record.moved)).collect();
+    assert_eq!(moved, [(4, Moved::Input(1)), (4, Moved::Closed), (5, Moved::Input(3))]);
+    guest.not_posted(CLOSE, close(4));
+}
+
+#[test]
 fn a_full_log_leaves_calls_to_the_kernel() {
     let mut guest = Guest::new(once());
-    guest.open(&[Grant { fd: 2, input: b"", credit: 1 << 20 }]);
+    guest.open(&[Grant { fd: 2, input: b"", credit: 1 << 20, may_close: false }]);
     guest.not_posted(WRITE, read(2, Grant::LOG as u64));
     let most = (Grant::LOG - Grant::OVERHEAD) as u64;
     assert_eq!(guest.posted(WRITE, read(2, most)), most);
@@ -274,7 +296,7 @@ fn a_full_log_leaves_calls_to_the_kernel() {
 fn a_bad_buffer_is_the_kernels_to_judge() {
     let mut guest = Guest::new(once());
     let nowhere = 0x10_0000;
-    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100 }]);
+    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100, may_close: false }]);
     guest.not_posted(READ, [5, nowhere, 5, 1, 2, 3]);
     guest.not_posted(WRITE, [5, nowhere, 5, 1, 2, 3]);
     // The end of what is mapped: some of it can be copied.
@@ -291,7 +313,7 @@ fn a_bad_buffer_is_the_kernels_to_judge() {
     // Memory that may only be read.
     let ops = [MapOp::Protect { addr: abi::UserAddr(DATA), len: 4096, prot: guest::RO }];
     guest.process.space.apply(&ops).unwrap();
-    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100 }]);
+    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100, may_close: false }]);
     guest.not_posted(READ, read(5, 5));
     assert_eq!(guest.posted(WRITE, read(5, 5)), 5);
 }
@@ -323,7 +345,7 @@ fn interrupts_and_closings_lose_nothing() {
             });
             while rounds < 6000 {
                 rounds += 1;
-                post_box.open(&[Grant { fd: 3, input: &input, credit: 700 }]);
+                post_box.open(&[Grant { fd: 3, input: &input, credit: 700, may_close: false }]);
                 let event = guest.thread.run();
                 for record in post_box.close().records() {
                     posted += match record.moved {
@@ -368,7 +390,7 @@ fn a_box_closed_by_another_thread_is_complete() {
     guest.thread.regs = Regs { rax: WRITE, rdi, rsi, rdx, r13: WRITE, ..guest.thread.regs };
     let (mut told, mut posted) = (0, 0);
     for round in 0..3000_u32 {
-        post_box.open(&[Grant { fd: 3, input: b"", credit: 1 << 20 }]);
+        post_box.open(&[Grant { fd: 3, input: b"", credit: 1 << 20, may_close: false }]);
         let log = std::thread::scope(|scope| {
             let closer = scope.spawn(|| {
                 for _ in 0..round % 512 {
@@ -398,7 +420,7 @@ fn a_word_that_lies_gives_an_empty_or_a_short_log() {
         let machine = Machine::new();
         let process = machine.process(liar());
         let mut thread = process.thread();
-        thread.context.post_box().open(&[Grant { fd: 3, input: b"x", credit: 100 }]);
+        thread.context.post_box().open(&[Grant { fd: 3, input: b"x", credit: 100, may_close: false }]);
         thread.regs.rbx = word.into();
         thread.syscall();
         let log = thread.context.post_box().close();

@@ -33,10 +33,10 @@ use crate::layout::{
     AREA_STATE, AREA_TURN, CONSTANTS, DOOR_EXIT, DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR,
     FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP,
     FLAG_ON_ERROR, FRAME_RIP, GRANTS, GUEST_END, IMAGE, IMAGE_SIZE, INTERRUPT, LOG_SIZE, MARK_CALL,
-    MARK_INTERRUPTED, MOST_BUFFERS, POST_FLAGS, POST_MESSAGE, POST_READ, POST_VECTOR, POSTED_OPEN,
-    RECORD_MESSAGE, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK, RING_TAIL,
-    SA_RESTORER, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED,
-    STUB_SPINS, TASK_END, ZYGOTE_RING,
+    MARK_INTERRUPTED, MOST_BUFFERS, POST_CLOSE, POST_FLAGS, POST_MESSAGE, POST_READ, POST_VECTOR,
+    POSTED_OPEN, RECORD_CLOSE, RECORD_MESSAGE, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES,
+    RING_MASK, RING_TAIL, SA_RESTORER, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT,
+    STATE_WATCHED, STUB_SPINS, TASK_END, ZYGOTE_RING,
 };
 
 global_asm!(
@@ -379,6 +379,8 @@ global_asm!(
     "jns 9f",
     "mov [r11 + {posted_word}], eax",
     "movzx r9d, ax",                    // r9: the log's end
+    "test esp, {post_close}",
+    "jnz 14f",
     // Find the buffers.
     "test esp, {post_vector}",
     "jnz 2f",
@@ -460,6 +462,13 @@ global_asm!(
     "rep movsb",
     "add rax, 16",
     "jmp 7b",
+    "14:",                              // to be closed
+    "cmp dword ptr [r8 + 12], 0",
+    "je 9f",
+    "mov dword ptr [r11 + {posted_result}], 0",
+    "mov edx, {record_close}",
+    "lea r10d, [r9 + 8]",
+    "jmp 13f",
     // Make the record.
     "8:",
     "mov ecx, [r11 + {posted_result}]",
@@ -495,6 +504,9 @@ global_asm!(
     "js 4f",
     "add [r8 + 4], ax",
     "sub [r8 + 6], ax",
+    "test edx, {record_close}",
+    "jz 5f",
+    "or dword ptr [r8], -1",             // no descriptor
     "jmp 5f",
     "4:",
     "sub [r8 + 8], eax",
@@ -719,6 +731,8 @@ global_asm!(
     answer_numbers = const ANSWER_NUMBERS,
     posted = const AREA_POSTED,
     posted_word = const AREA_POSTED_WORD,
+    post_close = const POST_CLOSE,
+    record_close = const RECORD_CLOSE,
     posted_buffer = const AREA_POSTED_BUFFER,
     post_vector = const POST_VECTOR,
     most_buffers = const MOST_BUFFERS,

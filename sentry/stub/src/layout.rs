@@ -148,7 +148,7 @@ pub const AREA_POSTED_BUFFER: u64 = 0xd0;
 pub const POSTED_OPEN: u32 = 1 << 31;
 /// In an area: what may be posted, [`GRANTS`] entries of [`GRANT_SIZE`] bytes. Descriptor `fd` has entry `fd % GRANTS`:
 /// the number (`u32`), where prepared input begins and how much there is (`u16` each), how many bytes may be written
-/// (`u32`), and nothing.
+/// (`u32`), and whether it may be closed (`u32`).
 pub const AREA_GRANTS: u64 = 0x200;
 /// Entries in [`AREA_GRANTS`].
 pub const GRANTS: usize = 16;
@@ -156,7 +156,7 @@ pub const GRANTS: usize = 16;
 pub const GRANT_SIZE: u64 = 16;
 /// In an area: the log of posted calls. A record is the descriptor (`u32`) and the number of bytes (`u32`), with
 /// [`RECORD_MESSAGE`] by the kind of call, and with [`RECORD_WRITE`] where they were written; those follow, up to a
-/// multiple of eight.
+/// multiple of eight. A descriptor that was closed has [`RECORD_CLOSE`] and no bytes.
 pub const AREA_LOG: u64 = 2 * PAGE;
 /// Bytes in the log.
 pub const LOG_SIZE: u64 = PAGE;
@@ -164,6 +164,8 @@ pub const LOG_SIZE: u64 = PAGE;
 pub const RECORD_WRITE: u32 = 1 << 31;
 /// In a record's length: the call was one for sockets, not read(2) or write(2).
 pub const RECORD_MESSAGE: u32 = 1 << 30;
+/// In a record's length: the descriptor was closed.
+pub const RECORD_CLOSE: u32 = 1 << 29;
 /// In an area: prepared input.
 pub const AREA_INPUT: u64 = 3 * PAGE;
 /// Bytes of prepared input.
@@ -199,11 +201,12 @@ pub const ACTION_MARK: u8 = 8;
 pub const ACTIONS_NOT_SET: u64 = 1 << 8 | 1 << 18 | 1 << 16 | 1 << 17 | 1 << 22 | 1 << 27;
 /// In a `struct sigaction`, `sa_flags`: there is a restorer.
 pub const SA_RESTORER: u32 = 0x0400_0000;
-/// Calls that the stub posts, by number, and in place of an answer's place what they are: read, write, readv, writev,
-/// sendto, recvfrom, sendmsg.
-pub const POSTABLE: [(u32, u8); 7] = [
+/// Calls that the stub posts, by number, and in place of an answer's place what they are: read, write, close, readv,
+/// writev, sendto, recvfrom, sendmsg.
+pub const POSTABLE: [(u32, u8); 8] = [
     (0, POST_READ),
     (1, POST_WRITE),
+    (3, POST_READ | POST_CLOSE),
     (19, POST_READ | POST_VECTOR),
     (20, POST_WRITE | POST_VECTOR),
     (44, POST_WRITE | POST_MESSAGE),
@@ -218,6 +221,8 @@ pub const POST_WRITE: u8 = 2;
 pub const POST_MESSAGE: u8 = 4;
 /// A call that can be posted: it has several buffers, and where it is a message, a header for them.
 pub const POST_VECTOR: u8 = 8;
+/// A call that can be posted: it closes the descriptor, and has none of the others' arguments.
+pub const POST_CLOSE: u8 = 16;
 /// So many buffers such a call may have (`UIO_MAXIOV`).
 pub const MOST_BUFFERS: u32 = 1024;
 /// Flags that such a call may have: `MSG_DONTWAIT`, `MSG_NOSIGNAL`.

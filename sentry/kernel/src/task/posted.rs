@@ -7,7 +7,8 @@
 //! The box is closed and what was posted is *kept* at the thread's next event, whatever it is, before anything else. When
 //! the thread goes on it is granted what is left, for a while. A file is *released* once anybody uses it by other calls,
 //! the thread itself included; all are when the thread is told of sockets anew, when it has had no use for them for some
-//! time, or when it does something else for long without an event ([`LatePosts`](super::LatePosts)).
+//! time, or when it does something else for long without an event ([`LatePosts`](super::LatePosts)). Meanwhile it may
+//! also close the file that it has opened last ([`closable`]).
 //!
 //! Locks: `inner` comes before those of descriptor tables, files, sockets and wait queues. Nobody who holds one of those
 //! settles.
@@ -19,15 +20,20 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use platform::posted::{Grant, PostBox};
 
+use self::closable::Closable;
 use self::held::{Carried, Held, Left, Why, carry_out};
 use super::{CurrentTask, IoCounters, IoCounts, Task};
 use crate::vfs::{Candidates, Fd, FdTable, File, Holder, Settle, Use};
 
+mod closable;
 mod held;
 
-/// A thread that is not told of ready sockets this often has no calls to save, and need not keep the timer awake. What
-/// was promised is not granted anew after this time.
+/// A thread that is told of fewer ready sockets than one in this time has no calls to save, and need not keep the timer
+/// awake.
 const OFTEN: Duration = Duration::from_millis(1);
+
+/// What was promised is not granted anew after this time.
+const LONGEST: Duration = Duration::from_millis(5);
 
 /// A thread that takes so long for each call is slow: answers wait for those behind them longer than calls take.
 const SLOW: Duration = Duration::from_micros(100);
@@ -51,6 +57,10 @@ pub(crate) struct PostedCalls {
 struct Inner {
     /// What the thread holds.
     held: Vec<Held>,
+    /// The file that it has opened last.
+    last_opened: Option<(Fd, Weak<File>)>,
+    /// That file, while it may close it.
+    closable: Option<Closable>,
     /// Where it posts calls now.
     open: Option<Open>,
     /// How often the box was opened, and what that was when it was last looked at.
@@ -76,6 +86,8 @@ impl PostedCalls {
     pub(super) fn new() -> Arc<Self> {
         let inner = Inner {
             held: Vec::new(),
+            last_opened: None,
+            closable: None,
             open: None,
             openings: 0,
             seen: 0,
@@ -129,10 +141,11 @@ impl PostedCalls {
     fn offer(self: &Arc<Self>, task: &Task, post_box: Arc<dyn PostBox>, candidates: Candidates) {
         // Nobody opens it or takes hold of files but this thread.
         self.release_all(self.inner.lock(), Why::Done);
+        let often = OFTEN * candidates.len() as u32;
         let mut inner = self.inner.lock();
         let now = Instant::now();
         let since = now.duration_since(std::mem::replace(&mut inner.last_offer, now));
-        if since > OFTEN || has_work(task) {
+        if since > often || has_work(task) {
             return;
         }
         inner.buffer.resize(Grant::INPUT, 0);
@@ -152,7 +165,7 @@ impl PostedCalls {
             return;
         }
         let now = Instant::now();
-        if inner.in_vain < PATIENCE && now.duration_since(inner.last_offer) < OFTEN {
+        if inner.in_vain < PATIENCE && now.duration_since(inner.last_offer) < LONGEST {
             self.open(task, post_box, now, &mut inner);
         } else {
             self.release_all(inner, Why::Done);
@@ -165,27 +178,37 @@ impl PostedCalls {
         inner.in_vain += 1;
         self.is_open.store(true, Ordering::SeqCst);
         task.kernel().late_posts.watch(self);
-        post_box.open(&inner.held.iter().map(|held| held.grant(&inner.buffer)).collect::<Vec<_>>());
+        inner.closable = self.hold_last_opened(&task.fd_table(), inner);
+        let closable = inner.closable.iter().map(Closable::grant);
+        let grants: Vec<_> =
+            inner.held.iter().map(|held| held.grant(&inner.buffer)).chain(closable).collect();
+        post_box.open(&grants);
         inner.open = Some(Open { post_box, since: now });
+    }
+
+    /// Takes hold of the file that the thread has opened last, if it may close it.
+    fn hold_last_opened(self: &Arc<Self>, table: &Arc<FdTable>, inner: &Inner) -> Option<Closable> {
+        let (fd, file) = inner.last_opened.as_ref()?;
+        let has_place = inner.has_place(fd.unsigned_abs());
+        has_place.then(|| Closable::hold(self, table, *fd, file)).flatten()
     }
 
     /// Takes hold of candidates that have input.
     fn hold(self: &Arc<Self>, table: &FdTable, candidates: Candidates, inner: &mut Inner) {
-        let Inner { held, buffer, .. } = inner;
         let mut end = 0;
         for (fd, file) in candidates {
-            if held.len() == Grant::PLACES as usize || end == buffer.len() {
+            if end == inner.buffer.len() {
                 break;
             }
             let number = fd.unsigned_abs();
-            if held.iter().any(|other| other.fd % Grant::PLACES == number % Grant::PLACES) {
+            if !inner.has_place(number) {
                 continue;
             }
             let Some(file) = file.upgrade().filter(|file| file.holder().is_worth_it()) else { continue };
-            let Some(left) = self.hold_one(table, fd, &file, &mut buffer[end..]) else { continue };
+            let Some(left) = self.hold_one(table, fd, &file, &mut inner.buffer[end..]) else { continue };
             let input = end..end + left.unread;
             end = input.end;
-            held.push(Held { fd: number, file, input, left, was_used: false });
+            inner.held.push(Held { fd: number, file, input, left, was_used: false });
         }
     }
 
@@ -218,8 +241,10 @@ impl PostedCalls {
     /// Carries out what was posted, and closes the box until the thread goes on.
     fn pause(&self) {
         let mut inner = self.inner.lock();
-        inner.close(&self.io);
+        let (_, closed) = inner.close(&self.io);
         self.is_open.store(false, Ordering::SeqCst);
+        drop(inner);
+        drop(closed);
     }
 
     /// Carries out what was posted, and releases what the thread holds.
@@ -229,7 +254,7 @@ impl PostedCalls {
 
     /// Carries out what was posted, and releases some of what the thread holds.
     fn release(&self, mut inner: MutexGuard<'_, Inner>, why: Why, which: impl Fn(&Held) -> bool) {
-        let carried = inner.close(&self.io);
+        let (carried, closed) = inner.close(&self.io);
         let (released, held): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.held).into_iter().partition(which);
         inner.held = held;
         released.iter().for_each(|held| held.release(why, carried, inner.is_slow));
@@ -237,35 +262,56 @@ impl PostedCalls {
         self.is_open.store(false, Ordering::SeqCst);
         drop(inner);
         // The last reference to a file may be among these.
-        drop(released);
+        drop((released, closed));
     }
 }
 
 impl Settle for PostedCalls {
     fn settle_for(&self, wanted: &Holder) {
         // Always with the lock: who has just taken hold of a file may be about to open the box.
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        if inner.closable.as_ref().is_some_and(|closable| closable.is_with(wanted)) {
+            inner.last_opened = None;
+        }
         let why = if inner.open.is_some() { Why::Wanted } else { Why::Done };
         self.release(inner, why, |held| held.is_with(wanted));
     }
 }
 
 impl Inner {
-    /// Closes the box, if it is open, and carries out what was posted.
-    fn close(&mut self, io: &IoCounters) -> Carried {
-        let Some(open) = self.open.take() else { return Carried::default() };
-        let carried = carry_out(&open.post_box.close(), &mut self.held, io);
+    /// Whether there is a place for a descriptor of this number.
+    fn has_place(&self, fd: u32) -> bool {
+        self.held.len() < Grant::PLACES as usize
+            && self.held.iter().all(|other| other.fd % Grant::PLACES != fd % Grant::PLACES)
+    }
+
+    /// Closes the box, if it is open, and carries out what was posted. The caller drops what it is given without locks.
+    fn close(&mut self, io: &IoCounters) -> (Carried, Option<Closable>) {
+        let Some(open) = self.open.take() else { return (Carried::default(), None) };
+        let mut closable = self.closable.take();
+        let carried = carry_out(&open.post_box.close(), &mut self.held, &mut closable, io);
+        closable.iter().for_each(Closable::release);
         if carried.calls > 0 {
             self.in_vain = 0;
         }
         self.is_slow |= carried.calls > 2 && open.since.elapsed() > SLOW * carried.calls;
-        carried
+        (carried, closable)
     }
 }
 
 /// Who wants to see its calls from now on ([`Task::stop_posting`]) has given it work before they get the lock.
 fn has_work(task: &Task) -> bool {
     !task.wake().work().is_empty()
+}
+
+impl Task {
+    /// The task has opened a file: while it posts calls it may close it that way, too.
+    pub(crate) fn expect_close_of(&self, fd: Fd, file: &Arc<File>) {
+        let posted = self.posted();
+        if posted.holds_some.load(Ordering::SeqCst) && Closable::can_be(file) {
+            posted.inner.lock().last_opened = Some((fd, Arc::downgrade(file)));
+        }
+    }
 }
 
 impl CurrentTask {

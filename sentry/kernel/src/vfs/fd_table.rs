@@ -95,9 +95,14 @@ impl FdTable {
     /// # Errors
     /// `EBADF`.
     pub fn get(&self, fd: Fd) -> Result<Arc<File>> {
-        let file = self.slots.read().at(fd).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)?;
-        file.settle_posted();
-        Ok(file)
+        loop {
+            let file = self.slots.read().at(fd).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)?;
+            if !file.holder().is_held() {
+                return Ok(file);
+            }
+            // It may be closed by that.
+            file.settle_posted();
+        }
     }
 
     /// Has `by` hold `file`, if it is still behind `fd` and nobody but the caller, who has one reference, uses it. Who
@@ -131,6 +136,11 @@ impl FdTable {
     /// [`Self::settled`] for one number.
     fn settled_at(&self, fd: Fd) -> RwLockWriteGuard<'_, Slots> {
         self.settled(|slots| slots.at(fd).and_then(Slot::held).into_iter().collect())
+    }
+
+    /// [`Self::settled`] for all numbers.
+    fn all_settled(&self) -> RwLockWriteGuard<'_, Slots> {
+        self.settled(|slots| slots.iter().filter_map(|(_, slot)| slot.held()).collect())
     }
 
     /// Gives `file` the lowest free number from `min` on, below the task's `RLIMIT_NOFILE`.
@@ -293,7 +303,7 @@ impl FdTable {
     /// All descriptors in order, as of now: `/proc/[pid]/fd`.
     #[must_use]
     pub fn entries(&self) -> Vec<FdEntry> {
-        let slots = self.slots.read();
+        let slots = self.all_settled();
         slots
             .iter()
             .map(|(fd, slot)| FdEntry { fd, file: slot.file.clone(), close_on_exec: slot.close_on_exec })
@@ -303,7 +313,7 @@ impl FdTable {
     /// How many descriptors are open.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.read().iter().count()
+        self.all_settled().iter().count()
     }
 
     /// Whether no descriptor is open.
@@ -315,7 +325,7 @@ impl FdTable {
     /// The lowest open descriptor from `fd` on.
     #[must_use]
     pub fn next_open(&self, fd: Fd) -> Option<Fd> {
-        self.slots.read().iter_from(fd).next().map(|(fd, _)| fd)
+        self.all_settled().iter_from(fd).next().map(|(fd, _)| fd)
     }
 
     /// Slots in use or not: `FDSize` of `/proc/[pid]/status`.

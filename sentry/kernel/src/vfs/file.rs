@@ -127,6 +127,11 @@ impl File {
         self.watchers.get_or_init(Arc::default)
     }
 
+    /// Whether somebody may be told when it is closed.
+    pub(crate) fn is_watched(&self) -> bool {
+        inotify::is_watched(self) || self.listening.lock().is_some() || self.watchers.get().is_some()
+    }
+
     /// Who was promised what it has.
     pub(crate) fn holder(&self) -> &Holder {
         &self.holder

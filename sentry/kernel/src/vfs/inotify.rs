@@ -25,10 +25,11 @@ use crate::mm::IoDst;
 use crate::task::{AccountCharge, Counter, UserAccount};
 
 pub use hooks::notify_inode;
-pub(crate) use hooks::{note_access, note_modify};
 pub(super) use hooks::{
-    on_attrib, on_close, on_create, on_delete, on_link, on_modify, on_move, on_open, on_replaced, on_unmount,
+    is_watched, on_attrib, on_close, on_create, on_delete, on_link, on_modify, on_move, on_open, on_replaced,
+    on_unmount,
 };
+pub(crate) use hooks::{note_access, note_modify};
 
 /// How many watches there are in the sandbox: where there are none, no operation looks further.
 #[derive(Debug, Default)]

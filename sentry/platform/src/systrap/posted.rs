@@ -82,6 +82,7 @@ fn open(area: &VolatileSlice<'_>, grants: &[Grant<'_>]) -> Result<()> {
         entry[4..6].copy_from_slice(&(end as u16).to_le_bytes());
         entry[6..8].copy_from_slice(&(grant.input.len() as u16).to_le_bytes());
         entry[8..12].copy_from_slice(&grant.credit.to_le_bytes());
+        entry[12..16].copy_from_slice(&u32::from(grant.may_close).to_le_bytes());
         area.sub(AREA_INPUT as usize + end, grant.input.len())?.write(grant.input)?;
         end = behind;
     }

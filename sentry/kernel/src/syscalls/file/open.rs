@@ -1,5 +1,7 @@
 //! open(2), openat(2), openat2(2), creat(2), close(2), close_range(2).
 
+use std::sync::Arc;
+
 use abi::fcntl::OpenHowRaw;
 use abi::fs::AT_FDCWD;
 use abi::resource::Resource;
@@ -47,7 +49,9 @@ fn open_path(task: &Task, dirfd: Fd, path_addr: u64, how: &OpenHow) -> SysResult
     if let Some(fifo) = &opened.fifo {
         task.block_on(fifo.queue(), Events::IN, None, &mut || fifo.check())?;
     }
-    let fd = fds.install(opened.file, 0, limit, how.flags.contains(OpenFlags::CLOEXEC))?;
+    let file = opened.file;
+    let fd = fds.install(Arc::clone(&file), 0, limit, how.flags.contains(OpenFlags::CLOEXEC))?;
+    task.expect_close_of(fd, &file);
     Ok(fd as u64)
 }
 

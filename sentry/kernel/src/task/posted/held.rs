@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use platform::posted::{Grant, Log, Moved, Record};
 
+use super::closable::Closable;
 use crate::task::IoCounters;
 use crate::vfs::{File, Holder, Promising, Use};
 
@@ -44,18 +45,24 @@ pub(super) struct Carried {
     pub(super) has_written: bool,
 }
 
-/// Carries out what was posted to files that the thread holds. What a log says beyond what was promised is a lie, and
-/// nothing behind it is believed.
-pub(super) fn carry_out(log: &Log, all: &mut [Held], io: &IoCounters) -> Carried {
+/// Carries out what was posted to files that the thread holds, and to the one that it may close. What a log says beyond
+/// what was promised is a lie, and nothing behind it is believed.
+pub(super) fn carry_out(
+    log: &Log,
+    all: &mut [Held],
+    closable: &mut Option<Closable>,
+    io: &IoCounters,
+) -> Carried {
     let mut carried = Carried::default();
     for record in log.records() {
-        let Some(held) = all.iter_mut().find(|held| held.fd == record.fd) else { break };
-        let Some(promising) = held.file.ops().promising() else { break };
-        if !held.left.keep(promising, record.moved) {
+        let is_true = match record.moved {
+            Moved::Closed => closable.as_mut().is_some_and(|closable| closable.close(record.fd)),
+            _ => all.iter_mut().find(|held| held.fd == record.fd).is_some_and(|held| held.keep(record.moved)),
+        };
+        if !is_true {
             break;
         }
         count(io, record);
-        held.was_used = true;
         carried.calls += 1;
         carried.has_written |= matches!(record.moved, Moved::Output(_));
     }
@@ -68,6 +75,7 @@ fn count(io: &IoCounters, record: Record<'_>) {
         _ if record.is_message => {}
         Moved::Input(len) => io.count_read(len as u64),
         Moved::Output(data) => io.count_write(data.len() as u64),
+        Moved::Closed => {}
     }
 }
 
@@ -80,7 +88,14 @@ impl Held {
     /// What the thread may still do; `buffer` has the input of all that it holds.
     pub(super) fn grant<'a>(&self, buffer: &'a [u8]) -> Grant<'a> {
         let input = &buffer[self.input.end - self.left.unread..self.input.end];
-        Grant { fd: self.fd, input, credit: self.left.credit as u32 }
+        Grant { fd: self.fd, input, credit: self.left.credit as u32, may_close: false }
+    }
+
+    /// Carries out a call; says whether it was promised.
+    fn keep(&mut self, moved: Moved<'_>) -> bool {
+        let is_kept = self.file.ops().promising().is_some_and(|file| self.left.keep(file, moved));
+        self.was_used |= is_kept;
+        is_kept
     }
 
     /// Gives the file back.
@@ -110,12 +125,14 @@ impl Left {
         let (len, left) = match moved {
             Moved::Input(len) => (len, &mut self.unread),
             Moved::Output(data) => (data.len(), &mut self.credit),
+            Moved::Closed => return false,
         };
         let Some(rest) = left.checked_sub(len) else { return false };
         *left = rest;
-        match moved {
-            Moved::Input(len) => file.keep_read(len),
-            Moved::Output(data) => file.keep_written(data),
+        if let Moved::Output(data) = moved {
+            file.keep_written(data);
+        } else {
+            file.keep_read(len);
         }
         true
     }

@@ -76,6 +76,11 @@ pub(in crate::vfs) fn on_close(file: &File) {
     tell(&file.path().dentry, if writes { InotifyMask::CLOSE_WRITE } else { InotifyMask::CLOSE_NOWRITE });
 }
 
+/// Whether anybody watches anything in the file system of an open file.
+pub(in crate::vfs) fn is_watched(file: &File) -> bool {
+    !is_idle(&file.path().dentry)
+}
+
 /// An open file was read.
 pub(crate) fn note_access(file: &File) {
     if !file.flags().contains(OpenFlags::PATH) {
