@@ -21,6 +21,8 @@ int main(void) {
     int file = mkstemp(path);
     CHECK(file >= 0 && unlink(path) == 0);
     FAILS(syscall(SYS_io_setup, 0, &context), EINVAL);
+    FAILS(syscall(SYS_io_setup, -1, &context), EINVAL);
+    FAILS(syscall(SYS_io_setup, (4 << 20) + 1, &context), EINVAL);
     FAILS(syscall(SYS_io_setup, 4, 0), EFAULT);
     CHECK(syscall(SYS_io_setup, 4, &context) == 0 && context != 0);
     FAILS(syscall(SYS_io_setup, 4, &context), EINVAL);

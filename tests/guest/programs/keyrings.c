@@ -19,6 +19,17 @@ static long keyctl(int op, long a, long b, long c, long d) {
 static long ctl(int op, long a) { return keyctl(op, a, 0, 0, 0); }
 static char buffer[4096];
 
+// Each user who has keys has a line.
+static void accounts(void) {
+    char line[128];
+    int uid = -1, keys = 0, own = 0, max = 0;
+    FILE *users = fopen("/proc/key-users", "r");
+    while (users && fgets(line, sizeof line, users) && uid != (int)geteuid())
+        CHECK(sscanf(line, "%d: %*d %d/%*d %d/%d", &uid, &keys, &own, &max) == 4);
+    CHECK(uid == (int)geteuid() && keys > 0 && own > 0 && max >= 200);
+    fclose(users);
+}
+
 static void basics(key ring) {
     key secret = add_key("user", "test:one", "abc", 3, ring);
     CHECK(secret > 0);
@@ -188,6 +199,7 @@ int main(void) {
     if (session < 0 && (errno == ENOSYS || errno == EPERM)) return 0; // not on this host
     CHECK(session > 0);
     basics(session);
+    accounts();
     rights(session);
     links(session);
     whose();

@@ -26,6 +26,22 @@ static long high_water_kb(void) {
     return kb;
 }
 
+// The kinds of memory in the summary of all mappings make up the whole, but for what is rounded.
+static void kinds(void) {
+    char line[256];
+    long pss = -1, anon = -1, file = -1, shmem = -1;
+    FILE *rollup = fopen("/proc/self/smaps_rollup", "r");
+    while (fgets(line, sizeof line, rollup)) {
+        sscanf(line, "Pss: %ld", &pss);
+        sscanf(line, "Pss_Anon: %ld", &anon);
+        sscanf(line, "Pss_File: %ld", &file);
+        sscanf(line, "Pss_Shmem: %ld", &shmem);
+    }
+    fclose(rollup);
+    CHECK(pss > 0 && anon > 0 && file >= 0 && shmem >= 0);
+    CHECK(pss - anon - file - shmem >= 0 && pss - anon - file - shmem <= 3);
+}
+
 static void touch_and_free(void) {
     char *memory = mmap(0, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED);
@@ -35,6 +51,7 @@ static void touch_and_free(void) {
 }
 
 int main(void) {
+    kinds();
     CHECK(peak_kb(RUSAGE_SELF) > 0 && peak_kb(RUSAGE_SELF) < SIZE / 1024 && peak_kb(RUSAGE_CHILDREN) == 0);
     pid_t child = fork();
     if (child == 0) {

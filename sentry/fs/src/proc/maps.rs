@@ -85,11 +85,20 @@ impl Sizes {
         self.anon + self.clean_shared + self.dirty_shared
     }
 
-    fn print(&self, out: &mut Vec<u8>) {
+    /// What is told of a whole address space only.
+    fn print_kinds(&self, out: &mut Vec<u8>) {
+        let kinds =
+            [("Pss_Anon", self.anon), ("Pss_File", self.clean_shared), ("Pss_Shmem", self.dirty_shared)];
+        print_sizes(&kinds, out);
+    }
+
+    fn print_resident(&self, out: &mut Vec<u8>) {
+        let dirty = self.anon + self.dirty_shared;
+        print_sizes(&[("Rss", self.rss()), ("Pss", self.rss()), ("Pss_Dirty", dirty)], out);
+    }
+
+    fn print_states(&self, out: &mut Vec<u8>) {
         let lines = [
-            ("Rss", self.rss()),
-            ("Pss", self.rss()),
-            ("Pss_Dirty", self.anon + self.dirty_shared),
             ("Shared_Clean", self.clean_shared),
             ("Shared_Dirty", self.dirty_shared),
             ("Private_Clean", 0),
@@ -107,9 +116,13 @@ impl Sizes {
             ("SwapPss", 0),
             ("Locked", self.locked),
         ];
-        for (name, bytes) in lines {
-            put!(out, "{:<16}{:8} kB\n", format!("{name}:"), bytes >> 10);
-        }
+        print_sizes(&lines, out);
+    }
+}
+
+fn print_sizes(lines: &[(&str, u64)], out: &mut Vec<u8>) {
+    for (name, bytes) in lines {
+        put!(out, "{:<16}{:8} kB\n", format!("{name}:"), bytes >> 10);
     }
 }
 
@@ -141,7 +154,8 @@ pub(super) fn smaps(view: &View<'_>, mm: &MemoryManager, out: &mut Vec<u8>) -> R
         let sizes = Sizes::of(&vma);
         put!(out, "{:<16}{:8} kB\n{:<16}{:8} kB\n", "Size:", sizes.size >> 10, "KernelPageSize:", 4);
         put!(out, "{:<16}{:8} kB\n", "MMUPageSize:", 4);
-        sizes.print(out);
+        sizes.print_resident(out);
+        sizes.print_states(out);
         put!(out, "THPeligible:           0\nVmFlags: {}\n", vm_flags(&vma));
     }
     Ok(())
@@ -154,7 +168,9 @@ pub(super) fn smaps_rollup(_view: &View<'_>, mm: &MemoryManager, out: &mut Vec<u
     let (start, end) = (list.first().map_or(0, |vma| vma.start), list.last().map_or(0, |vma| vma.end));
     let head = format!("{start:08x}-{end:08x} ---p 00000000 00:00 0 ");
     put!(out, "{head:NAME_COLUMN$}[rollup]\n");
-    sizes.print(out);
+    sizes.print_resident(out);
+    sizes.print_kinds(out);
+    sizes.print_states(out);
     Ok(())
 }
 

@@ -52,7 +52,7 @@ fn system_files(builder: Builder) -> Builder {
         .file("ioports", 0o400, "")
         .dir("irq", |dir| dir)
         .file("kallsyms", 0o444, "")
-        .file("key-users", 0o444, "")
+        .file("key-users", 0o444, Show(system::key_users))
         .file("keys", 0o444, "")
         .file("kmsg", 0o400, system::Kmsg)
         .file("loadavg", 0o444, Show(system::loadavg))

@@ -55,6 +55,17 @@ pub(super) fn uptime(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
+/// `/proc/key-users`: of the users that the reader's name space maps. All keys are counted and complete.
+pub(super) fn key_users(task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    let user_ns = task.creds().user_ns.clone();
+    for user in task.kernel().keys.usage() {
+        let (uid, keys, bytes) = (user_ns.from_kernel_uid(user.uid), user.keys, user.bytes);
+        let (max_keys, max_bytes) = user.quota;
+        put!(out, "{uid:5}: {keys:5} {keys}/{keys} {keys}/{max_keys} {bytes}/{max_bytes}\n");
+    }
+    Ok(())
+}
+
 pub(super) fn loadavg(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let tasks = task.kernel().tasks.tasks();
     let running = tasks.iter().filter(|task| !task.has_exited() && !task.clock().is_asleep()).count();

@@ -23,6 +23,7 @@ pub use key::{Key, KeyType};
 pub use search::{KeyRef, Searcher};
 pub(crate) use task::Missing;
 pub use task::TaskKeyrings;
+pub use usage::UserUsage;
 
 use key::{Content, NewKey};
 use usage::{KEY_COST, KeyUsage, UsageTable};
@@ -54,6 +55,12 @@ impl KeyTable {
     pub fn get(&self, serial: i32) -> Option<Arc<Key>> {
         let found = self.table.lock().keys.get(&serial).and_then(Weak::upgrade);
         found.filter(|key| !key.state().is_invalid)
+    }
+
+    /// What the keys of each user take.
+    #[must_use]
+    pub fn usage(&self) -> Vec<UserUsage> {
+        self.table.lock().usage.list()
     }
 
     /// Gives a key to another user or group.

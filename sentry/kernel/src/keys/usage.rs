@@ -68,7 +68,33 @@ pub(super) struct UsageTable {
     kept: usize,
 }
 
+/// What a user's keys take, and may take: a line of `/proc/key-users`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserUsage {
+    /// Kernel id.
+    pub uid: u32,
+    /// Keys that there are.
+    pub keys: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Most keys and bytes.
+    pub quota: (usize, usize),
+}
+
 impl UsageTable {
+    /// All users who have keys, by number.
+    pub(super) fn list(&self) -> Vec<UserUsage> {
+        let usage = |(uid, usage): (&u32, &Arc<KeyUsage>)| UserUsage {
+            uid: *uid,
+            keys: usage.keys.load(Ordering::Relaxed),
+            bytes: usage.bytes.load(Ordering::Relaxed),
+            quota: quota(*uid),
+        };
+        let mut all: Vec<UserUsage> = self.of_users.iter().map(usage).filter(|user| user.keys > 0).collect();
+        all.sort_unstable_by_key(|user| user.uid);
+        all
+    }
+
     /// What the keys of user `uid` take.
     pub(super) fn of(&mut self, uid: u32) -> Arc<KeyUsage> {
         if self.of_users.len() >= 2 * self.kept + 64 {

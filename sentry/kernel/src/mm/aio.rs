@@ -18,6 +18,8 @@ use super::{MemoryManager, MmapArgs, MmapFlags};
 
 /// `fs.aio-max-nr`: most completions that the contexts of an address space may hold.
 const MAX_EVENTS: u64 = 65536;
+/// The largest size that is one at all: twice as many events must fit into 256 MiB.
+const MAX_SIZE: u32 = (0x1000_0000 / 32) / 2;
 
 /// A context.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl MemoryManager {
     /// # Errors
     /// `EINVAL`, `EAGAIN` beyond the limit, `ENOMEM`.
     pub fn new_aio_context(&self, size: u32) -> Result<UserAddr> {
-        if size == 0 {
+        if size == 0 || size > MAX_SIZE {
             return Err(Errno::EINVAL);
         }
         let used: u64 = self.aio.0.lock().values().map(|context| context.size as u64).sum();
