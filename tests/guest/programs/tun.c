@@ -183,6 +183,20 @@ static void those_that_stay(void) {
     close(one);
 }
 
+// Who an interface is given to is named by the ids of the one who gives it.
+static void given_by_name(void) {
+    int fd = open_tun();
+    CHECK(attach(fd, "given", IFF_TUN) == 0);
+    FAILS(ioctl(fd, TUNSETOWNER, -1), EINVAL);
+    FAILS(ioctl(fd, TUNSETGROUP, -1), EINVAL);
+    CHECK(ioctl(fd, TUNSETOWNER, 1000) == 0 && ioctl(fd, TUNSETGROUP, 1000) == 0);
+    // Nobody has an id in a user name space without maps.
+    CHECK(unshare(CLONE_NEWUSER) == 0);
+    FAILS(ioctl(fd, TUNSETOWNER, 1000), EINVAL);
+    FAILS(ioctl(fd, TUNSETGROUP, 0), EINVAL);
+    close(fd);
+}
+
 int main(void) {
     close(open_tun());
     if (unshare(CLONE_NEWNET) != 0) return 0;
@@ -191,5 +205,6 @@ int main(void) {
     packets(IFF_NO_PI | IFF_VNET_HDR, 10);
     taps();
     those_that_stay();
+    given_by_name();
     return 0;
 }

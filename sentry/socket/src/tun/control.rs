@@ -55,8 +55,14 @@ pub(super) fn ioctl(file: &TunFile, task: &Task, command: u32, arg: u64) -> Resu
         TUNGETIFF => mm.write(at, &describe(&attached))?,
         TUNSETNOCSUM | TUNSETDEBUG => {}
         TUNSETPERSIST => attached.link.change(|state| state.is_persistent = arg != 0),
-        TUNSETOWNER => attached.link.change(|state| state.owner = id(arg)),
-        TUNSETGROUP => attached.link.change(|state| state.group = id(arg)),
+        TUNSETOWNER => {
+            let owner = task.creds().user_ns.to_kernel_uid(arg as u32).ok_or(Errno::EINVAL)?;
+            attached.link.change(|state| state.owner = Some(owner));
+        }
+        TUNSETGROUP => {
+            let group = task.creds().user_ns.to_kernel_gid(arg as u32).ok_or(Errno::EINVAL)?;
+            attached.link.change(|state| state.group = Some(group));
+        }
         TUNSETOFFLOAD => set_offloads(&attached, arg)?,
         // What is written is received at once: nothing waits to be sent.
         TUNGETSNDBUF => mm.write_object(at, &i32::MAX)?,
@@ -85,12 +91,6 @@ pub(super) fn ioctl(file: &TunFile, task: &Task, command: u32, arg: u64) -> Resu
         _ => return Err(Errno::ENOTTY),
     }
     Ok(0)
-}
-
-/// An owner or group; -1 is none.
-fn id(arg: u64) -> Option<u32> {
-    let id = arg as u32;
-    (id != u32::MAX).then_some(id)
 }
 
 /// The `struct ifreq` of an interface: name and flags.
