@@ -4,16 +4,28 @@ use std::os::fd::AsFd;
 
 use abi::fs::OpenFlags;
 use abi::{Errno, Result};
-use gofer_protocol::{Attr, Create, EntryReply, Open, OpenReply};
+use gofer_protocol::{Attr, Create, EntryReply, FileId, MAX_AHEAD, NodeOpenFlags, Open, OpenReply, Target};
 use host::fs;
 
 use crate::server::{Answer, Server};
 
 impl Server {
     pub(crate) fn open(&mut self, request: &Open<'_>) -> Result<Answer> {
+        if request.ahead.len() > MAX_AHEAD || request.target.name.is_none() && !request.ahead.is_empty() {
+            return Err(Errno::EINVAL);
+        }
         let (fd, stat) = self.open_for_client(&request.target, request.flags)?;
         let node = self.node_of(&request.target, &stat)?;
-        Ok(Answer::with_fd(&OpenReply { node, attr: Attr::from(&stat) }, fd))
+        let mut fds = vec![fd];
+        let ahead = request.ahead.iter().map(|name| {
+            // A file that cannot be opened now is asked for by itself, if ever.
+            let target = Target::named(request.target.node, *name);
+            let (fd, stat) = self.open_for_client(&target, NodeOpenFlags::empty()).ok()?;
+            fds.push(fd);
+            Some(FileId { dev: stat.dev, ino: stat.ino })
+        });
+        let ahead = ahead.collect();
+        Ok(Answer::with_fds(&OpenReply { node, attr: Attr::from(&stat), ahead }, fds))
     }
 
     pub(crate) fn create(&mut self, request: &Create<'_>) -> Result<Answer> {

@@ -49,7 +49,11 @@ impl Answer {
     }
 
     pub(crate) fn with_fd<'a>(reply: &impl Wire<'a>, fd: OwnedFd) -> Self {
-        Self { body: encode(reply), fds: vec![fd] }
+        Self::with_fds(reply, vec![fd])
+    }
+
+    pub(crate) fn with_fds<'a>(reply: &impl Wire<'a>, fds: Vec<OwnedFd>) -> Self {
+        Self { body: encode(reply), fds }
     }
 }
 

@@ -63,8 +63,34 @@ fn a_walk_opens_at_its_end_and_stops_at_links() {
     let mut response = walk(&["a", "b"], Some(NodeOpenFlags::empty()));
     assert_eq!(response.get().unwrap().open_error, None);
     assert_eq!(response.take_fd().unwrap_err(), Errno::ENFILE);
-    let open = Open { target: at(f.root(), "a"), flags: NodeOpenFlags::empty() };
+    let open = Open { target: at(f.root(), "a"), flags: NodeOpenFlags::empty(), ahead: Vec::new() };
     assert_eq!(f.client.call(&open).unwrap_err(), Errno::EISDIR);
+}
+
+#[test]
+fn neighbours_are_opened_along() {
+    let temp = Temp::new();
+    temp.write("file", "hello");
+    temp.write("next", "you");
+    std::fs::create_dir(temp.path("dir")).unwrap();
+    std::os::unix::fs::symlink("file", temp.path("link")).unwrap();
+    let f = Fixture::new(&[(&temp.0, false, false)]);
+    let ask = |target, ahead: &[&'static str]| {
+        let ahead = ahead.iter().map(|n| name(n)).collect();
+        f.client.call(&Open { target, flags: NodeOpenFlags::empty(), ahead })
+    };
+    let mut response = ask(at(f.root(), "file"), &["none", "dir", "next", "link"]).unwrap();
+    let reply = response.get().unwrap();
+    let is_there: Vec<_> = reply.ahead.iter().map(Option::is_some).collect();
+    assert_eq!(is_there, [false, false, true, false]);
+    assert_eq!(reply.ahead[2].unwrap().ino, std::fs::metadata(temp.path("next")).unwrap().ino());
+    assert_eq!(content(&response.take_fd().unwrap()), "hello");
+    assert_eq!(content(&response.take_fd().unwrap()), "you");
+    assert_eq!(response.take_fd().unwrap_err(), Errno::ENFILE);
+    // Too many, and neighbours of what has no name in the request.
+    let error = ask(at(f.root(), "file"), &["next"; gofer_protocol::MAX_AHEAD + 1]).unwrap_err();
+    assert_eq!(error, Errno::EINVAL);
+    assert_eq!(ask(Target::node(reply.node), &["next"]).unwrap_err(), Errno::EINVAL);
 }
 
 #[test]
@@ -182,7 +208,8 @@ fn listings_carry_links_and_kinds() {
     let target = at(f.root(), "link");
     let error = f.client.call(&ReadDir { target, stream: 0, with_attributes: true }).unwrap_err();
     assert_eq!(error, Errno::ENOTDIR);
-    let error = f.client.call(&Open { target, flags: NodeOpenFlags::empty() }).unwrap_err();
+    let error =
+        f.client.call(&Open { target, flags: NodeOpenFlags::empty(), ahead: Vec::new() }).unwrap_err();
     assert_eq!(error, Errno::ENXIO);
 }
 

@@ -24,7 +24,7 @@ fn nodes_that_were_never_given_are_stale() {
         assert_eq!(f.client.call(&GetAttr { target }).unwrap_err(), Errno::ESTALE);
         assert_eq!(f.client.call(&StatFs { node }).unwrap_err(), Errno::ESTALE);
         let flags = NodeOpenFlags::empty();
-        assert_eq!(f.client.call(&Open { target, flags }).unwrap_err(), Errno::ESTALE);
+        assert_eq!(f.client.call(&Open { target, flags, ahead: Vec::new() }).unwrap_err(), Errno::ESTALE);
         let walk = Walk { from: node, names: vec![name("x")], open: None };
         assert_eq!(f.client.call(&walk).unwrap_err(), Errno::ESTALE);
         let list = ReadDir { target, stream: 0, with_attributes: true };
@@ -72,8 +72,8 @@ fn a_read_only_mount_refuses_every_change() {
         flags: RenameFlags::empty(),
     };
     let errors = [
-        f.client.call(&Open { target, flags }).err(),
-        f.client.call(&Open { target, flags: NodeOpenFlags::TRUNCATE }).err(),
+        f.client.call(&Open { target, flags, ahead: Vec::new() }).err(),
+        f.client.call(&Open { target, flags: NodeOpenFlags::TRUNCATE, ahead: Vec::new() }).err(),
         f.client.call(&Create { dir, name: new, mode: 0o600, uid: 0, gid: 0, flags }).err(),
         f.client.call(&Mkdir { dir, name: new, mode: 0o700, uid: 0, gid: 0 }).err(),
         f.client.call(&Symlink { dir, name: new, link: b"x", uid: 0, gid: 0 }).err(),
@@ -84,7 +84,7 @@ fn a_read_only_mount_refuses_every_change() {
     ];
     assert!(errors.iter().all(|error| *error == Some(Errno::EROFS)), "{errors:?}");
     assert_eq!(std::fs::read(temp.path("f")).unwrap(), b"x");
-    f.client.call(&Open { target, flags: NodeOpenFlags::empty() }).unwrap();
+    f.client.call(&Open { target, flags: NodeOpenFlags::empty(), ahead: Vec::new() }).unwrap();
     let walk = Walk { from: dir, names: vec![name("f")], open: Some(flags) };
     assert_eq!(f.client.call(&walk).unwrap().get().unwrap().open_error, Some(Errno::EROFS));
 }
@@ -206,7 +206,11 @@ fn renames_at_the_wrong_moment_lead_nowhere() {
         let fds = [
             response.take_fd().ok(),
             nodes.last().and_then(|node| {
-                f.client.call(&Open { target: Target::node(*node), flags }).ok()?.take_fd().ok()
+                f.client
+                    .call(&Open { target: Target::node(*node), flags, ahead: Vec::new() })
+                    .ok()?
+                    .take_fd()
+                    .ok()
             }),
         ];
         for fd in fds.iter().flatten() {

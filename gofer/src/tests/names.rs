@@ -37,7 +37,7 @@ fn nodes_follow_their_files() {
     rename(&f, (&["c", "moved"], "file"), (&["c"], "victim"), RenameFlags::empty()).unwrap();
     assert_eq!((size(file), size(victim)), (Ok(3), Ok(6)));
     assert_eq!(f.node(&["c", "victim"]).node, file);
-    let open = Open { target: Target::node(victim), flags: NodeOpenFlags::empty() };
+    let open = Open { target: Target::node(victim), flags: NodeOpenFlags::empty(), ahead: Vec::new() };
     assert_eq!(f.client.call(&open).unwrap_err(), Errno::ESTALE);
     // Swapped.
     temp.write("other", "12345");
@@ -86,7 +86,7 @@ fn all_kinds_of_names() {
     assert_eq!(mknod("file", 0o100666, 0).unwrap_err(), Errno::EINVAL);
     assert!(std::fs::symlink_metadata(temp.path("fifo")).unwrap().file_type().is_fifo());
     // A fifo is never opened: that could wait for ever.
-    let open = Open { target: at(dir, "fifo"), flags: NodeOpenFlags::empty() };
+    let open = Open { target: at(dir, "fifo"), flags: NodeOpenFlags::empty(), ahead: Vec::new() };
     assert_eq!(f.client.call(&open).unwrap_err(), Errno::ENXIO);
     let link =
         |target, new| f.client.call(&Link { target, dir, name: name(new) }).map(|r| r.get().unwrap().attr);

@@ -74,6 +74,7 @@ fn a_mount_that_is_a_file_is_watched_itself() {
     let open = gofer_protocol::Open {
         target: Target::node(f.roots[1]),
         flags: gofer_protocol::NodeOpenFlags::READ_WRITE,
+        ahead: Vec::new(),
     };
     f.client.call(&open).unwrap().take_fd().unwrap();
     temp.write("hosts", "changed");

@@ -81,11 +81,11 @@ enum Slot {
     Abandoned(Op),
 }
 
-/// A reply: bytes that are decoded in place, and perhaps a descriptor.
+/// A reply: bytes that are decoded in place, and perhaps descriptors.
 #[derive(Debug)]
 pub struct Response<C> {
     body: Vec<u8>,
-    fd: Option<OwnedFd>,
+    fds: std::vec::IntoIter<OwnedFd>,
     call: PhantomData<fn() -> C>,
 }
 
@@ -98,12 +98,12 @@ impl<'a, C: Call<'a>> Response<C> {
         wire::decode(&self.body).map_err(|_| Errno::EIO)
     }
 
-    /// The descriptor that came with it.
+    /// The next descriptor that came with it.
     ///
     /// # Errors
     /// `ENFILE` where none did: this process has too many, or the server lies.
     pub fn take_fd(&mut self) -> Result<OwnedFd, Errno> {
-        self.fd.take().ok_or(Errno::ENFILE)
+        self.fds.next().ok_or(Errno::ENFILE)
     }
 }
 
@@ -154,7 +154,7 @@ impl Client {
         is_wanted: impl Fn() -> bool,
     ) -> Result<Response<C>, Errno> {
         let Frame { body, fds, .. } = self.exchange(request, &is_wanted)?;
-        Ok(Response { body, fd: fds.into_iter().next(), call: PhantomData })
+        Ok(Response { body, fds: fds.into_iter(), call: PhantomData })
     }
 
     fn exchange<'a, C: Call<'a>>(&self, request: &C, is_wanted: &impl Fn() -> bool) -> Result<Frame, Errno> {

@@ -42,16 +42,19 @@ pub use request::{
 };
 pub use transport::{Frame, Transport, TransportError};
 pub use types::{
-    Attr, MountFlags, Name, NodeId, NodeOpenFlags, OVERLAYFS, RenameFlags, SetTime, Target, Time, XattrFlags,
-    XattrName,
+    Attr, FileId, MountFlags, Name, NodeId, NodeOpenFlags, OVERLAYFS, RenameFlags, SetTime, Target, Time,
+    XattrFlags, XattrName,
 };
 pub use wire::{DecodeError, Reader, Wire, Writer, decode, encode};
 
 /// The protocol's version. Client and server are one binary; a mismatch means a mixed-up installation.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// First field of a [`Hello`]: "RGOF".
 pub const MAGIC: u32 = 0x464f_4752;
+
+/// Files that one [`Open`] may ask for besides its own.
+pub const MAX_AHEAD: usize = 16;
 
 /// The longest message, header included: the longest xattr value (64 KiB) and room for what goes with it.
 pub const MAX_MESSAGE: usize = 96 << 10;

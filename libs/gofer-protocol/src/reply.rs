@@ -1,10 +1,10 @@
 //! What a server answers. Descriptors travel beside the bytes: at most one in a reply, two in that to
-//! the greeting.
+//! the greeting, and in that to an [`crate::Open`] those of the files that were opened ahead.
 
 use abi::Errno;
 use bitflags::bitflags;
 
-use crate::types::{Attr, MountFlags, Name, NodeId};
+use crate::types::{Attr, FileId, MountFlags, Name, NodeId};
 use crate::wire::{DecodeError, Reader, Wire, Writer, wire_flags, wire_struct};
 
 wire_struct! {
@@ -63,12 +63,14 @@ wire_struct! {
     }
 
     /// Answer to [`crate::Open`]. Counts one look-up where the target had a name.
-    #[derive(Copy)]
     OpenReply {
         /// The file's node.
         node: NodeId,
         /// Its attributes after opening.
         attr: Attr,
+        /// One for each name of [`crate::Open::ahead`]: which file that is, if it could be opened. Their descriptors follow
+        /// the target's in the same order; look-ups are not counted.
+        ahead: Vec<Option<FileId>>,
     }
 
     /// Answer to [`crate::Walk`].

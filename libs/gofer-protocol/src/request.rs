@@ -147,12 +147,14 @@ wire_struct! {
     }
 
     /// See [`Op::Open`].
-    #[derive(Copy)]
     Open<'a> {
         /// The file.
         target: Target<'a>,
         /// How.
         flags: NodeOpenFlags,
+        /// Regular files in the same directory, [`crate::MAX_AHEAD`] at most, to be opened for reading as well. Only
+        /// where the target has a name.
+        ahead: Vec<Name<'a>>,
     }
 
     /// See [`Op::Create`]. Fails with `EEXIST` where the name is there.

@@ -164,6 +164,15 @@ wire_struct! {
         btime: Option<Time>,
     }
 
+    /// What tells one host file from another.
+    #[derive(Copy)]
+    FileId {
+        /// Device of the host's file system.
+        dev: u64,
+        /// Inode number there.
+        ino: u64,
+    }
+
     /// The file that a request is about: a node, or a name in a directory node (saving a walk of its own).
     #[derive(Copy)]
     Target<'a> {

@@ -71,7 +71,9 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         (target(), any::<u64>(), any::<bool>()).prop_map(|(target, stream, with_attributes)| {
             Request::ReadDir(ReadDir { target, stream, with_attributes })
         }),
-        (target(), open_flags()).prop_map(|(target, flags)| Request::Open(Open { target, flags })),
+        (target(), open_flags(), vec(name(), 0..5)).prop_map(|(target, flags, names)| {
+            Request::Open(Open { target, flags, ahead: names.into_iter().map(named).collect() })
+        }),
         (node(), name(), ids, open_flags()).prop_map(|(dir, name, (mode, uid, gid), flags)| {
             Request::Create(Create { dir, name: named(name), mode, uid, gid, flags })
         }),

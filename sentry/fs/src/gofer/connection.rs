@@ -18,8 +18,12 @@ use super::volume::{GoferFs, Volume};
 /// Look-ups are given back in batches of so many.
 const FORGET_BATCH: usize = 64;
 
-/// Descriptors that are kept open though no file or mapping uses them.
-const IDLE_FILES: usize = 256;
+/// Descriptors that are kept open though no file or mapping uses them: one run of an interpreter opens some two hundred
+/// files, and a second message for each costs more than keeping them.
+const IDLE_FILES: usize = 1024;
+
+/// Descriptors of files that nobody has opened yet.
+const AHEAD_FILES: usize = 32;
 
 /// Bytes of all directory listings together.
 const LISTING_BUDGET: usize = 32 << 20;
@@ -31,6 +35,8 @@ pub struct Connection {
     forgotten: Mutex<Vec<Forget>>,
     /// Inodes that keep descriptors, the longest unused first.
     open_files: Mutex<VecDeque<Weak<GoferInode>>>,
+    /// Files that were opened ahead, by directory and name, the oldest first. Some are not there any more.
+    opened_ahead: Mutex<VecDeque<(Weak<GoferInode>, Arc<[u8]>)>>,
     /// Directories that keep listings, the oldest first.
     listed: Mutex<VecDeque<Weak<GoferInode>>>,
     listed_bytes: AtomicUsize,
@@ -82,6 +88,7 @@ pub fn attach(socket: OwnedFd, mut device: impl FnMut() -> DeviceId) -> Result<V
         client,
         forgotten: Mutex::default(),
         open_files: Mutex::default(),
+        opened_ahead: Mutex::default(),
         listed: Mutex::default(),
         listed_bytes: AtomicUsize::new(0),
     });
@@ -147,6 +154,28 @@ impl Connection {
             if is_busy {
                 self.open_files.lock().push_back(candidate);
             }
+        }
+    }
+
+    /// Closes all descriptors that nobody uses: this process has too many.
+    pub(super) fn close_idle_files(&self) {
+        let candidates = std::mem::take(&mut *self.open_files.lock());
+        let is_busy = |inode: &Weak<GoferInode>| inode.upgrade().is_some_and(|inode| !inode.close_idle());
+        let busy: Vec<_> = candidates.into_iter().filter(is_busy).collect();
+        self.open_files.lock().extend(busy);
+    }
+
+    /// Notes that `name` in `dir` was opened ahead, and gives the oldest such file up where there are too many.
+    pub(super) fn keep_ahead(&self, dir: &Weak<GoferInode>, name: Arc<[u8]>) {
+        let oldest = {
+            let mut ahead = self.opened_ahead.lock();
+            ahead.push_back((dir.clone(), name));
+            if ahead.len() > AHEAD_FILES { ahead.pop_front() } else { None }
+        };
+        if let Some((dir, name)) = oldest
+            && let Some(dir) = dir.upgrade()
+        {
+            dir.give_up_ahead(&name);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Directories: finding names, and what is known of them without asking.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use host::fs::WatchMask;
 use kernel::vfs::notify_inode;
 use parking_lot::Mutex;
 
+use super::ahead::Ahead;
 use super::inode::{GoferInode, Origin};
 use super::listing::{LISTING_MAX, Listed, Listing};
 
@@ -30,6 +32,8 @@ const MAX_SUSPECTS: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     inner: Mutex<Inner>,
+    /// In an exclusive mount: files that were opened before anybody asked.
+    pub(super) ahead: Mutex<Ahead>,
     /// In a shared mount: the gofer reports changes.
     is_watched: AtomicBool,
     /// Some events never came.
@@ -234,6 +238,16 @@ impl GoferInode {
         self.keep_listing(fetched, changes)
     }
 
+    /// Fetches all names of a small directory into which nobody has looked, if only we change it; says whether it did.
+    pub(super) fn fill_first(&self) -> bool {
+        let Some(dir) = self.dir.as_ref().filter(|_| !self.volume.is_shared()) else { return false };
+        let is_new = {
+            let inner = dir.inner.lock();
+            inner.listing.is_none() && !inner.is_too_large
+        };
+        is_new && self.attrs.last().size <= SMALL && self.fill().is_ok()
+    }
+
     /// What the directory holds, for listing it to the guest: name, inode number, type.
     pub(super) fn entries(&self) -> Result<Vec<Shown>> {
         let dir = self.directory()?;
@@ -362,6 +376,23 @@ impl GoferInode {
         }
         drop(inner);
         drop(child);
+        self.give_up_ahead(name);
+    }
+
+    /// What was opened ahead as `name` is not needed, or not what is called so any more.
+    pub(super) fn give_up_ahead(&self, name: &[u8]) {
+        let opened = self.dir.as_ref().and_then(|dir| dir.ahead.lock().give_up(name));
+        drop(opened);
+    }
+
+    /// Regular files that are listed behind `name`, `most` at most, with the inodes that are known of them.
+    pub(super) fn listed_after(&self, name: &[u8], most: usize) -> Vec<(Arc<[u8]>, Weak<Self>)> {
+        let Some(dir) = &self.dir else { return Vec::new() };
+        let inner = dir.inner.lock();
+        let Some(listing) = &inner.listing else { return Vec::new() };
+        let behind = listing.names.range::<[u8], _>((Bound::Excluded(name), Bound::Unbounded));
+        let files = behind.filter(|(_, listed)| listed.file_type == FileType::Regular).take(most);
+        files.map(|(name, _)| (name.clone(), inner.children.get(name).cloned().unwrap_or_default())).collect()
     }
 
     /// For the VFS: whether `name` still is `inode` (or absent). Only shared mounts ask.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use abi::{Errno, FileType, Result};
-use gofer_protocol::{NodeOpenFlags, Open};
+use gofer_protocol::NodeOpenFlags;
 use kernel::mm::HostFile;
 
 use super::inode::GoferInode;
@@ -45,30 +45,28 @@ impl GoferInode {
         if let Some(file) = known {
             return Ok(file);
         }
-        let flags = if for_writing { NodeOpenFlags::READ_WRITE } else { NodeOpenFlags::empty() };
-        let asked = self.attrs.now();
-        let file = self.with_target(|target| {
-            let mut response = self.volume.connection().call(&Open { target, flags })?;
-            let reply = response.get()?;
-            if target.name.is_some() {
-                if !self.is_key(&reply.attr) {
-                    self.volume.connection().forget(reply.node, 1, false);
-                    return Err(Errno::ESTALE);
-                }
-                self.found_node(reply.node);
-            }
-            self.attrs.set(asked, reply.attr);
-            response.take_fd()
-        })?;
-        let file = Arc::new(HostFile::new(file));
-        if for_writing {
-            handles.write = Some(file.clone());
+        let ask = |flags| {
+            let opened = self.ask_open(flags).or_else(|error| {
+                // Where there are too many, those that are only kept make room.
+                (error == Errno::ENFILE).then(|| self.volume.connection().close_idle_files()).ok_or(error)?;
+                self.ask_open(flags)
+            });
+            opened.map(|fd| Arc::new(HostFile::new(fd)))
+        };
+        let file = if for_writing {
+            handles.write.insert(ask(NodeOpenFlags::READ_WRITE)?).clone()
         } else {
-            handles.read = Some(file.clone());
-        }
+            let ahead = self.take_ahead();
+            handles.read.insert(ahead.map_or_else(|| ask(NodeOpenFlags::empty()), Ok)?).clone()
+        };
         drop(handles);
         self.volume.connection().keep_open(self.me());
         Ok(file)
+    }
+
+    /// Whether there is a descriptor, or one is just being had.
+    pub(super) fn is_open(&self) -> bool {
+        self.handles.try_lock().is_none_or(|handles| handles.any().is_some())
     }
 
     /// Closes the descriptors if no open file and no mapping uses them; says whether that is so.
@@ -83,11 +81,26 @@ impl GoferInode {
         }
         let closed = std::mem::take(&mut *handles);
         drop(handles);
-        if closed.write.is_some() {
+        match &closed {
+            Handles { write: None, read: Some(file) } if !self.volume.is_shared() => {
+                self.look_once_more(file)
+            }
             // The host will say that it was closed; the guest closed it long ago.
-            self.changed_by_us();
+            Handles { write: Some(_), .. } => self.changed_by_us(),
+            Handles { .. } => {}
         }
         drop(closed);
         true
+    }
+
+    /// Before the last descriptor of a file is closed that only we change: what reading has changed is told by it for
+    /// less than by a message.
+    fn look_once_more(&self, file: &HostFile) {
+        let asked = self.attrs.now();
+        if self.attrs.current().is_none()
+            && let Ok(attr) = self.stat_handle(file)
+        {
+            self.attrs.set(asked, attr);
+        }
     }
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, FileType, OpenFlags, Result};
 use gofer_protocol::{
-    Attr as WireAttr, GetAttr, Name, NodeId, Readlink, SetAttr as WireSetAttr, SetTime as WireSetTime,
-    Target, Time, Walk,
+    Attr as WireAttr, FileId, GetAttr, Name, NodeId, Readlink, SetAttr as WireSetAttr,
+    SetTime as WireSetTime, Target, Time, Walk,
 };
-use kernel::mm::MappingSet;
+use kernel::mm::{HostFile, MappingSet};
 use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, SetAttr, SetTime, Xattr};
 use parking_lot::Mutex;
 
@@ -150,6 +150,11 @@ impl GoferInode {
             || self.key.0 == attr.dev && self.is_kind_of(attr) && is_numbered_anew()
     }
 
+    /// Whether the host's numbers of it are these.
+    pub(super) fn has_id(&self, id: FileId) -> bool {
+        self.key == (id.dev, id.ino)
+    }
+
     pub(super) fn is_kind_of(&self, attr: &WireAttr) -> bool {
         FileType::from_mode(attr.mode) == Some(self.kind)
     }
@@ -176,6 +181,11 @@ impl GoferInode {
                 self.set_place(parent, name);
             }
         }
+    }
+
+    /// The directory where it is found, and its name there.
+    pub(super) fn place(&self) -> Option<(Arc<Self>, Arc<[u8]>)> {
+        self.place.lock().as_ref().map(|place| (place.parent.clone(), place.name.clone()))
     }
 
     /// The file is (also) called `name` in `parent`.
@@ -245,8 +255,7 @@ impl GoferInode {
         let mut chain = vec![(self.arc()?, None)];
         let start = loop {
             let (last, _) = chain.last().ok_or(Errno::ESTALE)?;
-            let place = last.place.lock().as_ref().map(|place| (place.parent.clone(), place.name.clone()));
-            let (parent, name) = place.ok_or(Errno::ESTALE)?;
+            let (parent, name) = last.place().ok_or(Errno::ESTALE)?;
             if let Some((_, last_name)) = chain.last_mut() {
                 *last_name = Some(name);
             }
@@ -288,10 +297,16 @@ impl GoferInode {
         if let Some(id) = self.known_node() {
             return call(Target::node(id));
         }
-        let place = self.place.lock().as_ref().map(|place| (place.parent.clone(), place.name.clone()));
-        let (parent, name) = place.ok_or(Errno::ESTALE)?;
+        let (parent, name) = self.place().ok_or(Errno::ESTALE)?;
         let name = Name::new(&name).ok_or(Errno::ESTALE)?;
         call(Target::named(parent.node()?, name))
+    }
+
+    /// What a descriptor of this file tells of it.
+    pub(super) fn stat_handle(&self, file: &HostFile) -> Result<WireAttr> {
+        // This process's user name space does not know the host's owners: they are what the gofer said.
+        let WireAttr { uid, gid, .. } = self.attrs.last();
+        Ok(WireAttr { uid, gid, ..WireAttr::from(&host::fs::stat_open(file.fd())?) })
     }
 
     /// Attributes that can be relied on now.
@@ -302,11 +317,7 @@ impl GoferInode {
         let asked = self.attrs.now();
         let handle = self.handles.lock().any().filter(|_| !self.attrs.take_owner_doubt());
         let attr = match handle {
-            Some(file) => {
-                // This process's user name space does not know the host's owners: they are what the gofer said.
-                let WireAttr { uid, gid, .. } = self.attrs.last();
-                WireAttr { uid, gid, ..WireAttr::from(&host::fs::stat_open(file.fd())?) }
-            }
+            Some(file) => self.stat_handle(&file)?,
             None => {
                 match self.with_target(|target| {
                     let response = self.volume.connection().call(&GetAttr { target })?;
@@ -338,9 +349,10 @@ impl GoferInode {
         }
     }
 
-    /// Before one of several names goes: makes sure that the file can be found without it.
+    /// Before a name goes: makes sure that a file that has others, or is open, can be found without it.
     pub(super) fn survive_without_name(&self) {
-        if self.attrs.last().nlink > 1 && self.kind != FileType::Directory {
+        let is_needed = || self.attrs.last().nlink > 1 || self.handles.lock().any().is_some();
+        if self.kind != FileType::Directory && is_needed() {
             // Where that fails, it is stale, as it would be anyway.
             let _ = self.node();
         }

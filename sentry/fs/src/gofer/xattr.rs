@@ -63,7 +63,14 @@ impl XattrNames {
 
 impl GoferInode {
     fn xattr_list(&self) -> Result<Names> {
-        if let Some(names) = self.xattr_names.names.lock().clone() {
+        let known = || self.xattr_names.names.lock().clone();
+        if let Some(names) = known() {
+            return Ok(names);
+        }
+        // Whoever asks may look into the directory is about to do so, and is told then whether it has any.
+        if self.fill_first()
+            && let Some(names) = known()
+        {
             return Ok(names);
         }
         let listed = self.with_target(|target| {

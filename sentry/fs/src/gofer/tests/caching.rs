@@ -1,7 +1,7 @@
 //! What costs a message and what does not; and what is given back.
 
 use abi::{Errno, OpenFlags};
-use kernel::vfs::{Inode, RenameFlags};
+use kernel::vfs::{Inode, RenameFlags, SetAttr, WriteAt};
 
 use super::super::inode::Origin;
 use super::{Temp, World};
@@ -14,7 +14,8 @@ fn a_directory_is_fetched_once() {
         temp.write(&format!("usr/bin/{i}"), "content");
     }
     let w = World::new(&temp, false);
-    w.attr("/usr/bin/0").unwrap();
+    let (_, calls) = w.cost(|| w.attr("/usr/bin/0").unwrap());
+    assert!(calls <= 3, "one for each directory on the way: {calls}");
     let ((), calls) = w.cost(|| {
         for i in 0..30 {
             assert_eq!(w.attr(&format!("/usr/bin/{i}")).unwrap().size, 7);
@@ -29,6 +30,59 @@ fn a_directory_is_fetched_once() {
     assert_eq!((text.as_str(), calls), ("content", 0), "a second open is free");
     let (_, calls) = w.cost(|| w.attr("/usr/bin/3").unwrap());
     assert_eq!(calls, 0, "also after it was read");
+}
+
+#[test]
+fn files_that_are_opened_in_turn_are_opened_ahead() {
+    let temp = Temp::new();
+    std::fs::create_dir(temp.path("d")).unwrap();
+    let name = |i| format!("/d/{i:03}");
+    for i in 0..100 {
+        temp.write(&name(i)[1..], &i.to_string());
+    }
+    let w = World::new(&temp, false);
+    let read = |i| w.open(&name(i), OpenFlags::empty()).unwrap().read(0, 9);
+    w.attr(&name(0)).unwrap();
+    let ((), calls) = w.cost(|| (0..90).for_each(|i| assert_eq!(read(i), i.to_string())));
+    assert!(calls <= 15, "{calls}");
+    // Those that were opened already are not what is called so later.
+    w.unlink(&name(91)).unwrap();
+    w.rename(&name(93), &name(92), RenameFlags::empty()).unwrap();
+    w.open(&name(93), OpenFlags::CREAT | OpenFlags::RDWR).unwrap().write(WriteAt::Append, "new");
+    assert_eq!(w.open(&name(91), OpenFlags::empty()).map(|_| ()).err(), Some(Errno::ENOENT));
+    assert_eq!((read(92).as_str(), read(93).as_str()), ("93", "new"));
+    // One that is open can be changed without its name, whether it was opened ahead or not.
+    for i in 90..100 {
+        let Ok(file) = w.open(&name(i), OpenFlags::empty()) else { continue };
+        w.unlink(&name(i)).unwrap();
+        let change = SetAttr { mode: Some(0o600), ..SetAttr::default() };
+        file.inode.set_attr(&w.caller(), &change).unwrap();
+        assert_eq!(file.inode.attr().unwrap().mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn what_nobody_wants_is_not_opened_ahead_for_long() {
+    let temp = Temp::new();
+    for dir in 0..8 {
+        std::fs::create_dir(temp.path(&dir.to_string())).unwrap();
+        for i in 0..100 {
+            temp.write(&format!("{dir}/{i:03}"), "");
+        }
+    }
+    let w = World::new(&temp, false);
+    for dir in 0..8 {
+        // From the last to the first.
+        for i in 0..20 {
+            w.open(&format!("/{dir}/{:03}", 99 - i * 5), OpenFlags::empty()).unwrap();
+        }
+    }
+    let prefix = temp.path("");
+    let links = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = links.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    let count = targets.filter(|target| target.starts_with(&prefix) && target.is_file()).count();
+    // Those that were opened, and those that wait.
+    assert!(count <= 8 * 20 + 32, "{count}");
 }
 
 #[test]
@@ -100,7 +154,7 @@ fn a_large_directory_is_not_fetched_for_one_name() {
 fn inodes_and_descriptors_are_given_back() {
     let temp = Temp::new();
     std::fs::create_dir(temp.path("d")).unwrap();
-    for i in 0..600 {
+    for i in 0..1500 {
         temp.write(&format!("d/{i}"), "x");
     }
     let open_descriptors = || {
@@ -111,12 +165,15 @@ fn inodes_and_descriptors_are_given_back() {
         links.filter(|target| target.starts_with(&prefix) && *target != prefix).count()
     };
     let w = World::new(&temp, false);
-    for i in 0..600 {
+    for i in 0..1500 {
         assert_eq!(w.open(&format!("/d/{i}"), OpenFlags::empty()).unwrap().read(0, 9), "x");
     }
     // The server's are in this process too, but only of what was walked through.
-    assert!(open_descriptors() <= 300, "{}", open_descriptors());
-    for i in 0..600 {
+    assert!(open_descriptors() <= 1100, "{}", open_descriptors());
+    // Files that were read and closed since have told how they are.
+    let (sizes, calls) = w.cost(|| (0..1500).map(|i| w.attr(&format!("/d/{i}")).unwrap().size).sum::<u64>());
+    assert_eq!((sizes, calls), (1500, 0));
+    for i in 0..1500 {
         w.unlink(&format!("/d/{i}")).unwrap();
     }
     assert_eq!(w.vfs.rmdir(&w.caller(), &w.origin, b"/d"), Ok(()));

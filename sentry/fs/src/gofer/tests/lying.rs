@@ -4,8 +4,9 @@ use std::os::fd::AsFd;
 
 use abi::{Errno, OpenFlags};
 use gofer_protocol::{
-    Attr, DirEntry, DirReplyWriter, Frame, Header, HelloFds, HelloReply, MessageKind, MountFlags, MountInfo,
-    Name, NodeAttr, NodeId, Op, Transport, VERSION, WalkEnd, WalkReply, encode,
+    Attr, DirEntry, DirReplyWriter, FileId, Frame, Header, HelloFds, HelloReply, MessageKind, MountFlags,
+    MountInfo, Name, NodeAttr, NodeId, Op, Open, OpenReply, Request, Transport, VERSION, WalkEnd, WalkReply,
+    encode,
 };
 use host::unix::{Kind, pair};
 
@@ -24,6 +25,12 @@ fn attr(ino: u64, mode: u32) -> Attr {
 fn reply(transport: &Transport, frame: &Frame, body: &[u8]) -> bool {
     let header = Header { kind: MessageKind::Reply, error: None, ..frame.header };
     transport.send(&header, body, &[]).is_ok()
+}
+
+/// A reply that says that a file was opened, and so many ahead, all of them the same.
+fn opened(node: u64, ino: u64, ahead: usize) -> Vec<u8> {
+    let ahead = vec![Some(FileId { dev: 1, ino }); ahead];
+    encode(&OpenReply { node: NodeId(node), attr: attr(ino, FILE), ahead })
 }
 
 /// A world whose gofer answers with `lie`.
@@ -114,7 +121,7 @@ fn a_file_that_changes_its_type_is_another() {
 fn an_open_without_a_descriptor_fails() {
     let w = world(|t, f| match Op::from_raw(f.header.op) {
         Some(Op::Walk) => reply(t, f, &walk_reply(vec![found(2, 2, FILE)], WalkEnd::Complete)),
-        Some(Op::Open) => reply(t, f, &encode(&found(2, 2, FILE))),
+        Some(Op::Open) => reply(t, f, &opened(2, 2, 0)),
         _ => reply(t, f, b""),
     });
     assert_eq!(w.open("/f", OpenFlags::RDWR).err(), Some(Errno::ENFILE));
@@ -123,7 +130,7 @@ fn an_open_without_a_descriptor_fails() {
         Some(Op::Walk) => reply(t, f, &walk_reply(vec![found(2, 2, FILE)], WalkEnd::Complete)),
         Some(Op::Open) => {
             let header = Header { kind: MessageKind::Reply, ..f.header };
-            t.send(&header, &encode(&found(2, 2, FILE)), &[t.as_fd()]).is_ok()
+            t.send(&header, &opened(2, 2, 0), &[t.as_fd()]).is_ok()
         }
         _ => reply(t, f, b""),
     });
@@ -131,6 +138,43 @@ fn an_open_without_a_descriptor_fails() {
     let mut byte = [0];
     let read = file.file.read_at(0, &mut kernel::mm::IoDst::kernel(&mut byte));
     assert_eq!(read, Err(Errno::ESPIPE));
+}
+
+#[test]
+fn files_opened_ahead_are_those_that_were_asked_for() {
+    // (how many more than asked for, what opening the third file then says)
+    for (more, expected) in [(0, None), (1, Some(Errno::EIO)), (1000, Some(Errno::EIO))] {
+        let w = world(move |t, f| {
+            let files = [b"a", b"b", b"c", b"d", b"e"].map(|name| Name::new(name).unwrap());
+            match Op::from_raw(f.header.op) {
+                Some(Op::ReadDir) => {
+                    let mut writer = DirReplyWriter::new(NodeId(1), false);
+                    for (ino, name) in (10..).zip(files) {
+                        let of_file = Some(attr(ino, FILE));
+                        assert!(writer.push(&DirEntry { name, ino, kind: 8, attr: of_file, link: None }));
+                    }
+                    reply(t, f, &writer.finish(0, true))
+                }
+                Some(Op::Open) => {
+                    let request = Request::decode(f.header.op, &f.body).unwrap();
+                    let Request::Open(Open { target, ahead, .. }) = request else { return false };
+                    let ino = 10 + u64::from(target.name.unwrap().as_bytes()[0] - b'a');
+                    let ahead = if ahead.is_empty() { 0 } else { ahead.len() + more };
+                    // Fewer descriptors than it says.
+                    let header = Header { kind: MessageKind::Reply, ..f.header };
+                    t.send(&header, &opened(ino, ino, ahead), &[t.as_fd(), t.as_fd()]).is_ok()
+                }
+                _ => reply(t, f, b""),
+            }
+        });
+        super::GoferInode::of(w.origin.root.inode()).unwrap().entries().unwrap();
+        w.open("/a", OpenFlags::empty()).unwrap();
+        w.open("/b", OpenFlags::empty()).unwrap();
+        assert_eq!(w.open("/c", OpenFlags::empty()).err(), expected);
+        // The one that came says that it is the third file, too: the fourth is asked for.
+        let (error, calls) = w.cost(|| w.open("/d", OpenFlags::empty()).err());
+        assert_eq!((error, calls), (expected, 1));
+    }
 }
 
 #[test]
