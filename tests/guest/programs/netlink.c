@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/netlink_diag.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <net/if.h>
@@ -154,7 +155,40 @@ static void filtered(void) {
     close(fd);
 }
 
+// Netlink sockets are shown by sock_diag once they have a port.
+static void shown(void) {
+    int diag = open_netlink(NETLINK_SOCK_DIAG), other = open_netlink(NETLINK_GENERIC);
+    struct sockaddr_nl own = {.nl_family = AF_NETLINK};
+    socklen_t len = sizeof own;
+    for (int round = 0; round < 2; round++) {
+        struct { struct nlmsghdr header; struct netlink_diag_req request; } request = {
+            {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+            {.sdiag_family = AF_NETLINK, .sdiag_protocol = NETLINK_GENERIC, .ndiag_show = NDIAG_SHOW_GROUPS}};
+        char buffer[32768];
+        int found = 0, is_done = 0;
+        CHECK(send(diag, &request, sizeof request, 0) == sizeof request);
+        while (!is_done) {
+            int left = recv(diag, buffer, sizeof buffer, 0);
+            CHECK(left > 0);
+            for (struct nlmsghdr *m = (void *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+                // Not every kernel has it.
+                if (m->nlmsg_type == NLMSG_ERROR) return;
+                is_done |= m->nlmsg_type == NLMSG_DONE;
+                struct netlink_diag_msg *about = NLMSG_DATA(m);
+                struct stat stat;
+                CHECK(fstat(other, &stat) == 0);
+                found += !is_done && about->ndiag_ino == stat.st_ino && about->ndiag_portid == own.nl_pid && about->ndiag_state == 7;
+            }
+        }
+        CHECK(found == round);
+        own.nl_pid = 0;
+        CHECK(round || (bind(other, (void *)&own, sizeof own) == 0 && getsockname(other, (void *)&own, &len) == 0));
+    }
+    close(diag), close(other);
+}
+
 int main(void) {
+    shown();
     filtered();
     dumps();
     names();

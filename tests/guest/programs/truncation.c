@@ -1,8 +1,10 @@
-// Opening and writing files: what is emptied when, and whose rights go with the content (man 2 open, man 7 capabilities).
+// Opening and writing files: what is emptied when, what is given back, and whose rights go with the content (man 2 open,
+// man 2 fallocate, man 7 capabilities).
 #include "check.h"
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -77,7 +79,20 @@ static void capabilities_go_with_the_content(void) {
     close(file);
 }
 
+// The last page of a file in memory is given back, though the file ends within it.
+static void last_page_goes(void) {
+    struct stat info;
+    char text[8];
+    int file = memfd_create("punched", 0);
+    CHECK(write(file, "text", 4) == 4 && fstat(file, &info) == 0 && info.st_blocks == 8);
+    CHECK(fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) == 0);
+    CHECK(fstat(file, &info) == 0 && info.st_blocks == 0 && info.st_size == 4);
+    CHECK(pread(file, text, 8, 0) == 4 && memcmp(text, "\0\0\0\0", 4) == 0);
+    close(file);
+}
+
 int main(void) {
+    last_page_goes();
     int file = mkstemp(name);
     CHECK(file >= 0 && write(file, "text", 4) == 4 && fchmod(file, 0755) == 0);
     close(file);

@@ -431,7 +431,7 @@ impl Inode for TmpInode {
                 if seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
                     return Err(Errno::EPERM);
                 }
-                content.punch(offset, end.min(content.size().max(offset)));
+                content.punch(offset, end);
             }
             0 => {
                 if !keeps_size && end > content.size() && seals.contains(Seals::GROW) {

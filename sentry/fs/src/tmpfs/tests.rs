@@ -223,6 +223,9 @@ fn content_is_sparse() {
     assert_eq!(read(99, 3), [7, 0, 0]);
     assert_eq!(read(8999, 2), [0, 7]);
     assert_eq!(content.size_and_pages().1, 3);
+    // The last page goes as a whole, though the file ends within it.
+    content.punch(8192, 12_288);
+    assert_eq!((content.size_and_pages().1, read(9999, 2)), (2, vec![0, 0]));
     content.set_size(50);
     content.set_size(200);
     assert_eq!(read(49, 3), [7, 0, 0]);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::Protocol;
 use super::message::Replies;
-use super::socket::NetlinkSocket;
+use super::socket::{NetlinkSocket, Shown};
 
 /// Ports for sockets of processes whose number is taken, from the last down: those are no numbers of processes.
 const LAST_PORT: u32 = 0xffff_efff;
@@ -69,13 +69,18 @@ impl Listeners {
         self.ports.lock().taken.remove(&(protocol, port));
     }
 
+    /// What is shown of the sockets: of those that have a port.
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        self.all().iter().map(|socket| socket.shown()).filter(|socket| socket.port != 0).collect()
+    }
+
     /// The text of `/proc/net/netlink`.
     pub(super) fn table(&self) -> String {
         let mut text = String::from(
             "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n",
         );
-        for socket in self.all() {
-            text.push_str(&socket.shown().line());
+        for socket in self.shown() {
+            text.push_str(&socket.line());
         }
         text
     }

@@ -15,8 +15,8 @@ const REQUEST: usize = 20;
 const ALL: u8 = 255;
 const NDIAG_SHOW_GROUPS: u32 = 2;
 const NETLINK_DIAG_GROUPS: u16 = 1;
-/// States of sockets: without and with a peer other than the kernel.
-const UNCONNECTED: u8 = 1;
+/// The state of a socket without a peer other than the kernel: TCP's for closed.
+const UNCONNECTED: u8 = 7;
 
 /// Answers a request, which must be for a dump.
 ///
@@ -29,7 +29,7 @@ pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut
     }
     let (protocol, show) = (header[1], word(header, 8).unwrap_or(0));
     let is_wanted = |socket: &Shown| protocol == ALL || socket.protocol == i32::from(protocol);
-    for socket in context.net.netlink().all().iter().map(|socket| socket.shown()).filter(is_wanted) {
+    for socket in context.net.netlink().shown().into_iter().filter(is_wanted) {
         describe(&socket, show, replies);
     }
     replies.done();
