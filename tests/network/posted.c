@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define CHECK(what) do { if (!(what)) { fprintf(stderr, "line %d: %s (errno %d)\n", __LINE__, #what, errno); exit(1); } } while (0)
-enum { ECHO_LEVEL, ECHO_EDGE, SIGNALS, TWO_WRITERS, OTHER_NUMBER, DUPLICATE, LAST_WORDS, FORK, COMPUTE, COMPUTE_FIRST, ERRORS, OTHER_CALLS, WAYS };
+enum { ECHO_LEVEL, ECHO_EDGE, SIGNALS, TWO_WRITERS, OTHER_NUMBER, DUPLICATE, LAST_WORDS, FORK, COMPUTE, COMPUTE_FIRST, ERRORS, OTHER_CALLS, POLL, SELECT, WAYS };
 enum { PORT = 9100, MOST = 6000, WARM = 300, LONG_NS = 2000000000 };
 
 static int listen_at(int port) {
@@ -267,6 +267,31 @@ static void serve(int way) {
     }
 }
 
+// The same by poll(2) and select(2).
+static void serve_polled(int way) {
+    int listener = listen_at(PORT + way), count = 1, on = 1, none = 0;
+    struct pollfd fds[32] = {{listener, POLLIN}};
+    for (;;) {
+        fd_set set;
+        FD_ZERO(&set);
+        for (int i = 0; i < count; i++) FD_SET(fds[i].fd, &set);
+        if (way == POLL ? poll(fds, count, -1) < 0 : select(64, &set, NULL, NULL, NULL) < 0) continue;
+        for (int i = count - 1; i >= 0; i--) {
+            if (way == POLL ? !fds[i].revents : !FD_ISSET(fds[i].fd, &set)) continue;
+            if (i > 0) {
+                if (serve_one(way, fds[i].fd, &none)) continue;
+                close(fds[i].fd);
+                fds[i] = fds[--count];
+            } else if (count < 32) {
+                int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+                CHECK(fd >= 0 && fd < 64);
+                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+                fds[count++] = (struct pollfd){fd, POLLIN};
+            }
+        }
+    }
+}
+
 // ---- the client ----
 
 static const char *address;
@@ -302,7 +327,7 @@ static void warm(int fd) {
 
 static void *echoes(void *way) {
     enum { CONNECTIONS = 6 };
-    int rounds = (intptr_t)way == OTHER_CALLS ? 200 : 1500;
+    int rounds = (intptr_t)way >= OTHER_CALLS ? 100 : 500;
     char data[CONNECTIONS][MOST];
     int fds[CONNECTIONS], sizes[CONNECTIONS];
     unsigned seed = (intptr_t)way * 77 + 5;
@@ -324,7 +349,7 @@ static void *echoes(void *way) {
 
 static void two_writers(int way) {
     int fd = begin(way);
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 200; i++) {
         char lines[32];
         sprintf(lines, "A%07dB%07d", i, i);
         CHECK(send(fd, "g", 1, 0) == 1);
@@ -396,7 +421,7 @@ int main(int count, char **args) {
             if (fork() != 0) continue;
             // What kills a server is followed by the next.
             while (way == LAST_WORDS && fork() != 0) wait(NULL);
-            serve(way);
+            (way < POLL ? serve : serve_polled)(way);
         }
         for (;;) pause();
     }
@@ -404,7 +429,7 @@ int main(int count, char **args) {
     pthread_t threads[3];
     for (int i = 0; i < 3; i++) pthread_create(&threads[i], NULL, echoes, (void *)(intptr_t)(ECHO_LEVEL + i));
     for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
-    echoes((void *)(intptr_t)OTHER_CALLS);
+    for (int way = OTHER_CALLS; way <= SELECT; way++) echoes((void *)(intptr_t)way);
     for (int way = TWO_WRITERS; way <= DUPLICATE; way++) two_writers(way);
     for (const char *how = "kxf"; *how; how++) {
         last_words(*how);

@@ -1,6 +1,6 @@
 //! Calls that a guest thread posts instead of making them ([`platform::posted`]).
 //!
-//! The life of such a call: epoll_wait(2) returns, and tells the thread of sockets that can be read (*candidates*). Right
+//! The life of such a call: epoll_wait(2) or its like returns, and tells the thread of sockets that can be read (*candidates*). Right
 //! before its code goes on, the thread takes *hold* of those that nobody else uses ([`crate::vfs::Promise`]); each
 //! *promises* its input, which is copied, and room for output. The platform is *granted* that, and opens the thread's
 //! *box*. read(2), write(2) and their like are then carried out by the stub on what was granted, and *posted* to a log.

@@ -15,7 +15,7 @@ use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::task::RestartBlock;
 use crate::time::MonotonicTime;
-use crate::vfs::File;
+use crate::vfs::{Candidates, Fd, File};
 use crate::{CurrentTask, SysResult, Task};
 
 /// A file that is waited for.
@@ -101,6 +101,16 @@ fn count_ready(targets: &mut [Target]) -> usize {
     targets.iter_mut().map(Target::update).filter(|is_ready| *is_ready).count()
 }
 
+/// Those of the targets, which have these numbers, that can be read and whose calls can be promised.
+pub(super) fn promising(fds: impl Iterator<Item = Fd>, targets: &[Target]) -> Candidates {
+    let readable = fds.zip(targets).filter(|(_, target)| target.ready.contains(Events::IN));
+    let files = readable.filter_map(|(fd, target)| Some((fd, target.file.as_ref()?)));
+    files
+        .filter(|(_, file)| file.ops().promising().is_some())
+        .map(|(fd, file)| (fd, Arc::downgrade(file)))
+        .collect()
+}
+
 fn read_fds(task: &Task, addr: UserAddr, count: u64) -> Result<Vec<PollFd>> {
     if count > task.limit(Resource::Nofile) {
         return Err(Errno::EINVAL);
@@ -114,7 +124,12 @@ fn read_fds(task: &Task, addr: UserAddr, count: u64) -> Result<Vec<PollFd>> {
     Ok(fds)
 }
 
-fn poll_fds(task: &Task, addr: UserAddr, count: u64, deadline: Option<MonotonicTime>) -> SysResult {
+fn poll_fds(
+    task: &Task,
+    addr: UserAddr,
+    count: u64,
+    deadline: Option<MonotonicTime>,
+) -> SysResult<(u64, Candidates)> {
     let fds = read_fds(task, addr, count)?;
     let table = task.fd_table();
     let mut targets: Vec<Target> = fds
@@ -133,7 +148,7 @@ fn poll_fds(task: &Task, addr: UserAddr, count: u64, deadline: Option<MonotonicT
         let at = addr.checked_add(index * size_of::<PollFd>() as u64 + REVENTS).ok_or(Errno::EFAULT)?;
         task.mm().write_object(at, &(target.ready.bits() as u16))?;
     }
-    Ok(count as u64)
+    Ok((count as u64, promising(fds.iter().map(|fd| fd.fd), &targets)))
 }
 
 pub(super) fn poll(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -142,8 +157,13 @@ pub(super) fn poll(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 /// Polls, and remembers the deadline where a stop interrupts it.
-fn poll_until(task: &CurrentTask, addr: UserAddr, count: u64, deadline: Option<MonotonicTime>) -> SysResult {
-    poll_fds(task, addr, count, deadline).map_err(|error| {
+fn poll_until(
+    task: &mut CurrentTask,
+    addr: UserAddr,
+    count: u64,
+    deadline: Option<MonotonicTime>,
+) -> SysResult {
+    let result = poll_fds(task, addr, count, deadline).map_err(|error| {
         if !matches!(error, SysError::Restart(_)) {
             return error;
         }
@@ -151,7 +171,15 @@ fn poll_until(task: &CurrentTask, addr: UserAddr, count: u64, deadline: Option<M
         let args = Args([addr.0, count, end as u64, 0, 0, 0]);
         task.details.lock().restart = Some(RestartBlock { handler: restart_poll, args });
         SysError::Restart(Restart::Block)
-    })
+    });
+    note_promising(task, result)
+}
+
+/// Announces files that the task may use next.
+pub(super) fn note_promising(task: &mut CurrentTask, result: SysResult<(u64, Candidates)>) -> SysResult {
+    let (count, files) = result?;
+    task.expect_use_of(files);
+    Ok(count)
 }
 
 fn restart_poll(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -168,7 +196,7 @@ pub(super) fn ppoll(task: &mut CurrentTask, args: Args) -> SysResult {
     let mask = read_mask(task, UserAddr(mask), mask_size)?;
     let result = with_mask(task, mask, || poll_fds(task, UserAddr(fds), u64::from(count as u32), deadline));
     write_left(task, timeout, deadline);
-    result
+    note_promising(task, result)
 }
 
 /// Tells how much of a time-out is left. A place that cannot be written is no error, as in Linux.

@@ -5,12 +5,12 @@ use abi::{Errno, Result, UserAddr};
 use waiter::Events;
 
 use super::deadline_in;
-use super::poll::{Target, make_room, wait_for, write_left};
+use super::poll::{Target, make_room, note_promising, promising, wait_for, write_left};
 use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;
-use crate::vfs::Fd;
+use crate::vfs::{Candidates, Fd};
 use crate::{CurrentTask, SysResult, Task};
 
 /// What each of the three sets waits for.
@@ -45,7 +45,12 @@ impl FdSets {
     }
 }
 
-fn select_fds(task: &Task, count: u64, addrs: [UserAddr; 3], deadline: Option<MonotonicTime>) -> SysResult {
+fn select_fds(
+    task: &Task,
+    count: u64,
+    addrs: [UserAddr; 3],
+    deadline: Option<MonotonicTime>,
+) -> SysResult<(u64, Candidates)> {
     let count = usize::try_from(count as i32).map_err(|_| Errno::EINVAL)?;
     let table = task.fd_table();
     let count = count.min(table.capacity());
@@ -74,7 +79,8 @@ fn select_fds(task: &Task, count: u64, addrs: [UserAddr; 3], deadline: Option<Mo
         }
         task.mm().write(*addr, zerocopy::IntoBytes::as_bytes(map.as_slice()))?;
     }
-    Ok(total)
+    let numbers = fds.iter().map(|&fd| Fd::try_from(fd).unwrap_or(-1));
+    Ok((total, promising(numbers, &targets)))
 }
 
 fn set_addrs(args: &Args) -> [UserAddr; 3] {
@@ -99,7 +105,7 @@ pub(super) fn select(task: &mut CurrentTask, args: Args) -> SysResult {
         // A place that cannot be written is no error, as in Linux.
         let _ = task.mm().write_object(timeout, &Timeval::from_ns(left));
     }
-    result
+    note_promising(task, result)
 }
 
 pub(super) fn pselect6(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -114,5 +120,5 @@ pub(super) fn pselect6(task: &mut CurrentTask, args: Args) -> SysResult {
     };
     let result = with_mask(task, mask, || select_fds(task, args[0], set_addrs(&args), deadline));
     write_left(task, timeout, deadline);
-    result
+    note_promising(task, result)
 }
