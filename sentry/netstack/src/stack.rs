@@ -168,6 +168,9 @@ impl Stack {
     }
 
     /// Sets a neighbour by hand.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`], [`Error::NoBuffers`] where there are too many.
     pub fn set_neighbour(&self, interface: u32, ip: IpAddr, mac: Mac, state: NeighbourState) -> Result<()> {
         let nic = self.core.nic(interface).ok_or(Error::NoDevice)?;
         let now = self.core.now();
@@ -181,17 +184,26 @@ impl Stack {
     }
 
     /// Removes a neighbour.
+    ///
+    /// # Errors
+    /// [`Error::NoEntry`].
     pub fn remove_neighbour(&self, interface: u32, ip: IpAddr) -> Result<()> {
         if self.core.neighbours.lock().remove((interface, ip)) { Ok(()) } else { Err(Error::NoEntry) }
     }
 
     /// Adds an interface, down and without addresses. Names are unique.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that makes no sense, [`Error::Exists`] for one that is taken.
     pub fn add_nic(&self, config: NicConfig) -> Result<Arc<Nic>> {
         let index = next_index(&self.core.nics.read());
         self.add_nic_at(index, config)
     }
 
     /// As [`Stack::add_nic`], with a given index.
+    ///
+    /// # Errors
+    /// As there; [`Error::Invalid`] for index 0, [`Error::Exists`] for one that is taken.
     pub fn add_nic_at(&self, index: u32, config: NicConfig) -> Result<Arc<Nic>> {
         if !is_valid_name(&config.name) || index == 0 {
             return Err(Error::Invalid);
@@ -208,6 +220,9 @@ impl Stack {
     }
 
     /// Adds `lo`, down; its addresses come with it going up.
+    ///
+    /// # Errors
+    /// [`Error::Exists`].
     pub fn add_loopback(&self) -> Result<Arc<Nic>> {
         self.add_nic(NicConfig {
             name: "lo".into(),
@@ -224,6 +239,9 @@ impl Stack {
     }
 
     /// Renames an interface.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that makes no sense, [`Error::Exists`] for one that is taken.
     pub fn rename_nic(&self, nic: &Nic, name: String) -> Result<()> {
         if !is_valid_name(&name) {
             return Err(Error::Invalid);
@@ -265,16 +283,26 @@ impl Stack {
     }
 
     /// Gives an interface an address.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an address that is not one host's, [`Error::Exists`], [`Error::NoBuffers`] where there
+    /// are too many.
     pub fn add_addr(&self, nic: &Nic, addr: IfAddr) -> Result<()> {
         self.core.add_addr(nic, addr)
     }
 
     /// Takes an address from an interface.
+    ///
+    /// # Errors
+    /// [`Error::AddrNotAvailable`].
     pub fn remove_addr(&self, nic: &Nic, ip: IpAddr) -> Result<()> {
         self.core.remove_addr(nic, ip)
     }
 
     /// Adds a route. Own networks need none: they follow from the addresses.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`], [`Error::Exists`].
     pub fn add_route(&self, route: Route) -> Result<()> {
         if route.kind == crate::ip::route::RouteKind::Unicast && self.core.nic(route.interface).is_none() {
             return Err(Error::NoDevice);
@@ -283,6 +311,9 @@ impl Stack {
     }
 
     /// Removes the first route that `matches`.
+    ///
+    /// # Errors
+    /// [`Error::NoEntry`].
     pub fn remove_route(&self, matches: impl Fn(&Route) -> bool) -> Result<Route> {
         self.core.routes.write().remove(matches).ok_or(Error::NoEntry)
     }
@@ -294,6 +325,9 @@ impl Stack {
     }
 
     /// The way that packets to `to` take, over `interface` where that is not 0.
+    ///
+    /// # Errors
+    /// [`Error::NetUnreachable`] and its kin.
     pub fn find_route(&self, to: IpAddr, interface: u32) -> Result<FoundRoute> {
         let via = Via { source: None, device: interface, on_link_only: false };
         let path = self.core.path(to, &via)?;

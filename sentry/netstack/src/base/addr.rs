@@ -61,6 +61,9 @@ pub struct Prefix {
 
 impl Prefix {
     /// `addr/len`; a length over the address's width is refused.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
     pub const fn new(addr: IpAddr, len: u8) -> Result<Self> {
         let max = match addr {
             IpAddr::V4(_) => 32,

@@ -303,6 +303,9 @@ impl Nic {
     }
 
     /// Changes the MTU (68 to 65536 bytes).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another.
     pub fn set_mtu(&self, mtu: u32) -> Result<()> {
         if !(68..=65_536).contains(&mtu) {
             return Err(Error::Invalid);

@@ -241,16 +241,26 @@ impl Stack {
     }
 
     /// Adds an interface that leads nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name, a number or an MTU that makes no sense, [`Error::Exists`] and [`Error::Busy`] for
+    /// one that is taken, [`Error::NoBuffers`] where there are too many.
     pub fn add_dummy(&self, config: &LinkConfig) -> Result<Arc<Nic>> {
         self.core().add_link(config, Wire::None)
     }
 
     /// Adds an interface on a device of the owner's, as guests make and remove them.
+    ///
+    /// # Errors
+    /// As [`Stack::add_dummy`].
     pub fn add_device(&self, config: &LinkConfig, device: Arc<dyn Device>) -> Result<Arc<Nic>> {
         self.core().add_link(config, Wire::Device(device))
     }
 
     /// Adds a pair: one end here, the other in `other`, which may be the same stack.
+    ///
+    /// # Errors
+    /// As [`Stack::add_dummy`], of either end; then there is neither.
     pub fn add_veth(
         &self,
         config: &LinkConfig,
@@ -273,6 +283,9 @@ impl Stack {
     }
 
     /// Adds a bridge.
+    ///
+    /// # Errors
+    /// As [`Stack::add_dummy`].
     pub fn add_bridge(&self, config: &LinkConfig) -> Result<Arc<Nic>> {
         let bridge = Bridge::new(self.core().key, Arc::clone(&self.core().budget.stations));
         if config.mac.is_some() {
@@ -363,6 +376,9 @@ impl Stack {
     }
 
     /// Gives an interface an Ethernet address.
+    ///
+    /// # Errors
+    /// [`Error::AddrNotAvailable`] for an address that no station has.
     pub fn set_mac(&self, nic: &Arc<Nic>, mac: Mac) -> Result<()> {
         if mac.is_group() || mac == Mac::default() {
             return Err(Error::AddrNotAvailable);
@@ -376,6 +392,9 @@ impl Stack {
     }
 
     /// Sets an interface's largest packet.
+    ///
+    /// # Errors
+    /// As [`Nic::set_mtu`].
     pub fn set_mtu(&self, nic: &Arc<Nic>, mtu: u32) -> Result<()> {
         nic.set_mtu(mtu)?;
         if let Some(bridge) = nic.bridge() {
@@ -402,6 +421,10 @@ impl Stack {
     }
 
     /// Sets the port of a bridge behind which a station is.
+    ///
+    /// # Errors
+    /// [`Error::NotSupported`] where `port` is none of a bridge, [`Error::NoBuffers`] where the bridge knows too many
+    /// stations.
     pub fn set_station(&self, port: &Nic, mac: Mac) -> Result<()> {
         let master = port.port().and_then(|port| port.bridge()).ok_or(Error::NotSupported)?;
         let bridge = master.bridge().ok_or(Error::NotSupported)?;
@@ -409,6 +432,9 @@ impl Stack {
     }
 
     /// Forgets a station behind a port.
+    ///
+    /// # Errors
+    /// [`Error::NotSupported`] where `port` is none of a bridge, [`Error::NoEntry`] where no such station is behind it.
     pub fn remove_station(&self, port: &Nic, mac: Mac) -> Result<()> {
         let master = port.port().and_then(|port| port.bridge()).ok_or(Error::NotSupported)?;
         let bridge = master.bridge().ok_or(Error::NotSupported)?;

@@ -117,6 +117,9 @@ impl PacketSocket {
     }
 
     /// bind(2): to an interface (0 for all) and a protocol (0 keeps the socket's).
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`].
     pub fn bind(&self, interface: u32, protocol: u16) -> Result<()> {
         if interface != 0 {
             let nic = self.core.stack.nic(interface).ok_or(Error::NoDevice)?;
@@ -148,6 +151,10 @@ impl PacketSocket {
     }
 
     /// sendmsg(2): a frame, or with `Cooked` a packet to `to`.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`], [`Error::NetDown`], [`Error::MessageSize`]; [`Error::Invalid`] for less than a header,
+    /// [`Error::DestAddrRequired`], [`Error::Fault`].
     pub fn send(&self, source: &mut dyn Source, to: Option<&LinkAddr>) -> Result<usize> {
         let core = &self.core;
         let len = source.remaining();
@@ -187,6 +194,9 @@ impl PacketSocket {
     }
 
     /// recvmsg(2).
+    ///
+    /// # Errors
+    /// [`Error::Again`] where there is nothing, [`Error::Fault`], and what has happened to the interface meanwhile.
     pub fn recv(&self, sink: &mut dyn Sink, flags: RecvFlags) -> Result<Received> {
         let core = &self.core;
         if let Some(error) = core.inner.lock().error.take() {
@@ -214,6 +224,10 @@ impl PacketSocket {
     }
 
     /// `PACKET_ADD_MEMBERSHIP` and `PACKET_DROP_MEMBERSHIP` with `PACKET_MR_PROMISC`.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`]; [`Error::AddrNotAvailable`] where it does not receive everything, [`Error::NoBuffers`]
+    /// where it asks too often.
     pub fn set_promiscuous(&self, interface: u32, wanted: bool) -> Result<()> {
         let nic = self.core.stack.nic(interface).ok_or(Error::NoDevice)?;
         let mut inner = self.core.inner.lock();

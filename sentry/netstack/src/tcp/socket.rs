@@ -189,6 +189,9 @@ impl TcpSocket {
     }
 
     /// sendmsg(2): as much as fits now. `EPIPE` is for the caller to accompany with a signal.
+    ///
+    /// # Errors
+    /// [`Error::Again`], [`Error::Pipe`], what sendmsg(2) says otherwise, and what has happened to the connection.
     pub fn send(&self, source: &mut dyn Source, flags: SendFlags) -> Result<usize> {
         if let Some((end, _)) = self.core.local_end() {
             return end.send(&self.core.stack, source, flags);
@@ -205,6 +208,10 @@ impl TcpSocket {
     }
 
     /// recvmsg(2): what there is now. Zero bytes into a sink with room mean the end of the stream.
+    ///
+    /// # Errors
+    /// [`Error::Again`], [`Error::NotConnected`], [`Error::Invalid`] where no urgent data is there, and what has
+    /// happened to the connection.
     pub fn recv(&self, sink: &mut dyn Sink, flags: RecvFlags) -> Result<Received> {
         if flags.contains(RecvFlags::ERRQUEUE) {
             return Err(Error::Again);
@@ -232,6 +239,9 @@ impl TcpSocket {
     }
 
     /// shutdown(2).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
     pub fn shutdown(&self, how: Shutdown) -> Result<()> {
         let core = &self.core;
         let mut inner = core.inner.lock();
@@ -324,6 +334,9 @@ impl TcpSocket {
     }
 
     /// getpeername(2).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
     pub fn peer_addr(&self) -> Result<SocketAddr> {
         let inner = self.core.inner.lock();
         if matches!(inner.state(), TcpState::Closed | TcpState::SynSent | TcpState::Listen) {

@@ -17,6 +17,9 @@ use std::time::Duration;
 
 impl TcpSocket {
     /// bind(2). Port 0 picks one. The caller has checked privileges for low ports.
+    ///
+    /// # Errors
+    /// What bind(2) says.
     pub fn bind(&self, addr: SocketAddr) -> Result<()> {
         let core = &self.core;
         let mut inner = core.inner.lock();
@@ -51,6 +54,9 @@ impl TcpSocket {
     }
 
     /// listen(2). On a socket that listens already only the backlog changes.
+    ///
+    /// # Errors
+    /// What listen(2) says.
     pub fn listen(&self, backlog: i32) -> Result<()> {
         let core = &self.core;
         let mut inner = core.inner.lock();
@@ -80,6 +86,9 @@ impl TcpSocket {
     }
 
     /// accept(2): the oldest connection that is ready.
+    ///
+    /// # Errors
+    /// [`Error::Again`], [`Error::Invalid`] where it does not listen.
     pub fn accept(&self) -> Result<Self> {
         let core = &self.core;
         let mut inner = core.inner.lock();
@@ -95,6 +104,9 @@ impl TcpSocket {
     /// connect(2). Begins a connection and says `InProgress`, as Linux does for non-blocking sockets; when the
     /// socket is ready to write, [`TcpSocket::finish_connect`] (or calling this again) tells the outcome, which
     /// within one stack is at once.
+    ///
+    /// # Errors
+    /// What connect(2) says.
     pub fn connect(&self, addr: SocketAddr) -> Result<()> {
         let core = &self.core;
         let mut inner = core.inner.lock();
@@ -145,6 +157,9 @@ impl TcpSocket {
     }
 
     /// What has become of connect(2): done, the error that it failed with, or still `InProgress`.
+    ///
+    /// # Errors
+    /// [`Error::InProgress`], and what the attempt failed with; [`Error::NotConnected`] where there was none.
     pub fn finish_connect(&self) -> Result<()> {
         let mut inner = self.core.inner.lock();
         match inner.phase {

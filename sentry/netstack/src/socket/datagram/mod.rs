@@ -94,6 +94,10 @@ impl DatagramSocket {
     }
 
     /// recvmsg(2): a datagram, or an entry of the error queue.
+    ///
+    /// # Errors
+    /// [`Error::Again`] where there is nothing, [`Error::NotSupported`] for urgent data, [`Error::Fault`], and what has
+    /// happened to the socket meanwhile.
     pub fn recv(&self, sink: &mut dyn Sink, flags: RecvFlags) -> Result<Received> {
         if flags.contains(RecvFlags::ERRQUEUE) {
             let (entry, next) = self.queue.lock().take_error().ok_or(Error::Again)?;
@@ -115,6 +119,9 @@ impl DatagramSocket {
     }
 
     /// shutdown(2). An unconnected socket is shut too, but says `ENOTCONN`.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
     pub fn shutdown(&self, how: Shutdown) -> Result<()> {
         let mut state = self.state.lock();
         state.shut_read |= how.reads();
@@ -148,6 +155,9 @@ impl DatagramSocket {
     }
 
     /// getpeername(2).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
     pub fn peer_addr(&self) -> Result<SocketAddr> {
         let state = self.state.lock();
         let peer = state.peer.ok_or(Error::NotConnected)?;
@@ -177,16 +187,26 @@ impl DatagramSocket {
     }
 
     /// `IP_ADD_MEMBERSHIP` and its kin.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an address that is no group, [`Error::NoDevice`], [`Error::AddrInUse`] where it has
+    /// joined already, [`Error::NoBuffers`] for too many sources.
     pub fn join_group(&self, membership: Membership) -> Result<()> {
         self.stack.join(&mut self.state.lock().memberships, membership)
     }
 
     /// `IP_DROP_MEMBERSHIP` and its kin. Interface 0 leaves the first that fits.
+    ///
+    /// # Errors
+    /// [`Error::AddrNotAvailable`] where it has not joined.
     pub fn leave_group(&self, group: IpAddr, interface: u32) -> Result<()> {
         self.stack.leave(&mut self.state.lock().memberships, group, interface)
     }
 
     /// Changes the source filter of a joined group.
+    ///
+    /// # Errors
+    /// [`Error::AddrNotAvailable`] where it has not joined.
     pub fn filter_group(&self, group: IpAddr, interface: u32, f: impl FnOnce(&mut Membership)) -> Result<()> {
         let mut state = self.state.lock();
         let fits = |m: &&mut Membership| m.group == group && (interface == 0 || m.interface == interface);

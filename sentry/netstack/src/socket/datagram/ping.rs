@@ -40,11 +40,17 @@ impl PingSocket {
     }
 
     /// bind(2): an address, and an identifier or 0 for any.
+    ///
+    /// # Errors
+    /// What bind(2) says.
     pub fn bind(&self, addr: SocketAddr) -> Result<()> {
         self.bind_by(addr, |state, local| self.claim(state, local))
     }
 
     /// connect(2): fixes the peer.
+    ///
+    /// # Errors
+    /// What connect(2) says.
     pub fn connect(&self, addr: SocketAddr) -> Result<()> {
         self.connect_by(&mut self.state.lock(), addr, |state, any| self.claim(state, any))
     }
@@ -59,6 +65,9 @@ impl PingSocket {
     }
 
     /// sendmsg(2): an echo request; identifier and checksum are filled in.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no echo request; what sendmsg(2) says.
     pub fn send(&self, source: &mut dyn Source, meta: &SendMeta) -> Result<usize> {
         let len = source.remaining();
         if len > MAX_LEN {

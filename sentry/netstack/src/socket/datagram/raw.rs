@@ -49,6 +49,9 @@ impl RawSocket {
     }
 
     /// bind(2): the port is ignored.
+    ///
+    /// # Errors
+    /// What bind(2) says.
     pub fn bind(&self, addr: SocketAddr) -> Result<()> {
         let mut state = self.state.lock();
         let local = self.parse_local(&mut state, addr)?;
@@ -58,6 +61,9 @@ impl RawSocket {
     }
 
     /// connect(2): fixes the peer.
+    ///
+    /// # Errors
+    /// What connect(2) says.
     pub fn connect(&self, addr: SocketAddr) -> Result<()> {
         // It has a protocol instead of a port.
         self.connect_by(&mut self.state.lock(), addr, |_, _| Ok(()))
@@ -69,6 +75,9 @@ impl RawSocket {
     }
 
     /// sendmsg(2): a segment, or a packet with its header (`IP_HDRINCL`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a header that makes no sense; what sendmsg(2) says.
     pub fn send(&self, source: &mut dyn Source, meta: &SendMeta) -> Result<usize> {
         let len = source.remaining();
         if len > MAX_LEN {

@@ -23,6 +23,9 @@ pub enum MtuDiscover {
 
 impl MtuDiscover {
     /// From the number of the option.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
     pub const fn from_raw(raw: i32) -> Result<Self> {
         Ok(match raw {
             0 => Self::Dont,

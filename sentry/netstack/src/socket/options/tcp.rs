@@ -79,18 +79,27 @@ impl TcpOptions {
     }
 
     /// `TCP_KEEPIDLE`
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
     pub fn set_keep_idle(&mut self, value: i32) -> Result<()> {
         self.keep_idle = Some(seconds(value, MAX_KEEP_SECONDS)?);
         Ok(())
     }
 
     /// `TCP_KEEPINTVL`
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
     pub fn set_keep_interval(&mut self, value: i32) -> Result<()> {
         self.keep_interval = Some(seconds(value, MAX_KEEP_SECONDS)?);
         Ok(())
     }
 
     /// `TCP_KEEPCNT`
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
     pub fn set_keep_count(&mut self, value: i32) -> Result<()> {
         let count = u32::try_from(value).map_err(|_| Error::Invalid)?;
         if !(1..=MAX_KEEP_PROBES).contains(&count) {
@@ -101,6 +110,9 @@ impl TcpOptions {
     }
 
     /// `TCP_SYNCNT`
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
     pub fn set_syn_count(&mut self, value: i32) -> Result<()> {
         let count = u32::try_from(value).map_err(|_| Error::Invalid)?;
         if !(1..=MAX_SYN_COUNT).contains(&count) {
@@ -111,6 +123,9 @@ impl TcpOptions {
     }
 
     /// `TCP_MAXSEG`: 0 or 88..=32767.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
     pub fn set_max_seg(&mut self, value: i32) -> Result<()> {
         match u16::try_from(value) {
             Ok(mss) if mss == 0 || (88..=32_767).contains(&mss) => {
@@ -137,6 +152,9 @@ impl TcpOptions {
     }
 
     /// `TCP_USER_TIMEOUT`, milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
     pub fn set_user_timeout(&mut self, value: i32) -> Result<()> {
         let ms = u64::try_from(value).map_err(|_| Error::Invalid)?;
         self.user_timeout = (ms > 0).then(|| Duration::from_millis(ms));

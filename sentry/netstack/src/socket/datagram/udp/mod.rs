@@ -44,11 +44,17 @@ impl UdpSocket {
     }
 
     /// bind(2). Port 0 picks one. The caller has checked privileges for low ports.
+    ///
+    /// # Errors
+    /// What bind(2) says.
     pub fn bind(&self, addr: SocketAddr) -> Result<()> {
         self.bind_by(addr, |state, local| self.claim(state, local))
     }
 
     /// connect(2): fixes the peer.
+    ///
+    /// # Errors
+    /// What connect(2) says.
     pub fn connect(&self, addr: SocketAddr) -> Result<()> {
         let mut state = self.state.lock();
         self.connect_by(&mut state, addr, |state, any| self.claim(state, any))?;

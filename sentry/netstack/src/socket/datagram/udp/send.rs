@@ -23,6 +23,9 @@ pub(super) struct Corked {
 
 impl UdpSocket {
     /// sendmsg(2): one datagram.
+    ///
+    /// # Errors
+    /// [`Error::NotSupported`] for urgent data; what sendmsg(2) says.
     pub fn send(&self, source: &mut dyn Source, meta: &SendMeta) -> Result<usize> {
         if meta.flags.contains(SendFlags::OOB) {
             return Err(Error::NotSupported);
