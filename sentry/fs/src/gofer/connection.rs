@@ -28,6 +28,9 @@ const AHEAD_FILES: usize = 32;
 /// Bytes of all directory listings together.
 const LISTING_BUDGET: usize = 32 << 20;
 
+/// A file that was opened ahead: its directory and name.
+type OpenedAhead = (Weak<GoferInode>, Arc<[u8]>);
+
 /// A connection to one container's gofer. Locks: all leaves.
 #[derive(Debug)]
 pub struct Connection {
@@ -35,8 +38,8 @@ pub struct Connection {
     forgotten: Mutex<Vec<Forget>>,
     /// Inodes that keep descriptors, the longest unused first.
     open_files: Mutex<VecDeque<Weak<GoferInode>>>,
-    /// Files that were opened ahead, by directory and name, the oldest first. Some are not there any more.
-    opened_ahead: Mutex<VecDeque<(Weak<GoferInode>, Arc<[u8]>)>>,
+    /// Files that were opened ahead, the oldest first. Some are not there any more.
+    opened_ahead: Mutex<VecDeque<OpenedAhead>>,
     /// Directories that keep listings, the oldest first.
     listed: Mutex<VecDeque<Weak<GoferInode>>>,
     listed_bytes: AtomicUsize,

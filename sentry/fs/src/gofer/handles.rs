@@ -46,11 +46,14 @@ impl GoferInode {
             return Ok(file);
         }
         let ask = |flags| {
-            let opened = self.ask_open(flags).or_else(|error| {
-                // Where there are too many, those that are only kept make room.
-                (error == Errno::ENFILE).then(|| self.volume.connection().close_idle_files()).ok_or(error)?;
-                self.ask_open(flags)
-            });
+            let opened = match self.ask_open(flags) {
+                Err(Errno::ENFILE) => {
+                    // Those that are only kept make room.
+                    self.volume.connection().close_idle_files();
+                    self.ask_open(flags)
+                }
+                other => other,
+            };
             opened.map(|fd| Arc::new(HostFile::new(fd)))
         };
         let file = if for_writing {
@@ -83,7 +86,7 @@ impl GoferInode {
         drop(handles);
         match &closed {
             Handles { write: None, read: Some(file) } if !self.volume.is_shared() => {
-                self.look_once_more(file)
+                self.look_once_more(file);
             }
             // The host will say that it was closed; the guest closed it long ago.
             Handles { write: Some(_), .. } => self.changed_by_us(),
