@@ -562,7 +562,7 @@ global_asm!(
     "mov eax, {watched}",
     "cmp [r12 + {area_state}], eax",
     "jne stub_door",
-    "mov [r12 + {event_frame}], rdi",   // the sentry watches: post the event and watch, too
+    "mov [r12 + {event_frame}], rdi",   // the sentry watches: tell it by the word and watch, too
     "mov [r12 + {event_fs}], rsi",
     "mov [r12 + {event_gs}], rdx",
     "mov ecx, {event}",

@@ -105,11 +105,11 @@ pub const AREA_FS: u64 = 0x10;
 pub const AREA_GS: u64 = 0x18;
 /// In an area: the stack pointer with which to call `rt_sigreturn`.
 pub const AREA_STACK: u64 = 0x20;
-/// In an area: where the frame of a posted event lies.
+/// In an area: where the frame of an event that was told lies.
 pub const AREA_EVENT_FRAME: u64 = 0x28;
-/// In an area: the `fs` base at a posted event.
+/// In an area: the `fs` base at an event that was told.
 pub const AREA_EVENT_FS: u64 = 0x30;
-/// In an area: the `gs` base at a posted event.
+/// In an area: the `gs` base at an event that was told.
 pub const AREA_EVENT_GS: u64 = 0x38;
 
 /// In an area: minus its address; how a rewritten call site makes sure that `gs` still points here.
@@ -235,11 +235,11 @@ pub const ANSWER_NUMBERS: u64 = CONSTANTS + PAGE - ANSWER_TABLE as u64;
 
 /// The sentry sleeps: come to the door.
 pub const STATE_DOOR: u32 = 0;
-/// The sentry watches the word: post the event by writing [`STATE_EVENT`].
+/// The sentry watches the word: tell of the event by writing [`STATE_EVENT`].
 pub const STATE_WATCHED: u32 = 1;
-/// The thread has posted an event and watches the word; any other value lets it go on.
+/// The thread has told of an event and watches the word; any other value lets it go on.
 pub const STATE_EVENT: u32 = 2;
-/// The thread has posted an event and is at the door or on the way there: tired of watching, or told to stop by the
+/// The thread has told of an event and is at the door or on the way there: tired of watching, or told to stop by the
 /// sentry, which writes this where it is going to sleep.
 pub const STATE_ASLEEP: u32 = 3;
 /// How often the thread looks at the word, with a `pause` each: 15 to 70 microseconds, enough for the calls that change

@@ -47,7 +47,7 @@ pub(super) struct GuestThread {
 enum Parked {
     /// At the door, since this notification.
     Door(u64),
-    /// It posted an event: it watches the word, or comes to the door.
+    /// It told of an event: it watches the word, or comes to the door.
     Posted,
 }
 
@@ -192,15 +192,15 @@ impl GuestThread {
     fn wait(&mut self, mode: Mode, policy: &mut Policy, cores: &Cores) -> Result<Arrival, Gone> {
         if mode != Mode::Door {
             cores.take_second();
-            let is_posted = self.watch(mode.patience());
+            let is_told = self.watch(mode.patience());
             cores.leave_second();
             if mode == Mode::Begin {
                 cores.affinity.let_anywhere(self.tid);
             }
-            if is_posted {
+            if is_told {
                 self.parked = Parked::Posted;
                 policy.seen();
-                return self.posted();
+                return self.told();
             }
             policy.end_session();
         }
@@ -245,7 +245,7 @@ impl GuestThread {
         }
     }
 
-    fn posted(&self) -> Result<Arrival, Gone> {
+    fn told(&self) -> Result<Arrival, Gone> {
         let mut bytes = [0; 24];
         let event = self.area().sub(AREA_EVENT_FRAME as usize, bytes.len()).map_err(|_| Gone)?;
         event.read(&mut bytes).map_err(|_| Gone)?;
