@@ -4,13 +4,13 @@
 //! it has one, or a new one's. A new shim is this program without a command; the socket it listens on is its standard
 //! input. `delete` cleans up after a shim that died.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, IntoRawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use crate::args::Args;
 use crate::bundle::Bundle;
-use crate::error::{Context, Result};
+use crate::error::{Context, Failure, Result};
 use crate::events::{Destination, Publisher, timestamp};
 use crate::options::Options;
 use crate::reaper::{Exit, Reaper};
@@ -50,9 +50,10 @@ fn socket_path(args: &Args, group: &str) -> PathBuf {
 fn sent_options() -> Result<Options> {
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes).context("cannot read the options")?;
-    // What is no options of ours is no reason not to start: Create says what is wrong with it.
+    // What is no options of ours is no reason not to start, since Create says what is wrong with it; nor is it anything
+    // to do without those that are found: newer versions of containerd send more than options.
     let any = Any::parse_from_bytes(&bytes).unwrap_or_default();
-    Ok(Options::of(Some(&any)).unwrap_or_default())
+    Ok(Options::of(Some(&any)).or_else(|_| Options::searched()).unwrap_or_default())
 }
 
 /// `start`: prints the address of a shim for the container.
@@ -62,9 +63,31 @@ pub(crate) fn start(args: &Args) -> Result<()> {
     let config = Bundle::load(&bundle)?;
     let group = config.group().filter(|_| options.grouping).unwrap_or(&args.id);
     let socket = socket_path(args, group);
-    if connect(&socket, Kind::Stream).is_err() {
-        launch(args, group, &socket, &bundle, &options)?;
-    }
+    // Of two that start for one group the second finds the first one's shim.
+    let _turn = take_turn()?;
+    let launched = match connect(&socket, Kind::Stream) {
+        Ok(_) => None,
+        Err(_) => Some(launch(args, group, &socket, &bundle, &options)?),
+    };
+    tell(&socket, &bundle).inspect_err(|_| {
+        if let Some(mut shim) = launched {
+            let _ = shim.kill();
+            let _ = std::fs::remove_file(&socket);
+        }
+    })
+}
+
+/// Waits until no other is starting a shim; none is as long as the answer lives.
+fn take_turn() -> Result<File> {
+    let what = "cannot make the directory of shims' sockets";
+    std::fs::create_dir_all(SOCKETS).context(what)?;
+    let dir = File::open(SOCKETS).context(what)?;
+    dir.lock().context("cannot wait for others that start shims")?;
+    Ok(dir)
+}
+
+/// Says where the shim listens, to containerd and for later.
+fn tell(socket: &Path, bundle: &Path) -> Result<()> {
     let address = format!("unix://{}", socket.display());
     std::fs::write(bundle.join("address"), &address).context("cannot write the shim's address")?;
     let reply = reply(&address, std::env::var("MAX_SHIM_VERSION").ok().as_deref());
@@ -79,11 +102,12 @@ fn reply(address: &str, newest: Option<&str>) -> String {
     }
 }
 
-fn launch(args: &Args, group: &str, socket: &Path, bundle: &Path, options: &Options) -> Result<()> {
-    std::fs::create_dir_all(SOCKETS).context("cannot make the directory of shims' sockets")?;
+fn launch(args: &Args, group: &str, socket: &Path, bundle: &Path, options: &Options) -> Result<Child> {
     // Nobody listens there: it is what a shim left that died.
     let _ = std::fs::remove_file(socket);
     let listener = listen(socket, Kind::Stream, 128).context("cannot listen for containerd")?;
+    std::fs::set_permissions(socket, Permissions::from_mode(0o600))
+        .context("cannot guard the shim's socket")?;
     let what = "cannot start the shim";
     let mut command = Command::new(std::env::current_exe().context(what)?);
     command.args(["-namespace", &args.namespace, "-address", &args.address, "-id", group]);
@@ -96,11 +120,14 @@ fn launch(args: &Args, group: &str, socket: &Path, bundle: &Path, options: &Opti
     command.stdin(Stdio::from(listener)).stdout(Stdio::null()).stderr(log);
     let mut shim = command.spawn().inspect_err(|_| drop(std::fs::remove_file(socket))).context(what)?;
     let settled = settle(&shim.id().to_string(), bundle, options);
-    if settled.is_err() {
-        let _ = shim.kill();
-        let _ = std::fs::remove_file(socket);
+    match settled {
+        Ok(()) => Ok(shim),
+        Err(failure) => {
+            let _ = shim.kill();
+            let _ = std::fs::remove_file(socket);
+            Err(failure)
+        }
     }
-    settled
 }
 
 /// Writes the shim's pid down, and puts its process where it belongs. Nothing may be printed here but by an error:
@@ -124,7 +151,8 @@ fn log_file(bundle: &Path, options: &Options, id: &str) -> Result<Stdio> {
     Ok(pipe.map_or_else(|_| Stdio::null(), Stdio::from))
 }
 
-/// Moves the shim to the cgroup that the options name.
+/// Moves the shim to the cgroup that the options name. Of several hierarchies one may refuse it: a new cpuset has no
+/// processors.
 fn join_cgroup(path: &str, pid: &str) -> Result<()> {
     if path.is_empty() {
         return Ok(());
@@ -139,12 +167,16 @@ fn join_cgroup(path: &str, pid: &str) -> Result<()> {
         let hierarchies = hierarchies.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         hierarchies.map(|entry| entry.path().join(path)).collect()
     };
-    for dir in dirs {
-        std::fs::create_dir_all(&dir)
-            .and_then(|()| std::fs::write(dir.join("cgroup.procs"), pid))
-            .context(format_args!("shim_cgroup: the shim cannot join {}", dir.display()))?;
+    let join = |dir: &PathBuf| {
+        std::fs::create_dir_all(dir).and_then(|()| std::fs::write(dir.join("cgroup.procs"), pid))
+    };
+    let joined: Vec<_> = dirs.iter().map(join).collect();
+    if joined.iter().any(Result::is_ok) {
+        return Ok(());
     }
-    Ok(())
+    joined.into_iter().find_map(Result::err).map_or(Ok(()), |error| {
+        Err(Failure::other(format_args!("shim_cgroup: the shim cannot join /{path}"), error))
+    })
 }
 
 /// The shim itself: serves until containerd says that it is to end.
@@ -181,7 +213,7 @@ fn reserve_numbers() -> Result<Vec<File>> {
 pub(crate) fn delete(args: &Args) -> Result<()> {
     let current = std::env::current_dir().context("the bundle's directory is gone")?;
     let bundle = if args.bundle.as_os_str().is_empty() { current } else { args.bundle.clone() };
-    let options = sent_options()?;
+    let options = Options::kept_in(&bundle).map_or_else(sent_options, Ok)?;
     let reaper = Reaper::start()?;
     let runsc = Runsc::new(&options, &args.namespace, &bundle, &reaper);
     let pid = task::read_pid(&bundle.join("init.pid")).unwrap_or(0);

@@ -61,6 +61,12 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// One with nothing but the writer of standard input.
+    #[cfg(test)]
+    pub(crate) fn with_stdin(writer: File) -> Self {
+        Self { stdin: Some(writer), _readers: Vec::new() }
+    }
+
     /// Standard input ends when its other writers do.
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;

@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use abi::Errno;
+use control::client::CallError;
 use control::{Client, SOCKET_FILE};
 use host::unix::{Kind, connect, connect_within};
 
 use crate::error::{Context, Failure, Result};
+use crate::log;
 use crate::reaper::Exit;
 
 /// How long a sandbox may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to wait before a sandbox that could not be asked is asked again.
+const WAIT_AGAIN: Duration = Duration::from_millis(200);
 
 /// A container's sandbox.
 #[derive(Clone, Debug)]
@@ -27,6 +32,11 @@ impl Link {
     /// The sandbox with the id `sandbox`, whose state is below `root`, as far as it concerns `container`.
     pub(crate) fn new(root: &Path, sandbox: &str, container: &str) -> Self {
         Self { container: container.into(), dir: root.join(sandbox) }
+    }
+
+    /// Whether both containers are in one sandbox.
+    pub(crate) fn is_same_sandbox(&self, other: &Self) -> bool {
+        self.dir == other.dir
     }
 
     /// Connects, for answers that come at once.
@@ -53,13 +63,23 @@ impl Link {
 
     /// Waits until the container has ended. It ends with its sandbox at the latest.
     pub(crate) fn wait(&self) -> Exit {
-        let client = match self.connect(None) {
-            Ok(socket) => Client::new(socket),
-            Err(_) => return Exit::killed(),
-        };
-        match client.wait(&self.container, None) {
-            Ok(status) => Exit::now(status.exit_status().into()),
-            Err(_) => Exit::killed(),
+        loop {
+            let client = match self.connect(None) {
+                Ok(socket) => Client::new(socket),
+                Err(Errno::ENOENT | Errno::ECONNREFUSED) => return Exit::killed(),
+                Err(errno) => {
+                    log::warning(format_args!("the sandbox of {:?} is not reached: {errno}", self.container));
+                    std::thread::sleep(WAIT_AGAIN);
+                    continue;
+                }
+            };
+            match client.wait(&self.container, None) {
+                Ok(status) => return Exit::now(status.exit_status().into()),
+                // It is there and knows no such container (any more).
+                Err(CallError::Refused(_)) => return Exit::killed(),
+                // It is gone, which the next attempt shows, or has too many connections.
+                Err(CallError::Wire { .. } | CallError::Unexpected { .. }) => std::thread::sleep(WAIT_AGAIN),
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{CodedInputStream, Message, rt::WireType};
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Failure, Result};
 
@@ -18,8 +18,11 @@ const TYPE: &str = "io.containerd.runsc.v1.options";
 const SEARCHED: [&str; 3] =
     ["/run/containerd/runsc/config.toml", "/etc/containerd/runsc/config.toml", "config.toml"];
 
+/// Where a container's options are noted, in its bundle.
+const KEPT: &str = "options.json";
+
 /// What can be configured.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Options {
     /// The program that runs containers, searched in `PATH`.
@@ -86,7 +89,19 @@ impl Options {
         }
     }
 
-    fn searched() -> Result<Self> {
+    /// Notes them in the bundle, for a `delete` when the shim has died: containerd does not tell them again.
+    pub(crate) fn keep_in(&self, bundle: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).context("cannot write the options down")?;
+        std::fs::write(bundle.join(KEPT), text).context("cannot write the options down")
+    }
+
+    /// Those that were noted in the bundle.
+    pub(crate) fn kept_in(bundle: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(bundle.join(KEPT)).ok()?).ok()
+    }
+
+    /// Those of the first configuration file that there is.
+    pub(crate) fn searched() -> Result<Self> {
         match SEARCHED.iter().map(Path::new).find(|path| path.exists()) {
             Some(path) => Self::load(path),
             None => Ok(Self::default()),
@@ -146,7 +161,9 @@ impl Options {
         if runc.systemd_cgroup {
             options.runsc_config.insert("systemd-cgroup".into(), "true".into());
         }
-        (options.io_uid, options.io_gid) = (runc.io_uid, runc.io_gid);
+        if (runc.io_uid, runc.io_gid) != (0, 0) {
+            (options.io_uid, options.io_gid) = (runc.io_uid, runc.io_gid);
+        }
         Ok(options)
     }
 
@@ -214,6 +231,12 @@ mod tests {
         assert_eq!(flags, [("debug", "true"), ("fdlimit", "9"), ("network", "none")]);
         assert_eq!(Options::parse("").unwrap(), Options::default());
         assert!(Options::parse("binary_name = 5").is_err());
+        let bundle = std::env::temp_dir().join(format!("shim-bundle-{}", std::process::id()));
+        std::fs::create_dir(&bundle).unwrap();
+        assert_eq!(Options::kept_in(&bundle), None);
+        options.keep_in(&bundle).unwrap();
+        assert_eq!(Options::kept_in(&bundle), Some(options));
+        std::fs::remove_dir_all(bundle).unwrap();
     }
 
     #[test]

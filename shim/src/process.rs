@@ -12,7 +12,8 @@ use crate::terminal::Terminal;
 
 /// A process.
 ///
-/// Locks: `starting` before `state`. Neither is held while anything is waited for but `runsc`'s start of this process.
+/// Locks: `starting` before `state`. `starting` is held while `runsc` starts the process, and while those that end with
+/// the container's first process are waited for; `state` while nothing is waited for.
 #[derive(Debug)]
 pub(crate) struct Process {
     /// The container.
@@ -34,7 +35,17 @@ struct State {
     guest_pid: Option<i32>,
     exit: Option<Exit>,
     kept: Kept,
+    /// Its standard input was ended, perhaps before it had one.
+    stdin_closed: bool,
     terminal: Option<Terminal>,
+}
+
+impl State {
+    fn end(&mut self, exit: Exit) {
+        self.status = Status::STOPPED;
+        self.exit = Some(exit);
+        self.kept = Kept::default();
+    }
 }
 
 /// What is known of it.
@@ -62,6 +73,7 @@ impl Process {
                 guest_pid: None,
                 exit: None,
                 kept: Kept::default(),
+                stdin_closed: false,
                 terminal: None,
             }),
             ended: Condvar::new(),
@@ -92,6 +104,9 @@ impl Process {
     pub(crate) fn made(&self, pid: u32, guest_pid: Option<i32>, kept: Kept, terminal: Option<Terminal>) {
         let mut state = self.lock();
         (state.pid, state.guest_pid, state.kept, state.terminal) = (pid, guest_pid, kept, terminal);
+        if state.stdin_closed {
+            state.kept.close_stdin();
+        }
     }
 
     /// Notes what it is doing; it has ended for good when it has ended.
@@ -102,12 +117,18 @@ impl Process {
         }
     }
 
+    /// Notes that it will never run: who waits for its end has waited long enough.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        if state.exit.is_none() {
+            state.end(Exit::killed());
+            self.ended.notify_all();
+        }
+    }
+
     /// Notes its end and lets go of its streams.
     pub(crate) fn set_exit(&self, exit: Exit) {
-        let mut state = self.lock();
-        state.status = Status::STOPPED;
-        state.exit = Some(exit);
-        state.kept = Kept::default();
+        self.lock().end(exit);
         self.ended.notify_all();
     }
 
@@ -133,9 +154,11 @@ impl Process {
         matches!(self.snapshot().status, Status::RUNNING | Status::PAUSED)
     }
 
-    /// Ends its standard input.
+    /// Ends its standard input, that which it will have where it does not run yet.
     pub(crate) fn close_stdin(&self) {
-        self.lock().kept.close_stdin();
+        let mut state = self.lock();
+        state.stdin_closed = true;
+        state.kept.close_stdin();
     }
 
     /// Sets the size of its window.
@@ -165,7 +188,7 @@ mod tests {
     use containerd_shim_protos::types::task::Status;
 
     use super::Process;
-    use crate::io::Names;
+    use crate::io::{Kept, Names};
     use crate::reaper::Exit;
 
     #[test]
@@ -181,7 +204,29 @@ mod tests {
             assert_eq!(waiter.join().unwrap(), 4);
         });
         process.set_status(Status::PAUSED);
+        process.abandon();
+        assert_eq!(process.snapshot().exit.map(|exit| exit.status), Some(4));
         assert_eq!(process.snapshot().status, Status::STOPPED);
         assert!(process.snapshot().require_not_ended().is_err());
+    }
+
+    #[test]
+    fn who_waits_for_one_that_never_runs_is_told() {
+        let process = Process::new("c", "e", Names::default());
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| process.wait().status);
+            process.abandon();
+            assert_eq!(waiter.join().unwrap(), 137);
+        });
+    }
+
+    #[test]
+    fn input_that_was_ended_before_there_was_any_is_at_its_end() {
+        let process = Process::new("c", "e", Names::default());
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        process.close_stdin();
+        let writer = std::fs::File::from(std::os::fd::OwnedFd::from(writer));
+        process.made(1, None, Kept::with_stdin(writer), None);
+        assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
     }
 }

@@ -108,8 +108,11 @@ impl Reaper {
     /// Starts a command. Its end is told to the receiver.
     pub(crate) fn spawn(&self, command: &mut Command) -> std::io::Result<Receiver<Exit>> {
         let mut table = self.lock();
-        let child = command.spawn()?;
-        Ok(table.watch(child.id() as i32))
+        host::signal::unblock_all_in(command);
+        let pid = command.spawn()?.id().cast_signed();
+        // What is kept of that pid is the end of another that had it before.
+        table.early.remove(&pid);
+        Ok(table.watch(pid))
     }
 
     /// Runs a command to its end.

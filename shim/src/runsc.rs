@@ -91,7 +91,13 @@ impl Runsc {
             let _ = log.seek(SeekFrom::Start(before)).and_then(|_| log.read_to_string(&mut said));
         }
         let message = last_error(&said).unwrap_or_else(|| format!("runsc ended with exit status {status}"));
-        if is_gone(&message) { Failure::NotFound(message) } else { Failure::Other(message) }
+        if is_gone(&message) {
+            Failure::NotFound(message)
+        } else if message.contains("container with id exists") {
+            Failure::Exists(message)
+        } else {
+            Failure::Other(message)
+        }
     }
 }
 

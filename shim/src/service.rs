@@ -3,7 +3,7 @@
 //! Each connection's calls are answered by several threads; a call that waits holds up no other. The messages of
 //! version 2 and 3 of the service are the same, only its name differs: both are served.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,12 +24,21 @@ use crate::task::{Ending, Host, Task, spawn};
 use crate::{log, stats};
 
 /// The tasks of this shim.
+///
+/// Locks: `table` is taken last, and held for a look alone.
 #[derive(Debug)]
 pub(crate) struct Service {
     host: Host,
     publisher: Publisher,
-    tasks: Mutex<HashMap<String, Arc<Task>>>,
+    table: Mutex<Table>,
     shutdown: Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    tasks: HashMap<String, Arc<Task>>,
+    /// Those that are being made.
+    reserved: HashSet<String>,
 }
 
 /// What the server dispatches to.
@@ -38,7 +47,7 @@ type Methods = HashMap<String, Box<dyn MethodHandler + Send + Sync>>;
 impl Service {
     /// One without tasks; it says on `shutdown` when it is to end.
     pub(crate) fn new(host: Host, publisher: Publisher, shutdown: Sender<()>) -> Self {
-        Self { host, publisher, tasks: Mutex::default(), shutdown }
+        Self { host, publisher, table: Mutex::default(), shutdown }
     }
 
     /// Waits until all events are told.
@@ -46,12 +55,12 @@ impl Service {
         self.publisher.finish();
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn task(&self, id: &str) -> Result<Arc<Task>> {
-        let found = self.tasks().get(id).cloned();
+        let found = self.table().tasks.get(id).cloned();
         found.ok_or_else(|| Failure::NotFound(format!("container {id}")))
     }
 
@@ -110,13 +119,37 @@ impl Service {
     }
 
     fn create_task(self: &Arc<Self>, request: &api::CreateTaskRequest) -> Result<u32> {
-        if self.tasks().contains_key(&request.id) {
-            return Err(Failure::Exists(format!("container {}", request.id)));
+        {
+            let mut table = self.table();
+            if table.tasks.contains_key(&request.id) || !table.reserved.insert(request.id.clone()) {
+                return Err(Failure::Exists(format!("container {}", request.id)));
+            }
         }
-        let (task, ending) = Task::create(&self.host, request)?;
+        let made = Task::create(&self.host, request);
+        let mut table = self.table();
+        table.reserved.remove(&request.id);
+        let (mut task, ending) = made?;
+        if let Some(sibling) = table.tasks.values().find(|other| other.shares_sandbox(&task)) {
+            // A kill is the end of one of them, and is not told of another.
+            task.oom = sibling.oom.clone();
+        }
         let task = Arc::new(task);
-        self.tasks().insert(request.id.clone(), task.clone());
-        let pid = task.init.snapshot().pid;
+        table.tasks.insert(request.id.clone(), task.clone());
+        drop(table);
+        self.tell_created(&task, request);
+        if let Err(failure) = self.watch(&task, ending) {
+            // Nobody would learn of its end.
+            self.table().tasks.remove(&request.id);
+            task.remove_rest();
+            return Err(failure);
+        }
+        if let Err(failure) = self.watch_oom(&task) {
+            log::warning(format_args!("the memory of {} is not watched: {failure}", task.id));
+        }
+        Ok(task.init.snapshot().pid)
+    }
+
+    fn tell_created(&self, task: &Task, request: &api::CreateTaskRequest) {
         let names = &task.init.names;
         let io = events::TaskIO {
             stdin: names.stdin.clone(),
@@ -130,13 +163,10 @@ impl Service {
             bundle: request.bundle.clone(),
             rootfs: request.rootfs.clone(),
             io: Some(io).into(),
-            pid,
+            pid: task.init.snapshot().pid,
             ..events::TaskCreate::default()
         };
         self.publisher.publish(topics::TASK_CREATE_EVENT_TOPIC, &event);
-        self.watch_oom(&task)?;
-        self.watch(&task, ending)?;
-        Ok(pid)
     }
 
     fn start_process(self: &Arc<Self>, id: &str, exec_id: &str) -> Result<u32> {
@@ -166,7 +196,9 @@ impl Service {
             return task.delete_exec(exec_id);
         }
         let exit = task.delete()?;
-        self.tasks().remove(id);
+        // Its end is told before its removal: by a thread that lets go of this when it has done so.
+        drop(task.init.starting());
+        self.table().tasks.remove(id);
         let pid = task.init.snapshot().pid;
         let event = events::TaskDelete {
             container_id: id.into(),
@@ -205,8 +237,17 @@ impl Service {
     fn pids(&self, id: &str) -> Result<api::PidsResponse> {
         let task = self.task(id)?;
         task.init.snapshot().require_not_ended()?;
-        let info = |pid: i32| ProcessInfo { pid: pid.unsigned_abs(), ..ProcessInfo::default() };
-        let processes = task.link.processes()?.iter().map(|row| info(row.pid)).collect();
+        let info = |pid: u32| ProcessInfo { pid, ..ProcessInfo::default() };
+        let rows = task.link.processes().unwrap_or_else(|failure| {
+            log::warning(format_args!("{failure}"));
+            Vec::new()
+        });
+        let mut processes: Vec<_> = rows.iter().map(|row| info(row.pid.unsigned_abs())).collect();
+        if processes.is_empty() {
+            // One that was only created has none yet, and a busy sandbox does not answer; but a container without
+            // processes is one that containerd, when it starts, takes for dead and removes.
+            processes.push(info(task.init.snapshot().pid));
+        }
         Ok(api::PidsResponse { processes, ..api::PidsResponse::default() })
     }
 }
@@ -353,7 +394,8 @@ impl containerd_shim_protos::Task for Calls {
 
     fn shutdown(&self, _: &TtrpcContext, _: api::ShutdownRequest) -> ttrpc::Result<api::Empty> {
         // A pod's other containers still need it.
-        if self.0.tasks().is_empty() {
+        let table = self.0.table();
+        if table.tasks.is_empty() && table.reserved.is_empty() {
             let _ = self.0.shutdown.send(());
         }
         Ok(api::Empty::new())

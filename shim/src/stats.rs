@@ -62,6 +62,8 @@ fn version_1(stats: &Stats) -> v1::Metrics {
         memory: Some(memory).into(),
         pids: Some(pids).into(),
         network: stats.network_interfaces.iter().map(network).collect(),
+        // Not counted; but there are readers who do not expect it to be absent.
+        blkio: Some(v1::BlkIOStat::default()).into(),
         ..v1::Metrics::default()
     }
 }
@@ -104,6 +106,7 @@ fn version_2(stats: &Stats) -> v2::Metrics {
         cpu: Some(cpu).into(),
         memory: Some(memory).into(),
         pids: Some(pids).into(),
+        io: Some(v2::IOStat::default()).into(),
         ..v2::Metrics::default()
     }
 }
@@ -126,6 +129,7 @@ mod tests {
         assert_eq!((one.memory.usage.usage, two.memory.usage), (4096, 4096));
         assert_eq!((one.memory.rss, two.memory.anon), (3072, 3072));
         assert_eq!((one.pids.current, two.pids.current), (3, 3));
+        assert!(one.blkio.is_some() && two.io.is_some());
         assert_eq!(super::any_of(&one).unwrap().type_url, "io.containerd.cgroups.v1.Metrics");
         assert_eq!(super::any_of(&two).unwrap().type_url, "io.containerd.cgroups.v2.Metrics");
     }

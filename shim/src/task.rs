@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use containerd_shim_protos::api::CreateTaskRequest;
 use containerd_shim_protos::types::task::Status;
@@ -54,6 +54,8 @@ pub(crate) struct Task {
     /// Where its host counts kills for lack of memory.
     pub(crate) oom: Option<Arc<Oom>>,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
+    /// Its first process has ended: no other is started any more.
+    is_over: AtomicBool,
     /// The most processor time that was told.
     used_ns: AtomicU64,
     runsc: Runsc,
@@ -88,6 +90,7 @@ impl Task {
         let config = Bundle::load(&bundle)?;
         let joined = config.joined_sandbox().map(String::from);
         config.prepare()?;
+        options.keep_in(&bundle)?;
         let runsc = Runsc::new(&options, &host.namespace, &bundle, &host.reaper);
         let names = Names {
             stdin: request.stdin.clone(),
@@ -103,6 +106,7 @@ impl Task {
             init: Arc::new(Process::new(&request.id, "", names)),
             oom: None,
             execs: Mutex::default(),
+            is_over: AtomicBool::new(false),
             used_ns: AtomicU64::new(0),
             bundle,
             runsc,
@@ -119,11 +123,21 @@ impl Task {
                 task.oom = Oom::of(task.init.snapshot().pid);
                 Ok((task, ending))
             }
+            // One of that id, which is another's, stays.
+            Err(failure @ Failure::Exists(_)) => {
+                mounts::unmount_all(&rootfs);
+                Err(failure)
+            }
             Err(failure) => {
                 task.remove_rest();
                 Err(failure)
             }
         }
+    }
+
+    /// Whether both joined the same sandbox.
+    pub(crate) fn shares_sandbox(&self, other: &Self) -> bool {
+        !self.has_sandbox && !other.has_sandbox && self.link.is_same_sandbox(&other.link)
     }
 
     fn run_create(&self) -> Result<Ending> {
@@ -189,8 +203,10 @@ impl Task {
             return Err(Failure::Invalid(format!("{exec_id:?} is no id of a process")));
         }
         let what = "the process's description is malformed";
-        let mut process: serde_json::Value = serde_json::from_slice(description).context(what)?;
-        process["terminal"] = names.terminal.into();
+        let parsed = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(description);
+        let mut process = parsed.map_err(|error| Failure::Invalid(format!("{what}: {error}")))?;
+        process.insert("terminal".into(), names.terminal.into());
+        let process = serde_json::Value::Object(process);
         let mut execs = self.execs();
         if execs.contains_key(exec_id) {
             return Err(Failure::Exists(format!("process {exec_id}")));
@@ -211,13 +227,22 @@ impl Task {
         Ok(self.init.snapshot().pid)
     }
 
-    /// Runs a process that was added.
+    /// Runs a process that was added. One that cannot be started is not tried again.
     pub(crate) fn start_exec(&self, exec_id: &str) -> Result<(u32, Ending)> {
         let exec = self.exec(exec_id)?;
-        let process = &exec.process;
-        if process.snapshot().pid != 0 {
+        let known = exec.process.snapshot();
+        known.require_not_ended()?;
+        if known.pid != 0 {
             return Err(Failure::NotNow(format!("process {exec_id} was started before")));
         }
+        self.run_exec(exec_id, &exec).inspect_err(|_| exec.process.abandon())
+    }
+
+    fn run_exec(&self, exec_id: &str, exec: &Exec) -> Result<(u32, Ending)> {
+        if self.is_over.load(Ordering::Acquire) {
+            return Err(Failure::NotFound("process already finished".into()));
+        }
+        let process = &exec.process;
         let file = |kind: &str| self.bundle.join(format!("{exec_id}-{kind}.pid"));
         let (host, guest) = (file("host"), file("guest"));
         let mut command = self.runsc.command("exec");
@@ -316,6 +341,9 @@ impl Task {
         self.unwatch();
         // One that was only created ends by this.
         self.init.wait_within(END_PATIENCE);
+        for exec in self.execs().values() {
+            exec.process.abandon();
+        }
         Ok(self.init.snapshot().exit.unwrap_or_else(Exit::killed))
     }
 
@@ -328,18 +356,25 @@ impl Task {
         self.execs().remove(exec_id);
         let _ = std::fs::remove_file(&exec.file);
         let known = exec.process.snapshot();
+        exec.process.abandon();
         Ok((known.pid, known.exit.unwrap_or_else(|| Exit::now(0))))
     }
 
-    /// Gives those of its processes that end with it the time to be told first.
+    /// Gives those of its processes that end with it the time to be told first, those that are being started too.
     pub(crate) fn wait_for_execs(&self) {
+        self.is_over.store(true, Ordering::Release);
+        let deadline = Instant::now() + END_PATIENCE;
         let execs: Vec<_> = self.execs().values().map(|exec| exec.process.clone()).collect();
-        for process in execs.iter().filter(|process| process.is_running()) {
-            process.wait_within(END_PATIENCE);
+        for process in execs {
+            drop(process.starting());
+            if process.is_running() {
+                process.wait_within(deadline.saturating_duration_since(Instant::now()));
+            }
         }
     }
 
-    fn remove_rest(&self) {
+    /// Removes what may be left of it, whatever became of it.
+    pub(crate) fn remove_rest(&self) {
         remove_rest(&self.runsc, &self.id, &self.bundle);
     }
 }

@@ -78,7 +78,7 @@ eventually() {
 run_box() {
     local options=()
     while [ "$1" != -- ]; do options+=("$1") && shift; done
-    ctr run --runtime "$R" "${options[@]}" localhost/box:1 "$N" "${@:2}"
+    ctr run --runtime "$R" --cgroup "$cgroup/$N" "${options[@]}" localhost/box:1 "$N" "${@:2}"
 }
 
 # box [OPTIONS...] -- COMMAND...: the same, and nothing of it stays.
@@ -121,7 +121,7 @@ attempt() {
     local N=c$2-$1 T=$dir/t/$2-$1 status
     rm -rf "$T" && mkdir -p "$T"
     R=io.containerd.$([ "$1" = runc ] && echo runc.v2 || echo runsc.v1) N=$N T=$T \
-        timeout -s KILL 120 bash -c "$3" >"$T.out" 2>&1 </dev/null
+        timeout -s KILL 400 bash -c "$3" >"$T.out" 2>&1 </dev/null
     status=$?
     clean "$N"
     sed -E "s#$T#TMP#g; s/$N/NAME/g" "$T.out"
