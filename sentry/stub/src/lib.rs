@@ -6,7 +6,8 @@
 //! copied into a memory file from which stubs map it.
 #![no_std]
 
+mod entry;
 mod image_x86_64;
 pub mod layout;
 
-pub use image_x86_64::{Entry, address_of, image};
+pub use entry::{Entry, address_of, image};
