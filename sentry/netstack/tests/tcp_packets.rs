@@ -110,6 +110,19 @@ fn simultaneous_close_ends_in_time_wait_twice() {
 }
 
 #[test]
+fn data_for_a_socket_that_was_shut_both_ways_resets() {
+    let mut net = net();
+    let (client, server) = pair(&mut net);
+    server.shutdown(Shutdown::Both).unwrap();
+    net.run(SECOND);
+    send(&client, b"late").unwrap();
+    net.run(SECOND);
+    assert_eq!(recv(&server, 9), Err(Error::ConnReset));
+    assert!(client.readiness().contains(Readiness::ERR | Readiness::HUP));
+    assert_eq!(send(&client, b"x"), Err(Error::Pipe));
+}
+
+#[test]
 fn refused_reset_and_unreachable() {
     let mut net = net();
     let refused = begin(&net, 0, "10.0.0.2:9");

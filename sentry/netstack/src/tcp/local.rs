@@ -135,6 +135,11 @@ impl PairState {
         self.halves[peer].fin
     }
 
+    /// Whether `side` has shut both directions: data that comes then resets the connection (RFC 1122 4.2.2.13).
+    pub(super) const fn refuses_data(&self, side: usize, peer: usize) -> bool {
+        self.halves[side].shut_read && self.is_shut_write(peer)
+    }
+
     /// Bytes that may be under way to `peer`.
     pub(super) const fn limit(&self, side: usize, peer: usize) -> usize {
         self.halves[peer].rcv_buf + self.halves[side].snd_buf
@@ -272,6 +277,8 @@ impl LocalEnd {
     pub(crate) fn close(&self, core: &Core, options: &Options, user: Option<PortUser>) {
         let mut state = self.pair.state.lock();
         let finished = state.is_finished;
+        // Once both sides have said that they send no more there is nothing left to reset, whatever stays unread.
+        let is_over = state.state(self.side, self.peer()) == TcpState::Closed;
         let own = &mut state.halves[self.side];
         own.is_closed = true;
         match user {
@@ -280,7 +287,6 @@ impl LocalEnd {
             None => {}
         }
         let lingers_not = options.base.linger.is_some_and(|time| time.is_zero());
-        let is_over = own.is_reset;
         let unread = urgent::readable(&own.rx, own.urgent, options.base.oob_inline) > 0;
         own.rx.clear(&core.pool);
         if is_over {

@@ -51,9 +51,9 @@ impl LocalEnd {
             let error = if is_first { state.halves[side].error.take() } else { None };
             return Err(error.unwrap_or(Error::Pipe));
         }
-        if state.halves[peer].is_closed {
+        if state.halves[peer].is_closed || state.refuses_data(peer, side) && source.remaining() > 0 {
             drop(state);
-            return Ok(self.send_to_closed(core, source));
+            return Ok(self.send_to_deaf(core, source));
         }
         if source.remaining() == 0 {
             return Ok(0);
@@ -80,8 +80,9 @@ impl LocalEnd {
         appended(done, &mut state.halves[side].wants_room)
     }
 
-    /// The peer has closed: the data goes nowhere, and a reset comes back before more than [`STEP`] bytes are away.
-    fn send_to_closed(&self, core: &Core, source: &mut dyn Source) -> usize {
+    /// The peer has closed, or shut both directions: the data goes nowhere, and a reset comes back before more than
+    /// [`STEP`] bytes are away.
+    fn send_to_deaf(&self, core: &Core, source: &mut dyn Source) -> usize {
         let mut sent = 0;
         let mut scratch = [0; 4096];
         while source.remaining() > 0 && sent < STEP {
@@ -91,7 +92,13 @@ impl LocalEnd {
             }
             sent += n;
         }
+        let peer = self.peer();
         let mut state = self.pair.state.lock();
+        let hears = !state.halves[peer].is_closed && !state.halves[peer].is_reset;
+        if hears {
+            state.halves[peer].mark_reset(core);
+            core.counters.tcp_ext.abort_on_data.inc();
+        }
         if !state.halves[self.side].is_reset {
             state.halves[self.side].mark_reset(core);
             core.counters.tcp.out_rsts.inc();
@@ -99,6 +106,9 @@ impl LocalEnd {
         }
         drop(state);
         self.finish_if_over(core);
+        if hears {
+            self.notify_peer(Readiness::all() - Readiness::PRI);
+        }
         if let Some(socket) = self.pair.ends[self.side].socket.upgrade() {
             socket.events.notify(Readiness::all() - Readiness::PRI);
         }

@@ -199,14 +199,14 @@ impl Connection {
         }
     }
 
-    /// Data for a socket that nobody reads any more is answered with a reset.
+    /// Data for a socket that was shut in both directions, or closed, is answered with a reset (RFC 1122 4.2.2.13).
     fn refuses_data(&self, segment: &Segment<'_>, start: i64) -> bool {
         let fresh = start + segment.payload.len() as i64 > self.rcv_nxt.cast_signed();
         let closing = matches!(
             self.state,
             TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck
         );
-        !segment.payload.is_empty() && fresh && self.is_orphan && closing
+        !segment.payload.is_empty() && fresh && self.shut_read && closing
     }
 
     fn on_urgent(&mut self, env: &mut Env<'_>, segment: &Segment<'_>, start: i64) {
