@@ -119,6 +119,18 @@ impl Batch {
     /// # Errors
     /// `ENETDOWN` once when the link goes down; what `recvmmsg(2)` says.
     pub fn receive(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
+        self.receive_with(fd, libc::MSG_WAITFORONE)
+    }
+
+    /// Receives the frames that are there, as far as there are buffers.
+    ///
+    /// # Errors
+    /// `EAGAIN` where there are none; as [`Self::receive`].
+    pub fn receive_now(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
+        self.receive_with(fd, libc::MSG_DONTWAIT)
+    }
+
+    fn receive_with(&mut self, fd: BorrowedFd<'_>, flags: libc::c_int) -> Result<()> {
         self.lengths.clear();
         let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
         // SAFETY: all zeros is a valid `mmsghdr`.
@@ -132,7 +144,7 @@ impl Batch {
         }
         // SAFETY: `messages` names buffers that `self` owns exclusively, each of the length given.
         let got = unsafe {
-            let flags = libc::MSG_WAITFORONE | libc::MSG_TRUNC;
+            let flags = flags | libc::MSG_TRUNC;
             libc::recvmmsg(
                 fd.as_raw_fd(),
                 messages.as_mut_ptr(),

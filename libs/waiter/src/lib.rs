@@ -9,8 +9,10 @@
 
 mod events;
 mod parker;
+mod pump;
 mod queue;
 
 pub use events::Events;
 pub use parker::{ParkResult, Parker};
+pub use pump::{Pump, Pumped, Woken, pump_with};
 pub use queue::{Notify, Registration, WaitQueue};

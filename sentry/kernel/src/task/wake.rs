@@ -100,7 +100,7 @@ impl Wake {
         let interrupter = self.interrupter.lock().clone();
         if let Some(interrupter) = interrupter {
             interrupter.stand_back();
-            if self.sleeps.will_be_short() {
+            if self.sleeps.will_be_short() && !self.parker.would_pump() {
                 let is_over = interrupter.linger(&|| self.parker.is_notified());
                 self.sleeps.lingered(is_over);
             }

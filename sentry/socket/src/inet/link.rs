@@ -1,15 +1,15 @@
 //! Links to the host: packet sockets that the runtime has opened and donated.
 //!
-//! Frames leave from the thread that sends them. For frames that arrive each socket has a thread that sleeps in the
-//! host, passes what came to the stack, and thereby wakes whoever waits. Nothing is polled.
+//! Frames leave from the thread that sends them. Those that arrive come by a [`Channel`].
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use abi::{Errno, Result};
-use host::packet::{Batch, OffloadHeader};
+use host::packet::OffloadHeader;
 use netstack::{Device, Mac, Nic, NicConfig, NicKind, Offloads, RxMeta, TxFrame, TxMeta};
 
+use super::channel::Channel;
 use super::errno;
 use super::namespace::NetNamespace;
 
@@ -81,29 +81,6 @@ pub(crate) fn decode(header: &OffloadHeader) -> RxMeta {
     RxMeta { checksum_ok: header.flags & checked != 0, checksum, gso_size, stamp_ns: 0 }
 }
 
-/// Receives until the name space is gone.
-fn receive(net: &Weak<NetNamespace>, nic: &Arc<Nic>, socket: &OwnedFd, offload: bool) {
-    let mut batch = Batch::new(offload);
-    loop {
-        match batch.receive(socket.as_fd()) {
-            Ok(()) => {}
-            // Told once: the link may come up again.
-            Err(Errno::ENETDOWN | Errno::EINTR | Errno::EAGAIN | Errno::ENOBUFS) => continue,
-            Err(_) => {
-                // Guests see what has become of it.
-                if let Some(net) = net.upgrade() {
-                    net.stack().set_up(nic, false);
-                }
-                return;
-            }
-        }
-        let Some(net) = net.upgrade() else { return };
-        for (header, frame) in batch.frames() {
-            net.stack().receive(nic, frame, decode(&header));
-        }
-    }
-}
-
 impl NetNamespace {
     /// Adds a link, down and without addresses, and starts to receive from it.
     ///
@@ -124,11 +101,11 @@ impl NetNamespace {
         let nic = self.stack().add_nic_at(setup.index, config).map_err(errno)?;
         nic.set_ipv6(setup.ipv6);
         for socket in sockets {
-            let (net, nic, offload) = (Arc::downgrade(self), Arc::clone(&nic), setup.offload);
+            let channel = Channel::new(Arc::downgrade(self), Arc::clone(&nic), socket, setup.offload)?;
             std::thread::Builder::new()
                 .name(format!("rx-{}", nic.name()))
                 .stack_size(STACK)
-                .spawn(move || receive(&net, &nic, &socket, offload))
+                .spawn(move || Arc::new(channel).run())
                 .map_err(|_| Errno::EAGAIN)?;
         }
         Ok(nic)

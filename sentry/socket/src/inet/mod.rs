@@ -5,6 +5,7 @@
 
 mod address;
 mod any;
+mod channel;
 mod conf;
 mod control;
 mod file;
