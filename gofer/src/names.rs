@@ -101,10 +101,11 @@ impl Server {
         }
         let (from, to) = (self.nodes.fd(request.old_dir)?, self.nodes.fd(request.new_dir)?);
         let (old, new) = (request.old_name.as_bytes(), request.new_name.as_bytes());
-        let is_same_file = match (fs::stat_at(from.as_fd(), old), fs::stat_at(to.as_fd(), new)) {
-            (Ok(a), Ok(b)) => (a.dev, a.ino) == (b.dev, b.ino),
-            _ => false,
-        };
+        // Mostly there is nothing to replace, and nothing to compare it with.
+        let is_same_file = fs::stat_at(to.as_fd(), new).is_ok_and(|replaced| {
+            let moved = fs::stat_at(from.as_fd(), old);
+            moved.is_ok_and(|moved| (moved.dev, moved.ino) == (replaced.dev, replaced.ino))
+        });
         self.nodes.pin(request.new_dir, new);
         let flags = fs::RenameFlags::from_bits_truncate(request.flags.bits());
         fs::rename_at(from.as_fd(), old, to.as_fd(), new, flags)?;

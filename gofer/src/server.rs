@@ -4,11 +4,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use abi::{Errno, Result};
 use gofer_protocol::{
-    Attr, Close, DecodeError, Frame, Header, Hello, HelloFds, HelloReply, MAGIC, MessageKind, MountInfo,
-    NodeId, Op, Request, ServerDoor, Transport, TransportError, VERSION, Wire, encode,
+    Attr, Close, DecodeError, DoorFds, Frame, Header, Hello, HelloFds, HelloReply, MAGIC, MessageKind,
+    MountInfo, NodeId, Op, Request, ServerDoor, Transport, TransportError, VERSION, Wire, encode,
 };
 use host::fs;
-use host::seccomp::Listener;
 
 use crate::attach::{Mount, attach_all};
 use crate::config::{Config, ServeError};
@@ -28,7 +27,7 @@ pub struct Server {
     events: Option<OwnedFd>,
     /// Where to wait for requests, rather than in the socket; and what the client needs for it, until it has been greeted.
     door: Option<ServerDoor>,
-    listener: Option<Listener>,
+    door_fds: Option<DoorFds>,
     has_greeted: bool,
 }
 
@@ -73,7 +72,7 @@ impl Server {
             watches: None,
             events: None,
             door: None,
-            listener: None,
+            door_fds: None,
             has_greeted: false,
         };
         if server.mounts.iter().any(Mount::is_shared) {
@@ -90,7 +89,7 @@ impl Server {
     /// Waits for requests at a door from the greeting on, where the host has what that takes. The calling thread must be
     /// the one that [runs](Self::run).
     pub fn make_door(&mut self) {
-        (self.door, self.listener) = ServerDoor::make().ok().unzip();
+        (self.door, self.door_fds) = ServerDoor::make().ok().unzip();
     }
 
     /// Answers requests until the client closes its end.
@@ -127,6 +126,10 @@ impl Server {
             Err(error) => (Some(error), Answer::default()),
         };
         let header = Header { kind: MessageKind::Reply, op: request.op, id: request.id, error };
+        let is_left = |door: &ServerDoor| answer.fds.is_empty() && door.leave(&header, &answer.body);
+        if self.has_greeted && self.door.as_ref().is_some_and(is_left) {
+            return Ok(true);
+        }
         let fds: Vec<_> = answer.fds.iter().map(AsFd::as_fd).collect();
         match self.transport.send(&header, &answer.body, &fds) {
             Ok(()) => Ok(true),
@@ -194,12 +197,14 @@ impl Server {
             mounts.push(MountInfo { root: mount.root, attr, flags: mount.flags, fs_kind });
         }
         self.has_greeted = true;
-        let (events, listener) = (self.events.take(), self.listener.take().map(OwnedFd::from));
+        let events = self.events.take();
+        let (listener, mailbox) = self.door_fds.take().map(|fds| (fds.listener, fds.mailbox)).unzip();
         let mut carried = HelloFds::empty();
         carried.set(HelloFds::EVENTS, events.is_some());
         carried.set(HelloFds::DOOR, listener.is_some());
+        carried.set(HelloFds::MAILBOX, mailbox.is_some());
         let reply = HelloReply { version: VERSION, fds: carried, mounts };
-        Ok(Answer { body: encode(&reply), fds: events.into_iter().chain(listener).collect() })
+        Ok(Answer { body: encode(&reply), fds: events.into_iter().chain(listener).chain(mailbox).collect() })
     }
 
     fn close(&mut self, close: &Close) -> Result<Answer> {

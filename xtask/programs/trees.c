@@ -38,6 +38,14 @@ static void open_block_file(void) {
     for (int block = 0; block < BLOCKS; block++) check(write(fd, buffer, sizeof buffer), "write");
 }
 
+static void make_one(void) {
+    snprintf(path, sizeof path, "%s/one-%d", root, getpid());
+    snprintf(other, sizeof other, "%s/two-%d", root, getpid());
+    close(check(open(path, O_CREAT | O_RDWR, 0600), path));
+}
+
+static void use_bind_one(void) { use_bind(), make_one(); }
+static void use_tmpfs_one(void) { use_tmpfs(), make_one(); }
 static void use_bind_blocks(void) { use_bind(), open_block_file(); }
 static void use_tmpfs_blocks(void) { use_tmpfs(), open_block_file(); }
 static void use_image_blocks(void) {
@@ -89,14 +97,10 @@ static void op_create(long times) {
 }
 
 static void op_rename(long times) {
-    snprintf(path, sizeof path, "%s/one-%d", root, getpid());
-    snprintf(other, sizeof other, "%s/two-%d", root, getpid());
-    close(check(open(path, O_CREAT | O_RDWR, 0600), path));
     while (times--) {
         check(rename(path, other), "rename");
         check(rename(other, path), "rename");
     }
-    unlink(path);
 }
 
 static void op_mkdir(long times) {
@@ -118,7 +122,7 @@ const struct op trees[] = {
     {"bind-read-4k", use_bind_blocks, op_read},
     {"bind-write-4k", use_bind_blocks, op_write},
     {"bind-create-unlink", use_bind, op_create},
-    {"bind-rename-twice", use_bind, op_rename},
+    {"bind-rename-twice", use_bind_one, op_rename},
     {"bind-mkdir-rmdir", use_bind, op_mkdir},
     {"tmpfs-stat", use_tmpfs, op_stat},
     {"tmpfs-open-read-close", use_tmpfs, op_open_read},
@@ -126,7 +130,7 @@ const struct op trees[] = {
     {"tmpfs-read-4k", use_tmpfs_blocks, op_read},
     {"tmpfs-write-4k", use_tmpfs_blocks, op_write, PROCESSES},
     {"tmpfs-create-unlink", use_tmpfs, op_create, PROCESSES},
-    {"tmpfs-rename-twice", use_tmpfs, op_rename},
+    {"tmpfs-rename-twice", use_tmpfs_one, op_rename},
     {"tmpfs-mkdir-rmdir", use_tmpfs, op_mkdir},
     {NULL},
 };

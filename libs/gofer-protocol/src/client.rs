@@ -2,8 +2,9 @@
 //!
 //! A thread that waits for its reply reads for all if nobody else does, and hands other threads' replies to them. A
 //! reader that has its own reply passes the reading on to one that still waits. How it waits for the server is
-//! `inbox.rs`'s affair. Locks: `state`, and `inbox`, which only who has set `State::is_reading` takes. Nothing is sent,
-//! received or woken up with `state` held except condition variables of its own.
+//! `inbox.rs`'s affair. Locks: `state`, and `inbox`, for which only who has set `State::is_reading` waits; others try it, to
+//! put their request into the mailbox. Nothing is sent, received or woken up with `state` held except condition
+//! variables of its own.
 //!
 //! A server that hangs holds up nobody who need not be answered any more, such as a guest task that is killed: each
 //! [`PATIENCE`] a caller looks whether its answer is still wanted. The reader does so where the socket has a time
@@ -11,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::door::ClientDoor;
 use crate::frame::{Header, MessageKind};
 use crate::inbox::{Inbox, Received};
+use crate::mailbox::Mailbox;
 use crate::reply::{HelloFds, HelloReply};
 use crate::request::{Call, Close, Hello, Op};
 use crate::transport::{Frame, Transport};
@@ -133,6 +135,9 @@ impl Client {
             client.inbox.get_mut().door = Some(ClientDoor::new(listener)?);
             client.has_door = true;
         }
+        if let Some(mailbox) = take(HelloFds::MAILBOX) {
+            client.inbox.get_mut().mailbox = Some(Mailbox::map(mailbox.as_fd())?);
+        }
         Ok((client, hello, events))
     }
 
@@ -159,7 +164,8 @@ impl Client {
 
     fn exchange<'a, C: Call<'a>>(&self, request: &C, is_wanted: &impl Fn() -> bool) -> Result<Frame, Errno> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        {
+        // The server looks into the mailbox first: nothing in the socket is to be overtaken.
+        let closes_before = {
             let mut state = self.state.lock();
             if state.is_closed {
                 return Err(Errno::EIO);
@@ -167,9 +173,16 @@ impl Client {
             if state.is_stuck && !is_wanted() {
                 return Err(Errno::EINTR);
             }
+            let closes = state.calls.is_empty().then_some(state.closes.sent);
             state.calls.insert(id, Slot::Waiting(C::OP, None));
-        }
-        if let Err(error) = self.send_while(C::OP, id, request, is_wanted) {
+            closes
+        };
+        let header = Header { kind: MessageKind::Request, op: C::OP as u16, id, error: None };
+        let body = wire::encode(request);
+        let post = |closes| self.inbox.try_lock().is_some_and(|inbox| inbox.post(&header, &body, closes));
+        let is_posted = closes_before.is_some_and(post);
+        let sent = if is_posted { Ok(()) } else { self.send_while(&header, &body, is_wanted) };
+        if let Err(error) = sent {
             let mut state = self.state.lock();
             state.calls.remove(&id);
             self.let_hear(&mut state);
@@ -181,7 +194,8 @@ impl Client {
 
     /// Gives look-ups back. Nobody waits for the server to have done it; a lost connection loses nothing.
     pub fn forget(&self, close: &Close) {
-        if self.send_while(Op::Close, 0, close, &|| false).is_ok() && self.has_door {
+        let header = Header { kind: MessageKind::Request, op: Op::Close as u16, id: 0, error: None };
+        if self.send_while(&header, &wire::encode(close), &|| false).is_ok() && self.has_door {
             let mut state = self.state.lock();
             state.closes.sent += 1;
             self.let_hear(&mut state);
@@ -205,19 +219,11 @@ impl Client {
     }
 
     /// Sends a request; a server whose queue is full is waited for as long as `is_wanted` says so.
-    fn send_while<'a>(
-        &self,
-        op: Op,
-        id: u64,
-        request: &impl wire::Wire<'a>,
-        is_wanted: &impl Fn() -> bool,
-    ) -> Result<(), Errno> {
-        let header = Header { kind: MessageKind::Request, op: op as u16, id, error: None };
-        let body = wire::encode(request);
+    fn send_while(&self, header: &Header, body: &[u8], is_wanted: &impl Fn() -> bool) -> Result<(), Errno> {
         loop {
             // A server at its door does not make room by itself; somebody who reads lets it go.
             let wait = if self.has_door && !self.state.lock().is_reading { Wait::Poll } else { Wait::Block };
-            match self.transport.send_waiting(&header, &body, &[], wait) {
+            match self.transport.send_waiting(header, body, &[], wait) {
                 Err(Errno::EAGAIN) => {}
                 other => return other,
             }

@@ -5,7 +5,7 @@
 //! number that does not exist, [`DOOR`]; a filter of its own turns that into a user notification (`man 2
 //! seccomp_unotify`), whose listener the client got with the greeting. To let the server go is to answer, to wait for it
 //! is to wait for the next notification, and since Linux 6.6 both switch on the caller's core. Messages and descriptors
-//! go through the socket as ever, but nobody sleeps on it.
+//! go through the socket as ever, but nobody sleeps on it; small messages need not even that (`mailbox.rs`).
 //!
 //! What the two agree on:
 //! - let go, the server reads until it has answered one request or finds none, and comes back. A reply has then been
@@ -23,6 +23,8 @@ use std::time::Duration;
 use abi::Errno;
 use host::seccomp::{self, Action, Listener, Program, Rule, Seen};
 
+use crate::frame::Header;
+use crate::mailbox::{Mailbox, Place};
 use crate::request::Op;
 use crate::transport::{Frame, Transport, TransportError};
 
@@ -44,18 +46,35 @@ pub struct ServerDoor {
     /// The client has closed its listener.
     is_shut: bool,
     closes_read: u64,
+    mailbox: Mailbox,
+}
+
+/// What the client needs for a door: to be sent to it, and closed.
+#[derive(Debug)]
+pub struct DoorFds {
+    /// On which the server's calls arrive.
+    pub listener: OwnedFd,
+    /// The memory in which small messages are passed.
+    pub mailbox: OwnedFd,
 }
 
 impl ServerDoor {
-    /// Arms the filter on the calling thread, which must be the one that serves; also returns the listener, to be sent
-    /// to the client and closed.
+    /// Arms the filter on the calling thread, which must be the one that serves.
     ///
     /// # Errors
     /// Where the host cannot switch on one core (before Linux 6.6), or this thread may have no listener.
-    pub fn make() -> Result<(Self, Listener), seccomp::Error> {
+    pub fn make() -> Result<(Self, DoorFds), seccomp::Error> {
+        let (mailbox, fd) = Mailbox::make().map_err(seccomp::Error::Host)?;
         let listener = filter()?.install_with_listener()?;
         listener.set_sync_wake_up().map_err(seccomp::Error::Host)?;
-        Ok((Self { is_due: true, is_shut: false, closes_read: 0 }, listener))
+        let door = Self { is_due: true, is_shut: false, closes_read: 0, mailbox };
+        Ok((door, DoorFds { listener: listener.into(), mailbox: fd }))
+    }
+
+    /// Leaves a reply where the client looks first when it sees the server at the door; says whether it is there. If
+    /// not, it goes through the socket.
+    pub fn leave(&self, header: &Header, body: &[u8]) -> bool {
+        !self.is_shut && self.mailbox.put(Place::Reply, header, body)
     }
 
     /// Waits for a message at the door; `None` is the end of the connection.
@@ -74,7 +93,10 @@ impl ServerDoor {
             if self.is_shut {
                 return transport.receive(buffer);
             }
-            let received = transport.receive_at_once(buffer);
+            let received = match self.mailbox.take(Place::Request) {
+                Ok(None) => transport.receive_at_once(buffer),
+                other => other,
+            };
             if matches!(received, Err(TransportError::Socket(Errno::EAGAIN))) {
                 self.is_due = true;
                 continue;
@@ -106,6 +128,8 @@ pub(crate) struct ClientDoor {
     /// The server stands at its door: what to answer.
     standing: Option<u64>,
     closes_read: u64,
+    /// What it said itself when it was last seen.
+    closes_seen: u64,
 }
 
 /// What came of waiting for the server.
@@ -124,12 +148,17 @@ impl ClientDoor {
     pub(crate) fn new(listener: OwnedFd) -> Result<Self, Errno> {
         let listener = Listener::new(listener);
         listener.check()?;
-        Ok(Self { listener, standing: None, closes_read: 0 })
+        Ok(Self { listener, standing: None, closes_read: 0, closes_seen: 0 })
     }
 
     /// How many [`Op::Close`] the server had read when it was last seen, or was let go for.
     pub(crate) fn closes_read(&self) -> u64 {
         self.closes_read
+    }
+
+    /// How many it has read for certain.
+    pub(crate) fn closes_seen(&self) -> u64 {
+        self.closes_seen
     }
 
     /// Lets the server go, if it stands at its door, and waits until it comes (back). `socket` tells of its end.
@@ -166,6 +195,7 @@ impl ClientDoor {
         match self.listener.receive() {
             Ok(call) => {
                 self.standing = Some(call.id);
+                self.closes_seen = call.args[0];
                 self.closes_read = call.args[0];
                 Turn::Came
             }

@@ -4,6 +4,8 @@ use abi::Errno;
 
 use crate::client::PATIENCE;
 use crate::door::{ClientDoor, Turn};
+use crate::frame::Header;
+use crate::mailbox::{Mailbox, Place};
 use crate::transport::{Frame, Transport, TransportError};
 
 /// A server that comes to its door so often without what is waited for never answers. A healthy one does so once or
@@ -16,6 +18,8 @@ pub(crate) struct Inbox {
     buffer: Vec<u8>,
     /// Without one, waiting is sleeping on the socket.
     pub(crate) door: Option<ClientDoor>,
+    /// Where a server with a door finds a request, and puts its reply, first of all.
+    pub(crate) mailbox: Option<Mailbox>,
     /// Turns at the door without a message, in a row.
     empty_turns: u32,
 }
@@ -34,13 +38,25 @@ pub(crate) enum Received {
 }
 
 impl Inbox {
+    /// Puts a request where the server looks when it is let go next, if it has read all [`Op::Close`](crate::Op) that were
+    /// sent; says whether that could be done.
+    pub(crate) fn post(&self, header: &Header, body: &[u8], closes_sent: u64) -> bool {
+        self.door.as_ref().is_some_and(|door| door.closes_seen() >= closes_sent)
+            && self.mailbox.as_ref().is_some_and(|mailbox| mailbox.put(Place::Request, header, body))
+    }
+
     /// Waits for a message once.
     pub(crate) fn receive(&mut self, transport: &Transport) -> Received {
         let (received, turn) = match &mut self.door {
             None => (transport.receive(&mut self.buffer), Turn::Late),
             Some(door) => {
                 let turn = door.take_turn(transport, PATIENCE);
-                (transport.receive_at_once(&mut self.buffer), turn)
+                let mail = self.mailbox.as_ref().map_or(Ok(None), |mailbox| mailbox.take(Place::Reply));
+                let received = match mail {
+                    Ok(None) => transport.receive_at_once(&mut self.buffer),
+                    other => other,
+                };
+                (received, turn)
             }
         };
         match (received, turn) {

@@ -10,7 +10,8 @@
 //! - `types.rs`: names, nodes, attributes;
 //! - `request.rs`, `reply.rs`, `event.rs`: the messages; [`Call`] joins a request to its reply;
 //! - `frame.rs`: the header before each;
-//! - `transport.rs`: frames and descriptors over a socket; `client.rs`: calls by many threads over one.
+//! - `transport.rs`: frames and descriptors over a socket; `client.rs`: calls by many threads over one;
+//! - `door.rs`: taking turns on one core; `mailbox.rs`: messages without the socket, for who does.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -19,6 +20,7 @@ mod door;
 mod event;
 mod frame;
 mod inbox;
+mod mailbox;
 mod reply;
 mod request;
 #[cfg(test)]
@@ -29,7 +31,7 @@ mod wire;
 
 pub use client::{Client, PATIENCE, Response, limit_waits};
 pub use dir_reply::DirReplyWriter;
-pub use door::{DOOR_RULE, ServerDoor};
+pub use door::{DOOR_RULE, DoorFds, ServerDoor};
 pub use event::{Event, EventBatch};
 pub use frame::{Header, MessageKind};
 pub use reply::{
@@ -48,7 +50,7 @@ pub use types::{
 pub use wire::{DecodeError, Reader, Wire, Writer, decode, encode};
 
 /// The protocol's version. Client and server are one binary; a mismatch means a mixed-up installation.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// First field of a [`Hello`]: "RGOF".
 pub const MAGIC: u32 = 0x464f_4752;

@@ -145,6 +145,8 @@ bitflags! {
         const EVENTS = 1;
         /// The listener of the server's door.
         const DOOR = 2;
+        /// The mailbox of a server with a door.
+        const MAILBOX = 4;
     }
 }
 

@@ -27,13 +27,14 @@ pub(super) fn server(
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let transport = Transport::new(socket);
-        let (mut door, listener) = (way == Way::Door).then(|| ServerDoor::make().unwrap()).unzip();
+        let (mut door, fds) = (way == Way::Door).then(|| ServerDoor::make().unwrap()).unzip();
         let mut buffer = Vec::new();
         let hello = transport.receive(&mut buffer).unwrap().unwrap();
-        let listener: Vec<OwnedFd> = listener.into_iter().map(OwnedFd::from).collect();
-        let fds = if way == Way::Door { HelloFds::DOOR } else { HelloFds::empty() };
-        greet(&transport, &hello, VERSION, fds, &listener);
-        drop(listener);
+        let carried: Vec<OwnedFd> = fds.into_iter().flat_map(|fds| [fds.listener, fds.mailbox]).collect();
+        let flags = HelloFds::DOOR | HelloFds::MAILBOX;
+        let flags = if way == Way::Door { flags } else { HelloFds::empty() };
+        greet(&transport, &hello, VERSION, flags, &carried);
+        drop(carried);
         loop {
             let received = match &mut door {
                 Some(door) => door.receive(&transport, &mut buffer),

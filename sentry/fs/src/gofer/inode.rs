@@ -24,6 +24,9 @@ use super::xattr::XattrNames;
 /// The event of a change of ours comes within this time, the gofer's pauses included.
 const OWN_EVENT_DELAY_NS: i64 = 200_000_000;
 
+/// A deleted file of at most this size need not be given back at once: a batch of them is some megabytes.
+const LITTLE_SPACE: u64 = 64 << 10;
+
 /// Names in one walk: far below what a message holds.
 const WALK_MAX: usize = 128;
 
@@ -358,6 +361,18 @@ impl GoferInode {
         }
     }
 
+    /// Whether the host may have more than a little space to free when this file is given back.
+    fn may_hold_space(&mut self) -> bool {
+        if self.kind != FileType::Regular {
+            return false;
+        }
+        let attr = match self.handles.get_mut().any() {
+            Some(file) => self.stat_handle(&file).ok(),
+            None => self.attrs.current(),
+        };
+        attr.is_none_or(|attr| attr.size.max(attr.blocks.saturating_mul(512)) > LITTLE_SPACE)
+    }
+
     /// Gives back what the gofer keeps for this inode; returns its directory, to be dropped without recursion.
     fn release(&mut self) -> Option<Arc<Self>> {
         // Not the address of `self`, which may have been moved out of its place by now.
@@ -371,8 +386,8 @@ impl GoferInode {
         if let Some(node) = self.node.get_mut().take()
             && !self.is_root
         {
-            let is_deleted = self.attrs.last().nlink == 0;
-            self.volume.forget_node(node.id, node.lookups, is_deleted);
+            let is_due = self.attrs.last().nlink == 0 && self.may_hold_space();
+            self.volume.forget_node(node.id, node.lookups, is_due);
         }
         place.map(|place| place.parent)
     }
