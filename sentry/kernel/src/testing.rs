@@ -272,6 +272,12 @@ impl Context for IdleContext {
         platform::PlainActions::default()
     }
 
+    fn show_mask(&mut self, _mask: Option<u64>, _may_change: bool) {}
+
+    fn take_told(&mut self) -> platform::Told {
+        platform::Told::default()
+    }
+
     fn post_box(&self) -> Arc<dyn PostBox> {
         Arc::new(NoPostBox)
     }
@@ -295,6 +301,10 @@ struct NoInterrupter;
 
 impl Interrupter for NoInterrupter {
     fn interrupt(&self) {}
+
+    fn hold_mask(&self) -> Option<u64> {
+        None
+    }
 
     fn stand_back(&self) {}
 

@@ -201,6 +201,10 @@ pub trait Interrupter: Send + Sync {
     /// running. May be called from any thread, any number of times; several calls may count as one.
     fn interrupt(&self);
 
+    /// Keeps the context's thread from changing its signal mask without an event, until [`Context::show_mask`]; says what
+    /// it is now, if the thread has known it. May be called at any time by any thread.
+    fn hold_mask(&self) -> Option<u64>;
+
     /// The context's last event will take a while to be dealt with: its thread shall not use a core to wait for it.
     fn stand_back(&self);
 
@@ -230,6 +234,14 @@ pub trait Context: Send {
     /// called while the context does not run.
     fn set_answers(&mut self, answers: Option<Answers>);
 
+    /// Lets call sites tell what the thread changes about itself ([`OWN_CALLS`]) instead of making an event of it;
+    /// nothing where `mask` is `None`. It is what signals the thread blocks, and can change that itself if `may_change`.
+    /// To be called while the context does not run; holds until the next time.
+    fn show_mask(&mut self, mask: Option<u64>, may_change: bool);
+
+    /// What the thread has changed about itself since it was last asked. Hostile as any register.
+    fn take_told(&mut self) -> Told;
+
     /// Where the context's thread posts calls.
     fn post_box(&self) -> Arc<dyn PostBox>;
 
@@ -243,6 +255,23 @@ pub const ANSWERED_CALLS: [u32; stub::layout::ANSWERED.len() + 1] = {
     let [pid, tid, parent, uid, effective_uid, gid, effective_gid] = stub::layout::ANSWERED;
     [pid, tid, parent, uid, effective_uid, gid, effective_gid, stub::layout::ACTION_CALL]
 };
+
+/// The calls that [`Context::show_mask`] is about, by number.
+pub const OWN_CALLS: [u32; stub::layout::OWN.len()] = {
+    let [mask, robust_list, tid_address, rseq, base] = stub::layout::OWN;
+    [mask.0, robust_list.0, tid_address.0, rseq.0, base.0]
+};
+
+/// What a thread has changed about itself without an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// rt_sigprocmask(2): it blocks these signals now.
+    pub mask: Option<u64>,
+    /// set_robust_list(2).
+    pub robust_list: Option<u64>,
+    /// set_tid_address(2).
+    pub tid_address: Option<u64>,
+}
 
 /// Signals whose actions are as programs leave them, one bit each from the lowest on. The caller may ask for them, and
 /// set them to the default with nothing but the restorer where no pending signal is forgotten by that. Programs that

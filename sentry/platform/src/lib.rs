@@ -16,5 +16,5 @@ pub mod systrap;
 
 pub use api::{
     ANSWERED_CALLS, AddressSpace, Answers, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource,
-    PlainActions, Platform, PlatformError, Protection, WaysIn, XSTATE_MAX,
+    OWN_CALLS, PlainActions, Platform, PlatformError, Protection, Told, WaysIn, XSTATE_MAX,
 };

@@ -15,7 +15,10 @@ unsafe extern "C" {
     static stub_call_has_rsp: u8;
     static stub_call_has_flags: u8;
     static stub_call_answered: u8;
-    static stub_call_action: u8;
+    static stub_call_own: u8;
+    static stub_call_own_saved: u8;
+    static stub_call_masked: u8;
+    static stub_call_not_masked: u8;
     static stub_call_post: u8;
     static stub_call_post_saved: u8;
     static stub_call_posted: u8;
@@ -51,8 +54,15 @@ pub enum Entry {
     CallHasFlags,
     /// From here on the call was answered by the stub.
     CallAnswered,
-    /// From here on it is an `rt_sigaction` that the stub has not answered yet, and `rax` is another value.
-    CallAction,
+    /// From here on it is a call that the stub carries out;
+    CallOwn,
+    /// from here on the call's number is in the area, and `rax` another value.
+    CallOwnSaved,
+    /// Behind the exchange that changes the signal mask, which the zero flag tells the outcome of. Behind this
+    /// instruction it was changed,
+    CallMasked,
+    /// up to here: the call has yet to be carried out.
+    CallNotMasked,
     /// From here on a call is looked at that might be posted.
     CallPost,
     /// From here on the registers that posting needs are in the area, and guest memory is looked at.
@@ -92,7 +102,10 @@ fn offset(entry: Entry) -> u64 {
         Entry::CallHasRsp => &raw const stub_call_has_rsp,
         Entry::CallHasFlags => &raw const stub_call_has_flags,
         Entry::CallAnswered => &raw const stub_call_answered,
-        Entry::CallAction => &raw const stub_call_action,
+        Entry::CallOwn => &raw const stub_call_own,
+        Entry::CallOwnSaved => &raw const stub_call_own_saved,
+        Entry::CallMasked => &raw const stub_call_masked,
+        Entry::CallNotMasked => &raw const stub_call_not_masked,
         Entry::CallPost => &raw const stub_call_post,
         Entry::CallPostSaved => &raw const stub_call_post_saved,
         Entry::CallPosted => &raw const stub_call_posted,

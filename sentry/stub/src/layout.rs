@@ -144,6 +144,28 @@ pub const AREA_POSTED_RESULT: u64 = 0xc4;
 pub const AREA_POSTED_WORD: u64 = 0xc8;
 /// In an area: the one buffer of such a call, as an `iovec`.
 pub const AREA_POSTED_BUFFER: u64 = 0xd0;
+/// In an area: the signals that the thread blocks, with [`MASK_KNOWN`] and [`MASK_OPEN`] in the places of those that
+/// nobody can block (`u64`). The stub changes it by exchanging it.
+pub const AREA_MASK: u64 = 0xe0;
+/// In an area: what the thread has told of itself since the sentry last looked, some of `TOLD_*` (`u32`).
+pub const AREA_TOLD: u64 = 0xe8;
+/// In an area: how many trapped calls the stub could have answered (`u32`).
+pub const AREA_TRAPS: u64 = 0xec;
+/// In an area: what set_robust_list(2) was told (`u64`).
+pub const AREA_ROBUST_LIST: u64 = 0xf0;
+/// In an area: what set_tid_address(2) was told (`u64`).
+pub const AREA_TID_ADDRESS: u64 = 0xf8;
+/// In [`AREA_MASK`], for `SIGKILL`: the stub may change the others.
+pub const MASK_OPEN: u32 = 1 << 8;
+/// In [`AREA_MASK`], for `SIGSTOP`: the sentry has filled it in, and the thread may tell it what it sets.
+pub const MASK_KNOWN: u32 = 1 << 18;
+/// In [`AREA_TOLD`]: [`AREA_ROBUST_LIST`] holds.
+pub const TOLD_ROBUST_LIST: u32 = 1;
+/// In [`AREA_TOLD`]: [`AREA_TID_ADDRESS`] holds.
+pub const TOLD_TID_ADDRESS: u32 = 2;
+/// Of so many calls that trap and that the stub could answer, one goes to the sentry, which counts what traps.
+pub const TRAPS_COUNTED: u32 = 8;
+
 /// In [`AREA_POSTED`]: calls may be posted. The sign bit.
 pub const POSTED_OPEN: u32 = 1 << 31;
 /// In an area: what may be posted, [`GRANTS`] entries of [`GRANT_SIZE`] bytes. Descriptor `fd` has entry `fd % GRANTS`:
@@ -196,6 +218,22 @@ pub const ANSWERED: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
 pub const ACTION_CALL: u32 = 13;
 /// In place of where its answer lies.
 pub const ACTION_MARK: u8 = 8;
+/// Calls about the thread itself that the stub carries out, by number, each with what stands in place of where an answer
+/// lies: `rt_sigprocmask`, `set_robust_list`, `set_tid_address`, `rseq` (there is none), `arch_prctl` (`ARCH_SET_FS`).
+pub const OWN: [(u32, u8); 5] =
+    [(14, MASK_MARK), (273, ROBUST_LIST_MARK), (218, TID_ADDRESS_MARK), (334, RSEQ_MARK), (158, FS_MARK)];
+/// See [`OWN`].
+pub const MASK_MARK: u8 = 0x10;
+/// See [`OWN`].
+pub const ROBUST_LIST_MARK: u8 = 0x18;
+/// See [`OWN`].
+pub const TID_ADDRESS_MARK: u8 = 0x20;
+/// See [`OWN`].
+pub const RSEQ_MARK: u8 = 0x28;
+/// See [`OWN`].
+pub const FS_MARK: u8 = 0x30;
+/// For `arch_prctl`: the `fs` base.
+pub const ARCH_SET_FS: u32 = 0x1002;
 /// Signals whose actions only the sentry sets: some cannot be (`SIGKILL`, `SIGSTOP`), and the default of the others is to
 /// forget those that are pending (`SIGCHLD`, `SIGCONT`, `SIGURG`, `SIGWINCH`).
 pub const ACTIONS_NOT_SET: u64 = 1 << 8 | 1 << 18 | 1 << 16 | 1 << 17 | 1 << 22 | 1 << 27;
@@ -228,7 +266,7 @@ pub const MOST_BUFFERS: u32 = 1024;
 /// Flags that such a call may have: `MSG_DONTWAIT`, `MSG_NOSIGNAL`.
 pub const POST_FLAGS: u32 = 0x4040;
 /// Numbers of calls from here on are not looked up.
-pub const ANSWER_TABLE: u32 = 256;
+pub const ANSWER_TABLE: u32 = 336;
 /// Where constants have, for each of these numbers, a byte: where in an area its answer lies (a multiple of eight), what
 /// kind of postable call it is (no such multiple), or 0.
 pub const ANSWER_NUMBERS: u64 = CONSTANTS + PAGE - ANSWER_TABLE as u64;
@@ -253,8 +291,22 @@ pub const AREA_FIRST_FRAME: u64 = PAGE;
 
 /// The signal that interrupts a guest thread: `SIGURG`.
 pub const INTERRUPT: i32 = 23;
+/// The signal of calls that trap.
+pub const SIGSYS: i32 = 31;
 /// In a signal frame, from the handler's stack pointer on: the interrupted instruction's address.
 pub const FRAME_RIP: u64 = 176;
+/// In a signal frame, likewise: `r11`.
+pub const FRAME_R11: u64 = 72;
+/// In a signal frame, likewise: `rax`, the call's number where one trapped.
+pub const FRAME_RAX: u64 = 152;
+/// In a signal frame, likewise: `rcx`.
+pub const FRAME_RCX: u64 = 160;
+/// In a signal frame, likewise: the flags.
+pub const FRAME_FLAGS: u64 = 184;
+/// In a signal frame, likewise: which kind of call trapped (`si_arch`).
+pub const FRAME_ARCH: u64 = 340;
+/// `AUDIT_ARCH_X86_64`: a 64-bit one.
+pub const ARCH: u32 = 0xc000_003e;
 
 /// Descriptors of a stub: the sandbox's memory.
 pub const FD_MEMORY: i32 = 0;

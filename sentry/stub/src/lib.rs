@@ -9,5 +9,6 @@
 mod entry;
 mod image_x86_64;
 pub mod layout;
+mod own_x86_64;
 
 pub use entry::{Entry, address_of, image};

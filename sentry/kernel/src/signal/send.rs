@@ -5,7 +5,7 @@ use abi::{Errno, Result, SigInfo, SigSet, Signal};
 use parking_lot::MutexGuard;
 
 use super::action::STOP_SIGNALS;
-use super::{DefaultAction, GroupStop, JobReport, SignalState, default_action};
+use super::{DefaultAction, GroupStop, JobReport, SignalState, TaskSignals, default_action};
 use crate::task::{ExitStatus, Task, ThreadGroup, Work};
 
 /// Where a signal comes from.
@@ -155,7 +155,7 @@ impl ThreadGroup {
     /// Whether the signal would have no effect and need not be queued (Linux's `sig_ignored`).
     fn is_dropped(&self, state: &SignalState, task: &Task, signal: Signal, sender: Sender) -> bool {
         let own = task.signals.lock();
-        if own.blocked.contains(signal) || (task.is_traced() && signal != Signal::KILL) {
+        if task.held_mask(&own).contains(signal) || (task.is_traced() && signal != Signal::KILL) {
             return false;
         }
         let action = self.actions().get(signal);
@@ -188,7 +188,7 @@ impl ThreadGroup {
         let is_default = self.actions().get(signal).handler == abi::signal::SIG_DFL;
         let is_spared = state.is_unkillable && !(sender != Sender::User && KERNEL_ONLY.contains(signal));
         // A thread that blocks the signal and waits for it in sigtimedwait(2) takes it as a value.
-        let is_waited_for = taker.signals.lock().blocked.contains(signal);
+        let is_waited_for = taker.held_mask(&taker.signals.lock()).contains(signal);
         is_default
             && !is_spared
             && !is_waited_for
@@ -208,6 +208,7 @@ impl ThreadGroup {
             if is_blocked || action.handler == abi::signal::SIG_IGN {
                 actions.set(signal, super::SigAction::default());
                 own.blocked = own.blocked.without(SigSet::of(signal));
+                task.wake().hold_mask();
             }
             if actions.get(signal).handler == abi::signal::SIG_DFL && !task.is_traced() {
                 state.is_unkillable = false;
@@ -238,7 +239,8 @@ impl Task {
         }
         let own = self.signals.lock();
         let is_awaited = own.waiting_for.contains(signal);
-        (!own.blocked.contains(signal) || is_awaited) && !own.is_stopped && !self.is_trace_stopped()
+        let blocked = self.held_mask(&own);
+        (!blocked.contains(signal) || is_awaited) && !own.is_stopped && !self.is_trace_stopped()
     }
 
     /// Passes pending signals of the process that this task blocks from now on, or will not live to take, to others.
@@ -251,7 +253,7 @@ impl Task {
             if other.id() == self.id() || other.has_exited() {
                 continue;
             }
-            let takes = left.without(other.signals.lock().blocked);
+            let takes = left.without(other.held_mask(&other.signals.lock()));
             if !takes.is_empty() {
                 left = left.without(takes);
                 other.wake().add(Work::SIGNAL);
@@ -267,6 +269,7 @@ impl Task {
             let mut own = self.signals.lock();
             let newly = blocked.without(own.blocked);
             own.blocked = blocked;
+            self.wake().hold_mask();
             if !SigSet(own.pending.set().0 | state.shared.set().0).without(blocked).is_empty() {
                 self.wake().add(Work::SIGNAL);
             }
@@ -287,7 +290,12 @@ impl Task {
     /// The blocked signals.
     #[must_use]
     pub fn blocked(&self) -> SigSet {
-        self.signals.lock().blocked
+        self.held_mask(&self.signals.lock())
+    }
+
+    /// What it blocks, and will until its next event, where guest code would otherwise change that by itself.
+    fn held_mask(&self, own: &TaskSignals) -> SigSet {
+        self.wake().hold_mask().map_or(own.blocked, |mask| SigSet(mask).without(SigSet::UNBLOCKABLE))
     }
 
     /// Signals that are pending for it or its process.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use abi::{SigSet, UserAddr};
 use platform::posted::POSTED_CALLS;
-use platform::{ANSWERED_CALLS, Answers, PlainActions};
+use platform::{ANSWERED_CALLS, Answers, OWN_CALLS, PlainActions, Told};
 
 use super::{CurrentTask, Task, Work};
 
@@ -33,6 +34,8 @@ impl CurrentTask {
         }
         let is_watched = self.is_traced() || self.kernel().strace.is_on();
         self.may_post = !is_watched && POSTED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
+        self.may_tell = !is_watched && OWN_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
+        self.wake().hold_mask();
         let is_watched =
             is_watched || !ANSWERED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
         let answers = if is_watched { None } else { self.answers() };
@@ -74,6 +77,32 @@ impl CurrentTask {
         let set = self.context.take_set_actions();
         if set.plain != 0 {
             self.thread_group().actions().set_plain(set);
+        }
+    }
+
+    /// Tells the platform what signals this task blocks. It may change that itself while none is pending: one that is
+    /// would have to be taken at once where it is blocked no longer, or be passed to others where it is now.
+    pub(super) fn show_mask(&mut self) {
+        // Whoever sends a signal after the look below says so again.
+        self.wake().clear(Work::MASK);
+        let shown = self.may_tell.then(|| {
+            let state = self.thread_group().signal.lock();
+            let own = self.signals.lock();
+            (own.blocked.0, own.pending.is_empty() && state.shared.is_empty())
+        });
+        self.context.show_mask(shown.map(|(mask, _)| mask), shown.is_some_and(|(_, is_idle)| is_idle));
+    }
+
+    /// Takes over what guest code has changed about this task without a call.
+    pub(super) fn take_told(&mut self) {
+        let Told { mask, robust_list, tid_address } = self.context.take_told();
+        if let Some(mask) = mask {
+            self.set_blocked(SigSet(mask));
+        }
+        if robust_list.is_some() || tid_address.is_some() {
+            let mut details = self.details.lock();
+            details.robust_list = robust_list.map_or(details.robust_list, UserAddr);
+            details.clear_child_tid = tid_address.map_or(details.clear_child_tid, UserAddr);
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct CurrentTask {
     pub(super) candidates: Candidates,
     /// Nobody wants to see each of its calls.
     pub(super) may_post: bool,
+    /// Nobody wants to see its calls about itself.
+    pub(super) may_tell: bool,
 }
 
 impl CurrentTask {
@@ -38,6 +40,7 @@ impl CurrentTask {
             is_stepped: false,
             candidates: Candidates::new(),
             may_post: false,
+            may_tell: false,
         }
     }
 

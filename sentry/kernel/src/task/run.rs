@@ -68,6 +68,7 @@ impl CurrentTask {
             self.clock().switch(Activity::Guest);
             let event = self.run_guest();
             self.clock().switch(Activity::Kernel);
+            self.take_told();
             self.wake().leave_guest();
             self.take_posted();
             self.handle(event);
@@ -109,6 +110,12 @@ impl CurrentTask {
             }
             if work.contains(Work::ANSWERS) {
                 self.refresh_answers();
+            }
+            if work.contains(Work::MASK) {
+                self.show_mask();
+            }
+            if Work::ANSWERS.union(Work::MASK).contains(work) && !self.must_resolve_restart() {
+                continue;
             }
             if work.contains(Work::FREEZE) {
                 self.stay_frozen();

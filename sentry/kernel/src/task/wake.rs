@@ -27,6 +27,8 @@ bitflags! {
         const TRACE = 4;
         /// What the platform was told about the task is out of date.
         const ANSWERS = 8;
+        /// What the platform was told of the signal mask, and who may change it, is out of date.
+        const MASK = 16;
     }
 }
 
@@ -47,7 +49,7 @@ pub struct Wake {
 impl Wake {
     pub(super) fn new() -> Self {
         Self {
-            work: AtomicU32::new(Work::ANSWERS.bits()),
+            work: AtomicU32::new(Work::ANSWERS.union(Work::MASK).bits()),
             in_guest: AtomicBool::new(false),
             parker: Arc::new(Parker::new()),
             sleeps: Sleeps::new(),
@@ -70,6 +72,17 @@ impl Wake {
         } else {
             self.parker.unpark();
         }
+    }
+
+    /// The thread's signal mask has changed, or somebody needs it to stay what it is until the thread's next event: says
+    /// what it is where guest code runs, which may have changed it. What was done before is seen by the thread before its
+    /// guest code may change it again.
+    pub(crate) fn hold_mask(&self) -> Option<u64> {
+        self.work.fetch_or(Work::MASK.bits(), Ordering::SeqCst);
+        if !self.in_guest.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.interrupter.lock().as_ref().and_then(|interrupter| interrupter.hold_mask())
     }
 
     /// The thread begins to do this work.

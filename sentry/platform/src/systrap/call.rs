@@ -6,7 +6,7 @@
 
 use abi::{Regs, Result};
 use host::memory::VolatileSlice;
-use stub::layout::{ACTION_CALL, AREA_CALL, AREA_POSTED_RESULT, CALL_WORDS, IMAGE};
+use stub::layout::{AREA_CALL, AREA_POSTED_RESULT, CALL_WORDS, IMAGE};
 use stub::{Entry, address_of};
 
 use super::frame::{general_registers, general_words};
@@ -92,6 +92,7 @@ pub(super) fn unwind(area: &VolatileSlice<'_>, regs: &mut Regs) -> Result<Place>
         return Ok(Place::Entering);
     }
     let saved = read(area)?;
+    let flags = regs.rflags;
     if rip >= at(Entry::CallHasRsp) {
         regs.rsp = saved.rsp;
     }
@@ -99,10 +100,16 @@ pub(super) fn unwind(area: &VolatileSlice<'_>, regs: &mut Regs) -> Result<Place>
         regs.rflags = saved.rflags;
     }
     // `rcx` is behind the site. Before it was answered, the call is made again.
-    let is_answered = (at(Entry::CallAnswered)..at(Entry::CallAction)).contains(&rip);
-    regs.rip = if is_answered { regs.rcx } else { regs.rcx.wrapping_sub(2) };
-    if (at(Entry::CallAction)..at(Entry::CallPost)).contains(&rip) {
-        regs.rax = ACTION_CALL.into();
+    let is_masked = match rip {
+        _ if rip == at(Entry::CallMasked) => flags & ZERO_FLAG != 0,
+        _ => (at(Entry::CallMasked)..at(Entry::CallNotMasked)).contains(&rip),
+    };
+    let is_answered = (at(Entry::CallAnswered)..at(Entry::CallOwn)).contains(&rip);
+    regs.rip = if is_answered || is_masked { regs.rcx } else { regs.rcx.wrapping_sub(2) };
+    if is_masked {
+        regs.rax = 0;
+    } else if (at(Entry::CallOwnSaved)..at(Entry::CallPost)).contains(&rip) {
+        regs.rax = saved.rax;
     }
     Ok(Place::Entering)
 }

@@ -5,7 +5,7 @@ use host::memory::VolatileSlice;
 use host::seccomp::Program;
 use stub::layout::{
     ACTION_CALL, ACTION_MARK, ANSWER_NUMBERS, ANSWER_TABLE, ANSWERED, AREA_ANSWERS, CONSTANTS, FD_TRANSIENT,
-    POSTABLE, SCRATCH, SLOT0_CONSTANTS,
+    OWN, POSTABLE, SCRATCH, SLOT0_CONSTANTS,
 };
 
 use super::filter;
@@ -74,7 +74,7 @@ fn answer_numbers() -> [u8; ANSWER_TABLE as usize] {
     for (index, number) in ANSWERED.into_iter().enumerate() {
         table[number as usize] = AREA_ANSWERS as u8 + 8 * index as u8;
     }
-    for (number, kind) in POSTABLE {
+    for (number, kind) in POSTABLE.into_iter().chain(OWN) {
         table[number as usize] = kind;
     }
     table

@@ -20,12 +20,13 @@ use super::frame;
 use super::handover::{Arrival, GuestThread};
 use super::keeper::{self, Overdue, Tenancy};
 use super::life::Life;
+use super::own::{self, ShownMask};
 use super::posted::AreaBox;
 use super::spin::Policy;
 use super::ways::{Sums, Tally};
 use super::xstate::Layout;
 use crate::posted::PostBox;
-use crate::{Answers, Context, Event, Interrupter, PlainActions};
+use crate::{Answers, Context, Event, Interrupter, PlainActions, Told};
 
 /// Guest code may be running.
 const RUNNING: u32 = 1;
@@ -112,6 +113,10 @@ impl Interrupter for Signalling {
         }
     }
 
+    fn hold_mask(&self) -> Option<u64> {
+        own::hold(&self.area.memory()).ok().flatten()
+    }
+
     fn stand_back(&self) {
         self.has_slept.store(true, Ordering::Relaxed);
         let _ = self.area.memory().compare_exchange_u32(AREA_STATE as usize, STATE_EVENT, STATE_ASLEEP);
@@ -164,6 +169,7 @@ pub(super) struct StubContext {
     ways: Tally,
     /// What the stub was told of signal actions, and has told.
     actions: PlainActions,
+    mask: ShownMask,
     state: State,
 }
 
@@ -196,6 +202,7 @@ impl StubContext {
         area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
         area.store_u64(AREA_ANSWERED as usize, 0)?;
         area.store_u32(AREA_POSTED as usize, 0)?;
+        own::reset(&area)?;
         let post_box = AreaBox::new(thread.slot());
         let signalling = Signalling::new(Arc::clone(stub.life()), &thread, shared);
         Ok(Self {
@@ -208,6 +215,7 @@ impl StubContext {
             policy: Policy::new(),
             ways: Tally::new(&shared.ways),
             actions: PlainActions::default(),
+            mask: ShownMask::default(),
             state,
         })
     }
@@ -412,6 +420,17 @@ impl Context for StubContext {
         let set = u64::from_le_bytes(plain) & self.actions.unset & !self.actions.plain;
         self.actions.plain |= set;
         PlainActions { plain: set, ..self.actions }
+    }
+
+    fn show_mask(&mut self, mask: Option<u64>, may_change: bool) {
+        let Some(thread) = &self.thread else { return };
+        // Its own page: a failure leaves it as it is, or all zeros.
+        let _ = self.mask.show(&thread.area(), mask, may_change);
+    }
+
+    fn take_told(&mut self) -> Told {
+        let Some(thread) = &self.thread else { return Told::default() };
+        self.mask.take(&thread.area()).unwrap_or_default()
     }
 
     fn post_box(&self) -> Arc<dyn PostBox> {

@@ -11,11 +11,8 @@
 //! Everything else, from wherever and in whichever ABI, raises `SIGSYS`.
 
 use host::seccomp::{Action, ArgCheck, Assembler, Cond, Field, Label, Program, Rule, compile};
-use stub::layout::{DOOR_NR, IMAGE, IMAGE_SIZE};
+use stub::layout::{ARCH, DOOR_NR, IMAGE, IMAGE_SIZE};
 use stub::{Entry, address_of};
-
-/// `AUDIT_ARCH_X86_64`.
-const ARCH: u32 = 0xc000_003e;
 
 /// The door is handed over; everything else is left to the next filter.
 pub(super) fn notify() -> Program {

@@ -21,6 +21,7 @@ mod host_calls;
 mod keeper;
 mod life;
 mod mapped;
+mod own;
 mod place;
 mod posted;
 mod process;
