@@ -98,6 +98,11 @@ impl AttrCache {
         self.mark_stale();
     }
 
+    /// Whether the owner, or who may do what, may have changed.
+    pub(super) fn is_owner_doubtful(&self) -> bool {
+        self.is_owner_doubtful.load(Ordering::Acquire)
+    }
+
     /// Whether the gofer has to be asked, which the caller then does.
     pub(super) fn take_owner_doubt(&self) -> bool {
         self.is_owner_doubtful.swap(false, Ordering::AcqRel)

@@ -416,6 +416,13 @@ impl Inode for GoferInode {
         Ok(self.attrs.mode())
     }
 
+    fn ownership(&self) -> Result<Attr> {
+        if self.is_cacheable() && !self.attrs.is_owner_doubtful() {
+            return Ok(to_vfs(&self.attrs.last(), self.ino));
+        }
+        self.attr()
+    }
+
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
         if self.volume.is_read_only() {
             return Err(Errno::EROFS);

@@ -209,6 +209,10 @@ impl Inode for OvlInode {
         self.real().mode()
     }
 
+    fn ownership(&self) -> Result<Attr> {
+        self.real().ownership()
+    }
+
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
         let this = self.this()?;
         let upper = this.copy_up(change.size != Some(0))?;

@@ -194,6 +194,15 @@ pub trait Inode: Send + Sync + Any {
         self.attr().map(|attr| attr.mode)
     }
 
+    /// Attributes of which type, permission bits, owner and device number are true: what permissions are decided by, and
+    /// neither reading nor writing changes. Cheaper than [`Self::attr`] where the file has been used.
+    ///
+    /// # Errors
+    /// As [`Self::attr`].
+    fn ownership(&self) -> Result<Attr> {
+        self.attr()
+    }
+
     /// Changes attributes.
     ///
     /// # Errors

@@ -80,7 +80,7 @@ impl Vfs {
             let file = File::new(place.clone(), Arc::new(PathOnly), flags, caller.creds.clone());
             return Ok(Opened { file, fifo: None });
         }
-        let attr = place.inode().attr()?;
+        let attr = place.inode().ownership()?;
         let file_type = attr.file_type();
         if !is_new {
             check_open(caller, place, &attr, flags)?;
@@ -362,7 +362,7 @@ fn check_existing(caller: &Caller<'_>, dir: &Dentry, place: &VfsPath) -> Result<
     if mode & S_ISVTX == 0 || mode & OTHERS_WRITE == 0 {
         return Ok(());
     }
-    check_open_in_sticky(caller, &dir.inode().attr()?, &place.inode().attr()?)
+    check_open_in_sticky(caller, &dir.inode().ownership()?, &place.inode().ownership()?)
 }
 
 /// Whether an existing file may be opened with these flags (`may_open`).

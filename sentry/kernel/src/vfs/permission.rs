@@ -26,7 +26,7 @@ pub fn check_access(caller: &Caller<'_>, inode: &Arc<dyn Inode>, mask: u32) -> R
     if let Some(verdict) = inode.permission(caller, mask) {
         return verdict;
     }
-    let attr = inode.attr()?;
+    let attr = inode.ownership()?;
     if is_granted(caller.creds, inode, &attr, mask)? {
         return Ok(());
     }
@@ -123,7 +123,7 @@ pub(super) enum Victim {
 /// Whether `victim` may be taken out of `dir` (`may_delete`).
 pub(super) fn check_delete(caller: &Caller<'_>, dir: &VfsPath, victim: &Dentry, kind: Victim) -> Result<()> {
     check_access(caller, dir.inode(), MAY_WRITE | MAY_EXEC)?;
-    let (dir_attr, attr) = (dir.inode().attr()?, victim.inode().attr()?);
+    let (dir_attr, attr) = (dir.inode().ownership()?, victim.inode().ownership()?);
     if is_kept_by_sticky(caller.creds, &dir_attr, &attr) {
         return Err(Errno::EPERM);
     }

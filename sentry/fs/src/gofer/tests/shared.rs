@@ -1,5 +1,6 @@
 //! Shared mounts: the guest sees what the host does, soon.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use abi::inotify::{IN_ALL_EVENTS, InotifyMask};
@@ -45,6 +46,24 @@ fn the_hosts_changes_are_seen() {
     soon(|| w.find("/d").is_err());
     assert_eq!(w.open("/g", OpenFlags::CREAT | OpenFlags::RDWR).map(|_| ()).err(), None);
     soon(|| w.cost(|| w.attr("/g").unwrap()).1 == 0);
+}
+
+#[test]
+fn who_may_open_is_what_the_host_says_now() {
+    let temp = Temp::new();
+    temp.write("f", "old");
+    let w = World::new(&temp, true);
+    let f = w.open("/f", OpenFlags::empty()).unwrap();
+    let mode = || w.find("/f").unwrap().inode().ownership().unwrap().mode & 0o777;
+    for (wanted, offset) in [(0o640, 0), (0o604, 1)] {
+        std::fs::set_permissions(temp.path("f"), std::fs::Permissions::from_mode(wanted)).unwrap();
+        soon(|| mode() == wanted);
+        let (_, calls) = w.cost(|| {
+            f.read(offset, 1);
+            mode()
+        });
+        assert_eq!(calls, 0, "reading changes nothing of it");
+    }
 }
 
 #[test]
