@@ -9,6 +9,7 @@ use kernel::mm::{Backing, HostFile, IoDst, IoSrc, Mappable, MappingSet};
 use kernel::vfs::{File, FileOps, SeekExtent, SyncScope, WriteAt};
 
 use super::inode::GoferInode;
+use super::window::Window;
 
 /// Bytes moved by one host call at most: a signal need not wait for more.
 const CHUNK: usize = 8 << 20;
@@ -20,18 +21,22 @@ pub(super) struct GoferFile {
     host: Arc<HostFile>,
     /// The host has noted an access since it was opened.
     has_read: AtomicBool,
+    window: Window,
 }
 
 impl GoferFile {
     pub(super) fn open(inode: Arc<GoferInode>, flags: OpenFlags) -> Result<Self> {
         let host = inode.handle(flags.is_writable())?;
-        Ok(Self { inode, host, has_read: AtomicBool::new(false) })
+        Ok(Self { inode, host, has_read: AtomicBool::new(false), window: Window::default() })
     }
 
     /// Reads until `dst` is full or the file ends.
     pub(super) fn read_at(&self, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
         if !self.has_read.swap(true, Ordering::Relaxed) {
             self.inode.attrs.mark_stale();
+        }
+        if let Some(done) = self.window.read(&self.inode, &self.host, offset, dst) {
+            return Ok(done);
         }
         let fd = self.host.fd();
         let mut done = 0;

@@ -29,6 +29,7 @@ mod listing;
 #[cfg(test)]
 mod tests;
 mod volume;
+mod window;
 mod xattr;
 
 pub use connection::{Client, Connection, attach, connect, mount};
@@ -39,6 +40,8 @@ pub use volume::{GoferFs, Volume};
 /// gofer donated, none takes a path. `sendmsg`, `recvmsg`, `ppoll` and `ioctl` (of the listener) are the protocol's.
 pub const HOST_CALLS: &[&str] = &[
     "preadv",
+    "mmap",
+    "munmap",
     "pwritev",
     "pwritev2",
     "fstat",

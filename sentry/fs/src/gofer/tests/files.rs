@@ -37,6 +37,24 @@ fn content_is_the_hosts() {
 }
 
 #[test]
+fn small_reads_again_and_again_show_the_file() {
+    let temp = Temp::new();
+    temp.write("f", &"x".repeat(8192));
+    let w = World::new(&temp, false);
+    let f = w.open("/f", OpenFlags::RDWR).unwrap();
+    let read_often = |offset, expected: &str| (0..40).all(|_| f.read(offset, 10) == expected);
+    assert!(read_often(4096, "xxxxxxxxxx"));
+    f.write(WriteAt::Offset(4100), "new");
+    assert!(read_often(4096, "xxxxnewxxx"));
+    assert!(read_often(8190, "xx"));
+    f.write(WriteAt::Append, "more");
+    assert!(read_often(8190, "xxmore"));
+    // Nobody should, but what is not there any more is not read.
+    std::fs::File::options().write(true).open(temp.path("f")).unwrap().set_len(0).unwrap();
+    assert!(read_often(4096, ""));
+}
+
+#[test]
 fn a_file_without_a_name_lives_on() {
     let temp = Temp::new();
     let w = World::new(&temp, false);
