@@ -129,7 +129,7 @@ fn wait_for(hook: &Process, group: i32, limit: Option<Duration>) -> abi::Result<
     let deadline = limit.map(|limit| Instant::now() + limit);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let ready = any_readable(&[hook.as_fd(), signals.as_fd()], left)?;
+        let ready = any_readable([hook.as_fd(), signals.as_fd()], left)?;
         if ready[0] {
             return Ok(true);
         }

@@ -56,7 +56,7 @@ impl Oom {
     pub(crate) fn watch(&self, tell: impl Fn()) -> Result<()> {
         let source = Source::of(&self.file)?;
         loop {
-            let ready = host::poll::any_readable(&[source.fd(), self.stopped.as_fd()], None);
+            let ready = host::poll::any_readable([source.fd(), self.stopped.as_fd()], None);
             if ready.context("cannot wait")?[1] {
                 return Ok(());
             }

@@ -98,7 +98,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
 fn copy_input(mut stdin: &File, mut terminal: &File, stopped: &impl AsFd) {
     let mut buffer = [0; 16 << 10];
     loop {
-        match host::poll::any_readable(&[stdin.as_fd(), stopped.as_fd()], None) {
+        match host::poll::any_readable([stdin.as_fd(), stopped.as_fd()], None) {
             Ok(ready) if !ready[1] => {}
             _ => return,
         }

@@ -23,7 +23,7 @@ pub fn event_counter() -> Result<OwnedFd> {
 /// # Errors
 /// What `ppoll(2)` says.
 pub fn readable(fd: BorrowedFd<'_>, limit: Option<Duration>) -> Result<bool> {
-    any_readable(&[fd], limit).map(|ready| ready[0])
+    any_readable([fd], limit).map(|[ready]| ready)
 }
 
 /// What `fd` is ready for at this moment, as poll(2) numbers events.
@@ -77,10 +77,9 @@ pub fn readable_while_connected(fd: BorrowedFd<'_>, peer: Option<BorrowedFd<'_>>
 ///
 /// # Errors
 /// What `ppoll(2)` says.
-pub fn any_readable(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> Result<Vec<bool>> {
+pub fn any_readable<const N: usize>(fds: [BorrowedFd<'_>; N], limit: Option<Duration>) -> Result<[bool; N]> {
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-    let mut polled: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    let mut polled = fds.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     loop {
         let left = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -92,7 +91,7 @@ pub fn any_readable(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> Result<V
         match check(i64::from(done)) {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
-            Ok(_) => return Ok(polled.iter().map(|fd| fd.revents != 0).collect()),
+            Ok(_) => return Ok(polled.map(|fd| fd.revents != 0)),
         }
     }
 }

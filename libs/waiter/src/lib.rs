@@ -14,5 +14,5 @@ mod queue;
 
 pub use events::Events;
 pub use parker::{ParkResult, Parker};
-pub use pump::{Pump, Pumped, Woken, pump_with};
+pub use pump::{Others, Pump, Sleeper, Woken, pump_with};
 pub use queue::{Notify, Registration, WaitQueue};

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::pump::{self, Pump, Pumped, Waker};
+use crate::pump::{self, Pump, Sleeper, Waker};
 use crate::{Events, Notify};
 
 /// How a sleep ended.
@@ -49,29 +49,32 @@ impl Parker {
         if self.state.swap(EMPTY, Ordering::Acquire) == NOTIFIED {
             return ParkResult::Woken;
         }
-        let Some(pump) = self.begin_to_pump() else { return self.sleep(deadline) };
-        let mut pumped = Pumped::No;
-        pump::during(&pump, self.address(), || {
-            pumped = pump.try_pump(&|| self.is_notified(), deadline);
-        });
-        let is_notified = self.state.swap(EMPTY, Ordering::SeqCst) == NOTIFIED;
-        let result = match pumped {
-            _ if is_notified => ParkResult::Woken,
-            Pumped::Done => ParkResult::TimedOut,
-            Pumped::Busy | Pumped::No => self.sleep(deadline),
-        };
-        if pumped == Pumped::Busy {
-            pump.rejoin();
+        let pump = self.pump.lock().as_ref().and_then(Weak::upgrade);
+        if let Some(pump) = pump.filter(|pump| pump.begin())
+            && self.pump(&pump, deadline)
+        {
+            return ParkResult::Woken;
         }
-        result
+        // Perhaps the deadline has passed; then this returns at once.
+        self.sleep(deadline)
     }
 
-    /// What has woken the thread last, if there is such a pump and nobody has notified it meanwhile.
-    fn begin_to_pump(&self) -> Option<Arc<dyn Pump>> {
-        let last = self.pump.lock();
-        let pump = last.as_ref()?.upgrade()?;
-        let begun = self.state.compare_exchange(EMPTY, PUMPING, Ordering::SeqCst, Ordering::SeqCst);
-        begun.ok().map(|_| pump)
+    /// Does the work of a pump that has let it begin; says whether it was woken.
+    fn pump(&self, pump: &Arc<dyn Pump>, deadline: Option<Instant>) -> bool {
+        let this = Arc::downgrade(pump);
+        {
+            // Who finds it pumping rings the pump in `pump`. Where that is another by now, somebody has notified it.
+            let _last = self.pump.lock();
+            let _ = self.state.compare_exchange(EMPTY, PUMPING, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        let goes_on = pump.pump(&Sleeper { parker: self, deadline }, &this);
+        if !goes_on {
+            let mut last = self.pump.lock();
+            if last.as_ref().is_some_and(|last| last.ptr_eq(&this)) {
+                *last = None;
+            }
+        }
+        self.state.swap(EMPTY, Ordering::SeqCst) == NOTIFIED
     }
 
     fn sleep(&self, deadline: Option<Instant>) -> ParkResult {
@@ -95,14 +98,14 @@ impl Parker {
     /// Whether the next [`Self::park`] will not sleep.
     #[must_use]
     pub fn is_notified(&self) -> bool {
-        self.state.load(Ordering::Acquire) == NOTIFIED
+        self.state.load(Ordering::SeqCst) == NOTIFIED
     }
 
     /// Whether the next [`Self::park`] would do a pump's work now.
     #[must_use]
     pub fn would_pump(&self) -> bool {
-        let pump = self.pump.lock().clone();
-        pump.and_then(|pump| pump.upgrade()).is_some_and(|pump| pump.is_free())
+        let pump = self.pump.lock().as_ref().and_then(Weak::upgrade);
+        pump.is_some_and(|pump| pump.is_free())
     }
 
     /// Wakes the sleeper, now or at its next `park`.
@@ -111,8 +114,11 @@ impl Parker {
         // While it pumps, `pump` is what it pumps.
         let mut last = self.pump.lock();
         let before = self.state.swap(NOTIFIED, Ordering::SeqCst);
-        let is_to_ring = before == PUMPING && !matches!(waker, Waker::Itself);
-        let pumped = if is_to_ring { last.clone() } else { None };
+        let pumped = match waker {
+            Waker::Itself => None,
+            _ if before == PUMPING => last.as_ref().and_then(Weak::upgrade),
+            _ => None,
+        };
         if let Waker::Pump(pump) = waker
             && !last.as_ref().is_some_and(|last| last.ptr_eq(&pump))
         {
@@ -123,12 +129,12 @@ impl Parker {
             drop(self.lock.lock());
             self.condvar.notify_one();
         }
-        if let Some(pump) = pumped.and_then(|pump| pump.upgrade()) {
+        if let Some(pump) = pumped {
             pump.ring();
         }
     }
 
-    fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 }
@@ -148,67 +154,68 @@ impl fmt::Debug for Parker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Condvar, Mutex};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Condvar, Mutex, Weak};
     use std::thread;
     use std::time::{Duration, Instant};
 
     use super::{ParkResult, Parker};
-    use crate::pump::{Pump, Pumped, Woken, pump_with};
+    use crate::pump::{Others, Pump, Sleeper, Woken, pump_with};
 
     /// Waits for rings alone.
     #[derive(Default)]
     struct Bell {
         rings: Mutex<usize>,
         rung: Condvar,
-        is_busy: bool,
+        is_taken: AtomicBool,
+        gives_up: bool,
         pumped: AtomicUsize,
-        rejoined: AtomicUsize,
         /// Whom whoever pumps wakes first.
         target: Mutex<Option<Arc<Parker>>>,
     }
 
     impl Pump for Bell {
         fn is_free(&self) -> bool {
-            !self.is_busy
+            !self.is_taken.load(Ordering::SeqCst)
         }
 
-        fn try_pump(&self, is_over: &dyn Fn() -> bool, deadline: Option<Instant>) -> Pumped {
-            if self.is_busy {
-                return Pumped::Busy;
-            }
+        fn begin(&self) -> bool {
+            !self.is_taken.swap(true, Ordering::SeqCst)
+        }
+
+        fn pump(&self, sleeper: &Sleeper<'_>, this: &Weak<dyn Pump>) -> bool {
             self.pumped.fetch_add(1, Ordering::SeqCst);
             if let Some(target) = self.target.lock().unwrap().take() {
-                target.unpark();
+                pump_with(Weak::clone(this), Some(sleeper), || target.unpark());
             }
             let mut rings = self.rings.lock().unwrap();
-            while !is_over() && *rings == 0 {
-                let left =
-                    deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            while !sleeper.is_awake() && *rings == 0 && !self.gives_up {
+                let left = sleeper.time_left().unwrap_or(Duration::from_secs(60));
                 if left.is_zero() {
                     break;
                 }
-                rings = self.rung.wait_timeout(rings, left.min(Duration::from_secs(60))).unwrap().0;
+                rings = self.rung.wait_timeout(rings, left).unwrap().0;
             }
             *rings = 0;
-            Pumped::Done
+            self.is_taken.store(false, Ordering::SeqCst);
+            !self.gives_up
         }
 
         fn ring(&self) {
             *self.rings.lock().unwrap() += 1;
             self.rung.notify_one();
         }
+    }
 
-        fn rejoin(&self) {
-            self.rejoined.fetch_add(1, Ordering::SeqCst);
-        }
+    fn weak(bell: &Arc<Bell>) -> Weak<dyn Pump> {
+        Arc::<Bell>::downgrade(bell)
     }
 
     /// A parker that `bell` has woken.
     fn woken_by(bell: &Arc<Bell>) -> Arc<Parker> {
         let parker = Arc::new(Parker::new());
-        let pump: Arc<dyn Pump> = bell.clone();
-        assert_eq!(pump_with(&pump, || parker.unpark()), Woken::One(Arc::as_ptr(&parker).addr()));
+        let others = Others::One(parker.address());
+        assert_eq!(pump_with(weak(bell), None, || parker.unpark()), Woken { itself: false, others });
         assert_eq!(parker.park(None), ParkResult::Woken);
         assert_eq!(bell.pumped.load(Ordering::SeqCst), 0);
         parker
@@ -249,24 +256,40 @@ mod tests {
     }
 
     #[test]
-    fn beside_another_that_pumps_a_thread_sleeps() {
-        let bell = Arc::new(Bell { is_busy: true, ..Bell::default() });
+    fn a_thread_sleeps_beside_another_that_pumps() {
+        let bell = Arc::new(Bell::default());
         let parker = woken_by(&bell);
+        assert!(bell.begin());
         assert!(!parker.would_pump());
         let soon = Instant::now() + Duration::from_millis(2);
         assert_eq!(parker.park(Some(soon)), ParkResult::TimedOut);
-        assert_eq!(bell.rejoined.load(Ordering::SeqCst), 1);
+        (0..1000).for_each(|_| parker.unpark());
+        assert_eq!(parker.park(None), ParkResult::Woken);
+        assert_eq!(*bell.rings.lock().unwrap(), 0, "nobody would hear it");
     }
 
     #[test]
-    fn a_pump_hears_how_many_it_has_woken() {
-        let bell: Arc<dyn Pump> = Arc::new(Bell::default());
+    fn a_pump_that_gives_up_is_forgotten_and_its_sleeper_sleeps_on() {
+        let bell = Arc::new(Bell { gives_up: true, ..Bell::default() });
+        let parker = woken_by(&bell);
+        let other = Arc::clone(&parker);
+        let waker = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(5));
+            other.unpark();
+        });
+        assert_eq!(parker.park(None), ParkResult::Woken);
+        waker.join().unwrap();
+        assert_eq!(bell.pumped.load(Ordering::SeqCst), 1);
+        assert!(!parker.would_pump());
+    }
+
+    #[test]
+    fn a_pump_hears_whom_it_has_woken() {
+        let bell = Arc::new(Bell::default());
         let (one, two) = (Parker::new(), Parker::new());
-        assert_eq!(pump_with(&bell, || ()), Woken::Nobody);
-        assert_eq!(
-            pump_with(&bell, || (0..2).for_each(|_| one.unpark())),
-            Woken::One((&raw const one).addr())
-        );
-        assert_eq!(pump_with(&bell, || [&one, &two].into_iter().for_each(Parker::unpark)), Woken::Several);
+        let woken = |wake: &dyn Fn()| pump_with(weak(&bell), None, wake).others;
+        assert_eq!(woken(&|| ()), Others::Nobody);
+        assert_eq!(woken(&|| (0..2).for_each(|_| one.unpark())), Others::One(one.address()));
+        assert_eq!(woken(&|| [&one, &two].into_iter().for_each(Parker::unpark)), Others::Several);
     }
 }

@@ -58,7 +58,7 @@ impl Attached<'_> {
             sent => sent?,
         }
         loop {
-            let ready = any_readable(&[waiter.as_fd(), signals.as_fd()], None).context("cannot wait")?;
+            let ready = any_readable([waiter.as_fd(), signals.as_fd()], None).context("cannot wait")?;
             if ready[1] {
                 let arrived = signals.next().context("cannot take a signal")?;
                 self.forward(teller, arrived.signal);

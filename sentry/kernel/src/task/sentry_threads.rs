@@ -10,7 +10,8 @@ use parking_lot::{Condvar, Mutex};
 use super::CurrentTask;
 
 /// Stack of a sentry thread. Calls do not recurse on guest input, and large values live on the heap: pages that a
-/// thread has used once stay its own while it waits.
+/// thread has used once stay its own while it waits. A thread that would sleep may receive packets instead, on top of
+/// the frames of its call.
 const STACK: usize = 256 << 10;
 /// Threads that wait for a task at a time, at most; each keeps some pages of stack.
 const KEPT: usize = 8;

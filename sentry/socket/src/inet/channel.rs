@@ -2,78 +2,69 @@
 //!
 //! The thread sleeps in the host, passes what comes to the stack, and thereby wakes tasks. Where it wakes the same task
 //! again and again, the thread leaves the socket to it: the task receives its own frames when it would sleep
-//! ([`waiter::Pump`]), and the thread looks only now and then whether anybody does. Nothing is polled.
+//! ([`waiter::Pump`]), and the thread looks only now and then whether anybody does. It takes the socket back once tasks
+//! do that in vain, or for others.
 //!
 //! Locks: `batch` is held by whoever receives, and comes before those of the stack; `turn` is a leaf.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abi::{Errno, Result};
 use host::packet::Batch;
 use netstack::Nic;
 use parking_lot::{Condvar, Mutex};
-use waiter::{Pump, Pumped, Woken, pump_with};
+use waiter::{Others, Pump, Sleeper, Woken, pump_with};
 
 use super::link::decode;
 use super::namespace::NetNamespace;
+use super::turn::{End, Turn, Who};
 
 /// While tasks receive, the thread looks this often. A task that has other things to do leaves frames lying for no longer
 /// than two of these.
 const PERIOD: Duration = Duration::from_millis(1);
 /// After so many periods in which the same task slept, the thread looks no more until that task has woken.
 const QUIET: u32 = 3;
-/// The thread leaves the socket to a task that it has woken so many times in a row,
-const FEWEST: u32 = 4;
-/// or, where that was of no use before, so many times at most.
-const MOST: u32 = 1 << 14;
 
 /// A receiving socket.
 pub(super) struct Channel {
     net: Weak<NetNamespace>,
     nic: Arc<Nic>,
     socket: Arc<OwnedFd>,
-    /// Readable where a task that receives has to look up; and the end that makes it so.
-    bell: (UnixStream, UnixStream),
+    bell: Bell,
     batch: Mutex<Batch>,
     turn: Mutex<Turn>,
     /// The thread waits for its turn.
     changed: Condvar,
 }
 
-/// Who receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    /// The thread.
-    Thread,
-    /// A task that sleeps.
-    Task,
-    /// Nobody: the task that did has woken.
-    Nobody,
+/// Wakes a task that receives: the first end is readable while it rings.
+struct Bell {
+    ends: (UnixStream, UnixStream),
+    is_rung: AtomicBool,
 }
 
-#[derive(Debug)]
-struct Turn {
-    who: Who,
-    /// How many times a task has begun or ended to receive.
-    changes: u64,
-    /// Tasks that sleep for frames while another one receives.
-    sleepers: u32,
-    /// The thread looks at it each [`PERIOD`].
-    is_watched: bool,
-    /// The task that the thread has woken last, and how many times in a row.
-    woken: (usize, u32),
-    /// So many times are enough.
-    enough: u32,
-}
+impl Bell {
+    fn new() -> Result<Self> {
+        let ends = UnixStream::pair().map_err(|_| Errno::EMFILE)?;
+        Ok(Self { ends, is_rung: AtomicBool::new(false) })
+    }
 
-impl Turn {
-    /// Leaving the socket to tasks was of no use.
-    fn was_wrong(&mut self) {
-        self.enough = (self.enough * 4).min(MOST);
+    /// Rings, if it does not already: so it never waits for room.
+    fn ring(&self) {
+        if !self.is_rung.swap(true, Ordering::SeqCst) {
+            let _ = (&self.ends.1).write(&[0]);
+        }
+    }
+
+    /// Ends the ringing. Who rings meanwhile is not heard, so look afterwards whether there was a reason.
+    fn hush(&self) {
+        let _ = (&self.ends.0).read(&mut [0]);
+        self.is_rung.store(false, Ordering::SeqCst);
     }
 }
 
@@ -88,69 +79,50 @@ impl Channel {
         socket: Arc<OwnedFd>,
         offload: bool,
     ) -> Result<Self> {
-        let turn = Turn {
-            who: Who::Thread,
-            changes: 0,
-            sleepers: 0,
-            is_watched: false,
-            woken: (0, 0),
-            enough: FEWEST,
-        };
         Ok(Self {
             net,
             nic,
             socket,
-            bell: UnixStream::pair().map_err(|_| Errno::EMFILE)?,
+            bell: Bell::new()?,
             batch: Mutex::new(Batch::new(offload)),
-            turn: Mutex::new(turn),
+            turn: Mutex::new(Turn::new()),
             changed: Condvar::new(),
         })
     }
 
     /// The thread's work, until the name space is gone.
     pub(super) fn run(self: Arc<Self>) {
-        let pump: Arc<dyn Pump> = self.clone();
+        let pump: Weak<dyn Pump> = Arc::<Self>::downgrade(&self);
         loop {
             self.await_turn();
             let mut batch = self.batch.lock();
-            let received = batch.receive(self.socket.as_fd());
-            let Ok(has_come) = self.judge(received) else { return };
-            if !has_come {
-                continue;
+            match batch.receive(self.socket.as_fd()) {
+                Ok(()) => {}
+                Err(errno) if is_passing(errno) => continue,
+                Err(_) => return self.set_down(),
             }
-            let mut is_gone = false;
-            let woken = pump_with(&pump, || is_gone = !self.pass_on(&batch));
-            if is_gone {
-                return;
-            }
+            let Some(woken) = self.pass_on(&batch, &pump, None) else { return };
             drop(batch);
-            self.note_woken(woken);
+            self.turn.lock().note_woken(woken.others);
         }
     }
 
-    /// Says whether frames have come, or that none ever will.
-    fn judge(&self, received: Result<()>) -> Result<bool> {
-        match received {
-            Ok(()) => Ok(true),
-            // Told once: the link may come up again.
-            Err(Errno::ENETDOWN | Errno::EINTR | Errno::EAGAIN | Errno::ENOBUFS) => Ok(false),
-            Err(errno) => {
-                // Guests see what has become of it.
-                if let Some(net) = self.net.upgrade() {
-                    net.stack().set_up(&self.nic, false);
-                }
-                Err(errno)
+    /// Guests see what has become of the link.
+    fn set_down(&self) {
+        if let Some(net) = self.net.upgrade() {
+            net.stack().set_up(&self.nic, false);
+        }
+    }
+
+    /// Gives the stack what was received; says whom that woke, or `None` where the stack is gone.
+    fn pass_on(&self, batch: &Batch, pump: &Weak<dyn Pump>, sleeper: Option<&Sleeper<'_>>) -> Option<Woken> {
+        let net = self.net.upgrade()?;
+        let receive = || {
+            for (header, frame) in batch.frames() {
+                net.stack().receive(&self.nic, frame, decode(&header));
             }
-        }
-    }
-
-    /// Gives the stack what was received; says whether there still is one.
-    fn pass_on(&self, batch: &Batch) -> bool {
-        let Some(net) = self.net.upgrade() else { return false };
-        for (header, frame) in batch.frames() {
-            net.stack().receive(&self.nic, frame, decode(&header));
-        }
-        true
+        };
+        Some(pump_with(Weak::clone(pump), sleeper, receive))
     }
 
     /// Waits until it is the thread that has to receive.
@@ -158,17 +130,15 @@ impl Channel {
         let mut turn = self.turn.lock();
         let mut quiet = 0;
         while turn.who != Who::Thread {
-            turn.is_watched = true;
             let before = turn.changes;
-            if quiet == QUIET {
-                turn.is_watched = false;
+            turn.is_watched = quiet < QUIET;
+            if !turn.is_watched {
                 self.changed.wait(&mut turn);
                 quiet = 0;
             } else if self.changed.wait_for(&mut turn, PERIOD).timed_out() && turn.changes == before {
                 quiet += 1;
                 if turn.who == Who::Nobody {
-                    turn.who = Who::Thread;
-                    turn.was_wrong();
+                    turn.take_back();
                 }
             } else {
                 quiet = 0;
@@ -177,62 +147,40 @@ impl Channel {
         turn.is_watched = false;
     }
 
-    /// The thread has woken these: it leaves the socket to a task that is always the same.
-    fn note_woken(&self, woken: Woken) {
-        let mut turn = self.turn.lock();
-        turn.woken = match woken {
-            // The task has enough to do, and this thread perhaps a core of its own.
-            Woken::Nobody => return,
-            Woken::One(task) if task == turn.woken.0 => (task, turn.woken.1 + 1),
-            Woken::One(task) => (task, 1),
-            Woken::Several => (0, 0),
-        };
-        if turn.woken.1 >= turn.enough {
-            turn.woken.1 = 0;
-            turn.who = Who::Nobody;
-        }
-    }
-
     /// Receives in the stead of the thread.
-    fn receive_until(&self, is_over: &dyn Fn() -> bool, deadline: Option<Instant>) {
+    fn receive_for(&self, sleeper: &Sleeper<'_>, pump: &Weak<dyn Pump>) -> End {
         let mut batch = self.batch.lock();
-        while !is_over() {
-            match self.judge(batch.receive_now(self.socket.as_fd())) {
-                Ok(true) if self.pass_on(&batch) => continue,
-                Ok(false) => {}
-                _ => return,
+        loop {
+            match batch.receive_now(self.socket.as_fd()) {
+                Ok(()) => match self.pass_on(&batch, pump, Some(sleeper)) {
+                    Some(Woken { itself: true, .. }) => return End::Awake,
+                    Some(Woken { others: Others::Nobody, .. }) => {}
+                    Some(_) => return End::Passed,
+                    None => return End::Failed,
+                },
+                Err(errno) if is_passing(errno) => {}
+                // The thread will hear of it, too.
+                Err(_) => return End::Failed,
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let ready = host::poll::any_readable(&[self.socket.as_fd(), self.bell.0.as_fd()], left);
-            match ready.as_deref() {
-                Ok([_, true]) => self.hush(),
-                Ok([true, _]) => {}
-                _ => return,
+            let left = sleeper.time_left();
+            if sleeper.is_awake() || left.is_some_and(|left| left.is_zero()) {
+                return End::Other;
+            }
+            match host::poll::any_readable([self.socket.as_fd(), self.bell.ends.0.as_fd()], left) {
+                Ok([_, true]) => self.bell.hush(),
+                Ok(_) => {}
+                Err(_) => return End::Failed,
             }
         }
     }
+}
 
-    /// Takes what [`Pump::ring`] has sent.
-    fn hush(&self) {
-        let _ = (&self.bell.0).read(&mut [0; 64]);
-    }
-
-    /// A task has woken.
-    fn give_back(&self) {
-        let mut turn = self.turn.lock();
-        turn.changes += 1;
-        if turn.sleepers > 0 {
-            // To leave it to one of several costs more than it brings.
-            turn.was_wrong();
-            turn.who = Who::Thread;
-            self.changed.notify_one();
-            return;
-        }
-        turn.who = Who::Nobody;
-        if !turn.is_watched {
-            self.changed.notify_one();
-        }
-    }
+/// Whether the socket may give frames after it has said so: there is none, the link went down, a frame is lost.
+fn is_passing(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ENETDOWN | Errno::EINTR | Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINVAL
+    )
 }
 
 impl Pump for Channel {
@@ -240,29 +188,21 @@ impl Pump for Channel {
         self.turn.lock().who == Who::Nobody
     }
 
-    fn try_pump(&self, is_over: &dyn Fn() -> bool, deadline: Option<Instant>) -> Pumped {
+    fn begin(&self) -> bool {
+        self.turn.lock().begin()
+    }
+
+    fn pump(&self, sleeper: &Sleeper<'_>, this: &Weak<dyn Pump>) -> bool {
+        let end = if sleeper.is_awake() { End::Awake } else { self.receive_for(sleeper, this) };
         let mut turn = self.turn.lock();
-        match turn.who {
-            Who::Thread => return Pumped::No,
-            Who::Task => {
-                turn.sleepers += 1;
-                return Pumped::Busy;
-            }
-            Who::Nobody => turn.who = Who::Task,
+        let goes_on = turn.end(end);
+        if !turn.is_watched || turn.who == Who::Thread {
+            self.changed.notify_one();
         }
-        turn.enough = (turn.enough / 2).max(FEWEST);
-        turn.changes += 1;
-        drop(turn);
-        self.receive_until(is_over, deadline);
-        self.give_back();
-        Pumped::Done
+        goes_on
     }
 
     fn ring(&self) {
-        let _ = (&self.bell.1).write(&[0]);
-    }
-
-    fn rejoin(&self) {
-        self.turn.lock().sleepers -= 1;
+        self.bell.ring();
     }
 }

@@ -20,6 +20,7 @@ mod resolver;
 mod settings;
 mod tables;
 mod transfer;
+mod turn;
 
 use std::sync::Arc;
 
