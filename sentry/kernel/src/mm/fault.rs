@@ -131,6 +131,9 @@ impl MemoryManager {
                 (Some((_, pma)), _) if access.write && pma.cow => return self.break_cow(&mut pages, addr),
                 (Some((present, pma)), _) => {
                     let is_new = pma.mapped.is_none();
+                    if is_new && let Some(object) = &vma.object {
+                        pages.note_needed(addr, object.identity());
+                    }
                     if pma.waits() {
                         pages.more_rights.note_used();
                     }

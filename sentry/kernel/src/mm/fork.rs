@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use abi::Result;
+use segment::SegmentMap;
 
-use super::HostFile;
 use super::batch::Batch;
+use super::child_needs::Shown;
 use super::fork_copy::is_inherited;
 use super::manager::MemoryManager;
-use super::pma::{PageSource, Pages, Pma};
+use super::pma::{PageSource, Pages};
 use super::vma::{Vma, VmaFlags};
 
 impl MemoryManager {
@@ -24,7 +25,7 @@ impl MemoryManager {
         let mut copy = mappings.clone();
         copy.lock_future = VmaFlags::empty();
         copy.exec_gain = mappings.exec_gain.inherited();
-        copy.vmas = segment::SegmentMap::new();
+        copy.vmas = SegmentMap::new();
         for (range, vma) in mappings.vmas.iter() {
             if !vma.flags.contains(VmaFlags::DONTFORK) {
                 let mut vma = vma.clone();
@@ -50,7 +51,8 @@ impl MemoryManager {
                 self.share(&mut ours, &mut theirs, rest, vma, &mut protect);
             }
         }
-        show_inherited(&mut theirs, &mut show);
+        theirs.child_needs = ours.child_needs.clone();
+        show_inherited(&mappings.vmas, &mut theirs, &ours.child_needs.next_child(), &mut show);
         protect.commit(&mut ours, &*self.space)?;
         show.commit(&mut theirs, &*child.space)?;
         drop(theirs);
@@ -82,28 +84,31 @@ impl MemoryManager {
     }
 }
 
-/// Has the stub of a new child shown what it is likely to touch: all but files that are only data (locales, caches).
-/// A shell maps a dozen of these, and most of its children execute a program before they look at one. The first that
-/// is touched brings all.
-fn show_inherited(pages: &mut Pages, show: &mut Batch) {
-    let programs: HashSet<*const HostFile> =
-        pages.map.iter().filter(|(_, pma)| pma.prot.execute).filter_map(|(_, pma)| host_file(pma)).collect();
+/// Has the stub of a new child shown what it is likely to touch: memory of its own, and the files that children of this
+/// process are known to need. The first file that is touched besides brings all.
+fn show_inherited(vmas: &SegmentMap<Vma>, pages: &mut Pages, shown: &Shown, show: &mut Batch) {
+    let programs = programs(vmas);
+    let is_shown = |addr: u64| {
+        let Some((_, vma)) = vmas.get(addr) else { return true };
+        let Some(object) = &vma.object else { return true };
+        match shown {
+            Shown::Programs => vma.is_shared() || programs.contains(&object.identity()),
+            Shown::Files(files) => files.contains(&object.identity()),
+        }
+    };
     let mut left_out = Vec::new();
     pages.map.update(0..u64::MAX, |piece, pma| {
-        let is_data = host_file(pma).is_some_and(|file| !programs.contains(&file));
-        if is_data {
-            left_out.push(piece);
-        } else {
+        if is_shown(piece.start) {
             show.refresh(piece, pma, false);
+        } else if pma.mapped.is_none() {
+            left_out.push(piece);
         }
     });
     pages.leave_out(left_out);
 }
 
-/// Which host file a piece shows, by its address.
-fn host_file(pma: &Pma) -> Option<*const HostFile> {
-    match &pma.source {
-        PageSource::Host(file, _) => Some(Arc::as_ptr(file)),
-        PageSource::Memory(_) => None,
-    }
+/// Files that some part of can be executed, by their identity: not locales and caches.
+fn programs(vmas: &SegmentMap<Vma>) -> HashSet<usize> {
+    let code = vmas.iter().filter(|(_, vma)| vma.prot.execute);
+    code.filter_map(|(_, vma)| Some(vma.object.as_ref()?.identity())).collect()
 }

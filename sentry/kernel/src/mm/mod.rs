@@ -13,6 +13,7 @@ mod batch;
 mod brk;
 mod call_counts;
 mod call_sites;
+mod child_needs;
 mod copy;
 mod cow;
 mod exec_gain;

@@ -8,6 +8,7 @@ use segment::{Segment, SegmentMap};
 
 use super::HostFile;
 use super::batch::Batch;
+use super::child_needs::ChildNeeds;
 use super::fork_copy::StoredAfterFork;
 use super::lazy::Eagerness;
 
@@ -105,6 +106,8 @@ pub(crate) struct Pages {
     pub(crate) new_memory: Eagerness,
     /// Whether rights that mprotect(2) gives back are.
     pub(crate) more_rights: Eagerness,
+    /// What fork(2) had better show to children at once.
+    pub(crate) child_needs: ChildNeeds,
     /// What fork(2) had better copy.
     pub(crate) stored_after_fork: StoredAfterFork,
 }
@@ -134,6 +137,13 @@ impl Pages {
     /// Leaves these pages to a fault.
     pub(crate) fn leave_out(&mut self, ranges: Vec<Range<u64>>) {
         self.left_out = ranges;
+    }
+
+    /// The guest looks at `addr`, in a mapping of `file`, for the first time.
+    pub(crate) fn note_needed(&self, addr: u64, file: usize) {
+        if self.left_out.iter().any(|range| range.contains(&addr)) {
+            self.child_needs.note(file);
+        }
     }
 
     /// Adds to `batch` what was left to a fault.
