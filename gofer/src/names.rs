@@ -22,6 +22,32 @@ pub(crate) struct Ownership {
     pub(crate) mode: Option<u32>,
 }
 
+impl Ownership {
+    fn has_mode_of(self, stat: &Stat) -> bool {
+        self.mode.is_none_or(|mode| mode & 0o7777 == stat.mode & 0o7777)
+    }
+
+    fn is_of(self, stat: &Stat) -> bool {
+        (stat.uid, stat.gid) == (self.uid, self.gid) && self.has_mode_of(stat)
+    }
+
+    /// Makes it that of `file`, which is `name` in `dir`; returns what the file is then.
+    fn give(self, file: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Result<Stat> {
+        let mut seen = fs::stat(file)?;
+        if (seen.uid, seen.gid) != (self.uid, self.gid) {
+            fs::set_owner(file, Some(self.uid), Some(self.gid))?;
+            seen = fs::stat(file)?;
+        }
+        match self.mode {
+            Some(mode) if !self.has_mode_of(&seen) => {
+                set_mode_of(file, &seen, dir, name, mode)?;
+                fs::stat(file)
+            }
+            _ => Ok(seen),
+        }
+    }
+}
+
 impl Server {
     pub(crate) fn make_dir(&mut self, request: &Mkdir<'_>) -> Result<Answer> {
         self.require_writable(request.dir)?;
@@ -136,23 +162,15 @@ impl Server {
     pub(crate) fn own_new(&mut self, parent: NodeId, name: Name<'_>, owner: Ownership) -> Result<Answer> {
         let dir = self.nodes.fd(parent)?;
         let name = name.as_bytes();
-        let fd = fs::open_at(dir.as_fd(), name, PATH_ONLY, 0)?;
-        let made = fs::stat(fd.as_fd())?;
-        let stat = self.finish_new(dir.as_fd(), name, made.is_dir(), || {
-            let mut seen = made;
-            // Where the owner is right already, there is nothing that others would be told of.
-            if (seen.uid, seen.gid) != (owner.uid, owner.gid) {
-                fs::set_owner(fd.as_fd(), Some(owner.uid), Some(owner.gid))?;
-                seen = fs::stat(fd.as_fd())?;
-            }
-            match owner.mode {
-                Some(mode) if seen.mode & 0o7777 != mode & 0o7777 => {
-                    set_mode_of(fd.as_fd(), &seen, dir.as_fd(), name, mode)?;
-                    fs::stat(fd.as_fd())
-                }
-                _ => Ok(seen),
-            }
-        })?;
+        let made = fs::stat_at(dir.as_fd(), name)?;
+        // Mostly all is right already, and there is nothing that others would be told of.
+        let stat = if owner.is_of(&made) {
+            made
+        } else {
+            let fd = fs::open_at(dir.as_fd(), name, PATH_ONLY, 0)?;
+            let is_dir = made.is_dir();
+            self.finish_new(dir.as_fd(), name, is_dir, || owner.give(fd.as_fd(), dir.as_fd(), name))?
+        };
         let node = self.nodes.enter(parent, name, &stat, None)?;
         Ok(Answer::new(&EntryReply {
             node,
