@@ -15,6 +15,7 @@ use abi::{Errno, Result};
 use gofer_protocol::{FileId, MAX_AHEAD, Name, NodeOpenFlags, Open, Response};
 use kernel::mm::HostFile;
 
+use super::connection::Reason;
 use super::inode::GoferInode;
 
 /// Files of a directory that are opened one by one before others are opened ahead.
@@ -148,7 +149,7 @@ impl GoferInode {
             let reply = response.get()?;
             if target.name.is_some() {
                 if !self.is_key(&reply.attr) {
-                    self.volume.connection().forget(reply.node, 1, false);
+                    self.volume.connection().forget(reply.node, 1, Reason::Unused);
                     return Err(Errno::ESTALE);
                 }
                 self.found_node(reply.node);

@@ -90,6 +90,9 @@ impl GoferInode {
     pub(super) fn remove_name(&self, name: &[u8], child: &Self, is_dir: bool) -> Result<()> {
         self.require_writable()?;
         child.survive_without_name();
+        if is_dir {
+            self.volume.connection().forget_deleted();
+        }
         let request = Unlink { dir: self.node()?, name: Name::new(name).ok_or(Errno::EINVAL)?, is_dir };
         let dir = self.change(name, WatchMask::DELETE, || self.volume.connection().call(&request)?.get())?;
         self.attrs.set_fresh(dir);
@@ -112,6 +115,9 @@ impl GoferInode {
         let is_exchange = flags.contains(wire::RenameFlags::EXCHANGE);
         if let Some(replaced) = replaced.as_ref().filter(|_| !is_exchange) {
             replaced.survive_without_name();
+            if replaced.dir.is_some() {
+                self.volume.connection().forget_deleted();
+            }
         }
         let request = Rename {
             old_dir: self.node()?,

@@ -28,6 +28,26 @@ const AHEAD_FILES: usize = 32;
 /// Bytes of all directory listings together.
 const LISTING_BUDGET: usize = 32 << 20;
 
+/// Look-ups that are still to be given back.
+#[derive(Debug, Default)]
+struct Forgotten {
+    batch: Vec<Forget>,
+    /// Some are of files without a name, which the gofer keeps open: on some hosts (NFS) they have another name meanwhile,
+    /// in the directory where they were.
+    has_deleted: bool,
+}
+
+/// Why look-ups are given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Nobody needs the node for now.
+    Unused,
+    /// Its file is gone.
+    Deleted,
+    /// The same, and the host may have space to free.
+    DeletedLarge,
+}
+
 /// A file that was opened ahead: its directory and name.
 type OpenedAhead = (Weak<GoferInode>, Arc<[u8]>);
 
@@ -35,7 +55,7 @@ type OpenedAhead = (Weak<GoferInode>, Arc<[u8]>);
 #[derive(Debug)]
 pub struct Connection {
     client: WireClient,
-    forgotten: Mutex<Vec<Forget>>,
+    forgotten: Mutex<Forgotten>,
     /// Inodes that keep descriptors, the longest unused first.
     open_files: Mutex<VecDeque<Weak<GoferInode>>>,
     /// Files that were opened ahead, the oldest first. Some are not there any more.
@@ -128,17 +148,30 @@ impl Connection {
         self.client.call_count()
     }
 
-    /// Gives look-ups back, later or (`at_once`: the file may be waiting to be freed) now.
-    pub(super) fn forget(&self, node: NodeId, count: u32, at_once: bool) {
-        let batch = {
+    /// Gives look-ups back, sooner or later.
+    pub(super) fn forget(&self, node: NodeId, count: u32, reason: Reason) {
+        let forgotten = {
             let mut forgotten = self.forgotten.lock();
-            forgotten.push(Forget { node, count });
-            if forgotten.len() < FORGET_BATCH && !at_once {
+            forgotten.batch.push(Forget { node, count });
+            forgotten.has_deleted |= reason != Reason::Unused;
+            if forgotten.batch.len() < FORGET_BATCH && reason != Reason::DeletedLarge {
                 return;
             }
             std::mem::take(&mut *forgotten)
         };
-        self.client.forget(&Close { nodes: batch });
+        self.client.forget(&Close { nodes: forgotten.batch });
+    }
+
+    /// Gives deleted files back before a directory goes, which they may still be in.
+    pub(super) fn forget_deleted(&self) {
+        let forgotten = {
+            let mut forgotten = self.forgotten.lock();
+            if !forgotten.has_deleted {
+                return;
+            }
+            std::mem::take(&mut *forgotten)
+        };
+        self.client.forget(&Close { nodes: forgotten.batch });
     }
 
     /// Notes that `inode` has a descriptor, and closes one of another that nobody uses where there are too many.

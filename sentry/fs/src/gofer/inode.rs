@@ -14,6 +14,7 @@ use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, Se
 use parking_lot::Mutex;
 
 use super::attr::{AttrCache, to_vfs};
+use super::connection::Reason;
 use super::dir::Directory;
 use super::dir_file::DirFile;
 use super::file::GoferFile;
@@ -218,7 +219,7 @@ impl GoferInode {
         };
         if !is_known {
             // Another link of the file; one is enough.
-            self.volume.connection().forget(id, 1, false);
+            self.volume.connection().forget(id, 1, Reason::Unused);
         }
     }
 
@@ -284,7 +285,7 @@ impl GoferInode {
         let reply = response.get()?;
         for ((inode, _), found) in part.iter().zip(&reply.found) {
             if !inode.is_key(&found.attr) {
-                self.volume.connection().forget(found.node, 1, false);
+                self.volume.connection().forget(found.node, 1, Reason::Unused);
                 return Err(Errno::ESTALE);
             }
             inode.found_node(found.node);
@@ -361,16 +362,21 @@ impl GoferInode {
         }
     }
 
-    /// Whether the host may have more than a little space to free when this file is given back.
-    fn may_hold_space(&mut self) -> bool {
+    /// Why its node is given back: how soon that should be.
+    fn reason_to_forget(&mut self) -> Reason {
+        // A directory that is gone was empty.
+        if self.attrs.last().nlink > 0 || self.kind == FileType::Directory {
+            return Reason::Unused;
+        }
         if self.kind != FileType::Regular {
-            return false;
+            return Reason::Deleted;
         }
         let attr = match self.handles.get_mut().any() {
             Some(file) => self.stat_handle(&file).ok(),
             None => self.attrs.current(),
         };
-        attr.is_none_or(|attr| attr.size.max(attr.blocks.saturating_mul(512)) > LITTLE_SPACE)
+        let space = attr.map(|attr| attr.size.max(attr.blocks.saturating_mul(512)));
+        if space.is_some_and(|space| space <= LITTLE_SPACE) { Reason::Deleted } else { Reason::DeletedLarge }
     }
 
     /// Gives back what the gofer keeps for this inode; returns its directory, to be dropped without recursion.
@@ -386,8 +392,8 @@ impl GoferInode {
         if let Some(node) = self.node.get_mut().take()
             && !self.is_root
         {
-            let is_due = self.attrs.last().nlink == 0 && self.may_hold_space();
-            self.volume.forget_node(node.id, node.lookups, is_due);
+            let reason = self.reason_to_forget();
+            self.volume.forget_node(node.id, node.lookups, reason);
         }
         place.map(|place| place.parent)
     }

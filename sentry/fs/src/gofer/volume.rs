@@ -9,7 +9,7 @@ use gofer_protocol::{Attr as WireAttr, MountFlags, MountInfo, NodeId, OVERLAYFS,
 use kernel::vfs::{Caching, FileSystem, Inode};
 use parking_lot::Mutex;
 
-use super::connection::Connection;
+use super::connection::{Connection, Reason};
 use super::inode::{GoferInode, Origin};
 
 /// Host device and inode number: what makes two names one file.
@@ -107,11 +107,11 @@ impl Volume {
         }
     }
 
-    pub(super) fn forget_node(&self, node: NodeId, count: u32, at_once: bool) {
+    pub(super) fn forget_node(&self, node: NodeId, count: u32, reason: Reason) {
         if self.is_shared() {
             self.by_node.lock().remove(&node);
         }
-        self.connection.forget(node, count, at_once);
+        self.connection.forget(node, count, reason);
     }
 
     pub(super) fn by_node(&self, node: NodeId) -> Option<Arc<GoferInode>> {

@@ -178,6 +178,7 @@ fn inodes_and_descriptors_are_given_back() {
     }
     assert_eq!(w.vfs.rmdir(&w.caller(), &w.origin, b"/d"), Ok(()));
     assert_eq!(w.fs.volume().inode_count(), 1, "the root is left");
+    assert_eq!(open_descriptors(), 0, "before the directory goes, the server gets back what was in it");
 }
 
 #[test]
