@@ -11,6 +11,8 @@ pub const RELEASE: &str = "6.12.0-rampart";
 pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC Sun Nov 22 12:00:00 UTC 2026";
 /// `uname -m`.
 pub const MACHINE: &str = "x86_64";
+/// What uname(2) says instead to a program that wants a 32-bit processor.
+pub const MACHINE_32: &str = "i686";
 
 /// `/proc/version`.
 #[must_use]

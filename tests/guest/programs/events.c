@@ -168,7 +168,20 @@ static void test_pidfd(void) {
     FAILS(syscall(SYS_pidfd_open, -1, 0), EINVAL);
 }
 
+// A flag that means nothing is refused, whichever bit it is.
+static void test_flags(void) {
+    for (int bit = 0; bit < 32; bit++) {
+        int flag = (int)(1u << bit);
+        if (flag == O_CLOEXEC) continue;
+        FAILS(epoll_create1(flag), EINVAL);
+        if (flag == O_NONBLOCK) continue;
+        FAILS(syscall(SYS_timerfd_create, CLOCK_MONOTONIC, flag), EINVAL);
+        if (flag != EFD_SEMAPHORE) FAILS(syscall(SYS_eventfd2, 0, flag), EINVAL);
+    }
+}
+
 int main(void) {
+    test_flags();
     test_epoll();
     test_eventfd();
     test_timerfd();

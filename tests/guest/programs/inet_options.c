@@ -103,7 +103,28 @@ static void peers(int tcp, int udp) {
     FAILS(getsockopt(tcp, SOL_SOCKET, SO_PEERGROUPS, &group, &len), ENODATA);
 }
 
+// TCP_MAXSEG: what was asked for before there is a connection, and what a segment carries since.
+static void segment_size(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at, size = sizeof(int);
+    int mss = 0, listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(listener, (void *)&at, sizeof at) == 0 && listen(listener, 1) == 0 && getsockname(listener, (void *)&at, &len) == 0);
+    CHECK(getsockopt(listener, IPPROTO_TCP, TCP_MAXSEG, &mss, &size) == 0 && mss == 536);
+    CHECK(connect(client, (void *)&at, sizeof at) == 0);
+    CHECK(getsockopt(client, IPPROTO_TCP, TCP_MAXSEG, &mss, &size) == 0 && mss > 8000 && mss < 65536);
+    close(client);
+    client = socket(AF_INET, SOCK_STREAM, 0);
+    mss = 1000;
+    CHECK(setsockopt(client, IPPROTO_TCP, TCP_MAXSEG, &mss, size) == 0);
+    CHECK(getsockopt(client, IPPROTO_TCP, TCP_MAXSEG, &mss, &size) == 0 && mss == 1000);
+    CHECK(connect(client, (void *)&at, sizeof at) == 0);
+    CHECK(getsockopt(client, IPPROTO_TCP, TCP_MAXSEG, &mss, &size) == 0 && mss == 1000 - 12);
+    close(client);
+    close(listener);
+}
+
 int main(void) {
+    segment_size();
     int tcp = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
     int tcp6 = socket(AF_INET6, SOCK_STREAM, 0), udp6 = socket(AF_INET6, SOCK_DGRAM, 0);
     CHECK(tcp >= 0 && udp >= 0 && tcp6 >= 0 && udp6 >= 0);

@@ -7,6 +7,7 @@
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/netlink_diag.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <net/if.h>
@@ -187,7 +188,58 @@ static void shown(void) {
     close(diag), close(other);
 }
 
+// The route to an address tells what it would be, and for whom.
+static void asked_route(void) {
+    struct {
+        struct nlmsghdr header;
+        struct rtmsg route;
+        struct rtattr to;
+        struct in_addr address;
+    } request = {
+        {sizeof request, RTM_GETROUTE, NLM_F_REQUEST, 1, 0},
+        {.rtm_family = AF_INET, .rtm_dst_len = 32, .rtm_flags = RTM_F_LOOKUP_TABLE},
+        {RTA_LENGTH(4), RTA_DST},
+        {htonl(INADDR_LOOPBACK)},
+    };
+    char reply[512] = {0};
+    int fd = open_netlink(NETLINK_ROUTE);
+    CHECK(send(fd, &request, sizeof request, 0) == sizeof request);
+    ssize_t got = recv(fd, reply, sizeof reply, 0);
+    struct nlmsghdr *header = (void *)reply;
+    CHECK(got > (ssize_t)NLMSG_SPACE(sizeof(struct rtmsg)) && header->nlmsg_type == RTM_NEWROUTE);
+    struct rtmsg *route = NLMSG_DATA(header);
+    CHECK(route->rtm_type == RTN_LOCAL && (route->rtm_flags & RTM_F_CLONED) && (route->rtm_flags & 0x80000000));
+    int length = RTM_PAYLOAD(header), told = 0;
+    for (struct rtattr *at = RTM_RTA(route); RTA_OK(at, length); at = RTA_NEXT(at, length)) {
+        if (at->rta_type == RTA_UID) told |= *(uid_t *)RTA_DATA(at) == geteuid() ? 1 : 4;
+        if (at->rta_type == RTA_CACHEINFO && RTA_PAYLOAD(at) == sizeof(struct rta_cacheinfo)) told |= 2;
+    }
+    CHECK(told == 3);
+    close(fd);
+}
+
+// The loopback link has a queueing discipline: none.
+static void disciplines(void) {
+    struct {
+        struct nlmsghdr header;
+        struct tcmsg message;
+    } request = {
+        {sizeof request, RTM_GETQDISC, NLM_F_REQUEST | NLM_F_DUMP, 7, 0},
+        {.tcm_family = AF_UNSPEC, .tcm_ifindex = 1},
+    };
+    char first[512] = {0};
+    int fd = open_netlink(NETLINK_ROUTE);
+    CHECK(ask(fd, &request, sizeof request, RTM_NEWQDISC, first, sizeof first) >= 1);
+    struct tcmsg *message = NLMSG_DATA((struct nlmsghdr *)first);
+    struct rtattr *kind = (void *)((char *)message + NLMSG_ALIGN(sizeof *message));
+    CHECK(message->tcm_ifindex == 1 && message->tcm_parent == TC_H_ROOT);
+    CHECK(kind->rta_type == TCA_KIND && !strcmp(RTA_DATA(kind), "noqueue"));
+    close(fd);
+}
+
 int main(void) {
+    asked_route();
+    disciplines();
     shown();
     filtered();
     dumps();

@@ -76,6 +76,13 @@ static void old_release(void) {
     CHECK(old != -1 && uname(&name) == 0 && !strncmp(name.release, "2.6.", 4) && atoi(name.release + 4) >= 60);
     CHECK(personality(old) == UNAME26 && uname(&name) == 0 && strncmp(name.release, "2.6.", 4));
 }
+// A program that wants a 32-bit processor is told of one.
+static void old_machine(void) {
+    struct utsname name;
+    int old = personality(PER_LINUX32);
+    CHECK(old != -1 && uname(&name) == 0 && !strcmp(name.machine, "i686"));
+    CHECK(personality(old) == PER_LINUX32 && uname(&name) == 0 && !strcmp(name.machine, "x86_64"));
+}
 static void extents(void) {
     // Only file systems on disks know; a pipe has none at all.
     struct fiemap map = {.fm_length = 4096};
@@ -145,6 +152,7 @@ int main(void) {
     compared();
     released();
     old_release();
+    old_machine();
     extents();
     protocols();
     rebooted(0x01234567, SIGHUP);

@@ -136,11 +136,15 @@ pub(super) fn meminfo(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     line("CommitLimit", total);
     line("Committed_AS", used);
     line("VmallocTotal", 34_359_738_367 << 10);
-    for name in ["VmallocUsed", "VmallocChunk", "AnonHugePages", "ShmemHugePages"] {
+    for name in ["VmallocUsed", "VmallocChunk", "Percpu", "AnonHugePages", "ShmemHugePages"] {
+        line(name, 0);
+    }
+    for name in ["ShmemPmdMapped", "FileHugePages", "FilePmdMapped"] {
         line(name, 0);
     }
     put!(out, "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\n");
-    put!(out, "HugePages_Surp:        0\nHugepagesize:       2048 kB\n");
+    put!(out, "HugePages_Surp:        0\nHugepagesize:       2048 kB\nHugetlb:               0 kB\n");
+    put!(out, "DirectMap4k:    {:>8} kB\nDirectMap2M:           0 kB\n", total >> 10);
     Ok(())
 }
 

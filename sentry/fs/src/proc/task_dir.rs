@@ -249,7 +249,9 @@ impl DirContent for TaskDir {
     fn next(&self, _task: &Task, from: u64) -> Option<Entry> {
         let task = alive(&self.task).ok()?;
         let from = usize::try_from(from).ok()?;
-        let (index, entry) = self.entries().find(|(index, _)| *index >= from)?;
+        let children = (ENTRIES.len(), &CHILDREN);
+        let more = (!self.is_process).then_some(children);
+        let (index, entry) = self.entries().chain(more).find(|(index, _)| *index >= from)?;
         Some(Entry {
             name: entry.name.as_bytes().to_vec(),
             ino: self.ino(&task, index),

@@ -2,6 +2,11 @@
 
 use super::socket::{Role, TcpCore};
 use super::state::TcpState;
+use crate::socket::options::Options;
+use std::net::IpAddr;
+
+/// What a loopback link carries where there is none to ask.
+const LOOPBACK_MTU: u32 = 65_536;
 
 /// The fields of Linux's `struct tcp_info` that the stack knows. Times are in microseconds where not said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +131,7 @@ impl TcpInfo {
             }
             Role::Local(end) => {
                 let (received, sent) = end.totals();
-                let mss = core.stack.loopback().map_or(65_483, |nic| nic.mtu().saturating_sub(52));
+                let (advmss, mss) = loopback_segments(core, end.tuple().remote.ip, &inner.options);
                 Self {
                     options: 7,
                     snd_wscale: 7,
@@ -134,8 +139,8 @@ impl TcpInfo {
                     rto: 204_000,
                     snd_mss: mss,
                     rcv_mss: mss,
-                    advmss: mss,
-                    pmtu: mss.saturating_add(52),
+                    advmss,
+                    pmtu: core.stack.loopback().map_or(LOOPBACK_MTU, |nic| nic.mtu()),
                     rtt: 20,
                     rttvar: 10,
                     min_rtt: 10,
@@ -150,6 +155,23 @@ impl TcpInfo {
             }
             Role::Net(conn) => conn.info(&inner.options, core.stack.now()),
             Role::Idle | Role::Waiting(_) => empty,
+        }
+    }
+}
+
+/// The largest segments that a connection over loopback would take and send, were it cut into segments: what fits the
+/// link beside headers with time stamps, and half of that, since a segment is at most half of the first window.
+fn loopback_segments(core: &TcpCore, peer: IpAddr, options: &Options) -> (u32, u32) {
+    let mtu = core.stack.loopback().map_or(LOOPBACK_MTU, |nic| nic.mtu());
+    let fits = match peer {
+        IpAddr::V4(_) => mtu.min(u16::MAX.into()).saturating_sub(52),
+        IpAddr::V6(_) => mtu.saturating_sub(72),
+    };
+    match options.tcp.max_seg() {
+        0 => (fits, fits / 2),
+        clamp => {
+            let clamp = u32::from(clamp).saturating_sub(12);
+            (fits.min(clamp), clamp.min(fits / 2))
         }
     }
 }

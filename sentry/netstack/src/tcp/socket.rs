@@ -370,6 +370,13 @@ impl TcpSocket {
         TcpInfo::of(&self.core)
     }
 
+    /// `TCP_MAXSEG` of a connection: what a full segment carries. `None` where there is no connection.
+    #[must_use]
+    pub fn segment_size(&self) -> Option<u32> {
+        let info = self.info();
+        info.state.is_synchronized().then_some(info.snd_mss)
+    }
+
     /// `SIOCINQ`: bytes to read. `SIOCOUTQ`: bytes that the peer has not acknowledged.
     #[must_use]
     pub fn queues(&self) -> (usize, usize) {

@@ -85,7 +85,7 @@ fn install(
 /// set.
 fn fd_flags(flags: u64, allowed: OpenFlags) -> Option<(OpenFlags, bool)> {
     let flags = u32::try_from(flags & 0xffff_ffff).ok().map(OpenFlags::from_bits_retain)?;
-    if !(flags & !(allowed | OpenFlags::CLOEXEC)).is_empty() {
+    if !flags.difference(allowed | OpenFlags::CLOEXEC).is_empty() {
         return None;
     }
     Some((flags & allowed, flags.contains(OpenFlags::CLOEXEC)))

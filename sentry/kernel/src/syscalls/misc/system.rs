@@ -5,7 +5,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::syscalls::table::Args;
 use crate::task::{Capability, ExitStatus, UtsNamespace};
-use crate::version::{MACHINE, RELEASE, SYSNAME, VERSION};
+use crate::version::{MACHINE, MACHINE_32, RELEASE, SYSNAME, VERSION};
 use crate::{CurrentTask, SysResult, Task};
 
 /// Bytes of a name in `struct new_utsname`, the NUL included.
@@ -21,6 +21,10 @@ fn field(text: &str) -> [u8; NAME_LEN] {
 /// The flag of personality(2) for programs that fear a version above 2.6.
 const UNAME26: u32 = 0x0002_0000;
 
+/// The kind of personality(2) that is told of a 32-bit processor, and the bits that hold the kind.
+const PER_LINUX32: u32 = 8;
+const PER_MASK: u32 = 0xff;
+
 /// The release as one of 2.6: 6.12 is 2.6.72.
 fn release_26() -> String {
     let digits = RELEASE.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(RELEASE.len());
@@ -33,9 +37,10 @@ pub(super) fn uname(task: &mut CurrentTask, args: Args) -> SysResult {
     let uts = task.namespaces().uts.clone();
     let (host, domain) = (uts.host_name(), uts.domain_name());
     let domain = if domain.is_empty() { "(none)" } else { &domain };
-    let is_old = task.thread_group().personality() & UNAME26 != 0;
-    let release = if is_old { release_26() } else { RELEASE.to_owned() };
-    let names = [SYSNAME, &host, &release, VERSION, MACHINE, domain].map(field);
+    let personality = task.thread_group().personality();
+    let release = if personality & UNAME26 != 0 { release_26() } else { RELEASE.to_owned() };
+    let machine = if personality & PER_MASK == PER_LINUX32 { MACHINE_32 } else { MACHINE };
+    let names = [SYSNAME, &host, &release, VERSION, machine, domain].map(field);
     task.mm().write_object(args.addr(0), &names)?;
     Ok(0)
 }

@@ -82,6 +82,11 @@ pub(super) fn get(socket: &InetSocket, net: &NetNamespace, level: i32, name: i32
     let config = net.stack().config();
     let int = |value: i32| Ok(value.to_ne_bytes().to_vec());
     let number = |get: Get| int(socket.read(|options| get(options, &config)));
+    if let (SOL_TCP, tcp::MAXSEG, AnySocket::Tcp(socket)) = (level, name, &socket.any)
+        && let Some(mss) = socket.segment_size()
+    {
+        return Some(int(mss.cast_signed()));
+    }
     if let Some(row) = numbers::find(level, name) {
         return Some(number(row.0));
     }

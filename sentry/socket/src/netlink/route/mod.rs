@@ -5,6 +5,7 @@ mod fdb;
 mod link;
 mod neighbour;
 mod nsid;
+mod queueing;
 mod routes;
 mod rule;
 
@@ -34,6 +35,7 @@ pub(super) const RTM_NEWNEIGH: u16 = 28;
 pub(super) const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
 const RTM_GETRULE: u16 = 34;
+const RTM_GETQDISC: u16 = 38;
 const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
 /// Types come in fours: new, delete, get, set. Only the third changes nothing.
@@ -79,6 +81,7 @@ pub(super) fn answer(context: &Context<'_>, request: &Request<'_>, replies: &mut
         RTM_NEWNEIGH => neighbour::add(context, request),
         RTM_DELNEIGH => neighbour::remove(context, request),
         RTM_GETRULE => rule::get(request, replies),
+        RTM_GETQDISC => queueing::get(context, request, replies),
         RTM_NEWNSID => nsid::set(context, request),
         RTM_GETNSID => nsid::get(context, request, replies),
         _ => Err(Errno::EOPNOTSUPP),

@@ -21,7 +21,10 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
 const RTA_MULTIPATH: u16 = 9;
+const RTA_CACHEINFO: u16 = 12;
 const RTA_TABLE: u16 = 15;
+const RTA_PREF: u16 = 20;
+const RTA_UID: u16 = 25;
 const RTAX_MTU: u16 = 2;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_TABLE_LOCAL: u8 = 255;
@@ -36,6 +39,9 @@ const SCOPE_LINK: u8 = 253;
 const SCOPE_HOST: u8 = 254;
 const RTNH_F_ONLINK: u32 = 4;
 const RTM_F_CLONED: u32 = 0x200;
+const RTCF_LOCAL: u32 = 0x8000_0000;
+/// Bytes of `struct rta_cacheinfo`.
+const CACHE_INFO: usize = 32;
 /// Metric of IPv6 routes that name none.
 const V6_METRIC: u32 = 1024;
 /// Metric of the routes that follow from IPv6 addresses.
@@ -155,10 +161,19 @@ fn get_one(context: &Context<'_>, request: &Request<'_>, replies: &mut Replies) 
         protocol: 0,
         ..Route::new(Prefix { addr: to, len }, found.gateway, found.interface)
     };
-    let (kind, table) =
-        if found.is_local { (RTN_LOCAL, RT_TABLE_LOCAL) } else { (RTN_UNICAST, RT_TABLE_MAIN) };
+    // Without rules of its own Linux keeps IPv4's local table within the main one.
+    let table = if found.is_local && to.is_ipv6() { RT_TABLE_LOCAL } else { RT_TABLE_MAIN };
+    let (kind, flags) = if found.is_local { (RTN_LOCAL, RTCF_LOCAL) } else { (RTN_UNICAST, 0) };
     let told = Told { route, table, kind, scope: 0 };
-    replies.message(RTM_NEWROUTE, 0, |body| describe(&told, RTM_F_CLONED, body));
+    let creds = context.task.creds();
+    let uid = creds.user_ns.from_kernel_uid(creds.euid);
+    replies.message(RTM_NEWROUTE, 0, |body| {
+        describe(&told, RTM_F_CLONED | flags, body);
+        if to.is_ipv4() {
+            body.attr_word(RTA_UID, uid);
+            body.attr(RTA_CACHEINFO, &[0; CACHE_INFO]);
+        }
+    });
     Ok(())
 }
 
@@ -291,8 +306,12 @@ fn describe(told: &Told, flags: u32, body: &mut Body<'_>) {
     if route.interface != 0 {
         body.attr_word(RTA_OIF, route.interface);
     }
-    if route.metric != 0 {
+    if route.metric != 0 || prefix.addr.is_ipv6() {
         body.attr_word(RTA_PRIORITY, route.metric);
+    }
+    if prefix.addr.is_ipv6() {
+        // The preference of routers: medium.
+        body.attr(RTA_PREF, &[0]);
     }
     if route.mtu != 0 {
         body.nest(RTA_METRICS, |metrics| {
