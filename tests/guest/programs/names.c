@@ -3,10 +3,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 static int make(int dir, const char *name, const char *text) {
     int fd = openat(dir, name, O_CREAT | O_RDWR | O_EXCL, 0644);
@@ -54,7 +56,29 @@ static void odd_positions(void) {
     }
 }
 
+// A tmpfs lists its newest name first, and what is made meanwhile not at all.
+static void newest_first(void) {
+    char path[] = "/dev/shm/names-XXXXXX", shown[16] = "";
+    struct statfs kind;
+    CHECK(mkdtemp(path) && statfs(path, &kind) == 0);
+    int dir = open(path, O_RDONLY | O_DIRECTORY);
+    for (const char *name = "byaz"; *name; name++) make(dir, (char[]){*name, 0}, "");
+    CHECK(unlinkat(dir, "y", 0) == 0);
+    DIR *list = opendir(path);
+    for (struct dirent *entry; (entry = readdir(list));) {
+        if (entry->d_name[0] == '.') continue;
+        strcat(shown, entry->d_name);
+        if (!shown[1]) make(dir, "new", "");
+    }
+    closedir(list);
+    for (const char *name = "baz"; *name; name++) unlinkat(dir, (char[]){*name, 0}, 0);
+    CHECK(unlinkat(dir, "new", 0) == 0 && rmdir(path) == 0);
+    if (kind.f_type == TMPFS_MAGIC) CHECK(!strcmp(shown, "zab"));
+    close(dir);
+}
+
 int main(void) {
+    newest_first();
     char path[] = "/tmp/names-XXXXXX";
     CHECK(mkdtemp(path));
     int dir = open(path, O_RDONLY | O_DIRECTORY);

@@ -1,6 +1,6 @@
 //! The merged listing of a directory's layers.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use abi::{Errno, FileType, OpenFlags, Result};
@@ -58,20 +58,53 @@ impl OvlInode {
         if let [(layer, inode)] = layers[..] {
             return self.list_layer(task, layer, inode);
         }
-        let (mut seen, mut listing) = (HashSet::<Box<[u8]>>::new(), Listing::default());
-        for (layer, inode) in layers {
-            for entry in self.list_layer(task, layer, inode)?.skip(0) {
-                if !seen.insert(entry.name.into()) {
+        let Some(((lowest, inode), above)) = layers.split_last() else { return Ok(Listing::default()) };
+        self.merge(task, above, &self.list_layer(task, *lowest, inode)?, inode)
+    }
+
+    /// The names of the lowest layer in its order, whichever layer covers them, then those of the layers above: so Linux
+    /// has it, and most names keep their place.
+    fn merge(
+        &self,
+        task: &Task,
+        above: &[(usize, &Arc<dyn Inode>)],
+        lowest: &Listing,
+        lowest_inode: &Arc<dyn Inode>,
+    ) -> Result<Listing> {
+        let (mut seen, mut added) = (HashMap::<Box<[u8]>, Option<usize>>::new(), Listing::default());
+        for (layer, inode) in above {
+            for entry in self.list_layer(task, *layer, inode)?.skip(0) {
+                if seen.contains_key(entry.name) {
                     continue;
                 }
-                let covers = entry.file_type == FileType::Char
-                    && is_whiteout(&inode.lookup(&self.shared.caller(), entry.name)?);
+                let covers = self.covers(inode, &entry)?;
+                seen.insert(entry.name.into(), (!covers).then_some(added.entries.len()));
                 if !covers {
-                    listing.push(entry);
+                    added.push(entry);
                 }
             }
         }
+        let (mut listing, mut is_placed) = (Listing::default(), vec![false; added.entries.len()]);
+        for entry in lowest.skip(0) {
+            match seen.get(entry.name) {
+                Some(Some(index)) => {
+                    is_placed[*index] = true;
+                    added.skip(*index).take(1).for_each(|entry| listing.push(entry));
+                }
+                Some(None) => {}
+                None if self.covers(lowest_inode, &entry)? => {}
+                None => listing.push(entry),
+            }
+        }
+        let rest = added.skip(0).zip(is_placed).filter(|(_, is_placed)| !is_placed);
+        rest.for_each(|(entry, _)| listing.push(entry));
         Ok(listing)
+    }
+
+    /// Whether a name in a layer says only that layers below do not have it.
+    fn covers(&self, directory: &Arc<dyn Inode>, entry: &ListedName<'_>) -> Result<bool> {
+        Ok(entry.file_type == FileType::Char
+            && is_whiteout(&directory.lookup(&self.shared.caller(), entry.name)?))
     }
 
     /// The names in one layer, whiteouts included.

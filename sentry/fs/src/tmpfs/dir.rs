@@ -1,4 +1,5 @@
-//! A tmpfs directory: names in the order of their making, so that a listing can go on after any change.
+//! A tmpfs directory: names in the order of their making, so that a listing can go on after any change. It is listed as
+//! Linux does it, the newest name first; what is added meanwhile is for the next listing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,8 +8,10 @@ use abi::{Errno, FileType, Result};
 
 use super::inode::TmpInode;
 
-/// `.` and `..` have the first two positions.
-const FIRST_COOKIE: u64 = 3;
+/// Where a listing stands after `.` and `..`, before the newest name.
+const START: u64 = 2;
+/// The oldest name's.
+const FIRST_COOKIE: u64 = START + 1;
 
 #[derive(Debug)]
 struct Entry {
@@ -94,9 +97,10 @@ impl Names {
         Some(entry.inode)
     }
 
-    /// The names from position `from` on.
+    /// The names that a listing at position `from` has still to give, with the position after each.
     pub(super) fn from(&self, from: u64) -> impl Iterator<Item = (u64, &Listed)> {
-        self.order.range(from..).map(|(cookie, listed)| (*cookie, listed))
+        let end = if from == START { u64::MAX } else { from };
+        self.order.range(..end).rev().map(|(cookie, listed)| (*cookie, listed))
     }
 
     /// Takes all inodes out, for an end without recursion.

@@ -70,10 +70,10 @@ impl FileOps for TmpInode {
             }
         }
         let names = self.names()?.read();
-        for (cookie, listed) in names.from(at) {
-            let (next, file_type) = (cookie + 1, listed.file_type);
+        for (next, listed) in names.from(at) {
+            let file_type = listed.file_type;
             if !take(&DirEntry { name: &listed.name, ino: listed.ino, file_type, next }) {
-                return Ok(cookie);
+                return Ok(at);
             }
             at = next;
         }
