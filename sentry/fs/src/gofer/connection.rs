@@ -28,6 +28,9 @@ const AHEAD_FILES: usize = 32;
 /// Bytes of all directory listings together.
 const LISTING_BUDGET: usize = 32 << 20;
 
+/// Open files that are mapped to be read, at most: each may take 128 KiB of the host's page tables.
+const WINDOWS_MAX: usize = 256;
+
 /// Look-ups that are still to be given back.
 #[derive(Debug, Default)]
 struct Forgotten {
@@ -63,6 +66,8 @@ pub struct Connection {
     /// Directories that keep listings, the oldest first.
     listed: Mutex<VecDeque<Weak<GoferInode>>>,
     listed_bytes: AtomicUsize,
+    /// Open files that are mapped to be read.
+    windows: AtomicUsize,
 }
 
 /// Each time the list of directories with listings has grown by so many, it is tidied.
@@ -114,6 +119,7 @@ pub fn attach(socket: OwnedFd, mut device: impl FnMut() -> DeviceId) -> Result<V
         opened_ahead: Mutex::default(),
         listed: Mutex::default(),
         listed_bytes: AtomicUsize::new(0),
+        windows: AtomicUsize::new(0),
     });
     let mut mounts = Vec::with_capacity(hello.mounts.len());
     for info in &hello.mounts {
@@ -146,6 +152,17 @@ impl Connection {
     #[cfg(test)]
     pub(super) fn call_count(&self) -> u64 {
         self.client.call_count()
+    }
+
+    /// Whether one more open file may be mapped; then [`Self::window_gone`] must follow.
+    pub(super) fn takes_window(&self) -> bool {
+        let fits = |count: usize| (count < WINDOWS_MAX).then_some(count + 1);
+        self.windows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    /// It is not mapped any more.
+    pub(super) fn window_gone(&self) {
+        self.windows.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Gives look-ups back, sooner or later.

@@ -155,7 +155,7 @@ impl GoferInode {
                 let is_doubtful = attr.nlink > 1 && attr.mode & 0o170_000 != 0o040_000;
                 let inode = self.child(*attr, name, None, link)?;
                 if is_doubtful {
-                    inode.attrs.mark_stale();
+                    inode.attrs.doubt_owner();
                 }
                 Ok(inode)
             }
@@ -487,7 +487,8 @@ impl GoferInode {
 
     /// Events were lost: nothing is known of this directory any more.
     pub(super) fn all_doubtful(&self) {
-        self.attrs.mark_stale();
+        // A mount's root has no parent that would say so.
+        self.attrs.doubt_owner();
         self.xattr_names.forget();
         let Some(dir) = &self.dir else { return };
         dir.has_lost_events.store(true, Ordering::Release);

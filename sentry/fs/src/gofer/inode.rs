@@ -25,8 +25,8 @@ use super::xattr::XattrNames;
 /// The event of a change of ours comes within this time, the gofer's pauses included.
 const OWN_EVENT_DELAY_NS: i64 = 200_000_000;
 
-/// A deleted file of at most this size need not be given back at once: a batch of them is some megabytes.
-const LITTLE_SPACE: u64 = 64 << 10;
+/// A deleted file of at most this size need not be given back at once: a batch of them must not fill a small volume.
+const LITTLE_SPACE: u64 = 4 << 10;
 
 /// Names in one walk: far below what a message holds.
 const WALK_MAX: usize = 128;

@@ -2,18 +2,20 @@
 //!
 //! preadv(2) of 4 KiB takes the host two to three times as long as a copy from a mapping of the same pages. So an open
 //! file from which a guest reads again and again in small pieces is mapped whole, for as long as it is open. Only in
-//! exclusive mounts: nobody but us changes the size there, and our changes make what is known of it out of date.
+//! mounts that nobody changes: an image below an overlay, and what is mounted read-only and exclusive. Where a file can be
+//! written the host may read it and map it from different places (overlayfs, once it has copied the file up).
 //!
-//! Reading and mapping show the same page cache. What is not wholly within the size that is known, and what cannot be
-//! copied since the file was cut all the same, is left to preadv(2).
+//! What is not wholly within the size that is known, and what cannot be copied since the file was cut all the same, is
+//! left to preadv(2). Connections bound the number of windows.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use host::memory::Mapping;
 use kernel::mm::{HostFile, IoDst};
 
 use super::inode::GoferInode;
+use super::volume::Volume;
 
 /// A read of at most this size is small.
 const SMALL: usize = 16 << 10;
@@ -28,7 +30,20 @@ pub(super) struct Window {
     /// Small reads since the size was last asked for.
     reads: AtomicU32,
     /// Nothing where the host has none.
-    mapping: OnceLock<Option<Mapping>>,
+    mapping: OnceLock<Option<Counted>>,
+}
+
+/// A mapping that its connection has allowed.
+#[derive(Debug)]
+struct Counted {
+    mapping: Mapping,
+    volume: Arc<Volume>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.volume.connection().window_gone();
+    }
 }
 
 impl Window {
@@ -41,7 +56,7 @@ impl Window {
         dst: &mut IoDst<'_>,
     ) -> Option<usize> {
         let len = dst.remaining();
-        if len > SMALL || inode.volume.is_shared() {
+        if len > SMALL || inode.volume.is_shared() || !inode.volume.is_read_only() {
             return None;
         }
         if self.reads.load(Ordering::Relaxed) < READS_BEFORE {
@@ -57,15 +72,20 @@ impl Window {
         if offset.checked_add(len as u64)? > attr.size {
             return None;
         }
-        copy(self.mapping(file, attr.size)?, offset, dst)
+        copy(self.mapping(inode, file, attr.size)?, offset, dst)
     }
 
-    fn mapping(&self, file: &HostFile, size: u64) -> Option<&Mapping> {
+    fn mapping(&self, inode: &GoferInode, file: &HostFile, size: u64) -> Option<&Mapping> {
         let map = || {
             let len = usize::try_from(size).ok().filter(|_| size <= LARGEST)?;
-            Mapping::shared(file.fd(), 0, len, false).ok()
+            let connection = inode.volume.connection();
+            if !connection.takes_window() {
+                return None;
+            }
+            let mapping = Mapping::shared(file.fd(), 0, len, false).inspect_err(|_| connection.window_gone());
+            mapping.ok().map(|mapping| Counted { mapping, volume: Arc::clone(&inode.volume) })
         };
-        self.mapping.get_or_init(map).as_ref()
+        self.mapping.get_or_init(map).as_ref().map(|counted| &counted.mapping)
     }
 }
 
