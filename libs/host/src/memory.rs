@@ -195,6 +195,16 @@ impl<'a> VolatileSlice<'a> {
         if faulted { Err(Errno::EFAULT) } else { Ok(value) }
     }
 
+    /// Atomically clears the bits of the aligned `u32` at `offset` that `mask` has not.
+    ///
+    /// # Errors
+    /// As [`Self::load_u32`].
+    pub fn and_u32(&self, offset: usize, mask: u32) -> Result<()> {
+        let ptr = self.aligned_u32(offset)?;
+        // SAFETY: `ptr` is aligned and inside a live mapping; faults are caught.
+        if unsafe { arch::and_u32(ptr, mask) } { Err(Errno::EFAULT) } else { Ok(()) }
+    }
+
     /// Atomically writes the naturally aligned `u32` at `offset`; what was written before it is visible before it.
     ///
     /// # Errors

@@ -150,6 +150,32 @@ pub(crate) unsafe fn compare_exchange_u32(at: *mut u32, old: u32, new: u32) -> (
     (raw as u32, raw >> 32 != 0)
 }
 
+/// Clears the bits that `mask` has not, in one step; returns 1 on a fault.
+#[unsafe(naked)]
+#[unsafe(export_name = "host_raw_and")]
+unsafe extern "C" fn raw_and(at: *mut u32, mask: u32) -> u64 {
+    naked_asm!(
+        "xor eax, eax",
+        ".globl host_fault_and",
+        "host_fault_and:",
+        "lock and [rdi], esi",
+        "ret",
+        ".globl host_fixup_and",
+        "host_fixup_and:",
+        "mov eax, 1",
+        "ret"
+    )
+}
+
+/// Clears the bits that `mask` has not; returns whether it faulted.
+///
+/// # Safety
+/// `at` must be aligned and in a mapping.
+pub(crate) unsafe fn and_u32(at: *mut u32, mask: u32) -> bool {
+    // SAFETY: forwarded.
+    unsafe { raw_and(at, mask) != 0 }
+}
+
 unsafe extern "C" {
     static host_fault_copy: u8;
     static host_fixup_copy: u8;
@@ -163,6 +189,8 @@ unsafe extern "C" {
     static host_fixup_cas: u8;
     static host_fault_store64: u8;
     static host_fixup_store64: u8;
+    static host_fault_and: u8;
+    static host_fixup_and: u8;
 }
 
 fn fixup(rip: usize) -> Option<usize> {
@@ -173,6 +201,7 @@ fn fixup(rip: usize) -> Option<usize> {
         (&raw const host_fault_store, &raw const host_fixup_store),
         (&raw const host_fault_cas, &raw const host_fixup_cas),
         (&raw const host_fault_store64, &raw const host_fixup_store64),
+        (&raw const host_fault_and, &raw const host_fixup_and),
     ];
     table.into_iter().find(|(at, _)| *at as usize == rip).map(|(_, to)| to as usize)
 }

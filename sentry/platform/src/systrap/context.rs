@@ -42,6 +42,8 @@ struct Signalling {
     is_watched: AtomicBool,
     /// The sentry thread went to sleep since it last let guest code run.
     has_slept: AtomicBool,
+    /// The thread was told its signal mask. What its area says of one that was not is its own invention.
+    knows_mask: AtomicBool,
     cores: Arc<Cores>,
     life: Arc<Life>,
     tid: i32,
@@ -60,6 +62,7 @@ impl Signalling {
             sent_in: AtomicU32::new(0),
             is_watched: AtomicBool::new(false),
             has_slept: AtomicBool::new(false),
+            knows_mask: AtomicBool::new(false),
             cores,
             life,
             tid,
@@ -114,7 +117,8 @@ impl Interrupter for Signalling {
     }
 
     fn hold_mask(&self) -> Option<u64> {
-        own::hold(&self.area.memory()).ok().flatten()
+        let held = own::hold(&self.area.memory()).ok().flatten();
+        held.filter(|_| self.knows_mask.load(Ordering::SeqCst))
     }
 
     fn stand_back(&self) {
@@ -424,6 +428,7 @@ impl Context for StubContext {
 
     fn show_mask(&mut self, mask: Option<u64>, may_change: bool) {
         let Some(thread) = &self.thread else { return };
+        self.signalling.knows_mask.store(mask.is_some(), Ordering::SeqCst);
         // Its own page: a failure leaves it as it is, or all zeros.
         let _ = self.mask.show(&thread.area(), mask, may_change);
     }

@@ -16,9 +16,6 @@ use crate::Told;
 
 const WORD: usize = AREA_MASK as usize;
 const FLAGS: u64 = (MASK_OPEN | MASK_KNOWN) as u64;
-/// More often than a thread changes its mask while we try to hold it, unless it wants to annoy us.
-const MOST_EXCHANGES: u32 = 16;
-
 /// The mask that a thread was shown last.
 #[derive(Debug, Default)]
 pub(super) struct ShownMask(Option<u64>);
@@ -68,17 +65,9 @@ pub(super) fn reset(area: &VolatileSlice<'_>) -> Result<()> {
 
 /// Keeps the thread from changing its mask; returns it, if the thread knows it.
 pub(super) fn hold(area: &VolatileSlice<'_>) -> Result<Option<u64>> {
-    for _ in 0..MOST_EXCHANGES {
-        let low = area.load_u32(WORD)?;
-        if low & MASK_KNOWN == 0 {
-            return Ok(None);
-        }
-        if area.compare_exchange_u32(WORD, low, low & !MASK_OPEN)? == low {
-            return mask(area).map(Some);
-        }
-    }
-    area.store_u32(WORD, MASK_KNOWN)?;
-    mask(area).map(Some)
+    area.and_u32(WORD, !MASK_OPEN)?;
+    let now = word(area, WORD)?;
+    Ok((now & u64::from(MASK_KNOWN) != 0).then_some(now & !FLAGS))
 }
 
 fn mask(area: &VolatileSlice<'_>) -> Result<u64> {
