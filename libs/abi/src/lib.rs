@@ -11,6 +11,7 @@ pub mod capability;
 pub mod elf;
 pub mod errno;
 pub mod fcntl;
+pub mod filter;
 pub mod fs;
 pub mod futex;
 pub mod inet;

@@ -1,30 +1,8 @@
-//! seccomp(2) and classic BPF (`linux/seccomp.h`, `linux/filter.h`).
+//! seccomp(2) (`linux/seccomp.h`). Its programs are in [`filter`](crate::filter).
 #![allow(missing_docs, reason = "Linux's names: man 2 seccomp, man 2 seccomp_unotify")]
 
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-/// `struct sock_filter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct SockFilter {
-    pub code: u16,
-    pub jt: u8,
-    pub jf: u8,
-    pub k: u32,
-}
-
-/// `struct sock_fprog` of a 64-bit process.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct SockFprog {
-    pub len: u16,
-    pub pad: [u16; 3],
-    pub filter: u64,
-}
-
-/// The longest program.
-pub const BPF_MAXINSNS: usize = 4096;
 
 /// `struct seccomp_data`: what a filter sees.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -23,7 +23,7 @@ pub use base::addr::{Endpoint, Family, Prefix};
 pub use base::config::{BufferSizes, Config, Congestion, Ecn, NicSettings};
 pub use base::counters::{Counter, Counters};
 pub use base::error::{Error, Result};
-pub use base::filter::{Filter, Instruction, View};
+pub use base::filter::View;
 pub use base::io::{Discard, Sink, SinkFn, Source, SourceFn};
 pub use base::ready::{Observer, Readiness};
 pub use base::time::{Clock, Instant, ManualClock};

@@ -3,10 +3,9 @@
 //! Only forward jumps exist, so a label is placed after every jump to it. A conditional jump reaches 255
 //! instructions; [`Assembler::finish`] says so if one would have to reach further.
 
-use super::{Action, Error};
+use abi::filter::BPF_MAXINSNS;
 
-/// The longest program the kernel takes (`BPF_MAXINSNS`).
-const MAX_LEN: usize = 4096;
+use super::{Action, Error};
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
@@ -150,7 +149,7 @@ impl Assembler {
     /// [`Error::TooLong`] where a conditional jump spans more than 255 instructions, a label was never placed or
     /// placed before a jump to it, or the program exceeds what the kernel takes.
     pub fn finish(self) -> Result<Vec<libc::sock_filter>, Error> {
-        if self.code.len() > MAX_LEN {
+        if self.code.len() > BPF_MAXINSNS {
             return Err(Error::TooLong);
         }
         self.code.iter().enumerate().map(|(at, insn)| self.resolve(at, *insn)).collect()

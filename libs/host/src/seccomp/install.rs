@@ -2,6 +2,7 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use abi::filter::BPF_MAXINSNS;
 use bitflags::bitflags;
 
 use super::{Error, Listener};
@@ -30,7 +31,7 @@ impl Program {
     /// # Errors
     /// [`Error::TooLong`] where the kernel would not take it.
     pub fn new(code: Vec<libc::sock_filter>) -> Result<Self, Error> {
-        if code.is_empty() || code.len() > 4096 {
+        if code.is_empty() || code.len() > BPF_MAXINSNS {
             return Err(Error::TooLong);
         }
         Ok(Self { code })

@@ -1,31 +1,21 @@
 //! The compiled filters against a BPF interpreter, and one armed for real.
 
 use abi::Errno;
+use abi::filter::SockFilter;
+use abi::seccomp::SeccompData;
+use bpf::Dialect;
 use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_ERRNO as ERRNO, SECCOMP_RET_KILL_PROCESS as KILL};
 
 use super::rules::ARCH;
 use super::{Action, ArgCheck, Error, InstallFlags, Program, Rule, compile};
 
+/// What the program says of a call.
 fn run(program: &Program, arch: u32, nr: u32, args: [u64; 6]) -> u32 {
-    let mut data = vec![nr, arch, 0, 0];
-    data.extend(args.iter().flat_map(|arg| [*arg as u32, (*arg >> 32) as u32]));
-    let (mut acc, mut pc) = (0_u32, 0_usize);
-    loop {
-        let insn = program.instructions()[pc];
-        pc += 1;
-        let jump = |holds: bool| usize::from(if holds { insn.jt } else { insn.jf });
-        match insn.code {
-            0x20 => acc = data[insn.k as usize / 4],
-            0x54 => acc &= insn.k,
-            0x05 => pc += insn.k as usize,
-            0x15 => pc += jump(acc == insn.k),
-            0x25 => pc += jump(acc > insn.k),
-            0x35 => pc += jump(acc >= insn.k),
-            0x45 => pc += jump(acc & insn.k != 0),
-            0x06 => return insn.k,
-            other => panic!("unknown instruction {other:#x}"),
-        }
-    }
+    let instruction =
+        |one: &libc::sock_filter| SockFilter { code: one.code, jt: one.jt, jf: one.jf, k: one.k };
+    let source = program.instructions().iter().map(instruction).collect();
+    let checked = bpf::Program::new(source, Dialect::Seccomp).unwrap();
+    checked.run(&SeccompData { nr: nr.cast_signed(), arch, instruction_pointer: 0, args }).unwrap()
 }
 
 #[test]

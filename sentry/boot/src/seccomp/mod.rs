@@ -10,7 +10,8 @@ mod program;
 use std::collections::BTreeMap;
 
 use abi::Errno;
-use abi::seccomp::{FilterFlags, SockFilter, ret};
+use abi::filter::SockFilter;
+use abi::seccomp::{FilterFlags, ret};
 use control::Failure;
 use kernel::syscalls::table::rows;
 use serde::Deserialize;

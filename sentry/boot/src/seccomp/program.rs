@@ -4,22 +4,19 @@
 
 use std::collections::BTreeMap;
 
-use abi::seccomp::{AUDIT_ARCH_X86_64, SockFilter, ret};
+use abi::filter::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W,
+    SockFilter,
+};
+use abi::seccomp::{AUDIT_ARCH_X86_64, ret};
 
-/// `BPF_LD | BPF_W | BPF_ABS`.
-const LOAD: u16 = 0x20;
-/// `BPF_ALU | BPF_AND | BPF_K`.
-const AND: u16 = 0x54;
-/// `BPF_JMP | BPF_JA`.
-const JUMP: u16 = 0x05;
-/// `BPF_JMP | BPF_JEQ | BPF_K`.
-const IF_EQUAL: u16 = 0x15;
-/// `BPF_JMP | BPF_JGT | BPF_K`.
-const IF_GREATER: u16 = 0x25;
-/// `BPF_JMP | BPF_JGE | BPF_K`.
-const IF_GREATER_OR_EQUAL: u16 = 0x35;
-/// `BPF_RET | BPF_K`.
-const RETURN: u16 = 0x06;
+const LOAD: u16 = BPF_LD | BPF_W | BPF_ABS;
+const AND: u16 = BPF_ALU | BPF_AND | BPF_K;
+const JUMP: u16 = BPF_JMP | BPF_JA;
+const IF_EQUAL: u16 = BPF_JMP | BPF_JEQ | BPF_K;
+const IF_GREATER: u16 = BPF_JMP | BPF_JGT | BPF_K;
+const IF_GREATER_OR_EQUAL: u16 = BPF_JMP | BPF_JGE | BPF_K;
+const RETURN: u16 = BPF_RET | BPF_K;
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
@@ -71,17 +68,13 @@ impl Verdict {
 /// The program. Calls without a verdict get `default`, and those behind number `newest.0` get `newest.1`.
 pub(super) fn generate(calls: &BTreeMap<u32, Verdict>, default: u32, newest: (u32, u32)) -> Vec<SockFilter> {
     let mut program = vec![
-        op(LOAD, ARCHITECTURE),
+        SockFilter::statement(LOAD, ARCHITECTURE),
         SockFilter { code: IF_EQUAL, jt: 1, jf: 0, k: AUDIT_ARCH_X86_64 },
-        op(RETURN, ret::KILL_PROCESS),
-        op(LOAD, NUMBER),
+        SockFilter::statement(RETURN, ret::KILL_PROCESS),
+        SockFilter::statement(LOAD, NUMBER),
     ];
     search(&segments(calls, default, newest), &mut program);
     program
-}
-
-fn op(code: u16, k: u32) -> SockFilter {
-    SockFilter { code, jt: 0, jf: 0, k }
 }
 
 /// Ranges of numbers with one verdict, by their first number; the first begins at 0.
@@ -123,7 +116,7 @@ fn search(segments: &[(u32, Verdict)], program: &mut Vec<SockFilter>) {
     // The jump over the lower half may be longer than a branch reaches.
     program.push(SockFilter { code: IF_GREATER_OR_EQUAL, jt: 0, jf: 1, k: segments[middle].0 });
     let jump = program.len();
-    program.push(op(JUMP, 0));
+    program.push(SockFilter::statement(JUMP, 0));
     search(&segments[..middle], program);
     program[jump].k = (program.len() - jump - 1) as u32;
     search(&segments[middle..], program);
@@ -141,9 +134,9 @@ fn judge(verdict: &Verdict, program: &mut Vec<SockFilter>) {
                 program.push(step.resolve(rest as u8, left as u8 + 1));
             }
         }
-        program.push(op(RETURN, rule.action));
+        program.push(SockFilter::statement(RETURN, rule.action));
     }
-    program.push(op(RETURN, verdict.otherwise));
+    program.push(SockFilter::statement(RETURN, verdict.otherwise));
 }
 
 /// Where a step goes on.

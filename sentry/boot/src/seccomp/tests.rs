@@ -1,33 +1,14 @@
-use abi::seccomp::{AUDIT_ARCH_X86_64, ret};
+use abi::seccomp::{AUDIT_ARCH_X86_64, SeccompData, ret};
+use bpf::{Dialect, Program};
 use serde_json::{Value, json};
 
 use super::{Filter, compile};
 
-/// Runs a program with a plain interpreter of its own: the few instructions that we generate.
+/// What the filter says of a call.
 fn run(filter: &Filter, number: u32, args: [u64; 6]) -> u32 {
-    let mut words = vec![number, AUDIT_ARCH_X86_64, 0, 0];
-    words.extend(args.iter().flat_map(|arg| [*arg as u32, (*arg >> 32) as u32]));
-    let (mut a, mut at) = (0_u32, 0);
-    loop {
-        let op = filter.0[at];
-        let jump = |yes: bool| 1 + usize::from(if yes { op.jt } else { op.jf });
-        at += match op.code {
-            0x20 => {
-                a = words[op.k as usize / 4];
-                1
-            }
-            0x54 => {
-                a &= op.k;
-                1
-            }
-            0x05 => 1 + op.k as usize,
-            0x15 => jump(a == op.k),
-            0x25 => jump(a > op.k),
-            0x35 => jump(a >= op.k),
-            0x06 => return op.k,
-            other => panic!("{other:#x}"),
-        };
-    }
+    let program = Program::new(filter.0.clone(), Dialect::Seccomp).unwrap();
+    let nr = number.cast_signed();
+    program.run(&SeccompData { nr, arch: AUDIT_ARCH_X86_64, instruction_pointer: 0, args }).unwrap()
 }
 
 fn compiled(profile: Value) -> Filter {

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use abi::filter::SockFilter;
 use abi::seccomp::{
-    AUDIT_ARCH_X86_64, FilterFlags, SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT, SYS_SECCOMP, SeccompData,
-    SockFilter, ret,
+    AUDIT_ARCH_X86_64, FilterFlags, SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT, SYS_SECCOMP, SeccompData, ret,
 };
 use abi::{Errno, Result, SigInfo, Signal};
+use bpf::{Dialect, Program};
 use parking_lot::RwLock;
 
-use super::bpf::Program;
+use super::program::always_says;
 use super::seccomp_notify::Listener;
 use crate::syscalls::table::TABLE_LEN;
 use crate::task::{ExitStatus, Tid};
@@ -71,7 +72,7 @@ impl Allowed {
     fn narrowed(&self, filter: &Program) -> Self {
         let mut bits = *self.0;
         for nr in (0..TABLE_LEN).filter(|nr| self.has(*nr as u64)) {
-            if !filter.always_says(ret::ALLOW, nr as i32, AUDIT_ARCH_X86_64) {
+            if !always_says(filter, ret::ALLOW, nr as i32, AUDIT_ARCH_X86_64) {
                 bits[nr / 64] &= !(1 << (nr % 64));
             }
         }
@@ -135,7 +136,7 @@ impl Seccomp {
         let filters = self.filters();
         let (mut verdict, mut by) = (ret::ALLOW, None);
         for filter in filters.iter().rev() {
-            let result = filter.program.run(data);
+            let result = filter.program.run(data).unwrap_or(ret::KILL_THREAD);
             // The most severe action wins; of equal ones the filter installed last.
             if ((result & ret::ACTION_FULL) as i32) < (verdict & ret::ACTION_FULL) as i32 {
                 (verdict, by) = (result, Some(filter));
@@ -185,15 +186,15 @@ impl Task {
         flags: FilterFlags,
         listener: Option<Arc<Listener>>,
     ) -> Result<Tid> {
-        let program = Program::new(source)?;
+        let program = Program::new(source, Dialect::Seccomp).map_err(|_| Errno::EINVAL)?;
         if self.seccomp.mode() == SECCOMP_MODE_STRICT {
             return Err(Errno::EINVAL);
         }
         // The signal lock keeps threads from coming while they are synchronized.
         let state = self.thread_group().signal.lock();
         let own = self.seccomp.filters();
-        let total: usize = own.iter().map(|filter| filter.program.len() + FILTER_PENALTY).sum();
-        if total + program.len() > MAX_TOTAL {
+        let total: usize = own.iter().map(|filter| filter.source().len() + FILTER_PENALTY).sum();
+        if total + program.source().len() > MAX_TOTAL {
             return Err(Errno::ENOMEM);
         }
         if listener.is_some() && own.iter().any(|filter| filter.listener.is_some()) {

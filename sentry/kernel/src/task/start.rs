@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use abi::seccomp::{FilterFlags, SockFilter};
+use abi::filter::SockFilter;
+use abi::seccomp::FilterFlags;
 use abi::{Errno, Result};
 
 use super::cgroup::Memberships;

@@ -335,9 +335,8 @@ impl PacketCore {
         let kept = inner.options.base.filter.as_ref().map_or(data.len(), |filter| {
             let (protocol, kind, hardware) = (link.protocol, link.kind, link.hardware);
             let interface = link.interface;
-            filter
-                .run(&View { data, network: Some(network), protocol, kind, interface, hardware })
-                .min(data.len())
+            let view = View { data, network: Some(network), protocol, kind, interface, hardware };
+            view.kept_by(filter).min(data.len())
         });
         if kept == 0 {
             return false;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use abi::fcntl::ioctl::FIONREAD;
 use abi::socket::{AF_NETLINK, MsgFlags, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result};
+use bpf::Program;
 use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
@@ -16,7 +17,7 @@ use kernel::socket::{
 };
 use kernel::task::{Credentials, UserNamespace, is_current_killed};
 use kernel::vfs::{File, FileOps, WriteAt};
-use netstack::{Filter, View};
+use netstack::View;
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -64,14 +65,14 @@ struct State {
     /// A change did not fit and was lost: told once, as `ENOBUFS`.
     overrun: bool,
     /// Which messages the socket wants, and how much of each.
-    filter: Option<Arc<Filter>>,
+    filter: Option<Arc<Program>>,
 }
 
 impl State {
     /// Queues what the socket's filter leaves of `datagram`.
     fn queue(&mut self, mut datagram: Datagram) {
         if let Some(filter) = &self.filter {
-            match filter.run(&View { data: &datagram.bytes, ..View::default() }) {
+            match (View { data: &datagram.bytes, ..View::default() }).kept_by(filter) {
                 0 => return,
                 len => datagram.bytes.truncate(len),
             }

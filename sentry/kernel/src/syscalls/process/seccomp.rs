@@ -1,13 +1,12 @@
 //! `man 2 seccomp`.
 
+use abi::filter::SockFprog;
 use abi::seccomp::{
-    BPF_MAXINSNS, FilterFlags, Notif, NotifResp, NotifSizes, SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT,
-    SeccompData, SockFilter, SockFprog, op, ret,
+    FilterFlags, Notif, NotifResp, NotifSizes, SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT, SeccompData, op, ret,
 };
-use abi::{Errno, OpenFlags, Result, UserAddr};
-use zerocopy::FromBytes;
+use abi::{Errno, OpenFlags, UserAddr};
 
-use crate::security::ListenerFile;
+use crate::security::{ListenerFile, read_program};
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::vfs::AnonKind;
@@ -24,18 +23,6 @@ const ACTIONS: [u32; 8] = [
     ret::ALLOW,
 ];
 
-fn read_program(task: &CurrentTask, addr: u64) -> Result<Vec<SockFilter>> {
-    let program: SockFprog = task.mm().read_object(UserAddr(addr))?;
-    let len = usize::from(program.len);
-    if len == 0 || len > BPF_MAXINSNS {
-        return Err(Errno::EINVAL);
-    }
-    let mut bytes = vec![0; len * size_of::<SockFilter>()];
-    task.mm().read(UserAddr(program.filter), &mut bytes)?;
-    let instructions = bytes.chunks_exact(size_of::<SockFilter>());
-    instructions.map(|one| SockFilter::read_from_bytes(one).map_err(|_| Errno::EINVAL)).collect()
-}
-
 fn install(task: &CurrentTask, flags: FilterFlags, program: u64) -> SysResult {
     let wants_listener = flags.contains(FilterFlags::NEW_LISTENER);
     if flags.contains(FilterFlags::TSYNC) && wants_listener && !flags.contains(FilterFlags::TSYNC_ESRCH) {
@@ -44,7 +31,8 @@ fn install(task: &CurrentTask, flags: FilterFlags, program: u64) -> SysResult {
     if flags.contains(FilterFlags::WAIT_KILLABLE_RECV) && !wants_listener {
         return Err(Errno::EINVAL.into());
     }
-    let program = read_program(task, program)?;
+    let program: SockFprog = task.mm().read_object(UserAddr(program))?;
+    let program = read_program(task, &program)?;
     if !task.details.lock().no_new_privs && !task.creds().has_in_own(Capability::SysAdmin) {
         return Err(Errno::EACCES.into());
     }

@@ -1,5 +1,6 @@
 //! setsockopt(2) and getsockopt(2).
 
+use abi::filter::SockFilter;
 use abi::socket::{SOL_SOCKET, Ucred, so};
 use abi::{Errno, Result, UserAddr};
 use host::heap::{self, Purpose};
@@ -17,9 +18,6 @@ const MAX_VALUE: usize = 16 << 20;
 
 /// As much of the buffer as an option may want to know before it is filled, bytes.
 const GIVEN: usize = 40;
-
-/// Bytes of a `struct sock_filter`.
-const SOCK_FILTER: usize = 8;
 
 /// setsockopt(2).
 pub(super) fn setsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, len, _]): Args) -> SysResult {
@@ -83,7 +81,7 @@ pub(super) fn getsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
 
 /// A socket's filter (`SO_GET_FILTER`), whose length is told in instructions; without room, that alone.
 fn give_filter(task: &Task, program: &[u8], room: usize, addr: UserAddr, len: UserAddr) -> SysResult {
-    let count = program.len() / SOCK_FILTER;
+    let count = program.len() / size_of::<SockFilter>();
     if room != 0 {
         if room < count {
             return Err(Errno::EINVAL.into());

@@ -221,7 +221,7 @@ impl Core {
             drop(state);
             let network = (socket.family == Family::V4).then_some(0);
             let view = View { data, network, interface: packet.nic.index, ..View::default() };
-            let kept = filter.map_or(data.len(), |filter| filter.run(&view).min(data.len()));
+            let kept = filter.map_or(data.len(), |filter| view.kept_by(&filter).min(data.len()));
             if kept == 0 && !data.is_empty() {
                 continue;
             }

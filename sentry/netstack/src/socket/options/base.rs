@@ -1,7 +1,7 @@
 //! Options of `SOL_SOCKET` (man 7 socket).
 
 use crate::base::config::Config;
-use crate::base::filter::Filter;
+use bpf::Program;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub struct BaseOptions {
     /// `SO_RCVLOWAT`
     pub rcv_lowat: usize,
     /// `SO_ATTACH_FILTER`: which packets the socket wants, and how much of them.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Arc<Program>>,
     /// The owner's user id: who may share a port by `SO_REUSEPORT`.
     pub uid: u32,
     /// The owner's group id.

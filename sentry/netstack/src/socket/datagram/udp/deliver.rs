@@ -1,13 +1,14 @@
 //! Datagrams that arrive, from this stack or from a link.
 
 use crate::base::addr::{Endpoint, Family};
-use crate::base::filter::{Filter, View};
+use crate::base::filter::View;
 use crate::core::Core;
 use crate::ip::packet::Cast;
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::message::ExtendedError;
 use crate::socket::ports::{Arrival, Wanted};
 use crate::socket::queue::Datagram;
+use bpf::Program;
 use std::net::IpAddr;
 
 impl Core {
@@ -93,13 +94,14 @@ impl DatagramSocket {
 }
 
 /// Whether a datagram passes a filter, which sees it from the UDP header on and may cut it short.
-fn pass(filter: &Filter, datagram: &mut Datagram) -> bool {
+fn pass(filter: &Program, datagram: &mut Datagram) -> bool {
     const HEADER: usize = 8;
     let payload = datagram.payload();
     let to = datagram.info.to.map_or(0, |to| to.port());
     let len = (payload.len() + HEADER) as u16;
     let header = [datagram.from.port, to, len, 0].map(u16::to_be_bytes).concat();
-    let kept = filter.run(&View { data: &[&header, payload].concat(), ..View::default() });
+    let packet = [&header, payload].concat();
+    let kept = View { data: &packet, ..View::default() }.kept_by(filter);
     datagram.data.truncate(datagram.skip + kept.saturating_sub(HEADER));
     kept > 0
 }
