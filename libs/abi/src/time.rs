@@ -4,6 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Nanoseconds in a second.
 pub const NSEC_PER_SEC: i64 = 1_000_000_000;
+/// [`NSEC_PER_SEC`], for times that cannot be negative.
+pub const NSEC_PER_SEC_U64: u64 = NSEC_PER_SEC.unsigned_abs();
 
 /// `struct timespec`.
 #[derive(

@@ -1,5 +1,6 @@
 //! What messages are made of: names, nodes, attributes, flags.
 
+use abi::time::NSEC_PER_SEC;
 use bitflags::bitflags;
 
 use crate::wire::{DecodeError, Reader, Wire, Writer, wire_flags, wire_struct};
@@ -90,8 +91,8 @@ impl<'a> Wire<'a> for Time {
         to.put(&self.nanoseconds);
     }
     fn get(from: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (seconds, nanoseconds) = (from.get()?, from.get()?);
-        if nanoseconds >= 1_000_000_000 {
+        let (seconds, nanoseconds) = (from.get()?, from.get::<u32>()?);
+        if i64::from(nanoseconds) >= NSEC_PER_SEC {
             return Err(DecodeError::Bad("time"));
         }
         Ok(Self { seconds, nanoseconds })

@@ -1,10 +1,12 @@
 //! The host's clocks.
 
+use abi::time::NSEC_PER_SEC;
+
 fn read(clock: libc::clockid_t) -> i64 {
     let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `at` is a live timespec for the call to fill.
     unsafe { libc::clock_gettime(clock, &mut at) };
-    at.tv_sec * 1_000_000_000 + at.tv_nsec
+    at.tv_sec * NSEC_PER_SEC + at.tv_nsec
 }
 
 /// CLOCK_MONOTONIC, nanoseconds.

@@ -1,5 +1,6 @@
 //! `runsc ps`.
 
+use abi::time::NSEC_PER_SEC_U64;
 use clap::Args;
 use control::ProcessRow;
 
@@ -65,6 +66,6 @@ pub(super) fn print_table(rows: &[ProcessRow]) {
 }
 
 fn cpu_time(ns: u64) -> String {
-    let seconds = ns / 1_000_000_000;
+    let seconds = ns / NSEC_PER_SEC_U64;
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

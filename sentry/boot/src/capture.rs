@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
+use abi::time::NSEC_PER_SEC_U64;
 use kernel::DebugLog;
 use netstack::{LinkAddr, Observer, PacketKind, PacketSocket, Readiness, RecvFlags};
 use parking_lot::Mutex;
@@ -88,7 +89,7 @@ fn file_header() -> Vec<u8> {
 }
 
 fn record_header(stored: usize, len: usize, stamp_ns: u64) -> Vec<u8> {
-    let (seconds, nanos) = (stamp_ns / 1_000_000_000, stamp_ns % 1_000_000_000);
+    let (seconds, nanos) = (stamp_ns / NSEC_PER_SEC_U64, stamp_ns % NSEC_PER_SEC_U64);
     let words = [seconds as u32, (nanos / 1000) as u32, stored as u32, len as u32];
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

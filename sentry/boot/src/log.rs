@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use abi::time::NSEC_PER_SEC;
 use kernel::DebugLog;
 use kernel::log::LogSink;
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ struct FileSink {
 impl LogSink for FileSink {
     fn line(&self, text: &str) {
         let now = host::time::realtime_ns();
-        let (seconds, micros) = (now / 1_000_000_000 % 86_400, now / 1000 % 1_000_000);
+        let (seconds, micros) = (now / NSEC_PER_SEC % 86_400, now / 1000 % 1_000_000);
         let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("?");

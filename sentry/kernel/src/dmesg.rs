@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use abi::time::NSEC_PER_SEC;
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
@@ -46,7 +47,7 @@ impl Record {
     /// As syslog(2) and dmesg(1) show it.
     #[must_use]
     pub fn to_syslog(&self) -> String {
-        let (seconds, micros) = (self.time_ns / 1_000_000_000, self.time_ns % 1_000_000_000 / 1000);
+        let (seconds, micros) = (self.time_ns / NSEC_PER_SEC, self.time_ns % NSEC_PER_SEC / 1000);
         let Self { priority, text, .. } = self;
         format!("<{priority}>[{seconds:5}.{micros:06}] {text}\n")
     }

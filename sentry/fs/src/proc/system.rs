@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use abi::Result;
-use abi::time::NSEC_PER_SEC;
+use abi::time::{NSEC_PER_SEC, NSEC_PER_SEC_U64};
 use kernel::Task;
 use kernel::task::CpuTimes;
 use kernel::task::cgroup::CONTROLLERS;
@@ -29,7 +29,7 @@ const TICKS: u64 = 100;
 
 /// Nanoseconds as clock ticks.
 pub(super) fn ticks(ns: u64) -> u64 {
-    ns / (1_000_000_000 / TICKS)
+    ns / (NSEC_PER_SEC_U64 / TICKS)
 }
 
 /// Formats into a buffer. That cannot fail.
@@ -49,7 +49,7 @@ fn idle_ns(task: &Task, used: CpuTimes) -> u64 {
 pub(super) fn uptime(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let up = task.kernel().timekeeper.monotonic().0;
     let idle = idle_ns(task, task.kernel().tasks.cpu_times());
-    let hundredths = |ns: u64| (ns / 1_000_000_000, ns / 10_000_000 % 100);
+    let hundredths = |ns: u64| (ns / NSEC_PER_SEC_U64, ns / 10_000_000 % 100);
     let ((up, up_part), (idle, idle_part)) = (hundredths(up.unsigned_abs()), hundredths(idle));
     put!(out, "{up}.{up_part:02} {idle}.{idle_part:02}\n");
     Ok(())

@@ -70,9 +70,9 @@ impl TaskSet {
 
 #[cfg(test)]
 mod tests {
-    use super::State;
+    use abi::time::NSEC_PER_SEC as SECOND;
 
-    const SECOND: i64 = 1_000_000_000;
+    use super::State;
 
     #[test]
     fn work_counts_by_how_long_ago_it_was() {

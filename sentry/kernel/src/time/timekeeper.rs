@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use abi::Timespec;
+use abi::time::NSEC_PER_SEC_U64;
 use parking_lot::Mutex;
 
 use super::tsc_clock::{self, TscClock};
@@ -208,7 +209,7 @@ impl Timekeeper {
     #[must_use]
     pub fn instant_of(&self, at: MonotonicTime) -> Instant {
         // A year ahead is as good as never, and cannot overflow the host's clock.
-        const LONGEST: u64 = 366 * 86_400 * 1_000_000_000;
+        const LONGEST: u64 = 366 * 86_400 * NSEC_PER_SEC_U64;
         let left = u64::try_from(at.0.saturating_sub(self.monotonic().0)).unwrap_or(0);
         Instant::now() + Duration::from_nanos(left.min(LONGEST))
     }
@@ -221,7 +222,7 @@ mod tests {
     #[test]
     fn monotonic_starts_with_the_sandbox() {
         let first = Timekeeper::new().monotonic();
-        assert!(first.0 >= 0 && first.0 < 1_000_000_000);
+        assert!(first.0 >= 0 && first.0 < abi::time::NSEC_PER_SEC);
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::ops::{Add, AddAssign, Sub};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Nanoseconds in a second.
+pub(crate) const NSEC_PER_SEC: u64 = 1_000_000_000;
+
 /// A point on the owner's monotonic clock, in nanoseconds from an origin of its choosing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
@@ -71,7 +74,7 @@ impl Sub<Duration> for Instant {
 
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 / 1000 % 1_000_000)
+        write!(f, "{}.{:06}s", self.0 / NSEC_PER_SEC, self.0 / 1000 % 1_000_000)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Expressions: the steps that a rule consists of (`man 8 nft`, linux/netfilter/nf_tables.h).
 
 use super::xt::{Match, Target};
+use crate::base::time::NSEC_PER_SEC;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -301,7 +302,7 @@ impl Limit {
 
     /// Whether a packet of `len` bytes at `now` (in nanoseconds) keeps within the rate.
     pub(super) fn allows(&self, len: usize, now: u64) -> bool {
-        let window = self.unit.saturating_mul(1_000_000_000);
+        let window = self.unit.saturating_mul(NSEC_PER_SEC);
         let rate = self.rate.max(1);
         // What the bucket holds, and what one packet takes, in nanoseconds.
         let worth = |amount: u64| u128::from(window) * u128::from(amount) / u128::from(rate);

@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use abi::inet::{SOL_IP, SOL_IPV6, SOL_TCP, ip, ipv6, tcp};
 use abi::socket::{SOL_SOCKET, so};
+use abi::time::{Timespec, Timeval};
 use abi::{Errno, Result};
 use kernel::socket::ControlMessage;
 use netstack::{Family, PacketInfo, SendMeta, Timestamps};
+use zerocopy::IntoBytes;
 
 use super::address::encode;
 use super::any::InetSocket;
@@ -53,6 +55,16 @@ fn byte_or_default(data: &[u8]) -> Result<Option<u8>> {
     if value == -1 { Ok(None) } else { byte(value).map(Some).map_err(errno) }
 }
 
+/// When a packet came, in the form that the socket's options ask for: the kind of `SOL_SOCKET` and the data.
+pub(crate) fn time_stamp(form: Timestamps, info: &PacketInfo) -> Option<(i32, Vec<u8>)> {
+    let at_ns = info.stamp_ns.cast_signed();
+    match form {
+        Timestamps::Off => None,
+        Timestamps::Micros => Some((so::TIMESTAMP, Timeval::from_ns(at_ns).as_bytes().to_vec())),
+        Timestamps::Nanos => Some((so::TIMESTAMPNS, Timespec::from_ns(at_ns).as_bytes().to_vec())),
+    }
+}
+
 /// The control messages that the socket's options ask for.
 pub(super) fn of_received(socket: &InetSocket, got: &netstack::Received) -> Vec<ControlMessage> {
     let mut messages = Vec::new();
@@ -61,8 +73,6 @@ pub(super) fn of_received(socket: &InetSocket, got: &netstack::Received) -> Vec<
     let is_stream = socket.tcp().is_some();
     socket.read(|options| {
         let info = &got.info;
-        let (seconds, nanos) =
-            ((info.stamp_ns / 1_000_000_000) as i64, (info.stamp_ns % 1_000_000_000) as i64);
         if options.tcp.inq && is_stream {
             add(SOL_TCP, tcp::CM_INQ, i32::try_from(got.left).unwrap_or(i32::MAX).to_ne_bytes().to_vec());
         }
@@ -70,10 +80,8 @@ pub(super) fn of_received(socket: &InetSocket, got: &netstack::Received) -> Vec<
         if is_stream {
             return;
         }
-        match options.base.timestamps {
-            Timestamps::Off => {}
-            Timestamps::Micros => add(SOL_SOCKET, so::TIMESTAMP, pair(seconds, nanos / 1000)),
-            Timestamps::Nanos => add(SOL_SOCKET, so::TIMESTAMPNS, pair(seconds, nanos)),
+        if let Some((kind, data)) = time_stamp(options.base.timestamps, info) {
+            add(SOL_SOCKET, kind, data);
         }
         if options.base.rxq_overflow && info.dropped != 0 {
             add(SOL_SOCKET, so::RXQ_OVFL, info.dropped.to_ne_bytes().to_vec());
@@ -119,10 +127,6 @@ pub(super) fn of_received(socket: &InetSocket, got: &netstack::Received) -> Vec<
         add(level, kind, extended_error(error));
     }
     messages
-}
-
-fn pair(a: i64, b: i64) -> Vec<u8> {
-    [a.to_ne_bytes(), b.to_ne_bytes()].concat()
 }
 
 /// `struct in_pktinfo`.

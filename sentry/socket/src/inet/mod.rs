@@ -36,6 +36,7 @@ use any::{AnySocket, InetSocket};
 use file::InetFile;
 
 pub(crate) use address::{parse, parse_address};
+pub(crate) use control::time_stamp;
 pub(crate) use interfaces::{flags as link_flags, hardware_type, ioctl as interface_ioctl, oper_state};
 pub use link::LinkSetup;
 pub(crate) use link::{decode, encode};

@@ -15,14 +15,14 @@ use kernel::socket::{
 };
 use kernel::task::UserNamespace;
 use kernel::vfs::{File, FileOps, WriteAt};
-use netstack::{LinkAddr, Observer, PacketSocket, Readiness, RecvFlags, Timestamps};
+use netstack::{LinkAddr, Observer, PacketSocket, Readiness, RecvFlags};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::ring::{Frame, Ring};
 use super::{address, options};
 use crate::filter;
-use crate::inet::{GuestSink, GuestSource, NetNamespace, errno, interface_ioctl};
+use crate::inet::{GuestSink, GuestSource, NetNamespace, errno, interface_ioctl, time_stamp};
 
 /// The longest frame: a segment with all its headers.
 const FRAME_MAX: usize = (64 << 10) + 64;
@@ -84,13 +84,9 @@ impl PacketFile {
     fn control(&self, got: &netstack::Received) -> Vec<ControlMessage> {
         let mut messages = Vec::new();
         let mut add = |level, kind, data| messages.push(ControlMessage::Raw { level, kind, data });
-        let (seconds, nanos) =
-            ((got.info.stamp_ns / 1_000_000_000) as i64, (got.info.stamp_ns % 1_000_000_000) as i64);
-        let pair = |a: i64, b: i64| [a.to_ne_bytes(), b.to_ne_bytes()].concat();
-        match self.shared.socket.options(|all| all.base.timestamps) {
-            Timestamps::Off => {}
-            Timestamps::Micros => add(SOL_SOCKET, so::TIMESTAMP, pair(seconds, nanos / 1000)),
-            Timestamps::Nanos => add(SOL_SOCKET, so::TIMESTAMPNS, pair(seconds, nanos)),
+        let form = self.shared.socket.options(|all| all.base.timestamps);
+        if let Some((kind, data)) = time_stamp(form, &got.info) {
+            add(SOL_SOCKET, kind, data);
         }
         if self.shared.settings.lock().aux_data {
             let header = if self.shared.is_cooked { 0 } else { self.header_len(got.link.as_ref()) };

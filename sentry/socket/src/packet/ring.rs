@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use abi::time::NSEC_PER_SEC_U64;
 use abi::{Errno, Result};
 use kernel::mm::{Backing, Mappable, MemoryFile, SharedAnon};
 use netstack::LinkAddr;
@@ -118,8 +119,8 @@ impl Ring {
         for half in [link as u16, network as u16] {
             head.extend(half.to_ne_bytes());
         }
-        head.extend(((frame.stamp_ns / 1_000_000_000) as u32).to_ne_bytes());
-        head.extend(((frame.stamp_ns % 1_000_000_000) as u32).to_ne_bytes());
+        head.extend(((frame.stamp_ns / NSEC_PER_SEC_U64) as u32).to_ne_bytes());
+        head.extend(((frame.stamp_ns % NSEC_PER_SEC_U64) as u32).to_ne_bytes());
         head.resize(ADDRESS, 0);
         head.extend(address::encode(&frame.link));
         self.write(start + link as u64, &frame.data[..stored])?;
