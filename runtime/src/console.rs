@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 use host::terminal::{self, RawMode, WindowSize};
 use host::unix::{self, Kind};
@@ -114,52 +113,11 @@ fn new_terminal(socket: &Path, size: Option<WindowSize>) -> Result<Streams> {
     }
     terminal::set_raw(slave.as_fd()).context("cannot set the terminal to raw mode")?;
     let what = || format!("cannot send the terminal to the console socket {}", socket.display());
-    let connection = connect(socket, None).with_context(what)?;
+    let connection = unix::connect(socket, Kind::Stream).with_context(what)?;
     unix::send(connection.as_fd(), &[IoSlice::new(b"/dev/ptmx")], &[master.as_fd()]).with_context(what)?;
     let copy = || slave.try_clone().context("cannot pass the terminal");
     let window = window(slave.as_fd());
     Ok(Streams { fds: [copy()?, copy()?, slave], terminal: true, window, raw: None })
-}
-
-/// Connects to a stream socket whose path may be longer than a socket address takes; with a limit, `EAGAIN` where the
-/// listener has no room for so long, or later does not answer.
-pub(crate) fn connect(path: &Path, limit: Option<Duration>) -> abi::Result<OwnedFd> {
-    let connect = |path: &Path| match limit {
-        Some(limit) => unix::connect_within(path, Kind::Stream, limit),
-        None => unix::connect(path, Kind::Stream),
-    };
-    match connect(path) {
-        Err(abi::Errno::ENAMETOOLONG) => {
-            let (dir, short) = short_path(path)?;
-            let connected = connect(&short);
-            drop(dir);
-            connected
-        }
-        other => other,
-    }
-}
-
-/// Listens at a path of any length.
-pub(crate) fn listen(path: &Path) -> abi::Result<OwnedFd> {
-    match unix::listen(path, Kind::Stream, 64) {
-        Err(abi::Errno::ENAMETOOLONG) => {
-            let (dir, short) = short_path(path)?;
-            let listening = unix::listen(&short, Kind::Stream, 64);
-            drop(dir);
-            listening
-        }
-        other => other,
-    }
-}
-
-/// The same path by way of its open directory.
-fn short_path(path: &Path) -> abi::Result<(File, std::path::PathBuf)> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(abi::Errno::EINVAL);
-    };
-    let dir = File::open(parent).map_err(|error| abi::Errno::from_raw(error.raw_os_error().unwrap_or(5)))?;
-    let short = Path::new("/proc/self/fd").join(std::os::fd::AsRawFd::as_raw_fd(&dir).to_string()).join(name);
-    Ok((dir, short))
 }
 
 #[cfg(test)]
@@ -167,9 +125,9 @@ mod tests {
     use std::os::fd::AsFd;
 
     use host::terminal::WindowSize;
-    use host::unix::{self, Wait};
+    use host::unix::{self, Kind, Wait};
 
-    use super::{Wanted, listen, streams};
+    use super::{Wanted, streams};
 
     #[test]
     fn the_controlling_side_arrives() {
@@ -177,7 +135,7 @@ mod tests {
             std::env::temp_dir().join(format!("runsc-console-{}-{}", std::process::id(), "x".repeat(120)));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("tty.sock");
-        let listener = listen(&path).unwrap();
+        let listener = unix::listen(&path, Kind::Stream, 1).unwrap();
         let size = Some(WindowSize { rows: 3, columns: 5 });
         let wanted = Wanted { terminal: true, socket: Some(&path), size, attached: false };
         let got = streams(&wanted).unwrap();

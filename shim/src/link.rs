@@ -1,14 +1,11 @@
 //! The control socket of a sandbox: what is only asked for needs no `runsc` process.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use abi::Errno;
 use control::client::CallError;
 use control::{Client, SOCKET_FILE};
-use host::unix::{Kind, connect, connect_within};
 
 use crate::error::{Context, Failure, Result};
 use crate::log;
@@ -41,7 +38,7 @@ impl Link {
 
     /// Connects, for answers that come at once.
     pub(crate) fn ask(&self) -> Result<Client> {
-        self.connect(Some(PATIENCE)).map(Client::new).map_err(|errno| {
+        self.connect(Some(PATIENCE)).map_err(|errno| {
             let what = format!("the sandbox of {:?} cannot be reached", self.container);
             match errno {
                 Errno::ENOENT | Errno::ECONNREFUSED => Failure::NotFound(what),
@@ -50,22 +47,15 @@ impl Link {
         })
     }
 
-    fn connect(&self, limit: Option<Duration>) -> abi::Result<std::os::fd::OwnedFd> {
-        let dir = File::open(&self.dir)
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO.raw())))?;
-        // By way of the directory: its path may be longer than a socket's can be.
-        let path = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(SOCKET_FILE);
-        match limit {
-            Some(limit) => connect_within(&path, Kind::Stream, limit),
-            None => connect(&path, Kind::Stream),
-        }
+    fn connect(&self, limit: Option<Duration>) -> abi::Result<Client> {
+        Client::connect(&self.dir.join(SOCKET_FILE), limit)
     }
 
     /// Waits until the container has ended. It ends with its sandbox at the latest.
     pub(crate) fn wait(&self) -> Exit {
         loop {
             let client = match self.connect(None) {
-                Ok(socket) => Client::new(socket),
+                Ok(client) => client,
                 Err(Errno::ENOENT | Errno::ECONNREFUSED) => return Exit::killed(),
                 Err(errno) => {
                     log::warning(format_args!("the sandbox of {:?} is not reached: {errno}", self.container));

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use control::cgroup::oom_kills;
 use host::fs::{Inotify, WatchMask};
 
-use crate::cgroup::{Cgroup, oom_kills};
+use crate::cgroup;
 use crate::error::{Context, Result};
 use crate::reaper::Exit;
 
@@ -31,7 +32,7 @@ pub(crate) struct Oom {
 impl Oom {
     /// That of the cgroup of process `pid`. There is none without a cgroup of its own.
     pub(crate) fn of(pid: u32) -> Option<Arc<Self>> {
-        let file = Cgroup::of(pid)?.oom_file()?;
+        let file = cgroup::of(pid)?.oom_file()?;
         let told = AtomicU64::new(oom_kills(&file)?);
         let (stopped, stop) = pipe().ok()?;
         Some(Arc::new(Self { file, told, stopped, stop: Mutex::new(Some(stop)) }))

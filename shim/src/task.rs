@@ -12,7 +12,7 @@ use containerd_shim_protos::types::task::Status;
 use control::stats::Stats;
 
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
+use crate::cgroup;
 use crate::error::{Context, Failure, Result};
 use crate::io::{self, Names, Owner};
 use crate::link::Link;
@@ -283,9 +283,10 @@ impl Task {
         let mut stats = self.link.stats()?;
         // The host counts the sandbox as a whole, which is this container's where it is the sandbox's first.
         if self.has_sandbox
-            && let Some(cgroup) = Cgroup::of(self.init.snapshot().pid)
+            && let Some(cgroup) = cgroup::of(self.init.snapshot().pid)
         {
             cgroup.count_into(&mut stats);
+            stats.memory.cache = cgroup.inactive_file().unwrap_or(stats.memory.cache);
         }
         // A process that ends while its parent does may be forgotten with its time; readers take differences.
         let total = &mut stats.cpu.usage.total;

@@ -1,7 +1,10 @@
 //! The command line tool's end of a control socket: one method per call.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
 
+use host::unix::{self, Kind};
 use serde_json::Value;
 
 use crate::boot::ContainerConfig;
@@ -67,6 +70,18 @@ fn advice(error: &WireError) -> &'static str {
 pub struct Client(Channel);
 
 impl Client {
+    /// Connects to the sandbox that listens at `socket`; with a limit, each wait ends with `EAGAIN` after so long.
+    ///
+    /// # Errors
+    /// What `connect(2)` says.
+    pub fn connect(socket: &Path, limit: Option<Duration>) -> abi::Result<Self> {
+        let connection = match limit {
+            Some(limit) => unix::connect_within(socket, Kind::Stream, limit),
+            None => unix::connect(socket, Kind::Stream),
+        };
+        connection.map(Self::new)
+    }
+
     /// Speaks on a connected socket.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Self {

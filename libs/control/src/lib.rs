@@ -4,6 +4,7 @@
 //! * [`start`]: the pipe on which a process that is being set up says what it is doing and why it failed.
 //! * [`request`], [`reply`]: the calls on a running sandbox's control socket.
 //! * [`broker`]: the socket on which a sandbox with `--network=host` asks for sockets of the host.
+//! * [`stats`]: what a container uses; [`cgroup`] is the host's part of it.
 //! * [`client`], [`server`]: both ends of that socket; [`wire`] is the framing (length, JSON, descriptors).
 //!
 //! The socket is a stream socket in the container's state directory (mode 0700), so whoever may open it may also
@@ -12,6 +13,7 @@
 
 pub mod boot;
 pub mod broker;
+pub mod cgroup;
 pub mod client;
 pub mod failure;
 pub mod names;

@@ -4,6 +4,7 @@
 //! closed on exec. A message's descriptors are owned from the moment they arrive: what the caller does not keep
 //! is closed, also when the message turns out to be nonsense.
 
+use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -80,12 +81,13 @@ pub fn pair(kind: Kind) -> Result<(OwnedFd, OwnedFd)> {
 /// A socket bound to `path` and listening.
 ///
 /// # Errors
-/// What `socket(2)`, `bind(2)` and `listen(2)` say; `ENAMETOOLONG` for a path over 107 bytes.
+/// What `socket(2)`, `bind(2)` and `listen(2)` say.
 pub fn listen(path: &Path, kind: Kind, backlog: i32) -> Result<OwnedFd> {
     let fd = socket(kind)?;
-    let (addr, len) = address(path)?;
-    // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
-    check(i64::from(unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) }))?;
+    with_address(path, |addr, len| {
+        // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
+        check(i64::from(unsafe { libc::bind(fd.as_raw_fd(), (&raw const *addr).cast(), len) }))
+    })?;
     start_listening(fd.as_fd(), backlog)?;
     Ok(fd)
 }
@@ -102,12 +104,13 @@ pub fn start_listening(fd: BorrowedFd<'_>, backlog: i32) -> Result<()> {
 /// Connects to a listening socket.
 ///
 /// # Errors
-/// What `socket(2)` and `connect(2)` say; `ENAMETOOLONG` for a path over 107 bytes.
+/// What `socket(2)` and `connect(2)` say.
 pub fn connect(path: &Path, kind: Kind) -> Result<OwnedFd> {
     let fd = socket(kind)?;
-    let (addr, len) = address(path)?;
-    // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
-    retry(|| i64::from(unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) }))?;
+    with_address(path, |addr, len| {
+        // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
+        retry(|| i64::from(unsafe { libc::connect(fd.as_raw_fd(), (&raw const *addr).cast(), len) }))
+    })?;
     Ok(fd)
 }
 
@@ -119,9 +122,10 @@ pub fn connect(path: &Path, kind: Kind) -> Result<OwnedFd> {
 pub fn connect_within(path: &Path, kind: Kind, limit: Duration) -> Result<OwnedFd> {
     let fd = socket(kind)?;
     limit_waits(fd.as_fd(), limit)?;
-    let (addr, len) = address(path)?;
-    // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
-    check(i64::from(unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) }))?;
+    with_address(path, |addr, len| {
+        // SAFETY: `addr` is a whole `sockaddr_un` and `len` is within it.
+        check(i64::from(unsafe { libc::connect(fd.as_raw_fd(), (&raw const *addr).cast(), len) }))
+    })?;
     Ok(fd)
 }
 
@@ -316,6 +320,27 @@ fn retry(mut call: impl FnMut() -> i64) -> Result<usize> {
     }
 }
 
+/// Hands `with` a path of any length as a socket address: one that is longer than an address has room for goes by way of
+/// its open directory.
+fn with_address<T>(
+    path: &Path,
+    with: impl FnOnce(&libc::sockaddr_un, libc::socklen_t) -> Result<T>,
+) -> Result<T> {
+    let is_short = path.as_os_str().len() < size_of::<libc::sockaddr_un>() - PATH_OFFSET;
+    if is_short {
+        let (addr, len) = address(path)?;
+        return with(&addr, len);
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::EINVAL) };
+    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO.raw()));
+    let dir = File::open(parent).map_err(errno)?;
+    let (addr, len) = address(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))?;
+    with(&addr, len)
+}
+
+/// Where the path begins in a socket address.
+const PATH_OFFSET: usize = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+
 /// A path as a socket address. Abstract names are not made here: they are visible beyond a mount name space.
 fn address(path: &Path) -> Result<(libc::sockaddr_un, libc::socklen_t)> {
     let bytes = path.as_os_str().as_bytes();
@@ -331,7 +356,7 @@ fn address(path: &Path) -> Result<(libc::sockaddr_un, libc::socklen_t)> {
     for (to, from) in addr.sun_path.iter_mut().zip(bytes) {
         *to = from.cast_signed();
     }
-    let len = std::mem::offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1;
+    let len = PATH_OFFSET + bytes.len() + 1;
     Ok((addr, len as libc::socklen_t))
 }
 
@@ -385,7 +410,11 @@ mod tests {
         send(client.as_fd(), &[IoSlice::new(b"hi")], &[]).unwrap();
         assert_eq!(receive(server.as_fd(), &mut [0; 4], Wait::Block).unwrap().len, 2);
         let long = dir.join("x".repeat(120));
-        assert_eq!(connect(&long, Kind::Stream).unwrap_err(), Errno::ENAMETOOLONG);
+        std::fs::create_dir(&long).unwrap();
+        let _listener = listen(&long.join("s"), Kind::Stream, 4).unwrap();
+        connect(&long.join("s"), Kind::Stream).unwrap();
+        assert_eq!(connect(&long.join("none"), Kind::Stream).unwrap_err(), Errno::ENOENT);
+        assert_eq!(connect(&long.join("x".repeat(120)), Kind::Stream).unwrap_err(), Errno::ENAMETOOLONG);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

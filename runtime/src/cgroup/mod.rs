@@ -321,10 +321,5 @@ fn write(path: &Path, value: &str) -> Result<()> {
     written.with_context(|| format!("cannot write \"{}\" to {}", value.trim_end(), path.display()))
 }
 
-/// Reads a number from a control file.
-fn read_number(path: &Path) -> Option<u64> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests;

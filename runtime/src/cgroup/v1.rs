@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use control::cgroup::read_number;
 use serde_json::Value;
 
 use super::layout::Hierarchy;
 use super::path::Place;
-use super::{CgroupRecord, read_number, write};
+use super::{CgroupRecord, write};
 use crate::error::{Error, Result};
 
 /// Gives the new cgroup what it needs before a process may run in it.

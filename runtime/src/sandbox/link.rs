@@ -6,7 +6,6 @@ use std::time::Duration;
 use abi::Errno;
 use control::Client;
 
-use crate::console;
 use crate::error::Error;
 
 /// How long a sandbox may take, to connect and for each answer: one that is stuck holds up nobody for ever, least of
@@ -68,8 +67,8 @@ impl From<ConnectError> for Error {
 /// Connects to the sandbox that listens at `socket`, for container `id`.
 pub(crate) fn connect(socket: &Path, id: &str, patience: Patience) -> Result<Client, ConnectError> {
     let id = || id.to_string();
-    match console::connect(socket, patience.limit()) {
-        Ok(connection) => Ok(Client::new(connection)),
+    match Client::connect(socket, patience.limit()) {
+        Ok(client) => Ok(client),
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Err(ConnectError::Gone { id: id() }),
         Err(Errno::EAGAIN) => Err(ConnectError::Stuck { id: id() }),
         Err(errno) => Err(ConnectError::Host { id: id(), errno }),
@@ -87,7 +86,7 @@ mod tests {
         let path = dir.join("control.sock");
         let attempt = || connect(&path, "c", Patience::Short);
         assert!(matches!(attempt(), Err(ConnectError::Gone { .. })));
-        let listener = crate::console::listen(&path).unwrap();
+        let listener = host::unix::listen(&path, host::unix::Kind::Stream, 1).unwrap();
         attempt().unwrap();
         drop(listener);
         assert!(matches!(attempt(), Err(ConnectError::Gone { .. })));

@@ -23,8 +23,8 @@ use host::unix::{self, Kind};
 use oci_spec::runtime::LinuxNamespaceType;
 
 use crate::cgroup::CgroupRecord;
-use crate::console::{self, Streams};
-use crate::error::{Context, Result};
+use crate::console::Streams;
+use crate::error::{Context, Error, Result};
 use crate::flags::Config;
 use crate::hooks::HookSet;
 use crate::logging::{self, LogStart, open_log};
@@ -39,6 +39,9 @@ use identity::{IdMaps, IdRange};
 use jail::JailPlan;
 pub(crate) use link::{ConnectError, Patience, connect};
 use spawn::{Pending, document, own_binary, spawn};
+
+/// How many connections may wait on a control socket.
+const CONTROL_BACKLOG: i32 = 64;
 
 /// What the processes of one container are made from.
 #[derive(Debug)]
@@ -255,22 +258,18 @@ pub(crate) fn spawn_sandbox(
     socket: &Path,
 ) -> Result<Pending> {
     let config = order.config;
-    let debug_log_fd = match config.debug_log.as_str() {
+    let mut log = |what: &str, path: &Path| {
+        let file = open_log(path, LogStart::Append);
+        let file = file.with_context(|| format!("cannot write the {what} {}", path.display()))?;
+        Ok::<_, Error>(fds.add(file))
+    };
+    let debug_log = match config.debug_log.as_str() {
         "" => None,
-        pattern => {
-            let path = logging::debug_log_path(pattern, "boot", order.id);
-            let file = open_log(&path, LogStart::Append);
-            Some(fds.add(file.with_context(|| format!("cannot write the debug log {}", path.display()))?))
-        }
+        pattern => Some(logging::debug_log_path(pattern, "boot", order.id)),
     };
-    let user_log_fd = match order.user_log {
-        None => None,
-        Some(path) => {
-            let file = open_log(path, LogStart::Append);
-            Some(fds.add(file.with_context(|| format!("cannot write the user log {}", path.display()))?))
-        }
-    };
-    let control = console::listen(socket)
+    let debug_log_fd = debug_log.map(|path| log("debug log", &path)).transpose()?;
+    let user_log_fd = order.user_log.map(|path| log("user log", path)).transpose()?;
+    let control = unix::listen(socket, Kind::Stream, CONTROL_BACKLOG)
         .with_context(|| format!("cannot make the control socket {}", socket.display()))?;
     let pcap_fd = pcap_file(order)?.map(|file| fds.add(file));
     let broker_fd = broker.map(|socket| fds.add(socket));
@@ -305,13 +304,13 @@ pub(crate) fn spawn_sandbox(
         Namespaces::USER | Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS;
     let shares_host = config.network == NetworkMode::Host || join.is_some();
     spaces.set(Namespaces::NET, !shares_host);
-    let maps = IdMaps::nobody();
     let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
     let cgroup = birthplace.as_ref().map(AsFd::as_fd);
     let visit = join.as_deref().map(NetworkVisit::start).transpose()?;
     let pending = spawn("sandbox", spaces, cgroup, |start| jail::enter(&plan, start))?;
     drop(visit);
-    settle(&pending, order, Some(&maps), (oom_score(order)? + GUEST_OOM_SCORE).min(1000))?;
+    let oom_score = (oom_score(order)? + GUEST_OOM_SCORE).min(1000);
+    settle(&pending, order, Some(&IdMaps::nobody()), oom_score)?;
     Ok(pending)
 }
 
