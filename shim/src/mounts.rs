@@ -2,54 +2,58 @@
 
 use std::path::{Path, PathBuf};
 
+use abi::mount::MountFlags;
 use containerd_shim_protos::api::Mount;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Failure, Result};
 
 /// The most that `mount(2)` reads as data.
 const DATA_MAX: usize = 4095;
 
-const MS_RDONLY: u64 = 1;
-const MS_REMOUNT: u64 = 1 << 5;
-const MS_BIND: u64 = 1 << 12;
+/// Options that set flags.
+const SETTING: &[(&str, MountFlags)] = &[
+    ("bind", MountFlags::BIND),
+    ("defaults", MountFlags::empty()),
+    ("dirsync", MountFlags::DIRSYNC),
+    ("mand", MountFlags::MANDLOCK),
+    ("noatime", MountFlags::NOATIME),
+    ("nodev", MountFlags::NODEV),
+    ("nodiratime", MountFlags::NODIRATIME),
+    ("noexec", MountFlags::NOEXEC),
+    ("nosuid", MountFlags::NOSUID),
+    ("rbind", MountFlags::BIND.union(MountFlags::REC)),
+    ("relatime", MountFlags::RELATIME),
+    ("remount", MountFlags::REMOUNT),
+    ("ro", MountFlags::RDONLY),
+    ("strictatime", MountFlags::STRICTATIME),
+    ("sync", MountFlags::SYNCHRONOUS),
+];
 
-/// Options that are flags: (name, the flag, whether the name sets it).
-const FLAGS: &[(&str, u64, bool)] = &[
-    ("async", 1 << 4, false),
-    ("atime", 1 << 10, false),
-    ("bind", MS_BIND, true),
-    ("defaults", 0, true),
-    ("dev", 1 << 2, false),
-    ("diratime", 1 << 11, false),
-    ("dirsync", 1 << 7, true),
-    ("exec", 1 << 3, false),
-    ("mand", 1 << 6, true),
-    ("noatime", 1 << 10, true),
-    ("nodev", 1 << 2, true),
-    ("nodiratime", 1 << 11, true),
-    ("noexec", 1 << 3, true),
-    ("nomand", 1 << 6, false),
-    ("norelatime", 1 << 21, false),
-    ("nostrictatime", 1 << 24, false),
-    ("nosuid", 1 << 1, true),
-    ("rbind", MS_BIND | 1 << 14, true),
-    ("relatime", 1 << 21, true),
-    ("remount", MS_REMOUNT, true),
-    ("ro", MS_RDONLY, true),
-    ("rw", MS_RDONLY, false),
-    ("strictatime", 1 << 24, true),
-    ("suid", 1 << 1, false),
-    ("sync", 1 << 4, true),
+/// Options that take flags away.
+const CLEARING: &[(&str, MountFlags)] = &[
+    ("async", MountFlags::SYNCHRONOUS),
+    ("atime", MountFlags::NOATIME),
+    ("dev", MountFlags::NODEV),
+    ("diratime", MountFlags::NODIRATIME),
+    ("exec", MountFlags::NOEXEC),
+    ("nomand", MountFlags::MANDLOCK),
+    ("norelatime", MountFlags::RELATIME),
+    ("nostrictatime", MountFlags::STRICTATIME),
+    ("rw", MountFlags::RDONLY),
+    ("suid", MountFlags::NOSUID),
 ];
 
 /// Flags, and what the file system itself is told.
-fn parse(options: &[String]) -> (u64, Vec<&str>) {
-    let (mut flags, mut data) = (0, Vec::new());
+fn parse(options: &[String]) -> (MountFlags, Vec<&str>) {
+    let (mut flags, mut data) = (MountFlags::empty(), Vec::new());
     for option in options {
-        match FLAGS.iter().find(|(name, ..)| name == option) {
-            Some((_, flag, true)) => flags |= flag,
-            Some((_, flag, false)) => flags &= !flag,
-            None => data.push(option.as_str()),
+        let find = |table: &[(&str, MountFlags)]| {
+            table.iter().find(|(name, _)| name == option).map(|(_, flag)| *flag)
+        };
+        match (find(SETTING), find(CLEARING)) {
+            (Some(flag), _) => flags |= flag,
+            (None, Some(flag)) => flags -= flag,
+            (None, None) => data.push(option.as_str()),
         }
     }
     (flags, data)
@@ -81,27 +85,30 @@ fn mount(wanted: &Mount, target: &Path) -> Result<()> {
     if wanted.type_ == "overlay" && text.len() > DATA_MAX {
         return mount_layers(source, target, flags, &data).context(what());
     }
-    host::mount::mount(source, target, &wanted.type_, flags, &text).context(what())?;
+    host::mount::mount(source, target, &wanted.type_, flags.bits(), &text).context(what())?;
     // A bind mount takes no other flags at first.
-    if flags & MS_BIND != 0 && flags & !(MS_BIND | 1 << 14) != 0 {
-        host::mount::mount(source, target, "", flags | MS_REMOUNT, "").context(what())?;
+    if flags.contains(MountFlags::BIND) && !(flags - MountFlags::BIND - MountFlags::REC).is_empty() {
+        host::mount::mount(source, target, "", (flags | MountFlags::REMOUNT).bits(), "").context(what())?;
     }
     Ok(())
 }
 
 /// An overlay of so many layers that their paths are too long together: they are named from the directory that all are
 /// in, by a thread that goes there.
-fn mount_layers(source: &Path, target: &Path, flags: u64, data: &[&str]) -> Result<()> {
+fn mount_layers(source: &Path, target: &Path, flags: MountFlags, data: &[&str]) -> Result<()> {
     let (dir, data) = shorten(data);
     let mount = || -> Result<()> {
         host::fs::own_working_dir().context("no working directory of its own")?;
         let dir = std::fs::File::open(&dir).context(dir.display())?;
         host::fs::change_dir(std::os::fd::AsFd::as_fd(&dir)).context("cannot enter the layers")?;
-        host::mount::mount(source, target, "overlay", flags, &data)
+        host::mount::mount(source, target, "overlay", flags.bits(), &data)
             .context(format_args!("{} bytes of options", data.len()))
     };
     std::thread::scope(|scope| {
-        scope.spawn(mount).join().unwrap_or_else(|_| Err(crate::error::Failure::Other("lost".into())))
+        scope
+            .spawn(mount)
+            .join()
+            .unwrap_or_else(|_| Err(Failure::Other("the thread that mounts was lost".into())))
     })
 }
 
@@ -128,14 +135,15 @@ fn shorten(data: &[&str]) -> (PathBuf, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::{MS_BIND, MS_RDONLY, parse, shorten};
+    use abi::mount::MountFlags;
+
+    use super::{parse, shorten};
 
     #[test]
     fn options_are_flags_or_data() {
         let options = ["rbind", "ro", "lowerdir=/a:/b", "rw", "index=off"].map(String::from);
         let (flags, data) = parse(&options);
-        assert_eq!(flags & MS_BIND, MS_BIND);
-        assert_eq!(flags & MS_RDONLY, 0);
+        assert_eq!(flags, MountFlags::BIND | MountFlags::REC);
         assert_eq!(data, ["lowerdir=/a:/b", "index=off"]);
     }
 
