@@ -145,13 +145,13 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// Sets properties of a detached mount, on all mounts below it as well if `recursive`.
+/// Sets properties of a detached mount and of all mounts below it.
 ///
 /// # Errors
 /// What `mount_setattr(2)` says; `ENOSYS` before Linux 5.12.
-pub fn set_flags(mount: BorrowedFd<'_>, flags: MountFlags, recursive: bool) -> Result<()> {
+pub fn set_flags(mount: BorrowedFd<'_>, flags: MountFlags) -> Result<()> {
     let attr = MountAttr { set: flags.bits(), clear: 0, propagation: 0, userns_fd: 0 };
-    let how = libc::AT_EMPTY_PATH as libc::c_uint | if recursive { AT_RECURSIVE } else { 0 };
+    let how = libc::AT_EMPTY_PATH as libc::c_uint | AT_RECURSIVE;
     // SAFETY: the empty path names the descriptor; `attr` is a whole `mount_attr` of the size given.
     let done = unsafe {
         let (fd, path) = (mount.as_raw_fd(), c"".as_ptr());

@@ -127,7 +127,7 @@ impl Delete {
             let deleted = if self.force {
                 force_delete(config, id)
             } else {
-                Container::open(config, id).and_then(|container| container.delete(false))
+                Container::open(config, id).and_then(|container| container.delete())
             };
             failures.extend(deleted.err().map(|error| error.to_string()));
         }

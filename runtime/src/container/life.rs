@@ -102,18 +102,14 @@ impl Container {
         Error::new(format!("container \"{}\" is {status}{words}; it must be {wanted}", self.id()))
     }
 
-    fn run_hooks(&self, stage: &'static str, lenient: bool) -> Result<()> {
-        let Ok(config) = self.config() else { return Ok(()) };
+    /// Runs all hooks of a stage in which one that fails stops nothing.
+    fn run_hooks(&self, stage: &'static str) {
+        let Ok(config) = self.config() else { return };
         let Ok(hooks) = serde_json::from_value::<oci_spec::runtime::Hooks>(config["hooks"].clone()) else {
-            return Ok(());
+            return;
         };
         let state = oci_state(&self.state, None);
-        let set = HookSet { stage, hooks: of_stage(Some(&hooks), stage), state: &state };
-        if lenient {
-            set.run_all();
-            return Ok(());
-        }
-        set.run()
+        HookSet { stage, hooks: of_stage(Some(&hooks), stage), state: &state }.run_all();
     }
 
     /// Runs the container's program.
@@ -137,7 +133,8 @@ impl Container {
         }
         self.state.status = Status::Running;
         self.save()?;
-        self.run_hooks("poststart", true)
+        self.run_hooks("poststart");
+        Ok(())
     }
 
     fn start_program(&self) -> std::result::Result<(), StartFailure> {
@@ -253,21 +250,24 @@ impl Container {
         self.save()
     }
 
-    /// Removes what is left of a container; with `force`, ends it first.
-    pub(crate) fn delete(self, force: bool) -> Result<()> {
-        if !force && !matches!(self.state.status, Status::Stopped | Status::Created) {
+    /// Removes what is left of a container that does not run.
+    pub(crate) fn delete(self) -> Result<()> {
+        if !matches!(self.state.status, Status::Stopped | Status::Created) {
             let advice = "kill it first, or use --force";
             return Err(Error::new(format!("{}; {advice}", self.wrong_state("stopped to be deleted"))));
         }
+        self.end_and_delete()
+    }
+
+    /// Ends a container, and removes what is left of it.
+    fn end_and_delete(self) -> Result<()> {
         self.end();
         let stopped = Self { state: State { status: Status::Stopped, ..self.state }, ..self };
         if let Some(cgroup) = stopped.state.cgroup.as_ref().filter(|cgroup| cgroup.is_ours()) {
             end_rest(&cgroup.own_pids());
             cgroup.remove();
         }
-        if let Err(error) = stopped.run_hooks("poststop", true) {
-            logging::warning(error.to_string());
-        }
+        stopped.run_hooks("poststop");
         stopped.locked.remove()
     }
 }
@@ -356,7 +356,7 @@ pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
         Err(error) => return Err(error.into()),
     };
     match Container::of_locked(store.clone(), locked) {
-        Ok(container) => container.delete(true),
+        Ok(container) => container.end_and_delete(),
         Err(Unreadable { error, locked }) => {
             logging::warning(format!("{error}: what is left of it is removed"));
             remains::end_processes(store.root(), id);

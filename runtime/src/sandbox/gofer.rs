@@ -100,7 +100,7 @@ fn assemble(role: Role, mounts: &[GoferMount]) -> Result<OwnedFd, Failure> {
         let tree = role.step(format!("open the mount {shown}"), mount::clone_tree(&mount.source))?;
         let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
         flags.set(MountFlags::RDONLY, mount.readonly);
-        role.step(format!("protect the mount {shown}"), mount::set_flags(tree.as_fd(), flags, true))?;
+        role.step(format!("protect the mount {shown}"), mount::set_flags(tree.as_fd(), flags))?;
         trees.push(tree);
     }
     let options = [(c"mode", c"0755"), (c"size", c"16m")];

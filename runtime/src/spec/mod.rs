@@ -7,6 +7,7 @@
 pub(crate) mod annotations;
 pub(crate) mod cpu_list;
 pub(crate) mod default;
+mod limits;
 pub(crate) mod mounts;
 pub(crate) mod names;
 mod namespaces;

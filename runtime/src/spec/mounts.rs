@@ -250,30 +250,30 @@ fn tmpfs_size(value: &str) -> Option<u64> {
 
 /// The file systems that every container has, in front of or behind those that it asked for.
 fn add_mandatory(mounts: &mut Vec<MountPlan>) {
-    let plain = |destination: &str, kind, readonly| MountPlan {
+    let plain = |destination: &str, kind: MountKind| MountPlan {
         destination: destination.into(),
+        readonly: kind == MountKind::Sysfs,
         kind,
         source: None,
-        readonly,
         options: vec!["nosuid".into(), "noexec".into()],
         overlay: None,
     };
     let lacks = |mounts: &[MountPlan], path: &str| !mounts.iter().any(|mount| mount.destination == path);
     let mut first = Vec::new();
     if lacks(mounts, "/proc") {
-        first.push(plain("/proc", MountKind::Proc, false));
+        first.push(plain("/proc", MountKind::Proc));
     }
     if lacks(mounts, "/sys") {
-        first.push(plain("/sys", MountKind::Sysfs, true));
+        first.push(plain("/sys", MountKind::Sysfs));
     }
     if lacks(mounts, "/dev") {
-        first.push(plain("/dev", MountKind::Devtmpfs, false));
+        first.push(plain("/dev", MountKind::Devtmpfs));
     }
     mounts.splice(0..0, first);
     if lacks(mounts, "/dev/pts") {
         // Right behind what holds it.
         let at = mounts.iter().position(|mount| mount.destination == "/dev").map_or(0, |at| at + 1);
-        mounts.insert(at, plain("/dev/pts", MountKind::Devpts, false));
+        mounts.insert(at, plain("/dev/pts", MountKind::Devpts));
     }
 }
 

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::names::{ACTIONS, CAPABILITIES, NAMESPACES, OPERATORS, RLIMITS};
+use super::limits;
+use super::names::{ACTIONS, CAPABILITIES, NAMESPACES, OPERATORS};
 use super::shape::{Findings, shown};
 
 /// The longest host name that Linux takes.
@@ -81,7 +82,7 @@ pub(super) fn check_process(process: &mut Value, path: &str, findings: &mut Find
         findings.warning(&format!("{path}.user.username"), advice);
     }
     warn_ignored(process, path, IGNORED_OF_PROCESS, findings);
-    check_rlimits(process, path, findings);
+    limits::check(process, path, findings);
     if let Some(capabilities) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
         for (set, names) in capabilities {
             keep_known(names, CAPABILITIES, &format!("{path}.capabilities.{set}"), "capability", findings);
@@ -129,29 +130,6 @@ fn keep_known(names: &mut Value, known: &[&str], path: &str, what: &str, finding
         }
         index += 1;
         keep
-    });
-}
-
-fn check_rlimits(process: &mut Value, path: &str, findings: &mut Findings) {
-    let Some(limits) = process.get_mut("rlimits").and_then(Value::as_array_mut) else { return };
-    let (mut seen, mut index) = (BTreeSet::new(), 0);
-    limits.retain(|limit| {
-        let here = format!("{path}.rlimits[{index}]");
-        index += 1;
-        let Some(name) = limit["type"].as_str() else { return true };
-        if !RLIMITS.contains(&name) {
-            findings.warning(&here, format!("unknown limit \"{name}\" is ignored"));
-            return false;
-        }
-        if !seen.insert(name.to_string()) {
-            findings.problem(&here, format!("limit \"{name}\" is there twice"));
-        }
-        if let (Some(soft), Some(hard)) = (limit["soft"].as_u64(), limit["hard"].as_u64())
-            && soft > hard
-        {
-            findings.problem(&here, format!("the soft limit {soft} is above the hard limit {hard}"));
-        }
-        true
     });
 }
 

@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use abi::signal::SI_USER;
+use abi::time::NSEC_PER_SEC;
 use abi::{SigInfo, Signal};
 use control::reply::ProcessRow;
 use control::stats::Stats;
@@ -69,11 +70,7 @@ fn answer(
         }
         Request::Stats { container } => stats(sandbox, &container).map(|stats| Reply::Stats(Box::new(stats))),
         Request::WindowSize { container, pid, rows, columns } => {
-            let group = sandbox.container(&container)?.process(pid)?;
-            let terminal = group.session().terminal();
-            let terminal = terminal.ok_or_else(|| Failure::wrong_state("the process has no terminal"))?;
-            terminal.set_window_size(rows, columns);
-            Ok(Reply::Done)
+            set_window_size(sandbox, &container, pid, (rows, columns)).map(|()| Reply::Done)
         }
         Request::Destroy { container } => {
             sandbox.container(&container)?.kill_all();
@@ -82,27 +79,53 @@ fn answer(
             }
             Ok(Reply::Done)
         }
-        Request::Strace { calls } => {
-            if calls.is_some() && !sandbox.kernel().log.is_on() {
-                let why = "the sandbox has no debug log: make it with --debug-log=FILE to trace it";
-                return Err(Failure::wrong_state(why));
-            }
-            sandbox.kernel().set_strace(calls.as_deref());
-            Ok(Reply::Done)
-        }
+        Request::Strace { calls } => set_strace(sandbox, calls.as_deref()).map(|()| Reply::Done),
         Request::Update { container, resources, cpu_count } => {
-            let found = sandbox.container(&container)?;
-            found.set_limits(&resources);
-            if let Some(count) = cpu_count.filter(|_| sandbox.is_root(&container)) {
-                sandbox.kernel().set_cpu_count(count as usize);
-            }
-            if let Some(bytes) = memory_limit(&resources).filter(|_| sandbox.is_root(&container)) {
-                sandbox.kernel().set_total_memory(bytes.min(sandbox.around().host.memory_capacity));
-            }
-            Ok(Reply::Done)
+            update(sandbox, &container, &resources, cpu_count).map(|()| Reply::Done)
         }
         Request::Stacks => Ok(Reply::Text(stacks(sandbox))),
     }
+}
+
+fn set_window_size(
+    sandbox: &Sandbox,
+    container: &str,
+    pid: Option<i32>,
+    (rows, columns): (u16, u16),
+) -> Result<(), Failure> {
+    let terminal = sandbox.container(container)?.process(pid)?.session().terminal();
+    let terminal = terminal.ok_or_else(|| Failure::wrong_state("the process has no terminal"))?;
+    terminal.set_window_size(rows, columns);
+    Ok(())
+}
+
+fn set_strace(sandbox: &Sandbox, calls: Option<&[String]>) -> Result<(), Failure> {
+    if calls.is_some() && !sandbox.kernel().log.is_on() {
+        let why = "the sandbox has no debug log: make it with --debug-log=FILE to trace it";
+        return Err(Failure::wrong_state(why));
+    }
+    sandbox.kernel().set_strace(calls);
+    Ok(())
+}
+
+/// New limits; what programs see of the machine follows the first container's.
+fn update(
+    sandbox: &Sandbox,
+    container: &str,
+    resources: &serde_json::Value,
+    cpu_count: Option<u32>,
+) -> Result<(), Failure> {
+    sandbox.container(container)?.set_limits(resources);
+    if !sandbox.is_root(container) {
+        return Ok(());
+    }
+    if let Some(count) = cpu_count {
+        sandbox.kernel().set_cpu_count(count as usize);
+    }
+    if let Some(bytes) = memory_limit(resources) {
+        sandbox.kernel().set_total_memory(bytes.min(sandbox.around().host.memory_capacity));
+    }
+    Ok(())
 }
 
 /// The limit on memory in an OCI `resources` object; it may lower what the guest sees, never raise it above the host's.
@@ -185,7 +208,7 @@ fn processes(sandbox: &Sandbox, id: &str) -> Result<Vec<ProcessRow>, Failure> {
             ppid: group.parent().map_or(0, |parent| parent.tgid()),
             threads: group.tasks().iter().map(|task| task.tid()).collect(),
             cpu_percent: u32::try_from(cpu_ns.saturating_mul(100) / age_ns).unwrap_or(u32::MAX),
-            start_time: (kernel.timekeeper.boot_realtime_ns() + started) / 1_000_000_000,
+            start_time: (kernel.timekeeper.boot_realtime_ns() + started) / NSEC_PER_SEC,
             cpu_time_ns: cpu_ns,
             tty: group.session().terminal().map_or_else(|| "?".into(), |terminal| terminal.name()),
             command: String::from_utf8_lossy(&leader.comm()).into_owned(),
