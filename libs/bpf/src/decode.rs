@@ -112,7 +112,7 @@ fn decode_load(rest: u16, k: u32, dialect: Dialect) -> Result<Op, Invalid> {
         (BPF_MEM, _) => Ok(Op::LoadAMemory(slot(k)?)),
         (BPF_LEN, _) => Ok(Op::LoadASize),
         (BPF_ABS, Dialect::Seccomp) => {
-            let is_word = size(rest)? == Size::Word && k % 4 == 0 && k < SECCOMP_DATA;
+            let is_word = size(rest)? == Size::Word && k.is_multiple_of(4) && k < SECCOMP_DATA;
             if is_word { Ok(Op::LoadAbsolute(offset, Size::Word)) } else { Err(Invalid) }
         }
         (BPF_ABS, Dialect::Socket) => {
