@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abi::{Errno, Result};
 use host::packet::Batch;
@@ -150,10 +150,12 @@ impl Channel {
     /// Receives in the stead of the thread.
     fn receive_for(&self, sleeper: &Sleeper<'_>, pump: &Weak<dyn Pump>) -> End {
         let mut batch = self.batch.lock();
+        let mut has_slept = false;
         loop {
             match batch.receive_now(self.socket.as_fd()) {
                 Ok(()) => match self.pass_on(&batch, pump, Some(sleeper)) {
-                    Some(Woken { itself: true, .. }) => return End::Awake,
+                    Some(Woken { itself: true, .. }) if has_slept => return End::Awake,
+                    Some(Woken { itself: true, .. }) => return End::AtOnce,
                     Some(Woken { others: Others::Nobody, .. }) => {}
                     Some(_) => return End::Passed,
                     None => return End::Failed,
@@ -166,6 +168,7 @@ impl Channel {
             if sleeper.is_awake() || left.is_some_and(|left| left.is_zero()) {
                 return End::Other;
             }
+            has_slept = true;
             match host::poll::any_readable([self.socket.as_fd(), self.bell.ends.0.as_fd()], left) {
                 Ok([_, true]) => self.bell.hush(),
                 Ok(_) => {}
@@ -189,13 +192,13 @@ impl Pump for Channel {
     }
 
     fn begin(&self) -> bool {
-        self.turn.lock().begin()
+        self.turn.lock().begin(Instant::now())
     }
 
     fn pump(&self, sleeper: &Sleeper<'_>, this: &Weak<dyn Pump>) -> bool {
         let end = if sleeper.is_awake() { End::Awake } else { self.receive_for(sleeper, this) };
         let mut turn = self.turn.lock();
-        let goes_on = turn.end(end);
+        let goes_on = turn.end(Instant::now(), end);
         if !turn.is_watched || turn.who == Who::Thread {
             self.changed.notify_one();
         }

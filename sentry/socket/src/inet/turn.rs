@@ -1,5 +1,7 @@
 //! Whose turn it is to receive from a socket: its thread's, or a task's.
 
+use std::time::{Duration, Instant};
+
 use waiter::Others;
 
 /// The thread leaves the socket to a task that it has woken so many times in a row,
@@ -8,6 +10,9 @@ const FEWEST: u32 = 4;
 const MOST: u32 = 1 << 14;
 /// A task that is woken by its own frames so many times makes up for one time that it was of no use.
 const GOOD: u32 = 64;
+/// A task that has had other things to do for so long, and finds frames waiting, had better let the thread receive them
+/// meanwhile, on another core.
+const LONG: Duration = Duration::from_micros(200);
 
 /// Who receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +28,10 @@ pub(super) enum Who {
 /// Why a task does not go on to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It is awake: a frame has woken it, or it did not have to sleep.
+    /// A frame has woken it, or it did not have to sleep.
     Awake,
+    /// A frame has woken it that was there already.
+    AtOnce,
     /// Somebody else has woken it, or its deadline.
     Other,
     /// Frames were for others.
@@ -48,6 +55,9 @@ pub(super) struct Turn {
     /// Ends in a row that were of use, and that were not.
     good: u32,
     useless: u32,
+    /// When a task received last, and how long it did not before it did so again.
+    ended: Option<Instant>,
+    pause: Duration,
 }
 
 impl Turn {
@@ -61,6 +71,8 @@ impl Turn {
             enough: FEWEST,
             good: 0,
             useless: 0,
+            ended: None,
+            pause: Duration::ZERO,
         }
     }
 
@@ -80,21 +92,24 @@ impl Turn {
     }
 
     /// A task that would sleep receives, if nobody does.
-    pub(super) fn begin(&mut self) -> bool {
+    pub(super) fn begin(&mut self, now: Instant) -> bool {
         let is_free = self.who == Who::Nobody;
         if is_free {
             self.who = Who::Task;
             self.changes += 1;
+            self.pause = self.ended.map_or(Duration::ZERO, |ended| now.saturating_duration_since(ended));
         }
         is_free
     }
 
     /// It does no more; says whether it should when it sleeps next.
-    pub(super) fn end(&mut self, why: End) -> bool {
+    pub(super) fn end(&mut self, now: Instant, why: End) -> bool {
         self.changes += 1;
         self.who = Who::Nobody;
+        self.ended = Some(now);
         match why {
-            End::Awake => {
+            End::AtOnce if self.pause > LONG => self.useless += 1,
+            End::Awake | End::AtOnce => {
                 self.useless = 0;
                 self.good += 1;
                 if self.good == GOOD {
@@ -118,15 +133,18 @@ impl Turn {
         self.who = Who::Thread;
         self.useless = 0;
         self.good = 0;
+        self.ended = None;
         self.enough = (self.enough * 4).min(MOST);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use waiter::Others;
 
-    use super::{End, FEWEST, GOOD, MOST, Turn, Who};
+    use super::{End, FEWEST, GOOD, LONG, MOST, Turn, Who};
 
     /// How many wakes of one task it takes until the thread leaves the socket to it.
     fn wakes_until_left(turn: &mut Turn) -> u32 {
@@ -141,16 +159,16 @@ mod tests {
     #[test]
     fn a_task_that_is_woken_alone_receives_until_that_is_of_no_use() {
         let mut turn = Turn::new();
-        assert!(!turn.begin(), "the thread receives");
+        assert!(!turn.begin(Instant::now()), "the thread receives");
         assert_eq!(wakes_until_left(&mut turn), FEWEST);
         for _ in 0..10 {
-            assert!(turn.begin());
-            assert!(!turn.begin(), "one task at a time");
-            assert!(turn.end(End::Awake));
+            assert!(turn.begin(Instant::now()));
+            assert!(!turn.begin(Instant::now()), "one task at a time");
+            assert!(turn.end(Instant::now(), End::Awake));
         }
         for last in 1..=FEWEST {
-            assert!(turn.begin());
-            assert_eq!(turn.end(End::Other), last < FEWEST);
+            assert!(turn.begin(Instant::now()));
+            assert_eq!(turn.end(Instant::now(), End::Other), last < FEWEST);
         }
         assert_eq!(turn.who, Who::Thread);
         assert_eq!(wakes_until_left(&mut turn), 4 * FEWEST);
@@ -167,8 +185,8 @@ mod tests {
         }
         assert_eq!(turn.who, Who::Thread);
         wakes_until_left(&mut turn);
-        assert!(turn.begin());
-        assert!(!turn.end(End::Passed));
+        assert!(turn.begin(Instant::now()));
+        assert!(!turn.end(Instant::now(), End::Passed));
         assert_eq!(turn.who, Who::Thread);
     }
 
@@ -181,10 +199,26 @@ mod tests {
         }
         assert_eq!(wakes_until_left(&mut turn), MOST);
         for _ in 0..GOOD {
-            assert!(turn.begin());
-            assert!(turn.end(End::Awake));
+            assert!(turn.begin(Instant::now()));
+            assert!(turn.end(Instant::now(), End::Awake));
         }
         turn.who = Who::Thread;
         assert_eq!(wakes_until_left(&mut turn), MOST / 2);
+    }
+
+    #[test]
+    fn a_busy_task_is_spared() {
+        let mut turn = Turn::new();
+        wakes_until_left(&mut turn);
+        let mut now = Instant::now();
+        let mut work_for = |pause| {
+            now += pause;
+            assert!(turn.begin(now));
+            turn.end(now, End::AtOnce)
+        };
+        assert!((0..10).all(|_| work_for(LONG / 2)));
+        assert!((1..FEWEST).all(|_| work_for(LONG * 2)));
+        assert!(!work_for(LONG * 2));
+        assert_eq!(turn.who, Who::Thread);
     }
 }
