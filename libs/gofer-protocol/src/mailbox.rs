@@ -118,7 +118,9 @@ impl Mailbox {
         }
         memory.store_u32(place.start(), 0).map_err(TransportError::Socket)?;
         let (header, body) = Header::read(&message)?;
-        Ok(Some(Frame { header, body: body.to_vec(), fds: Vec::new() }))
+        let body_start = len - body.len();
+        message.drain(..body_start);
+        Ok(Some(Frame { header, body: message, fds: Vec::new() }))
     }
 }
 

@@ -27,7 +27,7 @@ const PUMPING: u32 = 2;
 /// A binary semaphore that one thread sleeps on: an `unpark` before the `park` is not lost, several count as one.
 ///
 /// A thread that a [`Pump`] has woken does that pump's work instead of sleeping, where it can. Locks: `pump` and `lock`
-/// are leaves, and `state` changes to and from PUMPING under `pump` when others do that.
+/// are leaves; the thread makes `state` PUMPING, and others end that, with `pump` locked.
 #[derive(Default)]
 pub struct Parker {
     state: AtomicU32,

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::sync::Weak;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Parker;
 
@@ -43,7 +43,7 @@ impl Sleeper<'_> {
 
     /// How long it may sleep yet: `None` for as long as it likes.
     #[must_use]
-    pub fn time_left(&self) -> Option<std::time::Duration> {
+    pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }

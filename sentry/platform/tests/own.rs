@@ -6,9 +6,9 @@ mod guest;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use platform::{Answers, Event, PlainActions, Told};
+use platform::{Answers, Event, Told};
 
-use self::guest::{CODE, DATA, Machine, Thread};
+use self::guest::{CODE, DATA, Machine, NO_ANSWERS, Thread};
 
 // Makes the call in rbx with the arguments in rdi, rsi, rdx; then one that does not exist, which shows the result in r15.
 guest!(calling, "mov eax, ebx", "mov r10d, 8", "syscall", "mov r15, rax", "mov eax, 999", "syscall");
@@ -35,16 +35,7 @@ guest!(
     "3: ud2"
 );
 
-const ANSWERS: Answers = Answers {
-    pid: 0,
-    tid: 77,
-    parent: 0,
-    uid: 0,
-    effective_uid: 0,
-    gid: 0,
-    effective_gid: 0,
-    actions: PlainActions { unset: 0, plain: 0, restorer: 0 },
-};
+const ANSWERS: Answers = Answers { tid: 77, ..NO_ANSWERS };
 
 /// Makes a call; returns its result where it was carried out in the stub.
 fn carried_out(thread: &mut Thread, number: u64, arguments: [u64; 3]) -> Option<u64> {

@@ -11,20 +11,9 @@ use platform::rewrite::{self, WINDOW};
 use platform::systrap::HandOver;
 use platform::{Answers, Event, PlainActions, Platform};
 
-use self::guest::{CODE, DATA, LEN, Machine, Process, Thread};
+use self::guest::{CODE, DATA, LEN, Machine, NO_ANSWERS, Process, Thread};
 
 const THUNK: u64 = CODE + 0x8000;
-
-const NO_ANSWERS: Answers = Answers {
-    pid: 0,
-    tid: 0,
-    parent: 0,
-    uid: 0,
-    effective_uid: 0,
-    gid: 0,
-    effective_gid: 0,
-    actions: PlainActions { unset: 0, plain: 0, restorer: 0 },
-};
 
 // The site is at byte 2, padding behind the loop.
 guest!(padded, "nop", "nop", "2: syscall", "jmp 2b", ".byte 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0");

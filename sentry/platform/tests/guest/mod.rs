@@ -10,12 +10,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use abi::{Regs, UserAddr};
 use host::memory::{Mapping, memfd};
 use platform::systrap::{HandOver, Systrap};
-use platform::{AddressSpace, Context, Event, MapOp, MapSource, Platform, Protection};
+use platform::{AddressSpace, Answers, Context, Event, MapOp, MapSource, PlainActions, Platform, Protection};
 
 pub(crate) const RX: Protection = Protection { read: true, write: false, execute: true };
 pub(crate) const RW: Protection = Protection { read: true, write: true, execute: false };
 pub(crate) const RO: Protection = Protection { read: true, write: false, execute: false };
 pub(crate) const NONE: Protection = Protection { read: false, write: false, execute: false };
+
+/// A thread of which nothing is known.
+pub(crate) const NO_ANSWERS: Answers = Answers {
+    pid: 0,
+    tid: 0,
+    parent: 0,
+    uid: 0,
+    effective_uid: 0,
+    gid: 0,
+    effective_gid: 0,
+    actions: PlainActions { unset: 0, plain: 0, restorer: 0 },
+};
 
 /// Where [`Machine::process`] puts code, data and stack.
 pub(crate) const CODE: u64 = 0x40_0000;
