@@ -6,7 +6,7 @@ use control::ProcessRow;
 
 use super::table::Table;
 use crate::container::life::Container;
-use crate::docker::bundle::is_dockers;
+use crate::container::manager::is_dockers;
 use crate::error::Result;
 use crate::flags::Config;
 use crate::logging::timestamp;

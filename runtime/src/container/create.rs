@@ -13,10 +13,9 @@ use oci_spec::runtime::LinuxNamespaceType;
 use serde_json::Value;
 
 use super::store::{Locked, Store};
-use super::{State, Status, oci_state};
+use super::{State, Status, manager, oci_state};
 use crate::cgroup::{self, CgroupRecord, Layout, Made, Sharing};
 use crate::console::{self, Streams, Wanted};
-use crate::docker::bundle;
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, Flags};
 use crate::hooks::{HookSet, of_stage};
@@ -69,9 +68,7 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     for key in unknown(&spec.annotations) {
         logging::warning(format!("annotation {key} is ignored: it is not a supported one"));
     }
-    if bundle::is_dockers(&spec.bundle) {
-        bundle::keep_root_visible(&mut flags)?;
-    }
+    manager::keep_root_visible(&mut flags, &spec)?;
     let config = Config::new(&flags)?;
     let store = Store::new(&config.root);
     let role = pod_role(&spec.annotations)?;

@@ -17,6 +17,7 @@ pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod life;
+pub(crate) mod manager;
 mod remains;
 pub(crate) mod stand_in;
 pub(crate) mod state;

@@ -3,7 +3,6 @@
 //! A file is read whole, changed in memory and replaced in one step; what it says of other things stays as it is. A
 //! file that cannot be understood is left alone.
 
-pub(crate) mod bundle;
 mod json;
 
 use std::fs::File;
