@@ -7,7 +7,7 @@ use std::{env, fs};
 fn main() {
     let var = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
     let (out, here) = (PathBuf::from(var("OUT_DIR")), PathBuf::from(var("CARGO_MANIFEST_DIR")));
-    for file in ["src/image/main.rs", "src/clock_page.rs", "vdso.ld"] {
+    for file in ["src/image/main.rs", "src/clock_page.rs", "src/read_clock_x86_64.rs", "vdso.ld"] {
         println!("cargo::rerun-if-changed={file}");
     }
     let object = out.join("vdso.o");

@@ -13,6 +13,7 @@ use fs::host::HostFiles;
 use host::memory;
 use kernel::Kernel;
 use kernel::kernel::KernelConfig;
+use kernel::loader::Vdso;
 use kernel::mm::MemoryFile;
 use kernel::task::OtherNamespace;
 use parking_lot::{Condvar, Mutex};
@@ -57,11 +58,13 @@ impl Sandbox {
         let memory = MemoryFile::new(limit).map_err(|errno| {
             Failure::host(format!("cannot make the guest's memory ({limit} bytes): {errno}"))
         })?;
+        let vdso = Vdso::new(&memory)
+            .map_err(|errno| Failure::host(format!("cannot put the vDSO into memory: {errno}")))?;
         let platform: Arc<dyn Platform> = match config.settings.platform.as_str() {
             "systrap" => {
                 let hand_over =
                     if config.settings.disable_fast_path { HandOver::Door } else { HandOver::default() };
-                let platform = Systrap::with_hand_over(memory.fd(), hand_over);
+                let platform = Systrap::new(memory.fd(), vdso.clock_page(), hand_over);
                 Arc::new(platform.map_err(|error| Failure::host(error.to_string()))?)
             }
             other => {
@@ -74,6 +77,7 @@ impl Sandbox {
         let kernel = Kernel::new(
             platform,
             memory,
+            vdso,
             KernelConfig {
                 cpu_count: config.host.cpu_count.max(1) as usize,
                 total_memory: config.host.total_memory,

@@ -51,8 +51,8 @@ pub struct Kernel {
     pub dmesg: Dmesg,
     /// What `/proc/sys` changes.
     pub knobs: Arc<Knobs>,
-    /// The vDSO of all guest processes; `None` where there was no memory for it.
-    pub vdso: Option<Arc<Vdso>>,
+    /// The vDSO of all guest processes.
+    pub vdso: Arc<Vdso>,
     /// Keys that programs have given into its care.
     pub keys: KeyTable,
     /// Kills processes where memory runs out.
@@ -85,13 +85,18 @@ pub struct KernelConfig {
 impl Kernel {
     /// A kernel without containers, file systems or socket families.
     #[must_use]
-    pub fn new(platform: Arc<dyn Platform>, memory: Arc<MemoryFile>, config: KernelConfig) -> Arc<Self> {
+    pub fn new(
+        platform: Arc<dyn Platform>,
+        memory: Arc<MemoryFile>,
+        vdso: Arc<Vdso>,
+        config: KernelConfig,
+    ) -> Arc<Self> {
         let strace = Strace::default();
         strace.set(config.strace.as_deref());
         let timekeeper = Arc::new(Timekeeper::new());
         let namespace_ids = NamespaceIds::default();
         let tasks = TaskSet::new(namespace_ids.clone());
-        let vdso = Vdso::new(&memory, &timekeeper, config.cpu_count).ok();
+        vdso.follow(&timekeeper, config.cpu_count);
         let timers = TimerService::new(&timekeeper);
         let kernel = Arc::new(Self {
             vdso,

@@ -250,10 +250,12 @@ pub trait Context: Send {
     fn take_set_actions(&mut self) -> PlainActions;
 }
 
-/// The calls of [`Answers`], by number.
-pub const ANSWERED_CALLS: [u32; stub::layout::ANSWERED.len() + 1] = {
+/// The calls of [`Answers`], and those that read the clocks, by number.
+pub const ANSWERED_CALLS: [u32; stub::layout::ANSWERED.len() + 4] = {
     let [pid, tid, parent, uid, effective_uid, gid, effective_gid] = stub::layout::ANSWERED;
-    [pid, tid, parent, uid, effective_uid, gid, effective_gid, stub::layout::ACTION_CALL]
+    let [clock, timeofday, time] = stub::layout::TIMES;
+    let action = stub::layout::ACTION_CALL;
+    [pid, tid, parent, uid, effective_uid, gid, effective_gid, action, clock.0, timeofday.0, time.0]
 };
 
 /// The calls that [`Context::show_mask`] is about, by number.
@@ -286,7 +288,8 @@ pub struct PlainActions {
     pub restorer: u64,
 }
 
-/// Results of calls that need no kernel, as their call returns them.
+/// Results of calls that need no kernel, as their call returns them. With them, clock_gettime(2), gettimeofday(2) and
+/// time(2) are answered, from the page that the platform was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answers {
     /// getpid(2).

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use abi::{Regs, UserAddr};
 use platform::{Event, Platform};
-use stub::layout::{AREAS, COMMANDS, CONSTANTS, DOOR_NR, IMAGE, SCRATCH, SLOT_SIZE};
+use stub::layout::{AREAS, CLOCK, CLOCK_MARK, COMMANDS, CONSTANTS, DOOR_NR, IMAGE, SCRATCH, SLOT_SIZE};
 use stub::{Entry, address_of};
 
 use self::guest::{DATA, Machine, Process, Thread};
@@ -98,11 +98,19 @@ fn jumping_into_the_image_with_a_ring_of_ones_own() {
 }
 
 #[test]
+fn jumping_into_the_image_with_a_clock_page_of_ones_own() {
+    jump_everywhere(|regs| {
+        (regs.r11, regs.rsp, regs.rax) = (AREAS, u64::from(CLOCK_MARK), 228);
+        (regs.r8, regs.r9, regs.rdi, regs.rsi) = (DATA, 40, DATA, DATA);
+    });
+}
+
+#[test]
 fn only_the_threads_own_memory_can_be_written() {
     let machine = Machine::new();
     let process = machine.process(poke());
     let mut thread = process.thread();
-    for address in [IMAGE, CONSTANTS, COMMANDS, COMMANDS + 8192, AREAS + SLOT_SIZE, AREAS - 1] {
+    for address in [IMAGE, CONSTANTS, COMMANDS, COMMANDS + 8192, CLOCK, AREAS + SLOT_SIZE, AREAS - 1] {
         thread.regs.rip = guest::CODE;
         thread.regs.rdi = address;
         match thread.run() {

@@ -14,7 +14,8 @@
 //! The last two tell the sentry, by the state word if it watches that and else at the door; `r12` is then the area and
 //! `ebx` says which of them it was, and so how to go on: through the frame, or behind the call site.
 //!
-//! `own` is the part of `call` for calls that the stub carries out (`own_x86_64.rs`).
+//! `own` is the part of `call` for calls that the stub carries out (`own_x86_64.rs`), `clock` for those that read a clock
+//! (`clock_x86_64.rs`).
 //!
 //! An interrupt that hits `call` on its way to the sentry is dropped by the handler, since the thread gets there anyway;
 //! from the instruction that looks at `AREA_INTERRUPT` on it is not. `rsp` is a scratch register in `call`: signals
@@ -23,24 +24,31 @@
 //! Each `syscall` instruction that a guest thread may execute is a *site* with a filter test of its own.
 
 use core::arch::global_asm;
+use core::mem::offset_of;
 
+use vdso::{ClockLine, ClockPage};
+
+use crate::clock_x86_64::clock_calls;
 use crate::layout::{
     ACTION_MARK, ACTIONS_NOT_SET, ANSWER_NUMBERS, ANSWER_TABLE, ARCH, ARCH_SET_FS, AREA_ACTIONS_PLAIN,
     AREA_ACTIONS_RESTORER, AREA_ACTIONS_UNSET, AREA_ANSWERED, AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_CALL,
     AREA_EVENT_FRAME, AREA_EVENT_FS, AREA_EVENT_GS, AREA_FS, AREA_GRANTS, AREA_GS, AREA_INPUT,
     AREA_INTERRUPT, AREA_LOG, AREA_MASK, AREA_POSTED, AREA_POSTED_BUFFER, AREA_POSTED_RESULT,
     AREA_POSTED_WORD, AREA_RESUME, AREA_ROBUST_LIST, AREA_STACK, AREA_STATE, AREA_TID_ADDRESS, AREA_TOLD,
-    AREA_TRAPS, AREA_TURN, CONSTANTS, DOOR_EXIT, DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR,
-    FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP,
-    FLAG_ON_ERROR, FRAME_ARCH, FRAME_FLAGS, FRAME_R11, FRAME_RAX, FRAME_RCX, FRAME_RIP, FS_MARK, GRANTS,
-    GUEST_END, IMAGE, IMAGE_SIZE, INTERRUPT, LOG_SIZE, MARK_CALL, MARK_INTERRUPTED, MASK_KNOWN, MASK_MARK,
-    MASK_OPEN, MOST_BUFFERS, POST_CLOSE, POST_FLAGS, POST_MESSAGE, POST_READ, POST_VECTOR, POSTED_OPEN,
-    RECORD_CLOSE, RECORD_MESSAGE, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK,
-    RING_TAIL, RSEQ_MARK, SA_RESTORER, SIGSYS, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP,
-    STATE_EVENT, STATE_WATCHED, STUB_SPINS, TASK_END, TID_ADDRESS_MARK, TOLD_ROBUST_LIST, TOLD_TID_ADDRESS,
-    TRAPS_COUNTED, ZYGOTE_RING,
+    AREA_TRAPS, AREA_TURN, CLOCK, CLOCK_FIELDS, CLOCK_MARK, CLOCKS, CONSTANTS, DOOR_EXIT, DOOR_NR,
+    ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD,
+    FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_ARCH, FRAME_CALL_ADDR, FRAME_FLAGS,
+    FRAME_R11, FRAME_RAX, FRAME_RCX, FRAME_RIP, FS_MARK, GRANTS, GUEST_END, IMAGE, IMAGE_SIZE, INTERRUPT,
+    LOG_SIZE, MARK_CALL, MARK_INTERRUPTED, MASK_KNOWN, MASK_MARK, MASK_OPEN, MOST_BUFFERS, POST_CLOSE,
+    POST_FLAGS, POST_MESSAGE, POST_READ, POST_VECTOR, POSTED_OPEN, RECORD_CLOSE, RECORD_MESSAGE,
+    RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK, RING_TAIL, RSEQ_MARK, SA_RESTORER,
+    SIGSYS, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS,
+    TASK_END, TID_ADDRESS_MARK, TIME_MARK, TOLD_ROBUST_LIST, TOLD_TID_ADDRESS, TRAPS_COUNTED, ZYGOTE_RING,
 };
 use crate::own_x86_64::{own_calls, trapped_calls};
+
+/// Where the clock page has the line.
+const LINE: usize = offset_of!(ClockPage, monotonic);
 
 global_asm!(
     ".pushsection .rodata.stub_image,\"a\",@progbits",
@@ -289,6 +297,7 @@ global_asm!(
     "stub_call_post:",
     "cmp dword ptr [r11 + {posted}], 0", // open is the sign bit
     "jge stub_call_save",
+    "stub_call_clock:",
     "mov [r11 + {call}], r8",
     "mov [r11 + {call} + 8], r9",
     "mov [r11 + {call} + 8 * 2], r10",
@@ -300,6 +309,10 @@ global_asm!(
     ".globl stub_call_post_saved",
     ".hidden stub_call_post_saved",
     "stub_call_post_saved:",
+    "cmp esp, {clock_mark}",            // marks of posted calls are lower
+    "jb 15f",
+    clock_calls!(),
+    "15:",
     "cld",
     "mov eax, edi",
     "and eax, {grants_mask}",
@@ -686,6 +699,19 @@ global_asm!(
     traps_mask = const TRAPS_COUNTED - 1,
     action_mark = const ACTION_MARK,
     last_action = const GUEST_END - 32,
+    frame_call_addr = const FRAME_CALL_ADDR,
+    clock = const CLOCK,
+    clock_mark = const CLOCK_MARK,
+    time_mark = const TIME_MARK,
+    clocks = const CLOCKS.len(),
+    clock_fields = const CLOCK_FIELDS,
+    clock_realtime = const CLOCKS[0],
+    clock_sequence = const offset_of!(ClockPage, sequence),
+    clock_base_tsc = const LINE + offset_of!(ClockLine, base_tsc),
+    clock_base_ns = const LINE + offset_of!(ClockLine, base_ns),
+    clock_mult = const LINE + offset_of!(ClockLine, mult),
+    clock_span = const LINE + offset_of!(ClockLine, span),
+    last_time = const GUEST_END - 16,
     sa_restorer = const SA_RESTORER,
     answer_table = const ANSWER_TABLE,
     answer_numbers = const ANSWER_NUMBERS,

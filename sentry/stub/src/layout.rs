@@ -23,6 +23,8 @@ pub const ZYGOTE_RING: u64 = IMAGE + 0x20_0000;
 pub const COMMANDS: u64 = IMAGE + 0x30_0000;
 /// A page that the kernel may write to on the helper's behalf and nobody reads.
 pub const SCRATCH: u64 = IMAGE + 0x40_0000;
+/// The page of the guest's memory from which the clocks are read (`vdso::ClockPage`): read-only, the same in every stub.
+pub const CLOCK: u64 = IMAGE + 0x50_0000;
 /// The first area of a guest thread; each lies at a multiple of its size. Readable and writable.
 pub const AREAS: u64 = IMAGE + 0x1_0000_0000;
 /// How many areas fit.
@@ -232,6 +234,28 @@ pub const TID_ADDRESS_MARK: u8 = 0x20;
 pub const RSEQ_MARK: u8 = 0x28;
 /// See [`OWN`].
 pub const FS_MARK: u8 = 0x30;
+/// Calls that the stub answers from [`CLOCK`], likewise: `clock_gettime`, `gettimeofday`, `time`.
+pub const TIMES: [(u32, u8); 3] = [(228, CLOCK_MARK), (96, TIMEOFDAY_MARK), (201, TIME_MARK)];
+/// See [`TIMES`]; the marks from here on are theirs.
+pub const CLOCK_MARK: u8 = 0x38;
+/// See [`TIMES`].
+pub const TIMEOFDAY_MARK: u8 = 0x40;
+/// See [`TIMES`].
+pub const TIME_MARK: u8 = 0x48;
+/// The clocks that the stub reads, by number: which field of the clock page is added, 0 where it does not know them.
+pub const CLOCKS: [u8; 8] = {
+    let mut fields = [0; 8];
+    let mut clock = 0;
+    while clock < fields.len() {
+        if let Some(field) = vdso::ClockPage::added_for(clock as i32) {
+            fields[clock] = field as u8;
+        }
+        clock += 1;
+    }
+    fields
+};
+/// Where constants have [`CLOCKS`].
+pub const CLOCK_FIELDS: u64 = ANSWER_NUMBERS - CLOCKS.len() as u64;
 /// For `arch_prctl`: the `fs` base.
 pub const ARCH_SET_FS: u32 = 0x1002;
 /// Signals whose actions only the sentry sets: some cannot be (`SIGKILL`, `SIGSTOP`), and the default of the others is to
@@ -303,6 +327,8 @@ pub const FRAME_RAX: u64 = 152;
 pub const FRAME_RCX: u64 = 160;
 /// In a signal frame, likewise: the flags.
 pub const FRAME_FLAGS: u64 = 184;
+/// In a signal frame, likewise: where a call trapped (`si_call_addr`).
+pub const FRAME_CALL_ADDR: u64 = 328;
 /// In a signal frame, likewise: which kind of call trapped (`si_arch`).
 pub const FRAME_ARCH: u64 = 340;
 /// `AUDIT_ARCH_X86_64`: a 64-bit one.

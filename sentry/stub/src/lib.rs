@@ -6,6 +6,7 @@
 //! copied into a memory file from which stubs map it.
 #![no_std]
 
+mod clock_x86_64;
 mod entry;
 mod image_x86_64;
 pub mod layout;

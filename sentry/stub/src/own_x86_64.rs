@@ -14,6 +14,8 @@ macro_rules! own_calls {
             ".globl stub_call_own\n",
             ".hidden stub_call_own\n",
             "stub_call_own:\n",
+            "cmp esp, {clock_mark}\n",
+            "jae stub_call_clock\n",
             "mov [r11 + {call} + 8 * 13], rax\n",
             ".globl stub_call_own_saved\n",
             ".hidden stub_call_own_saved\n",
@@ -198,6 +200,9 @@ macro_rules! trapped_calls {
             "jnz 3f\n",
             "cmp dword ptr [r12 + {answers_hold}], 0\n",
             "je 3f\n",
+            "mov rax, [rsp + {frame_rip}]\n", // the host calls on behalf of who calls into the vsyscall page
+            "cmp rax, [rsp + {frame_call_addr}]\n",
+            "jne 3f\n",
             "cmp rdx, r12\n", // the guest has a `gs` base of its own
             "jne 3f\n",
             "test dword ptr [rsp + {frame_flags}], {trap_flag}\n",

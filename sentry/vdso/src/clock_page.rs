@@ -3,9 +3,6 @@
 /// Bytes that the page takes in the guest's address space.
 pub const CLOCK_PAGE_SIZE: usize = 4096;
 
-/// Number of 64-bit words in [`ClockPage`].
-pub const FIELDS: usize = 9;
-
 /// A clock as a straight line over the time stamp counter:
 /// `ns(tsc) = base_ns + ((tsc - base_tsc) * mult) >> 32`, valid for `base_tsc <= tsc < base_tsc + span`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +39,8 @@ pub struct ClockPage {
     pub sequence: u64,
     /// CLOCK_MONOTONIC.
     pub monotonic: ClockLine,
+    /// What is added for CLOCK_MONOTONIC itself: 0, so that each clock has such a word.
+    pub monotonic_offset_ns: u64,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC, nanoseconds.
     pub realtime_offset_ns: u64,
     /// CLOCK_BOOTTIME minus CLOCK_MONOTONIC, nanoseconds.
@@ -50,4 +49,18 @@ pub struct ClockPage {
     pub cpu_count: u64,
     /// Granularity of the coarse clocks, nanoseconds: they read as the fine ones.
     pub coarse_resolution_ns: u64,
+}
+
+impl ClockPage {
+    /// Where in the page the word is that is added to CLOCK_MONOTONIC for `clock`; `None` where the page does not tell.
+    #[inline]
+    #[must_use]
+    pub const fn added_for(clock: i32) -> Option<usize> {
+        match clock {
+            0 | 5 => Some(core::mem::offset_of!(Self, realtime_offset_ns)),
+            1 | 4 | 6 => Some(core::mem::offset_of!(Self, monotonic_offset_ns)),
+            7 => Some(core::mem::offset_of!(Self, boottime_offset_ns)),
+            _ => None,
+        }
+    }
 }

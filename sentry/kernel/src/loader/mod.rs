@@ -120,10 +120,7 @@ pub fn load(
     let main = object.map(mm, base)?;
     let linker = interpreter.map(|object| object.map(mm, Base::Anywhere)).transpose()?;
     set_heap(mm, &object, &main, linker.is_some());
-    let vdso = match &task.kernel().vdso {
-        Some(vdso) => vdso.map(mm)?,
-        None => 0,
-    };
+    let vdso = task.kernel().vdso.map(mm)?;
     let known = auxiliary(task, creds, is_secure, &object, &main, linker.as_ref(), vdso);
     let stack = put_stack(mm, program, &object, known)?;
     describe(mm, program, &object, &main, &stack, vdso);

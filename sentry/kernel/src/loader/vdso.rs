@@ -19,17 +19,27 @@ pub struct Vdso {
 }
 
 impl Vdso {
-    /// Puts the image into guest memory and has `timekeeper` keep its clock page up to date.
+    /// Puts the image into guest memory.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn new(memory: &Arc<MemoryFile>, timekeeper: &Timekeeper, cpu_count: usize) -> Result<Arc<Self>> {
+    pub fn new(memory: &Arc<MemoryFile>) -> Result<Arc<Self>> {
         let image = vdso::IMAGE;
         let len = PAGE_SIZE + page_ceil(image.len() as u64).unwrap_or(PAGE_SIZE);
         let offset = memory.allocate(len)?;
         memory.slice(offset + PAGE_SIZE, image.len())?.write(image)?;
-        timekeeper.share_with_vdso(memory, offset, cpu_count);
         Ok(Arc::new(Self { memory: memory.clone(), offset, len, mappings: MappingSet::new() }))
+    }
+
+    /// Where in the memory file the page is that the clocks are read from.
+    #[must_use]
+    pub fn clock_page(&self) -> u64 {
+        self.offset
+    }
+
+    /// Has `timekeeper` keep that page up to date.
+    pub(crate) fn follow(&self, timekeeper: &Timekeeper, cpu_count: usize) {
+        timekeeper.share_with_vdso(&self.memory, self.offset, cpu_count);
     }
 
     /// Maps it into `mm`; returns the address of the image (`AT_SYSINFO_EHDR`).

@@ -105,6 +105,7 @@ impl TscClock {
         ClockPage {
             sequence: 0,
             monotonic: line,
+            monotonic_offset_ns: 0,
             realtime_offset_ns: offset.wrapping_add(realtime_ns).wrapping_sub(monotonic_ns) as u64,
             boottime_offset_ns: 0,
             cpu_count: cpu_count as u64,
@@ -214,6 +215,7 @@ pub(super) fn publish(slice: &VolatileSlice<'_>, page: &ClockPage, sequence: u64
         line.base_ns,
         line.mult,
         line.span,
+        page.monotonic_offset_ns,
         page.realtime_offset_ns,
         page.boottime_offset_ns,
         page.cpu_count,

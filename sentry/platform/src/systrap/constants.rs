@@ -4,8 +4,8 @@ use abi::Result;
 use host::memory::VolatileSlice;
 use host::seccomp::Program;
 use stub::layout::{
-    ACTION_CALL, ACTION_MARK, ANSWER_NUMBERS, ANSWER_TABLE, ANSWERED, AREA_ANSWERS, CONSTANTS, FD_TRANSIENT,
-    OWN, POSTABLE, SCRATCH, SLOT0_CONSTANTS,
+    ACTION_CALL, ACTION_MARK, ANSWER_TABLE, ANSWERED, AREA_ANSWERS, CLOCK_FIELDS, CLOCKS, CONSTANTS,
+    FD_TRANSIENT, OWN, POSTABLE, SCRATCH, SLOT0_CONSTANTS, TIMES,
 };
 
 use super::filter;
@@ -51,8 +51,9 @@ impl Constants {
         // struct cmsghdr has 16 bytes; the numbers that follow it are known in advance, and written to be ignored.
         let control_len = 16 + 4 * MOST_FILES as u64;
         let receive = page.words(&[0, 0, scratch_iov, 1, SCRATCH + 64, control_len, 0]);
-        assert!(page.address() <= ANSWER_NUMBERS, "the constants fit their page");
-        page.bytes.resize((ANSWER_NUMBERS - CONSTANTS) as usize, 0);
+        assert!(page.address() <= CLOCK_FIELDS, "the constants fit their page");
+        page.bytes.resize((CLOCK_FIELDS - CONSTANTS) as usize, 0);
+        page.bytes.extend_from_slice(&CLOCKS);
         page.bytes.extend_from_slice(&answer_numbers());
         slot0.sub(SLOT0_CONSTANTS as usize, page.bytes.len())?.write(&page.bytes)?;
         Ok(Self {
@@ -74,7 +75,7 @@ fn answer_numbers() -> [u8; ANSWER_TABLE as usize] {
     for (index, number) in ANSWERED.into_iter().enumerate() {
         table[number as usize] = AREA_ANSWERS as u8 + 8 * index as u8;
     }
-    for (number, kind) in POSTABLE.into_iter().chain(OWN) {
+    for (number, kind) in POSTABLE.into_iter().chain(OWN).chain(TIMES) {
         table[number as usize] = kind;
     }
     table

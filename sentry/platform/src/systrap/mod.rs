@@ -65,20 +65,13 @@ pub struct Systrap {
 }
 
 impl Systrap {
-    /// Starts the platform for a sandbox whose guests' memory is `memory`. To be called before the sentry restricts
-    /// itself, and early: the first stub is a copy of the calling process.
+    /// Starts the platform for a sandbox whose guests' memory is `memory`; at `clock_page` it has a `vdso::ClockPage`,
+    /// for good. To be called before the sentry restricts itself, and early: the first stub is a copy of the calling
+    /// process.
     ///
     /// # Errors
     /// `Unsupported` where the host lacks something (the message says what), `Resources` where it gives no process.
-    pub fn new(memory: BorrowedFd<'_>) -> Result<Self, PlatformError> {
-        Self::with_hand_over(memory, HandOver::default())
-    }
-
-    /// As [`Self::new`], with a choice of how to hand over.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn with_hand_over(memory: BorrowedFd<'_>, hand_over: HandOver) -> Result<Self, PlatformError> {
+    pub fn new(memory: BorrowedFd<'_>, clock_page: u64, hand_over: HandOver) -> Result<Self, PlatformError> {
         require_fsgsbase()?;
         require_user_notify()?;
         let layout = Layout::detect()?;
@@ -89,7 +82,7 @@ impl Systrap {
         let control = Arc::new(ControlFile::new().map_err(failed)?);
         let constants = Constants::write(&control.platform_slot()).map_err(failed)?;
         let registry = Arc::new(Registry::default());
-        let zygote = Arc::new(Zygote::start(memory, control, constants, &registry)?);
+        let zygote = Arc::new(Zygote::start(memory, clock_page, control, constants, &registry)?);
         let keeper = Keeper::start(Arc::clone(&zygote))?;
         let cores = Arc::new(Cores::detect(hand_over));
         Ok(Self { layout, cores, ways: Arc::default(), keeper, zygote })

@@ -13,8 +13,9 @@ use host::memory::{VolatileSlice, memfd};
 use host::unix::{Kind, Wait, pair, receive, send};
 use parking_lot::Mutex;
 use stub::layout::{
-    COMMANDS, COMMANDS_SIZE, FD_CONTROL, FD_SOCKET, FD_TRANSIENT, GUEST_END, IMAGE, IMAGE_SIZE, INTERRUPT,
-    PAGE, SCRATCH, SLOT_SCRATCH, SLOT0_RING, SMALL_RING, SPAWNER_RING, TASK_END, ZYGOTE_RING,
+    CLOCK, COMMANDS, COMMANDS_SIZE, FD_CONTROL, FD_MEMORY, FD_SOCKET, FD_TRANSIENT, GUEST_END, IMAGE,
+    IMAGE_SIZE, INTERRUPT, PAGE, SCRATCH, SLOT_SCRATCH, SLOT0_RING, SMALL_RING, SPAWNER_RING, TASK_END,
+    ZYGOTE_RING,
 };
 use stub::{Entry, address_of};
 
@@ -50,6 +51,7 @@ impl Zygote {
     /// Starts the reaper thread and, from it, the zygote.
     pub(super) fn start(
         memory: BorrowedFd<'_>,
+        clock_page: u64,
         control: Arc<ControlFile>,
         constants: Constants,
         registry: &Arc<Registry>,
@@ -60,8 +62,11 @@ impl Zygote {
         let (socket, theirs) = pair(Kind::SeqPacket).map_err(|e| failed("socket pair", e))?;
         let image = image_file().map_err(|e| failed("stub image", e))?;
         let temporary = TemporaryImage::map(image.as_fd()).map_err(|e| failed("stub image", e))?;
+        let (read, shared) = (libc::PROT_READ as u64, (libc::MAP_SHARED | libc::MAP_FIXED) as u64);
         let first = [
             Command::call(libc::SYS_munmap, [temporary.base, IMAGE_SIZE]).expect(0),
+            Command::call(libc::SYS_mmap, [CLOCK, PAGE, read, shared, FD_MEMORY as u64, clock_page])
+                .expect(CLOCK),
             install_filter(constants.family_filter, 0).expect(0),
             Command::call(libc::SYS_sendmsg, [FD_SOCKET as u64, constants.send_hello, 0]).expect(1),
         ];

@@ -36,6 +36,8 @@ pub(crate) const STACK_TOP: u64 = 0x60_0000;
 const PAGES: u64 = 16;
 pub(crate) const LEN: u64 = PAGES * 4096;
 const FILE_SIZE: u64 = 256 << 20;
+/// Where in the memory file the stub's clock page is.
+pub(crate) const CLOCK_PAGE: u64 = 0;
 
 /// Declares a piece of guest code: `guest!(name, "instruction", ...)` makes `fn name() -> &'static [u8]`.
 #[macro_export]
@@ -43,6 +45,8 @@ macro_rules! guest {
     ($name:ident, $($line:literal),+ $(,)?) => {
         std::arch::global_asm!(
             ".pushsection .rodata.guest,\"a\",@progbits",
+            // The function below may come to be in another object.
+            concat!(".globl guest_start_", stringify!($name), ", guest_end_", stringify!($name)),
             concat!("guest_start_", stringify!($name), ":"),
             $($line,)+
             concat!("guest_end_", stringify!($name), ":"),
@@ -87,8 +91,8 @@ impl Machine {
     pub(crate) fn with_hand_over(hand_over: HandOver) -> Self {
         let memory = memfd(c"guest-memory", FILE_SIZE).unwrap();
         let direct = Mapping::shared(memory.as_fd(), 0, FILE_SIZE as usize, true).unwrap();
-        let platform = Systrap::with_hand_over(memory.as_fd(), hand_over).unwrap();
-        Self { platform, memory, direct, next: AtomicU64::new(0) }
+        let platform = Systrap::new(memory.as_fd(), CLOCK_PAGE, hand_over).unwrap();
+        Self { platform, memory, direct, next: AtomicU64::new(CLOCK_PAGE + 4096) }
     }
 
     /// Fresh bytes of the memory file.

@@ -3,12 +3,16 @@
 
 #[path = "../clock_page.rs"]
 mod clock_page;
+#[path = "../read_clock_x86_64.rs"]
+mod read_clock_x86_64;
 
 use clock_page::{ClockLine, ClockPage};
 use core::arch::asm;
-use core::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
+use core::arch::x86_64::__rdtscp;
+use core::mem::offset_of;
 use core::ptr::read_volatile;
 
+const LINE: usize = offset_of!(ClockPage, monotonic);
 const NSEC_PER_SEC: u64 = 1_000_000_000;
 const SYS_GETTIMEOFDAY: i64 = 96;
 const SYS_TIME: i64 = 201;
@@ -34,31 +38,24 @@ fn page() -> *const ClockPage {
     page
 }
 
-/// CLOCK_MONOTONIC plus the offset that `which` selects, in nanoseconds; `None`: ask the kernel.
+/// `clock`, in nanoseconds; `None`: ask the kernel.
 #[inline(always)]
-fn now(which: fn(&ClockPage) -> u64) -> Option<u64> {
-    let page = page();
-    loop {
-        // SAFETY: the kernel maps the page directly before this image, readable for as long as the image is.
-        let before = unsafe { read_volatile(&raw const (*page).sequence) };
-        if before & 1 == 1 {
-            core::hint::spin_loop();
-            continue;
-        }
-        // SAFETY: as above. The copy may be torn; the sequence tells.
-        let copy = unsafe { read_volatile(page) };
-        // SAFETY: every x86-64 CPU has both instructions. The fence keeps the counter from being read early.
-        let tsc = unsafe {
-            _mm_lfence();
-            _rdtsc()
-        };
-        // SAFETY: as above.
-        if unsafe { read_volatile(&raw const (*page).sequence) } != before {
-            continue;
-        }
-        let line: ClockLine = copy.monotonic;
-        return line.at(tsc).map(|ns| ns.wrapping_add(which(&copy)));
+fn read_clock(clock: i32) -> Option<u64> {
+    let added = ClockPage::added_for(clock)?;
+    let ns: u64;
+    // SAFETY: the kernel maps the page directly before this image, readable for as long as the image is; `added` is the
+    // place of one of its words. Nothing is written.
+    unsafe {
+        asm!(read_clock!(),
+            clock_sequence = const offset_of!(ClockPage, sequence),
+            clock_base_tsc = const LINE + offset_of!(ClockLine, base_tsc),
+            clock_base_ns = const LINE + offset_of!(ClockLine, base_ns),
+            clock_mult = const LINE + offset_of!(ClockLine, mult),
+            clock_span = const LINE + offset_of!(ClockLine, span),
+            in("r8") page(), in("r9") added, out("rax") ns, out("rdx") _, out("r10") _,
+            options(nostack));
     }
+    (ns != u64::MAX).then_some(ns)
 }
 
 /// # Safety
@@ -71,16 +68,6 @@ unsafe fn system_call(number: i64, first: u64, second: u64) -> i64 {
             lateout("rcx") _, lateout("r11") _, options(nostack));
     }
     result
-}
-
-#[inline(always)]
-fn read_clock(clock: i32) -> Option<u64> {
-    match clock {
-        0 | 5 => now(|page| page.realtime_offset_ns),
-        1 | 4 | 6 => now(|_| 0),
-        7 => now(|page| page.boottime_offset_ns),
-        _ => None,
-    }
 }
 
 /// # Safety
