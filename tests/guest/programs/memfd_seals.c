@@ -12,6 +12,9 @@ int main(void) {
     sprintf(proc, "/proc/self/fd/%d", fd);
     CHECK(readlink(proc, link, 63) > 0 && strcmp(link, "/memfd:name (deleted)") == 0);
     FAILS(memfd_create("x", 0x8000), EINVAL);
+    // What chromium asks, to see whether there is such a call.
+    FAILS(memfd_create("", ~0), EINVAL);
+    FAILS(memfd_create("x", 1U << 26), EINVAL);
     int plain = memfd_create("plain", 0);
     CHECK(fcntl(plain, F_GET_SEALS) == F_SEAL_SEAL);
     FAILS(fcntl(plain, F_ADD_SEALS, F_SEAL_WRITE), EPERM);
