@@ -306,6 +306,8 @@ impl Interrupter for NoInterrupter {
         None
     }
 
+    fn revoke_answers(&self) {}
+
     fn stand_back(&self) {}
 
     fn linger(&self, is_over: &dyn Fn() -> bool) -> bool {

@@ -205,6 +205,10 @@ pub trait Interrupter: Send + Sync {
     /// it is now, if the thread has known it. May be called at any time by any thread.
     fn hold_mask(&self) -> Option<u64>;
 
+    /// What [`Context::set_answers`] and [`Context::show_mask`] told holds no longer: calls that begin after this are
+    /// events, until it is told anew. May be called at any time by any thread.
+    fn revoke_answers(&self);
+
     /// The context's last event will take a while to be dealt with: its thread shall not use a core to wait for it.
     fn stand_back(&self);
 

@@ -153,6 +153,11 @@ fn what_the_page_does_not_tell_and_what_cannot_be_written_is_the_sentrys() {
     }
     publish(&machine, u64::MAX);
     assert_eq!(answered(&mut thread, CLOCK_GETTIME, [1, DATA]), Some(0));
+    // Somebody else takes it back, then its own kernel thread.
+    thread.context.interrupter().revoke_answers();
+    assert_eq!(answered(&mut thread, CLOCK_GETTIME, [1, DATA]), None);
+    thread.context.set_answers(Some(ANSWERS));
+    assert_eq!(answered(&mut thread, CLOCK_GETTIME, [1, DATA]), Some(0));
     thread.context.set_answers(None);
     assert_eq!(answered(&mut thread, CLOCK_GETTIME, [1, DATA]), None);
 }

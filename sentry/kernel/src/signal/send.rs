@@ -169,6 +169,13 @@ impl ThreadGroup {
     /// Tells a thread that can take the signal; ends the whole process at once where that is all it will do.
     fn choose_taker(&self, state: &mut SignalState, target: Option<&Task>, signal: Signal, sender: Sender) {
         let tasks = self.tasks();
+        if target.is_none() {
+            // Whoever is chosen may take long to come: a thread that stops blocking the signal meanwhile takes it, and so
+            // must not do that unseen.
+            for task in &tasks {
+                task.wake().hold_mask();
+            }
+        }
         let taker = match target {
             Some(target) => tasks.iter().find(|task| task.id() == target.id() && task.wants(signal)),
             None => tasks.iter().find(|task| task.wants(signal)),

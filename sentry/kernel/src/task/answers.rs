@@ -9,9 +9,9 @@ use platform::{ANSWERED_CALLS, Answers, OWN_CALLS, PlainActions, Told};
 use super::{CurrentTask, Task, Work};
 
 impl Task {
-    /// Something that [`CurrentTask::refresh_answers`] tells has changed.
+    /// Something that [`CurrentTask::refresh_answers`] tells has changed: from now on its calls find that.
     pub(crate) fn note_new_answers(&self) {
-        self.wake().add(Work::ANSWERS);
+        self.wake().revoke_answers();
     }
 
     /// Somebody else wants to see each of its calls from now on: those that it has posted are carried out, and no more

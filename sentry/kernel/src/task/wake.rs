@@ -85,6 +85,19 @@ impl Wake {
         self.interrupter.lock().as_ref().and_then(|interrupter| interrupter.hold_mask())
     }
 
+    /// What the platform was told about the thread is out of date: no call that its guest code begins after this is
+    /// answered by that.
+    pub(super) fn revoke_answers(&self) {
+        self.work.fetch_or(Work::ANSWERS.bits(), Ordering::SeqCst);
+        if self.in_guest.load(Ordering::SeqCst)
+            && let Some(interrupter) = self.interrupter.lock().as_ref()
+        {
+            interrupter.revoke_answers();
+        }
+        // Again: it may have come by itself meanwhile, and have told what was revoked.
+        self.add(Work::ANSWERS);
+    }
+
     /// The thread begins to do this work.
     pub(crate) fn clear(&self, work: Work) {
         self.work.fetch_and(!work.bits(), Ordering::SeqCst);

@@ -121,6 +121,11 @@ impl Interrupter for Signalling {
         held.filter(|_| self.knows_mask.load(Ordering::SeqCst))
     }
 
+    fn revoke_answers(&self) {
+        // Its own page: a guest that removed it has lost the thread anyway.
+        let _ = self.area.memory().store_u32(AREA_ANSWERS_HOLD as usize, 0);
+    }
+
     fn stand_back(&self) {
         self.has_slept.store(true, Ordering::Relaxed);
         let _ = self.area.memory().compare_exchange_u32(AREA_STATE as usize, STATE_EVENT, STATE_ASLEEP);

@@ -1,0 +1,123 @@
+// also: static
+// Threads that call all the time see at once what another thread or process has changed for them: a filter on all threads,
+// a signal of the process that nobody else comes for, another parent.
+#include "check.h"
+#include "seccomp_filter.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static atomic_int is_filtered, is_calling;
+
+static void *calling(void *arg) {
+    (void)arg;
+    for (;;) {
+        int before = atomic_load(&is_filtered);
+        long pid = syscall(SYS_getpid);
+        if (before) {
+            CHECK(pid == -1 && errno == EXDEV);
+            return NULL;
+        }
+        atomic_fetch_add(&is_calling, 1);
+    }
+}
+
+static void filter_on_all_threads(void) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, calling, NULL) == 0);
+    while (atomic_load(&is_calling) < 200) usleep(100);
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(install(SYS_getpid, SECCOMP_RET_ERRNO | EXDEV, SECCOMP_FILTER_FLAG_TSYNC) == 0);
+    atomic_store(&is_filtered, 1);
+    CHECK(pthread_join(thread, NULL) == 0);
+    exit(0);
+}
+
+static volatile sig_atomic_t handled_by;
+
+static void handler(int signal) {
+    (void)signal;
+    handled_by = gettid();
+}
+
+// The first thread, which would take the signal, waits for a vfork child; this one unblocks it by a call that the sandbox
+// answers without its kernel where nothing is pending.
+static void *unblocking(void *arg) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    for (int i = 0; i < 300; i++) {
+        CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+        CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+    }
+    CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    usleep(20000);
+    CHECK(kill(getpid(), SIGUSR1) == 0);
+    CHECK(handled_by == 0);
+    CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+    CHECK(handled_by == gettid());
+    atomic_store((atomic_int *)arg, 1);
+    return NULL;
+}
+
+static void signal_behind_a_thread_that_waits(void) {
+    atomic_int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(signal(SIGUSR1, handler) != SIG_ERR);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, unblocking, shared) == 0);
+    pid_t child = vfork();
+    if (child == 0) {
+        for (int i = 0; i < 500 && !atomic_load(shared); i++) usleep(10000);
+        _exit(0);
+    }
+    CHECK(atomic_load(shared) == 1);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(waitpid(child, NULL, 0) == child);
+    exit(0);
+}
+
+// A child whose parent has ended has another, as soon as somebody could know.
+static void another_parent(void) {
+    int ends[2], ready[2];
+    CHECK(pipe(ends) == 0 && pipe(ready) == 0);
+    CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
+    pid_t self = getpid(), parent = fork();
+    if (parent == 0) {
+        pid_t own = getpid();
+        if (fork() == 0) {
+            close(ends[1]);
+            for (int i = 0; i < 200; i++) CHECK(syscall(SYS_getppid) == own);
+            CHECK(write(ready[1], "r", 1) == 1);
+            while (syscall(SYS_getppid) == own) continue;
+            CHECK(syscall(SYS_getppid) == self);
+            _exit(0);
+        }
+        char byte;
+        CHECK(read(ready[0], &byte, 1) == 1);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(parent, &status, 0) == parent && status == 0);
+    CHECK(wait(&status) > 0 && status == 0);
+    exit(0);
+}
+
+static void apart(void (*test)(void)) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) test();
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+int main(void) {
+    for (int i = 0; i < 20; i++) {
+        apart(filter_on_all_threads);
+        apart(another_parent);
+    }
+    for (int i = 0; i < 3; i++) apart(signal_behind_a_thread_that_waits);
+    return 0;
+}
