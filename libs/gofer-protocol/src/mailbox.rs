@@ -5,8 +5,9 @@
 //! nothing. Who takes it out makes it nothing again. What is too long, carries descriptors, or finds its place taken,
 //! goes through the socket as ever; the receiver looks here first.
 //!
-//! The other side can write here at any time: a message is copied out before it is looked at, and memory that is not
-//! there is an error like any other.
+//! The other side can write here at any time, so a message is copied out before it is looked at. It cannot take memory away:
+//! the size is sealed by who makes it, and who gets it looks at the seal. Where the host has no memory left for a page, that
+//! is an error like any other.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -65,17 +66,20 @@ impl Mailbox {
     /// # Errors
     /// Where the host has no memory for it.
     pub(crate) fn make() -> Result<(Self, OwnedFd), Errno> {
-        // Where the other side cuts it, copying is to fail rather than the process.
-        memory::install_fault_handler();
-        let fd = memory::memfd(NAME, SIZE as u64)?;
+        let fd = memory::sealed_memfd(NAME, SIZE as u64)?;
         Ok((Self::map(fd.as_fd())?, fd))
     }
 
     /// The one that the other side has made.
     ///
     /// # Errors
-    /// What `mmap(2)` says.
+    /// `EPERM` where it could be cut; what `mmap(2)` says.
     pub(crate) fn map(fd: BorrowedFd<'_>) -> Result<Self, Errno> {
+        if !memory::is_sealed(fd, SIZE as u64) {
+            return Err(Errno::EPERM);
+        }
+        // A page that the host cannot give is to fail the copy, not the process.
+        memory::install_fault_handler();
         Ok(Self { memory: Mapping::shared(fd, 0, SIZE, true)? })
     }
 
@@ -175,8 +179,19 @@ mod tests {
             matches!(ours.take(Place::Reply), Err(TransportError::Protocol(_))),
             "a length that is not its own"
         );
-        host::fs::truncate(fd.as_fd(), 0).unwrap();
-        assert!(matches!(ours.take(Place::Reply), Err(TransportError::Socket(Errno::EFAULT))));
-        assert!(!ours.put(Place::Request, &HEADER, b""));
+    }
+
+    #[test]
+    fn nobody_can_take_memory_away() {
+        let (_ours, fd) = Mailbox::make().unwrap();
+        for size in [0, SIZE as u64 - 4096, 2 * SIZE as u64] {
+            assert_eq!(host::fs::truncate(fd.as_fd(), size), Err(Errno::EPERM));
+        }
+        let unsealed = host::memory::memfd(c"test", SIZE as u64).unwrap();
+        assert_eq!(Mailbox::map(unsealed.as_fd()).err(), Some(Errno::EPERM));
+        let small = host::memory::sealed_memfd(c"test", SIZE as u64 - 4096).unwrap();
+        assert_eq!(Mailbox::map(small.as_fd()).err(), Some(Errno::EPERM));
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        assert_eq!(Mailbox::map(file.as_fd()).err(), Some(Errno::EPERM));
     }
 }

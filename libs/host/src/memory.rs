@@ -314,9 +314,35 @@ pub fn writev(fd: BorrowedFd<'_>, from: &[VolatileSlice<'_>]) -> Result<usize> {
 /// # Errors
 /// What `memfd_create(2)` and `ftruncate(2)` say.
 pub fn memfd(name: &std::ffi::CStr, size: u64) -> Result<OwnedFd> {
+    make_memfd(name, size, libc::MFD_CLOEXEC)
+}
+
+/// As [`memfd`], of a size that nobody can change any more: a mapping of it is all there.
+///
+/// # Errors
+/// What `memfd_create(2)`, `ftruncate(2)` and `fcntl(2)` say.
+pub fn sealed_memfd(name: &std::ffi::CStr, size: u64) -> Result<OwnedFd> {
+    let fd = make_memfd(name, size, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)?;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    // SAFETY: a plain system call on a live descriptor.
+    check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }))?;
+    Ok(fd)
+}
+
+/// Whether a descriptor from somebody else is of memory that has `size` bytes for good, as [`sealed_memfd`] makes it.
+#[must_use]
+pub fn is_sealed(fd: BorrowedFd<'_>, size: u64) -> bool {
+    // SAFETY: a plain system call on a live descriptor.
+    let seals = check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) }));
+    // In this order: what cannot shrink has this size from now on.
+    seals.is_ok_and(|seals| seals & libc::F_SEAL_SHRINK.cast_unsigned() as usize != 0)
+        && crate::fs::stat_open(fd).is_ok_and(|stat| stat.size >= size)
+}
+
+fn make_memfd(name: &std::ffi::CStr, size: u64, flags: libc::c_uint) -> Result<OwnedFd> {
     use std::os::fd::FromRawFd;
     // SAFETY: `name` is a C string.
-    let fd = check(i64::from(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) }))?;
+    let fd = check(i64::from(unsafe { libc::memfd_create(name.as_ptr(), flags) }))?;
     // SAFETY: the call just made this descriptor, and nothing else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
     let size = i64::try_from(size).map_err(|_| Errno::EFBIG)?;

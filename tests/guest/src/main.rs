@@ -2,7 +2,8 @@
 //!
 //! Each `programs/*.c` is compiled and run natively; if that passes, the same binary runs inside `runsc do`. Its first
 //! line may ask for more: `// also: static` (linked statically, too), `// also: host network` (with `--network=host`,
-//! too), `// runsc: FLAG` (a global flag that it needs). A program passes by exiting with 0; what it prints is shown
+//! too), `// also: volume` (its argument is a directory of the host's, as a shared and as an exclusive mount, too),
+//! `// runsc: FLAG` (a global flag that it needs). A program passes by exiting with 0; what it prints is shown
 //! where it does not. Arguments pick tests by a part of their name. `RUNSC` names the binary under test; without it the
 //! release build is made and used.
 //!
@@ -81,15 +82,18 @@ struct Flavour {
     suffix: &'static str,
     link: &'static [&'static str],
     runsc: Vec<String>,
+    /// It is given a directory of the host's.
+    has_volume: bool,
 }
 
 fn flavours(source: &Path) -> Vec<Flavour> {
     let text = fs::read_to_string(source).unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
     let own = first.split_once("runsc: ").and_then(|(_, rest)| rest.split_whitespace().next());
-    let flavour = |suffix, link, network: &str| {
-        let runsc = own.into_iter().chain([network]).map(str::to_owned).collect();
-        Flavour { suffix, link, runsc }
+    let flavour = |suffix, link, flag: &str| {
+        let network = if flag.starts_with("--network") { None } else { Some("--network=none") };
+        let runsc = own.into_iter().chain(network).chain([flag]).map(str::to_owned).collect();
+        Flavour { suffix, link, runsc, has_volume: false }
     };
     let mut all = vec![flavour("", &[], "--network=none")];
     if first.contains("also: static") {
@@ -97,6 +101,12 @@ fn flavours(source: &Path) -> Vec<Flavour> {
     }
     if first.contains("also: host network") {
         all.push(flavour("-hostnet", &[], "--network=host"));
+    }
+    if first.contains("also: volume") {
+        for (suffix, access) in [("-shared", "shared"), ("-exclusive", "exclusive")] {
+            let flag = format!("--file-access-mounts={access}");
+            all.push(Flavour { has_volume: true, ..flavour(suffix, &[], &flag) });
+        }
     }
     all
 }
@@ -119,12 +129,25 @@ fn run_one(source: &Path, binary: &Path, flavour: &Flavour, runsc: &Path) -> Res
         return Err(format!("does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr)));
     }
     let output = binary.with_extension("output");
-    attempt(&output, || Command::new(binary))
+    let volume = flavour.has_volume.then(|| binary.with_extension("volume"));
+    if let Some(volume) = &volume {
+        fs::create_dir_all(volume).map_err(|error| format!("{}: {error}", volume.display()))?;
+    }
+    let natively = || {
+        let mut program = Command::new(binary);
+        program.args(&volume);
+        program
+    };
+    attempt(&output, natively)
         .map_err(|why| format!("fails natively, so it may not judge the sandbox: {why}"))?;
     attempt(&output, || {
         let mut guest = Command::new(runsc);
         // Not as the first process: signals and orphans treat that specially.
-        guest.args(&flavour.runsc).args(["do", "sh", "-c", "\"$0\"; exit $?"]).arg(binary);
+        guest.args(&flavour.runsc).arg("do");
+        if let Some(volume) = &volume {
+            guest.arg("--volume").arg(format!("{}:/mnt", volume.display()));
+        }
+        guest.args(["sh", "-c", "\"$0\" \"$@\"; exit $?"]).arg(binary).args(volume.as_ref().map(|_| "/mnt"));
         guest
     })
 }

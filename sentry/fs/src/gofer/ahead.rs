@@ -143,8 +143,8 @@ impl GoferInode {
         let neighbours = if flags.is_write() { None } else { self.neighbours() };
         let asked = self.attrs.now();
         self.with_target(|target| {
-            let neighbours = neighbours.filter(|_| target.name.is_some());
-            let ahead = Neighbours::wire_names(neighbours.as_ref());
+            let neighbours = neighbours.as_ref().filter(|_| target.name.is_some());
+            let ahead = Neighbours::wire_names(neighbours);
             let mut response = self.volume.connection().call(&Open { target, flags, ahead })?;
             let reply = response.get()?;
             if target.name.is_some() {
@@ -154,9 +154,9 @@ impl GoferInode {
                 }
                 self.found_node(reply.node);
             }
-            self.attrs.set(asked, reply.attr);
+            self.attrs.told(asked, reply.attr);
             let file = response.take_fd()?;
-            if let Some(neighbours) = &neighbours {
+            if let Some(neighbours) = neighbours {
                 neighbours.take(&reply.ahead, &mut response)?;
             }
             Ok(file)

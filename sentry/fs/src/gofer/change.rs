@@ -12,6 +12,7 @@ use host::fs::WatchMask;
 use kernel::mm::HostFile;
 use kernel::vfs::{NewNode, Rename as VfsRename};
 
+use super::attr::{Moment, Reach};
 use super::inode::{GoferInode, Origin};
 
 impl GoferInode {
@@ -27,7 +28,8 @@ impl GoferInode {
         let connection = self.volume.connection();
         let NewNode { mode, uid, gid, .. } = *node;
         let mut file = None;
-        let reply = self.change(name, WatchMask::CREATE, || match node.file_type {
+        let (asked, change) = (self.attrs.now(), self.attrs.change(Reach::Content));
+        let mut call = || match node.file_type {
             FileType::Regular => {
                 let flags = NodeOpenFlags::READ_WRITE;
                 let request = wire::Create { dir, name: wire_name, mode, uid, gid, flags };
@@ -44,9 +46,11 @@ impl GoferInode {
                 let (mode, rdev) = (kind as u32 | mode, node.rdev.encode());
                 connection.call(&Mknod { dir, name: wire_name, mode, rdev, uid, gid })?.get()
             }
-        })?;
+        };
+        let reply = self.change(name, WatchMask::CREATE, || self.with_room(&mut call))?;
+        change.answered(reply.dir);
         let link = (node.file_type == FileType::Symlink).then(|| node.target.into());
-        let child = self.made(name, &reply, link)?;
+        let child = self.made(name, asked, &reply, link)?;
         if let Some(file) = file {
             child.handles.lock().set_writable(Arc::new(HostFile::new(file)));
             connection.keep_open(child.me());
@@ -54,15 +58,20 @@ impl GoferInode {
         Ok(child)
     }
 
-    fn made(&self, name: &[u8], reply: &EntryReply, link: Option<Box<[u8]>>) -> Result<Arc<Self>> {
-        self.attrs.set_fresh(reply.dir);
+    fn made(
+        &self,
+        name: &[u8],
+        asked: Moment,
+        reply: &EntryReply,
+        link: Option<Box<[u8]>>,
+    ) -> Result<Arc<Self>> {
         let name: Arc<[u8]> = name.into();
         let origin = Origin::Name { parent: self.arc()?, name: name.clone(), node: Some(reply.node), link };
-        let child = self.volume.inode(reply.attr, origin);
+        let child = self.volume.inode(reply.attr, asked, origin);
         self.adopt_watch(&child);
         // What a new file could have inherited, it has not.
-        if self.xattr_names.has_no_default_acl() {
-            child.xattr_names.set_empty();
+        if self.xattr_names.had_no_default_acl(asked) {
+            child.xattr_names.set_empty(asked);
         }
         self.name_added(name, &child);
         Ok(child)
@@ -73,15 +82,16 @@ impl GoferInode {
         self.require_writable()?;
         let wire_name = Name::new(name).ok_or(Errno::EINVAL)?;
         let dir = self.node()?;
-        let asked = target.attrs.now();
-        let reply = self.change(name, WatchMask::CREATE, || {
+        let (change, of_target) = (self.attrs.change(Reach::Content), target.attrs.change(Reach::Content));
+        let call = || {
             target.with_target(|target| {
                 self.volume.connection().call(&Link { target, dir, name: wire_name })?.get()
             })
-        })?;
-        self.attrs.set_fresh(reply.dir);
+        };
+        let reply = self.change(name, WatchMask::CREATE, || self.with_room(call))?;
+        change.answered(reply.dir);
         target.found_node(reply.node);
-        target.attrs.set(asked, reply.attr);
+        of_target.answered(reply.attr);
         self.name_added(name.into(), &target.arc()?);
         Ok(())
     }
@@ -94,10 +104,11 @@ impl GoferInode {
             self.volume.connection().forget_deleted();
         }
         let request = Unlink { dir: self.node()?, name: Name::new(name).ok_or(Errno::EINVAL)?, is_dir };
+        let (change, leaving) = (self.attrs.change(Reach::Content), child.leave());
         let dir = self.change(name, WatchMask::DELETE, || self.volume.connection().call(&request)?.get())?;
-        self.attrs.set_fresh(dir);
+        change.answered(dir);
         self.name_removed(name);
-        child.lost_name();
+        leaving.left();
         Ok(())
     }
 
@@ -126,10 +137,16 @@ impl GoferInode {
             new_name: Name::new(rename.new_name).ok_or(Errno::EINVAL)?,
             flags,
         };
+        let of_old = self.attrs.change(Reach::Content);
+        let is_within = std::ptr::eq(self, new_dir);
+        let of_new = (!is_within).then(|| new_dir.attrs.change(Reach::Content));
         // Renaming changes its time.
-        moved.attrs.mark_stale();
-        let asked = moved.attrs.now();
-        let call = || self.volume.connection().call(&request)?.get();
+        let of_moved = moved.attrs.change(Reach::Content);
+        let is_same_file = replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(&moved, replaced));
+        let swapped =
+            replaced.as_ref().filter(|_| is_exchange).map(|other| other.attrs.change(Reach::Content));
+        let leaving = replaced.as_ref().filter(|_| !is_exchange && !is_same_file).map(|other| other.leave());
+        let call = || self.with_room(|| self.volume.connection().call(&request)?.get());
         let reply = if is_exchange {
             // Two more events than it is worth to foresee.
             call()
@@ -138,9 +155,11 @@ impl GoferInode {
                 new_dir.change(rename.new_name, WatchMask::MOVED_TO, call)
             })
         }?;
-        self.attrs.set_fresh(reply.old_dir);
-        new_dir.attrs.set_fresh(reply.new_dir);
-        if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(&moved, replaced)) {
+        of_old.answered(reply.old_dir);
+        if let Some(of_new) = of_new {
+            of_new.answered(reply.new_dir);
+        }
+        if is_same_file {
             // Two names of one file stay both, says rename(2).
             return Ok(());
         }
@@ -148,18 +167,15 @@ impl GoferInode {
         new_dir.name_removed(rename.new_name);
         moved.settle(new_dir, rename.new_name)?;
         if moved.is_key(&reply.moved) {
-            moved.attrs.set(asked, reply.moved);
+            of_moved.answered(reply.moved);
         }
-        match replaced {
-            Some(replaced) if is_exchange => {
-                replaced.attrs.mark_stale();
-                replaced.settle(self, rename.name)
-            }
-            Some(replaced) => {
-                replaced.lost_name();
-                Ok(())
-            }
-            None => Ok(()),
+        drop(swapped);
+        if let Some(leaving) = leaving {
+            leaving.left();
+        }
+        match &replaced {
+            Some(replaced) if is_exchange => replaced.settle(self, rename.name),
+            _ => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@ use kernel::Kernel;
 use kernel::vfs::FileSystem;
 use parking_lot::Mutex;
 
+use super::attr::Clock;
 use super::events;
 use super::inode::GoferInode;
 use super::volume::{GoferFs, Volume};
@@ -58,6 +59,7 @@ type OpenedAhead = (Weak<GoferInode>, Arc<[u8]>);
 #[derive(Debug)]
 pub struct Connection {
     client: WireClient,
+    clock: Arc<Clock>,
     forgotten: Mutex<Forgotten>,
     /// Inodes that keep descriptors, the longest unused first.
     open_files: Mutex<VecDeque<Weak<GoferInode>>>,
@@ -114,6 +116,7 @@ pub fn attach(socket: OwnedFd, mut device: impl FnMut() -> DeviceId) -> Result<V
     let (client, hello, events) = WireClient::connect(socket)?;
     let connection = Arc::new(Connection {
         client,
+        clock: Arc::default(),
         forgotten: Mutex::default(),
         open_files: Mutex::default(),
         opened_ahead: Mutex::default(),
@@ -148,6 +151,11 @@ impl Connection {
         self.client.call_while(request, || !kernel::task::is_current_killed())
     }
 
+    /// Orders what is asked of this gofer and changed through it.
+    pub(super) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
     /// Calls made so far.
     #[cfg(test)]
     pub(super) fn call_count(&self) -> u64 {
@@ -179,16 +187,18 @@ impl Connection {
         self.client.forget(&Close { nodes: forgotten.batch });
     }
 
-    /// Gives deleted files back before a directory goes, which they may still be in.
-    pub(super) fn forget_deleted(&self) {
+    /// Gives deleted files back now: a directory goes, which they may still be in, or their space is wanted. Says whether
+    /// there were any; the gofer hears of it before the next request.
+    pub(super) fn forget_deleted(&self) -> bool {
         let forgotten = {
             let mut forgotten = self.forgotten.lock();
             if !forgotten.has_deleted {
-                return;
+                return false;
             }
             std::mem::take(&mut *forgotten)
         };
         self.client.forget(&Close { nodes: forgotten.batch });
+        true
     }
 
     /// Notes that `inode` has a descriptor, and closes one of another that nobody uses where there are too many.

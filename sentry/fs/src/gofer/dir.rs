@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use kernel::vfs::notify_inode;
 use parking_lot::Mutex;
 
 use super::ahead::Ahead;
+use super::attr::Moment;
 use super::inode::{GoferInode, Origin};
 use super::listing::{LISTING_MAX, Listed, Listing};
 
@@ -29,6 +30,9 @@ const LOOKUPS_BEFORE_FILL: u32 = 4;
 const MAX_SUSPECTS: usize = 1024;
 
 /// What a directory inode has besides.
+///
+/// A listing is as the host has it: who changes a name of it takes it away or changes it as well, and it has attributes only
+/// of files that no inode was made of and that nobody has changed since it was fetched.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     inner: Mutex<Inner>,
@@ -36,8 +40,8 @@ pub(super) struct Directory {
     pub(super) ahead: Mutex<Ahead>,
     /// In a shared mount: the gofer reports changes.
     is_watched: AtomicBool,
-    /// Some events never came.
-    has_lost_events: AtomicBool,
+    /// So often, events never came.
+    losses: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -51,8 +55,12 @@ struct Inner {
     is_too_large: bool,
     /// Inodes in use by name.
     children: HashMap<Arc<[u8]>, Weak<GoferInode>>,
-    /// In a shared mount: names that the host has changed.
+    /// In a shared mount: names that the host has changed, until they are looked up again.
     suspects: HashSet<Box<[u8]>>,
+    /// When the last file in it changed of which no inode was in use any more, or is to hear.
+    files_changed_at: Moment,
+    /// The gofer cannot watch it: nothing is gained by fetching it whole.
+    is_unwatchable: bool,
     /// In a shared mount: changes of our own that are still to be reported to us.
     own: Vec<OwnChange>,
 }
@@ -77,7 +85,7 @@ pub(super) type Shown = (Arc<[u8]>, u64, FileType);
 enum Known {
     Absent,
     Inode(Arc<GoferInode>),
-    Listed(Arc<[u8]>, Box<WireAttr>, Option<Box<[u8]>>),
+    Listed(Moment, Arc<[u8]>, Box<WireAttr>, Option<Box<[u8]>>),
     Unknown { should_fill: bool },
 }
 
@@ -95,17 +103,22 @@ impl Inner {
         if self.suspects.len() > MAX_SUSPECTS {
             self.suspects.clear();
             self.children.clear();
-            dir.has_lost_events.store(true, Ordering::Release);
+            dir.losses.fetch_add(1, Ordering::AcqRel);
         }
         self.listing.take()
     }
 
-    /// The host changed what is behind `name`.
-    fn doubt_attributes(&mut self, name: &[u8]) -> Option<Listing> {
+    /// The host changed what is behind `name`, by `at`.
+    fn doubt_attributes(&mut self, name: &[u8], at: Moment) -> Option<Listing> {
+        self.listed_is_known_better(name);
+        self.files_changed_at = self.files_changed_at.max(at);
+        None
+    }
+
+    fn listed_is_known_better(&mut self, name: &[u8]) {
         if let Some(listed) = self.listing.as_mut().and_then(|listing| listing.names.get_mut(name)) {
             listed.attr = None;
         }
-        None
     }
 
     /// Whether this is the event of a change of ours, which is thereby settled.
@@ -150,12 +163,12 @@ impl GoferInode {
     fn take_known(&self, known: Known) -> Result<Arc<Self>> {
         match known {
             Known::Inode(inode) => Ok(inode),
-            Known::Listed(name, attr, link) => {
+            Known::Listed(asked, name, attr, link) => {
                 // Another link of the file may have been used since it was listed.
                 let is_doubtful = attr.nlink > 1 && attr.mode & 0o170_000 != 0o040_000;
-                let inode = self.child(*attr, name, None, link)?;
+                let inode = self.child(*attr, asked, name, None, link)?;
                 if is_doubtful {
-                    inode.attrs.doubt_owner();
+                    inode.attrs.doubt();
                 }
                 Ok(inode)
             }
@@ -165,8 +178,16 @@ impl GoferInode {
 
     fn known(&self, dir: &Directory, name: &[u8]) -> Known {
         let mut inner = dir.inner.lock();
-        if !self.is_dir_cacheable(dir) || inner.suspects.contains(name) {
-            return Known::Unknown { should_fill: self.volume.is_shared() && inner.suspects.is_empty() };
+        if !self.is_dir_cacheable(dir) {
+            return Known::Unknown { should_fill: !inner.is_unwatchable };
+        }
+        if inner.suspects.contains(name) {
+            if inner.listing.is_none() {
+                return Known::Unknown { should_fill: false };
+            }
+            // It was fetched since.
+            inner.suspects.remove(name);
+            inner.children.remove(name);
         }
         if let Some(child) = inner.children.get(name).and_then(Weak::upgrade) {
             return Known::Inode(child);
@@ -181,19 +202,20 @@ impl GoferInode {
         let name = name.clone();
         let Some(listed) = listing.names.get_mut(&name) else { return Known::Absent };
         match listed.attr.take() {
-            Some(attr) => Known::Listed(name, attr, listed.link.take()),
+            Some(attr) => Known::Listed(self.attrs.now(), name, attr, listed.link.take()),
             None => Known::Unknown { should_fill: false },
         }
     }
 
     fn find_by_walk(&self, dir: &Directory, name: &[u8]) -> Result<Arc<Self>> {
         let wire_name = Name::new(name).ok_or(Errno::ENOENT)?;
+        let (asked, losses) = (self.attrs.now(), dir.losses.load(Ordering::Acquire));
         // Before asking: a change that comes after the answer makes the name suspect again.
         dir.inner.lock().suspects.remove(name);
         let walk = Walk { from: self.node()?, names: vec![wire_name], open: None };
         let response = self.volume.connection().call(&walk)?;
         let reply = response.get()?;
-        dir.is_watched.store(reply.is_cacheable, Ordering::Release);
+        dir.note_watch(reply.is_cacheable);
         let Some(found) = reply.found.first() else {
             // What had the name may still be in use.
             let old = dir.inner.lock().children.remove(name);
@@ -207,20 +229,29 @@ impl GoferInode {
             WalkEnd::Symlink(link) => Some(link.into()),
             _ => None,
         };
-        self.child(found.attr, name.into(), Some(found.node), link)
+        let child = self.child(found.attr, asked, name.into(), Some(found.node), link)?;
+        if dir.losses.load(Ordering::Acquire) != losses {
+            dir.inner.lock().suspects.insert(name.into());
+        }
+        Ok(child)
     }
 
-    /// The inode of a name in this directory that was just heard of.
+    /// The inode of a name in this directory, of which `attr` was so at `asked`.
     fn child(
         &self,
         attr: WireAttr,
+        asked: Moment,
         name: Arc<[u8]>,
         node: Option<gofer_protocol::NodeId>,
         link: Option<Box<[u8]>>,
     ) -> Result<Arc<Self>> {
         let dir = self.directory()?;
-        let inode = self.volume.inode(attr, Origin::Name { parent: self.arc()?, name, node, link });
+        let inode = self.volume.inode(attr, asked, Origin::Name { parent: self.arc()?, name, node, link });
         inode.set_watched(self.is_dir_cacheable(dir));
+        if dir.inner.lock().files_changed_at > asked {
+            // It may have been this one, which could not hear of it yet.
+            inode.forget_attributes();
+        }
         Ok(inode)
     }
 
@@ -257,9 +288,7 @@ impl GoferInode {
         let changes = {
             let inner = dir.inner.lock();
             match &inner.listing {
-                Some(listing) if self.is_dir_cacheable(dir) && inner.suspects.is_empty() => {
-                    return Ok(collect(listing));
-                }
+                Some(listing) if self.is_dir_cacheable(dir) => return Ok(collect(listing)),
                 _ => inner.changes,
             }
         };
@@ -272,22 +301,27 @@ impl GoferInode {
 
     fn keep_listing(&self, fetched: super::listing::Fetched, changes: u64) -> Result<()> {
         let dir = self.directory()?;
-        dir.is_watched.store(fetched.is_cacheable, Ordering::Release);
+        dir.note_watch(fetched.is_cacheable);
         if !fetched.has_xattrs && fetched.is_cacheable {
-            self.xattr_names.set_empty();
+            self.xattr_names.set_empty(fetched.asked);
         }
-        let bytes = fetched.listing.bytes;
+        let mut listing = fetched.listing;
+        let bytes = listing.bytes;
         let old = {
             let mut inner = dir.inner.lock();
             if bytes > LISTING_MAX {
                 inner.is_too_large = true;
                 return Ok(());
             }
-            if inner.changes != changes || !fetched.is_cacheable {
+            if inner.changes != changes || inner.files_changed_at > fetched.asked || !fetched.is_cacheable {
                 return Ok(());
             }
-            inner.suspects.clear();
-            inner.listing.replace(fetched.listing)
+            for name in inner.children.keys() {
+                if let Some(listed) = listing.names.get_mut(name) {
+                    listed.attr = None;
+                }
+            }
+            inner.listing.replace(listing)
         };
         if let Some(old) = old {
             self.volume.connection().listing_gone(old.bytes);
@@ -299,22 +333,23 @@ impl GoferInode {
     /// Frees what is only a cache.
     pub(super) fn drop_listing(&self) {
         let listing = self.dir.as_ref().and_then(|dir| dir.inner.lock().listing.take());
-        if let Some(listing) = listing {
-            self.volume.connection().listing_gone(listing.bytes);
-        }
+        self.listing_is_gone(listing);
     }
 
     /// A name in this directory is in use by `child`.
     pub(super) fn note_child(&self, name: &Arc<[u8]>, child: &Weak<Self>) {
         if let Some(dir) = &self.dir {
-            dir.inner.lock().children.insert(name.clone(), child.clone());
+            let mut inner = dir.inner.lock();
+            inner.children.insert(name.clone(), child.clone());
+            inner.listed_is_known_better(name);
         }
     }
 
-    /// `child` no longer is, if it still was.
-    pub(super) fn forget_child(&self, name: &Arc<[u8]>, child: *const Self) {
+    /// `child`, which was last changed at `changed_at`, no longer is, if it still was.
+    pub(super) fn forget_child(&self, name: &Arc<[u8]>, child: *const Self, changed_at: Moment) {
         let Some(dir) = &self.dir else { return };
         let mut inner = dir.inner.lock();
+        inner.files_changed_at = inner.files_changed_at.max(changed_at);
         if inner.children.get(name).is_some_and(|known| std::ptr::eq(known.as_ptr(), child)) {
             inner.children.remove(name);
         }
@@ -339,10 +374,19 @@ impl GoferInode {
             inner.own.push(OwnChange { name: name.into(), event, made_at: Instant::now() });
         }
         call().inspect_err(|_| {
-            let mut inner = dir.inner.lock();
-            inner.is_own(name, event);
-            inner.suspects.insert(name.into());
+            let listing = {
+                let mut inner = dir.inner.lock();
+                inner.is_own(name, event);
+                inner.suspect(dir, name)
+            };
+            self.listing_is_gone(listing);
         })
+    }
+
+    fn listing_is_gone(&self, listing: Option<Listing>) {
+        if let Some(listing) = listing {
+            self.volume.connection().listing_gone(listing.bytes);
+        }
     }
 
     /// We made `name`: `child`.
@@ -395,29 +439,25 @@ impl GoferInode {
         files.map(|(name, _)| (name.clone(), inner.children.get(name).cloned().unwrap_or_default())).collect()
     }
 
-    /// For the VFS: whether `name` still is `inode` (or absent). Only shared mounts ask.
+    /// For the VFS: whether `name` still is `inode` (or absent), as far as is known. Only shared mounts ask. Where not, the
+    /// VFS looks the name up, with the directory's names locked.
     pub(super) fn is_still(&self, name: &[u8], inode: Option<&Self>) -> bool {
         let Some(dir) = &self.dir else { return false };
-        {
-            let inner = dir.inner.lock();
-            let is_suspect = !dir.is_watched.load(Ordering::Acquire) || inner.suspects.contains(name);
-            match (inode, inner.children.get(name)) {
-                _ if is_suspect => {}
-                // Absent names are looked up again by the VFS once events were lost.
-                (None, _) => return !dir.has_lost_events.load(Ordering::Acquire),
-                (Some(inode), Some(known)) => return std::ptr::eq(known.as_ptr(), inode),
-                (Some(_), None) => {}
-            }
+        let inner = dir.inner.lock();
+        if !dir.is_watched.load(Ordering::Acquire) || inner.suspects.contains(name) {
+            return false;
         }
-        let is_same = |found: Arc<Self>| inode.is_some_and(|inode| std::ptr::eq(&*found, inode));
-        inode.is_some() && self.find_by_walk(dir, name).is_ok_and(is_same)
+        match inode {
+            Some(inode) => inner.children.get(name).is_some_and(|known| std::ptr::eq(known.as_ptr(), inode)),
+            // Which of them, nobody knows once events were lost.
+            None => dir.losses.load(Ordering::Acquire) == 0,
+        }
     }
 
     /// The gofer says that something changed in this directory, or (without a name) the file itself.
     pub(super) fn changed_by_host(&self, name: Option<&[u8]>, mask: WatchMask, cookie: u32) {
         let (Some(name), Some(dir)) = (name, &self.dir) else {
-            self.attrs.doubt_owner();
-            self.xattr_names.forget();
+            self.forget_attributes();
             return self.tell_watchers(self, mask.intersection(CONTENT), 0, b"");
         };
         let names_changed = mask.intersects(NAMES);
@@ -427,22 +467,29 @@ impl GoferInode {
                 return;
             }
             let child = inner.children.get(name).and_then(Weak::upgrade);
-            (child, if names_changed { inner.suspect(dir, name) } else { inner.doubt_attributes(name) })
+            let listing = if names_changed {
+                inner.suspect(dir, name)
+            } else {
+                inner.doubt_attributes(name, self.attrs.tick())
+            };
+            (child, listing)
         };
-        if let Some(listing) = listing {
-            self.volume.connection().listing_gone(listing.bytes);
-        }
+        self.listing_is_gone(listing);
         if names_changed {
             self.attrs.mark_stale();
         }
-        if let Some(child) = &child {
-            child.attrs.mark_stale();
-            if mask.contains(WatchMask::ATTRIB) {
-                child.attrs.doubt_owner();
-                child.xattr_names.forget();
-            }
+        match &child {
+            Some(child) if mask.contains(WatchMask::ATTRIB) => child.forget_attributes(),
+            Some(child) => child.attrs.mark_stale(),
+            None => {}
         }
         self.forward(name, mask, cookie, child.as_deref());
+    }
+
+    /// Whatever is known of this file's attributes, somebody else may have changed.
+    fn forget_attributes(&self) {
+        self.attrs.doubt();
+        self.xattr_names.forget(self.attrs.tick());
     }
 
     /// Tells the guest's own watchers of a change by the host: those of this directory, and those of the file.
@@ -488,23 +535,28 @@ impl GoferInode {
     /// Events were lost: nothing is known of this directory any more.
     pub(super) fn all_doubtful(&self) {
         // A mount's root has no parent that would say so.
-        self.attrs.doubt_owner();
-        self.xattr_names.forget();
+        self.forget_attributes();
         let Some(dir) = &self.dir else { return };
-        dir.has_lost_events.store(true, Ordering::Release);
         let (children, listing) = {
             let mut inner = dir.inner.lock();
+            dir.losses.fetch_add(1, Ordering::AcqRel);
             inner.changes += 1;
+            inner.files_changed_at = self.attrs.tick();
             inner.suspects.clear();
             inner.own.clear();
             (std::mem::take(&mut inner.children), inner.listing.take())
         };
-        if let Some(listing) = listing {
-            self.volume.connection().listing_gone(listing.bytes);
-        }
+        self.listing_is_gone(listing);
         for child in children.values().filter_map(Weak::upgrade) {
-            child.attrs.doubt_owner();
-            child.xattr_names.forget();
+            child.forget_attributes();
         }
+    }
+}
+
+impl Directory {
+    /// The gofer has said whether it watches.
+    fn note_watch(&self, is_watched: bool) {
+        self.is_watched.store(is_watched, Ordering::Release);
+        self.inner.lock().is_unwatchable = !is_watched;
     }
 }

@@ -1,13 +1,13 @@
 //! An open regular file: reads and writes go straight between the host's page cache and guest memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::{Errno, OpenFlags, PAGE_SIZE, Result};
 use kernel::Task;
 use kernel::mm::{Backing, HostFile, IoDst, IoSrc, Mappable, MappingSet};
 use kernel::vfs::{File, FileOps, SeekExtent, SyncScope, WriteAt};
 
+use super::attr::Reach;
 use super::inode::GoferInode;
 use super::window::Window;
 
@@ -19,22 +19,17 @@ const CHUNK: usize = 8 << 20;
 pub(super) struct GoferFile {
     inode: Arc<GoferInode>,
     host: Arc<HostFile>,
-    /// The host has noted an access since it was opened.
-    has_read: AtomicBool,
     window: Window,
 }
 
 impl GoferFile {
     pub(super) fn open(inode: Arc<GoferInode>, flags: OpenFlags) -> Result<Self> {
         let host = inode.handle(flags.is_writable())?;
-        Ok(Self { inode, host, has_read: AtomicBool::new(false), window: Window::default() })
+        Ok(Self { inode, host, window: Window::default() })
     }
 
     /// Reads until `dst` is full or the file ends.
     pub(super) fn read_at(&self, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
-        if !self.has_read.swap(true, Ordering::Relaxed) {
-            self.inode.attrs.mark_stale();
-        }
         if let Some(done) = self.window.read(&self.inode, &self.host, offset, dst) {
             return Ok(done);
         }
@@ -49,21 +44,27 @@ impl GoferFile {
                 Err(error) => return Err(error),
             }
         }
+        if !self.inode.volume.is_read_only() {
+            self.inode.attrs.was_read();
+        }
         Ok(done)
     }
 
     /// Writes all of `src`; returns the bytes taken and the position behind them.
     pub(super) fn write_at(&self, at: WriteAt, src: &mut IoSrc<'_>) -> Result<(usize, u64)> {
         let mut done = 0;
+        let change = self.inode.begin_change(Reach::Content);
         while src.remaining() > 0 {
-            match self.write_once(at, done, src) {
+            match self.inode.with_room(|| self.write_once(at, done, src)) {
                 Ok(0) => break,
                 Ok(len) => done += len,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
             }
         }
-        self.inode.changed_by_us();
+        drop(change);
+        // What was written last may be told of after this.
+        self.inode.note_own_change();
         let end = match at {
             WriteAt::Offset(offset) => offset.saturating_add(done as u64),
             WriteAt::Append => self.size()?,
@@ -126,7 +127,7 @@ impl Mappable for GoferInode {
         let file = self.handle(write)?;
         if write {
             // The guest changes size and times without our seeing it.
-            self.attrs.set_volatile(true);
+            self.attrs.set_volatile();
         }
         let end = self.refreshed()?.size.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::EFBIG)?;
         let left = end.checked_sub(offset).filter(|left| *left > 0).ok_or(Errno::ENXIO)?;

@@ -89,7 +89,7 @@ impl GoferInode {
                 self.look_once_more(file);
             }
             // The host will say that it was closed; the guest closed it long ago.
-            Handles { write: Some(_), .. } => self.changed_by_us(),
+            Handles { write: Some(_), .. } => self.note_own_change(),
             Handles { .. } => {}
         }
         drop(closed);
@@ -100,10 +100,9 @@ impl GoferInode {
     /// less than by a message.
     fn look_once_more(&self, file: &HostFile) {
         let asked = self.attrs.now();
-        if self.attrs.current().is_none()
-            && let Ok(attr) = self.stat_handle(file)
-        {
-            self.attrs.set(asked, attr);
+        if self.attrs.current().is_none() {
+            // Where that fails, the gofer will be asked.
+            let _ = self.look_at(asked, file);
         }
     }
 }

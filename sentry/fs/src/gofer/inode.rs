@@ -13,7 +13,7 @@ use kernel::mm::{HostFile, MappingSet};
 use kernel::vfs::{Attr, Caller, FileOps, Inode, InodeCommon, NewNode, Rename, SetAttr, SetTime, Xattr};
 use parking_lot::Mutex;
 
-use super::attr::{AttrCache, to_vfs};
+use super::attr::{AttrCache, Change, Moment, Reach, to_vfs};
 use super::connection::Reason;
 use super::dir::Directory;
 use super::dir_file::DirFile;
@@ -67,6 +67,36 @@ struct NodeRef {
     lookups: u32,
 }
 
+/// A name of an inode that is being removed.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Leaving<'a> {
+    inode: &'a GoferInode,
+    change: Option<Change<'a>>,
+    /// It is the only one.
+    is_last: bool,
+}
+
+impl Leaving<'_> {
+    /// It is gone.
+    pub(super) fn left(mut self) {
+        let Some(change) = self.change.take().filter(|_| self.is_last) else { return };
+        change.removed();
+        if self.inode.is_open() {
+            // What the host noted besides, a descriptor tells.
+            self.inode.attrs.mark_stale();
+        }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if self.change.is_some() && self.is_last {
+            self.inode.volume.restore(self.inode.key, &self.inode.me);
+        }
+    }
+}
+
 /// A host file. Locks: see the module's header.
 #[derive(Debug)]
 pub struct GoferInode {
@@ -93,17 +123,22 @@ pub struct GoferInode {
 }
 
 impl GoferInode {
-    pub(super) fn new(volume: Arc<Volume>, attr: WireAttr, origin: Origin) -> Arc<Self> {
+    /// One that nobody has found yet, of a file of which the host said `attr` when it was asked at `asked`. Takes no lock.
+    pub(super) fn new(
+        volume: Arc<Volume>,
+        attr: WireAttr,
+        asked: Moment,
+        ino: u64,
+        is_root: bool,
+    ) -> Arc<Self> {
         let kind = FileType::from_mode(attr.mode).unwrap_or(FileType::Regular);
-        let ino = volume.guest_ino(&attr);
-        let is_root = matches!(origin, Origin::Root(_));
-        let inode = Arc::new_cyclic(|me| Self {
+        Arc::new_cyclic(|me| Self {
             me: me.clone(),
             common: InodeCommon::default(),
             key: (attr.dev, attr.ino),
             ino,
             kind,
-            attrs: AttrCache::new(attr),
+            attrs: AttrCache::new(volume.connection().clock().clone(), attr, asked),
             is_root,
             node: Mutex::new(None),
             place: Mutex::new(None),
@@ -115,9 +150,7 @@ impl GoferInode {
             is_watched: AtomicBool::new(true),
             own_change_ns: AtomicI64::new(0),
             volume,
-        });
-        inode.take_origin(origin);
-        inode
+        })
     }
 
     /// The gofer's inode behind one of the VFS's.
@@ -150,7 +183,7 @@ impl GoferInode {
             let is_stacked_dir = self.kind == FileType::Directory && self.volume.is_stacked();
             is_stacked_dir && known.btime.is_some() && known.btime == attr.btime
         };
-        self.key == (attr.dev, attr.ino)
+        self.key == (attr.dev, attr.ino) && self.is_alike(attr)
             || self.key.0 == attr.dev && self.is_kind_of(attr) && is_numbered_anew()
     }
 
@@ -159,17 +192,22 @@ impl GoferInode {
         self.key == (id.dev, id.ino)
     }
 
-    pub(super) fn is_kind_of(&self, attr: &WireAttr) -> bool {
+    /// Whether this may be what the gofer speaks of, if the numbers are the same: hosts give those of deleted files to new
+    /// ones. A stacked file system has another time of birth for a file that it has copied up.
+    pub(super) fn is_alike(&self, attr: &WireAttr) -> bool {
+        let is_born_with = || match (self.attrs.last().btime, attr.btime) {
+            (Some(known), Some(btime)) => known == btime,
+            _ => true,
+        };
+        self.is_kind_of(attr) && (self.volume.is_stacked() || is_born_with())
+    }
+
+    fn is_kind_of(&self, attr: &WireAttr) -> bool {
         FileType::from_mode(attr.mode) == Some(self.kind)
     }
 
-    /// The file was found again, perhaps by another name.
-    pub(super) fn found_again(&self, attr: WireAttr, origin: Origin) {
-        self.attrs.set_fresh(attr);
-        self.take_origin(origin);
-    }
-
-    fn take_origin(&self, origin: Origin) {
+    /// The file was found, perhaps once more and by another name.
+    pub(super) fn take_origin(&self, origin: Origin) {
         match origin {
             Origin::Root(id) => {
                 *self.node.lock() = Some(NodeRef { id, lookups: 0 });
@@ -202,25 +240,42 @@ impl GoferInode {
 
     /// The gofer counted a look-up of this file, as this node.
     pub(super) fn found_node(&self, id: NodeId) {
-        let is_known = {
+        let unneeded = {
             let mut node = self.node.lock();
             match node.as_mut() {
                 Some(known) if known.id == id => {
                     known.lookups = known.lookups.saturating_add(1);
-                    true
+                    None
                 }
-                Some(_) => false,
-                None => {
-                    *node = Some(NodeRef { id, lookups: 1 });
+                // Another link of the file; one is enough.
+                Some(_) if self.is_root || self.kind != FileType::Directory => {
+                    Some(NodeRef { id, lookups: 1 })
+                }
+                // The host has moved the directory here, or there was none.
+                _ => {
                     self.volume.note_node(id, &self.me);
-                    true
+                    node.replace(NodeRef { id, lookups: 1 })
                 }
             }
         };
-        if !is_known {
-            // Another link of the file; one is enough.
-            self.volume.connection().forget(id, 1, Reason::Unused);
+        if let Some(NodeRef { id, lookups }) = unneeded {
+            self.volume.forget_node(id, lookups, std::ptr::from_ref(self), Reason::Unused);
         }
+    }
+
+    /// The gofer does not find the file by node `id` any more; says whether it may by another.
+    fn gives_up(&self, id: NodeId) -> bool {
+        if self.is_root || !self.volume.is_shared() {
+            return false;
+        }
+        let stale = {
+            let mut node = self.node.lock();
+            if node.is_some_and(|node| node.id == id) { node.take() } else { None }
+        };
+        if let Some(NodeRef { id, lookups }) = stale {
+            self.volume.forget_node(id, lookups, std::ptr::from_ref(self), Reason::Unused);
+        }
+        true
     }
 
     /// Notes whether the gofer reports changes of this file.
@@ -228,9 +283,14 @@ impl GoferInode {
         self.is_watched.store(is_watched, Ordering::Release);
     }
 
-    /// We change content or attributes: what is cached is out of date, and events of it will be our own.
-    pub(super) fn changed_by_us(&self) {
-        self.attrs.mark_stale();
+    /// Begins a change of ours of content or attributes.
+    pub(super) fn begin_change(&self, reach: Reach) -> Change<'_> {
+        self.note_own_change();
+        self.attrs.change(reach)
+    }
+
+    /// Events of this file will be our own.
+    pub(super) fn note_own_change(&self) {
         if self.volume.is_shared() {
             self.own_change_ns.store(host::time::monotonic_ns(), Ordering::Relaxed);
         }
@@ -296,21 +356,18 @@ impl GoferInode {
         }
     }
 
-    /// Calls the gofer about this file: by node, or by a name in the directory where there is none.
-    pub(super) fn with_target<T>(&self, call: impl FnOnce(Target<'_>) -> Result<T>) -> Result<T> {
+    /// Calls the gofer about this file: by node, or by a name in the directory where there is none. A node that is stale,
+    /// since the host has moved the file, is had anew once.
+    pub(super) fn with_target<T>(&self, mut call: impl FnMut(Target<'_>) -> Result<T>) -> Result<T> {
         if let Some(id) = self.known_node() {
-            return call(Target::node(id));
+            return match call(Target::node(id)) {
+                Err(Errno::ESTALE) if self.gives_up(id) => call(Target::node(self.node()?)),
+                other => other,
+            };
         }
         let (parent, name) = self.place().ok_or(Errno::ESTALE)?;
         let name = Name::new(&name).ok_or(Errno::ESTALE)?;
         call(Target::named(parent.node()?, name))
-    }
-
-    /// What a descriptor of this file tells of it.
-    pub(super) fn stat_handle(&self, file: &HostFile) -> Result<WireAttr> {
-        // This process's user name space does not know the host's owners: they are what the gofer said.
-        let WireAttr { uid, gid, .. } = self.attrs.last();
-        Ok(WireAttr { uid, gid, ..WireAttr::from(&host::fs::stat_open(file.fd())?) })
     }
 
     /// Attributes that can be relied on now.
@@ -319,38 +376,71 @@ impl GoferInode {
             return Ok(attr);
         }
         let asked = self.attrs.now();
-        let handle = self.handles.lock().any().filter(|_| !self.attrs.take_owner_doubt());
-        let attr = match handle {
-            Some(file) => self.stat_handle(&file)?,
-            None => {
-                match self.with_target(|target| {
-                    let response = self.volume.connection().call(&GetAttr { target })?;
-                    response.get().map(|reply| reply.attr)
-                }) {
-                    // A name that is gone is a file that is gone.
-                    Err(Errno::ENOENT | Errno::ENOTDIR) => Err(Errno::ESTALE),
-                    other => other,
+        let handle = self.handles.lock().any();
+        match handle {
+            Some(file) if self.attrs.current_access().is_some() => self.look_at(asked, &file)?,
+            handle => match (self.ask_attr(asked), handle) {
+                // It is open, but has no name any more by which its owner could be asked for.
+                (Err(Errno::ESTALE), Some(file)) => {
+                    let WireAttr { uid, gid, .. } = self.attrs.last();
+                    let attr = WireAttr::from(&host::fs::stat_open(file.fd())?);
+                    self.attrs.told(asked, WireAttr { uid, gid, ..attr });
                 }
-                // What was doubted before the question still is.
-                .inspect_err(|_| self.attrs.doubt_owner())?
-            }
-        };
-        if !self.is_key(&attr) {
-            return Err(Errno::ESTALE);
+                (answer, _) => answer?,
+            },
         }
-        self.attrs.set(asked, attr);
         Ok(self.attrs.last())
     }
 
-    /// One of the file's names is gone. `was_last`: it was the only one.
-    pub(super) fn lost_name(&self) {
-        if self.attrs.last().nlink <= 1 || self.kind == FileType::Directory {
-            self.attrs.update(|attr| attr.nlink = 0);
-            // The host may give its number to the next file.
-            self.volume.remove(self.key, std::ptr::from_ref(self));
-        } else {
-            self.attrs.mark_stale();
+    /// Asks the gofer for the attributes.
+    fn ask_attr(&self, asked: Moment) -> Result<()> {
+        let answer = self.with_target(|target| {
+            let response = self.volume.connection().call(&GetAttr { target })?;
+            response.get().map(|reply| reply.attr)
+        });
+        match answer {
+            Ok(attr) if self.is_key(&attr) => {
+                self.attrs.told(asked, attr);
+                Ok(())
+            }
+            // A name that is gone, or is another file's, is a file that is gone.
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => Err(Errno::ESTALE),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Asks a descriptor for the attributes.
+    pub(super) fn look_at(&self, asked: Moment, file: &HostFile) -> Result<()> {
+        let attr = WireAttr::from(&host::fs::stat_open(file.fd())?);
+        if !self.is_key(&attr) {
+            return Err(Errno::ESTALE);
+        }
+        self.attrs.seen(asked, attr);
+        Ok(())
+    }
+
+    /// Makes a change that may find no room on the host. Small deleted files wait to be given back: where there is no
+    /// room they are, and the change is tried once more.
+    pub(super) fn with_room<T>(&self, mut change: impl FnMut() -> Result<T>) -> Result<T> {
+        match change() {
+            Err(Errno::ENOSPC | Errno::EDQUOT) if self.volume.connection().forget_deleted() => {
+                // The gofer answers in order: once it has, it has heard what it was told before.
+                let _ = self.ask_attr(self.attrs.now());
+                change()
+            }
+            other => other,
+        }
+    }
+
+    /// One of the file's names is about to be removed.
+    pub(super) fn leave(&self) -> Leaving<'_> {
+        let change = Some(self.attrs.change(Reach::Content));
+        let is_last = self.attrs.last().nlink <= 1 || self.kind == FileType::Directory;
+        if is_last {
+            // The host may give its number to another file before we hear that it is gone.
+            self.volume.remove(self.key, std::ptr::from_ref(self));
+        }
+        Leaving { inode: self, change, is_last }
     }
 
     /// Before a name goes: makes sure that a file that has others, or is open, can be found without it.
@@ -372,7 +462,7 @@ impl GoferInode {
             return Reason::Deleted;
         }
         let attr = match self.handles.get_mut().any() {
-            Some(file) => self.stat_handle(&file).ok(),
+            Some(file) => host::fs::stat_open(file.fd()).ok().map(|stat| WireAttr::from(&stat)),
             None => self.attrs.current(),
         };
         let space = attr.map(|attr| attr.size.max(attr.blocks.saturating_mul(512)));
@@ -385,7 +475,7 @@ impl GoferInode {
         let me = self.me.as_ptr();
         let place = self.place.get_mut().take();
         if let Some(place) = &place {
-            place.parent.forget_child(&place.name, me);
+            place.parent.forget_child(&place.name, me, self.attrs.changed_at());
         }
         self.volume.remove(self.key, me);
         self.drop_listing();
@@ -393,7 +483,7 @@ impl GoferInode {
             && !self.is_root
         {
             let reason = self.reason_to_forget();
-            self.volume.forget_node(node.id, node.lookups, reason);
+            self.volume.forget_node(node.id, node.lookups, me, reason);
         }
         place.map(|place| place.parent)
     }
@@ -419,14 +509,18 @@ impl Inode for GoferInode {
     }
 
     fn mode(&self) -> Result<u32> {
-        Ok(self.attrs.mode())
+        match self.attrs.mode() {
+            Some(mode) => Ok(mode),
+            // At least its type is known, whatever the host says.
+            None => Ok(self.refreshed().unwrap_or_else(|_| self.attrs.last()).mode),
+        }
     }
 
     fn ownership(&self) -> Result<Attr> {
-        if self.is_cacheable() && !self.attrs.is_owner_doubtful() {
-            return Ok(to_vfs(&self.attrs.last(), self.ino));
+        match self.attrs.current_access().filter(|_| self.is_cacheable()) {
+            Some(attr) => Ok(to_vfs(&attr, self.ino)),
+            None => self.attr(),
         }
-        self.attr()
     }
 
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
@@ -434,10 +528,11 @@ impl Inode for GoferInode {
             return Err(Errno::EROFS);
         }
         let mut size = change.size;
-        if let (Some(new), Some(file)) = (size, self.handles.lock().writable()) {
+        let file = self.handles.lock().writable();
+        if let (Some(new), Some(file)) = (size, file) {
             // Also works for a file that has lost its name.
-            host::fs::truncate(file.fd(), new)?;
-            self.changed_by_us();
+            let _change = self.begin_change(Reach::Content);
+            self.with_room(|| host::fs::truncate(file.fd(), new))?;
             size = None;
         }
         // Cutting a file sets its time by itself.
@@ -453,9 +548,9 @@ impl Inode for GoferInode {
             || change.atime.is_some()
             || mtime.is_some();
         if is_more {
-            self.changed_by_us();
-            let asked = self.attrs.now();
-            let attr = self.with_target(|target| {
+            let is_of_access = change.mode.is_some() || change.uid.is_some() || change.gid.is_some();
+            let of_attrs = self.begin_change(if is_of_access { Reach::All } else { Reach::Content });
+            let call = |target: Target<'_>| {
                 let request = WireSetAttr {
                     target,
                     mode: change.mode,
@@ -466,11 +561,12 @@ impl Inode for GoferInode {
                     mtime: to_wire(mtime)?,
                 };
                 self.volume.connection().call(&request)?.get()
-            })?;
-            self.attrs.set(asked, attr);
-        }
-        if change.mode.is_some() || change.uid.is_some() {
-            self.xattr_names.forget();
+            };
+            let attr = self.with_room(|| self.with_target(call));
+            if change.mode.is_some() || change.uid.is_some() {
+                self.xattr_names.forget(self.attrs.tick());
+            }
+            of_attrs.answered(attr?);
         }
         // Whether the file shrinks is known only to the host: it may have grown since we looked.
         if let Some(new) = change.size {
@@ -552,8 +648,8 @@ impl Inode for GoferInode {
             return Err(Errno::EOPNOTSUPP);
         }
         let file = self.handle(true)?;
-        self.changed_by_us();
-        host::fs::allocate(file.fd(), mode.cast_signed(), offset, len)
+        let _change = self.begin_change(Reach::Content);
+        self.with_room(|| host::fs::allocate(file.fd(), mode.cast_signed(), offset, len))
     }
 }
 

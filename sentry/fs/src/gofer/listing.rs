@@ -6,6 +6,7 @@ use std::sync::Arc;
 use abi::{Errno, FileType, Result};
 use gofer_protocol::{Attr as WireAttr, DirEntry, NodeId, ReadDir, Target};
 
+use super::attr::Moment;
 use super::inode::GoferInode;
 
 /// A listing beyond this is not kept: the guest can make directories as large as it likes.
@@ -17,7 +18,7 @@ pub(super) struct Listed {
     /// The number that the guest sees.
     pub(super) ino: u64,
     pub(super) file_type: FileType,
-    /// Until an inode is made of it, which knows better from then on.
+    /// Until an inode is made of it, which knows better from then on, or somebody else changes them.
     pub(super) attr: Option<Box<WireAttr>>,
     pub(super) link: Option<Box<[u8]>>,
 }
@@ -44,6 +45,8 @@ impl Listing {
 #[derive(Debug, Default)]
 pub(super) struct Fetched {
     pub(super) listing: Listing,
+    /// When it was asked for.
+    pub(super) asked: Moment,
     pub(super) is_cacheable: bool,
     pub(super) has_xattrs: bool,
     /// The host did not tell the types of some names.
@@ -66,7 +69,7 @@ impl GoferInode {
     }
 
     fn fetch_once(&self, with_attributes: bool) -> Result<Fetched> {
-        let mut fetched = Fetched::default();
+        let mut fetched = Fetched { asked: self.attrs.now(), ..Fetched::default() };
         let first = self.with_target(|target| self.fetch_part(target, 0, with_attributes, &mut fetched))?;
         let (node, mut stream) = first;
         while stream != 0 {

@@ -50,6 +50,7 @@ pub const HOST_CALLS: &[&str] = &[
     "fallocate",
     "fsync",
     "fdatasync",
+    "fcntl",
     "sendmsg",
     "recvmsg",
     "ppoll",

@@ -9,6 +9,7 @@ use gofer_protocol::{Attr as WireAttr, MountFlags, MountInfo, NodeId, OVERLAYFS,
 use kernel::vfs::{Caching, FileSystem, Inode};
 use parking_lot::Mutex;
 
+use super::attr::Moment;
 use super::connection::{Connection, Reason};
 use super::inode::{GoferInode, Origin};
 
@@ -78,19 +79,36 @@ impl Volume {
         attr.ino.wrapping_add((index as u64) << 48)
     }
 
-    /// The one inode of a file that was just found as `origin`, with what the host said of it.
-    pub(super) fn inode(self: &Arc<Self>, attr: WireAttr, origin: Origin) -> Arc<GoferInode> {
-        let key = (attr.dev, attr.ino);
-        let known = self.inodes.lock().get(&key).and_then(Weak::upgrade);
-        if let Some(inode) = known.filter(|inode| inode.is_kind_of(&attr)) {
-            inode.found_again(attr, origin);
-            return inode;
-        }
-        let inode = GoferInode::new(self.clone(), attr, origin);
-        // Two look-ups at once may both come here; the VFS keeps them apart for one directory, and where two links
-        // of one file race, two inodes of it are a lost cache and no more.
-        self.inodes.lock().insert(key, Arc::downgrade(&inode));
+    /// The one inode of a file that was found as `origin`, with what the host said of it when it was asked at `asked`.
+    pub(super) fn inode(self: &Arc<Self>, attr: WireAttr, asked: Moment, origin: Origin) -> Arc<GoferInode> {
+        let ino = self.guest_ino(&attr);
+        let (inode, other) = {
+            let mut inodes = self.inodes.lock();
+            let slot = inodes.entry((attr.dev, attr.ino)).or_default();
+            match slot.upgrade() {
+                Some(known) if known.is_alike(&attr) => (known, None),
+                other => {
+                    let is_root = matches!(origin, Origin::Root(_));
+                    let inode = GoferInode::new(self.clone(), attr, asked, ino, is_root);
+                    *slot = Arc::downgrade(&inode);
+                    (inode, other)
+                }
+            }
+        };
+        // Outside of the lock: it may be the last of a file that is gone.
+        drop(other);
+        inode.attrs.told(asked, attr);
+        inode.take_origin(origin);
         inode
+    }
+
+    /// `inode` stays what it was, if no other has its number.
+    pub(super) fn restore(&self, key: Key, inode: &Weak<GoferInode>) {
+        let mut inodes = self.inodes.lock();
+        let slot = inodes.entry(key).or_default();
+        if slot.strong_count() == 0 {
+            *slot = inode.clone();
+        }
     }
 
     /// `inode` is dropped, or its number may be given to another file.
@@ -107,9 +125,13 @@ impl Volume {
         }
     }
 
-    pub(super) fn forget_node(&self, node: NodeId, count: u32, reason: Reason) {
+    /// `inode` gives back its look-ups of `node`, which may be another's by now.
+    pub(super) fn forget_node(&self, node: NodeId, count: u32, inode: *const GoferInode, reason: Reason) {
         if self.is_shared() {
-            self.by_node.lock().remove(&node);
+            let mut by_node = self.by_node.lock();
+            if by_node.get(&node).is_some_and(|known| std::ptr::eq(known.as_ptr(), inode)) {
+                by_node.remove(&node);
+            }
         }
         self.connection.forget(node, count, reason);
     }
@@ -139,7 +161,8 @@ pub struct GoferFs {
 
 impl GoferFs {
     pub(super) fn new(volume: Arc<Volume>, info: &MountInfo) -> Result<Arc<Self>> {
-        let root = volume.inode(info.attr, Origin::Root(info.root));
+        let asked = volume.connection.clock().now();
+        let root = volume.inode(info.attr, asked, Origin::Root(info.root));
         Ok(Arc::new(Self { volume, root, root_node: info.root }))
     }
 

@@ -3,67 +3,87 @@
 use std::sync::Arc;
 
 use abi::{Errno, Result};
-use gofer_protocol::{GetXattr, ListXattr, RemoveXattr, SetXattr, XattrFlags, XattrName};
+use gofer_protocol::{GetXattr, ListXattr, RemoveXattr, SetXattr, Target, XattrFlags, XattrName};
 use kernel::vfs::{SetXattrFlags, Xattr};
 use parking_lot::Mutex;
 
+use super::attr::{Moment, Reach, Standing};
 use super::inode::GoferInode;
 
 /// The names of all attributes of a file.
 type Names = Arc<[Box<[u8]>]>;
 
-/// The names of a file's attributes. Locks: leaves.
+/// What is known of a file's attributes. Lock: a leaf.
 #[derive(Debug)]
 pub(super) struct XattrNames {
-    names: Mutex<Option<Names>>,
-    /// ACLs are asked for with each path walk.
-    acls: Mutex<Acls>,
+    known: Mutex<Known>,
     /// Whether the host keeps attributes for this kind of file.
     can_have: bool,
 }
 
-/// Access and default ACL: `None` is unknown.
+/// `None` is unknown.
 #[derive(Debug, Default)]
-struct Acls {
-    access: Option<Option<Arc<[u8]>>>,
-    default: Option<Option<Arc<[u8]>>>,
+struct Known {
+    names: Option<Names>,
+    /// ACLs are asked for with each path walk.
+    access_acl: Option<Option<Arc<[u8]>>>,
+    default_acl: Option<Option<Arc<[u8]>>>,
+    standing: Standing,
 }
 
-impl Acls {
-    fn slot(&mut self, name: &[u8]) -> &mut Option<Option<Arc<[u8]>>> {
-        if name.ends_with(b"default") { &mut self.default } else { &mut self.access }
+impl Known {
+    fn acl(&mut self, name: &[u8]) -> &mut Option<Option<Arc<[u8]>>> {
+        if name.ends_with(b"default") { &mut self.default_acl } else { &mut self.access_acl }
     }
 }
 
 impl XattrNames {
     pub(super) fn new(can_have: bool) -> Self {
         let names = if can_have { None } else { Some(Arc::from([])) };
-        Self { names: Mutex::new(names), acls: Mutex::default(), can_have }
+        Self { known: Mutex::new(Known { names, ..Known::default() }), can_have }
     }
 
-    /// There are none.
-    pub(super) fn set_empty(&self) {
-        *self.names.lock() = Some(Arc::from([]));
-        *self.acls.lock() = Acls { access: Some(None), default: Some(None) };
+    /// There were none at `asked`.
+    pub(super) fn set_empty(&self, asked: Moment) {
+        self.learn(asked, |known| {
+            known.names = Some(Arc::from([]));
+            (known.access_acl, known.default_acl) = (Some(None), Some(None));
+        });
     }
 
-    /// Whether new files inherit no ACL.
-    pub(super) fn has_no_default_acl(&self) -> bool {
-        self.acls.lock().default == Some(None)
+    /// Notes what the host said when it was asked at `asked`, if nothing has changed since.
+    fn learn(&self, asked: Moment, note: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock();
+        if known.standing.is_settled_since(asked) {
+            note(&mut known);
+        }
     }
 
-    /// They may have changed.
-    pub(super) fn forget(&self) {
-        *self.acls.lock() = Acls::default();
-        if self.can_have {
-            *self.names.lock() = None;
+    /// Whether files made since `asked` have inherited no ACL.
+    pub(super) fn had_no_default_acl(&self, asked: Moment) -> bool {
+        let known = self.known.lock();
+        known.default_acl == Some(None) && known.standing.is_settled_since(asked)
+    }
+
+    /// They may have changed, by `at`.
+    pub(super) fn forget(&self, at: Moment) {
+        self.known.lock().forget(at, self.can_have);
+    }
+}
+
+impl Known {
+    fn forget(&mut self, at: Moment, can_have: bool) {
+        self.standing.changed(at);
+        (self.access_acl, self.default_acl) = (None, None);
+        if can_have {
+            self.names = None;
         }
     }
 }
 
 impl GoferInode {
     fn xattr_list(&self) -> Result<Names> {
-        let known = || self.xattr_names.names.lock().clone();
+        let known = || self.xattr_names.known.lock().names.clone();
         if let Some(names) = known() {
             return Ok(names);
         }
@@ -73,6 +93,7 @@ impl GoferInode {
         {
             return Ok(names);
         }
+        let asked = self.attrs.now();
         let listed = self.with_target(|target| {
             let response = self.volume.connection().call(&ListXattr { target })?;
             let names = response.get()?;
@@ -84,30 +105,40 @@ impl GoferInode {
             other => other?,
         };
         if self.is_cacheable() {
-            *self.xattr_names.names.lock() = Some(names.clone());
+            self.xattr_names.learn(asked, |known| known.names = Some(names.clone()));
         }
         Ok(names)
     }
 
-    fn xattrs_changed(&self, name: XattrName<'_>) {
-        self.xattr_names.forget();
-        self.changed_by_us();
-        if name.as_bytes().starts_with(b"system.posix_acl_") {
-            // The group's bits of the mode follow the ACL; where they cannot be had now, they will be later.
-            let _ = self.refreshed();
-        }
+    /// Changes the attribute `name` by `call`.
+    fn change_xattr(
+        &self,
+        name: XattrName<'_>,
+        call: impl FnMut(Target<'_>) -> Result<()> + Copy,
+    ) -> Result<()> {
+        // The group's bits of the mode follow the ACL.
+        let is_acl = name.as_bytes().starts_with(b"system.posix_acl_");
+        let _change = self.begin_change(if is_acl { Reach::All } else { Reach::Content });
+        let before = self.xattr_names.known.lock().standing.begin();
+        let done = self.with_room(|| self.with_target(call));
+        let mut known = self.xattr_names.known.lock();
+        let at = self.attrs.tick();
+        known.standing.end(before, at);
+        known.forget(at, self.xattr_names.can_have);
+        done
     }
 
     pub(super) fn acl(&self, name: &[u8]) -> Result<Option<Arc<[u8]>>> {
-        if let Some(known) = self.xattr_names.acls.lock().slot(name).clone() {
+        if let Some(known) = self.xattr_names.known.lock().acl(name).clone() {
             return Ok(known);
         }
+        let asked = self.attrs.now();
         let acl = match self.get(name) {
             Err(Errno::ENODATA | Errno::EOPNOTSUPP) => None,
             other => Some(Arc::from(other?)),
         };
         if self.is_cacheable() {
-            *self.xattr_names.acls.lock().slot(name) = Some(acl.clone());
+            self.xattr_names.learn(asked, |known| *known.acl(name) = Some(acl.clone()));
         }
         Ok(acl)
     }
@@ -130,11 +161,9 @@ impl Xattr for GoferInode {
         let mut flags = XattrFlags::empty();
         flags.set(XattrFlags::CREATE, how.contains(SetXattrFlags::CREATE));
         flags.set(XattrFlags::REPLACE, how.contains(SetXattrFlags::REPLACE));
-        let done = self.with_target(|target| {
+        self.change_xattr(name, |target| {
             self.volume.connection().call(&SetXattr { target, name, value, flags }).map(|_| ())
-        });
-        self.xattrs_changed(name);
-        done
+        })
     }
 
     fn remove(&self, name: &[u8]) -> Result<()> {
@@ -142,10 +171,9 @@ impl Xattr for GoferInode {
             return Err(Errno::ENODATA);
         }
         let name = XattrName::new(name).ok_or(Errno::ERANGE)?;
-        let done = self
-            .with_target(|target| self.volume.connection().call(&RemoveXattr { target, name }).map(|_| ()));
-        self.xattrs_changed(name);
-        done
+        self.change_xattr(name, |target| {
+            self.volume.connection().call(&RemoveXattr { target, name }).map(|_| ())
+        })
     }
 
     fn list(&self) -> Result<Vec<Vec<u8>>> {

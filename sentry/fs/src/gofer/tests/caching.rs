@@ -3,6 +3,7 @@
 use abi::{Errno, OpenFlags};
 use kernel::vfs::{Inode, RenameFlags, SetAttr, WriteAt};
 
+use super::super::attr::Moment;
 use super::super::inode::Origin;
 use super::{Temp, World};
 
@@ -189,7 +190,7 @@ fn directories_nested_deeper_than_a_stack_are_dropped() {
     for ino in 0..200_000 {
         let attr = gofer_protocol::Attr { dev: 77, ino, mode: 0o040_755, nlink: 2, ..Default::default() };
         let origin = Origin::Name { parent: dir, name: b"d"[..].into(), node: None, link: None };
-        dir = w.fs.volume().inode(attr, origin);
+        dir = w.fs.volume().inode(attr, Moment::default(), origin);
     }
     drop(dir);
     assert_eq!(w.fs.volume().inode_count(), 1);

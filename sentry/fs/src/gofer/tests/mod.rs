@@ -3,6 +3,7 @@
 mod caching;
 mod files;
 mod lying;
+mod racing;
 mod shared;
 
 use std::path::{Path, PathBuf};

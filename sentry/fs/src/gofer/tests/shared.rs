@@ -11,7 +11,7 @@ use kernel::vfs::{Inotify, RenameFlags};
 use super::{Temp, World};
 
 /// Events take a moment.
-fn soon(mut is_so: impl FnMut() -> bool) {
+pub(super) fn soon(mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !is_so() {
         assert!(Instant::now() < deadline, "it never became so");
