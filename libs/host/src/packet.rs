@@ -4,15 +4,18 @@
 //! be left open, in both directions. [`Batch::receive`] sleeps in the host until a frame comes and takes what else is
 //! there; [`send`] never waits.
 
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use abi::{Errno, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::check;
 
-/// Bytes of queue in each direction.
-const QUEUE: libc::c_int = 4 << 20;
+/// Bytes of queue in each direction. What arrives comes in bursts, as large as the windows of all connections together.
+const SEND_QUEUE: libc::c_int = 4 << 20;
+const RECEIVE_QUEUE: libc::c_int = 16 << 20;
 /// Frames carry a `virtio_net_hdr` that says what was left to the device.
 const PACKET_VNET_HDR: libc::c_int = 15;
 /// What this host sends on the link is not for us.
@@ -68,9 +71,12 @@ pub fn open(index: u32, offload: bool) -> Result<OwnedFd> {
     }
     set(&fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
     // More than the host's usual limit takes CAP_NET_ADMIN in the first name space; without it the usual limit holds.
-    for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
-        if set(&fd, libc::SOL_SOCKET, force, QUEUE).is_err() {
-            set(&fd, libc::SOL_SOCKET, plain, QUEUE)?;
+    for (force, plain, queue) in [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_QUEUE),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_QUEUE),
+    ] {
+        if set(&fd, libc::SOL_SOCKET, force, queue).is_err() {
+            set(&fd, libc::SOL_SOCKET, plain, queue)?;
         }
     }
     // SAFETY: all zeros is a valid `sockaddr_ll`.
@@ -91,9 +97,12 @@ fn set(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) 
     check(i64::from(done)).map(|_| ())
 }
 
-/// Buffers for received frames. Only those that were used take memory.
+/// A buffer for one frame. Whoever is shown the frame may share it, and keep the frame without a copy.
+pub type Buffer = Arc<Box<[u8]>>;
+
+/// Buffers for received frames: as many as have turned out to be of use.
 pub struct Batch {
-    bytes: Vec<u8>,
+    buffers: Vec<Buffer>,
     /// Length of each frame of the last receive.
     lengths: Vec<usize>,
     /// Bytes of the header before each frame.
@@ -107,51 +116,67 @@ impl std::fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// Empty buffers for a socket that was opened with or without `offload`.
+    /// For a socket that was opened with or without `offload`.
     #[must_use]
-    pub fn new(offload: bool) -> Self {
+    pub const fn new(offload: bool) -> Self {
         let header_len = if offload { size_of::<OffloadHeader>() } else { 0 };
-        Self { bytes: vec![0; BATCH * FRAME_MAX], lengths: Vec::with_capacity(BATCH), header_len }
+        Self { buffers: Vec::new(), lengths: Vec::new(), header_len }
     }
 
-    /// Waits for a frame and receives all that are there, as far as there are buffers.
+    /// Waits for a frame and receives all that are there, as far as there are buffers. `fresh` gives buffers of so many
+    /// bytes, for those that are in use elsewhere.
     ///
     /// # Errors
     /// `ENETDOWN` once when the link goes down; what `recvmmsg(2)` says.
-    pub fn receive(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
-        self.receive_with(fd, libc::MSG_WAITFORONE)
+    pub fn receive(&mut self, fd: BorrowedFd<'_>, fresh: impl FnMut(usize) -> Buffer) -> Result<()> {
+        self.receive_with(fd, libc::MSG_WAITFORONE, fresh)
     }
 
     /// Receives the frames that are there, as far as there are buffers.
     ///
     /// # Errors
     /// `EAGAIN` where there are none; as [`Self::receive`].
-    pub fn receive_now(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
-        self.receive_with(fd, libc::MSG_DONTWAIT)
+    pub fn receive_now(&mut self, fd: BorrowedFd<'_>, fresh: impl FnMut(usize) -> Buffer) -> Result<()> {
+        self.receive_with(fd, libc::MSG_DONTWAIT, fresh)
     }
 
-    fn receive_with(&mut self, fd: BorrowedFd<'_>, flags: libc::c_int) -> Result<()> {
+    /// Buffers that nobody else uses; more of them where the last receive has filled all.
+    fn renew(&mut self, mut fresh: impl FnMut(usize) -> Buffer) {
+        for buffer in &mut self.buffers {
+            if Arc::get_mut(buffer).is_none() {
+                *buffer = fresh(FRAME_MAX);
+            }
+        }
+        if self.lengths.len() == self.buffers.len() {
+            let count = (self.buffers.len() * 2).clamp(1, BATCH);
+            self.buffers.resize_with(count, || fresh(FRAME_MAX));
+        }
+    }
+
+    fn receive_with(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        flags: libc::c_int,
+        fresh: impl FnMut(usize) -> Buffer,
+    ) -> Result<()> {
+        self.renew(fresh);
         self.lengths.clear();
         let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
         // SAFETY: all zeros is a valid `mmsghdr`.
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
-        for ((part, message), buffer) in
-            parts.iter_mut().zip(&mut messages).zip(self.bytes.chunks_exact_mut(FRAME_MAX))
-        {
+        let mut count = 0;
+        for ((part, message), buffer) in parts.iter_mut().zip(&mut messages).zip(&mut self.buffers) {
+            let Some(buffer) = Arc::get_mut(buffer) else { break };
             *part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
             message.msg_hdr.msg_iov = part;
             message.msg_hdr.msg_iovlen = 1;
+            count += 1;
         }
-        // SAFETY: `messages` names buffers that `self` owns exclusively, each of the length given.
+        // SAFETY: the first `count` messages name buffers that `self` alone has, as `get_mut` says, and keeps borrowed
+        // exclusively until the call is over, each of the length given.
         let got = unsafe {
             let flags = flags | libc::MSG_TRUNC;
-            libc::recvmmsg(
-                fd.as_raw_fd(),
-                messages.as_mut_ptr(),
-                BATCH as u32,
-                flags as _,
-                std::ptr::null_mut(),
-            )
+            libc::recvmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), count, flags as _, std::ptr::null_mut())
         };
         let got = check(i64::from(got))?;
         // With MSG_TRUNC the length is the frame's own: one that did not fit is nonsense and dropped as empty.
@@ -160,12 +185,12 @@ impl Batch {
         Ok(())
     }
 
-    /// The frames of the last receive.
-    pub fn frames(&self) -> impl Iterator<Item = (OffloadHeader, &[u8])> {
-        self.lengths.iter().zip(self.bytes.chunks_exact(FRAME_MAX)).filter_map(|(len, buffer)| {
-            let (header, frame) = buffer.get(..*len)?.split_at_checked(self.header_len)?;
+    /// The frames of the last receive: where they lie, and in which buffer.
+    pub fn frames(&self) -> impl Iterator<Item = (OffloadHeader, &Buffer, Range<usize>)> {
+        self.lengths.iter().zip(&self.buffers).filter_map(|(len, buffer)| {
+            let header = buffer.get(..*len)?.get(..self.header_len)?;
             let header = OffloadHeader::read_from_bytes(header).unwrap_or_default();
-            Some((header, frame))
+            Some((header, buffer, self.header_len..*len))
         })
     }
 }

@@ -27,6 +27,7 @@ pub use base::filter::View;
 pub use base::io::{Discard, Sink, SinkFn, Source, SourceFn};
 pub use base::ready::{Observer, Readiness};
 pub use base::time::{Clock, Instant, ManualClock};
+pub use buf::FrameBuffer;
 pub use buf::budget::{Budget, Hold};
 pub use core::TimerWaker;
 pub use ip::neighbour::{Neighbour, NeighbourState};

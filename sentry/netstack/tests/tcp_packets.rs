@@ -532,6 +532,23 @@ fn segments_that_make_no_sense_leave_no_trace() {
 }
 
 #[test]
+fn a_read_acknowledges_what_came_before_it() {
+    let mut net = net();
+    let (client, server) = pair(&mut net);
+    server.set_options(|o| o.tcp.quickack = Some(false));
+    let sent = server.info().segs_out;
+    send(&client, &[7; 8000]).unwrap();
+    net.run(Duration::from_millis(6));
+    assert_eq!((server.queues().0, server.info().segs_out - sent), (8000, 0));
+    assert_eq!(recv(&server, 8000).unwrap().len(), 8000);
+    assert_eq!(server.info().segs_out - sent, 1);
+    // A reader that stays away does not keep the peer waiting for long.
+    send(&client, &[7; 8000]).unwrap();
+    net.run(Duration::from_millis(60));
+    assert_eq!((server.queues().0, client.queues().1), (8000, 0));
+}
+
+#[test]
 fn promises_are_kept() {
     let mut net = net();
     let (client, server) = pair(&mut net);

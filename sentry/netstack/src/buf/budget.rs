@@ -1,7 +1,7 @@
 //! What the stacks of one sandbox may hold together: however many name spaces a guest makes, its buffers, the frames on
 //! their way between them and the stations that their bridges know are bounded.
 
-use super::pool::Pool;
+use super::pool::{FrameBuffer, Pool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -96,6 +96,12 @@ impl Budget {
     #[must_use]
     pub fn room_for_frame(&self, len: usize) -> Option<Hold> {
         self.frames.hold(len)
+    }
+
+    /// A buffer of `len` bytes for frames that are received: one that was in use, where there is.
+    #[must_use]
+    pub fn frame_buffer(&self, len: usize) -> FrameBuffer {
+        self.pool.frame_buffer(len)
     }
 
     /// With the usual room.

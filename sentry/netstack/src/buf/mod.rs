@@ -4,5 +4,6 @@ pub(crate) mod budget;
 mod pool;
 mod stream;
 
+pub use pool::FrameBuffer;
 pub(crate) use pool::{LARGE, Pool};
 pub(crate) use stream::{Appended, Loose, StreamBuf};

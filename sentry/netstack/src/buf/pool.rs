@@ -1,29 +1,42 @@
-//! The chunk pool: two sizes of buffers, counted against one budget.
+//! The chunk pool: two sizes of buffers, counted against one budget; and buffers for frames, which are counted while a
+//! stream shares them.
 //!
 //! An idle connection holds no chunk. Freed chunks are kept for reuse up to a bound; what data they held is
 //! overwritten before anyone can read it, because readers see only what was filled.
 
 use super::budget::Account;
 use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Size of a chunk for small amounts.
 pub(crate) const SMALL: usize = 2048;
 /// Size of a chunk for bulk data.
 pub(crate) const LARGE: usize = 16_384;
-/// Bytes of each size that are kept for reuse.
+/// Bytes of each size that are kept for reuse at least; more where more is in use.
 const KEEP: usize = 2 << 20;
+/// The same of buffers for frames: bulk data comes in bursts, and what the host copies into fresh memory it has to zero
+/// first.
+const KEEP_FRAMES: usize = 8 << 20;
+
+/// A buffer that frames are received into. Streams share it instead of copying what is large; who receives must use
+/// another as long as they do ([`crate::Budget::frame_buffer`]).
+pub type FrameBuffer = Arc<Box<[u8]>>;
+
+type List = Mutex<Vec<Box<[u8]>>>;
 
 /// The pool of a sandbox's stacks. Leaf locks.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    small: Mutex<Vec<Box<[u8]>>>,
-    large: Mutex<Vec<Box<[u8]>>>,
+    small: List,
+    large: List,
+    frames: List,
     account: Account,
 }
 
 impl Pool {
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { small: Mutex::new(Vec::new()), large: Mutex::new(Vec::new()), account: Account::new(limit) }
+    pub(crate) fn new(limit: usize) -> Self {
+        let list = || Mutex::new(Vec::new());
+        Self { small: list(), large: list(), frames: list(), account: Account::new(limit) }
     }
 
     /// Bytes that are charged now.
@@ -66,10 +79,39 @@ impl Pool {
     /// Takes a chunk back.
     pub(crate) fn free(&self, chunk: Box<[u8]>) {
         self.uncharge(chunk.len());
-        let list = if chunk.len() == LARGE { &self.large } else { &self.small };
+        self.keep(if chunk.len() == LARGE { &self.large } else { &self.small }, KEEP, chunk);
+    }
+
+    /// A buffer for frames, which is not charged.
+    pub(crate) fn frame_buffer(&self, len: usize) -> FrameBuffer {
+        let kept = self.frames.lock().pop().filter(|kept| kept.len() == len);
+        Arc::new(kept.unwrap_or_else(|| vec![0; len].into_boxed_slice()))
+    }
+
+    /// Charges a buffer that a stream shares; `None` where the budget does not allow it.
+    pub(crate) fn share(&self, buffer: &FrameBuffer) -> Option<FrameBuffer> {
+        self.charge(buffer.len()).then(|| Arc::clone(buffer))
+    }
+
+    /// Takes back what [`Pool::share`] gave.
+    pub(crate) fn unshare(&self, buffer: FrameBuffer) {
+        self.uncharge(buffer.len());
+        if let Some(buffer) = Arc::into_inner(buffer) {
+            self.keep(&self.frames, KEEP_FRAMES, buffer);
+        }
+    }
+
+    /// Keeps a buffer for reuse: as many bytes as are in use, and `least` at least.
+    fn keep(&self, list: &List, least: usize, buffer: Box<[u8]>) {
+        let most = least.max(self.used());
         let mut list = list.lock();
-        if list.len() * chunk.len() < KEEP {
-            list.push(chunk);
+        let kept = list.len() * buffer.len();
+        if kept < most {
+            list.push(buffer);
+        } else if kept > least {
+            let surplus = list.pop();
+            drop(list);
+            drop(surplus);
         }
     }
 }

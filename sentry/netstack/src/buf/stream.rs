@@ -1,6 +1,6 @@
 //! A byte stream in chunks, addressed by absolute offset: the send and receive queues of TCP.
 
-use super::pool::{LARGE, Pool, SMALL};
+use super::pool::{FrameBuffer, LARGE, Pool, SMALL};
 use crate::base::io::{Sink, Source};
 use std::collections::VecDeque;
 
@@ -12,18 +12,52 @@ pub(crate) struct StreamBuf {
     end: u64,
 }
 
+/// Less of a frame than this is copied: a shared buffer is charged as a whole.
+const SHARED: usize = 32 << 10;
+
 #[derive(Debug)]
 struct Chunk {
-    /// Stream offset of `data[0]`.
+    /// Stream offset of the first byte.
     base: u64,
-    /// How much of `data` is filled.
+    /// How many bytes are filled.
     filled: usize,
-    data: Box<[u8]>,
+    data: Data,
+}
+
+/// Where the bytes of a chunk are.
+#[derive(Debug)]
+enum Data {
+    /// In memory of its own.
+    Own(Box<[u8]>),
+    /// In the frame that they came with, from here on.
+    Shared(FrameBuffer, usize),
 }
 
 impl Chunk {
     const fn end(&self) -> u64 {
         self.base + self.filled as u64
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::Own(data) => &data[..self.filled],
+            Data::Shared(buffer, start) => &buffer[*start..*start + self.filled],
+        }
+    }
+
+    /// What can still be filled.
+    fn room(&mut self) -> &mut [u8] {
+        match &mut self.data {
+            Data::Own(data) => &mut data[self.filled..],
+            Data::Shared(..) => &mut [],
+        }
+    }
+
+    fn free(self, pool: &Pool) {
+        match self.data {
+            Data::Own(data) => pool.free(data),
+            Data::Shared(buffer, _) => pool.unshare(buffer),
+        }
     }
 }
 
@@ -70,18 +104,18 @@ impl StreamBuf {
         let mut done = Appended::default();
         let mut want = source.remaining().min(max);
         while want > 0 {
-            let room = self.chunks.back().map_or(0, |chunk| chunk.data.len() - chunk.filled);
+            let room = self.chunks.back_mut().map_or(0, |chunk| chunk.room().len());
             if room == 0 {
                 let Some(data) = pool.alloc(want) else {
                     done.starved = true;
                     return done;
                 };
-                self.chunks.push_back(Chunk { base: self.end, filled: 0, data });
+                self.chunks.push_back(Chunk { base: self.end, filled: 0, data: Data::Own(data) });
                 continue;
             }
             let Some(chunk) = self.chunks.back_mut() else { return done };
             let take = room.min(want);
-            let n = source.fill(&mut chunk.data[chunk.filled..chunk.filled + take]);
+            let n = source.fill(&mut chunk.room()[..take]);
             chunk.filled += n;
             self.end += n as u64;
             done.bytes += n;
@@ -101,6 +135,22 @@ impl StreamBuf {
         self.append(pool, &mut data, len).bytes
     }
 
+    /// As [`Self::append_slice`]; where `data` lies in `buffer` and is large, without a copy.
+    pub(crate) fn append_frame(&mut self, pool: &Pool, data: &[u8], buffer: Option<&FrameBuffer>) -> usize {
+        let shared = buffer.filter(|_| data.len() >= SHARED).and_then(|buffer| {
+            let start = data.as_ptr().addr().checked_sub(buffer.as_ptr().addr())?;
+            let part = buffer.get(start..start.checked_add(data.len())?)?;
+            // What was put together or changed on its way lies elsewhere.
+            std::ptr::eq(part, data).then_some((buffer, start))
+        });
+        let Some((buffer, start)) = shared else { return self.append_slice(pool, data) };
+        let Some(buffer) = pool.share(buffer) else { return self.append_slice(pool, data) };
+        let data_at = Data::Shared(buffer, start);
+        self.chunks.push_back(Chunk { base: self.end, filled: data.len(), data: data_at });
+        self.end += data.len() as u64;
+        data.len()
+    }
+
     /// Appends all of `data`, whatever the budget says: there was room when it was promised.
     pub(crate) fn append_promised(&mut self, pool: &Pool, data: &[u8]) {
         let rest = &data[self.append_slice(pool, data)..];
@@ -109,7 +159,7 @@ impl StreamBuf {
             data[..piece.len()].copy_from_slice(piece);
             let base = self.end;
             self.end += piece.len() as u64;
-            self.chunks.push_back(Chunk { base, filled: piece.len(), data });
+            self.chunks.push_back(Chunk { base, filled: piece.len(), data: Data::Own(data) });
         }
     }
 
@@ -117,7 +167,7 @@ impl StreamBuf {
         if self.chunks.back().is_some_and(|chunk| chunk.filled == 0)
             && let Some(chunk) = self.chunks.pop_back()
         {
-            pool.free(chunk.data);
+            chunk.free(pool);
         }
     }
 
@@ -175,7 +225,7 @@ impl StreamBuf {
         self.chunks.range(first..).take_while(move |chunk| chunk.base < to).map(move |chunk| {
             let begin = from.saturating_sub(chunk.base) as usize;
             let end = ((to - chunk.base) as usize).min(chunk.filled);
-            &chunk.data[begin.min(end)..end]
+            &chunk.bytes()[begin.min(end)..end]
         })
     }
 
@@ -198,7 +248,7 @@ impl StreamBuf {
                 break;
             }
             if let Some(chunk) = self.chunks.pop_front() {
-                pool.free(chunk.data);
+                chunk.free(pool);
             }
         }
     }
@@ -231,7 +281,7 @@ impl Loose {
                 pool.free(data);
                 break;
             }
-            loose.chunks.push_back(Chunk { base: 0, filled, data });
+            loose.chunks.push_back(Chunk { base: 0, filled, data: Data::Own(data) });
             done.bytes += filled;
             want -= filled;
         }
@@ -243,7 +293,7 @@ impl Loose {
     pub(crate) fn drain(&mut self, pool: &Pool, sink: &mut dyn Sink) -> usize {
         let mut done = 0;
         while let Some(chunk) = self.chunks.front() {
-            let part = &chunk.data[self.skip..chunk.filled];
+            let part = &chunk.bytes()[self.skip..];
             let n = sink.put(part);
             done += n;
             if n < part.len() {
@@ -252,7 +302,7 @@ impl Loose {
             }
             self.skip = 0;
             if let Some(chunk) = self.chunks.pop_front() {
-                pool.free(chunk.data);
+                chunk.free(pool);
             }
         }
         done
@@ -261,7 +311,7 @@ impl Loose {
     /// Gives all chunks back to the pool.
     pub(crate) fn discard(&mut self, pool: &Pool) {
         for chunk in self.chunks.drain(..) {
-            pool.free(chunk.data);
+            chunk.free(pool);
         }
     }
 }
@@ -270,11 +320,13 @@ impl Loose {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     #[derive(Clone, Debug)]
     enum Op {
         Append(usize),
         Loose(usize),
+        Frame(usize),
         Read(usize),
         Take(usize, usize),
     }
@@ -283,6 +335,7 @@ mod tests {
         prop_oneof![
             (0usize..40_000).prop_map(Op::Append),
             (1usize..70_000).prop_map(Op::Loose),
+            (1usize..70_000).prop_map(Op::Frame),
             (0usize..60_000).prop_map(Op::Read),
             (0usize..60_000, 0usize..60_000).prop_map(|(max, sink)| Op::Take(max, sink)),
         ]
@@ -311,6 +364,15 @@ mod tests {
                         let (loose, done) = Loose::fill(&pool, &mut &data[..], n);
                         prop_assert_eq!(done.bytes, n);
                         buf.append_loose(loose);
+                        written += n as u64;
+                    }
+                    Op::Frame(n) => {
+                        let mut buffer = pool.frame_buffer(n + 100);
+                        let place = &mut Arc::get_mut(&mut buffer).unwrap()[66..66 + n];
+                        (written..).map(byte).zip(place).for_each(|(byte, place)| *place = byte);
+                        let before = pool.used();
+                        prop_assert_eq!(buf.append_frame(&pool, &buffer[66..66 + n], Some(&buffer)), n);
+                        prop_assert_eq!(pool.used() == before + buffer.len(), n >= SHARED);
                         written += n as u64;
                     }
                     Op::Read(n) => {
@@ -352,6 +414,18 @@ mod tests {
             prop_assert_eq!(got as u64, (want as u64).min(buf.end() - from));
             prop_assert!(out[..got].iter().enumerate().all(|(i, b)| *b == byte(from + i as u64)));
         }
+    }
+
+    #[test]
+    fn what_lies_elsewhere_is_copied() {
+        let pool = Pool::new(64 << 20);
+        let mut buf = StreamBuf::default();
+        let (buffer, other) = (pool.frame_buffer(SHARED * 2), vec![7; SHARED]);
+        assert_eq!(buf.append_frame(&pool, &other, Some(&buffer)), SHARED);
+        assert_eq!((pool.used(), Arc::strong_count(&buffer)), (SHARED, 1));
+        let mut out = vec![0; SHARED];
+        assert_eq!(buf.copy_at(0, &mut out), SHARED);
+        assert_eq!(out, other);
     }
 
     #[test]

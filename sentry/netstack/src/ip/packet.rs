@@ -56,7 +56,7 @@ pub(crate) struct Packet<'a> {
     pub(crate) whole: &'a [u8],
     /// Length of the network headers.
     pub(crate) header_len: usize,
-    pub(crate) meta: RxMeta,
+    pub(crate) meta: RxMeta<'a>,
 }
 
 impl<'a> Packet<'a> {

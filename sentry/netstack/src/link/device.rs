@@ -1,5 +1,6 @@
 //! What an interface needs of the device that carries its frames.
 
+use crate::buf::FrameBuffer;
 use std::any::Any;
 
 /// What a device does itself.
@@ -63,7 +64,7 @@ impl TxFrame {
 
 /// What is known of a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct RxMeta {
+pub struct RxMeta<'a> {
     /// The transport checksum needs no check: the device did it, or the frame never left the host.
     pub checksum_ok: bool,
     /// The transport checksum was not made yet, as in [`TxMeta::checksum`]: who passes the frame on has to see to it.
@@ -72,12 +73,20 @@ pub struct RxMeta {
     pub gso_size: u16,
     /// Wall-clock time of arrival in ns since 1970; 0 where the device does not say.
     pub stamp_ns: u64,
+    /// The buffer that the frame lies in, where it may be kept.
+    pub buffer: Option<&'a FrameBuffer>,
 }
 
-impl RxMeta {
+impl RxMeta<'_> {
     /// Of a frame that never left the sandbox: its checksum need not be looked at.
     pub(crate) const fn of_sent(meta: &TxMeta) -> Self {
-        Self { checksum_ok: true, checksum: meta.checksum, gso_size: meta.gso_size, stamp_ns: 0 }
+        Self {
+            checksum_ok: true,
+            checksum: meta.checksum,
+            gso_size: meta.gso_size,
+            stamp_ns: 0,
+            buffer: None,
+        }
     }
 }
 

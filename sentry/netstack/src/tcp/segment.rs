@@ -1,6 +1,7 @@
 //! TCP segments: taken apart, and put together (RFC 9293 section 3.1, RFC 7323, RFC 2018).
 
 use crate::base::addr::Endpoint;
+use crate::buf::FrameBuffer;
 use crate::core::Tuple;
 use crate::ip::checksum;
 use crate::ip::output::HEADROOM;
@@ -45,6 +46,8 @@ pub(crate) struct Segment<'a> {
     pub(crate) urgent: u16,
     pub(crate) options: TcpOptionsIn,
     pub(crate) payload: &'a [u8],
+    /// The buffer that the payload probably lies in.
+    pub(crate) buffer: Option<&'a FrameBuffer>,
     /// The IP header said "congestion experienced".
     pub(crate) is_ce: bool,
     pub(crate) ttl: u8,
@@ -86,6 +89,7 @@ impl<'a> Segment<'a> {
             urgent: tcp.urgent_at(),
             options: parse_options(data.get(20..header_len).unwrap_or(&[])),
             payload,
+            buffer: packet.meta.buffer,
             is_ce: packet.tos & 3 == 3,
             ttl: packet.ttl,
             device: packet.nic.index,

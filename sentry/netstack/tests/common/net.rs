@@ -227,8 +227,10 @@ impl Net {
         };
         for (to, data, gso_size) in due.into_values() {
             self.frames += 1;
-            let meta = RxMeta { checksum_ok: gso_size != 0, gso_size, ..RxMeta::default() };
-            self.stacks[to].receive(&self.nics[to], &data, meta);
+            let buffer = Arc::new(data.into_boxed_slice());
+            let checksum_ok = gso_size != 0;
+            let meta = RxMeta { checksum_ok, gso_size, buffer: Some(&buffer), ..RxMeta::default() };
+            self.stacks[to].receive(&self.nics[to], &buffer, meta);
         }
         for stack in &self.stacks {
             stack.advance();

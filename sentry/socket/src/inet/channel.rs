@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use abi::{Errno, Result};
 use host::packet::Batch;
-use netstack::Nic;
+use netstack::{Budget, Nic, RxMeta};
 use parking_lot::{Condvar, Mutex};
 use waiter::{Others, Pump, Sleeper, Woken, pump_with};
 
@@ -35,6 +35,7 @@ pub(super) struct Channel {
     net: Weak<NetNamespace>,
     nic: Arc<Nic>,
     socket: Arc<OwnedFd>,
+    budget: Arc<Budget>,
     bell: Bell,
     batch: Mutex<Batch>,
     turn: Mutex<Turn>,
@@ -74,15 +75,16 @@ impl Channel {
     /// # Errors
     /// `EMFILE`.
     pub(super) fn new(
-        net: Weak<NetNamespace>,
+        net: &Arc<NetNamespace>,
         nic: Arc<Nic>,
         socket: Arc<OwnedFd>,
         offload: bool,
     ) -> Result<Self> {
         Ok(Self {
-            net,
+            net: Arc::downgrade(net),
             nic,
             socket,
+            budget: Arc::clone(net.stack().budget()),
             bell: Bell::new()?,
             batch: Mutex::new(Batch::new(offload)),
             turn: Mutex::new(Turn::new()),
@@ -96,7 +98,7 @@ impl Channel {
         loop {
             self.await_turn();
             let mut batch = self.batch.lock();
-            match batch.receive(self.socket.as_fd()) {
+            match batch.receive(self.socket.as_fd(), |len| self.budget.frame_buffer(len)) {
                 Ok(()) => {}
                 Err(errno) if is_passing(errno) => continue,
                 Err(_) => return self.set_down(),
@@ -118,8 +120,9 @@ impl Channel {
     fn pass_on(&self, batch: &Batch, pump: &Weak<dyn Pump>, sleeper: Option<&Sleeper<'_>>) -> Option<Woken> {
         let net = self.net.upgrade()?;
         let receive = || {
-            for (header, frame) in batch.frames() {
-                net.stack().receive(&self.nic, frame, decode(&header));
+            for (header, buffer, place) in batch.frames() {
+                let meta = RxMeta { buffer: Some(buffer), ..decode(&header) };
+                net.stack().receive(&self.nic, &buffer[place], meta);
             }
         };
         Some(pump_with(Weak::clone(pump), sleeper, receive))
@@ -152,7 +155,7 @@ impl Channel {
         let mut batch = self.batch.lock();
         let mut has_slept = false;
         loop {
-            match batch.receive_now(self.socket.as_fd()) {
+            match batch.receive_now(self.socket.as_fd(), |len| self.budget.frame_buffer(len)) {
                 Ok(()) => match self.pass_on(&batch, pump, Some(sleeper)) {
                     Some(Woken { itself: true, .. }) if has_slept => return End::Awake,
                     Some(Woken { itself: true, .. }) => return End::AtOnce,

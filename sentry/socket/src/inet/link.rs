@@ -72,13 +72,13 @@ pub(crate) fn encode(meta: &TxMeta) -> OffloadHeader {
 }
 
 /// What the header of a received frame says.
-pub(crate) fn decode(header: &OffloadHeader) -> RxMeta {
+pub(crate) fn decode(header: &OffloadHeader) -> RxMeta<'static> {
     // A checksum still to be completed belongs to a frame that never left this host.
     let checked = OffloadHeader::NEEDS_CHECKSUM | OffloadHeader::CHECKSUM_VALID;
     let gso_size = if header.gso_type == 0 { 0 } else { header.gso_size };
     let is_open = header.flags & OffloadHeader::NEEDS_CHECKSUM != 0;
     let checksum = is_open.then_some((header.checksum_start, header.checksum_offset));
-    RxMeta { checksum_ok: header.flags & checked != 0, checksum, gso_size, stamp_ns: 0 }
+    RxMeta { checksum_ok: header.flags & checked != 0, checksum, gso_size, ..RxMeta::default() }
 }
 
 impl NetNamespace {
@@ -101,7 +101,7 @@ impl NetNamespace {
         let nic = self.stack().add_nic_at(setup.index, config).map_err(errno)?;
         nic.set_ipv6(setup.ipv6);
         for socket in sockets {
-            let channel = Channel::new(Arc::downgrade(self), Arc::clone(&nic), socket, setup.offload)?;
+            let channel = Channel::new(self, Arc::clone(&nic), socket, setup.offload)?;
             std::thread::Builder::new()
                 .name(format!("rx-{}", nic.name()))
                 .stack_size(STACK)

@@ -92,7 +92,7 @@ impl Layout {
     ///
     /// # Errors
     /// `EINVAL` where it is too short, says what cannot be, or is no packet.
-    pub(super) fn read(self, bytes: &[u8]) -> Result<(RxMeta, usize)> {
+    pub(super) fn read(self, bytes: &[u8]) -> Result<(RxMeta<'static>, usize)> {
         let packet = bytes.get(self.len()..).ok_or(Errno::EINVAL)?;
         let is_packet = match self.kind() {
             NicKind::Ethernet => packet.len() >= ETHERNET,

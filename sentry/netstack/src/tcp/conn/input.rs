@@ -279,7 +279,7 @@ impl Connection {
         if skip > 0 {
             self.note_duplicate(env, start.max(0).cast_unsigned(), self.rcv_nxt);
         }
-        let taken = self.rx.append_slice(&env.core.pool, data);
+        let taken = self.rx.append_frame(&env.core.pool, data, segment.buffer);
         if taken < data.len() {
             env.core.counters.tcp_ext.rcv_q_drop.inc();
             self.acks.is_due = true;
@@ -349,11 +349,19 @@ impl Connection {
             Some(on) => on,
             None => self.acks.quick > 0 && !self.acks.is_interactive,
         };
-        if owed > self.acks.rcv_mss || quick || !self.ooo.is_empty() {
+        if owed > self.acks.rcv_mss && self.keeps_window(env) || quick || !self.ooo.is_empty() {
             self.acks.is_due = true;
         } else if self.timers.delayed_ack.is_none() {
             self.timers.delayed_ack = Some(env.now + DELAYED_ACK);
         }
+    }
+
+    /// Whether an acknowledgement now would leave the peer as large a window as the last one did. While the reader has
+    /// not got so far, its next read acknowledges, and opens the window with the same segment (Linux:
+    /// `__tcp_ack_snd_check`). Otherwise each segment was acknowledged twice.
+    fn keeps_window(&self, env: &Env<'_>) -> bool {
+        let told = self.rcv_adv.saturating_sub(self.acks.sent_for);
+        self.readable(env.options) < env.options.base.rcv_lowat || self.offer(env) >= told
     }
 
     /// The peer has sent everything.
