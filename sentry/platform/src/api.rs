@@ -255,11 +255,27 @@ pub trait Context: Send {
 }
 
 /// The calls of [`Answers`], and those that read the clocks, by number.
-pub const ANSWERED_CALLS: [u32; stub::layout::ANSWERED.len() + 4] = {
+pub const ANSWERED_CALLS: [u32; stub::layout::ANSWERED.len() + 6] = {
     let [pid, tid, parent, uid, effective_uid, gid, effective_gid] = stub::layout::ANSWERED;
     let [clock, timeofday, time] = stub::layout::TIMES;
+    let [prlimit, getrlimit] = stub::layout::LIMITS;
+    let [clock, timeofday, time, prlimit, getrlimit] = [clock.0, timeofday.0, time.0, prlimit.0, getrlimit.0];
     let action = stub::layout::ACTION_CALL;
-    [pid, tid, parent, uid, effective_uid, gid, effective_gid, action, clock.0, timeofday.0, time.0]
+    [
+        pid,
+        tid,
+        parent,
+        uid,
+        effective_uid,
+        gid,
+        effective_gid,
+        action,
+        clock,
+        timeofday,
+        time,
+        prlimit,
+        getrlimit,
+    ]
 };
 
 /// The calls that [`Context::show_mask`] is about, by number.
@@ -312,4 +328,6 @@ pub struct Answers {
     pub effective_gid: u64,
     /// rt_sigaction(2). Nothing where others share the actions.
     pub actions: PlainActions,
+    /// prlimit(2) of itself, and getrlimit(2): soft and hard limits, by number.
+    pub limits: [[u64; 2]; stub::layout::LIMITS_LEN],
 }

@@ -13,6 +13,17 @@ use self::guest::{CODE, DATA, Machine, NO_ANSWERS, Thread};
 // Makes the call in rbx with the arguments in rdi, rsi, rdx; then one that does not exist, which shows the result in r15.
 guest!(calling, "mov eax, ebx", "mov r10d, 8", "syscall", "mov r15, rax", "mov eax, 999", "syscall");
 
+// The same with r12 as the fourth argument.
+guest!(
+    calling_with_four,
+    "mov eax, ebx",
+    "mov r10, r12",
+    "syscall",
+    "mov r15, rax",
+    "mov eax, 999",
+    "syscall"
+);
+
 // Blocks what rdi and r12 say and what r13 points to, asks for the mask before, and compares; counts in r15.
 guest!(
     changing,
@@ -106,6 +117,39 @@ fn what_a_thread_changes_is_told_at_its_next_event() {
     assert_eq!(in_stub(&mut thread, 14, [1, DATA, 0]), None);
     thread.context.show_mask(None, false);
     assert_eq!(thread.context.interrupter().hold_mask(), None);
+}
+
+#[test]
+fn limits_are_told_in_the_stub() {
+    let machine = Machine::new();
+    let process = machine.process(calling_with_four());
+    let mut thread = process.thread();
+    let mut limits = [[0; 2]; 16];
+    limits[3] = [1 << 40, u64::MAX];
+    thread.context.set_answers(Some(Answers { limits, ..NO_ANSWERS }));
+    let told = || {
+        let mut bytes = [0; 16];
+        let slice = machine.direct.slice(process.data, bytes.len()).unwrap();
+        slice.read(&mut bytes).unwrap();
+        slice.zero().unwrap();
+        [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()))
+    };
+    thread.regs.r12 = DATA;
+    assert_eq!(in_stub(&mut thread, 302, [1 << 32, 3, 0]), Some(0));
+    assert_eq!(told(), limits[3]);
+    // To be changed, of another process, of nothing that there is.
+    for arguments in [[0, 3, DATA], [77, 3, 0], [0, 16, 0], [0, u64::MAX, 0]] {
+        assert_eq!(in_stub(&mut thread, 302, arguments), None, "{arguments:x?}");
+    }
+    for old in [0, 8, CODE, 0x10_0000, !15] {
+        thread.regs.r12 = old;
+        assert_eq!(in_stub(&mut thread, 302, [0, 3, 0]), None, "{old:x}");
+    }
+    assert_eq!(in_stub(&mut thread, 97, [3, DATA, 0]), Some(0));
+    assert_eq!(told(), limits[3]);
+    for arguments in [[3, 0, 0], [16, DATA, 0], [3, !15, 0], [3, CODE, 0]] {
+        assert_eq!(in_stub(&mut thread, 97, arguments), None, "{arguments:x?}");
+    }
 }
 
 #[test]

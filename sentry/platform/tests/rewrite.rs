@@ -246,7 +246,7 @@ fn plain_signal_actions_are_told_and_set_in_the_stub() {
     thread.context.set_answers(Some(Answers { actions, ..NO_ANSWERS }));
     // Not the stub's to answer: the sentry sees these as calls with all their arguments.
     for (signal, new, old) in
-        [(0, 0, DATA + 64), (65, 0, DATA + 64), (9, DATA, 0), (17, DATA, 0), (10, DATA, DATA + 64)]
+        [(0, 0, DATA + 64), (65, 0, DATA + 64), (9, DATA, 0), (17, DATA, DATA + 64), (10, DATA, DATA + 31)]
     {
         arguments(signal, new, old)(&mut thread.regs);
         call(&mut thread);
@@ -254,7 +254,7 @@ fn plain_signal_actions_are_told_and_set_in_the_stub() {
         assert_eq!((orig_rax, rdi, rsi, rdx, r10), (13, signal, new, old, 8));
     }
     // Memory that is not there: the same.
-    for (new, old) in [(0, 0x10_0000), (0x10_0000, 0), (0, DATA + LEN - 8)] {
+    for (new, old) in [(0, 0x10_0000), (0x10_0000, 0), (0, DATA + LEN - 8), (DATA, 0x10_0000), (DATA, !31)] {
         arguments(10, new, old)(&mut thread.regs);
         call(&mut thread);
         assert_eq!((thread.regs.orig_rax, thread.regs.rsi, thread.regs.rdx), (13, new, old));
@@ -267,6 +267,18 @@ fn plain_signal_actions_are_told_and_set_in_the_stub() {
     assert_eq!((thread.regs.r15, thread.regs.rdi), (0, 100));
     assert_eq!(thread.context.take_set_actions(), PlainActions { plain: 1 << 9, unset, restorer: 0x1234 });
     assert_eq!(thread.context.take_set_actions().plain, 0);
+    // Set and asked for in one: what it was, which is another thing the second time.
+    for (round, old) in [[0; 4], [0, 0x0400_0000, restorer, 0]].into_iter().enumerate() {
+        arguments(11, DATA, DATA + 64)(&mut thread.regs);
+        call(&mut thread);
+        assert_eq!((thread.regs.r15, thread.regs.rdi), (0, 100));
+        let mut bytes = [0; 32];
+        machine.direct.slice(process.data + 64, bytes.len()).unwrap().read(&mut bytes).unwrap();
+        let words: Vec<u64> =
+            bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
+        assert_eq!((words, round), (old.to_vec(), round));
+    }
+    assert_eq!(thread.context.take_set_actions().plain, 1 << 10);
 }
 
 /// In the guest's own code, thunks included.

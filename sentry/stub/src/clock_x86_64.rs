@@ -9,7 +9,7 @@ macro_rules! clock_calls {
     () => {
         concat!(
             "movabs r8, {clock}\n",
-            "movabs rax, {last_time}\n", // the kernel would refuse what leads beyond the guest's memory
+            "movabs rax, {last_pair}\n", // the kernel would refuse what leads beyond the guest's memory
             "cmp esp, {clock_mark}\n",
             "jne 1f\n",
             "cmp rsi, rax\n",

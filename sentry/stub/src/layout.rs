@@ -130,11 +130,12 @@ pub const AREA_ANSWERS: u64 = 0x58;
 /// In an area: how many calls the stub has answered (`u64`).
 pub const AREA_ANSWERED: u64 = 0xa0;
 
-/// In an area: the signals, one bit each from the lowest on, whose action is all zeros: the default, never set (`u64`).
+/// In an area: the signals, one bit each from the lowest on, whose action is all zeros: the default, never set (`u64`);
+/// of these, not those of [`AREA_ACTIONS_PLAIN`].
 pub const AREA_ACTIONS_UNSET: u64 = 0xa8;
-/// In an area: those whose action is the default, set with nothing but [`AREA_ACTIONS_RESTORER`] (`u64`). The stub moves
-/// signals from the other set to this one.
-pub const AREA_ACTIONS_PLAIN: u64 = 0xb0;
+/// In an area: the signals that the thread blocks, with [`MASK_KNOWN`] and [`MASK_OPEN`] in the places of those that
+/// nobody can block (`u64`). The stub changes it by exchanging it.
+pub const AREA_MASK: u64 = 0xb0;
 /// In an area: the address that a C library sets as the place where handlers return to (`u64`).
 pub const AREA_ACTIONS_RESTORER: u64 = 0xb8;
 /// In an area: the word of posted calls (`u32`): [`POSTED_OPEN`] while some may be posted, and how many bytes of the log
@@ -146,9 +147,9 @@ pub const AREA_POSTED_RESULT: u64 = 0xc4;
 pub const AREA_POSTED_WORD: u64 = 0xc8;
 /// In an area: the one buffer of such a call, as an `iovec`.
 pub const AREA_POSTED_BUFFER: u64 = 0xd0;
-/// In an area: the signals that the thread blocks, with [`MASK_KNOWN`] and [`MASK_OPEN`] in the places of those that
-/// nobody can block (`u64`). The stub changes it by exchanging it.
-pub const AREA_MASK: u64 = 0xe0;
+/// In an area: the signals whose action is the default, set with nothing but [`AREA_ACTIONS_RESTORER`] (`u64`). The
+/// stub adds signals of the other set, by exchanging this one.
+pub const AREA_ACTIONS_PLAIN: u64 = 0xe0;
 /// In an area: what the thread has told of itself since the sentry last looked, some of `TOLD_*` (`u32`).
 pub const AREA_TOLD: u64 = 0xe8;
 /// In an area: how many trapped calls the stub could have answered (`u32`).
@@ -178,6 +179,10 @@ pub const AREA_GRANTS: u64 = 0x200;
 pub const GRANTS: usize = 16;
 /// Bytes of an entry in [`AREA_GRANTS`].
 pub const GRANT_SIZE: u64 = 16;
+/// In an area: the process's limits, soft and hard, by number (`RLIMIT_*`).
+pub const AREA_LIMITS: u64 = 0x300;
+/// Entries in [`AREA_LIMITS`].
+pub const LIMITS_LEN: usize = 16;
 /// In an area: the log of posted calls. A record is the descriptor (`u32`) and the number of bytes (`u32`), with
 /// [`RECORD_MESSAGE`] by the kind of call, and with [`RECORD_WRITE`] where they were written; those follow, up to a
 /// multiple of eight. A descriptor that was closed has [`RECORD_CLOSE`] and no bytes.
@@ -234,14 +239,20 @@ pub const TID_ADDRESS_MARK: u8 = 0x20;
 pub const RSEQ_MARK: u8 = 0x28;
 /// See [`OWN`].
 pub const FS_MARK: u8 = 0x30;
+/// Calls that the stub answers from [`AREA_LIMITS`], likewise: `prlimit64` of itself, changing nothing, and `getrlimit`.
+pub const LIMITS: [(u32, u8); 2] = [(302, LIMIT_MARK), (GETRLIMIT, LIMIT_MARK)];
+/// See [`LIMITS`].
+pub const LIMIT_MARK: u8 = 0x38;
+/// `getrlimit`.
+pub const GETRLIMIT: u32 = 97;
 /// Calls that the stub answers from [`CLOCK`], likewise: `clock_gettime`, `gettimeofday`, `time`.
 pub const TIMES: [(u32, u8); 3] = [(228, CLOCK_MARK), (96, TIMEOFDAY_MARK), (201, TIME_MARK)];
 /// See [`TIMES`]; the marks from here on are theirs.
-pub const CLOCK_MARK: u8 = 0x38;
+pub const CLOCK_MARK: u8 = 0x40;
 /// See [`TIMES`].
-pub const TIMEOFDAY_MARK: u8 = 0x40;
+pub const TIMEOFDAY_MARK: u8 = 0x48;
 /// See [`TIMES`].
-pub const TIME_MARK: u8 = 0x48;
+pub const TIME_MARK: u8 = 0x50;
 /// The clocks that the stub reads, by number: which field of the clock page is added, 0 where it does not know them.
 pub const CLOCKS: [u8; 8] = {
     let mut fields = [0; 8];
@@ -342,3 +353,6 @@ pub const FD_CONTROL: i32 = 1;
 pub const FD_SOCKET: i32 = 2;
 /// Descriptors of a stub: the lowest free one, where whatever it is sent arrives.
 pub const FD_TRANSIENT: i32 = 3;
+
+// Both are changed by one instruction, which finds the area by rounding down.
+const _: () = assert!(AREA_ACTIONS_PLAIN > AREA_MASK && AREA_ACTIONS_PLAIN - AREA_MASK < SLOT_SIZE);

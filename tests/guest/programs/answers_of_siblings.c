@@ -1,6 +1,6 @@
 // also: static
 // Threads that call all the time see at once what another thread or process has changed for them: a filter on all threads,
-// a signal of the process that nobody else comes for, another parent.
+// a signal of the process that nobody else comes for, another parent, another limit.
 #include "check.h"
 #include "seccomp_filter.h"
 #include <pthread.h>
@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -106,6 +107,46 @@ static void another_parent(void) {
     exit(0);
 }
 
+// A limit that somebody else changes, over and over.
+static void another_limit(void) {
+    atomic_ulong *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct rlimit limit;
+    CHECK(prlimit(0, RLIMIT_NOFILE, NULL, &limit) == 0);
+    atomic_store(shared, limit.rlim_cur);
+    pid_t child = fork();
+    if (child == 0) {
+        for (;;) {
+            rlim_t at_least = atomic_load(shared);
+            CHECK(prlimit(0, RLIMIT_NOFILE, NULL, &limit) == 0 && limit.rlim_cur <= at_least);
+            CHECK(syscall(SYS_getrlimit, RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= at_least);
+            if (at_least == 100) _exit(0);
+        }
+    }
+    for (rlim_t next = 200; next >= 100; next--) {
+        struct rlimit lower = {next, limit.rlim_max}, old;
+        CHECK(prlimit(child, RLIMIT_NOFILE, &lower, NULL) == 0);
+        atomic_store(shared, next);
+        CHECK(prlimit(child, RLIMIT_NOFILE, NULL, &old) == 0 && old.rlim_cur == next);
+        usleep(200);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    FAILS(prlimit(0, RLIMIT_NOFILE, NULL, (void *)8), EFAULT);
+    FAILS(prlimit(0, 16, NULL, &limit), EINVAL);
+    FAILS(syscall(SYS_getrlimit, 16, &limit), EINVAL);
+    for (int i = 0; i < 100; i++) {
+        struct rlimit cores = {i, 0};
+        CHECK(prlimit(0, RLIMIT_CORE, NULL, &limit) == 0);
+        cores.rlim_max = limit.rlim_max;
+        if (cores.rlim_cur <= cores.rlim_max) {
+            CHECK(setrlimit(RLIMIT_CORE, &cores) == 0);
+            CHECK(prlimit(0, RLIMIT_CORE, NULL, &limit) == 0 && limit.rlim_cur == (rlim_t)i);
+        }
+        CHECK(prlimit(getpid(), RLIMIT_CORE, NULL, &cores) == 0 && cores.rlim_cur == limit.rlim_cur);
+    }
+    exit(0);
+}
+
 static void apart(void (*test)(void)) {
     int status;
     pid_t child = fork();
@@ -117,6 +158,7 @@ int main(void) {
     for (int i = 0; i < 20; i++) {
         apart(filter_on_all_threads);
         apart(another_parent);
+        apart(another_limit);
     }
     for (int i = 0; i < 3; i++) apart(signal_behind_a_thread_that_waits);
     return 0;

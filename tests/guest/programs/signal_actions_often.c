@@ -40,6 +40,18 @@ static void warm(void) {
     for (int i = 0; i < 200; i++) CHECK(act(SIGUSR1, NULL, &now) == 0);
 }
 
+// In one call: what it was is exact.
+static void set_and_asked(long signal) {
+    struct action old;
+    memset(&old, 0x55, sizeof old);
+    CHECK(act(signal, &plain, &old) == 0 && memcmp(&old, &unset, sizeof old) == 0);
+    memset(&old, 0x55, sizeof old);
+    CHECK(act(signal, &plain, &old) == 0 && memcmp(&old, &plain, sizeof old) == 0);
+    CHECK(is(signal, &plain));
+    struct action both = plain;
+    CHECK(act(signal, &both, &both) == 0 && memcmp(&both, &plain, sizeof both) == 0);
+}
+
 static void every_signal(void) {
     for (int signal = 1; signal <= 64; signal++) {
         if (signal == SIGKILL || signal == SIGSTOP) {
@@ -58,6 +70,8 @@ static void every_signal(void) {
         CHECK(act(signal, &plain, NULL) == 0);
         CHECK(act(signal, &unset, NULL) == 0);
         CHECK(is(signal, &unset));
+        set_and_asked(signal);
+        CHECK(act(signal, &unset, NULL) == 0);
     }
 }
 
@@ -102,6 +116,9 @@ static void bad_arguments(void) {
     CHECK(mprotect(fresh, 4096, PROT_READ) == 0);
     CHECK(act(SIGUSR1, NULL, fresh) == -1 && errno == EFAULT);
     CHECK(act(SIGUSR1, fresh, NULL) == 0 && is(SIGUSR1, &unset));
+    // The result cannot be stored, but the action is set.
+    CHECK(act(SIGUSR1, &plain, (void *)8) == -1 && errno == EFAULT && is(SIGUSR1, &plain));
+    CHECK(act(SIGUSR1, &unset, fresh) == -1 && errno == EFAULT && is(SIGUSR1, &unset));
     munmap(fresh, 1 << 28);
     munmap(end, 4096);
 }
@@ -187,6 +204,8 @@ static void interrupted(void) {
         CHECK(act(SIGUSR1, &plain, NULL) == 0);
         CHECK(is(SIGUSR1, &plain));
         CHECK(act(SIGUSR1, &unset, NULL) == 0);
+        set_and_asked(SIGUSR2);
+        CHECK(act(SIGUSR2, &unset, NULL) == 0);
     }
     setitimer(ITIMER_REAL, &never, NULL);
     handler.sa_handler = SIG_DFL;

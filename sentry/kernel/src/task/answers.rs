@@ -59,6 +59,7 @@ impl CurrentTask {
             gid: ids.from_kernel_gid(creds.gid).into(),
             effective_gid: ids.from_kernel_gid(creds.egid).into(),
             actions: self.plain_actions(),
+            limits: self.thread_group().limits().pairs(),
         })
     }
 

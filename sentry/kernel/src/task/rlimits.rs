@@ -23,6 +23,11 @@ impl Limits {
         self.get(resource).cur
     }
 
+    /// All of them, soft and hard, by number.
+    pub(super) fn pairs(&self) -> [[u64; 2]; 16] {
+        self.0.map(|limit| [limit.cur, limit.max])
+    }
+
     /// Replaces a limit.
     pub fn set(&mut self, resource: Resource, limit: Rlimit) {
         self.0[resource as usize] = limit;

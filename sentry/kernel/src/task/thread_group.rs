@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::resource::Resource;
-use abi::resource::Rlimit;
 use abi::{SigSet, Signal};
 use parking_lot::{Mutex, RwLock};
 use waiter::WaitQueue;
@@ -306,11 +305,6 @@ impl ThreadGroup {
         change(&mut self.limits.lock())
     }
 
-    /// Changes one limit.
-    pub fn set_limit(&self, resource: Resource, limit: Rlimit) {
-        self.limits.lock().set(resource, limit);
-    }
-
     /// Processor time of its threads, dead ones included.
     #[must_use]
     pub fn cpu_times(&self) -> CpuTimes {
@@ -480,6 +474,9 @@ impl ThreadGroup {
 
     /// Passes a changed limit on to whoever keeps a copy of it.
     pub fn limits_changed(&self, resource: Resource) {
+        for task in self.tasks() {
+            task.note_new_answers();
+        }
         if resource == Resource::Cpu {
             self.watch_cpu_limit();
         }

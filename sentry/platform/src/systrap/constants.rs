@@ -5,7 +5,7 @@ use host::memory::VolatileSlice;
 use host::seccomp::Program;
 use stub::layout::{
     ACTION_CALL, ACTION_MARK, ANSWER_TABLE, ANSWERED, AREA_ANSWERS, CLOCK_FIELDS, CLOCKS, CONSTANTS,
-    FD_TRANSIENT, OWN, POSTABLE, SCRATCH, SLOT0_CONSTANTS, TIMES,
+    FD_TRANSIENT, LIMITS, OWN, POSTABLE, SCRATCH, SLOT0_CONSTANTS, TIMES,
 };
 
 use super::filter;
@@ -75,7 +75,7 @@ fn answer_numbers() -> [u8; ANSWER_TABLE as usize] {
     for (index, number) in ANSWERED.into_iter().enumerate() {
         table[number as usize] = AREA_ANSWERS as u8 + 8 * index as u8;
     }
-    for (number, kind) in POSTABLE.into_iter().chain(OWN).chain(TIMES) {
+    for (number, kind) in POSTABLE.into_iter().chain(OWN).chain(LIMITS).chain(TIMES) {
         table[number as usize] = kind;
     }
     table

@@ -7,9 +7,9 @@ use abi::Regs;
 use host::memory::VolatileSlice;
 use stub::layout::{
     AREA_ACTIONS_PLAIN, AREA_ACTIONS_RESTORER, AREA_ACTIONS_UNSET, AREA_ANSWERED, AREA_ANSWERS,
-    AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_POSTED, AREA_RESUME, AREA_SELF, AREA_STACK,
-    AREA_STATE, INTERRUPT, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE,
-    STATE_ASLEEP, STATE_EVENT,
+    AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_LIMITS, AREA_POSTED, AREA_RESUME, AREA_SELF,
+    AREA_STACK, AREA_STATE, INTERRUPT, LIMITS_LEN, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME,
+    RESUME_RAISE, STATE_ASLEEP, STATE_EVENT,
 };
 
 use super::call::{self, Place};
@@ -452,11 +452,16 @@ impl Context for StubContext {
 fn write_answers(area: &VolatileSlice<'_>, answers: Option<Answers>) -> Result<(), abi::Errno> {
     area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
     let Some(answers) = answers else { return Ok(()) };
-    let Answers { pid, tid, parent, uid, effective_uid, gid, effective_gid, actions } = answers;
+    let Answers { pid, tid, parent, uid, effective_uid, gid, effective_gid, actions, limits } = answers;
     let words = [pid, tid, parent, uid, effective_uid, gid, effective_gid];
     for (index, word) in words.into_iter().enumerate() {
         area.store_u64(AREA_ANSWERS as usize + 8 * index, word)?;
     }
+    let mut bytes = [0; 16 * LIMITS_LEN];
+    for (to, word) in bytes.chunks_exact_mut(8).zip(limits.as_flattened()) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    area.sub(AREA_LIMITS as usize, bytes.len())?.write(&bytes)?;
     area.store_u64(AREA_ACTIONS_UNSET as usize, actions.unset)?;
     area.store_u64(AREA_ACTIONS_PLAIN as usize, actions.plain)?;
     area.store_u64(AREA_ACTIONS_RESTORER as usize, actions.restorer)?;

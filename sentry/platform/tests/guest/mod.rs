@@ -27,6 +27,7 @@ pub(crate) const NO_ANSWERS: Answers = Answers {
     gid: 0,
     effective_gid: 0,
     actions: PlainActions { unset: 0, plain: 0, restorer: 0 },
+    limits: [[0; 2]; 16],
 };
 
 /// Where [`Machine::process`] puts code, data and stack.
