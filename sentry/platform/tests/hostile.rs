@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use abi::{Regs, UserAddr};
 use platform::{Event, Platform};
-use stub::layout::{AREAS, CLOCK, CLOCK_MARK, COMMANDS, CONSTANTS, DOOR_NR, IMAGE, SCRATCH, SLOT_SIZE};
+use stub::layout::{
+    ACTION_MARK, AREAS, CLOCK, CLOCK_MARK, COMMANDS, CONSTANTS, DOOR_NR, IMAGE, SCRATCH, SLOT_SIZE,
+};
 use stub::{Entry, address_of};
 
 use self::guest::{DATA, Machine, Process, Thread};
@@ -103,6 +105,16 @@ fn jumping_into_the_image_with_a_clock_page_of_ones_own() {
         (regs.r11, regs.rsp, regs.rax) = (AREAS, u64::from(CLOCK_MARK), 228);
         (regs.r8, regs.r9, regs.rdi, regs.rsi) = (DATA, 40, DATA, DATA);
     });
+}
+
+#[test]
+fn jumping_into_the_image_with_an_area_of_ones_own() {
+    for area in [DATA, AREAS + SLOT_SIZE] {
+        jump_everywhere(|regs| {
+            (regs.r11, regs.rsp, regs.rax, regs.rcx) = (area, u64::from(ACTION_MARK), 13, guest::CODE);
+            (regs.rdi, regs.rsi, regs.rdx, regs.r10) = (10, DATA, DATA + 64, 8);
+        });
+    }
 }
 
 #[test]
