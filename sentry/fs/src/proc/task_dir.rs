@@ -6,11 +6,11 @@ use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
 use kernel::mm::MemoryManager;
 use kernel::task::{Credentials, Dumpability, Pid, PidNamespace, Tid};
-use kernel::vfs::{Attr, Caller, Inode};
+use kernel::vfs::{Attr, Caller, Inode, MountNamespace};
 
 use super::root::parse_number;
 use super::{Proc, access, fds, id_maps, links, maps, mem, mounts, net, stat, status, task_files};
-use crate::synth::{Content, Dir, DirContent, Entry, Link, TextFile};
+use crate::synth::{Changes, Content, Dir, DirContent, Entry, Link, TextFile};
 
 /// Who looks at whom.
 pub(super) struct View<'a> {
@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Knob(Guard, ShowFn, StoreFn),
     /// About the memory that the task has when the file is opened, for whom may trace it then.
     Memory(ShowMemoryFn),
+    /// About the mounts that the task sees, which poll(2) waits for.
+    Mounts(ShowFn),
     Link(links::PlaceOf),
     Fd,
     FdInfo,
@@ -107,8 +109,8 @@ const ENTRIES: &[TaskEntry] = &[
     knob("loginuid", 0o644, task_files::loginuid, task_files::set_loginuid),
     memory("maps", 0o444, maps::maps),
     special("mem", 0o600, Kind::Mem),
-    text("mountinfo", 0o444, mounts::mountinfo),
-    text("mounts", 0o444, mounts::mounts),
+    special("mountinfo", 0o444, Kind::Mounts(mounts::mountinfo)),
+    special("mounts", 0o444, Kind::Mounts(mounts::mounts)),
     process_only(guarded("mountstats", 0o400, mounts::mountstats)),
     special("net", 0o555, Kind::Net),
     special("ns", 0o511, Kind::Ns),
@@ -183,7 +185,9 @@ pub(super) fn owned(proc: &Proc, task: &Task, ino: u64, file_type: FileType, mod
 impl TaskDir {
     fn entry_type(kind: &Kind) -> FileType {
         match kind {
-            Kind::Text(..) | Kind::Knob(..) | Kind::Memory(_) | Kind::Mem => FileType::Regular,
+            Kind::Text(..) | Kind::Knob(..) | Kind::Memory(_) | Kind::Mounts(_) | Kind::Mem => {
+                FileType::Regular
+            }
             Kind::Link(_) => FileType::Symlink,
             _ => FileType::Directory,
         }
@@ -198,7 +202,7 @@ impl TaskDir {
         let attr = owned(&self.proc, task, self.ino(task, index), file_type, entry.mode);
         let (proc, weak) = (self.proc.clone(), Arc::downgrade(task));
         match &entry.kind {
-            Kind::Text(..) | Kind::Knob(..) | Kind::Memory(_) => {
+            Kind::Text(..) | Kind::Knob(..) | Kind::Memory(_) | Kind::Mounts(_) => {
                 TextFile::new(attr, TaskFile { proc, task: weak, entry, is_process: self.is_process })
             }
             Kind::Link(place) => Link::new(attr, links::PlaceLink { task: weak, place: *place }),
@@ -272,6 +276,10 @@ struct TaskFile {
 }
 
 impl TaskFile {
+    fn again(&self) -> Self {
+        Self { proc: self.proc.clone(), task: self.task.clone(), ..*self }
+    }
+
     fn with_view<T>(
         &self,
         viewer: &Task,
@@ -310,12 +318,12 @@ impl Content for TaskFile {
                 Ok(None)
             }
             (Kind::Memory(show), viewer) => {
-                let content = MemoryText {
-                    file: Self { proc: self.proc.clone(), task: self.task.clone(), ..*self },
-                    mm: mem::of(viewer, &target)?,
-                    show: *show,
-                };
+                let content = MemoryText { file: self.again(), mm: mem::of(viewer, &target)?, show: *show };
                 Ok(Some(Arc::new(content)))
+            }
+            (Kind::Mounts(show), _) => {
+                let ns = target.namespaces().mnt.clone();
+                Ok(Some(Arc::new(MountsText { file: self.again(), ns, show: *show })))
             }
             _ => Ok(None),
         }
@@ -334,6 +342,23 @@ impl Content for MemoryText {
     fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
         let Some(mm) = self.mm.upgrade() else { return Ok(()) };
         self.file.with_view(task, task.creds(), |view| (self.show)(view, &mm, out))
+    }
+}
+
+/// A text about mounts. What is announced are the changes of the name space that the task had when the file was opened.
+struct MountsText {
+    file: TaskFile,
+    ns: Arc<MountNamespace>,
+    show: ShowFn,
+}
+
+impl Content for MountsText {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        self.file.with_view(task, task.creds(), |view| (self.show)(view, out))
+    }
+
+    fn changes(&self) -> Option<Changes<'_>> {
+        Some(Changes { queue: self.ns.changes(), count: self.ns.generation() })
     }
 }
 

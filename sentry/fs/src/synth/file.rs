@@ -1,6 +1,7 @@
 //! Files that print themselves.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags, Result};
 use host::heap::{self, Purpose};
@@ -9,6 +10,7 @@ use kernel::mm::{IoDst, IoSrc};
 use kernel::task::Credentials;
 use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, WriteAt};
 use parking_lot::Mutex;
+use waiter::{Events, WaitQueue};
 
 /// Longest text that is taken in one write.
 const MAX_WRITE: usize = 64 << 10;
@@ -49,6 +51,20 @@ pub trait Content: Send + Sync + 'static {
         let _ = (caller, flags);
         Ok(None)
     }
+
+    /// How those who wait with poll(2) hear that there is another text now. `None` where nobody can wait for that.
+    fn changes(&self) -> Option<Changes<'_>> {
+        None
+    }
+}
+
+/// Changes of a text.
+#[derive(Clone, Copy)]
+pub struct Changes<'a> {
+    /// Notified of each with `ERR | PRI`.
+    pub queue: &'a WaitQueue,
+    /// How many there have been.
+    pub count: u64,
 }
 
 /// A content that is one function of the reading task.
@@ -111,7 +127,9 @@ impl<C: Content> Inode for TextFile<C> {
 
     fn open(self: Arc<Self>, caller: &Caller<'_>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         let own = self.content.open(caller, flags)?;
-        Ok(Arc::new(OpenText { inode: self, own, snapshot: Mutex::default() }))
+        let text = OpenText { inode: self, own, snapshot: Mutex::default(), seen: AtomicU64::new(0) };
+        text.seen.store(text.changes().map_or(0, |changes| changes.count), Ordering::Relaxed);
+        Ok(Arc::new(text))
     }
 }
 
@@ -125,11 +143,17 @@ struct OpenText<C> {
     /// Instead of the inode's content.
     own: Option<Arc<dyn Content>>,
     snapshot: Mutex<Option<Vec<u8>>>,
+    /// How many changes poll(2) has told of.
+    seen: AtomicU64,
 }
 
 impl<C: Content> OpenText<C> {
     fn content(&self) -> &dyn Content {
         self.own.as_deref().unwrap_or(&self.inode.content)
+    }
+
+    fn changes(&self) -> Option<Changes<'_>> {
+        self.content().changes()
     }
 }
 
@@ -164,5 +188,20 @@ impl<C: Content> FileOps for OpenText<C> {
 
     fn size(&self) -> Result<u64> {
         Ok(0)
+    }
+
+    /// A change is told of once, as Linux's `mounts_poll` does.
+    fn poll(&self, _file: &File) -> Events {
+        match self.changes() {
+            None => Events::READABLE | Events::WRITABLE,
+            Some(changes) if self.seen.swap(changes.count, Ordering::AcqRel) == changes.count => {
+                Events::READABLE
+            }
+            Some(_) => Events::READABLE | Events::ERR | Events::PRI,
+        }
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        self.changes().map(|changes| changes.queue)
     }
 }

@@ -22,7 +22,7 @@ use kernel::vfs::{Attr, Caching, FileSystem, Inode};
 
 pub use builder::Builder;
 pub use dir::{Dir, DirContent, Entry, StaticEntries};
-pub use file::{Content, Show, TextFile};
+pub use file::{Changes, Content, Show, TextFile};
 pub use link::{Link, Target};
 pub use per_name::PerName;
 
