@@ -32,7 +32,8 @@ pub(crate) struct Do {
     #[arg(long = "force-overlay", num_args = 0..=1, default_value_t = true, default_missing_value = "true",
           require_equals = true, action = clap::ArgAction::Set)]
     force_overlay: bool,
-    /// Directory to share, SOURCE[:DESTINATION[:ro]]; may be repeated.
+    /// Directory to show, SOURCE[:DESTINATION[:ro]]; may be repeated. What is written there reaches the host with
+    /// --force-overlay=false only.
     #[arg(long, short = 'v')]
     volume: Vec<String>,
     /// Name of the host in the sandbox.
