@@ -215,7 +215,7 @@ impl GoferInode {
         let walk = Walk { from: self.node()?, names: vec![wire_name], open: None };
         let response = self.volume.connection().call(&walk)?;
         let reply = response.get()?;
-        dir.note_watch(reply.is_cacheable);
+        self.note_watch(dir, reply.is_cacheable);
         let Some(found) = reply.found.first() else {
             // What had the name may still be in use.
             let old = dir.inner.lock().children.remove(name);
@@ -253,6 +253,20 @@ impl GoferInode {
             inode.forget_attributes();
         }
         Ok(inode)
+    }
+
+    /// The gofer has said whether it watches.
+    fn note_watch(&self, dir: &Directory, is_watched: bool) {
+        let mut inner = dir.inner.lock();
+        let was_watched = dir.is_watched.swap(is_watched, Ordering::AcqRel);
+        if is_watched && !was_watched && self.volume.is_shared() {
+            // Of what was heard before, nobody has told us what became.
+            inner.children.clear();
+            if inner.is_unwatchable {
+                dir.losses.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        inner.is_unwatchable = !is_watched;
     }
 
     /// A file that we made here is watched as the directory is.
@@ -301,7 +315,7 @@ impl GoferInode {
 
     fn keep_listing(&self, fetched: super::listing::Fetched, changes: u64) -> Result<()> {
         let dir = self.directory()?;
-        dir.note_watch(fetched.is_cacheable);
+        self.note_watch(dir, fetched.is_cacheable);
         if !fetched.has_xattrs && fetched.is_cacheable {
             self.xattr_names.set_empty(fetched.asked);
         }
@@ -381,6 +395,12 @@ impl GoferInode {
             };
             self.listing_is_gone(listing);
         })
+    }
+
+    /// What is called `name` here has to be looked up again.
+    pub(super) fn doubt_child(&self, name: &[u8]) {
+        let listing = self.dir.as_ref().and_then(|dir| dir.inner.lock().suspect(dir, name));
+        self.listing_is_gone(listing);
     }
 
     fn listing_is_gone(&self, listing: Option<Listing>) {
@@ -550,13 +570,5 @@ impl GoferInode {
         for child in children.values().filter_map(Weak::upgrade) {
             child.forget_attributes();
         }
-    }
-}
-
-impl Directory {
-    /// The gofer has said whether it watches.
-    fn note_watch(&self, is_watched: bool) {
-        self.is_watched.store(is_watched, Ordering::Release);
-        self.inner.lock().is_unwatchable = !is_watched;
     }
 }

@@ -359,15 +359,32 @@ impl GoferInode {
     /// Calls the gofer about this file: by node, or by a name in the directory where there is none. A node that is stale,
     /// since the host has moved the file, is had anew once.
     pub(super) fn with_target<T>(&self, mut call: impl FnMut(Target<'_>) -> Result<T>) -> Result<T> {
-        if let Some(id) = self.known_node() {
-            return match call(Target::node(id)) {
-                Err(Errno::ESTALE) if self.gives_up(id) => call(Target::node(self.node()?)),
+        let answer = match self.known_node() {
+            Some(id) => match call(Target::node(id)) {
+                Err(Errno::ESTALE) if self.gives_up(id) => self.node().and_then(|id| call(Target::node(id))),
                 other => other,
-            };
+            },
+            None => self.with_name(call),
+        };
+        if matches!(answer, Err(Errno::ESTALE)) {
+            self.doubt_name();
         }
+        answer
+    }
+
+    fn with_name<T>(&self, mut call: impl FnMut(Target<'_>) -> Result<T>) -> Result<T> {
         let (parent, name) = self.place().ok_or(Errno::ESTALE)?;
         let name = Name::new(&name).ok_or(Errno::ESTALE)?;
         call(Target::named(parent.node()?, name))
+    }
+
+    /// In a shared mount: what is found by its name may be another file, or none.
+    fn doubt_name(&self) {
+        if self.volume.is_shared()
+            && let Some((parent, name)) = self.place()
+        {
+            parent.doubt_child(&name);
+        }
     }
 
     /// Attributes that can be relied on now.
@@ -404,7 +421,10 @@ impl GoferInode {
                 Ok(())
             }
             // A name that is gone, or is another file's, is a file that is gone.
-            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => Err(Errno::ESTALE),
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => {
+                self.doubt_name();
+                Err(Errno::ESTALE)
+            }
             Err(error) => Err(error),
         }
     }

@@ -13,7 +13,7 @@
 //! and a lie costs the guest wrong file contents or an error, never the sentry.
 //!
 //! Locks, outermost first: an inode's `handles` (held over an open), then leaves: `node`, `place`, a directory's
-//! `inner` and `ahead`, the attributes, the volume's table, the connection's lists. No leaf is held over a call to the gofer.
+//! `inner` and `ahead`, the volume's tables, the attributes, the connection's lists. No leaf is held over a call to the gofer.
 
 mod ahead;
 mod attr;

@@ -315,8 +315,13 @@ impl Dentry {
 
     /// Notes that the file system has removed this name from `dir`. The names must be locked.
     pub(super) fn unlink_from(&self, dir: &Self) {
-        self.unlinked.store(true, Ordering::Release);
+        self.note_unlinked();
         dir.note_absent(&self.name());
+    }
+
+    /// The file system has given this name to another file, which has it in the cache already.
+    pub(super) fn note_unlinked(&self) {
+        self.unlinked.store(true, Ordering::Release);
         self.sb.dcache.remove(self);
     }
 

@@ -18,6 +18,10 @@ use super::{
 };
 use crate::task::Capability;
 
+/// So often a name is looked up again whose file is not found by it any more: another has got it since. Linux does so once,
+/// for network file systems; here it happens with those of the host, where others may rename as fast as we look.
+const STALE_OPENS: usize = 16;
+
 /// How to open a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenHow {
@@ -51,13 +55,30 @@ impl Vfs {
     /// # Errors
     /// As open(2).
     pub fn open(&self, caller: &Caller<'_>, origin: &Origin, path: &[u8], how: &OpenHow) -> Result<Opened> {
+        for _ in 0..STALE_OPENS {
+            match self.open_once(caller, origin, path, how) {
+                Err(Errno::ESTALE) => {}
+                other => return other,
+            }
+        }
+        self.open_once(caller, origin, path, how)
+    }
+
+    fn open_once(&self, caller: &Caller<'_>, origin: &Origin, path: &[u8], how: &OpenHow) -> Result<Opened> {
         let mut walk = Walk::new(*caller, origin, path, how.walk_flags())?;
         let (place, is_new) = if how.flags.contains(OpenFlags::TMPFILE) {
             (Self::unnamed_file(caller, &walk.finish()?, how)?, true)
         } else {
             find_or_create(&mut walk, caller, how)?
         };
-        self.open_found(caller, &place, how, is_new)
+        let opened = self.open_found(caller, &place, how, is_new);
+        if matches!(opened, Err(Errno::ESTALE))
+            && let Some(dir) = place.dentry.parent()
+        {
+            // Who has changed the name has not told the cache yet.
+            drop(dir.lock_names());
+        }
+        opened
     }
 
     /// Opens a file that has been found already (`/proc/self/fd/N`, open_by_handle_at(2), a program's interpreter).

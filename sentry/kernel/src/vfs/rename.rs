@@ -160,10 +160,11 @@ impl Pair {
                 other.moved(from_dir, from_dir, &from.name);
             }
             other => {
-                if let Some(other) = other {
-                    other.unlink_from(to_dir);
-                }
+                // First: who looks the name up meanwhile, with nothing locked, finds the one or the other.
                 self.source.moved(from_dir, to_dir, &to.name);
+                if let Some(other) = other {
+                    other.note_unlinked();
+                }
                 from_dir.note_absent(&from.name);
             }
         }

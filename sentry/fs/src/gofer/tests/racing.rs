@@ -254,3 +254,35 @@ fn an_open_file_that_the_host_removes_can_still_be_looked_at() {
     let attr = f.inode.attr().unwrap();
     assert_eq!((attr.mode & 0o777, attr.nlink, attr.size), (0o600, 0, 4));
 }
+
+#[test]
+fn a_name_that_always_is_can_always_be_opened() {
+    let temp = Temp::new();
+    for i in 0..300 {
+        temp.write(&i.to_string(), "content");
+    }
+    temp.write("name", "content");
+    let w = World::new(&temp, false);
+    let open = || assert_eq!(w.open("/name", OpenFlags::empty()).unwrap().read(0, 9), "content");
+    while_others(&[&open, &open], || {
+        (0..300).for_each(|i| w.rename(&format!("/{i}"), "/name", RenameFlags::empty()).unwrap());
+    });
+}
+
+#[test]
+fn a_name_that_the_host_gives_to_another_file_can_be_opened() {
+    let temp = Temp::new();
+    temp.write("name", "content");
+    let w = World::new(&temp, true);
+    for i in 0..100 {
+        // The gofer knows the old one by a node, or the client knows just its name.
+        let old = w.find("/name").unwrap();
+        if i % 2 == 0 {
+            GoferInode::of(old.inode()).unwrap().node().unwrap();
+        }
+        temp.write("new", &i.to_string());
+        std::fs::rename(temp.path("new"), temp.path("name")).unwrap();
+        // The event of it may not be here yet, and then it is the last one, if that was opened.
+        w.open("/name", OpenFlags::empty()).unwrap();
+    }
+}
