@@ -190,7 +190,10 @@ impl GoferInode {
             inner.children.remove(name);
         }
         if let Some(child) = inner.children.get(name).and_then(Weak::upgrade) {
-            return Known::Inode(child);
+            // Its drop, if it is the last of it, takes the lock.
+            drop(inner);
+            let is_lost = child.is_lost();
+            return if is_lost { Known::Unknown { should_fill: false } } else { Known::Inode(child) };
         }
         let Some(listing) = &mut inner.listing else {
             inner.lookups = inner.lookups.saturating_add(1);
@@ -397,12 +400,6 @@ impl GoferInode {
         })
     }
 
-    /// What is called `name` here has to be looked up again.
-    pub(super) fn doubt_child(&self, name: &[u8]) {
-        let listing = self.dir.as_ref().and_then(|dir| dir.inner.lock().suspect(dir, name));
-        self.listing_is_gone(listing);
-    }
-
     fn listing_is_gone(&self, listing: Option<Listing>) {
         if let Some(listing) = listing {
             self.volume.connection().listing_gone(listing.bytes);
@@ -468,7 +465,10 @@ impl GoferInode {
             return false;
         }
         match inode {
-            Some(inode) => inner.children.get(name).is_some_and(|known| std::ptr::eq(known.as_ptr(), inode)),
+            Some(inode) => {
+                let known = inner.children.get(name);
+                !inode.is_lost() && known.is_some_and(|known| std::ptr::eq(known.as_ptr(), inode))
+            }
             // Which of them, nobody knows once events were lost.
             None => dir.losses.load(Ordering::Acquire) == 0,
         }

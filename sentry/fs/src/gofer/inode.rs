@@ -118,6 +118,8 @@ pub struct GoferInode {
     pub(super) mappings: MappingSet,
     /// In a shared mount: whether the gofer reports changes of the directory where it was found.
     is_watched: AtomicBool,
+    /// In a shared mount: the gofer does not find it any more.
+    is_lost: AtomicBool,
     /// In a shared mount: when we last changed it ourselves, by the host's clock.
     own_change_ns: AtomicI64,
 }
@@ -148,6 +150,7 @@ impl GoferInode {
             xattr_names: XattrNames::new(matches!(kind, FileType::Regular | FileType::Directory)),
             mappings: MappingSet::new(),
             is_watched: AtomicBool::new(true),
+            is_lost: AtomicBool::new(false),
             own_change_ns: AtomicI64::new(0),
             volume,
         })
@@ -199,7 +202,7 @@ impl GoferInode {
             (Some(known), Some(btime)) => known == btime,
             _ => true,
         };
-        self.is_kind_of(attr) && (self.volume.is_stacked() || is_born_with())
+        self.is_kind_of(attr) && (!self.volume.has_births(attr.dev) || is_born_with())
     }
 
     fn is_kind_of(&self, attr: &WireAttr) -> bool {
@@ -215,6 +218,7 @@ impl GoferInode {
             }
             Origin::Name { parent, name, node, link } => {
                 if let Some(id) = node {
+                    self.is_lost.store(false, Ordering::Release);
                     self.found_node(id);
                 }
                 if let Some(link) = link {
@@ -367,7 +371,7 @@ impl GoferInode {
             None => self.with_name(call),
         };
         if matches!(answer, Err(Errno::ESTALE)) {
-            self.doubt_name();
+            self.lose();
         }
         answer
     }
@@ -378,13 +382,14 @@ impl GoferInode {
         call(Target::named(parent.node()?, name))
     }
 
-    /// In a shared mount: what is found by its name may be another file, or none.
-    fn doubt_name(&self) {
-        if self.volume.is_shared()
-            && let Some((parent, name)) = self.place()
-        {
-            parent.doubt_child(&name);
-        }
+    /// In a shared mount: the host has put something else where this file was found, of which we have not heard yet.
+    fn lose(&self) {
+        self.is_lost.store(self.volume.is_shared(), Ordering::Release);
+    }
+
+    /// Whether its names have to be looked up again.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
     }
 
     /// Attributes that can be relied on now.
@@ -403,6 +408,8 @@ impl GoferInode {
                     let attr = WireAttr::from(&host::fs::stat_open(file.fd())?);
                     self.attrs.told(asked, WireAttr { uid, gid, ..attr });
                 }
+                // It was there when it was looked up, just now, and was as we heard of it last.
+                (Err(Errno::ESTALE), None) if self.volume.is_shared() => {}
                 (answer, _) => answer?,
             },
         }
@@ -422,7 +429,7 @@ impl GoferInode {
             }
             // A name that is gone, or is another file's, is a file that is gone.
             Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => {
-                self.doubt_name();
+                self.lose();
                 Err(Errno::ESTALE)
             }
             Err(error) => Err(error),

@@ -26,6 +26,8 @@ pub struct Volume {
     device: DeviceId,
     flags: MountFlags,
     fs_kind: u64,
+    /// The root's, of which `fs_kind` is told.
+    root_dev: u64,
     inodes: Mutex<HashMap<Key, Weak<GoferInode>>>,
     /// Directories by node, where the gofer reports changes by it.
     by_node: Mutex<HashMap<NodeId, Weak<GoferInode>>>,
@@ -41,6 +43,7 @@ impl Volume {
             device,
             flags: info.flags,
             fs_kind: info.fs_kind,
+            root_dev: info.attr.dev,
             inodes: Mutex::default(),
             by_node: Mutex::default(),
             devices: Mutex::new(vec![info.attr.dev]),
@@ -62,6 +65,11 @@ impl Volume {
     /// Whether directories may be numbered anew.
     pub(super) fn is_stacked(&self) -> bool {
         self.fs_kind == OVERLAYFS
+    }
+
+    /// Whether a file of this device keeps its time of birth, as far as is known.
+    pub(super) fn has_births(&self, dev: u64) -> bool {
+        !self.is_stacked() && dev == self.root_dev
     }
 
     /// The inode number that the guest sees.

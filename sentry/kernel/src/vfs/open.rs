@@ -264,13 +264,20 @@ fn last_component(
     }
     let (dir, name) = (&walk.at, walk.name(component));
     let _names = dir.dentry.lock_names()?;
+    let found = |dentry| walk.cross(VfsPath { mount: dir.mount.clone(), dentry }).map(|path| (path, false));
     if let Some(dentry) = dir.dentry.child_locked(caller, name)? {
-        return Ok((walk.cross(VfsPath { mount: dir.mount.clone(), dentry })?, false));
+        return found(dentry);
     }
     check_mount_writable(dir)?;
     check_create(caller, dir)?;
-    let dentry = create_named(caller, dir, name, how)?;
-    Ok((VfsPath { mount: dir.mount.clone(), dentry }, true))
+    match create_named(caller, dir, name, how) {
+        Ok(dentry) => Ok((VfsPath { mount: dir.mount.clone(), dentry }, true)),
+        // Where the file system can be changed behind our back, somebody else was first, who may have it then.
+        Err(Errno::EEXIST) if !how.flags.contains(OpenFlags::EXCL) => {
+            found(dir.dentry.child_locked(caller, name)?.ok_or(Errno::EEXIST)?)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn create_named(caller: &Caller<'_>, dir: &VfsPath, name: &[u8], how: &OpenHow) -> Result<Arc<Dentry>> {

@@ -286,3 +286,18 @@ fn a_name_that_the_host_gives_to_another_file_can_be_opened() {
         w.open("/name", OpenFlags::empty()).unwrap();
     }
 }
+
+#[test]
+fn a_file_that_the_host_makes_first_is_opened() {
+    let temp = Temp::new();
+    let w = World::new(&temp, true);
+    for i in 0..50 {
+        let name = i.to_string();
+        let path = format!("/{name}");
+        assert_eq!(w.find(&path).err(), Some(Errno::ENOENT));
+        temp.write(&name, "the host's");
+        let flags = OpenFlags::CREAT | OpenFlags::RDWR;
+        assert_eq!(w.open(&path, flags).unwrap().read(0, 99), "the host's");
+        assert_eq!(w.open(&path, flags | OpenFlags::EXCL).err(), Some(Errno::EEXIST));
+    }
+}
