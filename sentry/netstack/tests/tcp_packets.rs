@@ -565,11 +565,29 @@ fn promises_are_kept() {
     net.run(SECOND);
     server.keep_read(7);
     assert_eq!(recv(&server, 100), Ok(b"world!".to_vec()));
-    server.keep_sent(b"an answer, ");
-    server.keep_sent(&[b'x'; 5000]);
+    server.keep_sent(b"an answer, ", SendFlags::empty());
+    server.keep_sent(&[b'x'; 5000], SendFlags::empty());
     net.run(SECOND);
     let answer = recv(&client, 10_000).unwrap();
     assert_eq!((answer.len(), &answer[..12]), (5011, &b"an answer, x"[..]));
+}
+
+#[test]
+fn what_was_promised_waits_for_what_follows_it_at_once() {
+    let mut net = net();
+    let (client, server) = pair(&mut net);
+    let sent = server.info().data_segs_out;
+    server.keep_sent(b"header, ", SendFlags::MORE);
+    net.run(Duration::from_millis(20));
+    assert_eq!((recv(&client, 99), server.info().data_segs_out - sent), (Err(Error::Again), 0));
+    send(&server, b"body").unwrap();
+    net.run(SECOND);
+    assert_eq!((recv(&client, 99), server.info().data_segs_out - sent), (Ok(b"header, body".to_vec()), 1));
+    // Nothing did follow.
+    server.keep_sent(b"header", SendFlags::MORE);
+    server.keep_sent(&[], SendFlags::empty());
+    net.run(Duration::from_millis(20));
+    assert_eq!(recv(&client, 99), Ok(b"header".to_vec()));
 }
 
 #[test]
@@ -593,15 +611,15 @@ fn what_was_promised_is_sent_beyond_the_budget_and_lost_with_the_connection() {
     .collect();
     assert!(send(&server, &[b'x'; 5000]).is_err());
     assert_eq!(server.promise(&mut []).credit, 0);
-    server.keep_sent(&[b'y'; 5000]);
+    server.keep_sent(&[b'y'; 5000], SendFlags::empty());
     net.run(SECOND);
     assert_eq!(recv(&client, 10_000).unwrap(), [b'y'; 5000]);
     // The peer resets the connection: it has data that nobody will read.
-    server.keep_sent(b"unread");
+    server.keep_sent(b"unread", SendFlags::empty());
     net.run(SECOND);
     drop(client);
     net.run(SECOND);
-    server.keep_sent(b"too late");
+    server.keep_sent(b"too late", SendFlags::empty());
     server.keep_read(5);
     assert_eq!(server.promise(&mut []), Promise::default());
     assert_eq!(server.take_error(), Some(Error::ConnReset));

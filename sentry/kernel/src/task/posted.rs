@@ -18,12 +18,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
+use platform::Event;
 use platform::posted::{Grant, PostBox};
 
 use self::closable::Closable;
 use self::held::{Carried, Held, Left, Why, carry_out};
 use super::{CurrentTask, IoCounters, IoCounts, Task};
-use crate::vfs::{Candidates, Fd, FdTable, File, Holder, Settle, Use};
+use crate::vfs::{Candidates, Fd, FdTable, File, Holder, Push, Settle, Use};
 
 mod closable;
 mod held;
@@ -37,6 +38,9 @@ const LONGEST: Duration = Duration::from_millis(5);
 
 /// A thread that takes so long for each call is slow: answers wait for those behind them longer than calls take.
 const SLOW: Duration = Duration::from_micros(100);
+
+/// The number of sendfile(2).
+const SENDFILE: u64 = 40;
 
 /// The box is opened so often without use before all is released.
 const PATIENCE: u32 = 8;
@@ -238,13 +242,17 @@ impl PostedCalls {
         Some(Left { unread: promise.input, credit: promise.credit.min(Grant::LOG) })
     }
 
-    /// Carries out what was posted, and closes the box until the thread goes on.
-    fn pause(&self) {
+    /// Carries out what was posted, and closes the box until the thread goes on. Gives the file that the thread's next
+    /// call sends to, where what was written last waits for that.
+    fn pause(&self, sends_to: Option<u32>) -> Option<Arc<File>> {
         let mut inner = self.inner.lock();
-        let (_, closed) = inner.close(&self.io);
+        let (carried, closed) = inner.close(&self.io, sends_to);
+        let same = |held: &&Held| carried.holds_back && sends_to == Some(held.fd);
+        let file = inner.held.iter().find(same).map(|held| Arc::clone(&held.file));
         self.is_open.store(false, Ordering::SeqCst);
         drop(inner);
         drop(closed);
+        file
     }
 
     /// Carries out what was posted, and releases what the thread holds.
@@ -254,7 +262,7 @@ impl PostedCalls {
 
     /// Carries out what was posted, and releases some of what the thread holds.
     fn release(&self, mut inner: MutexGuard<'_, Inner>, why: Why, which: impl Fn(&Held) -> bool) {
-        let (carried, closed) = inner.close(&self.io);
+        let (carried, closed) = inner.close(&self.io, None);
         let (released, held): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.held).into_iter().partition(which);
         inner.held = held;
         released.iter().for_each(|held| held.release(why, carried, inner.is_slow));
@@ -286,10 +294,10 @@ impl Inner {
     }
 
     /// Closes the box, if it is open, and carries out what was posted. The caller drops what it is given without locks.
-    fn close(&mut self, io: &IoCounters) -> (Carried, Option<Closable>) {
+    fn close(&mut self, io: &IoCounters, sends_to: Option<u32>) -> (Carried, Option<Closable>) {
         let Some(open) = self.open.take() else { return (Carried::default(), None) };
         let mut closable = self.closable.take();
-        let carried = carry_out(&open.post_box.close(), &mut self.held, &mut closable, io);
+        let carried = carry_out(&open.post_box.close(), &mut self.held, &mut closable, io, sends_to);
         closable.iter().for_each(Closable::release);
         if carried.calls > 0 {
             self.in_vain = 0;
@@ -338,11 +346,22 @@ impl CurrentTask {
         }
     }
 
-    /// Carries out what the thread has posted: the first thing at any event.
-    pub(super) fn take_posted(&self) {
+    /// Carries out what the thread has posted: the first thing at any event. What it wrote last to the socket that it
+    /// calls sendfile(2) for may be one packet with the file: then that socket is to be [pushed](push) after the call.
+    pub(super) fn take_posted(&self, event: &Event) -> Option<Arc<File>> {
         let posted = self.posted();
-        if posted.is_open.load(Ordering::SeqCst) {
-            posted.pause();
+        if !posted.is_open.load(Ordering::SeqCst) {
+            return None;
         }
+        let is_call = matches!(event, Event::Syscall | Event::RewrittenCall);
+        let sends_file = is_call && self.regs.orig_rax == SENDFILE;
+        posted.pause(sends_file.then_some(self.regs.rdi as u32))
+    }
+}
+
+/// Sends what waits in `file` for more, of which there may have been none.
+pub(super) fn push(file: &File) {
+    if let Some(promising) = file.ops().promising() {
+        promising.keep_written(&[], Push::Now);
     }
 }

@@ -11,7 +11,7 @@ use platform::{Event, Exception, Fault};
 use waiter::Events;
 
 use super::cpu_time::Activity;
-use super::{CurrentTask, ExitStatus, Task, Tid, Work};
+use super::{CurrentTask, ExitStatus, Task, Tid, Work, posted};
 use crate::signal::TrapInfo;
 
 /// `int 0x80` and `sysenter` are answered with ENOSYS.
@@ -70,8 +70,11 @@ impl CurrentTask {
             self.clock().switch(Activity::Kernel);
             self.take_told();
             self.wake().leave_guest();
-            self.take_posted();
+            let waiting = self.take_posted(&event);
             self.handle(event);
+            if let Some(file) = waiting {
+                posted::push(&file);
+            }
         }
         self.posted().stop();
         self.exit();

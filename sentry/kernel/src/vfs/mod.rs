@@ -75,7 +75,7 @@ pub use path_text::Reach;
 pub use path_walk::{Origin, WalkFlags};
 pub use permission::{MAY_EXEC, MAY_READ, MAY_WRITE, check_access};
 pub(crate) use promise::{Candidates, Holder, Settle, Use};
-pub use promise::{Promise, Promising};
+pub use promise::{Promise, Promising, Push};
 pub use propagation::PropagationType;
 pub use signalfd::SignalFd;
 pub use superblock::Superblock;

@@ -25,6 +25,15 @@ pub struct Promise {
     pub credit: usize,
 }
 
+/// When what was written leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// At once.
+    Now,
+    /// With what follows at once, so that both may be one packet.
+    WithNext,
+}
+
 /// A file whose calls can be promised. Between a promise and what is said of it nobody else uses the file.
 pub trait Promising {
     /// Copies what can be read into `buffer`, if all of it fits, and says how much could be written.
@@ -34,7 +43,7 @@ pub trait Promising {
     fn keep_read(&self, len: usize);
 
     /// `data` was written, which is no more than was promised.
-    fn keep_written(&self, data: &[u8]);
+    fn keep_written(&self, data: &[u8], push: Push);
 }
 
 /// Whoever holds files.

@@ -2,6 +2,7 @@
 //! and says afterwards what it has made of that. Between the two it must make no other call on the socket.
 
 use super::socket::TcpSocket;
+use crate::socket::message::SendFlags;
 
 /// What was promised. Nothing by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -30,10 +31,10 @@ impl TcpSocket {
         self.core.with_net(|conn, env| conn.keep_read(env, len));
     }
 
-    /// `data` was sent, which is no more than was promised. Where the connection has ended meanwhile it is lost, as if it
+    /// `data` was sent, which is no more than was promised, with [`SendFlags::MORE`] or no flag. Where the connection has ended meanwhile it is lost, as if it
     /// had been on its way then; the next call hears of that.
-    pub fn keep_sent(&self, data: &[u8]) {
+    pub fn keep_sent(&self, data: &[u8], flags: SendFlags) {
         let _in_order = self.core.writer.lock();
-        self.core.with_net(|conn, env| conn.keep_sent(env, data));
+        self.core.with_net(|conn, env| conn.keep_sent(env, data, flags));
     }
 }

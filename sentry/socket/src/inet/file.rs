@@ -10,7 +10,7 @@ use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions};
 use kernel::task::UserNamespace;
-use kernel::vfs::{File, FileOps, Promise, Promising, WriteAt};
+use kernel::vfs::{File, FileOps, Promise, Promising, Push, WriteAt};
 use netstack::{Discard, RecvFlags, SendFlags, SendMeta, Shutdown, TcpSocket};
 use waiter::{Events, WaitQueue};
 
@@ -121,9 +121,10 @@ impl Promising for InetFile {
         }
     }
 
-    fn keep_written(&self, data: &[u8]) {
+    fn keep_written(&self, data: &[u8], push: Push) {
         if let Some(tcp) = self.socket.tcp() {
-            tcp.keep_sent(data);
+            let flags = if push == Push::WithNext { SendFlags::MORE } else { SendFlags::empty() };
+            tcp.keep_sent(data, flags);
         }
     }
 }

@@ -7,7 +7,7 @@ use platform::posted::{Grant, Log, Moved, Record};
 
 use super::closable::Closable;
 use crate::task::IoCounters;
-use crate::vfs::{File, Holder, Promising, Use};
+use crate::vfs::{File, Holder, Promising, Push, Use};
 
 /// A file that the thread holds.
 pub(super) struct Held {
@@ -43,28 +43,38 @@ pub(super) enum Why {
 pub(super) struct Carried {
     pub(super) calls: u32,
     pub(super) has_written: bool,
+    /// What was written last leaves with what the thread's next call sends.
+    pub(super) holds_back: bool,
 }
 
 /// Carries out what was posted to files that the thread holds, and to the one that it may close. What a log says beyond
-/// what was promised is a lie, and nothing behind it is believed.
+/// what was promised is a lie, and nothing behind it is believed. The thread's next call sends to `sends_to`.
 pub(super) fn carry_out(
     log: &Log,
     all: &mut [Held],
     closable: &mut Option<Closable>,
     io: &IoCounters,
+    sends_to: Option<u32>,
 ) -> Carried {
     let mut carried = Carried::default();
-    for record in log.records() {
+    let mut records = log.records().peekable();
+    while let Some(record) = records.next() {
+        let is_last = sends_to == Some(record.fd) && records.peek().is_none();
+        let push = if is_last { Push::WithNext } else { Push::Now };
         let is_true = match record.moved {
             Moved::Closed => closable.as_mut().is_some_and(|closable| closable.close(record.fd)),
-            _ => all.iter_mut().find(|held| held.fd == record.fd).is_some_and(|held| held.keep(record.moved)),
+            moved => {
+                all.iter_mut().find(|held| held.fd == record.fd).is_some_and(|held| held.keep(moved, push))
+            }
         };
         if !is_true {
             break;
         }
         count(io, record);
         carried.calls += 1;
-        carried.has_written |= matches!(record.moved, Moved::Output(_));
+        let has_written = matches!(record.moved, Moved::Output(_));
+        carried.has_written |= has_written;
+        carried.holds_back = has_written && is_last;
     }
     carried
 }
@@ -92,8 +102,8 @@ impl Held {
     }
 
     /// Carries out a call; says whether it was promised.
-    fn keep(&mut self, moved: Moved<'_>) -> bool {
-        let is_kept = self.file.ops().promising().is_some_and(|file| self.left.keep(file, moved));
+    fn keep(&mut self, moved: Moved<'_>, push: Push) -> bool {
+        let is_kept = self.file.ops().promising().is_some_and(|file| self.left.keep(file, moved, push));
         self.was_used |= is_kept;
         is_kept
     }
@@ -121,7 +131,7 @@ impl Held {
 
 impl Left {
     /// Carries out a call; says whether it was promised.
-    fn keep(&mut self, file: &dyn Promising, moved: Moved<'_>) -> bool {
+    fn keep(&mut self, file: &dyn Promising, moved: Moved<'_>, push: Push) -> bool {
         let (len, left) = match moved {
             Moved::Input(len) => (len, &mut self.unread),
             Moved::Output(data) => (data.len(), &mut self.credit),
@@ -130,7 +140,7 @@ impl Left {
         let Some(rest) = left.checked_sub(len) else { return false };
         *left = rest;
         if let Moved::Output(data) = moved {
-            file.keep_written(data);
+            file.keep_written(data, push);
         } else {
             file.keep_read(len);
         }
@@ -145,7 +155,7 @@ mod tests {
 
     use super::{Left, count};
     use crate::task::IoCounters;
-    use crate::vfs::{Promise, Promising};
+    use crate::vfs::{Promise, Promising, Push};
 
     /// Notes what it is told.
     #[derive(Default)]
@@ -160,7 +170,7 @@ mod tests {
             *self.0.lock() += &format!("read {len};");
         }
 
-        fn keep_written(&self, data: &[u8]) {
+        fn keep_written(&self, data: &[u8], _push: Push) {
             *self.0.lock() += &format!("write {};", data.len());
         }
     }
@@ -168,7 +178,7 @@ mod tests {
     #[test]
     fn what_was_not_promised_is_not_carried_out() {
         let (notes, mut left) = (Notes::default(), Left { unread: 10, credit: 5 });
-        let mut keep = |moved| left.keep(&notes, moved);
+        let mut keep = |moved| left.keep(&notes, moved, Push::Now);
         assert!(keep(Moved::Input(4)));
         assert!(keep(Moved::Output(b"hello")));
         assert!(!keep(Moved::Input(7)));

@@ -4,7 +4,7 @@ use super::output::Push;
 use super::{Connection, Env};
 use crate::base::io::{Discard, Sink};
 use crate::buf::LARGE;
-use crate::socket::message::RecvFlags;
+use crate::socket::message::{RecvFlags, SendFlags};
 use crate::tcp::promise::Promise;
 
 impl Connection {
@@ -34,12 +34,12 @@ impl Connection {
     }
 
     /// Takes what was sent, whatever room there is now.
-    pub(crate) fn keep_sent(&mut self, env: &mut Env<'_>, data: &[u8]) {
+    pub(crate) fn keep_sent(&mut self, env: &mut Env<'_>, data: &[u8], flags: SendFlags) {
         if self.is_shut_write() {
             return;
         }
         self.tx.append_promised(&env.core.pool, data);
-        self.holds_more = false;
+        self.holds_more = flags.contains(SendFlags::MORE);
         self.output(env, Push::Normal);
     }
 }
