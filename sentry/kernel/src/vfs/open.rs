@@ -18,9 +18,21 @@ use super::{
 };
 use crate::task::Capability;
 
-/// So often a name is looked up again whose file is not found by it any more: another has got it since. Linux does so once,
-/// for network file systems; here it happens with those of the host, where others may rename as fast as we look.
-const STALE_OPENS: usize = 16;
+/// So often a call is made again. Linux does so once, for network file systems; here it happens with those of the host,
+/// where others may rename as fast as we look.
+const STALE_TRIES: usize = 16;
+
+/// Makes a call again while its file system says that what a name led to is gone: another file has got the name since
+/// (Linux's `retry_estale`).
+pub(super) fn while_stale<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..STALE_TRIES {
+        match call() {
+            Err(Errno::ESTALE) => {}
+            other => return other,
+        }
+    }
+    call()
+}
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,13 +67,7 @@ impl Vfs {
     /// # Errors
     /// As open(2).
     pub fn open(&self, caller: &Caller<'_>, origin: &Origin, path: &[u8], how: &OpenHow) -> Result<Opened> {
-        for _ in 0..STALE_OPENS {
-            match self.open_once(caller, origin, path, how) {
-                Err(Errno::ESTALE) => {}
-                other => return other,
-            }
-        }
-        self.open_once(caller, origin, path, how)
+        while_stale(|| self.open_once(caller, origin, path, how))
     }
 
     fn open_once(&self, caller: &Caller<'_>, origin: &Origin, path: &[u8], how: &OpenHow) -> Result<Opened> {

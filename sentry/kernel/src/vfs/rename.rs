@@ -6,6 +6,7 @@ use abi::{Errno, Result};
 use parking_lot::MutexGuard;
 
 use super::create::{Target, check_not_mounted, walk_to_name};
+use super::open::while_stale;
 use super::permission::{MAY_WRITE, Victim, check_access, check_create, check_delete, check_mount_writable};
 use super::{Caller, Dentry, Origin, Rename, RenameFlags, Vfs, inotify};
 
@@ -41,6 +42,16 @@ impl Vfs {
         if is_exchange && flags.intersects(RenameFlags::NOREPLACE | RenameFlags::WHITEOUT) {
             return Err(Errno::EINVAL);
         }
+        while_stale(|| Self::rename_once(caller, old, new, flags))
+    }
+
+    fn rename_once(
+        caller: &Caller<'_>,
+        old: (&Origin, &[u8]),
+        new: (&Origin, &[u8]),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        let is_exchange = flags.contains(RenameFlags::EXCHANGE);
         let no_replace = flags.contains(RenameFlags::NOREPLACE);
         let from = walk_to_name(caller, old.0, old.1, |_| Errno::EBUSY)?;
         let to =
