@@ -356,3 +356,5 @@ pub const FD_TRANSIENT: i32 = 3;
 
 // Both are changed by one instruction, which finds the area by rounding down.
 const _: () = assert!(AREA_ACTIONS_PLAIN > AREA_MASK && AREA_ACTIONS_PLAIN - AREA_MASK < SLOT_SIZE);
+// The stub tells a mark from an answer's place, and a clock's mark from the others, by which is greater.
+const _: () = assert!((TIME_MARK as u64) < AREA_ANSWERS && LIMIT_MARK < CLOCK_MARK);

@@ -47,8 +47,6 @@ pub struct ClockPage {
     pub boottime_offset_ns: u64,
     /// Processors that the guest may be told of.
     pub cpu_count: u64,
-    /// Granularity of the coarse clocks, nanoseconds: they read as the fine ones.
-    pub coarse_resolution_ns: u64,
 }
 
 impl ClockPage {

@@ -35,13 +35,13 @@ impl Sample {
     fn take() -> Self {
         let one = || {
             let (before, monotonic) = (tsc(), monotonic_ns());
-            let (after, realtime) = (tsc(), realtime_ns());
-            let window = after.wrapping_sub(before);
+            let (between, realtime) = (tsc(), realtime_ns());
             Self {
-                tsc: before.wrapping_add(window / 2),
+                tsc: before.wrapping_add(between.wrapping_sub(before) / 2),
                 monotonic_ns: monotonic,
                 realtime_offset_ns: realtime.wrapping_sub(monotonic),
-                window,
+                // Up to the end: what is lost between the two clocks would be taken for a step of the real time.
+                window: tsc().wrapping_sub(before),
             }
         };
         let first = one();
@@ -109,7 +109,6 @@ impl TscClock {
             realtime_offset_ns: offset.wrapping_add(realtime_ns).wrapping_sub(monotonic_ns) as u64,
             boottime_offset_ns: 0,
             cpu_count: cpu_count as u64,
-            coarse_resolution_ns: 1,
         }
     }
 
@@ -219,7 +218,6 @@ pub(super) fn publish(slice: &VolatileSlice<'_>, page: &ClockPage, sequence: u64
         page.realtime_offset_ns,
         page.boottime_offset_ns,
         page.cpu_count,
-        page.coarse_resolution_ns,
     ];
     slice.store_u64(0, sequence | 1)?;
     for (index, word) in words.into_iter().enumerate() {
