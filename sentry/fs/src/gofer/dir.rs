@@ -214,17 +214,24 @@ impl GoferInode {
         let wire_name = Name::new(name).ok_or(Errno::ENOENT)?;
         let (asked, losses) = (self.attrs.now(), dir.losses.load(Ordering::Acquire));
         // Before asking: a change that comes after the answer makes the name suspect again.
-        dir.inner.lock().suspects.remove(name);
-        let walk = Walk { from: self.node()?, names: vec![wire_name], open: None };
-        let response = self.volume.connection().call(&walk)?;
-        let reply = response.get()?;
+        let was_suspect = dir.inner.lock().suspects.remove(name);
+        let not_answered = |error: Errno| {
+            if was_suspect {
+                dir.inner.lock().suspects.insert(name.into());
+            }
+            error
+        };
+        let from = self.node().map_err(not_answered)?;
+        let walk = Walk { from, names: vec![wire_name], open: None };
+        let response = self.volume.connection().call(&walk).map_err(not_answered)?;
+        let reply = response.get().map_err(not_answered)?;
         self.note_watch(dir, reply.is_cacheable);
         let Some(found) = reply.found.first() else {
             // What had the name may still be in use.
             let old = dir.inner.lock().children.remove(name);
             drop(old);
             return Err(match reply.end {
-                WalkEnd::Failed(error) => error,
+                WalkEnd::Failed(error) if error != Errno::ENOENT => not_answered(error),
                 _ => Errno::ENOENT,
             });
         };

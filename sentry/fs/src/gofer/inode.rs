@@ -30,6 +30,8 @@ const LITTLE_SPACE: u64 = 4 << 10;
 
 /// Names in one walk: far below what a message holds.
 const WALK_MAX: usize = 128;
+/// Directories above a file at most, as in the gofer.
+const MAX_DEPTH: usize = 4096;
 
 /// What of fallocate(2) is passed on: allocate, keep the size, punch a hole, zero a range. The sandbox's filter knows
 /// the same list.
@@ -329,7 +331,9 @@ impl GoferInode {
             }
             match parent.known_node() {
                 Some(id) => break id,
-                None => chain.push((parent, None)),
+                None if chain.len() < MAX_DEPTH => chain.push((parent, None)),
+                // No path is that long: directories that were moved into each other on the host, or a lie.
+                None => return Err(Errno::ESTALE),
             }
         };
         chain.reverse();

@@ -7,11 +7,14 @@
 use super::budget::Account;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Size of a chunk for small amounts.
 pub(crate) const SMALL: usize = 2048;
 /// Size of a chunk for bulk data.
 pub(crate) const LARGE: usize = 16_384;
+/// Size of the buffers for frames that are kept, as links ask for them: the largest frame with its headers.
+const FRAME: usize = (64 << 10) + 128;
 /// Bytes of each size that are kept for reuse at least; more where more is in use.
 const KEEP: usize = 2 << 20;
 /// The same of buffers for frames: bulk data comes in bursts, and what the host copies into fresh memory it has to zero
@@ -22,7 +25,28 @@ const KEEP_FRAMES: usize = 8 << 20;
 /// another as long as they do ([`crate::Budget::frame_buffer`]).
 pub type FrameBuffer = Arc<Box<[u8]>>;
 
-type List = Mutex<Vec<Box<[u8]>>>;
+/// Buffers of one size that wait to be used again.
+#[derive(Debug)]
+struct List {
+    size: usize,
+    /// Bytes that it keeps whatever is in use.
+    least: usize,
+    buffers: Mutex<Vec<Box<[u8]>>>,
+}
+
+impl List {
+    fn new(size: usize, least: usize) -> Self {
+        Self { size, least, buffers: Mutex::default() }
+    }
+
+    /// Takes some `bytes` out of it, as far as it has more than its least.
+    fn surplus(&self, bytes: usize) -> Vec<Box<[u8]>> {
+        let mut buffers = self.buffers.lock();
+        let spare = buffers.len().saturating_sub(self.least / self.size);
+        let rest = buffers.len() - spare.min(bytes.div_ceil(self.size));
+        buffers.split_off(rest)
+    }
+}
 
 /// The pool of a sandbox's stacks. Leaf locks.
 #[derive(Debug)]
@@ -30,13 +54,20 @@ pub(crate) struct Pool {
     small: List,
     large: List,
     frames: List,
+    /// Bytes in the three lists.
+    kept: AtomicUsize,
     account: Account,
 }
 
 impl Pool {
     pub(crate) fn new(limit: usize) -> Self {
-        let list = || Mutex::new(Vec::new());
-        Self { small: list(), large: list(), frames: list(), account: Account::new(limit) }
+        Self {
+            small: List::new(SMALL, KEEP),
+            large: List::new(LARGE, KEEP),
+            frames: List::new(FRAME, KEEP_FRAMES),
+            kept: AtomicUsize::new(0),
+            account: Account::new(limit),
+        }
     }
 
     /// Bytes that are charged now.
@@ -56,12 +87,8 @@ impl Pool {
 
     /// A chunk for `want` more bytes; `None` where the budget is used up.
     pub(crate) fn alloc(&self, want: usize) -> Option<Box<[u8]>> {
-        let (size, list) = if want > SMALL { (LARGE, &self.large) } else { (SMALL, &self.small) };
-        if !self.charge(size) {
-            return None;
-        }
-        let kept = list.lock().pop();
-        Some(kept.unwrap_or_else(|| vec![0; size].into_boxed_slice()))
+        let list = if want > SMALL { &self.large } else { &self.small };
+        self.charge(list.size).then(|| self.take(list))
     }
 
     /// Whether the budget allows for so much more.
@@ -72,20 +99,18 @@ impl Pool {
     /// A small chunk, also beyond the budget.
     pub(crate) fn alloc_promised(&self) -> Box<[u8]> {
         self.account.charge_beyond(SMALL);
-        let kept = self.small.lock().pop();
-        kept.unwrap_or_else(|| vec![0; SMALL].into_boxed_slice())
+        self.take(&self.small)
     }
 
     /// Takes a chunk back.
     pub(crate) fn free(&self, chunk: Box<[u8]>) {
         self.uncharge(chunk.len());
-        self.keep(if chunk.len() == LARGE { &self.large } else { &self.small }, KEEP, chunk);
+        self.keep(if chunk.len() == LARGE { &self.large } else { &self.small }, chunk);
     }
 
     /// A buffer for frames, which is not charged.
     pub(crate) fn frame_buffer(&self, len: usize) -> FrameBuffer {
-        let kept = self.frames.lock().pop().filter(|kept| kept.len() == len);
-        Arc::new(kept.unwrap_or_else(|| vec![0; len].into_boxed_slice()))
+        Arc::new(if len == FRAME { self.take(&self.frames) } else { vec![0; len].into_boxed_slice() })
     }
 
     /// Charges a buffer that a stream shares; `None` where the budget does not allow it.
@@ -96,22 +121,55 @@ impl Pool {
     /// Takes back what [`Pool::share`] gave.
     pub(crate) fn unshare(&self, buffer: FrameBuffer) {
         self.uncharge(buffer.len());
-        if let Some(buffer) = Arc::into_inner(buffer) {
-            self.keep(&self.frames, KEEP_FRAMES, buffer);
+        if let Some(buffer) = Arc::into_inner(buffer).filter(|buffer| buffer.len() == FRAME) {
+            self.keep(&self.frames, buffer);
         }
     }
 
-    /// Keeps a buffer for reuse: as many bytes as are in use, and `least` at least.
-    fn keep(&self, list: &List, least: usize, buffer: Box<[u8]>) {
-        let most = least.max(self.used());
-        let mut list = list.lock();
-        let kept = list.len() * buffer.len();
-        if kept < most {
-            list.push(buffer);
-        } else if kept > least {
-            let surplus = list.pop();
-            drop(list);
-            drop(surplus);
+    /// A buffer of a list's size.
+    fn take(&self, list: &List) -> Box<[u8]> {
+        let kept = list.buffers.lock().pop();
+        if kept.is_some() {
+            self.kept.fetch_sub(list.size, Ordering::Relaxed);
         }
+        kept.unwrap_or_else(|| vec![0; list.size].into_boxed_slice())
+    }
+
+    /// Keeps a buffer for reuse: each list its least, and all together as many bytes more as are in use.
+    fn keep(&self, list: &List, buffer: Box<[u8]>) {
+        let used = self.used();
+        let mut buffers = list.buffers.lock();
+        if buffers.len() * list.size < list.least || self.kept.load(Ordering::Relaxed) < used {
+            self.kept.fetch_add(list.size, Ordering::Relaxed);
+            buffers.push(buffer);
+            return;
+        }
+        drop(buffers);
+        // Less is used than was: what is kept follows, of all sizes.
+        for other in [&self.small, &self.large, &self.frames] {
+            let surplus = other.surplus(list.size);
+            self.kept.fetch_sub(surplus.len() * other.size, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::{FRAME, KEEP, KEEP_FRAMES, LARGE, Pool};
+
+    #[test]
+    fn what_is_kept_follows_what_is_used() {
+        let pool = Pool::new(256 << 20);
+        let in_use: Vec<_> = (0..64 << 20 >> 14).map(|_| pool.alloc(LARGE).unwrap()).collect();
+        let frames: Vec<_> = (0..500).map(|_| pool.frame_buffer(FRAME)).collect();
+        let shared: Vec<_> = frames.iter().map(|frame| pool.share(frame).unwrap()).collect();
+        drop(frames);
+        shared.into_iter().for_each(|frame| pool.unshare(frame));
+        assert!(pool.kept.load(Ordering::Relaxed) > 2 * KEEP_FRAMES, "much is in use");
+        in_use.into_iter().for_each(|chunk| pool.free(chunk));
+        assert_eq!(pool.used(), 0);
+        assert!(pool.kept.load(Ordering::Relaxed) <= KEEP_FRAMES + 2 * KEEP, "and nothing now");
     }
 }
