@@ -1,5 +1,7 @@
-//! The stub's part for calls that tell or change what only the calling thread has: signal actions that programs leave
-//! alone, the signal mask, the segment base, what the thread asks for at its end.
+//! The stub's part for calls that tell or change what the area holds of the calling thread (the signal mask, the segment
+//! base, what it asks for at its end) and of its process (signal actions that programs leave alone, limits).
+//!
+//! What is the thread's alone is always true; what is the process's holds until whoever changes it revokes the answers.
 //!
 //! They read and write the caller's memory; where that faults, or an interrupt comes, the handler has the call go on
 //! (`stub_call_not_own`) as if it had not begun, and the sentry deals with it. What has been done of one may be done again.
