@@ -115,6 +115,11 @@ static void none_contains_itself(void) {
 
 int main(void) {
     if (getuid() != 0) return 0;
+    // Which name space is older, Linux tells by numbers that each processor has a stock of: on one they rise.
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
     CHECK(mkdtemp(dir) && chmod(dir, 0755) == 0);
     CHECK(unshare(CLONE_NEWNS) == 0 && mount(0, "/", 0, MS_REC | MS_PRIVATE, 0) == 0);
     CHECK(mount("base", dir, "tmpfs", 0, "mode=755") == 0 && chdir(dir) == 0);
