@@ -10,6 +10,9 @@
 //! A program that fails is run again, [`ATTEMPTS`] times at most, and called *unsteady* where it passes then: a busy
 //! machine may lose a race that the program itself leaves open. With `STEADY=1` in the environment that is a failure,
 //! which is how one looks for races of ours.
+//!
+//! A program that does not pass on the host at all is *unjudged*: the host's kernel is of another kind or has a bug of its
+//! own. More than [`UNJUDGED`] of them are a failure, with `STEADY=1` each one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -21,6 +24,8 @@ use std::{env, fs};
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often a program may try to pass, on the host and in the sandbox.
 const ATTEMPTS: usize = 3;
+/// How many programs may fail on the host.
+const UNJUDGED: usize = 3;
 /// How many programs run at a time.
 const WORKERS: usize = 2;
 
@@ -48,32 +53,38 @@ fn main() -> ExitCode {
     let chosen: Vec<_> = all.iter().filter(|(_, _, name)| is_wanted(name)).collect();
     let is_strict = env::var_os("STEADY").is_some();
     let (next, failed, unsteady) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let unjudged = AtomicUsize::new(0);
     // Most of a test is waiting.
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some((source, flavour, name)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match run_one(source, &build.join(name), flavour, &runsc) {
-                        Ok(None) => {}
-                        Ok(Some(why)) if !is_strict => {
-                            unsteady.fetch_add(1, Ordering::Relaxed);
-                            println!("unsteady {name}: passes now, but first: {why}");
+                    let (count, what) = match run_one(source, &build.join(name), flavour, &runsc) {
+                        Verdict::Passed => continue,
+                        Verdict::Unsteady(why) if !is_strict => {
+                            (&unsteady, format!("unsteady {name}: passes now, but first: {why}"))
                         }
-                        Ok(Some(why)) | Err(why) => {
-                            failed.fetch_add(1, Ordering::Relaxed);
-                            println!("FAIL {name}: {why}");
+                        Verdict::FailedNatively(why) if !is_strict => {
+                            (&unjudged, format!("unjudged {name}: fails on the host: {why}"))
                         }
-                    }
+                        Verdict::Unsteady(why) | Verdict::FailedNatively(why) | Verdict::Failed(why) => {
+                            (&failed, format!("FAIL {name}: {why}"))
+                        }
+                    };
+                    count.fetch_add(1, Ordering::Relaxed);
+                    println!("{what}");
                 }
             });
         }
     });
-    let (failed, unsteady) = (failed.into_inner(), unsteady.into_inner());
-    let (passed, skipped) = (chosen.len() - failed, all.len() - chosen.len());
+    let (failed, unsteady, unjudged) = (failed.into_inner(), unsteady.into_inner(), unjudged.into_inner());
+    let (passed, skipped) = (chosen.len() - failed - unjudged, all.len() - chosen.len());
     // A leftover directory in /tmp hurts nobody.
     let _ = fs::remove_dir_all(&build);
-    println!("{passed} passed ({unsteady} unsteady), {failed} failed, {skipped} skipped");
-    ExitCode::from(u8::from(failed > 0))
+    println!(
+        "{passed} passed ({unsteady} unsteady), {failed} failed, {unjudged} unjudged, {skipped} skipped"
+    );
+    ExitCode::from(u8::from(failed > 0 || unjudged > UNJUDGED))
 }
 
 /// A way to link and run a program.
@@ -115,8 +126,17 @@ fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Compiles and runs a program: how it failed before it passed, or how it failed to the end.
-fn run_one(source: &Path, binary: &Path, flavour: &Flavour, runsc: &Path) -> Result<Option<String>, String> {
+/// How a program fared, and what it said where it failed first.
+enum Verdict {
+    Passed,
+    /// It failed, and passed then.
+    Unsteady(String),
+    FailedNatively(String),
+    Failed(String),
+}
+
+/// Compiles and runs a program.
+fn run_one(source: &Path, binary: &Path, flavour: &Flavour, runsc: &Path) -> Verdict {
     let mut compile = Command::new("gcc");
     compile
         .args(["-O1", "-g", "-w", "-pthread", "-o"])
@@ -124,23 +144,30 @@ fn run_one(source: &Path, binary: &Path, flavour: &Flavour, runsc: &Path) -> Res
         .arg(source)
         .args(flavour.link)
         .arg("-lrt");
-    let compiled = compile.output().map_err(|error| format!("gcc: {error} (install gcc and libc6-dev)"))?;
-    if !compiled.status.success() {
-        return Err(format!("does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr)));
+    match compile.output() {
+        Err(error) => return Verdict::Failed(format!("gcc: {error} (install gcc and libc6-dev)")),
+        Ok(compiled) if !compiled.status.success() => {
+            return Verdict::Failed(format!(
+                "does not compile:\n{}",
+                String::from_utf8_lossy(&compiled.stderr)
+            ));
+        }
+        Ok(_) => {}
     }
     let output = binary.with_extension("output");
     let volume = flavour.has_volume.then(|| binary.with_extension("volume"));
-    if let Some(volume) = &volume {
-        fs::create_dir_all(volume).map_err(|error| format!("{}: {error}", volume.display()))?;
+    if let Some(Err(error)) = volume.as_ref().map(fs::create_dir_all) {
+        return Verdict::Failed(format!("no directory for the volume: {error}"));
     }
     let natively = || {
         let mut program = Command::new(binary);
         program.args(&volume);
         program
     };
-    attempt(&output, natively)
-        .map_err(|why| format!("fails natively, so it may not judge the sandbox: {why}"))?;
-    attempt(&output, || {
+    if let Err(why) = attempt(&output, natively) {
+        return Verdict::FailedNatively(why);
+    }
+    let inside = attempt(&output, || {
         let mut guest = Command::new(runsc);
         // Not as the first process: signals and orphans treat that specially.
         guest.args(&flavour.runsc).arg("do");
@@ -149,7 +176,12 @@ fn run_one(source: &Path, binary: &Path, flavour: &Flavour, runsc: &Path) -> Res
         }
         guest.args(["sh", "-c", "\"$0\" \"$@\"; exit $?"]).arg(binary).args(volume.as_ref().map(|_| "/mnt"));
         guest
-    })
+    });
+    match inside {
+        Ok(None) => Verdict::Passed,
+        Ok(Some(why)) => Verdict::Unsteady(why),
+        Err(why) => Verdict::Failed(why),
+    }
 }
 
 /// Runs a command until it passes, [`ATTEMPTS`] times at most: how it failed first, if it did.
