@@ -335,6 +335,13 @@ pub(crate) const FLAGS: &[Flag] = &[
         NoOp("guests always see the unified hierarchy"),
         "mount the unified cgroup hierarchy in the guest",
     ),
+    flag(
+        "in-sandbox-cgroup",
+        Choice(&["v1", "v2"]),
+        "v1",
+        NoOp("the container's mounts of type cgroup and cgroup2 decide"),
+        "version of the control groups in the guest",
+    ),
     // Network.
     flag(
         "network",
@@ -475,6 +482,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     ),
     flag("shared-root", Text, "", NoOp("it is for gVisor's sidecars"), "directory shared by sandboxes"),
     flag("sidecar-release-enforcement-policy", Text, "NEVER", SIDECAR, "check of sidecars"),
+    flag("sidecar-usage-policy", Text, "DEFAULT", SIDECAR, "use of sidecars"),
     flag("TESTONLY-unsafe-nonroot", Bool, "false", Refused("use --rootless"), "for tests"),
     flag("TESTONLY-test-name-env", Text, "", NoOp("it is for gVisor's tests"), "for tests"),
     flag("TESTONLY-afs-syscall-panic", Bool, "false", NoOp("it is for gVisor's tests"), "for tests"),
@@ -488,5 +496,6 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag("fuse", Bool, "true", NoOp("deprecated"), "deprecated"),
     flag("cgroupfs", Bool, "true", NoOp("deprecated"), "deprecated"),
     flag("buffer-pooling", Bool, "true", NoOp("deprecated"), "deprecated"),
+    flag("save-restore-netstack", Bool, "true", NoOp("deprecated"), "deprecated"),
     flag("shim-no-pivot", Bool, "false", NoOp("deprecated"), "deprecated"),
 ];
