@@ -4,17 +4,22 @@
 //! [`Dialect`] knows, jumps that only go forward and stay inside, no division by a constant zero, scratch memory that
 //! exists and is written before it is read, a return at the end. So a run ends after as many steps as there are
 //! instructions. What a program looks at is a [`Data`].
+//!
+//! The other way round, an [`Assembler`] makes programs, of the pieces in [`seccomp`].
 #![forbid(unsafe_code)]
 
+mod assembler;
 mod check;
 mod data;
 mod decode;
 mod run;
+pub mod seccomp;
 #[cfg(test)]
 mod tests;
 
 use abi::filter::{BPF_MAXINSNS, SockFilter};
 
+pub use assembler::{Assembler, Cond, Label, TooLong};
 pub use data::{Ancillary, Base, Data, Size};
 use decode::Op;
 

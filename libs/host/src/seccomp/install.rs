@@ -2,8 +2,10 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-use abi::filter::BPF_MAXINSNS;
+use abi::filter::{BPF_MAXINSNS, SockFilter};
 use bitflags::bitflags;
+use bpf::TooLong;
+use zerocopy::IntoBytes;
 
 use super::{Error, Listener};
 use crate::check;
@@ -22,7 +24,7 @@ bitflags! {
 /// A finished filter.
 #[derive(Clone, Debug)]
 pub struct Program {
-    code: Vec<libc::sock_filter>,
+    code: Vec<SockFilter>,
 }
 
 impl Program {
@@ -30,29 +32,23 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::TooLong`] where the kernel would not take it.
-    pub fn new(code: Vec<libc::sock_filter>) -> Result<Self, Error> {
+    pub fn new(code: Vec<SockFilter>) -> Result<Self, Error> {
         if code.is_empty() || code.len() > BPF_MAXINSNS {
-            return Err(Error::TooLong);
+            return Err(TooLong.into());
         }
         Ok(Self { code })
     }
 
     /// Its instructions.
     #[must_use]
-    pub fn instructions(&self) -> &[libc::sock_filter] {
+    pub fn instructions(&self) -> &[SockFilter] {
         &self.code
     }
 
     /// Its instructions as the bytes of an array of `struct sock_filter`.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.code.len() * 8);
-        for insn in &self.code {
-            bytes.extend_from_slice(&insn.code.to_ne_bytes());
-            bytes.extend_from_slice(&[insn.jt, insn.jf]);
-            bytes.extend_from_slice(&insn.k.to_ne_bytes());
-        }
-        bytes
+    pub fn as_bytes(&self) -> &[u8] {
+        self.code.as_bytes()
     }
 
     /// Arms the filter for good. `no_new_privs` is set first; what the filter forbids from then on it forbids for
@@ -84,10 +80,10 @@ impl Program {
     fn arm(&self, flags: u64) -> Result<usize, Error> {
         no_new_privs()?;
         let program = libc::sock_fprog {
-            len: u16::try_from(self.code.len()).map_err(|_| Error::TooLong)?,
-            filter: self.code.as_ptr().cast_mut(),
+            len: u16::try_from(self.code.len()).map_err(|_| TooLong)?,
+            filter: self.code.as_ptr().cast_mut().cast(),
         };
-        // SAFETY: `program` names `len` live instructions, which the kernel only reads.
+        // SAFETY: `program` names `len` live instructions of the kernel's layout, which the kernel only reads.
         check(unsafe {
             libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
         })

@@ -2,10 +2,9 @@
 //!
 //! An allow-list is a table of [`Rule`]s, plain constants that sit beside the code that makes the calls. Tables are
 //! put together with [`compile`], which gives a [`Program`]; [`Program::install`] arms it. The same tables are what
-//! documentation prints, so they carry the calls' names. [`Assembler`] is there for the few filters that decide by
-//! instruction pointer and so are no tables.
+//! documentation prints, so they carry the calls' names. The few filters that decide by instruction pointer, and so are no
+//! tables, are made with `bpf`'s assembler.
 
-mod bpf;
 mod install;
 mod notify;
 pub mod nr;
@@ -13,7 +12,6 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use bpf::{Assembler, Cond, Field, Label};
 pub use install::{InstallFlags, Program};
 pub use notify::{Listener, Notification, Seen, ask_listener, check_user_notify};
 pub use rules::{ArgCheck, Rule, compile, compile_with};
@@ -36,7 +34,9 @@ pub enum Action {
 }
 
 impl Action {
-    const fn encode(self) -> u32 {
+    /// What a filter returns for it.
+    #[must_use]
+    pub const fn encode(self) -> u32 {
         match self {
             Self::Allow => libc::SECCOMP_RET_ALLOW,
             Self::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno.raw() as u32,
@@ -52,8 +52,8 @@ impl Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A jump or the whole program is longer than classic BPF can express.
-    #[error("the filter is too long")]
-    TooLong,
+    #[error(transparent)]
+    TooLong(#[from] bpf::TooLong),
     /// A rule names an argument beyond the sixth.
     #[error("rule for {0} checks an argument that does not exist")]
     BadArgument(&'static str),

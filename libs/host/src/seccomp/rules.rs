@@ -1,12 +1,10 @@
 //! Allow-lists as tables, and their translation: a binary search by number, then the argument checks.
 
-use super::bpf::{Assembler, Cond, Field, Label};
-use super::{Action, Error, Program};
+use abi::seccomp::AUDIT_ARCH_X86_64;
+use bpf::seccomp::{Condition, Field, Test, search};
+use bpf::{Assembler, Cond, Label};
 
-/// Calls of the x32 ABI carry this bit in their number and are never meant.
-const X32_BIT: u32 = 0x4000_0000;
-/// `AUDIT_ARCH_X86_64`.
-pub(super) const ARCH: u32 = 0xc000_003e;
+use super::{Action, Error, Program};
 
 /// A condition on one argument. `u8` is the argument's index, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,47 +92,33 @@ pub fn compile_with(rules: &[Rule], matched: Action, default: Action) -> Result<
         }
     }
     sorted.sort_by_key(|rule| rule.nr);
-    let groups: Vec<&[Rule]> = sorted.chunk_by(|a, b| a.nr == b.nr).collect();
     let mut asm = Assembler::new();
-    let (foreign, native) = (asm.label(), asm.label());
-    asm.load(Field::Arch);
-    asm.require(Cond::Eq, ARCH, foreign);
-    asm.load(Field::Nr);
-    asm.require(Cond::Ge, X32_BIT, native);
-    asm.place(foreign);
-    asm.ret(default);
+    let native = asm.label();
+    asm.load(Field::Arch.offset());
+    asm.jump_if(Cond::Eq, AUDIT_ARCH_X86_64, native);
+    asm.ret(default.encode());
     asm.place(native);
-    search(&mut asm, &groups, matched, default);
+    asm.load(Field::Nr.offset());
+    search(&mut asm, &ranges(&sorted), &mut |asm, rules| alternatives(asm, rules, matched, default));
     Program::new(asm.finish()?)
 }
 
-/// Emits code that, with the number in the accumulator, ends in an action.
-fn search(asm: &mut Assembler, groups: &[&[Rule]], matched: Action, default: Action) {
-    if groups.len() <= 2 {
-        for group in groups {
-            let (mine, next) = (asm.label(), asm.label());
-            asm.jump_if(Cond::Eq, number(group), mine);
-            asm.jump(next);
-            asm.place(mine);
-            alternatives(asm, group, matched, default);
-            asm.place(next);
+/// Sorted rules as ranges of numbers by their first, each with the rules of its one number, or none. Calls of the x32
+/// ABI, whose numbers have a bit of their own, are in the last.
+fn ranges(sorted: &[Rule]) -> Vec<(u32, &[Rule])> {
+    let mut ranges: Vec<(u32, &[Rule])> = Vec::new();
+    let mut next = 0;
+    for group in sorted.chunk_by(|a, b| a.nr == b.nr) {
+        // What is no `u32` is no call.
+        let Ok(nr) = u32::try_from(group[0].nr) else { continue };
+        if nr > next {
+            ranges.push((next, &[]));
         }
-        asm.ret(default);
-        return;
+        ranges.push((nr, group));
+        next = nr.saturating_add(1);
     }
-    let (low, high) = groups.split_at(groups.len() / 2);
-    let (upper, lower) = (asm.label(), asm.label());
-    asm.require(Cond::Ge, number(high[0]), lower);
-    asm.jump(upper);
-    asm.place(lower);
-    search(asm, low, matched, default);
-    asm.place(upper);
-    search(asm, high, matched, default);
-}
-
-fn number(group: &[Rule]) -> u32 {
-    // A number that is no `u32` is no call: it compares equal to nothing that passed the x32 test.
-    u32::try_from(group[0].nr).unwrap_or(u32::MAX)
+    ranges.push((next, &[]));
+    ranges
 }
 
 fn alternatives(asm: &mut Assembler, group: &[Rule], matched: Action, default: Action) {
@@ -143,24 +127,31 @@ fn alternatives(asm: &mut Assembler, group: &[Rule], matched: Action, default: A
         for check in rule.args {
             one_check(asm, *check, fail);
         }
-        asm.ret(matched);
+        asm.ret(matched.encode());
         if rule.args.is_empty() {
             return;
         }
         asm.place(fail);
     }
-    asm.ret(default);
+    asm.ret(default.encode());
 }
 
 /// Emits a check that falls through where it holds and jumps to `fail` otherwise.
 fn one_check(asm: &mut Assembler, check: ArgCheck, fail: Label) {
+    let whole = |arg, test, value| Condition { arg, test, mask: u64::MAX, value };
     match check {
-        ArgCheck::Eq(arg, value) => equal(asm, arg, u64::MAX, value, fail),
-        ArgCheck::Masked { arg, mask, value } => equal(asm, arg, mask, value, fail),
-        ArgCheck::Eq32(arg, value) => equal(asm, arg, u64::from(u32::MAX), u64::from(value), fail),
+        ArgCheck::Eq(arg, value) => whole(arg, Test::Equal, value).require(asm, fail),
+        ArgCheck::AtMost(arg, limit) => whole(arg, Test::LessOrEqual, limit).require(asm, fail),
+        ArgCheck::Masked { arg, mask, value } => {
+            Condition { arg, test: Test::Equal, mask, value }.require(asm, fail);
+        }
+        ArgCheck::Eq32(arg, value) => {
+            let (mask, value) = (u64::from(u32::MAX), u64::from(value));
+            Condition { arg, test: Test::Equal, mask, value }.require(asm, fail);
+        }
         ArgCheck::OneOf32(arg, values) => {
             let good = asm.label();
-            asm.load(Field::ArgLow(arg));
+            asm.load(Field::ArgLow(arg).offset());
             for value in values {
                 asm.jump_if(Cond::Eq, *value, good);
             }
@@ -171,39 +162,12 @@ fn one_check(asm: &mut Assembler, check: ArgCheck, fail: Label) {
             let good = asm.label();
             for value in values {
                 let next = asm.label();
-                equal(asm, arg, u64::MAX, *value, next);
+                whole(arg, Test::Equal, *value).require(asm, next);
                 asm.jump(good);
                 asm.place(next);
             }
             asm.jump(fail);
             asm.place(good);
         }
-        ArgCheck::AtMost(arg, limit) => at_most(asm, arg, limit, fail),
     }
-}
-
-fn equal(asm: &mut Assembler, arg: u8, mask: u64, value: u64, fail: Label) {
-    let halves = [(Field::ArgHigh(arg), mask >> 32, value >> 32), (Field::ArgLow(arg), mask, value)];
-    for (field, mask, value) in halves {
-        let (mask, value) = (mask as u32, value as u32);
-        if mask == 0 && value == 0 {
-            continue;
-        }
-        asm.load(field);
-        if mask != u32::MAX {
-            asm.and(mask);
-        }
-        asm.require(Cond::Eq, value, fail);
-    }
-}
-
-fn at_most(asm: &mut Assembler, arg: u8, limit: u64, fail: Label) {
-    let (high, low) = ((limit >> 32) as u32, limit as u32);
-    let good = asm.label();
-    asm.load(Field::ArgHigh(arg));
-    asm.jump_if(Cond::Gt, high, fail);
-    asm.require(Cond::Eq, high, good);
-    asm.load(Field::ArgLow(arg));
-    asm.jump_if(Cond::Gt, low, fail);
-    asm.place(good);
 }

@@ -1,20 +1,15 @@
 //! The compiled filters against a BPF interpreter, and one armed for real.
 
 use abi::Errno;
-use abi::filter::SockFilter;
-use abi::seccomp::SeccompData;
+use abi::seccomp::{AUDIT_ARCH_X86_64 as ARCH, SeccompData};
 use bpf::Dialect;
 use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_ERRNO as ERRNO, SECCOMP_RET_KILL_PROCESS as KILL};
 
-use super::rules::ARCH;
 use super::{Action, ArgCheck, Error, InstallFlags, Program, Rule, compile};
 
 /// What the program says of a call.
 fn run(program: &Program, arch: u32, nr: u32, args: [u64; 6]) -> u32 {
-    let instruction =
-        |one: &libc::sock_filter| SockFilter { code: one.code, jt: one.jt, jf: one.jf, k: one.k };
-    let source = program.instructions().iter().map(instruction).collect();
-    let checked = bpf::Program::new(source, Dialect::Seccomp).unwrap();
+    let checked = bpf::Program::new(program.instructions().to_vec(), Dialect::Seccomp).unwrap();
     checked.run(&SeccompData { nr: nr.cast_signed(), arch, instruction_pointer: 0, args }).unwrap()
 }
 

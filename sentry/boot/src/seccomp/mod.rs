@@ -12,12 +12,13 @@ use std::collections::BTreeMap;
 use abi::Errno;
 use abi::filter::SockFilter;
 use abi::seccomp::{FilterFlags, ret};
+use bpf::seccomp::{Condition, Test};
 use control::Failure;
 use kernel::syscalls::table::rows;
 use serde::Deserialize;
 use serde_json::Value;
 
-use program::{Condition, Rule, Verdict};
+use program::{Rule, Verdict};
 
 /// A filter as the kernel takes it.
 pub(crate) type Filter = (Vec<SockFilter>, FilterFlags);
@@ -81,7 +82,8 @@ pub(crate) fn compile(seccomp: &Value) -> Result<Option<Filter>, Failure> {
         }
     }
     let unknown = if is_permissive(default) || calls.is_empty() { default } else { errno(Errno::ENOSYS) };
-    let program = program::generate(&calls, default, (newest, unknown));
+    let program =
+        program::generate(&calls, default, (newest, unknown)).map_err(|error| bad(error.to_string()))?;
     Ok(Some((program, flags(profile.flags.as_deref().unwrap_or_default()))))
 }
 
@@ -122,10 +124,8 @@ fn alternatives(args: &[ArgumentRule]) -> Result<Vec<Vec<Condition>>, String> {
 }
 
 fn condition(rule: &ArgumentRule) -> Result<Condition, String> {
-    use program::Test;
-    if rule.index > 5 {
-        return Err(format!("a call has no argument {}", rule.index));
-    }
+    let arg = u8::try_from(rule.index).ok().filter(|arg| *arg < 6);
+    let arg = arg.ok_or_else(|| format!("a call has no argument {}", rule.index))?;
     let (test, mask, value) = match rule.op.as_str() {
         "SCMP_CMP_EQ" => (Test::Equal, u64::MAX, rule.value),
         "SCMP_CMP_NE" => (Test::NotEqual, u64::MAX, rule.value),
@@ -136,7 +136,7 @@ fn condition(rule: &ArgumentRule) -> Result<Condition, String> {
         "SCMP_CMP_MASKED_EQ" => (Test::Equal, rule.value, rule.value_two),
         other => return Err(format!("unknown operator {other:?}")),
     };
-    Ok(Condition { arg: rule.index, test, mask, value })
+    Ok(Condition { arg, test, mask, value })
 }
 
 /// Adds a rule to what is known of a call.

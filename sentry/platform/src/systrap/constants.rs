@@ -101,7 +101,7 @@ impl Page {
 
     fn program(&mut self, program: &Program) -> u64 {
         let code = self.address();
-        self.bytes.extend_from_slice(&program.to_bytes());
+        self.bytes.extend_from_slice(program.as_bytes());
         self.words(&[program.instructions().len() as u64, code])
     }
 }

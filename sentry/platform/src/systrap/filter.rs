@@ -1,8 +1,8 @@
 //! The filters on a stub's threads.
 //!
-//! All threads have the *family*'s, which the zygote arms. A guest thread has two more, because a chain of filters can have one listener only and the thread must still be able
-//! to send that listener away before it is shut in: first *notify*, then *trap*. Of several filters the strictest verdict
-//! counts. What a guest thread can execute itself is then:
+//! All threads have the *family*'s, which the zygote arms. A guest thread has two more, because a chain of filters can have
+//! one listener only and the thread must still be able to send that listener away before it is shut in: first *notify*,
+//! then *trap*. Of several filters the strictest verdict counts. What a guest thread can execute itself is then:
 //!
 //! - the door call at the door's site: hands over to the sentry, which takes every argument as hostile;
 //! - `rt_sigreturn` at its site: loads registers, a signal mask and a signal stack, all of the thread's own;
@@ -10,7 +10,9 @@
 //!
 //! Everything else, from wherever and in whichever ABI, raises `SIGSYS`.
 
-use host::seccomp::{Action, ArgCheck, Assembler, Cond, Field, Label, Program, Rule, compile};
+use bpf::seccomp::Field;
+use bpf::{Assembler, Cond, Label};
+use host::seccomp::{Action, ArgCheck, Program, Rule, compile};
 use stub::layout::{ARCH, DOOR_NR, IMAGE, IMAGE_SIZE};
 use stub::{Entry, address_of};
 
@@ -18,11 +20,11 @@ use stub::{Entry, address_of};
 pub(super) fn notify() -> Program {
     let mut asm = Assembler::new();
     let other = asm.label();
-    asm.load(Field::Nr);
+    asm.load(Field::Nr.offset());
     asm.require(Cond::Eq, DOOR_NR, other);
-    asm.ret(Action::UserNotif);
+    asm.ret(Action::UserNotif.encode());
     asm.place(other);
-    asm.ret(Action::Allow);
+    asm.ret(Action::Allow.encode());
     finish(asm)
 }
 
@@ -35,11 +37,11 @@ pub(super) fn trap() -> Program {
     ];
     let mut asm = Assembler::new();
     let trap = asm.label();
-    asm.load(Field::IpHigh);
+    asm.load(Field::IpHigh.offset());
     asm.require(Cond::Eq, (IMAGE >> 32) as u32, trap);
-    asm.load(Field::Arch);
+    asm.load(Field::Arch.offset());
     asm.require(Cond::Eq, ARCH, trap);
-    asm.load(Field::IpLow);
+    asm.load(Field::IpLow.offset());
     for (site, nr) in sites {
         let other = asm.label();
         asm.require(Cond::Eq, address_of(site, IMAGE) as u32, other);
@@ -47,14 +49,14 @@ pub(super) fn trap() -> Program {
         asm.place(other);
     }
     asm.place(trap);
-    asm.ret(Action::Trap);
+    asm.ret(Action::Trap.encode());
     finish(asm)
 }
 
 fn allow_number(asm: &mut Assembler, nr: u32, otherwise: Label) {
-    asm.load(Field::Nr);
+    asm.load(Field::Nr.offset());
     asm.require(Cond::Eq, nr, otherwise);
-    asm.ret(Action::Allow);
+    asm.ret(Action::Allow.encode());
 }
 
 /// What any thread of the zygote's family may call, and from the image only. All other filters come on top of this one,
@@ -89,13 +91,13 @@ pub(super) fn family() -> Program {
     let table = compile(FAMILY_CALLS, Action::Trap).expect("a short table compiles");
     let mut asm = Assembler::new();
     let (trap, inside) = (asm.label(), asm.label());
-    asm.load(Field::IpHigh);
+    asm.load(Field::IpHigh.offset());
     asm.require(Cond::Eq, (IMAGE >> 32) as u32, trap);
-    asm.load(Field::IpLow);
+    asm.load(Field::IpLow.offset());
     asm.jump_if(Cond::Ge, (IMAGE + IMAGE_SIZE) as u32, trap);
     asm.jump(inside);
     asm.place(trap);
-    asm.ret(Action::Trap);
+    asm.ret(Action::Trap.encode());
     asm.place(inside);
     let mut code = asm.finish().expect("short jumps are near");
     code.extend_from_slice(table.instructions());
@@ -120,9 +122,9 @@ pub(super) fn helper() -> Program {
     let table = compile(HELPER_CALLS, Action::KillProcess).expect("a short table compiles");
     let mut asm = Assembler::new();
     let other = asm.label();
-    asm.load(Field::Nr);
+    asm.load(Field::Nr.offset());
     asm.require(Cond::Eq, DOOR_NR, other);
-    asm.ret(Action::UserNotif);
+    asm.ret(Action::UserNotif.encode());
     asm.place(other);
     let mut code = asm.finish().expect("one jump is near");
     code.extend_from_slice(table.instructions());
@@ -130,5 +132,5 @@ pub(super) fn helper() -> Program {
 }
 
 fn finish(asm: Assembler) -> Program {
-    asm.finish().and_then(Program::new).expect("a short program assembles")
+    Program::new(asm.finish().expect("short jumps are near")).expect("a short program is accepted")
 }

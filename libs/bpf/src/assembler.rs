@@ -1,46 +1,17 @@
-//! A small assembler for classic BPF as seccomp uses it.
+//! A small assembler: instructions with labels instead of distances.
 //!
 //! Only forward jumps exist, so a label is placed after every jump to it. A conditional jump reaches 255
 //! instructions; [`Assembler::finish`] says so if one would have to reach further.
 
-use abi::filter::BPF_MAXINSNS;
+use abi::filter::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD,
+    BPF_MAXINSNS, BPF_RET, BPF_W, SockFilter,
+};
 
-use super::{Action, Error};
-
-const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
-const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
-
-/// A 32-bit word of `struct seccomp_data`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// The call's number.
-    Nr,
-    /// `AUDIT_ARCH_*`.
-    Arch,
-    /// The low half of the address behind the `syscall` instruction.
-    IpLow,
-    /// Its high half.
-    IpHigh,
-    /// The low half of an argument, `0..6`.
-    ArgLow(u8),
-    /// The high half of an argument.
-    ArgHigh(u8),
-}
-
-impl Field {
-    const fn offset(self) -> u32 {
-        match self {
-            Self::Nr => 0,
-            Self::Arch => 4,
-            Self::IpLow => 8,
-            Self::IpHigh => 12,
-            Self::ArgLow(index) => 16 + 8 * index as u32,
-            Self::ArgHigh(index) => 20 + 8 * index as u32,
-        }
-    }
-}
+const LOAD: u16 = BPF_LD | BPF_W | BPF_ABS;
+const AND: u16 = BPF_ALU | BPF_AND | BPF_K;
+const RET: u16 = BPF_RET | BPF_K;
+const JUMP: u16 = BPF_JMP | BPF_JA;
 
 /// How a conditional jump compares the accumulator with its constant (all unsigned).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +29,20 @@ pub enum Cond {
 impl Cond {
     const fn code(self) -> u16 {
         let op = match self {
-            Self::Eq => libc::BPF_JEQ,
-            Self::Gt => libc::BPF_JGT,
-            Self::Ge => libc::BPF_JGE,
-            Self::Set => libc::BPF_JSET,
+            Self::Eq => BPF_JEQ,
+            Self::Gt => BPF_JGT,
+            Self::Ge => BPF_JGE,
+            Self::Set => BPF_JSET,
         };
-        (libc::BPF_JMP | libc::BPF_K | op) as u16
+        BPF_JMP | BPF_K | op
     }
 }
+
+/// A program that classic BPF cannot express: a conditional jump spans more than 255 instructions, a label was never
+/// placed or placed before a jump to it, or there are more than [`BPF_MAXINSNS`] instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the filter is too long")]
+pub struct TooLong;
 
 /// A place in the program that jumps name before it is known.
 #[derive(Clone, Copy, Debug)]
@@ -109,9 +86,9 @@ impl Assembler {
         self.places[label.0] = Some(self.code.len());
     }
 
-    /// Loads a field into the accumulator.
-    pub fn load(&mut self, field: Field) {
-        self.push(LOAD, field.offset());
+    /// Loads the 32-bit word at `offset` into the accumulator.
+    pub fn load(&mut self, offset: u32) {
+        self.push(LOAD, offset);
     }
 
     /// Masks the accumulator.
@@ -134,9 +111,9 @@ impl Assembler {
         self.code.push(Pending { code: JUMP, k: 0, jump: Some((Target::To(to), Target::Next)) });
     }
 
-    /// Ends with `action`.
-    pub fn ret(&mut self, action: Action) {
-        self.push(RET, action.encode());
+    /// Ends with `value`.
+    pub fn ret(&mut self, value: u32) {
+        self.push(RET, value);
     }
 
     fn push(&mut self, code: u16, k: u32) {
@@ -146,34 +123,31 @@ impl Assembler {
     /// The program with every label resolved.
     ///
     /// # Errors
-    /// [`Error::TooLong`] where a conditional jump spans more than 255 instructions, a label was never placed or
-    /// placed before a jump to it, or the program exceeds what the kernel takes.
-    pub fn finish(self) -> Result<Vec<libc::sock_filter>, Error> {
+    /// [`TooLong`].
+    pub fn finish(self) -> Result<Vec<SockFilter>, TooLong> {
         if self.code.len() > BPF_MAXINSNS {
-            return Err(Error::TooLong);
+            return Err(TooLong);
         }
         self.code.iter().enumerate().map(|(at, insn)| self.resolve(at, *insn)).collect()
     }
 
-    fn resolve(&self, at: usize, insn: Pending) -> Result<libc::sock_filter, Error> {
+    fn resolve(&self, at: usize, insn: Pending) -> Result<SockFilter, TooLong> {
         let Pending { code, k, jump } = insn;
         let Some((yes, no)) = jump else {
-            return Ok(libc::sock_filter { code, jt: 0, jf: 0, k });
+            return Ok(SockFilter::statement(code, k));
         };
         if code == JUMP {
-            let k = u32::try_from(self.distance(at, yes)?).map_err(|_| Error::TooLong)?;
-            return Ok(libc::sock_filter { code, jt: 0, jf: 0, k });
+            let distance = u32::try_from(self.distance(at, yes)?).map_err(|_| TooLong)?;
+            return Ok(SockFilter::statement(code, distance));
         }
-        let near = |target| u8::try_from(self.distance(at, target)?).map_err(|_| Error::TooLong);
-        Ok(libc::sock_filter { code, jt: near(yes)?, jf: near(no)?, k })
+        let near = |target| u8::try_from(self.distance(at, target)?).map_err(|_| TooLong);
+        Ok(SockFilter { code, jt: near(yes)?, jf: near(no)?, k })
     }
 
-    fn distance(&self, at: usize, target: Target) -> Result<usize, Error> {
+    fn distance(&self, at: usize, target: Target) -> Result<usize, TooLong> {
         match target {
             Target::Next => Ok(0),
-            Target::To(label) => {
-                self.places[label.0].and_then(|to| to.checked_sub(at + 1)).ok_or(Error::TooLong)
-            }
+            Target::To(label) => self.places[label.0].and_then(|to| to.checked_sub(at + 1)).ok_or(TooLong),
         }
     }
 }
