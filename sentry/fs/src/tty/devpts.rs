@@ -8,10 +8,9 @@ use std::sync::{Arc, Weak};
 
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 use kernel::Kernel;
-use kernel::time::Timekeeper;
 use kernel::vfs::{
-    Attr, Caching, Caller, FileOps, FileSystem, FileSystemType, Inode, InodeCommon, Mount, MountNamespace,
-    MountOwner, OpenHow, Origin, SetAttr, VfsPath,
+    Attr, Caching, Caller, FileOps, FileSystem, FileSystemType, Inode, InodeCommon, KeptAttr, Mount,
+    MountNamespace, MountOwner, OpenHow, Origin, SetAttr, VfsPath,
 };
 use parking_lot::Mutex;
 
@@ -78,8 +77,7 @@ impl Instance {
         };
         let node = PtsNode {
             common: InodeCommon::default(),
-            attr: Mutex::new(attr),
-            timekeeper: kernel.timekeeper.clone(),
+            attr: KeptAttr::new(attr, &kernel.timekeeper),
             terminal: terminal.clone(),
             console: Mutex::new(None),
         };
@@ -132,8 +130,7 @@ impl Instance {
 /// `/dev/pts/N`.
 pub(super) struct PtsNode {
     common: InodeCommon,
-    attr: Mutex<Attr>,
-    timekeeper: Arc<Timekeeper>,
+    attr: KeptAttr,
     terminal: Arc<Terminal>,
     /// Keeps the host's side alive, where that is the master.
     console: Mutex<Option<Arc<Console>>>,
@@ -145,11 +142,11 @@ impl Inode for PtsNode {
     }
 
     fn attr(&self) -> Result<Attr> {
-        Ok(*self.attr.lock())
+        Ok(self.attr.get())
     }
 
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
-        self.attr.lock().apply(change, self.timekeeper.now());
+        self.attr.set(change);
         Ok(())
     }
 
@@ -170,8 +167,7 @@ impl Inode for PtsNode {
 /// `/dev/pts/ptmx`.
 struct Ptmx {
     common: InodeCommon,
-    attr: Mutex<Attr>,
-    timekeeper: Arc<Timekeeper>,
+    attr: KeptAttr,
     instance: Arc<Instance>,
 }
 
@@ -181,11 +177,11 @@ impl Inode for Ptmx {
     }
 
     fn attr(&self) -> Result<Attr> {
-        Ok(*self.attr.lock())
+        Ok(self.attr.get())
     }
 
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
-        self.attr.lock().apply(change, self.timekeeper.now());
+        self.attr.set(change);
         Ok(())
     }
 
@@ -263,8 +259,7 @@ impl DevPts {
         });
         let ptmx = Arc::new(Ptmx {
             common: InodeCommon::default(),
-            attr: Mutex::new(ptmx_attr),
-            timekeeper: kernel.timekeeper.clone(),
+            attr: KeptAttr::new(ptmx_attr, &kernel.timekeeper),
             instance: instance.clone(),
         });
         let root = Dir::new(Root { instance: instance.clone(), ptmx, attr: root_attr });

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use abi::fs::Statfs;
 use abi::mount::MountFlags;
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
-use parking_lot::Mutex;
 
 use super::{
-    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, Mount, SetAttr, SetXattrFlags, Superblock,
-    VfsPath, Xattr,
+    Attr, Caller, Dentry, FileOps, FileSystem, Inode, InodeCommon, KeptAttr, Mount, SetAttr, SetXattrFlags,
+    Superblock, VfsPath, Xattr,
 };
 use crate::task::Credentials;
 use crate::time::Timekeeper;
@@ -115,10 +114,9 @@ impl FileSystem for AnonFs {
 /// The inode of an anonymous file.
 struct AnonInode {
     common: InodeCommon,
-    attr: Mutex<Attr>,
+    attr: KeptAttr,
     /// A socket's protocol.
     protocol: Option<&'static str>,
-    timekeeper: Arc<Timekeeper>,
 }
 
 impl AnonInode {
@@ -131,12 +129,7 @@ impl AnonInode {
     ) -> Arc<Self> {
         let (uid, gid) = creds.map_or((0, 0), |creds| (creds.fsuid, creds.fsgid));
         let attr = Attr { uid, gid, ..Attr::new(ino, mode, timekeeper.now()) };
-        Arc::new(Self {
-            common: InodeCommon::default(),
-            attr: Mutex::new(attr),
-            protocol,
-            timekeeper: timekeeper.clone(),
-        })
+        Arc::new(Self { common: InodeCommon::default(), attr: KeptAttr::new(attr, timekeeper), protocol })
     }
 }
 
@@ -146,14 +139,14 @@ impl Inode for AnonInode {
     }
 
     fn attr(&self) -> Result<Attr> {
-        Ok(*self.attr.lock())
+        Ok(self.attr.get())
     }
 
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
         if change.size.is_some() {
             return Err(Errno::EINVAL);
         }
-        self.attr.lock().apply(change, self.timekeeper.now());
+        self.attr.set(change);
         Ok(())
     }
 
@@ -188,6 +181,6 @@ impl Xattr for AnonInode {
 
 impl fmt::Debug for AnonInode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnonInode({})", self.attr.lock().ino)
+        write!(f, "AnonInode({})", self.attr.get().ino)
     }
 }

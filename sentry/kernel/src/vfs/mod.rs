@@ -27,6 +27,7 @@ mod fs_context;
 mod inode;
 mod inode_common;
 mod inotify;
+mod kept_attr;
 pub mod locks;
 mod memfd;
 mod mount;
@@ -66,6 +67,7 @@ pub use inode::{Attr, Caller, Inode, LinkTarget, NewNode, Rename, RenameFlags, S
 pub use inode_common::InodeCommon;
 pub use inotify::{Inotify, notify_inode};
 pub(crate) use inotify::{note_access, note_modify};
+pub use kept_attr::KeptAttr;
 pub use mount::{Mount, Propagation};
 pub use mount_ns::MountNamespace;
 pub(crate) use mount_tree::leads_back;

@@ -12,7 +12,9 @@ use crate::Task;
 use crate::ipc::{IpcLimit, IpcLimits};
 use crate::task::Capability;
 use crate::time::Timekeeper;
-use crate::vfs::{Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, NewNode, Readdir, SetAttr};
+use crate::vfs::{
+    Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, KeptAttr, NewNode, Readdir, SetAttr,
+};
 
 /// `st_size` of the directory's entries and of queues: the length of what reading one says.
 const FILE_SIZE: u64 = 80;
@@ -22,7 +24,7 @@ const ROOT_INO: u64 = 1;
 #[derive(Debug)]
 pub(super) struct QueueDir {
     common: InodeCommon,
-    attr: Mutex<Attr>,
+    attr: KeptAttr,
     names: Mutex<Names>,
     limits: Arc<IpcLimits>,
     timekeeper: Arc<Timekeeper>,
@@ -41,7 +43,7 @@ impl QueueDir {
         let attr = Attr { size: FILE_SIZE, ..Attr::new(ROOT_INO, mode, timekeeper.now()) };
         Arc::new(Self {
             common: InodeCommon::default(),
-            attr: Mutex::new(attr),
+            attr: KeptAttr::new(attr, timekeeper),
             names: Mutex::new(Names { last_ino: ROOT_INO, ..Names::default() }),
             limits: limits.clone(),
             timekeeper: timekeeper.clone(),
@@ -92,9 +94,7 @@ impl QueueDir {
     }
 
     fn note_change(&self) {
-        let now = self.timekeeper.now();
-        let mut attr = self.attr.lock();
-        (attr.mtime, attr.ctime) = (now, now);
+        self.attr.update(|attr, now| (attr.mtime, attr.ctime) = (now, now));
     }
 }
 
@@ -104,11 +104,11 @@ impl Inode for QueueDir {
     }
 
     fn attr(&self) -> Result<Attr> {
-        Ok(*self.attr.lock())
+        Ok(self.attr.get())
     }
 
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
-        self.attr.lock().apply(change, self.timekeeper.now());
+        self.attr.set(change);
         Ok(())
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use abi::{Errno, OpenFlags, Result};
-use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::Queue;
@@ -11,15 +10,14 @@ use crate::Task;
 use crate::mm::IoDst;
 use crate::task::AccountCharge;
 use crate::time::Timekeeper;
-use crate::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr};
+use crate::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, KeptAttr, SetAttr};
 
 /// The inode of a queue.
 #[derive(Debug)]
 pub(super) struct QueueInode {
     common: InodeCommon,
-    attr: Mutex<Attr>,
+    attr: KeptAttr,
     queue: Arc<Queue>,
-    timekeeper: Arc<Timekeeper>,
     /// Counts against its maker's `RLIMIT_MSGQUEUE`.
     _charge: Option<AccountCharge>,
 }
@@ -33,19 +31,18 @@ impl QueueInode {
     ) -> Arc<Self> {
         Arc::new(Self {
             common: InodeCommon::default(),
-            attr: Mutex::new(attr),
+            attr: KeptAttr::new(attr, timekeeper),
             queue: Arc::new(queue),
-            timekeeper: timekeeper.clone(),
             _charge: charge,
         })
     }
 
     /// A name was taken from it.
     pub(super) fn lose_name(&self) {
-        let now = self.timekeeper.now();
-        let mut attr = self.attr.lock();
-        attr.nlink = attr.nlink.saturating_sub(1);
-        attr.ctime = now;
+        self.attr.update(|attr, now| {
+            attr.nlink = attr.nlink.saturating_sub(1);
+            attr.ctime = now;
+        });
     }
 }
 
@@ -55,12 +52,12 @@ impl Inode for QueueInode {
     }
 
     fn attr(&self) -> Result<Attr> {
-        Ok(*self.attr.lock())
+        Ok(self.attr.get())
     }
 
     /// Truncation is accepted and does nothing.
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
-        self.attr.lock().apply(change, self.timekeeper.now());
+        self.attr.set(change);
         Ok(())
     }
 
