@@ -11,6 +11,7 @@ mod donated;
 mod filesystems;
 pub mod filter;
 mod log;
+mod machine;
 mod mounts;
 mod network;
 mod outcome;

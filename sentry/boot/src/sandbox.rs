@@ -12,20 +12,13 @@ use control::{BootConfig, ContainerConfig, Failure, WaitStatus};
 use fs::host::HostFiles;
 use host::memory;
 use kernel::Kernel;
-use kernel::kernel::KernelConfig;
-use kernel::loader::Vdso;
-use kernel::mm::MemoryFile;
 use kernel::task::OtherNamespace;
 use parking_lot::{Condvar, Mutex};
-use platform::Platform;
-use platform::systrap::{HandOver, Systrap};
-use socket::hostinet::HostInetFamily;
-use socket::inet::InetFamily;
-use socket::packet::PacketFamily;
 
 use crate::capture::Capture;
 use crate::container::GuestContainer;
 use crate::donated::Donated;
+use crate::machine::{new_kernel, register_families};
 use crate::surroundings::Surroundings;
 
 /// How long the end waits for replies that are under way.
@@ -54,59 +47,11 @@ impl Sandbox {
             |index: Option<u32>| index.map(|index| donated.take(index)).transpose().map(crate::log::open);
         let (log, user_log) = (open_log(config.debug_log_fd)?, open_log(config.user_log_fd)?);
         report_panics(&log);
-        let limit = config.host.memory_capacity.max(64 << 20);
-        let memory = MemoryFile::new(limit).map_err(|errno| {
-            Failure::host(format!("cannot make the guest's memory ({limit} bytes): {errno}"))
-        })?;
-        let vdso = Vdso::new(&memory)
-            .map_err(|errno| Failure::host(format!("cannot put the vDSO into memory: {errno}")))?;
-        let platform: Arc<dyn Platform> = match config.settings.platform.as_str() {
-            "systrap" => {
-                let hand_over =
-                    if config.settings.disable_fast_path { HandOver::Door } else { HandOver::default() };
-                let platform = Systrap::new(memory.fd(), vdso.clock_page(), hand_over);
-                Arc::new(platform.map_err(|error| Failure::host(error.to_string()))?)
-            }
-            other => {
-                return Err(Failure::invalid(format!(
-                    "there is no platform {other:?}: use --platform=systrap"
-                )));
-            }
-        };
-        let strace = config.settings.strace.then(|| config.settings.strace_syscalls.clone());
-        let kernel = Kernel::new(
-            platform,
-            memory,
-            vdso,
-            KernelConfig {
-                cpu_count: config.host.cpu_count.max(1) as usize,
-                total_memory: config.host.total_memory,
-                strace,
-                strace_log_size: config.settings.strace_log_size as usize,
-                log,
-                user_log,
-                rewrite_calls: !config.settings.disable_syscall_patching,
-            },
-        );
-        fs::register(&kernel)
-            .map_err(|errno| Failure::host(format!("cannot set up the sentry's file systems: {errno}")))?;
+        let kernel = new_kernel(&config.settings, &config.host, log, user_log)?;
         let host_files = Arc::new(HostFiles::new(&kernel));
         let net = OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns));
-        let broker = config.broker_fd.map(|index| donated.take(index)).transpose()?;
-        match broker.map(Broker::new) {
-            Some(broker) => {
-                let families = HostInetFamily::both(broker, host_files.readiness(), &net);
-                families.into_iter().for_each(|family| kernel.sockets.register(Arc::new(family)));
-            }
-            None => {
-                kernel.sockets.register(Arc::new(PacketFamily::new(config.settings.packet_write)));
-                kernel.sockets.register(Arc::new(InetFamily::v4()));
-                kernel.sockets.register(Arc::new(InetFamily::v6()));
-                socket::tun::register(&kernel);
-            }
-        }
-        kernel.sockets.register(Arc::new(socket::netlink::NetlinkFamily));
-        kernel.sockets.register(Arc::new(socket::unix::UnixFamily::new()));
+        let broker = config.broker_fd.map(|index| donated.take(index)).transpose()?.map(Broker::new);
+        register_families(&kernel, broker, &host_files, &net, &config.settings);
         let sandbox = Arc::new(Self {
             around: Surroundings {
                 kernel,
