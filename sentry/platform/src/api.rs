@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use abi::{Regs, UserAddr};
 
+use crate::AnsweredCalls;
 use crate::posted::PostBox;
 
 /// The most bytes of extended state (an XSAVE image in standard format, AVX-512 included) a context can hold.
@@ -238,9 +239,9 @@ pub trait Context: Send {
     /// called while the context does not run.
     fn set_answers(&mut self, answers: Option<Answers>);
 
-    /// Lets call sites tell what the thread changes about itself ([`OWN_CALLS`]) instead of making an event of it;
-    /// nothing where `mask` is `None`. It is what signals the thread blocks, and can change that itself if `may_change`.
-    /// To be called while the context does not run; holds until the next time.
+    /// Lets call sites change which signals the thread blocks instead of making an event of it: these now, and only the
+    /// kernel changes that where it is `None` or not `may_change`. To be called while the context does not run; holds until
+    /// the next time.
     fn show_mask(&mut self, mask: Option<u64>, may_change: bool);
 
     /// What the thread has changed about itself since it was last asked. Hostile as any register.
@@ -253,36 +254,6 @@ pub trait Context: Send {
     /// [`PlainActions::plain`], to [`PlainActions::restorer`]. Hostile as any register.
     fn take_set_actions(&mut self) -> PlainActions;
 }
-
-/// The calls of [`Answers`], and those that read the clocks, by number.
-pub const ANSWERED_CALLS: [u32; stub::layout::ANSWERED.len() + 6] = {
-    let [pid, tid, parent, uid, effective_uid, gid, effective_gid] = stub::layout::ANSWERED;
-    let [clock, timeofday, time] = stub::layout::TIMES;
-    let [prlimit, getrlimit] = stub::layout::LIMITS;
-    let [clock, timeofday, time, prlimit, getrlimit] = [clock.0, timeofday.0, time.0, prlimit.0, getrlimit.0];
-    let action = stub::layout::ACTION_CALL;
-    [
-        pid,
-        tid,
-        parent,
-        uid,
-        effective_uid,
-        gid,
-        effective_gid,
-        action,
-        clock,
-        timeofday,
-        time,
-        prlimit,
-        getrlimit,
-    ]
-};
-
-/// The calls that [`Context::show_mask`] is about, by number.
-pub const OWN_CALLS: [u32; stub::layout::OWN.len()] = {
-    let [mask, robust_list, tid_address, rseq, base] = stub::layout::OWN;
-    [mask.0, robust_list.0, tid_address.0, rseq.0, base.0]
-};
 
 /// What a thread has changed about itself without an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -308,10 +279,11 @@ pub struct PlainActions {
     pub restorer: u64,
 }
 
-/// Results of calls that need no kernel, as their call returns them. With them, clock_gettime(2), gettimeofday(2) and
-/// time(2) are answered, from the page that the platform was made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Calls that need no kernel, and the results of those that have one that is known, as they return it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
+    /// Which are answered. Those that read clocks are from the page that the platform was made with.
+    pub calls: AnsweredCalls,
     /// getpid(2).
     pub pid: u64,
     /// gettid(2).

@@ -6,6 +6,7 @@
 //!
 //! The platform knows nothing of tasks, files or Linux semantics: it moves registers and mappings.
 
+mod answered;
 mod api;
 pub mod posted;
 #[path = "preceding_x86_64.rs"]
@@ -14,7 +15,8 @@ mod preceding;
 pub mod rewrite;
 pub mod systrap;
 
+pub use answered::AnsweredCalls;
 pub use api::{
-    ANSWERED_CALLS, AddressSpace, Answers, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource,
-    OWN_CALLS, PlainActions, Platform, PlatformError, Protection, Told, WaysIn, XSTATE_MAX,
+    AddressSpace, Answers, Context, Event, Exception, Fault, Interrupter, MapOp, MapSource, PlainActions,
+    Platform, PlatformError, Protection, Told, WaysIn, XSTATE_MAX,
 };

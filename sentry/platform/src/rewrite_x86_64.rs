@@ -8,8 +8,8 @@
 //!   bytes of that, which the processor ignores when it executes the `nop`, a jump to the thunk. Instructions before
 //!   and behind the site stay as they are, and so may whatever jumps to them.
 //! - *Moved.* An instruction of five bytes or more right before the site becomes a jump to the thunk, which begins with
-//!   that instruction. The `syscall` itself stays and traps for who jumps to it. It must be one that does the same
-//!   wherever it stands: `mov $number` to `eax` or `rax`, or a move between a register and the stack.
+//!   that instruction. The `syscall` itself stays and traps for who jumps to it. It must be one that can do the same
+//!   elsewhere: `mov $number` to `eax` or `rax`, a move between a register and the stack, or a `lea`.
 //! - *Overlapping.* The same with a move of three bytes between registers: of the five bytes of the jump the last two
 //!   are those of the `syscall`, which is why it can only lead to a thunk some 81 MiB ahead. So the `syscall` is still
 //!   there for who jumps to it.
@@ -42,7 +42,7 @@ const JUMP_LEN: usize = 5;
 const SHORT_JUMP: u8 = 0xeb;
 /// In a thunk: the address behind its site.
 const RETURN_SLOT: usize = THUNK_SIZE - 8;
-/// In a thunk: how many bytes of guest code it begins with.
+/// In a thunk: how many bytes of guest code what it begins with had.
 const MOVED_SLOT: usize = RETURN_SLOT - 1;
 /// The distance of a jump whose last two bytes are a `syscall`, and the next that is none.
 const OVERLAPPING: Range<u64> = 0x050f_0000..0x0510_0000;
@@ -123,7 +123,7 @@ impl Site {
             Form::Padding(pad) => {
                 let short = i8::try_from(pad.checked_signed_diff(self.ret)?).ok()?;
                 Some(Plan {
-                    thunk: thunk_code(&[], self.ret),
+                    thunk: thunk_code(&[], 0, self.ret),
                     padding: Some(CodePatch { addr: *pad, bytes: jump(*pad, thunk)? }),
                     site: CodePatch { addr: self.ret - 2, bytes: vec![SHORT_JUMP, short as u8] },
                 })
@@ -136,7 +136,11 @@ impl Site {
                     return None;
                 }
                 Some(Plan {
-                    thunk: thunk_code(moved, self.ret),
+                    thunk: thunk_code(
+                        &preceding::moved(moved, start + moved.len() as u64),
+                        moved.len(),
+                        self.ret,
+                    ),
                     padding: None,
                     site: CodePatch { addr: start, bytes },
                 })
@@ -175,7 +179,8 @@ fn jump(at: u64, to: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn thunk_code(moved: &[u8], ret: u64) -> [u8; THUNK_SIZE] {
+/// A thunk that begins with `moved`, in place of an instruction of `len` bytes.
+fn thunk_code(moved: &[u8], len: usize, ret: u64) -> [u8; THUNK_SIZE] {
     let mut code = Vec::with_capacity(THUNK_SIZE);
     code.extend_from_slice(moved);
     code.extend_from_slice(&[0xf3, 0x49, 0x0f, 0xae, 0xcb]); // rdgsbase r11
@@ -183,12 +188,12 @@ fn thunk_code(moved: &[u8], ret: u64) -> [u8; THUNK_SIZE] {
     code.extend_from_slice(&[0x4a, 0x8d, 0x0c, 0x19]); // lea rcx, [rcx + r11]: 0 where gs is the area
     code.extend_from_slice(&[0xe3, 2]); // jrcxz over the next
     code.extend_from_slice(&SYSCALL); // the guest has a gs of its own: trap
-    code.extend_from_slice(&[0x48, 0xb9]); // mov rcx, ret
-    code.extend_from_slice(&ret.to_le_bytes());
+    let distance = RETURN_SLOT - (code.len() + 7);
+    code.extend_from_slice(&[0x48, 0x8b, 0x0d, distance as u8, 0, 0, 0]); // mov rcx, [rip + distance]
     code.extend_from_slice(&[0xff, 0x25, 0, 0, 0, 0]); // jmp to the address that follows
     code.extend_from_slice(&address_of(Entry::Call, IMAGE).to_le_bytes());
     code.resize(MOVED_SLOT, INT3);
-    code.push(moved.len() as u8);
+    code.push(len as u8);
     code.extend_from_slice(&ret.to_le_bytes());
     let mut thunk = [0; THUNK_SIZE];
     thunk.copy_from_slice(&code);
@@ -291,10 +296,11 @@ mod tests {
         is_moved(&[0x48, 0xc7, 0xc0, 39, 0, 0, 0], &calling(39));
         is_moved(&[0x4c, 0x89, 0x5c, 0x24, 8], &calling(0)); // mov %r11,8(%rsp)
         is_moved(&[0x48, 0x8b, 0x44, 0x24, 8], &calling(0)); // mov 8(%rsp),%rax
+        is_moved(&[0x48, 0x8d, 0xb3, 0, 1, 0, 0], &Regs { rsi: 0x100, ..calling(0) }); // lea 0x100(%rbx),%rsi
         for other in [
             &[0xb8, 40, 0, 0, 0][..],           // another number
             &[0x4c, 0x89, 0x5b, 0x24, 8],       // another base
-            &[0x48, 0x8b, 0x05, 0x24, 8, 0, 0], // relative to itself
+            &[0x48, 0x8b, 0x05, 0x24, 8, 0, 0], // a load, relative to itself
             &[0xe8, 39, 0, 0, 0],               // a call
         ] {
             let code = [other, &CALL].concat();
@@ -304,6 +310,17 @@ mod tests {
                 "{other:x?}"
             );
         }
+    }
+
+    #[test]
+    fn an_address_relative_to_its_instruction_is_stored_as_it_is() {
+        let code = [0x48, 0x8d, 0x35, 0, 1, 0, 0, 0x0f, 0x05]; // lea 0x100(%rip),%rsi
+        let regs = Regs { rip: BASE + 9, rsi: BASE + 0x107, ..calling(14) };
+        let plan = plan(&code, BASE + 9, &regs, THUNK, false).unwrap();
+        assert_eq!(target(BASE, &plan.site.bytes), THUNK);
+        assert_eq!(plan.thunk[..10], [&[0x48, 0xbe][..], &regs.rsi.to_le_bytes()].concat());
+        assert_eq!([0, 7, 10].map(|offset| place_of(&plan.thunk, offset)), [BASE, BASE + 7, BASE + 7]);
+        assert_eq!(return_of(&plan.thunk), BASE + 9);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod guest;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use platform::{Answers, Event, Told};
+use platform::{AnsweredCalls, Answers, Event, Told};
 
 use self::guest::{CODE, DATA, Machine, NO_ANSWERS, Thread};
 
@@ -78,9 +78,8 @@ fn what_a_thread_changes_is_told_at_its_next_event() {
     set.write(&0xff_u64.to_le_bytes()).unwrap();
     let mut thread = process.thread();
     thread.context.set_answers(Some(ANSWERS));
-    // Nothing without a mask.
+    // Nothing without a mask to change.
     assert_eq!(in_stub(&mut thread, 14, [0, DATA, 0]), None);
-    assert_eq!(in_stub(&mut thread, 273, [5, 24, 0]), None);
     thread.context.show_mask(Some(0x1000), true);
     assert_eq!(in_stub(&mut thread, 14, [0, DATA, DATA + 16]), Some(0));
     assert_eq!(thread.context.take_told(), Told { mask: Some(0x10ff), ..Told::default() });
@@ -117,6 +116,26 @@ fn what_a_thread_changes_is_told_at_its_next_event() {
     assert_eq!(in_stub(&mut thread, 14, [1, DATA, 0]), None);
     thread.context.show_mask(None, false);
     assert_eq!(thread.context.interrupter().hold_mask(), None);
+}
+
+#[test]
+fn calls_that_are_not_allowed_leave_the_others() {
+    let machine = Machine::new();
+    let process = machine.process(calling());
+    let mut thread = process.thread();
+    let calls = AnsweredCalls::allowed(|number| number != 273 && number != 39);
+    thread.context.set_answers(Some(Answers { calls, ..ANSWERS }));
+    for (number, answer) in [(273, None), (39, None), (186, Some(77)), (218, Some(77)), (107, Some(0))] {
+        assert_eq!(in_stub(&mut thread, number, [5, 24, 0]), answer, "{number}");
+    }
+    assert_eq!(thread.context.take_told(), Told { tid_address: Some(5), ..Told::default() });
+    thread.context.set_answers(Some(ANSWERS));
+    assert_eq!(in_stub(&mut thread, 273, [5, 24, 0]), Some(0));
+    thread.context.interrupter().revoke_answers();
+    assert_eq!(in_stub(&mut thread, 186, [0; 3]), None);
+    thread.context.set_answers(None);
+    assert_eq!(in_stub(&mut thread, 273, [6, 24, 0]), None);
+    assert_eq!(thread.context.take_told(), Told::default());
 }
 
 #[test]

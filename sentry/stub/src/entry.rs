@@ -17,8 +17,8 @@ unsafe extern "C" {
     static stub_call_answered: u8;
     static stub_call_own: u8;
     static stub_call_own_saved: u8;
-    static stub_call_masked: u8;
-    static stub_call_not_masked: u8;
+    static stub_call_exchanged: u8;
+    static stub_call_not_exchanged: u8;
     static stub_call_post: u8;
     static stub_call_post_saved: u8;
     static stub_call_posted: u8;
@@ -58,11 +58,11 @@ pub enum Entry {
     CallOwn,
     /// from here on the call's number is in the area, and `rax` another value.
     CallOwnSaved,
-    /// Behind the exchange that changes the signal mask, which the zero flag tells the outcome of. Behind this
-    /// instruction it was changed,
-    CallMasked,
+    /// Behind the exchange that changes the signal mask or the set of plain actions, which the zero flag tells the outcome
+    /// of. Behind this instruction it was changed,
+    CallExchanged,
     /// up to here: the call has yet to be carried out.
-    CallNotMasked,
+    CallNotExchanged,
     /// From here on a call is looked at that might be posted.
     CallPost,
     /// From here on the registers that posting needs are in the area, and guest memory is looked at.
@@ -104,8 +104,8 @@ fn offset(entry: Entry) -> u64 {
         Entry::CallAnswered => &raw const stub_call_answered,
         Entry::CallOwn => &raw const stub_call_own,
         Entry::CallOwnSaved => &raw const stub_call_own_saved,
-        Entry::CallMasked => &raw const stub_call_masked,
-        Entry::CallNotMasked => &raw const stub_call_not_masked,
+        Entry::CallExchanged => &raw const stub_call_exchanged,
+        Entry::CallNotExchanged => &raw const stub_call_not_exchanged,
         Entry::CallPost => &raw const stub_call_post,
         Entry::CallPostSaved => &raw const stub_call_post_saved,
         Entry::CallPosted => &raw const stub_call_posted,

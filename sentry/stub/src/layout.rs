@@ -120,7 +120,7 @@ pub const AREA_SELF: u64 = 0x40;
 pub const AREA_INTERRUPT: u64 = 0x48;
 /// In an area: how a thread that came by a rewritten call site goes on, one of `RESUME_*` (`u32`).
 pub const AREA_RESUME: u64 = 0x4c;
-/// In an area: not zero where the answers below hold (`u32`).
+/// In an area: which answers hold, a [`hold_bit`] for each kind (`u32`).
 pub const AREA_ANSWERS_HOLD: u64 = 0x50;
 /// In an area: how often the sentry has let the thread go on (`u32`).
 pub const AREA_TURN: u64 = 0x54;
@@ -160,7 +160,7 @@ pub const AREA_ROBUST_LIST: u64 = 0xf0;
 pub const AREA_TID_ADDRESS: u64 = 0xf8;
 /// In [`AREA_MASK`], for `SIGKILL`: the stub may change the others.
 pub const MASK_OPEN: u32 = 1 << 8;
-/// In [`AREA_MASK`], for `SIGSTOP`: the sentry has filled it in, and the thread may tell it what it sets.
+/// In [`AREA_MASK`], for `SIGSTOP`: the sentry has filled it in.
 pub const MASK_KNOWN: u32 = 1 << 18;
 /// In [`AREA_TOLD`]: [`AREA_ROBUST_LIST`] holds.
 pub const TOLD_ROBUST_LIST: u32 = 1;
@@ -227,8 +227,17 @@ pub const ACTION_CALL: u32 = 13;
 pub const ACTION_MARK: u8 = 8;
 /// Calls about the thread itself that the stub carries out, by number, each with what stands in place of where an answer
 /// lies: `rt_sigprocmask`, `set_robust_list`, `set_tid_address`, `rseq` (there is none), `arch_prctl` (`ARCH_SET_FS`).
-pub const OWN: [(u32, u8); 5] =
-    [(14, MASK_MARK), (273, ROBUST_LIST_MARK), (218, TID_ADDRESS_MARK), (334, RSEQ_MARK), (158, FS_MARK)];
+pub const OWN: [(u32, u8); 5] = [
+    (14, MASK_MARK),
+    (SET_ROBUST_LIST, ROBUST_LIST_MARK),
+    (SET_TID_ADDRESS, TID_ADDRESS_MARK),
+    (334, RSEQ_MARK),
+    (158, FS_MARK),
+];
+/// `set_robust_list`.
+pub const SET_ROBUST_LIST: u32 = 273;
+/// `set_tid_address`.
+pub const SET_TID_ADDRESS: u32 = 218;
 /// See [`OWN`].
 pub const MASK_MARK: u8 = 0x10;
 /// See [`OWN`].
@@ -302,9 +311,37 @@ pub const MOST_BUFFERS: u32 = 1024;
 pub const POST_FLAGS: u32 = 0x4040;
 /// Numbers of calls from here on are not looked up.
 pub const ANSWER_TABLE: u32 = 336;
-/// Where constants have, for each of these numbers, a byte: where in an area its answer lies (a multiple of eight), what
-/// kind of postable call it is (no such multiple), or 0.
+/// Where constants have [`ANSWER_PLACES`].
 pub const ANSWER_NUMBERS: u64 = CONSTANTS + PAGE - ANSWER_TABLE as u64;
+/// For each call's number: where in an area its answer lies or a mark in place of that (a multiple of eight), what kind of
+/// postable call it is (no such multiple), or 0.
+pub const ANSWER_PLACES: [u8; ANSWER_TABLE as usize] = {
+    let mut places = [0; ANSWER_TABLE as usize];
+    places[ACTION_CALL as usize] = ACTION_MARK;
+    let mut index = 0;
+    while index < ANSWERED.len() {
+        places[ANSWERED[index] as usize] = AREA_ANSWERS as u8 + 8 * index as u8;
+        index += 1;
+    }
+    let kinds: [&[(u32, u8)]; 4] = [&POSTABLE, &OWN, &LIMITS, &TIMES];
+    let mut kind = 0;
+    while kind < kinds.len() {
+        let mut index = 0;
+        while index < kinds[kind].len() {
+            let (number, place) = kinds[kind][index];
+            places[number as usize] = place;
+            index += 1;
+        }
+        kind += 1;
+    }
+    places
+};
+
+/// The bit of [`AREA_ANSWERS_HOLD`] for calls that have this place or mark in [`ANSWER_PLACES`].
+#[must_use]
+pub const fn hold_bit(place: u8) -> u32 {
+    1 << (place / 8)
+}
 
 /// The sentry sleeps: come to the door.
 pub const STATE_DOOR: u32 = 0;
@@ -358,3 +395,4 @@ pub const FD_TRANSIENT: i32 = 3;
 const _: () = assert!(AREA_ACTIONS_PLAIN > AREA_MASK && AREA_ACTIONS_PLAIN - AREA_MASK < SLOT_SIZE);
 // The stub tells a mark from an answer's place, and a clock's mark from the others, by which is greater.
 const _: () = assert!((TIME_MARK as u64) < AREA_ANSWERS && LIMIT_MARK < CLOCK_MARK);
+const _: () = assert!(AREA_ANSWERS + 8 * ANSWERED.len() as u64 <= u32::BITS as u64 * 8);

@@ -8,6 +8,36 @@
 //! Only the exchange of the mask, or of the set of plain actions, may not: from there on the sentry is told of the
 //! interrupt, and can tell whether it was done.
 
+/// Stores a limit, which `index` names, at `to`; `rsp` is the last address where it fits.
+macro_rules! tell_limit {
+    ($index:literal, $to:literal) => {
+        concat!(
+            "cmp ",
+            $to,
+            ", rsp\n",
+            "ja stub_call_not_own\n",
+            "cmp ",
+            $index,
+            ", {limits_len}\n",
+            "jae stub_call_not_own\n",
+            "mov eax, ",
+            $index,
+            "\n",
+            "shl eax, 4\n",
+            "mov rsp, [r11 + rax + {limits}]\n",
+            "mov [",
+            $to,
+            "], rsp\n",
+            "mov rsp, [r11 + rax + {limits} + 8]\n",
+            "mov [",
+            $to,
+            " + 8], rsp\n",
+            "xor eax, eax\n",
+            "jmp stub_call_answered\n",
+        )
+    };
+}
+
 /// Carries out a call: `esp` says which, `rax` is its number, `rsp` is free besides, `r11` is the area. All other
 /// registers are the caller's.
 macro_rules! own_calls {
@@ -26,8 +56,6 @@ macro_rules! own_calls {
             "je 5f\n",
             "cmp esp, {limit_mark}\n",
             "je 9f\n",
-            "test dword ptr [r11 + {mask}], {mask_known}\n",
-            "jz stub_call_not_own\n",
             "cmp esp, {mask_mark}\n",
             "je 10f\n",
             "cmp esp, {tid_address_mark}\n",
@@ -74,31 +102,9 @@ macro_rules! own_calls {
             "jnz stub_call_not_own\n",
             "test r10, r10\n",
             "jz stub_call_not_own\n",
-            "cmp r10, rsp\n",
-            "ja stub_call_not_own\n",
-            "cmp esi, {limits_len}\n",
-            "jae stub_call_not_own\n",
-            "mov eax, esi\n",
-            "shl eax, 4\n",
-            "mov rsp, [r11 + rax + {limits}]\n",
-            "mov [r10], rsp\n",
-            "mov rsp, [r11 + rax + {limits} + 8]\n",
-            "mov [r10 + 8], rsp\n",
-            "xor eax, eax\n",
-            "jmp stub_call_answered\n",
+            $crate::own_x86_64::tell_limit!("esi", "r10"),
             "12:\n",
-            "cmp rsi, rsp\n",
-            "ja stub_call_not_own\n",
-            "cmp edi, {limits_len}\n",
-            "jae stub_call_not_own\n",
-            "mov eax, edi\n",
-            "shl eax, 4\n",
-            "mov rsp, [r11 + rax + {limits}]\n",
-            "mov [rsi], rsp\n",
-            "mov rsp, [r11 + rax + {limits} + 8]\n",
-            "mov [rsi + 8], rsp\n",
-            "xor eax, eax\n",
-            "jmp stub_call_answered\n",
+            $crate::own_x86_64::tell_limit!("edi", "rsi"),
             // rt_sigaction(edi, rsi, rdx, r10)
             "5:\n",
             "cmp r10, 8\n",
@@ -209,16 +215,16 @@ macro_rules! own_calls {
             "4:\n",
             "13:\n",
             "lock cmpxchg [r11 + {mask}], rsp\n",
-            ".globl stub_call_masked\n",
-            ".hidden stub_call_masked\n",
-            "stub_call_masked:\n",
+            ".globl stub_call_exchanged\n",
+            ".hidden stub_call_exchanged\n",
+            "stub_call_exchanged:\n",
             "jne stub_call_not_own\n",
             "and r11, -{slot_size}\n",
             "xor eax, eax\n",
             "jmp stub_call_answered\n",
-            ".globl stub_call_not_masked\n",
-            ".hidden stub_call_not_masked\n",
-            "stub_call_not_masked:\n",
+            ".globl stub_call_not_exchanged\n",
+            ".hidden stub_call_not_exchanged\n",
+            "stub_call_not_exchanged:\n",
             "stub_call_not_own:\n",
             "and r11, -{slot_size}\n",
             "mov rax, [r11 + {call} + 8 * 13]\n",
@@ -245,8 +251,9 @@ macro_rules! trapped_calls {
             "jz 3f\n",
             "test ecx, 7\n", // it might be posted
             "jnz 3f\n",
-            "cmp dword ptr [r12 + {answers_hold}], 0\n",
-            "je 3f\n",
+            "shr ecx, 3\n",
+            "bt dword ptr [r12 + {answers_hold}], ecx\n",
+            "jnc 3f\n",
             "mov rax, [rsp + {frame_rip}]\n", // the host calls on behalf of who calls into the vsyscall page
             "cmp rax, [rsp + {frame_call_addr}]\n",
             "jne 3f\n",
@@ -269,4 +276,4 @@ macro_rules! trapped_calls {
     };
 }
 
-pub(crate) use {own_calls, trapped_calls};
+pub(crate) use {own_calls, tell_limit, trapped_calls};

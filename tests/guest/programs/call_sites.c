@@ -4,6 +4,7 @@
 #include "check.h"
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -24,8 +25,17 @@ SITE(register_number, "mov %r9, %rax");
 SITE(last_argument, "mov $8, %eax; mov %r8, %rsi");
 SITE(stack_store, "mov $8, %eax; mov %r11, -8(%rsp)");
 SITE(stack_load, "mov 8(%rsp), %rax");
+SITE(upper_number, "mov %r9d, %eax");
+SITE(address, "mov $8, %eax; lea 0x100(%r8), %rsi");
+SITE(relative_address, "mov $8, %eax; lea name_of_site(%rip), %r10");
 SITE(nothing_known, "mov $8, %eax; nop");
 SITE(padded, ".byte 0xeb, 8, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0\n mov $8, %eax; nop");
+
+asm("name_of_site: .asciz \"/proc/self/exe\"");
+// access(name_of_site, F_OK), by a relative address.
+long may_access(void);
+asm(".pushsection .text.sites, \"ax\"\n .fill 160, 1, 0x90\n may_access: xor %esi, %esi; mov $21, %eax;"
+    "lea name_of_site(%rip), %rdi; syscall; ret; .fill 160, 1, 0x90\n .popsection");
 
 // Calls behind the instructions that precede the site, with the number in place already.
 long enter(void *at, long fd, long offset, long whence, long number);
@@ -37,6 +47,7 @@ static const struct {
 } sites[] = {
     {number, number_call},           {wide_number, wide_number_call}, {register_number, register_number_call},
     {last_argument, last_argument_call}, {stack_store, stack_store_call}, {stack_load, stack_load_call},
+    {upper_number, upper_number_call},   {address, address_call},         {relative_address, relative_address_call},
     {nothing_known, nothing_known_call}, {padded, padded_call},
 };
 #define SITES (sizeof sites / sizeof *sites)
@@ -45,10 +56,50 @@ static void use_sites(int fd, int rounds) {
     for (int round = 0; round < rounds; round++)
         for (unsigned form = 0; form < SITES; form++) {
             long offset = round * 64L + form;
-            CHECK(sites[form].whole(fd, offset, SEEK_SET, 0, offset, SYS_lseek, SYS_lseek) == offset);
-            CHECK(sites[form].whole(-1, offset, SEEK_SET, 0, offset, SYS_lseek, SYS_lseek) == -EBADF);
+            long copy = sites[form].whole == address ? offset - 0x100 : offset;
+            CHECK(sites[form].whole(fd, offset, SEEK_SET, 0, copy, SYS_lseek, SYS_lseek) == offset);
+            CHECK(sites[form].whole(-1, offset, SEEK_SET, 0, copy, SYS_lseek, SYS_lseek) == -EBADF);
             CHECK(enter(sites[form].call, fd, offset + 1, SEEK_SET, SYS_lseek) == offset + 1);
         }
+}
+
+// All places that a site can have in a word, in code that four threads run while one site after another is rewritten.
+typedef long short_site(long fd, long offset, long whence);
+static atomic_int phase;
+static char *straddling;
+
+static void *use_straddling(void *unused) {
+    int fd = syscall(SYS_memfd_create, "sites", 0);
+    atomic_fetch_add(&phase, 1);
+    while (atomic_load(&phase) < 4) continue;
+    for (int round = 0; round < 400; round++)
+        for (int form = 0; form < 16; form++) {
+            short_site *at = (short_site *)(straddling + 256 * form + form % 8);
+            CHECK(at(fd, round, SEEK_SET) == round);
+        }
+    // In between there is one that only computes, for longer than anybody waits.
+    for (volatile long i = 0; unused && i < 30000000; i++) continue;
+    close(fd);
+    return NULL;
+}
+
+static void sites_across_words(void) {
+    // mov $8, %eax; syscall; ret
+    const char by_number[] = {0xb8, 8, 0, 0, 0, 0x0f, 0x05, 0xc3};
+    // mov %rsi, %r8; mov $8, %eax; lea 0(%r8), %rsi; syscall; ret
+    const char by_address[] = {0x49, 0x89, 0xf0, 0xb8, 8, 0, 0, 0, 0x49, 0x8d, 0xb0, 0, 0, 0, 0, 0x0f, 0x05, 0xc3};
+    straddling = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(straddling != MAP_FAILED);
+    for (int form = 0; form < 16; form++)
+        memcpy(straddling + 256 * form + form % 8, form < 8 ? by_number : by_address, form < 8 ? sizeof by_number : sizeof by_address);
+    CHECK(mprotect(straddling, 4096, PROT_READ | PROT_EXEC) == 0);
+    pthread_t threads[4];
+    for (long i = 0; i < 4; i++)
+        CHECK(pthread_create(&threads[i], NULL, use_straddling, (void *)(long)(i == 3)) == 0);
+    for (int i = 0; i < 4; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    CHECK(munmap(straddling, 4096) == 0);
+    atomic_store(&phase, 0);
 }
 
 static int file(void) {
@@ -196,7 +247,9 @@ static void heap_grows(int fd) {
 }
 
 int main(void) {
+    for (int i = 0; i < 5; i++) sites_across_words();
     threads_race_to_the_first_trap();
+    for (int i = 0; i < 200; i++) CHECK(may_access() == 0);
     int fd = file();
     use_sites(fd, 100);
     a_fault_at_a_site();

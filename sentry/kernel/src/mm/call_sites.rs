@@ -78,7 +78,7 @@ const fn is_one_store(patch: &CodePatch) -> bool {
 
 impl MemoryManager {
     /// Rewrites the site from where a call came with `regs`, so that calls from there come without a trap. `is_alone`
-    /// tells that no other thread runs in this address space.
+    /// tells that no other thread runs guest code in this address space.
     ///
     /// # Errors
     /// `EBUSY` where that can be done only alone, others where it cannot be done.
@@ -102,7 +102,10 @@ impl MemoryManager {
         self.read(UserAddr(start), &mut code)?;
         let site = rewrite::find(&code, start, ret, regs, is_anonymous).ok_or(Errno::ENOENT)?;
         let thunk = self.new_thunk(sites, site.reach(), mapping.start)?;
-        let plan = site.plan(thunk).ok_or(Errno::ERANGE)?;
+        let Some(plan) = site.plan(thunk) else {
+            sites.give_back(thunk);
+            return Err(Errno::ERANGE);
+        };
         if !is_alone && !is_one_store(&plan.site) {
             sites.give_back(thunk);
             return Err(Errno::EBUSY);

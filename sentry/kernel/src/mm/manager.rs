@@ -50,6 +50,8 @@ pub struct MemoryManager {
     pub(super) limits: MemoryLimits,
     /// Before all other locks.
     pub(super) call_sites: Mutex<CallSites>,
+    /// Held while no other thread may run guest code; before all locks of the sentry.
+    pub(crate) code_gate: Mutex<()>,
     /// Where calls trap.
     pub(crate) call_counts: CallCounts,
     /// Commands of membarrier(2) that have been registered.
@@ -115,6 +117,7 @@ impl MemoryManager {
             pages: RwLock::default(),
             limits,
             call_sites: Mutex::default(),
+            code_gate: Mutex::default(),
             call_counts: CallCounts::default(),
             barriers: AtomicU32::new(0),
             aio: AioContexts::default(),

@@ -1,5 +1,7 @@
 //! What a process does about each signal (`man 2 sigaction`).
 
+use std::sync::Arc;
+
 use abi::signal::{SIG_DFL, SIG_IGN, SaFlags};
 use abi::{SigSet, Signal, UserAddr};
 use parking_lot::Mutex;
@@ -85,6 +87,28 @@ pub(super) const STOP_SIGNALS: SigSet =
 /// The actions of all signals, shared by the threads of a process and by `CLONE_SIGHAND`. Lock: a leaf.
 #[derive(Debug)]
 pub struct SignalActions(Mutex<[SigAction; 64]>);
+
+/// The actions of a process: clones are those of processes that share them.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedActions {
+    actions: Arc<SignalActions>,
+    /// One for each process, which `actions` is not: whoever looks at those has them for a moment.
+    sharers: Arc<()>,
+}
+
+impl SharedActions {
+    pub(crate) fn new(actions: SignalActions) -> Self {
+        Self { actions: Arc::new(actions), sharers: Arc::new(()) }
+    }
+
+    pub(crate) fn get(&self) -> Arc<SignalActions> {
+        Arc::clone(&self.actions)
+    }
+
+    pub(crate) fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.sharers) == 1
+    }
+}
 
 impl Default for SignalActions {
     fn default() -> Self {

@@ -18,6 +18,7 @@ mod send;
 mod state;
 mod stop;
 
+pub(crate) use action::SharedActions;
 pub use action::{DefaultAction, SigAction, SignalActions, default_action};
 pub(crate) use forking::Forking;
 pub use frame_x86_64::TrapInfo;

@@ -154,8 +154,9 @@ impl ThreadGroup {
 
     /// Whether the signal would have no effect and need not be queued (Linux's `sig_ignored`).
     fn is_dropped(&self, state: &SignalState, task: &Task, signal: Signal, sender: Sender) -> bool {
-        let own = task.signals.lock();
-        if task.held_mask(&own).contains(signal) || (task.is_traced() && signal != Signal::KILL) {
+        if signal != Signal::KILL
+            && (task.is_traced() || task.held_mask(&task.signals.lock()).contains(signal))
+        {
             return false;
         }
         let action = self.actions().get(signal);
@@ -169,13 +170,6 @@ impl ThreadGroup {
     /// Tells a thread that can take the signal; ends the whole process at once where that is all it will do.
     fn choose_taker(&self, state: &mut SignalState, target: Option<&Task>, signal: Signal, sender: Sender) {
         let tasks = self.tasks();
-        if target.is_none() {
-            // Whoever is chosen may take long to come: a thread that stops blocking the signal meanwhile takes it, and so
-            // must not do that unseen.
-            for task in &tasks {
-                task.wake().hold_mask();
-            }
-        }
         let taker = match target {
             Some(target) => tasks.iter().find(|task| task.id() == target.id() && task.wants(signal)),
             None => tasks.iter().find(|task| task.wants(signal)),
@@ -188,6 +182,13 @@ impl ThreadGroup {
             }
             return;
         }
+        if target.is_none() {
+            // It may take long to come: a thread that stops blocking the signal meanwhile takes it, and so must not do
+            // that unseen. Where there is no taker, all have been asked, which holds their masks.
+            for task in &tasks {
+                task.wake().hold_mask();
+            }
+        }
         taker.wake().add(Work::SIGNAL);
     }
 
@@ -195,12 +196,11 @@ impl ThreadGroup {
         let is_default = self.actions().get(signal).handler == abi::signal::SIG_DFL;
         let is_spared = state.is_unkillable && !(sender != Sender::User && KERNEL_ONLY.contains(signal));
         // A thread that blocks the signal and waits for it in sigtimedwait(2) takes it as a value.
-        let is_waited_for = taker.held_mask(&taker.signals.lock()).contains(signal);
+        let is_waited_for = || taker.held_mask(&taker.signals.lock()).contains(signal);
         is_default
             && !is_spared
-            && !is_waited_for
             && default_action(signal) == DefaultAction::Terminate
-            && (signal == Signal::KILL || !taker.is_traced())
+            && (signal == Signal::KILL || !(taker.is_traced() || is_waited_for()))
     }
 
     /// Makes `task` take a signal at once, as faults do: where it is blocked or ignored it becomes deadly.

@@ -1,12 +1,14 @@
 //! What a task tells the platform about itself, so that `getpid` and its like are answered without the kernel.
 
-use std::sync::Arc;
-
 use abi::{SigSet, UserAddr};
 use platform::posted::POSTED_CALLS;
-use platform::{ANSWERED_CALLS, Answers, OWN_CALLS, PlainActions, Told};
+use platform::{AnsweredCalls, Answers, PlainActions, Told};
 
 use super::{CurrentTask, Task, Work};
+
+const RT_SIGPROCMASK: u32 = 14;
+/// getuid, getgid, geteuid, getegid.
+const ID_CALLS: [u32; 4] = [102, 104, 107, 108];
 
 impl Task {
     /// Something that [`CurrentTask::refresh_answers`] tells has changed: from now on its calls find that.
@@ -34,23 +36,22 @@ impl CurrentTask {
         }
         let is_watched = self.is_traced() || self.kernel().strace.is_on();
         self.may_post = !is_watched && POSTED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
-        self.may_tell = !is_watched && OWN_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
+        let answers = (!is_watched).then(|| self.answers());
+        self.may_mask = answers.is_some_and(|answers| answers.calls.contains(RT_SIGPROCMASK));
         self.wake().hold_mask();
-        let is_watched =
-            is_watched || !ANSWERED_CALLS.iter().all(|call| self.is_always_allowed((*call).into()));
-        let answers = if is_watched { None } else { self.answers() };
         self.context.set_answers(answers);
     }
 
-    fn answers(&self) -> Option<Answers> {
+    fn answers(&self) -> Answers {
         let creds = self.creds();
         let ids = &creds.user_ns;
-        if ids.uid_map().ranges().is_empty() || ids.gid_map().ranges().is_empty() {
-            // They may be set at any time, once.
-            return None;
-        }
+        // They may be set at any time, once.
+        let has_ids = !ids.uid_map().ranges().is_empty() && !ids.gid_map().ranges().is_empty();
+        let may_answer =
+            |call: u32| (has_ids || !ID_CALLS.contains(&call)) && self.is_always_allowed(call.into());
         let parent = self.thread_group().parent().map_or(0, |parent| parent.tgid_in(&self.pid_ns()));
-        Some(Answers {
+        Answers {
+            calls: AnsweredCalls::allowed(may_answer),
             pid: self.thread_group().tgid() as u64,
             tid: self.tid() as u64,
             parent: parent as u64,
@@ -60,16 +61,14 @@ impl CurrentTask {
             effective_gid: ids.from_kernel_gid(creds.egid).into(),
             actions: self.plain_actions(),
             limits: self.thread_group().limits().pairs(),
-        })
+        }
     }
 
     /// Which signal actions the platform may tell and set itself: none where others share them, who would not hear.
     fn plain_actions(&self) -> PlainActions {
         let group = self.thread_group();
-        let actions = group.actions();
-        // The process's own, and this one.
-        let is_alone = group.threads.lock().live == 1 && Arc::strong_count(&actions) == 2;
-        if is_alone { actions.plain() } else { PlainActions::default() }
+        let is_alone = group.threads.lock().live == 1 && group.has_own_actions();
+        if is_alone { group.actions().plain() } else { PlainActions::default() }
     }
 
     /// Stores the signal actions that were set without us. To be done before anybody looks at more of them than which
@@ -86,7 +85,7 @@ impl CurrentTask {
     pub(super) fn show_mask(&mut self) {
         // Whoever sends a signal after the look below says so again.
         self.wake().clear(Work::MASK);
-        let shown = self.may_tell.then(|| {
+        let shown = self.may_mask.then(|| {
             let state = self.thread_group().signal.lock();
             let own = self.signals.lock();
             (own.blocked.0, own.pending.is_empty() && state.shared.is_empty())

@@ -1,15 +1,19 @@
 //! Call sites that are used often enough to be rewritten, and calls that come from such a site after all.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use abi::Errno;
+use abi::{Errno, Result};
 use platform::Fault;
 
-use super::CurrentTask;
+use super::{CurrentTask, Task, Work};
 use crate::mm::MemoryManager;
 
 /// clone, fork, vfork, clone3: the child needs a copy of the extended state, which only a trap's frame holds.
 const MAKES_CHILD: [u64; 4] = [56, 57, 58, 435];
+
+/// How long threads may take to come out of guest code while a site is rewritten.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 impl CurrentTask {
     /// A call trapped: has its site rewritten where that pays.
@@ -29,11 +33,49 @@ impl CurrentTask {
             mm.call_counts.give_up(ret);
             return;
         }
-        match mm.rewrite_call_site(&self.regs, self.is_alone_in(&mm)) {
+        let mut result = mm.rewrite_call_site(&self.regs, self.is_alone_in(&mm));
+        if result == Err(Errno::EBUSY) {
+            result = self.rewrite_while_others_wait(&mm);
+        }
+        match result {
             Ok(()) => {}
             Err(Errno::EBUSY) => mm.call_counts.start_over(ret),
             Err(_) => mm.call_counts.give_up(ret),
         }
+    }
+
+    /// Rewrites a site that other threads could see half-written, while none of them runs.
+    ///
+    /// Each is told to wait for the gate before it runs guest code again, new ones from the start. None stands within
+    /// what is written: all forms begin at an instruction and end with one, or leave the `syscall` where it is.
+    fn rewrite_while_others_wait(&self, mm: &Arc<MemoryManager>) -> Result<()> {
+        let Some(_gate) = mm.code_gate.try_lock() else { return Err(Errno::EBUSY) };
+        let others: Vec<Arc<Task>> = self
+            .kernel()
+            .tasks
+            .tasks()
+            .into_iter()
+            .filter(|task| {
+                task.id() != self.id() && task.try_mm().is_some_and(|other| Arc::ptr_eq(&other, mm))
+            })
+            .collect();
+        for task in &others {
+            task.wake().add(Work::CODE);
+        }
+        let start = Instant::now();
+        while others.iter().any(|task| task.wake().is_in_guest()) {
+            if start.elapsed() > PATIENCE {
+                return Err(Errno::ETIMEDOUT);
+            }
+            std::thread::yield_now();
+        }
+        mm.rewrite_call_site(&self.regs, true)
+    }
+
+    /// Waits for a thread that changes the code of this address space.
+    pub(super) fn wait_for_code(&self) {
+        self.wake().clear(Work::CODE);
+        drop(self.mm().code_gate.lock());
     }
 
     /// Whether no other thread runs in the task's address space.

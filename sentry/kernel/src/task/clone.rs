@@ -16,7 +16,7 @@ use super::{
 use crate::error::{Restart, SysError, SysResult};
 use crate::limits;
 use crate::mm::MemoryManager;
-use crate::signal::{AltStack, Forking, GroupStop, SignalActions, TaskSignals};
+use crate::signal::{AltStack, Forking, GroupStop, SharedActions, SignalActions, TaskSignals};
 use crate::vfs::{FdTable, File, FsContext, ReservedFds};
 
 /// What clone3(2) asks for, in the terms of all its forms.
@@ -262,13 +262,13 @@ impl CurrentTask {
     fn new_process(&self, flags: CloneFlags) -> Arc<ThreadGroup> {
         let own = self.thread_group();
         let actions = if flags.contains(CloneFlags::SIGHAND) {
-            own.actions()
+            own.shared_actions()
         } else {
             let copy = own.actions().copy();
             if flags.contains(CloneFlags::CLEAR_SIGHAND) {
                 copy.reset_handlers();
             }
-            Arc::new(copy)
+            SharedActions::new(copy)
         };
         let parent = if flags.contains(CloneFlags::PARENT) {
             own.family.lock().parent.clone()
@@ -393,6 +393,6 @@ impl Task {
 }
 
 /// A fresh set of signal actions for a container's first process.
-pub(super) fn default_actions() -> Arc<SignalActions> {
-    Arc::new(SignalActions::default())
+pub(super) fn default_actions() -> SharedActions {
+    SharedActions::new(SignalActions::default())
 }

@@ -25,8 +25,8 @@ pub struct CurrentTask {
     pub(super) candidates: Candidates,
     /// Nobody wants to see each of its calls.
     pub(super) may_post: bool,
-    /// Nobody wants to see its calls about itself.
-    pub(super) may_tell: bool,
+    /// Nobody wants to see its changes of its signal mask.
+    pub(super) may_mask: bool,
 }
 
 impl CurrentTask {
@@ -40,7 +40,7 @@ impl CurrentTask {
             is_stepped: false,
             candidates: Candidates::new(),
             may_post: false,
-            may_tell: false,
+            may_mask: false,
         }
     }
 

@@ -117,7 +117,10 @@ impl CurrentTask {
             if work.contains(Work::MASK) {
                 self.show_mask();
             }
-            if Work::ANSWERS.union(Work::MASK).contains(work) && !self.must_resolve_restart() {
+            if work.contains(Work::CODE) {
+                self.wait_for_code();
+            }
+            if Work::OWN.contains(work) && !self.must_resolve_restart() {
                 continue;
             }
             if work.contains(Work::FREEZE) {

@@ -11,7 +11,7 @@ use super::details::TaskDetails;
 use super::ptrace::Trace;
 use super::{
     AccountCharge, Container, CpuClock, Credentials, ExitStatus, IoCounters, IoCounts, Namespaces, Pid,
-    PidNamespace, PostedCalls, ThreadGroup, Tid, UserAccount, Wake,
+    PidNamespace, PostedCalls, ThreadGroup, Tid, UserAccount, Wake, Work,
 };
 use crate::Kernel;
 use crate::ipc::UndoList;
@@ -275,7 +275,7 @@ impl Task {
     /// Begins its end, unless that has begun.
     pub(crate) fn begin_exit(&self, status: ExitStatus) {
         self.exit.lock().get_or_insert(status);
-        self.wake.add(super::Work::SIGNAL);
+        self.wake.add(Work::SIGNAL);
     }
 
     /// Whether a tracer is attached.
@@ -287,6 +287,8 @@ impl Task {
     pub(super) fn set_traced(&self, is_traced: bool) {
         self.is_traced.store(is_traced, Ordering::SeqCst);
         self.note_new_answers();
+        // It may be posting calls.
+        self.wake().add(Work::ANSWERS);
     }
 
     pub(super) fn set_trace_stopped(&self, is_stopped: bool) {

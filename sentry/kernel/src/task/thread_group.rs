@@ -19,7 +19,7 @@ use super::{
 };
 use crate::Kernel;
 use crate::mm::MemoryManager;
-use crate::signal::{GroupStop, SigAction, SignalActions, SignalState};
+use crate::signal::{GroupStop, SharedActions, SigAction, SignalActions, SignalState};
 use crate::time::ProcessTimers;
 use crate::vfs::File;
 
@@ -37,7 +37,8 @@ pub struct ThreadGroup {
     leader_id: AtomicU64,
     /// The signal lock (Linux's siglock).
     pub(crate) signal: Mutex<SignalState>,
-    actions: RwLock<Arc<SignalActions>>,
+    actions: RwLock<SharedActions>,
+    /// Held while threads are told that their copies are out of date.
     limits: Mutex<Limits>,
     usage: Mutex<Usage>,
     /// Told when a child changes state: where wait4(2) sleeps.
@@ -114,7 +115,7 @@ pub(super) struct NewThreadGroup {
     pub(super) cgroups: Memberships,
     pub(super) parent: Parent,
     pub(super) process_group: Arc<ProcessGroup>,
-    pub(super) actions: Arc<SignalActions>,
+    pub(super) actions: SharedActions,
     pub(super) limits: Limits,
     pub(super) oom_score_adj: i32,
     pub(super) personality: u32,
@@ -277,7 +278,17 @@ impl ThreadGroup {
     /// What it does about signals.
     #[must_use]
     pub fn actions(&self) -> Arc<SignalActions> {
+        self.actions.read().get()
+    }
+
+    /// The same, for a process that is to share them.
+    pub(super) fn shared_actions(&self) -> SharedActions {
         self.actions.read().clone()
+    }
+
+    /// Whether no other process shares its actions.
+    pub(super) fn has_own_actions(&self) -> bool {
+        self.actions.read().is_unshared()
     }
 
     /// sigaction(2): replaces an action; pending signals that are ignored from now on are forgotten.
@@ -291,7 +302,7 @@ impl ThreadGroup {
     }
 
     pub(super) fn set_actions(&self, actions: SignalActions) {
-        *self.actions.write() = Arc::new(actions);
+        *self.actions.write() = SharedActions::new(actions);
     }
 
     /// Its limits as of now.
@@ -302,7 +313,12 @@ impl ThreadGroup {
 
     /// Reads and perhaps changes its limits, as one step.
     pub fn update_limits<T>(&self, change: impl FnOnce(&mut Limits) -> T) -> T {
-        change(&mut self.limits.lock())
+        let mut limits = self.limits.lock();
+        // Threads that were told ask again, and wait for the lock.
+        for task in self.tasks() {
+            task.note_new_answers();
+        }
+        change(&mut limits)
     }
 
     /// Processor time of its threads, dead ones included.
@@ -472,11 +488,8 @@ impl ThreadGroup {
         self.personality.store(personality, Ordering::Relaxed);
     }
 
-    /// Passes a changed limit on to whoever keeps a copy of it.
+    /// Passes a changed limit on to whoever keeps a copy of it in the sentry.
     pub fn limits_changed(&self, resource: Resource) {
-        for task in self.tasks() {
-            task.note_new_answers();
-        }
         if resource == Resource::Cpu {
             self.watch_cpu_limit();
         }

@@ -29,10 +29,14 @@ bitflags! {
         const ANSWERS = 8;
         /// What the platform was told of the signal mask, and who may change it, is out of date.
         const MASK = 16;
+        /// Another thread changes code: to be waited for.
+        const CODE = 32;
     }
 }
 
 impl Work {
+    /// What has nothing to do with signals, freezing or tracers.
+    pub(super) const OWN: Self = Self::ANSWERS.union(Self::MASK).union(Self::CODE);
     /// What ends a sleep in a system call.
     const INTERRUPTS: Self = Self::SIGNAL.union(Self::TRACE);
 }
@@ -49,7 +53,7 @@ pub struct Wake {
 impl Wake {
     pub(super) fn new() -> Self {
         Self {
-            work: AtomicU32::new(Work::ANSWERS.union(Work::MASK).bits()),
+            work: AtomicU32::new(Work::ANSWERS.union(Work::MASK).union(Work::CODE).bits()),
             in_guest: AtomicBool::new(false),
             parker: Arc::new(Parker::new()),
             sleeps: Sleeps::new(),
@@ -86,16 +90,17 @@ impl Wake {
     }
 
     /// What the platform was told about the thread is out of date: no call that its guest code begins after this is
-    /// answered by that.
+    /// answered by that. The thread need not come for it: it has work when it next does.
     pub(super) fn revoke_answers(&self) {
         self.work.fetch_or(Work::ANSWERS.bits(), Ordering::SeqCst);
-        if self.in_guest.load(Ordering::SeqCst)
-            && let Some(interrupter) = self.interrupter.lock().as_ref()
-        {
+        if !self.in_guest.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Some(interrupter) = self.interrupter.lock().as_ref() {
             interrupter.revoke_answers();
         }
         // Again: it may have come by itself meanwhile, and have told what was revoked.
-        self.add(Work::ANSWERS);
+        self.work.fetch_or(Work::ANSWERS.bits(), Ordering::SeqCst);
     }
 
     /// The thread begins to do this work.
@@ -118,7 +123,7 @@ impl Wake {
     /// Whether guest code is running.
     #[must_use]
     pub fn is_in_guest(&self) -> bool {
-        self.in_guest.load(Ordering::Relaxed)
+        self.in_guest.load(Ordering::SeqCst)
     }
 
     /// The thread has nothing to do until somebody unparks it, or until `deadline`.

@@ -100,13 +100,13 @@ pub(super) fn unwind(area: &VolatileSlice<'_>, regs: &mut Regs) -> Result<Place>
         regs.rflags = saved.rflags;
     }
     // `rcx` is behind the site. Before it was answered, the call is made again.
-    let is_masked = match rip {
-        _ if rip == at(Entry::CallMasked) => flags & ZERO_FLAG != 0,
-        _ => (at(Entry::CallMasked)..at(Entry::CallNotMasked)).contains(&rip),
+    let is_exchanged = match rip {
+        _ if rip == at(Entry::CallExchanged) => flags & ZERO_FLAG != 0,
+        _ => (at(Entry::CallExchanged)..at(Entry::CallNotExchanged)).contains(&rip),
     };
     let is_answered = (at(Entry::CallAnswered)..at(Entry::CallOwn)).contains(&rip);
-    regs.rip = if is_answered || is_masked { regs.rcx } else { regs.rcx.wrapping_sub(2) };
-    if is_masked {
+    regs.rip = if is_answered || is_exchanged { regs.rcx } else { regs.rcx.wrapping_sub(2) };
+    if is_exchanged {
         regs.rax = 0;
     } else if (at(Entry::CallOwnSaved)..at(Entry::CallPost)).contains(&rip) {
         regs.rax = saved.rax;

@@ -3,10 +3,7 @@
 use abi::Result;
 use host::memory::VolatileSlice;
 use host::seccomp::Program;
-use stub::layout::{
-    ACTION_CALL, ACTION_MARK, ANSWER_TABLE, ANSWERED, AREA_ANSWERS, CLOCK_FIELDS, CLOCKS, CONSTANTS,
-    FD_TRANSIENT, LIMITS, OWN, POSTABLE, SCRATCH, SLOT0_CONSTANTS, TIMES,
-};
+use stub::layout::{ANSWER_PLACES, CLOCK_FIELDS, CLOCKS, CONSTANTS, FD_TRANSIENT, SCRATCH, SLOT0_CONSTANTS};
 
 use super::filter;
 
@@ -54,7 +51,7 @@ impl Constants {
         assert!(page.address() <= CLOCK_FIELDS, "the constants fit their page");
         page.bytes.resize((CLOCK_FIELDS - CONSTANTS) as usize, 0);
         page.bytes.extend_from_slice(&CLOCKS);
-        page.bytes.extend_from_slice(&answer_numbers());
+        page.bytes.extend_from_slice(&ANSWER_PLACES);
         slot0.sub(SLOT0_CONSTANTS as usize, page.bytes.len())?.write(&page.bytes)?;
         Ok(Self {
             notify_filter,
@@ -66,19 +63,6 @@ impl Constants {
             receive,
         })
     }
-}
-
-/// For each call number, where in an area its answer lies, a mark, or how it can be posted.
-fn answer_numbers() -> [u8; ANSWER_TABLE as usize] {
-    let mut table = [0; ANSWER_TABLE as usize];
-    table[ACTION_CALL as usize] = ACTION_MARK;
-    for (index, number) in ANSWERED.into_iter().enumerate() {
-        table[number as usize] = AREA_ANSWERS as u8 + 8 * index as u8;
-    }
-    for (number, kind) in POSTABLE.into_iter().chain(OWN).chain(LIMITS).chain(TIMES) {
-        table[number as usize] = kind;
-    }
-    table
 }
 
 /// Collects data and says at which address in a stub it will lie.
@@ -103,23 +87,5 @@ impl Page {
         let code = self.address();
         self.bytes.extend_from_slice(program.as_bytes());
         self.words(&[program.instructions().len() as u64, code])
-    }
-}
-
-const _: () = assert!(AREA_ANSWERS + 8 * ANSWERED.len() as u64 <= u8::MAX as u64);
-
-#[cfg(test)]
-mod tests {
-    use super::answer_numbers;
-    use crate::api::{ANSWERED_CALLS, OWN_CALLS};
-
-    /// Whoever asks whether a filter looks at these calls goes by the lists.
-    #[test]
-    fn all_calls_that_the_stub_answers_are_listed() {
-        let table = answer_numbers();
-        let answered = (0..).zip(table).filter(|(_, kind)| *kind != 0 && kind.is_multiple_of(8));
-        let mut listed: Vec<u32> = ANSWERED_CALLS.into_iter().chain(OWN_CALLS).collect();
-        listed.sort_unstable();
-        assert_eq!(answered.map(|(number, _)| number).collect::<Vec<_>>(), listed);
     }
 }

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::Regs;
-use host::memory::VolatileSlice;
 use stub::layout::{
-    AREA_ACTIONS_PLAIN, AREA_ACTIONS_RESTORER, AREA_ACTIONS_UNSET, AREA_ANSWERED, AREA_ANSWERS,
+    ACTION_CALL, AREA_ACTIONS_PLAIN, AREA_ACTIONS_RESTORER, AREA_ACTIONS_UNSET, AREA_ANSWERED, AREA_ANSWERS,
     AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_LIMITS, AREA_POSTED, AREA_RESUME, AREA_SELF,
     AREA_STACK, AREA_STATE, INTERRUPT, LIMITS_LEN, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME,
     RESUME_RAISE, STATE_ASLEEP, STATE_EVENT,
@@ -26,7 +25,7 @@ use super::spin::Policy;
 use super::ways::{Sums, Tally};
 use super::xstate::Layout;
 use crate::posted::PostBox;
-use crate::{Answers, Context, Event, Interrupter, PlainActions, Told};
+use crate::{AnsweredCalls, Answers, Context, Event, Interrupter, PlainActions, Told};
 
 /// Guest code may be running.
 const RUNNING: u32 = 1;
@@ -176,8 +175,8 @@ pub(super) struct StubContext {
     cores: Arc<Cores>,
     policy: Policy,
     ways: Tally,
-    /// What the stub was told of signal actions, and has told.
-    actions: PlainActions,
+    /// What the area has, with the signal actions that the stub has told.
+    answers: Answers,
     mask: ShownMask,
     state: State,
 }
@@ -212,6 +211,11 @@ impl StubContext {
         area.store_u64(AREA_ANSWERED as usize, 0)?;
         area.store_u32(AREA_POSTED as usize, 0)?;
         own::reset(&area)?;
+        // As `answers` below says.
+        area.sub(AREA_LIMITS as usize, 16 * LIMITS_LEN)?.zero()?;
+        for word in [AREA_ACTIONS_UNSET, AREA_ACTIONS_PLAIN, AREA_ACTIONS_RESTORER] {
+            area.store_u64(word as usize, 0)?;
+        }
         let post_box = AreaBox::new(thread.slot());
         let signalling = Signalling::new(Arc::clone(stub.life()), &thread, shared);
         Ok(Self {
@@ -223,7 +227,7 @@ impl StubContext {
             cores: Arc::clone(&shared.cores),
             policy: Policy::new(),
             ways: Tally::new(&shared.ways),
-            actions: PlainActions::default(),
+            answers: Answers::default(),
             mask: ShownMask::default(),
             state,
         })
@@ -337,6 +341,33 @@ impl StubContext {
         Ok(())
     }
 
+    /// Fills in what the stub answers itself, as far as that is new.
+    fn write_answers(&mut self, answers: &Answers) -> Result<(), abi::Errno> {
+        let old = self.answers;
+        self.answers = *answers;
+        let Answers { calls, pid, tid, parent, uid, effective_uid, gid, effective_gid, actions, limits } =
+            *answers;
+        let area = self.thread().area();
+        area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
+        let words = [pid, tid, parent, uid, effective_uid, gid, effective_gid];
+        for (index, word) in words.into_iter().enumerate() {
+            area.store_u64(AREA_ANSWERS as usize + 8 * index, word)?;
+        }
+        if limits != old.limits {
+            let mut bytes = [0; 16 * LIMITS_LEN];
+            for (to, word) in bytes.chunks_exact_mut(8).zip(limits.as_flattened()) {
+                to.copy_from_slice(&word.to_le_bytes());
+            }
+            area.sub(AREA_LIMITS as usize, bytes.len())?.write(&bytes)?;
+        }
+        if actions != old.actions {
+            area.store_u64(AREA_ACTIONS_UNSET as usize, actions.unset)?;
+            area.store_u64(AREA_ACTIONS_PLAIN as usize, actions.plain)?;
+            area.store_u64(AREA_ACTIONS_RESTORER as usize, actions.restorer)?;
+        }
+        area.store_u32(AREA_ANSWERS_HOLD as usize, calls.bits())
+    }
+
     fn died(&self) -> Event {
         // Dead already, or it broke the rules.
         self.stub.life().end();
@@ -414,10 +445,9 @@ impl Context for StubContext {
     }
 
     fn set_answers(&mut self, answers: Option<Answers>) {
-        self.actions = answers.map_or_else(PlainActions::default, |answers| answers.actions);
-        let area = self.thread().area();
         // Its own page: a failure leaves the thread as it is, which asks us then.
-        let _ = write_answers(&area, answers);
+        let _ =
+            self.write_answers(&answers.unwrap_or(Answers { calls: AnsweredCalls::NONE, ..self.answers }));
     }
 
     fn take_set_actions(&mut self) -> PlainActions {
@@ -426,9 +456,13 @@ impl Context for StubContext {
         if word.and_then(|word| word.read(&mut plain)).is_err() {
             return PlainActions::default();
         }
-        let set = u64::from_le_bytes(plain) & self.actions.unset & !self.actions.plain;
-        self.actions.plain |= set;
-        PlainActions { plain: set, ..self.actions }
+        if !self.answers.calls.contains(ACTION_CALL) {
+            return PlainActions::default();
+        }
+        let known = &mut self.answers.actions;
+        let set = u64::from_le_bytes(plain) & known.unset & !known.plain;
+        known.plain |= set;
+        PlainActions { plain: set, ..*known }
     }
 
     fn show_mask(&mut self, mask: Option<u64>, may_change: bool) {
@@ -440,32 +474,12 @@ impl Context for StubContext {
 
     fn take_told(&mut self) -> Told {
         let Some(thread) = &self.thread else { return Told::default() };
-        self.mask.take(&thread.area()).unwrap_or_default()
+        self.mask.take(&thread.area(), self.answers.calls).unwrap_or_default()
     }
 
     fn post_box(&self) -> Arc<dyn PostBox> {
         Arc::clone(&self.post_box) as Arc<dyn PostBox>
     }
-}
-
-/// Fills in what the stub answers itself.
-fn write_answers(area: &VolatileSlice<'_>, answers: Option<Answers>) -> Result<(), abi::Errno> {
-    area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
-    let Some(answers) = answers else { return Ok(()) };
-    let Answers { pid, tid, parent, uid, effective_uid, gid, effective_gid, actions, limits } = answers;
-    let words = [pid, tid, parent, uid, effective_uid, gid, effective_gid];
-    for (index, word) in words.into_iter().enumerate() {
-        area.store_u64(AREA_ANSWERS as usize + 8 * index, word)?;
-    }
-    let mut bytes = [0; 16 * LIMITS_LEN];
-    for (to, word) in bytes.chunks_exact_mut(8).zip(limits.as_flattened()) {
-        to.copy_from_slice(&word.to_le_bytes());
-    }
-    area.sub(AREA_LIMITS as usize, bytes.len())?.write(&bytes)?;
-    area.store_u64(AREA_ACTIONS_UNSET as usize, actions.unset)?;
-    area.store_u64(AREA_ACTIONS_PLAIN as usize, actions.plain)?;
-    area.store_u64(AREA_ACTIONS_RESTORER as usize, actions.restorer)?;
-    area.store_u32(AREA_ANSWERS_HOLD as usize, 1)
 }
 
 impl Drop for StubContext {

@@ -8,14 +8,15 @@
 use abi::Result;
 use host::memory::VolatileSlice;
 use stub::layout::{
-    AREA_MASK, AREA_ROBUST_LIST, AREA_TID_ADDRESS, AREA_TOLD, MASK_KNOWN, MASK_OPEN, TOLD_ROBUST_LIST,
-    TOLD_TID_ADDRESS,
+    AREA_MASK, AREA_ROBUST_LIST, AREA_TID_ADDRESS, AREA_TOLD, MASK_KNOWN, MASK_OPEN, SET_ROBUST_LIST,
+    SET_TID_ADDRESS, TOLD_ROBUST_LIST, TOLD_TID_ADDRESS,
 };
 
-use crate::Told;
+use crate::{AnsweredCalls, Told};
 
 const WORD: usize = AREA_MASK as usize;
 const FLAGS: u64 = (MASK_OPEN | MASK_KNOWN) as u64;
+
 /// The mask that a thread was shown last.
 #[derive(Debug, Default)]
 pub(super) struct ShownMask(Option<u64>);
@@ -33,27 +34,34 @@ impl ShownMask {
         area.store_u64(WORD, self.0.map_or(0, |mask| mask | open))
     }
 
-    /// What the thread, which is stopped, has changed.
-    pub(super) fn take(&mut self, area: &VolatileSlice<'_>) -> Result<Told> {
-        let Some(shown) = self.0 else { return Ok(Told::default()) };
-        let now = mask(area)?;
-        let changed = (now != shown).then_some(now);
-        if changed.is_some() {
-            self.0 = changed;
-        }
+    /// What the thread, which is stopped, has changed by such of these calls as it may have made.
+    pub(super) fn take(&mut self, area: &VolatileSlice<'_>, calls: AnsweredCalls) -> Result<Told> {
+        let mask = self.changed(area)?;
         let told = area.load_u32(AREA_TOLD as usize)?;
         if told == 0 {
-            return Ok(Told { mask: changed, ..Told::default() });
+            return Ok(Told { mask, ..Told::default() });
         }
         area.store_u32(AREA_TOLD as usize, 0)?;
-        let value = |flag: u32, at: u64| -> Result<Option<u64>> {
-            if told & flag == 0 { Ok(None) } else { word(area, at as usize).map(Some) }
+        let value = |call: u32, flag: u32, at: u64| -> Result<Option<u64>> {
+            if told & flag != 0 && calls.contains(call) {
+                word(area, at as usize).map(Some)
+            } else {
+                Ok(None)
+            }
         };
         Ok(Told {
-            mask: changed,
-            robust_list: value(TOLD_ROBUST_LIST, AREA_ROBUST_LIST)?,
-            tid_address: value(TOLD_TID_ADDRESS, AREA_TID_ADDRESS)?,
+            mask,
+            robust_list: value(SET_ROBUST_LIST, TOLD_ROBUST_LIST, AREA_ROBUST_LIST)?,
+            tid_address: value(SET_TID_ADDRESS, TOLD_TID_ADDRESS, AREA_TID_ADDRESS)?,
         })
+    }
+
+    /// The mask, if it has changed.
+    fn changed(&mut self, area: &VolatileSlice<'_>) -> Result<Option<u64>> {
+        let Some(shown) = self.0 else { return Ok(None) };
+        let now = word(area, WORD)? & !FLAGS;
+        self.0 = Some(now);
+        Ok((now != shown).then_some(now))
     }
 }
 
@@ -68,10 +76,6 @@ pub(super) fn hold(area: &VolatileSlice<'_>) -> Result<Option<u64>> {
     area.and_u32(WORD, !MASK_OPEN)?;
     let now = word(area, WORD)?;
     Ok((now & u64::from(MASK_KNOWN) != 0).then_some(now & !FLAGS))
-}
-
-fn mask(area: &VolatileSlice<'_>) -> Result<u64> {
-    Ok(word(area, WORD)? & !FLAGS)
 }
 
 /// A word that nobody writes now, or a hostile guest.

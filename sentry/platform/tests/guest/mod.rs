@@ -10,15 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use abi::{Regs, UserAddr};
 use host::memory::{Mapping, memfd};
 use platform::systrap::{HandOver, Systrap};
-use platform::{AddressSpace, Answers, Context, Event, MapOp, MapSource, PlainActions, Platform, Protection};
+use platform::{
+    AddressSpace, AnsweredCalls, Answers, Context, Event, MapOp, MapSource, PlainActions, Platform,
+    Protection,
+};
 
 pub(crate) const RX: Protection = Protection { read: true, write: false, execute: true };
 pub(crate) const RW: Protection = Protection { read: true, write: true, execute: false };
 pub(crate) const RO: Protection = Protection { read: true, write: false, execute: false };
 pub(crate) const NONE: Protection = Protection { read: false, write: false, execute: false };
 
-/// A thread of which nothing is known.
+/// A thread of which nothing is known, and that may make all calls.
 pub(crate) const NO_ANSWERS: Answers = Answers {
+    calls: AnsweredCalls::ALL,
     pid: 0,
     tid: 0,
     parent: 0,

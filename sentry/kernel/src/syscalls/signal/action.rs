@@ -20,13 +20,12 @@ pub(super) fn rt_sigaction(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     task.take_set_actions();
+    // Whether the platform may answer is looked at again, too: others may have shared the actions.
+    task.note_new_answers();
     let group = task.thread_group();
     let old = match new {
         None => group.actions().get(signal),
-        Some(new) => {
-            task.note_new_answers();
-            group.set_action(signal, from_guest(&new))
-        }
+        Some(new) => group.set_action(signal, from_guest(&new)),
     };
     if old_at != 0 {
         task.mm().write_object(UserAddr(old_at), &to_guest(&old))?;

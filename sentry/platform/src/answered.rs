@@ -1,0 +1,72 @@
+//! Which calls are answered without the kernel: a bit for each kind of call, so that a filter of one leaves the others.
+
+use stub::layout::{ANSWER_PLACES, hold_bit};
+
+/// Calls whose results the platform is told, that read the clocks, or that change what only the thread has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnsweredCalls(u32);
+
+impl AnsweredCalls {
+    /// No calls.
+    pub const NONE: Self = Self(0);
+    /// All that there are.
+    pub const ALL: Self = {
+        let (mut number, mut bits) = (0, 0);
+        while number < ANSWER_PLACES.len() {
+            bits |= bit(number);
+            number += 1;
+        }
+        Self(bits)
+    };
+
+    /// Those that `is_allowed` is true of, by number; calls that are answered alike only together.
+    #[must_use]
+    pub fn allowed(is_allowed: impl Fn(u32) -> bool) -> Self {
+        let refused =
+            (0..ANSWER_PLACES.len()).filter(|number| bit(*number) != 0 && !is_allowed(*number as u32));
+        Self(refused.fold(Self::ALL.0, |bits, number| bits & !bit(number)))
+    }
+
+    /// Whether a call is among them.
+    #[must_use]
+    pub fn contains(self, number: u32) -> bool {
+        self.0 & ANSWER_PLACES.get(number as usize).map_or(0, |_| bit(number as usize)) != 0
+    }
+
+    /// As the stub is told.
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+/// The bit of a call, 0 where it is not answered.
+const fn bit(number: usize) -> u32 {
+    let place = ANSWER_PLACES[number];
+    // The others are posted.
+    if place != 0 && place.is_multiple_of(8) { hold_bit(place) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AnsweredCalls;
+
+    #[test]
+    fn a_call_that_is_not_allowed_leaves_the_others() {
+        assert_eq!(AnsweredCalls::allowed(|_| true), AnsweredCalls::ALL);
+        assert_eq!(AnsweredCalls::allowed(|_| false), AnsweredCalls::NONE);
+        let calls = AnsweredCalls::allowed(|number| number != 39 && number != 97);
+        // getpid, getrlimit and so prlimit64; read is none at all.
+        for (number, is_there) in [
+            (39, false),
+            (186, true),
+            (97, false),
+            (302, false),
+            (14, true),
+            (228, true),
+            (0, false),
+            (999, false),
+        ] {
+            assert_eq!(calls.contains(number), is_there, "{number}");
+        }
+    }
+}
