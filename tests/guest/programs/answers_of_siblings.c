@@ -1,6 +1,6 @@
 // also: static
 // Threads that call all the time see at once what another thread or process has changed for them: a filter on all threads,
-// a signal of the process that nobody else comes for, another parent, another limit.
+// a signal of the process that nobody else comes for, another parent, another limit. A filter of one call leaves the others.
 #include "check.h"
 #include "seccomp_filter.h"
 #include <pthread.h>
@@ -147,6 +147,72 @@ static void another_limit(void) {
     exit(0);
 }
 
+static atomic_ulong seen;
+
+// What one thread has seen, no other sees the older of afterwards.
+static void *reading(void *arg) {
+    (void)arg;
+    struct rlimit limit = {0, 0};
+    do {
+        rlim_t before = atomic_load(&seen);
+        CHECK(prlimit(0, RLIMIT_NOFILE, NULL, &limit) == 0 && limit.rlim_cur <= before);
+        while (limit.rlim_cur < before && !atomic_compare_exchange_weak(&seen, &before, limit.rlim_cur)) continue;
+    } while (limit.rlim_cur > 100);
+    return NULL;
+}
+
+static void a_limit_of_threads(void) {
+    struct rlimit limit;
+    pid_t self = getpid();
+    CHECK(prlimit(0, RLIMIT_NOFILE, NULL, &limit) == 0);
+    atomic_store(&seen, limit.rlim_cur);
+    pid_t changer = fork();
+    if (changer == 0) {
+        for (rlim_t next = 300; next >= 100; next--) {
+            struct rlimit lower = {next, limit.rlim_max};
+            CHECK(prlimit(self, RLIMIT_NOFILE, &lower, NULL) == 0);
+            usleep(100);
+        }
+        _exit(0);
+    }
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++) CHECK(pthread_create(&threads[i], NULL, reading, NULL) == 0);
+    for (int i = 0; i < 3; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+    int status;
+    CHECK(waitpid(changer, &status, 0) == changer && status == 0);
+    exit(0);
+}
+
+// A filter of one call leaves the others what they are, made often enough to be answered without the sandbox's kernel.
+static void a_filter_of_one_call(void) {
+    pid_t self = getpid(), parent = getppid();
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(install(SYS_set_robust_list, SECCOMP_RET_ERRNO | EXDEV, 0) == 0);
+    char head[24];
+    sigset_t set, old;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    for (int i = 0; i < 300; i++) {
+        CHECK(syscall(SYS_getpid) == self && syscall(SYS_getppid) == parent);
+        FAILS(syscall(SYS_set_robust_list, head, 24L), EXDEV);
+        CHECK(sigprocmask(i & 1 ? SIG_UNBLOCK : SIG_BLOCK, &set, &old) == 0);
+        CHECK(sigismember(&old, SIGUSR1) == (i & 1));
+        CHECK(syscall(SYS_set_tid_address, head) == self);
+    }
+    CHECK(install(SYS_getpid, SECCOMP_RET_ERRNO | EXDEV, 0) == 0);
+    for (int i = 0; i < 300; i++) {
+        FAILS(syscall(SYS_getpid), EXDEV);
+        FAILS(syscall(SYS_set_robust_list, head, 24L), EXDEV);
+        CHECK(syscall(SYS_getppid) == parent);
+    }
+    CHECK(install(SYS_rt_sigprocmask, SECCOMP_RET_ERRNO | EXDEV, 0) == 0);
+    for (int i = 0; i < 300; i++) {
+        FAILS(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, NULL, 8L), EXDEV);
+        CHECK(syscall(SYS_set_tid_address, head) == self);
+    }
+    exit(0);
+}
+
 static void apart(void (*test)(void)) {
     int status;
     pid_t child = fork();
@@ -159,7 +225,9 @@ int main(void) {
         apart(filter_on_all_threads);
         apart(another_parent);
         apart(another_limit);
+        apart(a_filter_of_one_call);
     }
+    for (int i = 0; i < 5; i++) apart(a_limit_of_threads);
     for (int i = 0; i < 3; i++) apart(signal_behind_a_thread_that_waits);
     return 0;
 }
