@@ -15,6 +15,7 @@ use fs::gofer::GoferFs;
 use fs::host::HostFiles;
 use kernel::Kernel;
 use kernel::host_events::HostSource;
+use kernel::task::cgroup::CgroupNamespace;
 use kernel::task::{
     CapabilitySet, Container, Credentials, ExitStatus, Limits, Namespaces, NewProcess, OtherNamespace,
     PidNamespace, ThreadGroup, UtsNamespace,
@@ -108,26 +109,33 @@ impl GuestContainer {
             Some(first) => Arc::clone(&first.namespaces.ipc),
             None => OtherNamespace::new(kernel.tasks.new_namespace_id(), Arc::clone(&kernel.user_ns)),
         };
-        let sources = Sources { gofer, shared: Arc::clone(&around.mounts), ipc: Arc::clone(&ipc) };
-        let mounts = Mounter { kernel, creds: &root_creds, config: &config, sources: &sources }.make()?;
-        let process = ProcessSpec::parse(&config.spec["process"])?;
-        let streams = Streams::of_container(&config, donated)?;
         let pid_ns = match shared(config.shares.pid) {
             Some(first) => Arc::clone(first.container.pid_ns()),
             None => PidNamespace::new_root(&kernel.tasks, &kernel.user_ns),
         };
+        let container = Container::new(&config.id, pid_ns, &kernel.tasks)
+            .map_err(|errno| Failure::host(format!("cannot make the container's control group: {errno}")))?;
+        let sources = Sources {
+            gofer,
+            shared: Arc::clone(&around.mounts),
+            ipc: Arc::clone(&ipc),
+            cgroup: Arc::clone(container.cgroup()),
+        };
+        let mounts = Mounter { kernel, creds: &root_creds, config: &config, sources: &sources }.make()?;
+        let process = ProcessSpec::parse(&config.spec["process"])?;
+        let streams = Streams::of_container(&config, donated)?;
         let uts = match shared(config.shares.uts) {
             Some(first) => Arc::clone(&first.namespaces.uts),
             None => own_uts(kernel, &config.spec),
         };
-        let namespaces = namespaces(kernel, uts, &mounts, &pid_ns, &around.net, ipc);
+        let namespaces = namespaces(kernel, &container, uts, &mounts, &around.net, ipc);
         let seccomp = match around.settings.oci_seccomp {
             true => crate::seccomp::compile(&config.spec["linux"]["seccomp"])?,
             false => None,
         };
         let sysctls = config.spec["linux"]["sysctl"].take();
         let created = Arc::new(Self {
-            container: Container::new(&config.id, pid_ns),
+            container,
             id: config.id.clone(),
             kernel: Arc::clone(kernel),
             mounts,
@@ -410,23 +418,25 @@ fn own_uts(kernel: &Kernel, spec: &Value) -> Arc<UtsNamespace> {
 
 fn namespaces(
     kernel: &Arc<Kernel>,
+    container: &Container,
     uts: Arc<UtsNamespace>,
     mounts: &Arc<MountNamespace>,
-    pid_ns: &Arc<PidNamespace>,
     net: &Arc<OtherNamespace>,
     ipc: Arc<OtherNamespace>,
 ) -> Namespaces {
     let id = || kernel.tasks.new_namespace_id();
     let user_ns = &kernel.user_ns;
     let other = || OtherNamespace::new(id(), Arc::clone(user_ns));
+    let cgroup = other();
+    CgroupNamespace::begin_at(&cgroup, container.cgroup());
     Namespaces {
         uts,
         ipc,
         mnt: Arc::clone(mounts),
         net: Arc::clone(net),
-        cgroup: other(),
+        cgroup,
         time: other(),
-        pid_for_children: Arc::clone(pid_ns),
+        pid_for_children: Arc::clone(container.pid_ns()),
     }
 }
 

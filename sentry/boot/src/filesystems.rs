@@ -10,6 +10,7 @@ use fs::gofer::GoferFs;
 use fs::overlay::OverlayConfig;
 use kernel::Kernel;
 use kernel::ipc::IpcNamespace;
+use kernel::task::cgroup::Cgroup;
 use kernel::task::{Credentials, OtherNamespace};
 use kernel::vfs::{Caller, FileSystem};
 use parking_lot::Mutex;
@@ -25,6 +26,8 @@ pub(crate) struct Sources {
     pub(crate) shared: Arc<SharedMounts>,
     /// The container's IPC name space: its message queues are a file system.
     pub(crate) ipc: Arc<OtherNamespace>,
+    /// The container's control group.
+    pub(crate) cgroup: Arc<Cgroup>,
 }
 
 impl Sources {
@@ -75,7 +78,8 @@ impl Sources {
             MountKind::Devtmpfs => named("devtmpfs", "")?,
             MountKind::Devpts => named("devpts", &options)?,
             MountKind::Mqueue => IpcNamespace::inside(kernel, &self.ipc).queues.fs(),
-            MountKind::Cgroup => named("cgroup2", "")?,
+            MountKind::Cgroup => fs::cgroup::v2::show(kernel, &self.cgroup)
+                .map_err(|errno| Failure::host(format!("cannot show control groups: {errno}")))?,
             MountKind::Erofs { .. } => {
                 return Err(Failure::new(
                     control::FailureKind::Unsupported,

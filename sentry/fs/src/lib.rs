@@ -27,7 +27,7 @@ pub fn register(kernel: &Arc<Kernel>) -> Result<()> {
     kernel.vfs.register_type(Arc::new(proc::ProcType::new(kernel)));
     kernel.vfs.register_type(Arc::new(sys::SysfsType));
     kernel.vfs.register_type(Arc::new(cgroup::v1::CgroupType::default()));
-    kernel.vfs.register_type(Arc::new(cgroup::Cgroup2Type));
+    kernel.vfs.register_type(Arc::new(cgroup::v2::Cgroup2Type));
     kernel.vfs.register_type(Arc::new(kernel::ipc::QueueFsType));
     dev::register(kernel);
     tty::register(kernel);

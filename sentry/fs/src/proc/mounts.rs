@@ -73,7 +73,8 @@ pub(super) fn mountinfo(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
         let device = mount.fs().device();
         put!(out, "{} {parent} {}:{} ", mount.id(), device.major, device.minor);
         let root: VfsPath = mount.root_path();
-        escaped(&root.text_in_fs(), out);
+        let shown = mount.fs().shown_root(view.viewer, root.inode());
+        escaped(&shown.unwrap_or_else(|| root.text_in_fs()), out);
         out.push(b' ');
         escaped(&place, out);
         put!(out, " {}", mount_options(mount.flags()));

@@ -196,7 +196,8 @@ pub(super) fn cgroups(task: &Task, out: &mut Vec<u8>) -> Result<()> {
     let all = task.kernel().tasks.cgroups.all();
     for name in CONTROLLERS {
         let own = all.iter().find(|hierarchy| hierarchy.controllers().contains(&name));
-        let (id, count) = own.map_or((0, 1), |hierarchy| (hierarchy.id(), hierarchy.len()));
+        let unified = task.container().cgroup().count();
+        let (id, count) = own.map_or((0, unified), |hierarchy| (hierarchy.id(), hierarchy.root().count()));
         out.extend_from_slice(format!("{name}\t{id}\t{count}\t1\n").as_bytes());
     }
     Ok(())

@@ -10,7 +10,7 @@ use kernel::vfs::{Attr, Caller, Inode, MountNamespace};
 
 use super::root::parse_number;
 use super::{Proc, access, fds, id_maps, links, maps, mem, mounts, net, stat, status, task_files};
-use crate::synth::{Changes, Content, Dir, DirContent, Entry, Link, TextFile};
+use crate::synth::{Changes, Content, Dir, DirContent, Entry, Link, TextFile, Until};
 
 /// Who looks at whom.
 pub(super) struct View<'a> {
@@ -358,7 +358,7 @@ impl Content for MountsText {
     }
 
     fn changes(&self) -> Option<Changes<'_>> {
-        Some(Changes { queue: self.ns.changes(), count: self.ns.generation() })
+        Some(Changes { queue: self.ns.changes(), count: self.ns.generation(), until: Until::Told })
     }
 }
 

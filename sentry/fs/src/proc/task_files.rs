@@ -6,6 +6,7 @@ use abi::resource::{RLIM_INFINITY, Resource};
 use abi::{Errno, Result, UserAddr};
 use kernel::mm::MemoryManager;
 use kernel::task::Capability;
+use kernel::task::cgroup::{CgroupNamespace, Controllers};
 use kernel::vfs::{Attr, Inode};
 
 use super::stat::cpu_times;
@@ -90,20 +91,29 @@ pub(super) fn autogroup(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// The control groups that the process is in, by hierarchy; version 2's is always the container's own.
+/// The control groups that the task is in, by hierarchy, as they are seen from the reader's cgroup name space.
 pub(super) fn cgroup(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let ns = CgroupNamespace::inside(&view.viewer.namespaces().cgroup);
     for hierarchy in view.viewer.kernel().tasks.cgroups.all() {
         let group = hierarchy.group_of(view.target.thread_group());
         out.extend_from_slice(
-            format!("{}:{}:{}\n", hierarchy.id(), hierarchy.label(), group.path()).as_bytes(),
+            format!("{}:{}:{}\n", hierarchy.id(), hierarchy.label(), ns.path_of(&group)).as_bytes(),
         );
     }
-    out.extend_from_slice(b"0::/\n");
+    let own = view.target.cgroup();
+    put!(out, "0::{}{}\n", ns.path_of(&own), if own.is_removed() { " (deleted)" } else { "" });
     Ok(())
 }
 
-pub(super) fn cpuset(_view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
-    out.extend_from_slice(b"/\n");
+/// The group that decides about processors.
+pub(super) fn cpuset(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let all = &view.viewer.kernel().tasks.cgroups;
+    let hierarchy = all.all().into_iter().find(|hierarchy| hierarchy.controllers().contains(&"cpuset"));
+    let group = match hierarchy {
+        Some(hierarchy) => hierarchy.group_of(view.target.thread_group()),
+        None => view.target.cgroup().effective(all, Controllers::CPUSET),
+    };
+    put!(out, "{}\n", CgroupNamespace::inside(&view.viewer.namespaces().cgroup).path_of(&group));
     Ok(())
 }
 

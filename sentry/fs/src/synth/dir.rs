@@ -5,7 +5,12 @@ use std::sync::Arc;
 use abi::{Errno, FileType, OpenFlags, Result};
 use kernel::Task;
 use kernel::task::Pid;
-use kernel::vfs::{Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, NewNode, Readdir, SyncScope};
+use kernel::task::cgroup::Cgroup;
+use kernel::vfs::{
+    Attr, Caller, DirEntry, File, FileOps, Inode, InodeCommon, NewNode, Readdir, SetAttr, SyncScope, Xattr,
+};
+
+use super::Attributes;
 
 /// An entry as a directory lists it.
 #[derive(Clone, Debug)]
@@ -55,6 +60,16 @@ pub trait DirContent: Send + Sync + 'static {
         Err(Errno::EPERM)
     }
 
+    /// Attributes that can be changed; those of [`Self::attr`] then come from them.
+    fn attributes(&self) -> Option<&Attributes> {
+        None
+    }
+
+    /// The control group that it shows; see [`Inode::cgroup`].
+    fn cgroup(&self) -> Option<&Arc<Cgroup>> {
+        None
+    }
+
     /// The process that it describes; see [`FileOps::process`].
     fn process(&self) -> Option<Result<Arc<Pid>>> {
         None
@@ -92,6 +107,18 @@ impl<C: DirContent> Inode for Dir<C> {
 
     fn attr(&self) -> Result<Attr> {
         self.content.attr()
+    }
+
+    fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
+        self.content.attributes().map(|attributes| attributes.change(change)).ok_or(Errno::EPERM)
+    }
+
+    fn xattr(&self) -> Option<&dyn Xattr> {
+        self.content.attributes().map(|attributes| attributes as &dyn Xattr)
+    }
+
+    fn cgroup(&self) -> Option<&Arc<Cgroup>> {
+        self.content.cgroup()
     }
 
     fn lookup(&self, caller: &Caller<'_>, name: &[u8]) -> Result<Arc<dyn Inode>> {

@@ -8,9 +8,11 @@ use host::heap::{self, Purpose};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::task::Credentials;
-use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, WriteAt};
+use kernel::vfs::{Attr, Caller, File, FileOps, Inode, InodeCommon, SetAttr, WriteAt, Xattr};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
+
+use super::Attributes;
 
 /// Longest text that is taken in one write.
 const MAX_WRITE: usize = 64 << 10;
@@ -56,6 +58,11 @@ pub trait Content: Send + Sync + 'static {
     fn changes(&self) -> Option<Changes<'_>> {
         None
     }
+
+    /// Attributes that can be changed, instead of those that the file was made with.
+    fn attributes(&self) -> Option<&Attributes> {
+        None
+    }
 }
 
 /// Changes of a text.
@@ -65,6 +72,17 @@ pub struct Changes<'a> {
     pub queue: &'a WaitQueue,
     /// How many there have been.
     pub count: u64,
+    /// How long poll(2) tells of one.
+    pub until: Until,
+}
+
+/// How long poll(2) tells of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Once (Linux's `mounts_poll`).
+    Told,
+    /// Until the text is read; one that has not been read is new (Linux's `kernfs_fop_poll`).
+    Read,
 }
 
 /// A content that is one function of the reading task.
@@ -116,11 +134,19 @@ impl<C: Content> Inode for TextFile<C> {
     }
 
     fn attr(&self) -> Result<Attr> {
-        Ok(self.attr)
+        Ok(self.content.attributes().map_or(self.attr, Attributes::attr))
     }
 
-    /// Truncation is accepted, since shells do it on every `>`; nothing else can be changed.
+    fn xattr(&self) -> Option<&dyn Xattr> {
+        self.content.attributes().map(|attributes| attributes as &dyn Xattr)
+    }
+
+    /// Truncation is accepted, since shells do it on every `>`; most files let nothing else be changed.
     fn set_attr(&self, _caller: &Caller<'_>, change: &SetAttr) -> Result<()> {
+        if let Some(attributes) = self.content.attributes() {
+            attributes.change(change);
+            return Ok(());
+        }
         let is_truncation = change.mode.or(change.uid).or(change.gid).is_none();
         if is_truncation { Ok(()) } else { Err(Errno::EPERM) }
     }
@@ -128,7 +154,8 @@ impl<C: Content> Inode for TextFile<C> {
     fn open(self: Arc<Self>, caller: &Caller<'_>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         let own = self.content.open(caller, flags)?;
         let text = OpenText { inode: self, own, snapshot: Mutex::default(), seen: AtomicU64::new(0) };
-        text.seen.store(text.changes().map_or(0, |changes| changes.count), Ordering::Relaxed);
+        let told = text.changes().filter(|changes| changes.until == Until::Told);
+        text.seen.store(told.map_or(0, |changes| changes.count), Ordering::Relaxed);
         Ok(Arc::new(text))
     }
 }
@@ -162,6 +189,9 @@ impl<C: Content> FileOps for OpenText<C> {
         let mut snapshot = self.snapshot.lock();
         if offset == 0 || snapshot.is_none() {
             let mut text = Vec::new();
+            if let Some(changes) = self.changes().filter(|changes| changes.until == Until::Read) {
+                self.seen.store(changes.count, Ordering::Release);
+            }
             self.content().read(task, &mut text)?;
             if text.len() > SMALL_TEXT {
                 heap::room_for(text.len() as u64, Purpose::Process)?;
@@ -190,15 +220,13 @@ impl<C: Content> FileOps for OpenText<C> {
         Ok(0)
     }
 
-    /// A change is told of once, as Linux's `mounts_poll` does.
     fn poll(&self, _file: &File) -> Events {
-        match self.changes() {
-            None => Events::READABLE | Events::WRITABLE,
-            Some(changes) if self.seen.swap(changes.count, Ordering::AcqRel) == changes.count => {
-                Events::READABLE
-            }
-            Some(_) => Events::READABLE | Events::ERR | Events::PRI,
-        }
+        let Some(changes) = self.changes() else { return Events::READABLE | Events::WRITABLE };
+        let (seen, always) = match changes.until {
+            Until::Told => (self.seen.swap(changes.count, Ordering::AcqRel), Events::READABLE),
+            Until::Read => (self.seen.load(Ordering::Acquire), Events::READABLE | Events::WRITABLE),
+        };
+        if seen == changes.count { always } else { always | Events::ERR | Events::PRI }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

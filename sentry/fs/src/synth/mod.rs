@@ -6,6 +6,7 @@
 //!
 //! Locks: a text file's snapshot is held while its content is made, so contents must not read other such files.
 
+mod attributes;
 mod builder;
 mod dir;
 mod file;
@@ -17,12 +18,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::fs::Statfs;
 use abi::{DeviceId, FileType, Result, Timespec};
-use kernel::Kernel;
+use kernel::task::cgroup::CgroupNamespace;
 use kernel::vfs::{Attr, Caching, FileSystem, Inode};
+use kernel::{Kernel, Task};
 
+pub use attributes::Attributes;
 pub use builder::Builder;
 pub use dir::{Dir, DirContent, Entry, StaticEntries};
-pub use file::{Changes, Content, Show, TextFile};
+pub use file::{Changes, Content, Show, TextFile, Until};
 pub use link::{Link, Target};
 pub use per_name::PerName;
 
@@ -100,5 +103,10 @@ impl FileSystem for SynthFs {
 
     fn options(&self) -> String {
         self.options.clone()
+    }
+
+    fn shown_root(&self, viewer: &Task, root: &Arc<dyn Inode>) -> Option<Vec<u8>> {
+        let ns = CgroupNamespace::inside(&viewer.namespaces().cgroup);
+        root.cgroup().map(|group| ns.path_of(group).into_bytes())
     }
 }

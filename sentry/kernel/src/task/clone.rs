@@ -8,6 +8,7 @@ use abi::{Errno, Signal, UserAddr};
 use waiter::Events;
 use zerocopy::IntoBytes;
 
+use super::cgroup::{Extent, Seat};
 use super::task::{NewTask, Parent};
 use super::thread_group::NewThreadGroup;
 use super::{
@@ -17,7 +18,7 @@ use crate::error::{Restart, SysError, SysResult};
 use crate::limits;
 use crate::mm::MemoryManager;
 use crate::signal::{AltStack, Forking, GroupStop, SharedActions, SignalActions, TaskSignals};
-use crate::vfs::{FdTable, File, FsContext, ReservedFds};
+use crate::vfs::{Fd, FdTable, File, FsContext, ReservedFds};
 
 /// What clone3(2) asks for, in the terms of all its forms.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,8 @@ pub struct CloneRequest {
     pub pidfd: UserAddr,
     /// Wanted numbers, from the innermost pid name space outwards.
     pub set_tid: Vec<Tid>,
+    /// The directory of its control group, with `INTO_CGROUP`.
+    pub cgroup: Fd,
 }
 
 /// What a child shares with its parent or has copies of.
@@ -65,8 +68,7 @@ impl CloneRequest {
             || together(CloneFlags::THREAD, CloneFlags::NEWPID | CloneFlags::NEWUSER)
             || together(CloneFlags::NEWIPC, CloneFlags::SYSVSEM)
             || together(CloneFlags::VM, CloneFlags::NEWTIME)
-            || flags.contains(CloneFlags::NEWTIME)
-            || flags.contains(CloneFlags::INTO_CGROUP);
+            || flags.contains(CloneFlags::NEWTIME);
         if is_bad { Err(Errno::EINVAL) } else { Ok(()) }
     }
 }
@@ -98,6 +100,7 @@ impl CurrentTask {
         let creds = self.child_creds(flags)?;
         // Before the memory is copied, which is the greater part of the work.
         let charge = self.charge_child(&creds)?;
+        let seat = self.seat_child(request)?;
         let inherited = self.inherit(flags, creds)?;
         let pid_ns = if flags.contains(CloneFlags::THREAD) {
             self.pid_ns()
@@ -128,7 +131,7 @@ impl CurrentTask {
             inherited.fds.share();
         }
         // From here on the child counts as a user of both: `undo_clone` takes that back.
-        let child = self.new_child(request, inherited, pid.clone(), charge, vfork_done.clone());
+        let child = self.new_child(request, inherited, pid.clone(), (charge, seat), vfork_done.clone());
         let pidfd = match self.announce(request, &child, &pid) {
             Ok(pidfd) => pidfd,
             Err(error) => return Err(self.undo_clone(&child, error)),
@@ -136,8 +139,8 @@ impl CurrentTask {
         if let Err(error) = self.link(&child, flags, forking) {
             return Err(self.undo_clone(&child, error));
         }
-        if child.thread_group().container().is_frozen() {
-            // It is known by now: whoever froze the container after this look has told it.
+        if child.is_to_freeze() {
+            // It is known by now: whoever froze it after this look has told it.
             child.wake().add(super::Work::FREEZE);
         }
         let tid = child.tid_in(&self.pid_ns());
@@ -203,12 +206,22 @@ impl CurrentTask {
         Ok(vec![of_user, of_container])
     }
 
+    /// Counts a child for the control group that it begins in.
+    fn seat_child(&self, request: &CloneRequest) -> Result<Seat, Errno> {
+        if !request.flags.contains(CloneFlags::INTO_CGROUP) {
+            return self.seat_for_child();
+        }
+        let is_thread = request.flags.contains(CloneFlags::THREAD);
+        let extent = if is_thread { Extent::Thread } else { Extent::Process };
+        self.seat_in(&*self.fd_table().get(request.cgroup)?, extent)
+    }
+
     fn new_child(
         &self,
         request: &CloneRequest,
         inherited: Inherited,
         pid: Arc<Pid>,
-        charge: Vec<AccountCharge>,
+        (charge, seat): (Vec<AccountCharge>, Seat),
         vfork_done: Option<Arc<VforkDone>>,
     ) -> Arc<Task> {
         let flags = request.flags;
@@ -250,6 +263,7 @@ impl CurrentTask {
             signals,
             details,
             charge,
+            seat,
             sem_undo,
         };
         let child = Task::new(new);
@@ -359,6 +373,9 @@ impl CurrentTask {
         }
         if let Some(forking) = forking {
             forking.hand_over(&tree, child);
+        }
+        if !flags.contains(CloneFlags::INTO_CGROUP) {
+            child.follow(&tree, self);
         }
         kernel.tasks.show_task(&tree, child);
         Ok(())

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use abi::{Result, Signal};
+use abi::{Errno, Result, Signal};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
+use super::cgroup::{Cgroup, Seat};
 use super::{AccountCharge, PidNamespace, TaskSet, ThreadGroup, TreeGuard, UserAccount, Work};
 use crate::keys::Key;
 
@@ -30,6 +31,8 @@ impl Default for CpuBandwidth {
 pub struct Container {
     id: String,
     pid_ns: Arc<PidNamespace>,
+    /// Its group in version 2's hierarchy of control groups.
+    cgroup: Arc<Cgroup>,
     is_frozen: AtomicBool,
     /// Nothing is started in it any more. Set under the tree lock.
     is_ended: AtomicBool,
@@ -45,11 +48,20 @@ pub struct Container {
 
 impl Container {
     /// A container named `id`, whose first process will be numbered in `pid_ns`.
-    #[must_use]
-    pub fn new(id: &str, pid_ns: Arc<PidNamespace>) -> Arc<Self> {
-        Arc::new(Self {
+    ///
+    /// # Errors
+    /// `EINVAL` for a name that is none, `ENOSPC`.
+    pub fn new(id: &str, pid_ns: Arc<PidNamespace>, tasks: &TaskSet) -> Result<Arc<Self>> {
+        let changing = tasks.cgroups.change();
+        // The last of this name may not be gone for good.
+        let names = std::iter::once(id.to_owned()).chain((2..).map(|number| format!("{id}.{number}")));
+        let mut made = names.map(|name| tasks.cgroups.unified().make(&name));
+        let cgroup = made.find(|made| !matches!(made, Err(Errno::EEXIST))).ok_or(Errno::EEXIST)??;
+        drop(changing);
+        Ok(Arc::new(Self {
             id: id.to_owned(),
             pid_ns,
+            cgroup,
             is_frozen: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
             account: Arc::default(),
@@ -57,7 +69,7 @@ impl Container {
             bandwidth: Mutex::default(),
             session_keyring: Mutex::default(),
             thawed: WaitQueue::new(),
-        })
+        }))
     }
 
     /// The name that the container manager knows it by.
@@ -81,6 +93,24 @@ impl Container {
     #[must_use]
     pub fn pid_ns(&self) -> &Arc<PidNamespace> {
         &self.pid_ns
+    }
+
+    /// Its group in version 2's hierarchy of control groups.
+    #[must_use]
+    pub fn cgroup(&self) -> &Arc<Cgroup> {
+        &self.cgroup
+    }
+
+    /// A seat in its group for a process that is started from outside, or, where that gives controllers on, in that of its
+    /// first process, as runc does.
+    ///
+    /// # Errors
+    /// `EAGAIN`.
+    pub(super) fn seat(&self, tasks: &TaskSet) -> Result<Seat> {
+        let _changing = tasks.cgroups.change();
+        let first = || self.pid_ns.init().and_then(|init| init.leader()).map(|leader| leader.cgroup());
+        let moved = if self.cgroup.subtree_control().is_empty() { None } else { first() };
+        moved.filter(|group| !group.is_removed()).as_ref().unwrap_or(&self.cgroup).seat_for_new()
     }
 
     /// Limits how many tasks it may have at a time (the cgroup's `pids.max`). Those that are there stay.
@@ -177,5 +207,11 @@ impl Container {
     /// Where frozen tasks wait.
     pub(super) fn thawed(&self) -> &WaitQueue {
         &self.thawed
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.cgroup.remove_tree();
     }
 }

@@ -75,6 +75,8 @@ impl Task {
             }
         }
         self.clock().switch(super::cpu_time::Activity::Asleep);
+        // Who hears of the end may remove the group.
+        self.leave_place();
         let tree = kernel.tasks.tree();
         self.leave_process(&tree, is_last);
         drop(tree);

@@ -134,12 +134,12 @@ impl CurrentTask {
         }
     }
 
-    /// Waits until the container thaws, or the task is killed.
+    /// Waits until its container and its control group thaw, or the task is killed.
     fn stay_frozen(&self) {
         self.wake().clear(Work::FREEZE);
         let container = self.container().clone();
         let _registration = container.thawed().register(Events::IN, self.notifier());
-        while container.is_frozen() && self.thread_group().signal.lock().group_exit.is_none() {
+        while self.is_to_freeze() && self.thread_group().signal.lock().group_exit.is_none() {
             self.park();
         }
     }

@@ -92,6 +92,7 @@ impl Kernel {
     /// `owner` is whose process it will be.
     fn new_first_task(self: &Arc<Self>, new: NewProcess, owner: &Credentials) -> Result<Arc<Task>> {
         let of_container = new.container.charge_task().ok_or(Errno::EAGAIN)?;
+        let seat = new.container.seat(&self.tasks)?;
         let pid = new.container.pid_ns().allocate(&[])?;
         let group = Arc::new_cyclic(|this: &Weak<ThreadGroup>| {
             let session = Session::new(&pid, this);
@@ -128,6 +129,7 @@ impl Kernel {
             signals: TaskSignals::default(),
             details,
             charge,
+            seat,
             sem_undo: None,
         });
         task.thread_group().set_leader(&task);
@@ -166,7 +168,7 @@ impl Kernel {
             terminal.associate(&session, &group.process_group());
             session.set_terminal(Some(terminal));
         }
-        if task.container().is_frozen() {
+        if task.is_to_freeze() {
             task.wake().add(super::Work::FREEZE);
         }
         if self.task_threads.start(Box::new(CurrentTask::new(task.clone(), regs, context))).is_err() {

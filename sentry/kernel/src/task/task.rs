@@ -7,6 +7,7 @@ use abi::resource::Resource;
 use abi::{Errno, Result, SigInfo, Signal, UserAddr};
 use parking_lot::{Mutex, RwLock};
 
+use super::cgroup::{Place, Seat};
 use super::details::TaskDetails;
 use super::ptrace::Trace;
 use super::{
@@ -51,6 +52,7 @@ pub struct Task {
     is_traced: AtomicBool,
     is_trace_stopped: AtomicBool,
     charge: RwLock<Vec<AccountCharge>>,
+    pub(super) place: Place,
     /// What its end takes back from semaphores.
     sem_undo: Mutex<Option<Arc<UndoList>>>,
 }
@@ -68,6 +70,7 @@ pub(super) struct NewTask {
     pub(super) signals: TaskSignals,
     pub(super) details: TaskDetails,
     pub(super) charge: Vec<AccountCharge>,
+    pub(super) seat: Seat,
     pub(super) sem_undo: Option<Arc<UndoList>>,
 }
 
@@ -97,6 +100,7 @@ impl Task {
             is_traced: AtomicBool::new(false),
             is_trace_stopped: AtomicBool::new(false),
             charge: RwLock::new(new.charge),
+            place: Place::new(new.seat),
             sem_undo: Mutex::new(new.sem_undo),
         })
     }
@@ -301,8 +305,9 @@ impl Task {
         self.is_trace_stopped.load(Ordering::SeqCst)
     }
 
-    /// Its owner's count of processes goes down.
+    /// Its owner's count of processes goes down, and its group's of tasks.
     pub(super) fn release_charge(&self) {
+        self.leave_place();
         let charge = std::mem::take(&mut *self.charge.write());
         drop(charge);
     }

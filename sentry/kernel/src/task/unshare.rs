@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::sched::CloneFlags;
 use abi::{Errno, Result};
 
+use super::cgroup::CgroupNamespace;
 use super::{
     Capability, CapabilitySet, Credentials, CurrentTask, Namespaces, OtherNamespace, Task, UserNamespace,
     UtsNamespace,
@@ -75,6 +76,7 @@ impl Task {
         }
         if flags.contains(CloneFlags::NEWCGROUP) {
             set.cgroup = other();
+            CgroupNamespace::begin_with(&set.cgroup, self);
         }
         if flags.contains(CloneFlags::NEWPID) {
             if !Arc::ptr_eq(&set.pid_for_children, &self.pid_ns()) {

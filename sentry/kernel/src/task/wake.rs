@@ -21,7 +21,7 @@ bitflags! {
     pub struct Work: u32 {
         /// A signal may be deliverable (or it is killed, or stops).
         const SIGNAL = 1;
-        /// Its container may be frozen.
+        /// Its container, or its control group, may be frozen.
         const FREEZE = 2;
         /// A tracer wants it to stop.
         const TRACE = 4;

@@ -7,8 +7,8 @@ use abi::fs::Statfs;
 use abi::{DeviceId, Errno, Result};
 
 use super::{Caller, Inode};
-use crate::Kernel;
 use crate::task::NamespaceKind;
+use crate::{Kernel, Task};
 
 /// How long the VFS may believe what it has cached of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,13 @@ pub trait FileSystem: Send + Sync + Any {
     /// Its mount options beyond the generic ones, as in `/proc/mounts` (`size=64k,mode=755`).
     fn options(&self) -> String {
         String::new()
+    }
+
+    /// What `viewer` sees as the root of a mount that shows `root`: mountinfo's fourth field, where the path within the file
+    /// system is not what it should say.
+    fn shown_root(&self, viewer: &Task, root: &Arc<dyn Inode>) -> Option<Vec<u8>> {
+        let _ = (viewer, root);
+        None
     }
 
     /// Changes its options (`MS_REMOUNT`).

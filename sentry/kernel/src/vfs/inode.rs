@@ -10,6 +10,7 @@ use bitflags::bitflags;
 use super::{FileOps, InodeCommon, SetXattrFlags, VfsPath};
 use crate::Task;
 use crate::task::Credentials;
+use crate::task::cgroup::Cgroup;
 
 /// On whose behalf a file-system operation runs. There is no task while the sandbox's mounts are made.
 #[derive(Clone, Copy, Debug)]
@@ -344,6 +345,11 @@ pub trait Inode: Send + Sync + Any {
 
     /// Extended attributes, where the file system has them.
     fn xattr(&self) -> Option<&dyn Xattr> {
+        None
+    }
+
+    /// The control group of version 2 whose directory it is, as clone3(2) takes it.
+    fn cgroup(&self) -> Option<&Arc<Cgroup>> {
         None
     }
 

@@ -53,14 +53,22 @@ pub(super) fn clone(task: &mut CurrentTask, args: Args) -> SysResult {
         child_tid: UserAddr(child_tid),
         pidfd: UserAddr(parent_tid),
         set_tid: Vec::new(),
+        cgroup: -1,
     };
     start(task, &request)
 }
 
 pub(super) fn clone3(task: &mut CurrentTask, args: Args) -> SysResult {
-    let args: CloneArgs = task.mm().read_extensible(args.addr(0), args[1], CLONE_ARGS_SIZE_VER0)?;
+    let size = args[1];
+    let args: CloneArgs = task.mm().read_extensible(args.addr(0), size, CLONE_ARGS_SIZE_VER0)?;
     let flags = CloneFlags::from_bits(args.flags).ok_or(Errno::EINVAL)?;
     if flags.contains(CloneFlags::DETACHED) || args.exit_signal > CSIGNAL {
+        return Err(Errno::EINVAL.into());
+    }
+    // The field that came last must be there.
+    let has_group = size >= size_of::<CloneArgs>() as u64;
+    let cgroup = i32::try_from(args.cgroup).ok().filter(|_| has_group);
+    if flags.contains(CloneFlags::INTO_CGROUP) && cgroup.is_none() {
         return Err(Errno::EINVAL.into());
     }
     let exit_signal = exit_signal(args.exit_signal)?;
@@ -82,6 +90,7 @@ pub(super) fn clone3(task: &mut CurrentTask, args: Args) -> SysResult {
         child_tid: UserAddr(args.child_tid),
         pidfd: UserAddr(args.pidfd),
         set_tid,
+        cgroup: cgroup.unwrap_or(-1),
     };
     start(task, &request)
 }

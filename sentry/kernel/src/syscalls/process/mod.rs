@@ -215,14 +215,8 @@ pub(crate) const TABLE: &[Row] = &[
         pidfd::pidfd_send_signal,
     ),
     Row::full(434, "pidfd_open", &[Arg::Int, Arg::Hex], pidfd::pidfd_open).takes_memory(),
-    Row::partial(
-        435,
-        "clone3",
-        &[Arg::Hex, Arg::Size],
-        clone::clone3,
-        "CLONE_INTO_CGROUP and CLONE_NEWTIME are refused",
-    )
-    .takes_memory(),
+    Row::partial(435, "clone3", &[Arg::Hex, Arg::Size], clone::clone3, "CLONE_NEWTIME is refused")
+        .takes_memory(),
     Row::full(438, "pidfd_getfd", &[Arg::Fd, Arg::Int, Arg::Hex], pidfd::pidfd_getfd).takes_memory(),
     Row::full(
         449,

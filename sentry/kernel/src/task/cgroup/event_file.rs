@@ -1,0 +1,63 @@
+//! A file of a group whose text changes by itself (`cgroup.events`, `pids.events`): who waits for that with poll(2) or
+//! inotify(7) is told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::inotify::InotifyMask;
+use parking_lot::Mutex;
+use waiter::{Events, WaitQueue};
+
+use crate::vfs::{Inode, notify_inode};
+
+/// Such a file, as its group knows it.
+pub struct EventFile {
+    name: &'static str,
+    count: AtomicU64,
+    queue: WaitQueue,
+    /// The file and its directory, once anybody has looked at it. A leaf lock.
+    shown: Mutex<Option<(Weak<dyn Inode>, Weak<dyn Inode>)>>,
+}
+
+impl EventFile {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, count: AtomicU64::new(1), queue: WaitQueue::new(), shown: Mutex::new(None) }
+    }
+
+    /// How often its text has changed, from 1.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Told of each change.
+    #[must_use]
+    pub fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
+    /// It can be watched as `file` in `dir` from now on.
+    pub fn show(&self, file: &Arc<dyn Inode>, dir: &Arc<dyn Inode>) {
+        *self.shown.lock() = Some((Arc::downgrade(file), Arc::downgrade(dir)));
+    }
+
+    /// Its text has changed.
+    pub(super) fn tell(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.queue.notify(Events::ERR | Events::PRI);
+        let shown = self.shown.lock().clone();
+        let Some((file, dir)) = shown else { return };
+        if let Some(file) = file.upgrade() {
+            notify_inode(&*file, InotifyMask::MODIFY, 0, b"");
+        }
+        if let Some(dir) = dir.upgrade() {
+            notify_inode(&*dir, InotifyMask::MODIFY, 0, self.name.as_bytes());
+        }
+    }
+}
+
+impl std::fmt::Debug for EventFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EventFile({}, {})", self.name, self.count())
+    }
+}

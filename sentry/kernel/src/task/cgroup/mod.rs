@@ -1,0 +1,237 @@
+//! Control groups (`man 7 cgroups`): the hierarchies of version 1 that guests mount, each for some controllers, and the
+//! unified one of version 2, in which each container has a group of its own that its name space shows as the top.
+//!
+//! Container managers and systemd inside a container need them to start anything. The host's limits on the sandbox are
+//! another matter, and stand above whatever is set here. A group keeps the values that are written to it; `pids.max`
+//! holds. In version 1 processes are in groups as wholes: a thread that is moved takes its process with it. In
+//! version 2 each task has a [`Place`].
+//!
+//! Locks: [`Hierarchies::changes`] → the tree of tasks → the list of hierarchies → a group's children → a task's place →
+//! a process's memberships, a group's values: leaves.
+
+mod attach;
+mod controllers;
+mod event_file;
+mod group;
+mod namespace;
+mod place;
+mod threaded;
+mod unified;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use abi::{Errno, Result};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{TaskSet, ThreadGroup};
+
+pub use attach::Extent;
+pub use controllers::Controllers;
+pub use event_file::EventFile;
+pub use group::Cgroup;
+pub use namespace::CgroupNamespace;
+pub(super) use place::{Place, Seat};
+pub use threaded::GroupType;
+pub use unified::TreeLimit;
+
+/// The controllers of version 1 that there are.
+pub const CONTROLLERS: [&str; 6] = ["cpuset", "cpu", "cpuacct", "memory", "devices", "pids"];
+/// The number of version 2's hierarchy.
+const UNIFIED: u32 = 0;
+/// Hierarchies of version 1 at most.
+const MAX_HIERARCHIES: usize = 32;
+
+/// A hierarchy of version 1: its controllers, and the tree of its groups.
+#[derive(Debug)]
+pub struct Hierarchy {
+    id: u32,
+    /// In the order of [`CONTROLLERS`].
+    controllers: Vec<&'static str>,
+    /// `name=` of one that may have no controllers.
+    name: Option<String>,
+    root: Arc<Cgroup>,
+}
+
+/// The groups that a process is in, by hierarchy of version 1; the root of those that are not named.
+pub(super) type Memberships = BTreeMap<u32, Arc<Cgroup>>;
+
+/// All hierarchies of a sandbox.
+#[derive(Debug)]
+pub struct Hierarchies {
+    list: Mutex<Vec<Arc<Hierarchy>>>,
+    /// Version 2's top, which no container sees: the containers' groups are in it.
+    unified: Arc<Cgroup>,
+    /// Held while anything in version 2's hierarchy is changed, but for tasks that are made and end.
+    changes: Mutex<()>,
+    /// How version 2's hierarchy is shown: the file system's.
+    shown: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Proof that nobody else changes version 2's hierarchy.
+#[derive(Debug)]
+pub struct Changing<'a>(#[expect(dead_code, reason = "held")] MutexGuard<'a, ()>);
+
+impl Default for Hierarchies {
+    fn default() -> Self {
+        let (list, changes, shown) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Self { list, unified: Cgroup::top(UNIFIED), changes, shown }
+    }
+}
+
+impl Hierarchies {
+    /// The hierarchy of exactly these controllers and this name, made where nobody has mounted it yet.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unknown controller or for none and no name, `EBUSY` where a controller belongs to another
+    /// hierarchy or is in use in version 2's, `ENOSPC`.
+    pub fn find(&self, wanted: &[&str], name: Option<&str>) -> Result<Arc<Hierarchy>> {
+        let is_known = |wanted: &&str| CONTROLLERS.contains(wanted);
+        if !wanted.iter().all(is_known) || wanted.is_empty() && name.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        let controllers: Vec<_> = CONTROLLERS.into_iter().filter(|own| wanted.contains(own)).collect();
+        let changing = self.change();
+        let mut list = self.list.lock();
+        let same =
+            |known: &&Arc<Hierarchy>| known.controllers == controllers && known.name.as_deref() == name;
+        if let Some(known) = list.iter().find(same) {
+            return Ok(known.clone());
+        }
+        let is_taken = |known: &Arc<Hierarchy>| {
+            known.controllers.iter().any(|own| controllers.contains(own))
+                || name.is_some() && known.name.as_deref() == name
+        };
+        let wanted = controllers.iter().filter_map(|name| Controllers::named(name)).collect();
+        if list.iter().any(is_taken) || self.unified.uses_below(&changing).intersects(wanted) {
+            return Err(Errno::EBUSY);
+        }
+        if list.len() >= MAX_HIERARCHIES {
+            return Err(Errno::ENOSPC);
+        }
+        let id = list.len() as u32 + 1;
+        let root = Cgroup::top(id);
+        let fresh = Arc::new(Hierarchy { id, controllers, name: name.map(str::to_owned), root });
+        list.push(fresh.clone());
+        Ok(fresh)
+    }
+
+    /// All of version 1, the youngest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Hierarchy>> {
+        self.list.lock().iter().rev().cloned().collect()
+    }
+
+    /// Version 2's top.
+    #[must_use]
+    pub fn unified(&self) -> &Arc<Cgroup> {
+        &self.unified
+    }
+
+    /// The controllers that no hierarchy of version 1 has taken from version 2's.
+    #[must_use]
+    pub fn unified_controllers(&self) -> Controllers {
+        let list = self.list.lock();
+        let taken =
+            list.iter().flat_map(|known| &known.controllers).filter_map(|name| Controllers::named(name));
+        Controllers::all() - taken.collect()
+    }
+
+    /// Nobody else changes version 2's hierarchy meanwhile.
+    pub fn change(&self) -> Changing<'_> {
+        Changing(self.changes.lock())
+    }
+
+    /// What a file system keeps with version 2's hierarchy, made by `make` at the first call; `None` where it is of
+    /// another type.
+    pub fn shown<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Arc<T>) -> Option<Arc<T>> {
+        let shown = self.shown.get_or_init(|| make() as Arc<dyn Any + Send + Sync>);
+        shown.clone().downcast::<T>().ok()
+    }
+}
+
+impl Hierarchy {
+    /// Its number, from 1.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its controllers.
+    #[must_use]
+    pub fn controllers(&self) -> &[&'static str] {
+        &self.controllers
+    }
+
+    /// The group at the top.
+    #[must_use]
+    pub fn root(&self) -> &Arc<Cgroup> {
+        &self.root
+    }
+
+    /// As `/proc/[pid]/cgroup` and mount options name it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let name = self.name.as_ref().map(|name| format!("name={name}"));
+        self.controllers.iter().map(ToString::to_string).chain(name).collect::<Vec<_>>().join(",")
+    }
+
+    /// The group that a process is in.
+    #[must_use]
+    pub fn group_of(&self, process: &ThreadGroup) -> Arc<Cgroup> {
+        process.cgroup(self.id).unwrap_or_else(|| self.root.clone())
+    }
+}
+
+impl ThreadGroup {
+    /// Whether its groups of version 1 have room for one more task.
+    pub(super) fn may_grow(&self, tasks: &TaskSet) -> bool {
+        // Only groups of the controller have the value, and most processes are in none.
+        self.memberships().values().all(|group| group.has_room(tasks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::NamespaceIds;
+
+    #[test]
+    fn a_controller_belongs_to_one_hierarchy() {
+        let all = Hierarchies::default();
+        let both = all.find(&["cpuacct", "cpu"], None).unwrap();
+        assert_eq!(both.label(), "cpu,cpuacct");
+        assert!(Arc::ptr_eq(&both, &all.find(&["cpu", "cpuacct"], None).unwrap()));
+        assert_eq!(all.find(&["cpu"], None).unwrap_err(), Errno::EBUSY);
+        assert_eq!(all.find(&["nonsense"], None).unwrap_err(), Errno::EINVAL);
+        assert_eq!(all.find(&[], None).unwrap_err(), Errno::EINVAL);
+        assert_eq!(all.find(&[], Some("systemd")).unwrap().label(), "name=systemd");
+        assert_eq!(all.unified_controllers(), Controllers::all() - Controllers::CPU);
+    }
+
+    #[test]
+    fn groups_are_made_and_removed() {
+        let (all, tasks) = (Hierarchies::default(), TaskSet::new(NamespaceIds::default()));
+        let hierarchy = all.find(&["memory"], None).unwrap();
+        let docker = hierarchy.root().make("docker").unwrap();
+        let box_ = docker.make("box").unwrap();
+        assert_eq!((hierarchy.root().path(), box_.path()), ("/".into(), "/docker/box".into()));
+        assert_eq!(hierarchy.root().make("docker").unwrap_err(), Errno::EEXIST);
+        assert_eq!(hierarchy.root().remove("docker", &tasks), Err(Errno::EBUSY));
+        docker.set_value("memory.limit_in_bytes", "7").unwrap();
+        assert_eq!(box_.value("memory.limit_in_bytes", false), None);
+        assert_eq!(box_.value("memory.limit_in_bytes", true).as_deref(), Some("7"));
+        assert_eq!((docker.remove("box", &tasks), hierarchy.root().count()), (Ok(()), 2));
+        assert_eq!(box_.make("late").unwrap_err(), Errno::ENOENT, "it is gone");
+        assert_eq!(docker.remove("box", &tasks), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let hierarchy = Hierarchies::default().find(&["pids"], None).unwrap();
+        let deepest =
+            (1..group::MAX_DEPTH).fold(hierarchy.root().clone(), |group, _| group.make("x").unwrap());
+        assert_eq!(deepest.make("x").unwrap_err(), Errno::ENOSPC);
+    }
+}

@@ -1,0 +1,298 @@
+//! What groups of version 2 have besides those of version 1: limits of their tree, freezing, killing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use abi::{Errno, Result, Signal};
+use parking_lot::Mutex;
+
+use super::{Cgroup, Controllers, EventFile, Hierarchies};
+use crate::task::{CpuTimes, Task, TaskSet, Work};
+
+/// The state of a group of version 2; that of others stays as it is made.
+#[derive(Debug)]
+pub(super) struct Unified {
+    /// Tasks in it, and in it and below.
+    pub(super) tasks: AtomicU64,
+    pub(super) tasks_below: AtomicU64,
+    /// The most that there were below.
+    pub(super) peak: AtomicU64,
+    /// `pids.max`, and how often it was met: here, and here and below.
+    pub(super) max_tasks: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) refused_below: AtomicU64,
+    pub(super) is_threaded: AtomicBool,
+    pub(super) control: AtomicU32,
+    /// `cgroup.freeze`; and whether what is above or it wants its tasks frozen.
+    wants_freeze: AtomicBool,
+    is_freezing: AtomicBool,
+    /// All its tasks have stopped: `cgroup.events` says so.
+    is_frozen: AtomicBool,
+    max_depth: AtomicU32,
+    max_descendants: AtomicU32,
+    /// Processor time of tasks that have left, and of removed groups. A leaf lock.
+    pub(super) spent: Mutex<CpuTimes>,
+    /// The most memory that was seen to be in use.
+    memory_peak: AtomicU64,
+    pub(super) events: EventFile,
+    pub(super) pids_events: EventFile,
+}
+
+impl Default for Unified {
+    fn default() -> Self {
+        Self {
+            tasks: AtomicU64::new(0),
+            tasks_below: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            max_tasks: AtomicU64::new(u64::MAX),
+            refused: AtomicU64::new(0),
+            refused_below: AtomicU64::new(0),
+            is_threaded: AtomicBool::new(false),
+            control: AtomicU32::new(0),
+            wants_freeze: AtomicBool::new(false),
+            is_freezing: AtomicBool::new(false),
+            is_frozen: AtomicBool::new(false),
+            max_depth: AtomicU32::new(u32::MAX),
+            max_descendants: AtomicU32::new(u32::MAX),
+            spent: Mutex::default(),
+            memory_peak: AtomicU64::new(0),
+            events: EventFile::new("cgroup.events"),
+            pids_events: EventFile::new("pids.events"),
+        }
+    }
+}
+
+/// A limit of a group's tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeLimit {
+    /// `cgroup.max.depth`.
+    Depth,
+    /// `cgroup.max.descendants`.
+    Descendants,
+}
+
+impl Cgroup {
+    /// Whether there are tasks in it or below.
+    #[must_use]
+    pub fn is_populated(&self) -> bool {
+        self.task_count_below() != 0
+    }
+
+    /// How many tasks are in it and below.
+    #[must_use]
+    pub fn task_count_below(&self) -> u64 {
+        self.unified.tasks_below.load(Ordering::Acquire)
+    }
+
+    pub(super) fn has_tasks(&self) -> bool {
+        self.unified.tasks.load(Ordering::Acquire) != 0
+    }
+
+    /// The most tasks that were in it and below.
+    #[must_use]
+    pub fn task_peak(&self) -> u64 {
+        self.unified.peak.load(Ordering::Relaxed)
+    }
+
+    /// How many tasks may be in it and below (`pids.max`); `u64::MAX` for as many as there are.
+    #[must_use]
+    pub fn max_tasks(&self) -> u64 {
+        self.unified.max_tasks.load(Ordering::Relaxed)
+    }
+
+    /// Changes that. Those that are there stay.
+    pub fn set_max_tasks(&self, max: u64) {
+        self.unified.max_tasks.store(max, Ordering::Relaxed);
+    }
+
+    /// How many tasks were not made because of limits of this group and those below, and of this one alone.
+    #[must_use]
+    pub fn refused_tasks(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.unified.refused_below), count(&self.unified.refused))
+    }
+
+    /// `cgroup.events`: changes when it becomes populated or empty, frozen or thawed.
+    #[must_use]
+    pub fn events(&self) -> &EventFile {
+        &self.unified.events
+    }
+
+    /// `pids.events`.
+    #[must_use]
+    pub fn pids_events(&self) -> &EventFile {
+        &self.unified.pids_events
+    }
+
+    /// Processor time of the tasks in it and below, those that have ended or left included.
+    #[must_use]
+    pub fn cpu_times(self: &Arc<Self>, tasks: &TaskSet) -> CpuTimes {
+        let all = tasks.tasks();
+        let present = all.iter().filter_map(|task| task.cpu_times_in(self));
+        self.spent_below() + present.sum()
+    }
+
+    pub(super) fn spent_below(&self) -> CpuTimes {
+        let own = *self.unified.spent.lock();
+        self.children().iter().fold(own, |sum, child| sum + child.spent_below())
+    }
+
+    /// Notes memory that is in use, and tells the most that was.
+    pub fn note_memory(&self, bytes: u64) -> u64 {
+        self.unified.memory_peak.fetch_max(bytes, Ordering::Relaxed).max(bytes)
+    }
+
+    fn limit(&self, which: TreeLimit) -> &AtomicU32 {
+        match which {
+            TreeLimit::Depth => &self.unified.max_depth,
+            TreeLimit::Descendants => &self.unified.max_descendants,
+        }
+    }
+
+    /// A limit of its tree; `None` where there is none.
+    #[must_use]
+    pub fn tree_limit(&self, which: TreeLimit) -> Option<u32> {
+        Some(self.limit(which).load(Ordering::Relaxed)).filter(|limit| *limit != u32::MAX)
+    }
+
+    /// Changes that.
+    pub fn set_tree_limit(&self, which: TreeLimit, limit: Option<u32>) {
+        self.limit(which).store(limit.unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// How many groups are below it.
+    #[must_use]
+    pub fn descendants(&self) -> u32 {
+        self.children().iter().fold(0, |sum, child| sum + 1 + child.descendants())
+    }
+
+    /// Makes a group of version 2 in it.
+    ///
+    /// # Errors
+    /// As [`Self::make`]; `EAGAIN` beyond `cgroup.max.depth` and `cgroup.max.descendants`, `ENODEV` where it was removed.
+    pub fn make_unified(self: &Arc<Self>, all: &Hierarchies, name: &str) -> Result<Arc<Self>> {
+        let _changing = all.change();
+        self.check_alive()?;
+        for (level, above) in (1..).zip(self.line()) {
+            let is_full = |which, count: u32| above.tree_limit(which).is_some_and(|limit| count > limit);
+            if is_full(TreeLimit::Depth, level) || is_full(TreeLimit::Descendants, above.descendants() + 1) {
+                return Err(Errno::EAGAIN);
+            }
+        }
+        let child =
+            self.make(name).map_err(|errno| if errno == Errno::ENOSPC { Errno::EAGAIN } else { errno })?;
+        if self.is_freezing() {
+            child.unified.is_freezing.store(true, Ordering::SeqCst);
+            child.unified.is_frozen.store(true, Ordering::SeqCst);
+        }
+        Ok(child)
+    }
+
+    /// Removes a group of version 2 in it.
+    ///
+    /// # Errors
+    /// `ENOENT`; `EBUSY` where there are tasks or groups in it.
+    pub fn remove_unified(&self, all: &Hierarchies, name: &str) -> Result<()> {
+        let _changing = all.change();
+        let child = self.child(name).ok_or(Errno::ENOENT)?;
+        self.remove_if(name, |child| !child.is_populated())?;
+        let spent = *child.unified.spent.lock();
+        let mut own = self.unified.spent.lock();
+        *own = *own + spent;
+        Ok(())
+    }
+
+    /// Takes away all that is below it, and it: its container has ended.
+    pub(in crate::task) fn remove_tree(&self) {
+        for child in self.children() {
+            child.remove_tree();
+        }
+        if let Some(parent) = self.parent() {
+            let _ = parent.remove_if(self.name(), |_| true);
+        }
+    }
+
+    /// `cgroup.freeze`.
+    #[must_use]
+    pub fn wants_freeze(&self) -> bool {
+        self.unified.wants_freeze.load(Ordering::SeqCst)
+    }
+
+    /// Whether its tasks are not to run.
+    #[must_use]
+    pub fn is_freezing(&self) -> bool {
+        self.unified.is_freezing.load(Ordering::SeqCst)
+    }
+
+    /// Whether they do not.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.unified.is_frozen.load(Ordering::SeqCst)
+    }
+
+    /// Freezes or thaws it and what is below. When this returns, no guest code of a frozen group runs; calls in progress
+    /// may finish, but do not return to the guest.
+    pub fn set_freeze(self: &Arc<Self>, tasks: &TaskSet, wanted: bool) {
+        let changed = {
+            let _changing = tasks.cgroups.change();
+            self.unified.wants_freeze.store(wanted, Ordering::SeqCst);
+            let mut changed = Vec::new();
+            let is_above = self.parent().is_some_and(|parent| parent.is_freezing());
+            self.spread_freeze(is_above, &mut changed);
+            changed
+        };
+        if changed.is_empty() {
+            return;
+        }
+        // Tasks made meanwhile see the flag before they first run.
+        let all = tasks.tasks();
+        let own: Vec<_> =
+            all.iter().filter(|task| task.cgroup().line().any(|above| Arc::ptr_eq(&above, self))).collect();
+        own.iter().for_each(|task| task.wake().add(Work::FREEZE));
+        while own.iter().any(|task| task.is_to_freeze() && task.wake().is_in_guest()) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        for group in changed {
+            let is_frozen = group.is_freezing();
+            if group.unified.is_frozen.swap(is_frozen, Ordering::SeqCst) != is_frozen {
+                group.events().tell();
+            }
+        }
+    }
+
+    fn spread_freeze(self: &Arc<Self>, is_above: bool, changed: &mut Vec<Arc<Self>>) {
+        let is_freezing = is_above || self.wants_freeze();
+        if self.unified.is_freezing.swap(is_freezing, Ordering::SeqCst) == is_freezing {
+            return;
+        }
+        changed.push(self.clone());
+        for child in self.children() {
+            child.spread_freeze(is_freezing, changed);
+        }
+    }
+
+    /// Kills all processes in it and below, those that are just being made included.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a threaded group.
+    pub fn kill(self: &Arc<Self>, tasks: &TaskSet) -> Result<()> {
+        if self.is_threaded() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let is_below = |task: &Arc<Task>| task.cgroup().line().any(|above| Arc::ptr_eq(&above, self));
+        let members = || {
+            let mut groups = tasks.thread_groups();
+            groups.retain(|group| group.tasks().iter().any(is_below));
+            groups
+        };
+        tasks.signal_from_outside(members, Signal::KILL);
+        Ok(())
+    }
+
+    /// The nearest group from here upwards that has a controller.
+    #[must_use]
+    pub fn effective(self: &Arc<Self>, all: &Hierarchies, controller: Controllers) -> Arc<Self> {
+        let has = |group: &Arc<Self>| group.controllers(all).contains(controller);
+        self.line().find(has).unwrap_or_else(|| all.unified().clone())
+    }
+}
