@@ -6,11 +6,11 @@ use abi::fs::{FileType, OpenFlags};
 use abi::{Errno, Result};
 use gofer_protocol::{
     Attr, EntryReply, Link, Mkdir, Mknod, Name, NodeId, Readlink, Rename, RenameFlags, RenameReply, Symlink,
-    Target, Unlink,
+    Target, Unlink, UnlinkReply,
 };
 use host::fs::{self, Stat};
 
-use crate::nodes::PATH_ONLY;
+use crate::nodes::{PATH_ONLY, Pinned};
 use crate::server::{Answer, Server};
 
 /// Who a new file belongs to and what may be done with it.
@@ -113,10 +113,11 @@ impl Server {
         let name = request.name.as_bytes();
         let victim = self.nodes.pin(request.dir, name);
         fs::unlink_at(dir.as_fd(), name, request.is_dir)?;
+        let removed = victim.as_ref().and_then(Pinned::attr);
         if let Some(victim) = victim {
-            self.nodes.detach(victim);
+            self.nodes.detach(victim.id);
         }
-        Ok(Answer::new(&Attr::from(&fs::stat(dir.as_fd())?)))
+        Ok(Answer::new(&UnlinkReply { dir: Attr::from(&fs::stat(dir.as_fd())?), removed }))
     }
 
     pub(crate) fn rename(&mut self, request: &Rename<'_>) -> Result<Answer> {
@@ -132,9 +133,10 @@ impl Server {
             let moved = fs::stat_at(from.as_fd(), old);
             moved.is_ok_and(|moved| (moved.dev, moved.ino) == (replaced.dev, replaced.ino))
         });
-        self.nodes.pin(request.new_dir, new);
+        let victim = self.nodes.pin(request.new_dir, new);
         let flags = fs::RenameFlags::from_bits_truncate(request.flags.bits());
         fs::rename_at(from.as_fd(), old, to.as_fd(), new, flags)?;
+        let replaced = victim.as_ref().and_then(Pinned::attr);
         // Two names of one file stay both, says rename(2).
         if request.flags.contains(RenameFlags::EXCHANGE) {
             self.nodes.exchanged(request.old_dir, old, request.new_dir, new);
@@ -145,7 +147,7 @@ impl Server {
         let is_within = request.old_dir == request.new_dir;
         let new_dir = if is_within { old_dir } else { Attr::from(&fs::stat(to.as_fd())?) };
         let moved = Attr::from(&fs::stat_at(to.as_fd(), new)?);
-        Ok(Answer::new(&RenameReply { old_dir, new_dir, moved }))
+        Ok(Answer::new(&RenameReply { old_dir, new_dir, moved, replaced }))
     }
 
     pub(crate) fn read_link(&mut self, request: &Readlink<'_>) -> Result<Answer> {

@@ -2,8 +2,10 @@
 //!
 //! A node is a file at a place: a name in another node. Its `O_PATH` descriptor is a cache: when there are too many,
 //! old ones are closed and the file is found again by its name, which counts only if device and inode number are
-//! still the same, or for a directory, the time of its birth: a stacked file system of several devices gives
-//! directories new numbers when the host's inode cache lets go of them. A node whose name went away keeps its descriptor for as long as the client keeps the node.
+//! still the same, and the time of birth where that means something: hosts give the numbers of deleted files to new ones.
+//! For a directory of a stacked file system of several devices the time of its birth is enough, since those are given new
+//! numbers when the host's inode cache lets go of them. A node whose name went away keeps its descriptor for as long as
+//! the client keeps the node.
 //! One thread owns the table; there are no locks.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,7 +14,7 @@ use std::sync::Arc;
 
 use abi::fs::{FileType, OpenFlags};
 use abi::{Errno, Result};
-use gofer_protocol::{NodeId, OVERLAYFS};
+use gofer_protocol::{Attr, NodeId, OVERLAYFS};
 use host::fs::{self, Stat};
 
 use crate::config::Limits;
@@ -35,6 +37,14 @@ pub(crate) enum Place {
     Gone,
 }
 
+/// The file system of a mount's root.
+#[derive(Clone, Copy, Debug)]
+struct MountFs {
+    /// It may number directories anew.
+    is_stacked: bool,
+    dev: u64,
+}
+
 /// A file that the client knows.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -47,8 +57,7 @@ pub(crate) struct Node {
     kind: u32,
     /// When it was made, where the file system tells.
     btime: Option<(i64, u32)>,
-    /// Its mount is of a file system that may number directories anew.
-    is_stacked: bool,
+    mount_fs: MountFs,
     lookups: u64,
     children: HashMap<Arc<[u8]>, NodeId>,
     fd: Option<Arc<OwnedFd>>,
@@ -60,13 +69,40 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn is_same(&self, stat: &Stat) -> bool {
-        let is_numbered_anew =
-            || self.is_stacked && self.is_dir() && self.btime.is_some() && self.btime == stat.btime;
-        (self.dev, self.kind) == (stat.dev, stat.kind()) && (self.ino == stat.ino || is_numbered_anew())
+        let is_born_with = self.btime.is_some() && self.btime == stat.btime;
+        let is_same_number = self.ino == stat.ino && (is_born_with || !self.is_born_otherwise(stat));
+        let is_numbered_anew = || self.mount_fs.is_stacked && self.is_dir() && is_born_with;
+        (self.dev, self.kind) == (stat.dev, stat.kind()) && (is_same_number || is_numbered_anew())
+    }
+
+    /// Whether the times of birth tell that they are two files. A stacked file system gives a file another time when it
+    /// copies it up; what is mounted below the root may be one.
+    fn is_born_otherwise(&self, stat: &Stat) -> bool {
+        let MountFs { is_stacked, dev } = self.mount_fs;
+        !is_stacked
+            && self.dev == dev
+            && self.btime.is_some()
+            && stat.btime.is_some()
+            && self.btime != stat.btime
     }
 
     pub(crate) fn is_dir(&self) -> bool {
         FileType::from_mode(self.kind) == Some(FileType::Directory)
+    }
+}
+
+/// A node whose name goes.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    pub(crate) id: NodeId,
+    fd: Option<Arc<OwnedFd>>,
+}
+
+impl Pinned {
+    /// What the file is now.
+    pub(crate) fn attr(&self) -> Option<Attr> {
+        let stat = fs::stat(self.fd.as_ref()?.as_fd()).ok()?;
+        Some(Attr::from(&stat))
     }
 }
 
@@ -111,8 +147,9 @@ impl Nodes {
     pub(crate) fn add_root(&mut self, mount: usize, fd: OwnedFd, stat: &Stat, place: Place) -> NodeId {
         let id = self.new_id();
         let is_stacked = fs::stat_file_system(fd.as_fd()).is_ok_and(|figures| figures.kind == OVERLAYFS);
-        let fd = Some(Arc::new(fd));
-        let node = Node { fd, lookups: u64::MAX, is_stacked, ..Node::new(place, mount, stat) };
+        let mount_fs = MountFs { is_stacked, dev: stat.dev };
+        let node =
+            Node { fd: Some(Arc::new(fd)), lookups: u64::MAX, ..Node::new(place, mount, mount_fs, stat) };
         self.nodes.insert(id, node);
         id
     }
@@ -125,7 +162,7 @@ impl Nodes {
         stat: &Stat,
         fd: Option<OwnedFd>,
     ) -> Result<NodeId> {
-        let (mount, is_stacked) = (self.get(parent)?.mount, self.get(parent)?.is_stacked);
+        let (mount, mount_fs) = (self.get(parent)?.mount, self.get(parent)?.mount_fs);
         if let Some(id) = self.child(parent, name) {
             let node = self.get_mut(id)?;
             if node.is_same(stat) {
@@ -144,7 +181,7 @@ impl Nodes {
         let id = self.new_id();
         let name: Arc<[u8]> = name.into();
         self.get_mut(parent)?.children.insert(Arc::clone(&name), id);
-        let node = Node { lookups: 1, is_stacked, ..Node::new(Place::Child(parent, name), mount, stat) };
+        let node = Node { lookups: 1, ..Node::new(Place::Child(parent, name), mount, mount_fs, stat) };
         self.nodes.insert(id, node);
         self.keep(id, fd.map(Arc::new));
         Ok(id)
@@ -207,11 +244,10 @@ impl Nodes {
     }
 
     /// Before a name is removed or replaced: makes sure that its node, if any, survives without it.
-    pub(crate) fn pin(&mut self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
+    pub(crate) fn pin(&mut self, parent: NodeId, name: &[u8]) -> Option<Pinned> {
         let id = self.child(parent, name)?;
         // Where that fails, the node will be stale, as any file is that is gone.
-        let _ = self.fd(id);
-        Some(id)
+        Some(Pinned { id, fd: self.fd(id).ok() })
     }
 
     /// The node's name is gone.
@@ -339,15 +375,15 @@ impl Nodes {
 }
 
 impl Node {
-    fn new(place: Place, mount: usize, stat: &Stat) -> Self {
+    fn new(place: Place, mount: usize, mount_fs: MountFs, stat: &Stat) -> Self {
         Self {
             place,
             mount,
+            mount_fs,
             dev: stat.dev,
             ino: stat.ino,
             kind: stat.kind(),
             btime: stat.btime,
-            is_stacked: false,
             lookups: 0,
             children: HashMap::new(),
             fd: None,
@@ -366,18 +402,38 @@ fn gone(error: Errno) -> Errno {
 mod tests {
     use std::os::fd::AsFd;
 
-    use super::{Node, Place};
+    use super::{MountFs, Node, Place};
+
+    fn stat_of_root() -> host::fs::Stat {
+        let dir = std::fs::File::open("/").unwrap();
+        host::fs::Stat { btime: Some((7, 8)), ..host::fs::stat(dir.as_fd()).unwrap() }
+    }
 
     #[test]
     fn a_directory_that_is_numbered_anew_is_the_same() {
-        let dir = std::fs::File::open("/").unwrap();
-        let stat = host::fs::stat(dir.as_fd()).unwrap();
-        let node = Node { is_stacked: true, ..Node::new(Place::Gone, 0, &stat) };
+        let stat = stat_of_root();
+        let mount_fs = MountFs { is_stacked: true, dev: stat.dev };
+        let node = Node::new(Place::Gone, 0, mount_fs, &stat);
         let renumbered = host::fs::Stat { ino: stat.ino + 1, ..stat };
-        assert_eq!(node.is_same(&renumbered), stat.btime.is_some());
+        assert!(node.is_same(&renumbered));
         assert!(!node.is_same(&host::fs::Stat { btime: Some((1, 2)), ..renumbered }));
         assert!(!node.is_same(&host::fs::Stat { btime: None, ..renumbered }));
         assert!(!node.is_same(&host::fs::Stat { mode: 0o100_644, ..stat }));
-        assert!(!Node { is_stacked: false, ..node }.is_same(&renumbered), "elsewhere it is another one");
+        let mount_fs = MountFs { is_stacked: false, ..mount_fs };
+        assert!(!Node { mount_fs, ..node }.is_same(&renumbered), "elsewhere it is another one");
+    }
+
+    #[test]
+    fn a_file_with_the_number_of_a_deleted_one_is_another() {
+        let stat = stat_of_root();
+        let mount_fs = MountFs { is_stacked: false, dev: stat.dev };
+        let node = Node::new(Place::Gone, 0, mount_fs, &stat);
+        let reborn = host::fs::Stat { btime: Some((9, 9)), ..stat };
+        assert!(node.is_same(&stat) && !node.is_same(&reborn));
+        assert!(node.is_same(&host::fs::Stat { btime: None, ..stat }), "nobody can tell");
+        let below = Node { mount_fs: MountFs { dev: stat.dev + 1, ..mount_fs }, ..node };
+        assert!(below.is_same(&reborn), "it may have been copied up");
+        let stacked = Node { mount_fs: MountFs { is_stacked: true, ..mount_fs }, ..below };
+        assert!(stacked.is_same(&reborn));
     }
 }

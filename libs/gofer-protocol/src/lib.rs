@@ -36,7 +36,7 @@ pub use event::{Event, EventBatch};
 pub use frame::{Header, MessageKind};
 pub use reply::{
     DirEntry, EntryReply, HelloFds, HelloReply, MountInfo, NodeAttr, OpenReply, ReadDirReply, RenameReply,
-    StatFsReply, WalkEnd, WalkReply,
+    StatFsReply, UnlinkReply, WalkEnd, WalkReply,
 };
 pub use request::{
     Call, Close, Create, Forget, GetAttr, GetXattr, Hello, Link, ListXattr, Mkdir, Mknod, Op, Open, ReadDir,
@@ -50,7 +50,7 @@ pub use types::{
 pub use wire::{DecodeError, Reader, Wire, Writer, decode, encode};
 
 /// The protocol's version. Client and server are one binary; a mismatch means a mixed-up installation.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// First field of a [`Hello`]: "RGOF".
 pub const MAGIC: u32 = 0x464f_4752;

@@ -51,6 +51,15 @@ wire_struct! {
         dir: Attr,
     }
 
+    /// Answer to [`crate::Unlink`].
+    #[derive(Copy)]
+    UnlinkReply {
+        /// Attributes of the directory.
+        dir: Attr,
+        /// Those of the file as it is without the name, where it is a node.
+        removed: Option<Attr>,
+    }
+
     /// Answer to [`crate::Rename`].
     #[derive(Copy)]
     RenameReply {
@@ -60,6 +69,8 @@ wire_struct! {
         new_dir: Attr,
         /// Those of the file that was moved, whose times have changed.
         moved: Attr,
+        /// Those of the file that was replaced, as it is without the name, where it is a node.
+        replaced: Option<Attr>,
     }
 
     /// Answer to [`crate::Open`]. Counts one look-up where the target had a name.

@@ -1,7 +1,8 @@
 //! What a client asks.
 
 use crate::reply::{
-    EntryReply, HelloReply, NodeAttr, OpenReply, ReadDirReply, RenameReply, StatFsReply, WalkReply,
+    EntryReply, HelloReply, NodeAttr, OpenReply, ReadDirReply, RenameReply, StatFsReply, UnlinkReply,
+    WalkReply,
 };
 use crate::types::{Attr, Name, NodeId, NodeOpenFlags, RenameFlags, SetTime, Target, XattrFlags, XattrName};
 use crate::wire::{DecodeError, Wire, wire_struct};
@@ -88,8 +89,8 @@ requests! {
     Mknod<'a> = 8 => EntryReply;
     /// Makes another name.
     Link<'a> = 9 => EntryReply;
-    /// Removes a name; the reply is the directory's attributes.
-    Unlink<'a> = 10 => Attr;
+    /// Removes a name.
+    Unlink<'a> = 10 => UnlinkReply;
     /// Renames.
     Rename<'a> = 11 => RenameReply;
     /// Reads a symbolic link.

@@ -2,7 +2,8 @@
 #![no_main]
 
 use gofer_protocol::{
-    EntryReply, EventBatch, HelloReply, OpenReply, ReadDirReply, RenameReply, StatFsReply, WalkReply, Wire, decode,
+    EntryReply, EventBatch, HelloReply, OpenReply, ReadDirReply, RenameReply, StatFsReply, UnlinkReply, WalkReply,
+    Wire, decode,
 };
 
 fn read<'a, T: Wire<'a>>(body: &'a [u8]) {
@@ -12,7 +13,7 @@ fn read<'a, T: Wire<'a>>(body: &'a [u8]) {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((kind, body)) = bytes.split_first() else { return };
-    match kind % 8 {
+    match kind % 9 {
         0 => read::<HelloReply>(body),
         1 => read::<WalkReply>(body),
         2 => read::<ReadDirReply>(body),
@@ -20,6 +21,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         4 => read::<EntryReply>(body),
         5 => read::<RenameReply>(body),
         6 => read::<StatFsReply>(body),
+        7 => read::<UnlinkReply>(body),
         _ => read::<EventBatch>(body),
     }
 });

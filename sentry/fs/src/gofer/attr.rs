@@ -114,13 +114,18 @@ impl Known {
 
     /// Takes over what the gofer said.
     fn take(&mut self, attr: WireAttr, content: Moment, access: Moment) {
-        let WireAttr { uid, gid, mode, btime, .. } = self.attr;
-        if self.content.takes(content) {
-            self.attr = WireAttr { uid, gid, mode, btime: attr.btime.or(btime), ..attr };
-        }
+        self.take_content(attr, content);
         if self.access.takes(access) {
             self.attr = WireAttr { uid: attr.uid, gid: attr.gid, ..self.attr };
             self.take_mode(attr.mode);
+        }
+    }
+
+    /// The same of all but owner and mode.
+    fn take_content(&mut self, attr: WireAttr, asked: Moment) {
+        let WireAttr { uid, gid, mode, btime, .. } = self.attr;
+        if self.content.takes(asked) {
+            self.attr = WireAttr { uid, gid, mode, btime: attr.btime.or(btime), ..attr };
         }
     }
 
@@ -250,10 +255,7 @@ impl AttrCache {
     /// The same of what a descriptor says, which knows no owners: this process's user name space has not the host's.
     pub(super) fn seen(&self, asked: Moment, attr: WireAttr) {
         let mut known = self.known.lock();
-        let WireAttr { uid, gid, mode, btime, .. } = known.attr;
-        if known.content.takes(asked) {
-            known.attr = WireAttr { uid, gid, mode, btime, ..attr };
-        }
+        known.take_content(attr, asked);
         if asked >= known.access.as_of {
             known.take_mode(attr.mode);
         }

@@ -13,7 +13,8 @@ use kernel::mm::HostFile;
 use kernel::vfs::{NewNode, Rename as VfsRename};
 
 use super::attr::{Moment, Reach};
-use super::inode::{GoferInode, Origin};
+use super::dir::Heard;
+use super::inode::GoferInode;
 
 impl GoferInode {
     fn require_writable(&self) -> Result<()> {
@@ -66,9 +67,8 @@ impl GoferInode {
         link: Option<Box<[u8]>>,
     ) -> Result<Arc<Self>> {
         let name: Arc<[u8]> = name.into();
-        let origin = Origin::Name { parent: self.arc()?, name: name.clone(), node: Some(reply.node), link };
-        let child = self.volume.inode(reply.attr, asked, origin);
-        self.adopt_watch(&child);
+        let (attr, node) = (reply.attr, Some(reply.node));
+        let child = self.child(Heard { name: name.clone(), attr, asked, true_at: asked, node, link })?;
         // What a new file could have inherited, it has not.
         if self.xattr_names.had_no_default_acl(asked) {
             child.xattr_names.set_empty(asked);
@@ -105,10 +105,12 @@ impl GoferInode {
         }
         let request = Unlink { dir: self.node()?, name: Name::new(name).ok_or(Errno::EINVAL)?, is_dir };
         let (change, leaving) = (self.attrs.change(Reach::Content), child.leave());
-        let dir = self.change(name, WatchMask::DELETE, || self.volume.connection().call(&request)?.get())?;
-        change.answered(dir);
+        // Some hosts need room for a name that covers it.
+        let call = || self.with_room(|| self.volume.connection().call(&request)?.get());
+        let reply = self.change(name, WatchMask::DELETE, call)?;
+        change.answered(reply.dir);
         self.name_removed(name);
-        leaving.left();
+        leaving.left(reply.removed);
         Ok(())
     }
 
@@ -171,7 +173,7 @@ impl GoferInode {
         }
         drop(swapped);
         if let Some(leaving) = leaving {
-            leaving.left();
+            leaving.left(reply.replaced);
         }
         match &replaced {
             Some(replaced) if is_exchange => replaced.settle(self, rename.name),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use abi::inotify::InotifyMask;
 use abi::{Errno, FileType, Result};
-use gofer_protocol::{Attr as WireAttr, Name, Walk, WalkEnd};
+use gofer_protocol::{Attr as WireAttr, Name, NodeId, Walk, WalkEnd};
 use host::fs::WatchMask;
 use kernel::vfs::notify_inode;
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use super::ahead::Ahead;
 use super::attr::Moment;
 use super::inode::{GoferInode, Origin};
 use super::listing::{LISTING_MAX, Listed, Listing};
+use super::unheard::Unheard;
 
 /// A directory whose size the host says to be at most this is fetched at the first look into it: one message costs
 /// as much as some fifty attributes.
@@ -57,8 +58,7 @@ struct Inner {
     children: HashMap<Arc<[u8]>, Weak<GoferInode>>,
     /// In a shared mount: names that the host has changed, until they are looked up again.
     suspects: HashSet<Box<[u8]>>,
-    /// When the last file in it changed of which no inode was in use any more, or is to hear.
-    files_changed_at: Moment,
+    unheard: Unheard,
     /// The gofer cannot watch it: nothing is gained by fetching it whole.
     is_unwatchable: bool,
     /// In a shared mount: changes of our own that are still to be reported to us.
@@ -81,11 +81,24 @@ const MAX_OWN: usize = 256;
 /// A name as it is listed to the guest: its inode number and type.
 pub(super) type Shown = (Arc<[u8]>, u64, FileType);
 
+/// What was heard of a file in a directory.
+pub(super) struct Heard {
+    pub(super) name: Arc<[u8]>,
+    pub(super) attr: WireAttr,
+    /// When the gofer was asked.
+    pub(super) asked: Moment,
+    /// Until then what happened to it is accounted for.
+    pub(super) true_at: Moment,
+    pub(super) node: Option<NodeId>,
+    /// Where it points, if it is a link and that came along.
+    pub(super) link: Option<Box<[u8]>>,
+}
+
 /// What is known of a name.
 enum Known {
     Absent,
     Inode(Arc<GoferInode>),
-    Listed(Moment, Arc<[u8]>, Box<WireAttr>, Option<Box<[u8]>>),
+    Listed(Heard),
     Unknown { should_fill: bool },
 }
 
@@ -111,13 +124,13 @@ impl Inner {
     /// The host changed what is behind `name`, by `at`.
     fn doubt_attributes(&mut self, name: &[u8], at: Moment) -> Option<Listing> {
         self.listed_is_known_better(name);
-        self.files_changed_at = self.files_changed_at.max(at);
+        self.unheard.note(name, at);
         None
     }
 
     fn listed_is_known_better(&mut self, name: &[u8]) {
-        if let Some(listed) = self.listing.as_mut().and_then(|listing| listing.names.get_mut(name)) {
-            listed.attr = None;
+        if let Some(listing) = &mut self.listing {
+            listing.is_known_better(name);
         }
     }
 
@@ -163,10 +176,10 @@ impl GoferInode {
     fn take_known(&self, known: Known) -> Result<Arc<Self>> {
         match known {
             Known::Inode(inode) => Ok(inode),
-            Known::Listed(asked, name, attr, link) => {
+            Known::Listed(heard) => {
                 // Another link of the file may have been used since it was listed.
-                let is_doubtful = attr.nlink > 1 && attr.mode & 0o170_000 != 0o040_000;
-                let inode = self.child(*attr, asked, name, None, link)?;
+                let is_doubtful = heard.attr.nlink > 1 && heard.attr.mode & 0o170_000 != 0o040_000;
+                let inode = self.child(heard)?;
                 if is_doubtful {
                     inode.attrs.doubt();
                 }
@@ -202,12 +215,12 @@ impl GoferInode {
             return Known::Unknown { should_fill: is_time && !inner.is_too_large };
         };
         let Some((name, _)) = listing.names.get_key_value(name) else { return Known::Absent };
-        let name = name.clone();
+        let (name, asked) = (name.clone(), listing.asked);
         let Some(listed) = listing.names.get_mut(&name) else { return Known::Absent };
-        match listed.attr.take() {
-            Some(attr) => Known::Listed(self.attrs.now(), name, attr, listed.link.take()),
-            None => Known::Unknown { should_fill: false },
-        }
+        let Some(attr) = listed.attr.take() else { return Known::Unknown { should_fill: false } };
+        let link = listed.link.take();
+        // Who changed it before has taken its attributes away.
+        Known::Listed(Heard { name, attr: *attr, asked, true_at: self.attrs.now(), node: None, link })
     }
 
     fn find_by_walk(&self, dir: &Directory, name: &[u8]) -> Result<Arc<Self>> {
@@ -239,27 +252,23 @@ impl GoferInode {
             WalkEnd::Symlink(link) => Some(link.into()),
             _ => None,
         };
-        let child = self.child(found.attr, asked, name.into(), Some(found.node), link)?;
+        let (attr, node) = (found.attr, Some(found.node));
+        let child = self.child(Heard { name: name.into(), attr, asked, true_at: asked, node, link })?;
         if dir.losses.load(Ordering::Acquire) != losses {
             dir.inner.lock().suspects.insert(name.into());
         }
         Ok(child)
     }
 
-    /// The inode of a name in this directory, of which `attr` was so at `asked`.
-    fn child(
-        &self,
-        attr: WireAttr,
-        asked: Moment,
-        name: Arc<[u8]>,
-        node: Option<gofer_protocol::NodeId>,
-        link: Option<Box<[u8]>>,
-    ) -> Result<Arc<Self>> {
+    /// The inode of a name in this directory of which this was heard.
+    pub(super) fn child(&self, heard: Heard) -> Result<Arc<Self>> {
         let dir = self.directory()?;
-        let inode = self.volume.inode(attr, asked, Origin::Name { parent: self.arc()?, name, node, link });
+        let Heard { name, attr, asked, true_at, node, link } = heard;
+        let origin = Origin::Name { parent: self.arc()?, name: name.clone(), node, link };
+        let inode = self.volume.inode(attr, asked, origin);
         inode.set_watched(self.is_dir_cacheable(dir));
-        if dir.inner.lock().files_changed_at > asked {
-            // It may have been this one, which could not hear of it yet.
+        if dir.inner.lock().unheard.has(&name, true_at) {
+            // It has changed meanwhile, and could not hear of it yet.
             inode.forget_attributes();
         }
         Ok(inode)
@@ -277,13 +286,6 @@ impl GoferInode {
             }
         }
         inner.is_unwatchable = !is_watched;
-    }
-
-    /// A file that we made here is watched as the directory is.
-    pub(super) fn adopt_watch(&self, child: &Self) {
-        if let Some(dir) = &self.dir {
-            child.set_watched(self.is_dir_cacheable(dir));
-        }
     }
 
     /// Fetches all names with attributes, to be answered from from now on.
@@ -327,7 +329,7 @@ impl GoferInode {
         let dir = self.directory()?;
         self.note_watch(dir, fetched.is_cacheable);
         if !fetched.has_xattrs && fetched.is_cacheable {
-            self.xattr_names.set_empty(fetched.asked);
+            self.xattr_names.set_empty(fetched.listing.asked);
         }
         let mut listing = fetched.listing;
         let bytes = listing.bytes;
@@ -337,13 +339,13 @@ impl GoferInode {
                 inner.is_too_large = true;
                 return Ok(());
             }
-            if inner.changes != changes || inner.files_changed_at > fetched.asked || !fetched.is_cacheable {
+            if inner.changes != changes || !fetched.is_cacheable {
                 return Ok(());
             }
-            for name in inner.children.keys() {
-                if let Some(listed) = listing.names.get_mut(name) {
-                    listed.attr = None;
-                }
+            inner.children.keys().for_each(|name| listing.is_known_better(name));
+            match inner.unheard.since(listing.asked) {
+                Some(names) => names.for_each(|name| listing.is_known_better(name)),
+                None => listing.names.values_mut().for_each(|listed| listed.attr = None),
             }
             inner.listing.replace(listing)
         };
@@ -373,7 +375,7 @@ impl GoferInode {
     pub(super) fn forget_child(&self, name: &Arc<[u8]>, child: *const Self, changed_at: Moment) {
         let Some(dir) = &self.dir else { return };
         let mut inner = dir.inner.lock();
-        inner.files_changed_at = inner.files_changed_at.max(changed_at);
+        inner.unheard.note(name, changed_at);
         if inner.children.get(name).is_some_and(|known| std::ptr::eq(known.as_ptr(), child)) {
             inner.children.remove(name);
         }
@@ -568,7 +570,7 @@ impl GoferInode {
             let mut inner = dir.inner.lock();
             dir.losses.fetch_add(1, Ordering::AcqRel);
             inner.changes += 1;
-            inner.files_changed_at = self.attrs.tick();
+            inner.unheard.note_all(self.attrs.tick());
             inner.suspects.clear();
             inner.own.clear();
             (std::mem::take(&mut inner.children), inner.listing.take())

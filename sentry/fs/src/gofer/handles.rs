@@ -57,7 +57,9 @@ impl GoferInode {
             opened.map(|fd| Arc::new(HostFile::new(fd)))
         };
         let file = if for_writing {
-            handles.write.insert(ask(NodeOpenFlags::READ_WRITE)?).clone()
+            // A stacked host copies the file up.
+            let file = self.with_room(|| ask(NodeOpenFlags::READ_WRITE))?;
+            handles.write.insert(file).clone()
         } else {
             let ahead = self.take_ahead();
             handles.read.insert(ahead.map_or_else(|| ask(NodeOpenFlags::empty()), Ok)?).clone()

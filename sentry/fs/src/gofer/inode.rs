@@ -75,26 +75,48 @@ struct NodeRef {
 pub(super) struct Leaving<'a> {
     inode: &'a GoferInode,
     change: Option<Change<'a>>,
-    /// It is the only one.
+    /// It is the only one, as far as is known.
     is_last: bool,
 }
 
 impl Leaving<'_> {
-    /// It is gone.
-    pub(super) fn left(mut self) {
-        let Some(change) = self.change.take().filter(|_| self.is_last) else { return };
+    /// It is gone, and the file is as `attr` says now, if the gofer knows it.
+    pub(super) fn left(mut self, attr: Option<WireAttr>) {
+        let Some(change) = self.change.take() else { return };
+        let attr = attr.filter(|attr| self.inode.is_key(attr));
+        let is_gone = match attr {
+            Some(attr) => attr.nlink == 0 || self.inode.kind == FileType::Directory,
+            None => self.is_last,
+        };
+        if !is_gone {
+            self.stays();
+            if let Some(attr) = attr {
+                change.answered(attr);
+            }
+            return;
+        }
+        if !self.is_last {
+            self.inode.volume.remove(self.inode.key, std::ptr::from_ref(self.inode));
+        }
         change.removed();
         if self.inode.is_open() {
             // What the host noted besides, a descriptor tells.
             self.inode.attrs.mark_stale();
         }
     }
+
+    /// The file has a name.
+    fn stays(&self) {
+        if self.is_last {
+            self.inode.volume.restore(self.inode.key, &self.inode.me);
+        }
+    }
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        if self.change.is_some() && self.is_last {
-            self.inode.volume.restore(self.inode.key, &self.inode.me);
+        if self.change.is_some() {
+            self.stays();
         }
     }
 }
@@ -239,9 +261,31 @@ impl GoferInode {
     /// The file is (also) called `name` in `parent`.
     pub(super) fn set_place(&self, parent: Arc<Self>, name: Arc<[u8]>) {
         parent.note_child(&name, &self.me);
-        let old = if self.is_root { None } else { self.place.lock().replace(Place { parent, name }) };
-        // Outside of the lock: it may be the last of a directory.
-        drop(old);
+        if self.is_root || std::ptr::eq(self, &*parent) {
+            return;
+        }
+        let is_dir = self.kind == FileType::Directory;
+        let placing = is_dir.then(|| self.volume.lock_places());
+        // The host has moved directories into each other, of which not all is known: they would keep each other for ever.
+        let of_parent = if is_dir && parent.is_below(self) { parent.place.lock().take() } else { None };
+        let old = self.place.lock().replace(Place { parent, name });
+        drop(placing);
+        // Outside of the locks: each may be the last of a directory.
+        drop((of_parent, old));
+    }
+
+    /// Whether `above` is among the directories above this one, or there are more than any path has. Directories' places
+    /// must be locked.
+    fn is_below(&self, above: &Self) -> bool {
+        let mut at = self.place().map(|(parent, _)| parent);
+        for _ in 0..MAX_DEPTH {
+            match at {
+                None => return false,
+                Some(dir) if std::ptr::eq(&*dir, above) => return true,
+                Some(dir) => at = dir.place().map(|(parent, _)| parent),
+            }
+        }
+        true
     }
 
     /// The gofer counted a look-up of this file, as this node.
@@ -476,7 +520,10 @@ impl GoferInode {
 
     /// Before a name goes: makes sure that a file that has others, or is open, can be found without it.
     pub(super) fn survive_without_name(&self) {
-        let is_needed = || self.attrs.last().nlink > 1 || self.handles.lock().any().is_some();
+        // In a shared mount the host may have given it others.
+        let has_others =
+            || self.attrs.last().nlink > 1 || self.volume.is_shared() && self.attrs.current().is_none();
+        let is_needed = || has_others() || self.handles.lock().any().is_some();
         if self.kind != FileType::Directory && is_needed() {
             // Where that fails, it is stale, as it would be anyway.
             let _ = self.node();
@@ -506,7 +553,10 @@ impl GoferInode {
         let me = self.me.as_ptr();
         let place = self.place.get_mut().take();
         if let Some(place) = &place {
-            place.parent.forget_child(&place.name, me, self.attrs.changed_at());
+            // Of one that is gone there is nothing to hear.
+            let changed_at =
+                if self.attrs.last().nlink > 0 { self.attrs.changed_at() } else { Moment::default() };
+            place.parent.forget_child(&place.name, me, changed_at);
         }
         self.volume.remove(self.key, me);
         self.drop_listing();
@@ -542,9 +592,12 @@ impl Inode for GoferInode {
     fn mode(&self) -> Result<u32> {
         match self.attrs.mode() {
             Some(mode) => Ok(mode),
-            // At least its type is known, whatever the host says.
-            None => Ok(self.refreshed().unwrap_or_else(|_| self.attrs.last()).mode),
+            None => Ok(self.refreshed()?.mode),
         }
+    }
+
+    fn file_type(&self) -> Option<FileType> {
+        Some(self.kind)
     }
 
     fn ownership(&self) -> Result<Attr> {

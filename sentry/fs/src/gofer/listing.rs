@@ -26,6 +26,8 @@ pub(super) struct Listed {
 /// All names of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
+    /// When they were asked for.
+    pub(super) asked: Moment,
     pub(super) names: BTreeMap<Arc<[u8]>, Listed>,
     pub(super) bytes: usize,
 }
@@ -39,14 +41,19 @@ impl Listing {
         self.bytes += 96 + name.len() + attr + link;
         self.names.insert(name, listed);
     }
+
+    /// Attributes of `name` that were listed are not to be believed any more.
+    pub(super) fn is_known_better(&mut self, name: &[u8]) {
+        if let Some(listed) = self.names.get_mut(name) {
+            listed.attr = None;
+        }
+    }
 }
 
 /// An answer of the gofer's.
 #[derive(Debug, Default)]
 pub(super) struct Fetched {
     pub(super) listing: Listing,
-    /// When it was asked for.
-    pub(super) asked: Moment,
     pub(super) is_cacheable: bool,
     pub(super) has_xattrs: bool,
     /// The host did not tell the types of some names.
@@ -69,7 +76,8 @@ impl GoferInode {
     }
 
     fn fetch_once(&self, with_attributes: bool) -> Result<Fetched> {
-        let mut fetched = Fetched { asked: self.attrs.now(), ..Fetched::default() };
+        let listing = Listing { asked: self.attrs.now(), ..Listing::default() };
+        let mut fetched = Fetched { listing, ..Fetched::default() };
         let first = self.with_target(|target| self.fetch_part(target, 0, with_attributes, &mut fetched))?;
         let (node, mut stream) = first;
         while stream != 0 {

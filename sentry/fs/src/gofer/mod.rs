@@ -28,6 +28,7 @@ mod inode;
 mod listing;
 #[cfg(test)]
 mod tests;
+mod unheard;
 mod volume;
 mod window;
 mod xattr;

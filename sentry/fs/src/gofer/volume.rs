@@ -7,7 +7,7 @@ use abi::fs::Statfs;
 use abi::{DeviceId, Result};
 use gofer_protocol::{Attr as WireAttr, MountFlags, MountInfo, NodeId, OVERLAYFS, StatFs};
 use kernel::vfs::{Caching, FileSystem, Inode};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::attr::Moment;
 use super::connection::{Connection, Reason};
@@ -31,6 +31,8 @@ pub struct Volume {
     inodes: Mutex<HashMap<Key, Weak<GoferInode>>>,
     /// Directories by node, where the gofer reports changes by it.
     by_node: Mutex<HashMap<NodeId, Weak<GoferInode>>>,
+    /// Held while a directory is placed below another, so that none gets below itself.
+    places: Mutex<()>,
     /// Host devices below the root, which is the first: a guest sees one device, so numbers of the others are moved
     /// out of the way.
     devices: Mutex<Vec<u64>>,
@@ -46,6 +48,7 @@ impl Volume {
             root_dev: info.attr.dev,
             inodes: Mutex::default(),
             by_node: Mutex::default(),
+            places: Mutex::default(),
             devices: Mutex::new(vec![info.attr.dev]),
         })
     }
@@ -125,6 +128,11 @@ impl Volume {
         if inodes.get(&key).is_some_and(|known| std::ptr::eq(known.as_ptr(), inode)) {
             inodes.remove(&key);
         }
+    }
+
+    /// Keeps the places of all directories as they are.
+    pub(super) fn lock_places(&self) -> MutexGuard<'_, ()> {
+        self.places.lock()
     }
 
     pub(super) fn note_node(&self, node: NodeId, inode: &Weak<GoferInode>) {

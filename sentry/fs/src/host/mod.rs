@@ -85,5 +85,5 @@ impl HostFiles {
 
 fn inode_type(inode: &Arc<HostInode>) -> FileType {
     let inode: &dyn kernel::vfs::Inode = inode.as_ref();
-    inode.mode().ok().and_then(FileType::from_mode).unwrap_or(FileType::Regular)
+    inode.file_type().unwrap_or(FileType::Regular)
 }

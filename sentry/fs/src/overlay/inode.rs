@@ -209,6 +209,10 @@ impl Inode for OvlInode {
         self.real().mode()
     }
 
+    fn file_type(&self) -> Option<FileType> {
+        self.real().file_type()
+    }
+
     fn ownership(&self) -> Result<Attr> {
         self.real().ownership()
     }

@@ -234,10 +234,8 @@ impl FileSystemType for OverlayType {
 
 /// Whether `inode` covers a name of the layers below.
 fn is_whiteout(inode: &Arc<dyn Inode>) -> bool {
-    match inode.mode().map(FileType::from_mode) {
-        Ok(Some(FileType::Char)) => inode.attr().is_ok_and(|attr| attr.rdev == DeviceId::default()),
-        _ => false,
-    }
+    inode.file_type() == Some(FileType::Char)
+        && inode.attr().is_ok_and(|attr| attr.rdev == DeviceId::default())
 }
 
 /// Whether the directory hides everything below it.

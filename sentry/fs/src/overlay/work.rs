@@ -120,9 +120,7 @@ impl Spare<'_> {
 impl Drop for Spare<'_> {
     /// What cannot be removed stays unseen.
     fn drop(&mut self) {
-        let is_dir =
-            self.inode.mode().is_ok_and(|mode| FileType::from_mode(mode) == Some(FileType::Directory));
-        let _ = match is_dir {
+        let _ = match self.inode.file_type() == Some(FileType::Directory) {
             true => self.work.dir.rmdir(&self.caller, &self.name, &self.inode),
             false => self.work.dir.unlink(&self.caller, &self.name, &self.inode),
         };

@@ -217,7 +217,7 @@ impl StaticEntries {
 }
 
 fn is_dir(inode: &Arc<dyn Inode>) -> bool {
-    inode.mode().is_ok_and(|mode| FileType::from_mode(mode) == Some(FileType::Directory))
+    inode.file_type() == Some(FileType::Directory)
 }
 
 impl DirContent for StaticEntries {

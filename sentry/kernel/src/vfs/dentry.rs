@@ -96,7 +96,7 @@ impl Dentry {
     }
 
     fn make(sb: Arc<Superblock>, inode: Arc<dyn Inode>, link: Link) -> Self {
-        let file_type = inode.mode().ok().and_then(FileType::from_mode);
+        let file_type = inode.file_type();
         let is_dir = file_type == Some(FileType::Directory);
         Self {
             sb,

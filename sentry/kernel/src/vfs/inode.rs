@@ -195,6 +195,11 @@ pub trait Inode: Send + Sync + Any {
         self.attr().map(|attr| attr.mode)
     }
 
+    /// The type, which no file changes: known also where [`Self::mode`] cannot be had.
+    fn file_type(&self) -> Option<FileType> {
+        self.mode().ok().and_then(FileType::from_mode)
+    }
+
     /// Attributes of which type, permission bits, owner and device number are true: what permissions are decided by, and
     /// neither reading nor writing changes. Cheaper than [`Self::attr`] where the file has been used.
     ///

@@ -34,6 +34,13 @@ pub(super) fn while_stale<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     call()
 }
 
+/// Whoever has given the name of a stale file to another one may not have told the cache yet: waits for that.
+fn await_change(place: &VfsPath) {
+    if let Some(dir) = place.dentry.parent() {
+        drop(dir.lock_names());
+    }
+}
+
 /// How to open a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenHow {
@@ -78,13 +85,32 @@ impl Vfs {
             find_or_create(&mut walk, caller, how)?
         };
         let opened = self.open_found(caller, &place, how, is_new);
-        if matches!(opened, Err(Errno::ESTALE))
-            && let Some(dir) = place.dentry.parent()
-        {
-            // Who has changed the name has not told the cache yet.
-            drop(dir.lock_names());
+        if matches!(opened, Err(Errno::ESTALE)) {
+            await_change(&place);
         }
         opened
+    }
+
+    /// Finds what `path` names and has `act` done with it; with what is called so then, where that is another file by then.
+    ///
+    /// # Errors
+    /// As path_resolution(7), and what `act` says.
+    pub fn with_place<T>(
+        &self,
+        caller: &Caller<'_>,
+        origin: &Origin,
+        path: &[u8],
+        flags: WalkFlags,
+        mut act: impl FnMut(&VfsPath) -> Result<T>,
+    ) -> Result<T> {
+        while_stale(|| {
+            let place = self.lookup(caller, origin, path, flags)?;
+            let done = act(&place);
+            if matches!(done, Err(Errno::ESTALE)) {
+                await_change(&place);
+            }
+            done
+        })
     }
 
     /// Opens a file that has been found already (`/proc/self/fd/N`, open_by_handle_at(2), a program's interpreter).

@@ -12,7 +12,7 @@ use host::unix::{Kind, pair};
 
 use kernel::vfs::RenameFlags;
 
-use super::World;
+use super::{GoferInode, World};
 
 const DIR: u32 = 0o040_755;
 const FILE: u32 = 0o100_644;
@@ -93,6 +93,15 @@ fn nonsense_is_an_error() {
 }
 
 #[test]
+fn permissions_that_nobody_tells_are_not_those_of_before() {
+    let w = world(|_, _| false);
+    let root = w.origin.root.inode();
+    assert!(root.mode().is_ok());
+    GoferInode::of(root).unwrap().attrs.doubt();
+    assert_eq!((root.mode(), root.file_type()), (Err(Errno::EIO), Some(abi::FileType::Directory)));
+}
+
+#[test]
 fn a_file_that_is_its_own_directory_hangs_nobody() {
     // Every name is the root itself.
     let w = world(|t, f| reply(t, f, &walk_reply(vec![found(1, 1, DIR)], WalkEnd::Complete)));
@@ -167,7 +176,7 @@ fn files_opened_ahead_are_those_that_were_asked_for() {
                 _ => reply(t, f, b""),
             }
         });
-        super::GoferInode::of(w.origin.root.inode()).unwrap().entries().unwrap();
+        GoferInode::of(w.origin.root.inode()).unwrap().entries().unwrap();
         w.open("/a", OpenFlags::empty()).unwrap();
         w.open("/b", OpenFlags::empty()).unwrap();
         assert_eq!(w.open("/c", OpenFlags::empty()).err(), expected);
@@ -183,7 +192,7 @@ fn a_listing_without_end_ends() {
         let body = DirReplyWriter::new(NodeId(1), false).finish(7, true);
         reply(t, f, &body)
     });
-    let root = super::GoferInode::of(w.origin.root.inode()).unwrap();
+    let root = GoferInode::of(w.origin.root.inode()).unwrap();
     assert_eq!(root.entries().err(), Some(Errno::EIO));
     // The same names again and again.
     let count = std::sync::atomic::AtomicU64::new(0);
@@ -194,7 +203,7 @@ fn a_listing_without_end_ends() {
         let n = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         reply(t, f, &writer.finish(u64::from(n < 5), true))
     });
-    let root = super::GoferInode::of(w.origin.root.inode()).unwrap();
+    let root = GoferInode::of(w.origin.root.inode()).unwrap();
     assert_eq!(root.entries().unwrap().len(), 1);
 }
 
@@ -218,7 +227,7 @@ fn a_directory_that_is_numbered_anew_is_no_lie() {
                 }
             }
         });
-        let root = super::GoferInode::of(w.origin.root.inode()).unwrap();
+        let root = GoferInode::of(w.origin.root.inode()).unwrap();
         root.entries().unwrap();
         assert_eq!(w.attr("/d").map(|attr| attr.ino).ok(), Some(2));
         assert_eq!(w.attr("/d/f").map(|attr| attr.ino), expected);

@@ -135,14 +135,55 @@ fn a_listing_does_not_outlive_what_it_says_of_a_file() {
     assert_eq!(size(), 6);
 }
 
+/// A file system with little room that is taken off at the end; `None` where that cannot be had.
+struct Small<'a>(&'a Temp);
+
+impl<'a> Small<'a> {
+    fn mount(at: &'a Temp, how: &[&str]) -> Option<Self> {
+        let mounted = Command::new("mount").args(how).arg(&at.0).status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            eprintln!("no file system can be mounted here");
+            return None;
+        }
+        Some(Self(at))
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0.0).status();
+    }
+}
+
+const SMALL: [&str; 5] = ["-t", "tmpfs", "-o", "size=256k", "none"];
+
+#[test]
+fn deleted_files_make_room_for_a_copy() {
+    let (lower, room, merged) = (Temp::new(), Temp::new(), Temp::new());
+    lower.write("big", &"x".repeat(100 << 10));
+    let Some(_room) = Small::mount(&room, &SMALL) else { return };
+    for dir in ["upper", "work"] {
+        std::fs::create_dir(room.path(dir)).unwrap();
+    }
+    let [lower, upper, work] = [lower.0.clone(), room.path("upper"), room.path("work")];
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+    let Some(_merged) = Small::mount(&merged, &["-t", "overlay", "-o", &options, "none"]) else { return };
+    let w = World::new(&merged, false);
+    let content = "x".repeat(4096);
+    for i in 0..50 {
+        let file = w.open(&format!("/{i}"), OpenFlags::CREAT | OpenFlags::RDWR).unwrap();
+        file.write(WriteAt::Offset(0), &content);
+    }
+    (0..50).for_each(|i| w.unlink(&format!("/{i}")).unwrap());
+    // A process that another test is about to start may have the deleted files open for a moment.
+    soon(|| w.open("/big", OpenFlags::RDWR).is_ok_and(|big| big.write(WriteAt::Offset(0), "y").0 == 1));
+}
+
 #[test]
 fn deleted_files_make_room() {
     let temp = Temp::new();
-    let mount = |how: &[&str]| Command::new(how[0]).args(&how[1..]).arg(&temp.0).status();
-    if !mount(&["mount", "-t", "tmpfs", "-o", "size=256k", "none"]).is_ok_and(|status| status.success()) {
-        eprintln!("no file system can be mounted here");
-        return;
-    }
+    let Some(_small) = Small::mount(&temp, &SMALL) else { return };
     let (sizes, refused) = {
         let w = World::new(&temp, false);
         let open = |name: &str| w.open(name, OpenFlags::CREAT | OpenFlags::RDWR).unwrap();
@@ -164,8 +205,113 @@ fn deleted_files_make_room() {
         let refused = big.inode.fallocate(0, 0, 300 << 10);
         ((first, second), refused)
     };
-    mount(&["umount", "-l"]).unwrap();
     assert_eq!((sizes, refused), ((50 * 4096, Ok(200 << 10)), Err(Errno::ENOSPC)));
+}
+
+#[test]
+fn a_listing_is_no_news_of_a_file_that_was_changed_by_another_name() {
+    let temp = Temp::new();
+    for dir in ["a", "b"] {
+        std::fs::create_dir(temp.path(dir)).unwrap();
+    }
+    temp.write("a/f", "1");
+    std::fs::hard_link(temp.path("a/f"), temp.path("b/f")).unwrap();
+    let w = World::new(&temp, false);
+    let (a, b) = (root(&w).find(b"a").unwrap(), root(&w).find(b"b").unwrap());
+    a.entries().unwrap();
+    let by_b = b.find(b"f").unwrap();
+    let change = SetAttr { mode: Some(0o600), ..SetAttr::default() };
+    by_b.set_attr(&w.caller(), &change).unwrap();
+    let by_a = a.find(b"f").unwrap();
+    assert!(Arc::ptr_eq(&by_a, &by_b));
+    assert_eq!(by_a.attrs.last().mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_that_is_written_to_does_not_hide_its_neighbours() {
+    let temp = Temp::new();
+    for i in 0..40 {
+        temp.write(&format!("{i}"), "content");
+    }
+    let w = World::new(&temp, true);
+    let write = || {
+        temp.write("0", "more content");
+        thread::sleep(std::time::Duration::from_micros(100));
+    };
+    let ((), calls) = while_others(&[&write], || {
+        w.cost(|| (1..40).for_each(|i| assert_eq!(w.attr(&format!("/{i}")).unwrap().size, 7)))
+    });
+    assert!(calls < 10, "{calls}");
+}
+
+#[test]
+fn directories_that_the_host_moves_into_each_other_are_let_go() {
+    let temp = Temp::new();
+    std::fs::create_dir_all(temp.path("a/b")).unwrap();
+    let w = World::new(&temp, true);
+    {
+        let a = root(&w).find(b"a").unwrap();
+        let b = a.find(b"b").unwrap();
+        b.entries().unwrap();
+        std::fs::rename(temp.path("a/b"), temp.path("b")).unwrap();
+        std::fs::rename(temp.path("a"), temp.path("b/a")).unwrap();
+        soon(|| b.find(b"a").is_ok_and(|found| Arc::ptr_eq(&a, &found)));
+        assert_eq!(a.node().and_then(|_| b.node()).err(), None);
+    }
+    root(&w).drop_listing();
+    assert_eq!(w.fs.volume().inode_count(), 1, "the root");
+}
+
+#[test]
+fn a_file_that_the_host_changes_as_it_is_made_is_as_the_host_says() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode_of = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode();
+    let temp = Temp::new();
+    let w = World::new(&temp, true);
+    w.find("/nothing").unwrap_err();
+    for i in 0..100 {
+        let path = temp.path(&i.to_string());
+        thread::scope(|scope| {
+            let mode = std::fs::Permissions::from_mode(0o600);
+            let path = &path;
+            scope.spawn(move || while std::fs::set_permissions(path, mode.clone()).is_err() {});
+            w.open(&format!("/{i}"), OpenFlags::CREAT | OpenFlags::RDWR).unwrap();
+        });
+        soon(|| w.attr(&format!("/{i}")).unwrap().mode == mode_of(&path));
+    }
+}
+
+#[test]
+fn a_file_with_a_name_that_nobody_has_told_of_stays() {
+    let temp = Temp::new();
+    temp.write("f", "");
+    let w = World::new(&temp, true);
+    let f = root(&w).find(b"f").unwrap();
+    f.node().unwrap();
+    std::fs::hard_link(temp.path("f"), temp.path("g")).unwrap();
+    w.unlink("/f").unwrap();
+    assert_eq!(f.attr().unwrap().nlink, 1);
+    soon(|| {
+        w.find("/g")
+            .is_ok_and(|g| GoferInode::of(g.inode()).unwrap().arc().is_ok_and(|g| Arc::ptr_eq(&f, &g)))
+    });
+    std::fs::rename(temp.path("g"), temp.path("h")).unwrap();
+    temp.write("new", "");
+    soon(|| w.find("/h").is_ok());
+    w.rename("/new", "/h", RenameFlags::empty()).unwrap();
+    assert_eq!(f.attr().unwrap().nlink, 0);
+}
+
+#[test]
+fn a_file_that_loses_one_name_of_two_is_known_without_asking() {
+    let temp = Temp::new();
+    let w = World::new(&temp, false);
+    let f = w.open("/f", OpenFlags::CREAT | OpenFlags::RDWR).unwrap();
+    w.vfs.link(&w.caller(), &w.find("/f").unwrap(), &w.origin, b"/g").unwrap();
+    w.unlink("/f").unwrap();
+    assert_eq!(w.cost(|| f.inode.attr().unwrap().nlink), (1, 0));
+    w.unlink("/g").unwrap();
+    assert_eq!(f.inode.attr().unwrap().nlink, 0);
 }
 
 #[test]
@@ -284,6 +430,24 @@ fn a_name_that_the_host_gives_to_another_file_can_be_opened() {
         std::fs::rename(temp.path("new"), temp.path("name")).unwrap();
         // The event of it may not be here yet, and then it is the last one, if that was opened.
         w.open("/name", OpenFlags::empty()).unwrap();
+    }
+}
+
+#[test]
+fn a_name_that_the_host_gives_to_another_file_can_be_changed() {
+    let temp = Temp::new();
+    temp.write("name", "content");
+    let w = World::new(&temp, true);
+    for i in 0..100u32 {
+        let old = w.find("/name").unwrap();
+        if i % 2 == 0 {
+            GoferInode::of(old.inode()).unwrap().node().unwrap();
+        }
+        temp.write("new", "");
+        std::fs::rename(temp.path("new"), temp.path("name")).unwrap();
+        let change = |place: &kernel::vfs::VfsPath| w.vfs.chmod(&w.caller(), place, 0o600 + i % 8);
+        let flags = kernel::vfs::WalkFlags::FOLLOW;
+        w.vfs.with_place(&w.caller(), &w.origin, b"/name", flags, change).unwrap();
     }
 }
 

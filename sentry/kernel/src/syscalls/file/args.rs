@@ -92,6 +92,23 @@ pub(crate) fn find_bytes(task: &Task, dirfd: Fd, path: &[u8], flags: WalkFlags) 
     vfs(task).lookup(&identity.caller(), &origin(task, dirfd, path)?, path, flags)
 }
 
+/// Does something with what a path argument names, which may have become another file meanwhile: then with that.
+///
+/// # Errors
+/// As path_resolution(7), and what `act` says.
+pub(crate) fn with_place<T>(
+    task: &Task,
+    dirfd: Fd,
+    path_addr: u64,
+    flags: WalkFlags,
+    mut act: impl FnMut(&Caller<'_>, &VfsPath) -> Result<T>,
+) -> Result<T> {
+    let path = path(task, path_addr)?;
+    let identity = Identity::of(task);
+    let caller = identity.caller();
+    vfs(task).with_place(&caller, &origin(task, dirfd, &path)?, &path, flags, |place| act(&caller, place))
+}
+
 /// The open file behind `fd`, which `O_PATH` ones are not.
 ///
 /// # Errors

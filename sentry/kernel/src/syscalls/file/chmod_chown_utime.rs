@@ -5,68 +5,72 @@ use abi::fs::AT_FDCWD;
 use abi::time::Timeval;
 use abi::{Errno, Result, Timespec, UserAddr};
 
-use super::args::{Identity, any_file, at_flags, file, find, find_bytes, path, uint, vfs};
+use super::args::{Identity, any_file, at_flags, file, uint, vfs, with_place};
 use crate::syscalls::table::Args;
-use crate::vfs::{Fd, NewTimes, SetTime, VfsPath, WalkFlags};
+use crate::vfs::{Caller, Fd, File, NewTimes, SetTime, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
+/// What the calls with flags know of them.
+const PLACE_FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW.union(AtFlags::EMPTY_PATH);
+
 pub(super) fn chmod(task: &mut CurrentTask, args: Args) -> SysResult {
-    change_mode(task, &find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?, args.uint(1))
+    change_mode(task, AT_FDCWD, args[0], WalkFlags::FOLLOW, args.uint(1))
 }
 
 pub(super) fn fchmod(task: &mut CurrentTask, args: Args) -> SysResult {
     let file = file(task, args[0])?;
-    change_mode(task, file.path(), args.uint(1))
+    vfs(task).chmod(&Identity::of(task).caller(), file.path(), args.uint(1))?;
+    Ok(0)
 }
 
 pub(super) fn fchmodat(task: &mut CurrentTask, args: Args) -> SysResult {
-    change_mode(task, &find(task, args.int(0), args[1], WalkFlags::FOLLOW)?, args.uint(2))
+    change_mode(task, args.int(0), args[1], WalkFlags::FOLLOW, args.uint(2))
 }
 
 pub(super) fn fchmodat2(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = place_at(task, args.int(0), args[1], args.uint(3))?;
-    change_mode(task, &place, args.uint(2))
+    let flags = at_flags(args.uint(3), PLACE_FLAGS)?;
+    change_mode(task, args.int(0), args[1], flags.into(), args.uint(2))
 }
 
-fn change_mode(task: &Task, place: &VfsPath, mode: u32) -> SysResult {
-    vfs(task).chmod(&Identity::of(task).caller(), place, mode)?;
+fn change_mode(task: &Task, dirfd: Fd, path: u64, flags: WalkFlags, mode: u32) -> SysResult {
+    with_place(task, dirfd, path, flags, |caller, place| vfs(task).chmod(caller, place, mode))?;
     Ok(0)
 }
 
 pub(super) fn chown(task: &mut CurrentTask, args: Args) -> SysResult {
-    change_owner(task, &find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?, args[1], args[2])
+    change_owner(task, AT_FDCWD, args[0], WalkFlags::FOLLOW, (args[1], args[2]))
 }
 
 pub(super) fn lchown(task: &mut CurrentTask, args: Args) -> SysResult {
-    change_owner(task, &find(task, AT_FDCWD, args[0], WalkFlags::empty())?, args[1], args[2])
+    change_owner(task, AT_FDCWD, args[0], WalkFlags::empty(), (args[1], args[2]))
 }
 
 pub(super) fn fchown(task: &mut CurrentTask, args: Args) -> SysResult {
     let file = file(task, args[0])?;
-    change_owner(task, file.path(), args[1], args[2])
-}
-
-pub(super) fn fchownat(task: &mut CurrentTask, args: Args) -> SysResult {
-    let place = place_at(task, args.int(0), args[1], args.uint(4))?;
-    change_owner(task, &place, args[2], args[3])
-}
-
-/// Ids are those of the caller's user name space; `-1` leaves one alone.
-fn change_owner(task: &Task, place: &VfsPath, uid: u64, gid: u64) -> SysResult {
     let identity = Identity::of(task);
     let caller = identity.caller();
-    let ns = &caller.creds.user_ns;
-    let (uid, gid) = (ns.uid_or_keep(uint(uid))?, ns.gid_or_keep(uint(gid))?);
-    vfs(task).chown(&caller, place, uid, gid)?;
+    let (uid, gid) = new_owner(&caller, (args[1], args[2]))?;
+    vfs(task).chown(&caller, file.path(), uid, gid)?;
     Ok(0)
 }
 
-/// A place named by a path with `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH`.
-fn place_at(task: &Task, dirfd: Fd, path_addr: u64, flags: u32) -> Result<VfsPath> {
-    let known = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-    let flags = at_flags(flags, known)?;
-    let path = path(task, path_addr)?;
-    find_bytes(task, dirfd, &path, flags.into())
+pub(super) fn fchownat(task: &mut CurrentTask, args: Args) -> SysResult {
+    let flags = at_flags(args.uint(4), PLACE_FLAGS)?;
+    change_owner(task, args.int(0), args[1], flags.into(), (args[2], args[3]))
+}
+
+fn change_owner(task: &Task, dirfd: Fd, path: u64, flags: WalkFlags, owner: (u64, u64)) -> SysResult {
+    with_place(task, dirfd, path, flags, |caller, place| {
+        let (uid, gid) = new_owner(caller, owner)?;
+        vfs(task).chown(caller, place, uid, gid)
+    })?;
+    Ok(0)
+}
+
+/// Ids are those of the caller's user name space; `-1` leaves one alone.
+fn new_owner(caller: &Caller<'_>, (uid, gid): (u64, u64)) -> Result<(Option<u32>, Option<u32>)> {
+    let ns = &caller.creds.user_ns;
+    Ok((ns.uid_or_keep(uint(uid))?, ns.gid_or_keep(uint(gid))?))
 }
 
 pub(super) fn utimensat(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -79,27 +83,27 @@ pub(super) fn utimensat(task: &mut CurrentTask, args: Args) -> SysResult {
             return Err(Errno::EFAULT.into());
         }
         let file = file(task, args[0])?;
-        return change_times(task, file.path(), times);
+        return change_times_of(task, &file, times);
     }
     if times.atime.is_none() && times.mtime.is_none() {
         return Ok(0);
     }
-    let place = place_at(task, args.int(0), args[1], args.uint(3))?;
-    change_times(task, &place, times)
+    let flags = at_flags(args.uint(3), PLACE_FLAGS)?;
+    change_times(task, args.int(0), args[1], flags.into(), times)
 }
 
 pub(super) fn utimes(task: &mut CurrentTask, args: Args) -> SysResult {
     let times = read_timevals(task, args[1])?;
-    change_times(task, &find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?, times)
+    change_times(task, AT_FDCWD, args[0], WalkFlags::FOLLOW, times)
 }
 
 pub(super) fn futimesat(task: &mut CurrentTask, args: Args) -> SysResult {
     let times = read_timevals(task, args[2])?;
     if args[1] == 0 {
         let file = any_file(task, args[0])?;
-        return change_times(task, file.path(), times);
+        return change_times_of(task, &file, times);
     }
-    change_times(task, &find(task, args.int(0), args[1], WalkFlags::FOLLOW)?, times)
+    change_times(task, args.int(0), args[1], WalkFlags::FOLLOW, times)
 }
 
 pub(super) fn utime(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -110,11 +114,16 @@ pub(super) fn utime(task: &mut CurrentTask, args: Args) -> SysResult {
         let at = |tv_sec| Some(SetTime::At(Timespec { tv_sec, tv_nsec: 0 }));
         NewTimes { atime: at(atime), mtime: at(mtime) }
     };
-    change_times(task, &find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?, times)
+    change_times(task, AT_FDCWD, args[0], WalkFlags::FOLLOW, times)
 }
 
-fn change_times(task: &Task, place: &VfsPath, times: NewTimes) -> SysResult {
-    vfs(task).set_times(&Identity::of(task).caller(), place, times)?;
+fn change_times(task: &Task, dirfd: Fd, path: u64, flags: WalkFlags, times: NewTimes) -> SysResult {
+    with_place(task, dirfd, path, flags, |caller, place| vfs(task).set_times(caller, place, times))?;
+    Ok(0)
+}
+
+fn change_times_of(task: &Task, file: &File, times: NewTimes) -> SysResult {
+    vfs(task).set_times(&Identity::of(task).caller(), file.path(), times)?;
     Ok(0)
 }
 

@@ -4,15 +4,16 @@ use abi::fcntl::falloc;
 use abi::fs::AT_FDCWD;
 use abi::{Errno, FileType, Result};
 
-use super::args::{Identity, file, find, vfs};
+use super::args::{Identity, file, vfs, with_place};
 use crate::syscalls::table::Args;
 use crate::vfs::{WalkFlags, drop_privileges_on_write, note_modify};
 use crate::{CurrentTask, SysResult};
 
 pub(super) fn truncate(task: &mut CurrentTask, args: Args) -> SysResult {
     let size = new_size(args[1])?;
-    let place = find(task, AT_FDCWD, args[0], WalkFlags::FOLLOW)?;
-    vfs(task).truncate(&Identity::of(task).caller(), &place, size)?;
+    with_place(task, AT_FDCWD, args[0], WalkFlags::FOLLOW, |caller, place| {
+        vfs(task).truncate(caller, place, size)
+    })?;
     Ok(0)
 }
 

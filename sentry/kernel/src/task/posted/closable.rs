@@ -25,8 +25,7 @@ impl Closable {
     /// Whether a file may be closed later as far as can be told when it is opened.
     pub(super) fn can_be(file: &File) -> bool {
         let flags = file.flags();
-        let kind = file.inode().mode().ok().and_then(FileType::from_mode);
-        let is_plain = kind == Some(FileType::Regular) && queue_of(file).is_err();
+        let is_plain = file.inode().file_type() == Some(FileType::Regular) && queue_of(file).is_err();
         is_plain && flags.is_readable() && !flags.is_writable()
     }
 
