@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use abi::fs::OpenFlags;
+use abi::fs::{FileType, OpenFlags};
 use abi::{Errno, Result};
 use gofer_protocol::{Attr, DirEntry, DirReplyWriter, Name, NodeId, ReadDir, Target};
 use host::fs;
@@ -131,7 +131,7 @@ fn add(
     let Some(name) = Name::new(entry.name) else { return true };
     let mut listed = DirEntry { name, ino: entry.ino, kind: entry.kind, attr: None, link: None };
     let link;
-    if with_attributes {
+    if with_attributes || FileType::from_mode(u32::from(entry.kind) << 12) == Some(FileType::Directory) {
         match fs::stat_at(dir, entry.name) {
             Ok(stat) => {
                 listed.attr = Some(Attr::from(&stat));

@@ -128,26 +128,25 @@ impl Server {
         }
         let (from, to) = (self.nodes.fd(request.old_dir)?, self.nodes.fd(request.new_dir)?);
         let (old, new) = (request.old_name.as_bytes(), request.new_name.as_bytes());
-        // Mostly there is nothing to replace, and nothing to compare it with.
-        let is_same_file = fs::stat_at(to.as_fd(), new).is_ok_and(|replaced| {
-            let moved = fs::stat_at(from.as_fd(), old);
-            moved.is_ok_and(|moved| (moved.dev, moved.ino) == (replaced.dev, replaced.ino))
-        });
         let victim = self.nodes.pin(request.new_dir, new);
         let flags = fs::RenameFlags::from_bits_truncate(request.flags.bits());
         fs::rename_at(from.as_fd(), old, to.as_fd(), new, flags)?;
         let replaced = victim.as_ref().and_then(Pinned::attr);
+        let moved = fs::stat_at(to.as_fd(), new)?;
         // Two names of one file stay both, says rename(2).
+        let is_same_file = || {
+            let left = if moved.nlink > 1 { fs::stat_at(from.as_fd(), old).ok() } else { None };
+            left.is_some_and(|left| (left.dev, left.ino) == (moved.dev, moved.ino))
+        };
         if request.flags.contains(RenameFlags::EXCHANGE) {
             self.nodes.exchanged(request.old_dir, old, request.new_dir, new);
-        } else if !is_same_file {
+        } else if !is_same_file() {
             self.nodes.moved(request.old_dir, old, request.new_dir, new);
         }
         let old_dir = Attr::from(&fs::stat(from.as_fd())?);
         let is_within = request.old_dir == request.new_dir;
         let new_dir = if is_within { old_dir } else { Attr::from(&fs::stat(to.as_fd())?) };
-        let moved = Attr::from(&fs::stat_at(to.as_fd(), new)?);
-        Ok(Answer::new(&RenameReply { old_dir, new_dir, moved, replaced }))
+        Ok(Answer::new(&RenameReply { old_dir, new_dir, moved: Attr::from(&moved), replaced }))
     }
 
     pub(crate) fn read_link(&mut self, request: &Readlink<'_>) -> Result<Answer> {

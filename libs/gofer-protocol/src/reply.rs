@@ -106,7 +106,7 @@ wire_struct! {
         ino: u64,
         /// `DT_*`.
         kind: u8,
-        /// Its attributes, if asked for and the name was still there.
+        /// Its attributes, if asked for or a directory's, and the name was still there.
         attr: Option<Attr>,
         /// Where a symbolic link points, if attributes were asked for.
         link: Option<&'a [u8]>,

@@ -143,7 +143,7 @@ wire_struct! {
         target: Target<'a>,
         /// 0 to start, or the reply's `stream` to go on.
         stream: u64,
-        /// Whether to send attributes and links' targets.
+        /// Whether to send attributes and links' targets; if not, those of directories alone.
         with_attributes: bool,
     }
 

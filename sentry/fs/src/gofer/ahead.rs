@@ -1,9 +1,12 @@
 //! Opening ahead: who opens some files of a directory mostly opens their neighbours next.
 //!
 //! A first open is a message to the gofer, of some 50 µs; each further descriptor in its reply takes some 6. So once a
-//! guest has opened a few files of a directory whose names are known, in an exclusive mount, an `Open` asks for some of
+//! guest has opened a few files of a directory whose names are known, an `Open` asks for some of
 //! those that are listed behind it, too: few at first, more where these were wanted, none any more where they were not.
 //! Their descriptors wait in the directory, [`super::Connection`] keeps their number small.
+//!
+//! In a shared mount a descriptor waits until the gofer reports that its name has changed; it is taken only for the file that
+//! it is of.
 //!
 //! Whether the guest may open a file is decided when it does, as with the descriptors that `handles.rs` keeps.
 
@@ -57,6 +60,12 @@ impl Ahead {
         self.waiting.insert(name, (id, fd))
     }
 
+    /// All are given up; as with [`Self::give_up`].
+    #[must_use]
+    pub(super) fn give_up_all(&mut self) -> HashMap<Arc<[u8]>, (FileId, OwnedFd)> {
+        std::mem::take(&mut self.waiting)
+    }
+
     /// `name` is given up, or means another file now; what is returned is to be dropped with nothing locked.
     #[must_use]
     pub(super) fn give_up(&mut self, name: &[u8]) -> Option<OwnedFd> {
@@ -86,7 +95,7 @@ impl GoferInode {
 
     /// The files that should be opened along with this one, which nobody has opened.
     fn neighbours(&self) -> Option<Neighbours> {
-        if self.volume.is_shared() || self.known_node().is_some() {
+        if self.known_node().is_some() {
             return None;
         }
         let (dir, name) = self.place()?;

@@ -129,6 +129,12 @@ impl Known {
         }
     }
 
+    fn is_access_noted(&self) -> bool {
+        let WireAttr { atime, mtime, ctime, .. } = self.attr;
+        let age_ns = || i128::from(host::time::realtime_ns()) - i128::from(atime.seconds) * 1_000_000_000;
+        self.content.is_current() && atime > mtime && atime > ctime && age_ns() < DAY_NS
+    }
+
     /// A file does not change its type.
     fn take_mode(&mut self, mode: u32) {
         self.attr.mode = self.attr.mode & 0o170_000 | mode & 0o7777;
@@ -291,12 +297,14 @@ impl AttrCache {
     /// change, or a day ago.
     pub(super) fn was_read(&self) {
         let mut known = self.known.lock();
-        let WireAttr { atime, mtime, ctime, .. } = known.attr;
-        let age_ns = || i128::from(host::time::realtime_ns()) - i128::from(atime.seconds) * 1_000_000_000;
-        let is_noted = known.content.is_current() && atime > mtime && atime > ctime && age_ns() < DAY_NS;
-        if !is_noted {
+        if !known.is_access_noted() {
             known.content.changed(self.clock.tick());
         }
+    }
+
+    /// Whether the host notes no further access to the file as it is.
+    pub(super) fn is_access_noted(&self) -> bool {
+        self.known.lock().is_access_noted()
     }
 
     pub(super) fn set_volatile(&self) {

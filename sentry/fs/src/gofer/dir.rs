@@ -37,7 +37,7 @@ const MAX_SUSPECTS: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     inner: Mutex<Inner>,
-    /// In an exclusive mount: files that were opened before anybody asked.
+    /// Files that were opened before anybody asked.
     pub(super) ahead: Mutex<Ahead>,
     /// In a shared mount: the gofer reports changes.
     is_watched: AtomicBool,
@@ -215,9 +215,17 @@ impl GoferInode {
             return Known::Unknown { should_fill: is_time && !inner.is_too_large };
         };
         let Some((name, _)) = listing.names.get_key_value(name) else { return Known::Absent };
-        let (name, asked) = (name.clone(), listing.asked);
+        let (name, asked, lacks_attributes) = (name.clone(), listing.asked, listing.lacks_attributes);
         let Some(listed) = listing.names.get_mut(&name) else { return Known::Absent };
-        let Some(attr) = listed.attr.take() else { return Known::Unknown { should_fill: false } };
+        let Some(attr) = listed.attr.take() else {
+            let is_small = self.attrs.last().size <= MEDIUM;
+            let was_listed_without = lacks_attributes && is_small && listed.file_type != FileType::Directory;
+            if was_listed_without {
+                self.volume.habit.attributes_are_wanted();
+            }
+            return Known::Unknown { should_fill: was_listed_without && !inner.is_too_large };
+        };
+        listing.was_useful |= listed.file_type != FileType::Directory;
         let link = listed.link.take();
         // Who changed it before has taken its attributes away.
         Known::Listed(Heard { name, attr: *attr, asked, true_at: self.attrs.now(), node: None, link })
@@ -319,7 +327,8 @@ impl GoferInode {
             }
         };
         // Who lists a directory mostly wants attributes next; of a huge one, perhaps not.
-        let fetched = self.fetch(self.attrs.last().size <= MEDIUM)?;
+        let with_attributes = self.volume.habit.wants_attributes(self) && self.attrs.last().size <= MEDIUM;
+        let fetched = self.fetch(with_attributes)?;
         let entries = collect(&fetched.listing);
         self.keep_listing(fetched, changes)?;
         Ok(entries)
@@ -354,6 +363,13 @@ impl GoferInode {
         }
         self.volume.connection().keep_listing(self.me(), bytes);
         Ok(())
+    }
+
+    /// Whether attributes of files that are listed here have been of use, if there are any.
+    pub(super) fn was_listing_useful(&self) -> Option<bool> {
+        let inner = self.dir.as_ref()?.inner.lock();
+        let listing = inner.listing.as_ref().filter(|listing| listing.has_files && !listing.lacks_attributes);
+        listing.map(|listing| listing.was_useful)
     }
 
     /// Frees what is only a cache.
@@ -505,6 +521,7 @@ impl GoferInode {
         };
         self.listing_is_gone(listing);
         if names_changed {
+            self.give_up_ahead(name);
             self.attrs.mark_stale();
         }
         match &child {
@@ -576,6 +593,8 @@ impl GoferInode {
             (std::mem::take(&mut inner.children), inner.listing.take())
         };
         self.listing_is_gone(listing);
+        let opened = dir.ahead.lock().give_up_all();
+        drop(opened);
         for child in children.values().filter_map(Weak::upgrade) {
             child.forget_attributes();
         }

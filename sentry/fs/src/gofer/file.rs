@@ -19,13 +19,21 @@ const CHUNK: usize = 8 << 20;
 pub(super) struct GoferFile {
     inode: Arc<GoferInode>,
     host: Arc<HostFile>,
+    is_writer: bool,
     window: Window,
+}
+
+impl Drop for GoferFile {
+    fn drop(&mut self) {
+        self.inode.closed(self.is_writer);
+    }
 }
 
 impl GoferFile {
     pub(super) fn open(inode: Arc<GoferInode>, flags: OpenFlags) -> Result<Self> {
-        let host = inode.handle(flags.is_writable())?;
-        Ok(Self { inode, host, window: Window::default() })
+        let is_writer = flags.is_writable();
+        let host = inode.opened(is_writer)?;
+        Ok(Self { inode, host, is_writer, window: Window::default() })
     }
 
     /// Reads until `dst` is full or the file ends.

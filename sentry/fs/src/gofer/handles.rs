@@ -1,7 +1,8 @@
 //! The host descriptors of a regular file: one for reading and one for reading and writing, shared by all openers.
 //!
 //! They stay open after the last opener is gone, so that opening again costs no message, until there are too many
-//! ([`super::Connection`] closes those that nothing uses).
+//! ([`super::Connection`] closes those that nothing uses). Not so for writing in a shared mount: the host does not execute
+//! a file that somebody may write to, and tells whoever waits for it that a writer has closed it.
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use super::inode::GoferInode;
 pub(super) struct Handles {
     read: Option<Arc<HostFile>>,
     write: Option<Arc<HostFile>>,
+    /// Open files of the guest's that may write.
+    writers: u32,
 }
 
 impl Handles {
@@ -41,7 +44,13 @@ impl GoferInode {
         }
         // Held while the gofer is asked: who else opens the file waits for the same answer.
         let mut handles = self.handles.lock();
-        let known = if for_writing { handles.writable() } else { handles.any() };
+        // In a shared mount a reader must not keep the file busy; one without a name can only be had so.
+        let any_will_do = !self.volume.is_shared() || self.attrs.last().nlink == 0;
+        let known = match for_writing {
+            true => handles.writable(),
+            false if any_will_do => handles.any(),
+            false => handles.read.clone(),
+        };
         if let Some(file) = known {
             return Ok(file);
         }
@@ -69,6 +78,29 @@ impl GoferInode {
         Ok(file)
     }
 
+    /// The descriptor of an open file of the guest's; [`Self::closed`] follows.
+    pub(super) fn opened(&self, for_writing: bool) -> Result<Arc<HostFile>> {
+        if for_writing {
+            self.handles.lock().writers += 1;
+        }
+        self.handle(for_writing).inspect_err(|_| self.closed(for_writing))
+    }
+
+    /// An open file of the guest's is gone.
+    pub(super) fn closed(&self, for_writing: bool) {
+        let unneeded = {
+            let mut handles = self.handles.lock();
+            handles.writers = handles.writers.saturating_sub(u32::from(for_writing));
+            // One without a name could not be opened again.
+            let is_needed = handles.writers > 0 || !self.volume.is_shared() || self.attrs.last().nlink == 0;
+            if is_needed { None } else { handles.write.take() }
+        };
+        if unneeded.is_some() {
+            self.note_own_change();
+        }
+        drop(unneeded);
+    }
+
     /// Whether there is a descriptor, or one is just being had.
     pub(super) fn is_open(&self) -> bool {
         self.handles.try_lock().is_none_or(|handles| handles.any().is_some())
@@ -84,15 +116,13 @@ impl GoferInode {
         if !all_idle || self.attrs.last().nlink == 0 {
             return false;
         }
-        let closed = std::mem::take(&mut *handles);
+        let closed = (handles.write.take(), handles.read.take());
         drop(handles);
         match &closed {
-            Handles { write: None, read: Some(file) } if !self.volume.is_shared() => {
-                self.look_once_more(file);
-            }
+            (None, Some(file)) if !self.volume.is_shared() => self.look_once_more(file),
             // The host will say that it was closed; the guest closed it long ago.
-            Handles { write: Some(_), .. } => self.note_own_change(),
-            Handles { .. } => {}
+            (Some(_), _) => self.note_own_change(),
+            _ => {}
         }
         drop(closed);
         true

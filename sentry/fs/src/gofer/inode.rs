@@ -98,6 +98,9 @@ impl Leaving<'_> {
         if !self.is_last {
             self.inode.volume.remove(self.inode.key, std::ptr::from_ref(self.inode));
         }
+        if let Some(attr) = attr.filter(|attr| attr.nlink == 0) {
+            return change.answered(attr);
+        }
         change.removed();
         if self.inode.is_open() {
             // What the host noted besides, a descriptor tells.
@@ -212,6 +215,12 @@ impl GoferInode {
         };
         self.key == (attr.dev, attr.ino) && self.is_alike(attr)
             || self.key.0 == attr.dev && self.is_kind_of(attr) && is_numbered_anew()
+    }
+
+    /// Whether it is on a file system of the host's own that has one copy of its pages: `EXT4_SUPER_MAGIC`,
+    /// `XFS_SUPER_MAGIC`, `BTRFS_SUPER_MAGIC`, `TMPFS_MAGIC` (statfs(2)).
+    pub(super) fn is_of_local_fs(&self) -> bool {
+        self.volume.is_of_kind(self.key.0, &[0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994])
     }
 
     /// Whether the host's numbers of it are these.
@@ -539,10 +548,11 @@ impl GoferInode {
         if self.kind != FileType::Regular {
             return Reason::Deleted;
         }
-        let attr = match self.handles.get_mut().any() {
-            Some(file) => host::fs::stat_open(file.fd()).ok().map(|stat| WireAttr::from(&stat)),
-            None => self.attrs.current(),
-        };
+        let told = self.attrs.current();
+        let attr = told.or_else(|| {
+            let file = self.handles.get_mut().any()?;
+            host::fs::stat_open(file.fd()).ok().map(|stat| WireAttr::from(&stat))
+        });
         let space = attr.map(|attr| attr.size.max(attr.blocks.saturating_mul(512)));
         if space.is_some_and(|space| space <= LITTLE_SPACE) { Reason::Deleted } else { Reason::DeletedLarge }
     }

@@ -30,6 +30,12 @@ pub(super) struct Listing {
     pub(super) asked: Moment,
     pub(super) names: BTreeMap<Arc<[u8]>, Listed>,
     pub(super) bytes: usize,
+    /// There is something else than directories.
+    pub(super) has_files: bool,
+    /// With attributes of directories alone.
+    pub(super) lacks_attributes: bool,
+    /// Attributes of something else than a directory have been of use.
+    pub(super) was_useful: bool,
 }
 
 impl Listing {
@@ -39,6 +45,7 @@ impl Listing {
         let link = listed.link.as_ref().map_or(0, |link| link.len());
         // With what the map takes for itself. What is removed later still counts: an upper bound will do.
         self.bytes += 96 + name.len() + attr + link;
+        self.has_files |= listed.file_type != FileType::Directory;
         self.names.insert(name, listed);
     }
 
@@ -76,7 +83,8 @@ impl GoferInode {
     }
 
     fn fetch_once(&self, with_attributes: bool) -> Result<Fetched> {
-        let listing = Listing { asked: self.attrs.now(), ..Listing::default() };
+        let lacks_attributes = !with_attributes;
+        let listing = Listing { asked: self.attrs.now(), lacks_attributes, ..Listing::default() };
         let mut fetched = Fetched { listing, ..Fetched::default() };
         let first = self.with_target(|target| self.fetch_part(target, 0, with_attributes, &mut fetched))?;
         let (node, mut stream) = first;

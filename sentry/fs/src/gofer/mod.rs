@@ -23,6 +23,7 @@ mod dir;
 mod dir_file;
 mod events;
 mod file;
+mod habit;
 mod handles;
 mod inode;
 mod listing;

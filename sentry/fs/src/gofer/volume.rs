@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::attr::Moment;
 use super::connection::{Connection, Reason};
+use super::habit::Habit;
 use super::inode::{GoferInode, Origin};
 
 /// Host device and inode number: what makes two names one file.
@@ -31,6 +32,7 @@ pub struct Volume {
     inodes: Mutex<HashMap<Key, Weak<GoferInode>>>,
     /// Directories by node, where the gofer reports changes by it.
     by_node: Mutex<HashMap<NodeId, Weak<GoferInode>>>,
+    pub(super) habit: Habit,
     /// Held while a directory is placed below another, so that none gets below itself.
     places: Mutex<()>,
     /// Host devices below the root, which is the first: a guest sees one device, so numbers of the others are moved
@@ -48,6 +50,7 @@ impl Volume {
             root_dev: info.attr.dev,
             inodes: Mutex::default(),
             by_node: Mutex::default(),
+            habit: Habit::default(),
             places: Mutex::default(),
             devices: Mutex::new(vec![info.attr.dev]),
         })
@@ -73,6 +76,11 @@ impl Volume {
     /// Whether a file of this device keeps its time of birth, as far as is known.
     pub(super) fn has_births(&self, dev: u64) -> bool {
         !self.is_stacked() && dev == self.root_dev
+    }
+
+    /// Whether the files of this device are on a host file system of one of these kinds, as far as is known.
+    pub(super) fn is_of_kind(&self, dev: u64, kinds: &[u64]) -> bool {
+        dev == self.root_dev && kinds.contains(&self.fs_kind)
     }
 
     /// The inode number that the guest sees.

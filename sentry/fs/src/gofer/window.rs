@@ -1,9 +1,11 @@
 //! Small reads of an open file by a mapping of it.
 //!
 //! preadv(2) of 4 KiB takes the host two to three times as long as a copy from a mapping of the same pages. So an open
-//! file from which a guest reads again and again in small pieces is mapped whole, for as long as it is open. Only in
-//! mounts that nobody changes: an image below an overlay, and what is mounted read-only and exclusive. Where a file can be
-//! written the host may read it and map it from different places (overlayfs, once it has copied the file up).
+//! file from which a guest reads again and again in small pieces is mapped whole, for as long as it is open. Where it can
+//! be written, only on host file systems of which it is known that they read and map from the same pages (an overlay does
+//! not, once it has copied the file up), while nothing has changed of it that is known, and once the host has noted the
+//! access, which a mapping does not. A file that somebody has just cut shows zeros from its end to that of the page: where the
+//! last byte that is wanted is one, the host is asked for the size.
 //!
 //! What is not wholly within the size that is known, and what cannot be copied since the file was cut all the same, is
 //! left to preadv(2). Connections bound the number of windows.
@@ -46,6 +48,18 @@ impl Drop for Counted {
     }
 }
 
+impl GoferInode {
+    /// Whether a mapping of the file shows what reading it tells.
+    fn is_read_from_pages(&self) -> bool {
+        self.is_settled() || self.is_of_local_fs()
+    }
+
+    /// Whether nobody changes it.
+    fn is_settled(&self) -> bool {
+        self.volume.is_read_only() && !self.volume.is_shared()
+    }
+}
+
 impl Window {
     /// Fills `dst` from `offset` of an open file, if that is worth while and can be done; else nothing has happened.
     pub(super) fn read(
@@ -56,7 +70,7 @@ impl Window {
         dst: &mut IoDst<'_>,
     ) -> Option<usize> {
         let len = dst.remaining();
-        if len > SMALL || inode.volume.is_shared() || !inode.volume.is_read_only() {
+        if len > SMALL || !inode.is_read_from_pages() {
             return None;
         }
         if self.reads.load(Ordering::Relaxed) < READS_BEFORE {
@@ -69,10 +83,16 @@ impl Window {
             let _ = inode.refreshed();
             return None;
         };
-        if offset.checked_add(len as u64)? > attr.size {
+        let end = offset.checked_add(len as u64)?;
+        let is_noted = || inode.volume.is_read_only() || inode.attrs.is_access_noted();
+        if end > attr.size || !is_noted() {
             return None;
         }
-        copy(self.mapping(inode, file, attr.size)?, offset, dst)
+        let mapping = self.mapping(inode, file, attr.size)?;
+        if !inode.is_settled() && !reaches(mapping, file, end) {
+            return None;
+        }
+        copy(mapping, offset, dst)
     }
 
     fn mapping(&self, inode: &GoferInode, file: &HostFile, size: u64) -> Option<&Mapping> {
@@ -87,6 +107,14 @@ impl Window {
         };
         self.mapping.get_or_init(map).as_ref().map(|counted| &counted.mapping)
     }
+}
+
+/// Whether the file still has bytes up to `end`.
+fn reaches(mapping: &Mapping, file: &HostFile, end: u64) -> bool {
+    let mut last = [0];
+    let Some(at) = end.checked_sub(1) else { return false };
+    let is_there = mapping.slice(at, 1).and_then(|byte| byte.read(&mut last)) == Ok(1);
+    is_there && (last != [0] || host::fs::stat_open(file.fd()).is_ok_and(|stat| stat.size >= end))
 }
 
 fn copy(from: &Mapping, offset: u64, dst: &mut IoDst<'_>) -> Option<usize> {

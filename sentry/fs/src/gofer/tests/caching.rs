@@ -1,11 +1,13 @@
 //! What costs a message and what does not; and what is given back.
 
 use abi::{Errno, OpenFlags};
+use kernel::mm::IoSrc;
 use kernel::vfs::{Inode, RenameFlags, SetAttr, WriteAt};
 
 use super::super::attr::Moment;
 use super::super::inode::Origin;
-use super::{Temp, World};
+use super::shared::soon;
+use super::{GoferInode, Temp, World};
 
 #[test]
 fn a_directory_is_fetched_once() {
@@ -60,6 +62,83 @@ fn files_that_are_opened_in_turn_are_opened_ahead() {
         file.inode.set_attr(&w.caller(), &change).unwrap();
         assert_eq!(file.inode.attr().unwrap().mode & 0o777, 0o600);
     }
+}
+
+#[test]
+fn who_only_wants_names_gets_no_attributes_of_files() {
+    let temp = Temp::new();
+    for dir in 0..10 {
+        std::fs::create_dir_all(temp.path(&format!("{dir}/below"))).unwrap();
+        for i in 0..20 {
+            temp.write(&format!("{dir}/{i}"), "content");
+        }
+    }
+    for shared in [false, true] {
+        let w = World::new(&temp, shared);
+        let dir = |i: u32| GoferInode::of(w.find(&format!("/{i}")).unwrap().inode()).unwrap().arc().unwrap();
+        dir(0);
+        let list = |i| {
+            dir(i).entries().unwrap();
+            w.attr(&format!("/{i}/below")).unwrap()
+        };
+        let (_, calls) = w.cost(|| (0..8).map(list).collect::<Vec<_>>());
+        assert_eq!(calls, 8, "one for each directory");
+        assert_eq!([0, 7].map(|i| dir(i).was_listing_useful()), [Some(false), None]);
+        let sizes = || (0..20).for_each(|i| assert_eq!(w.attr(&format!("/7/{i}")).unwrap().size, 7));
+        assert_eq!(w.cost(sizes).1, 1, "all at once when one is wanted");
+        list(8);
+        assert_eq!(dir(8).was_listing_useful(), Some(false), "attributes come again");
+    }
+}
+
+#[test]
+fn a_file_that_was_opened_ahead_is_given_up_when_the_host_replaces_it() {
+    let temp = Temp::new();
+    let name = |i| format!("/{i:03}");
+    for i in 0..50 {
+        temp.write(&name(i)[1..], "old");
+    }
+    let w = World::new(&temp, true);
+    let read = |i| w.open(&name(i), OpenFlags::empty()).unwrap().read(0, 9);
+    w.attr(&name(0)).unwrap();
+    let ((), calls) = w.cost(|| (0..20).for_each(|i| assert_eq!(read(i), "old")));
+    assert!(calls <= 10, "{calls}");
+    for i in 20..50 {
+        temp.write("new", &i.to_string());
+        std::fs::rename(temp.path("new"), temp.path(&name(i)[1..])).unwrap();
+        soon(|| read(i) == i.to_string());
+    }
+}
+
+#[test]
+fn small_reads_see_what_the_host_does_at_once() {
+    let temp = Temp::new();
+    let w = World::new(&temp, true);
+    for round in 0..3 {
+        temp.write("f", &"x".repeat(9000));
+        // Later than its last change, so that the host notes the access.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let f = w.open("/f", OpenFlags::empty()).unwrap();
+        (0..100).for_each(|i| assert_eq!(f.read(i * 10, 1000), "x".repeat(1000)));
+        temp.write("f", &"y".repeat(5000));
+        assert_eq!(f.read(4096, 1000), "y".repeat(904), "in round {round}");
+        assert_eq!(f.read(8000, 1000), "");
+        temp.write("f", &"z".repeat(9000));
+        assert_eq!(f.read(4096, 1000), "z".repeat(1000));
+    }
+}
+
+#[test]
+fn what_the_guest_has_written_the_host_can_execute() {
+    let temp = Temp::new();
+    let w = World::new(&temp, true);
+    let f = w.open("/f", OpenFlags::CREAT | OpenFlags::RDWR).unwrap();
+    f.file.write_at(WriteAt::Offset(0), &mut IoSrc::kernel(&std::fs::read("/bin/true").unwrap())).unwrap();
+    let change = SetAttr { mode: Some(0o755), ..SetAttr::default() };
+    f.inode.set_attr(&w.caller(), &change).unwrap();
+    drop(f);
+    // A process that another test is about to start may have it open for a moment.
+    soon(|| std::process::Command::new(temp.path("f")).status().is_ok_and(|status| status.success()));
 }
 
 #[test]
@@ -147,7 +226,7 @@ fn a_large_directory_is_not_fetched_for_one_name() {
     });
     // Whether the host calls it medium or huge, it is at most one message a name.
     assert!(calls <= 1901, "{calls}");
-    let entries = super::GoferInode::of(w.origin.root.inode()).unwrap().entries().unwrap();
+    let entries = GoferInode::of(w.origin.root.inode()).unwrap().entries().unwrap();
     assert_eq!(entries.len(), 2000);
 }
 
@@ -186,7 +265,7 @@ fn inodes_and_descriptors_are_given_back() {
 fn directories_nested_deeper_than_a_stack_are_dropped() {
     let temp = Temp::new();
     let w = World::new(&temp, false);
-    let mut dir = super::GoferInode::of(w.origin.root.inode()).unwrap().arc().unwrap();
+    let mut dir = GoferInode::of(w.origin.root.inode()).unwrap().arc().unwrap();
     for ino in 0..200_000 {
         let attr = gofer_protocol::Attr { dev: 77, ino, mode: 0o040_755, nlink: 2, ..Default::default() };
         let origin = Origin::Name { parent: dir, name: b"d"[..].into(), node: None, link: None };
