@@ -168,8 +168,8 @@ enum Answer {
     None,
     /// The file as it is now.
     Told(WireAttr),
-    /// Its last name is gone.
-    Removed,
+    /// Its last name is gone, and this is what the host says of it without.
+    Removed(Option<WireAttr>),
 }
 
 impl Change<'_> {
@@ -178,9 +178,9 @@ impl Change<'_> {
         self.answer = Answer::Told(attr);
     }
 
-    /// The file's last name is gone.
-    pub(super) fn removed(mut self) {
-        self.answer = Answer::Removed;
+    /// The file's last name is gone, and this is how the file is now, if that is known.
+    pub(super) fn removed(mut self, attr: Option<WireAttr>) {
+        self.answer = Answer::Removed(attr);
     }
 }
 
@@ -198,9 +198,12 @@ impl Drop for Change<'_> {
         match self.answer {
             Answer::None => {}
             Answer::Told(attr) => known.take(attr, as_of(is_alone), access),
-            Answer::Removed => {
-                // Whoever asked before may have been told of a name.
-                known.content.takes(at);
+            Answer::Removed(attr) => {
+                match attr.filter(|_| is_alone) {
+                    Some(attr) => known.take(attr, at, access),
+                    // Whoever asked before may have been told of a name.
+                    None => _ = known.content.takes(at),
+                }
                 known.attr.nlink = 0;
                 if !is_alone {
                     known.content.changed(self.cache.clock.tick());
@@ -448,7 +451,7 @@ mod tests {
     fn a_removed_file_gets_no_name_back() {
         let cache = cache(1);
         let (change, asked) = (cache.change(Reach::Content), cache.now());
-        change.removed();
+        change.removed(None);
         cache.seen(asked, sized(1));
         assert_eq!(cache.last().nlink, 0);
     }

@@ -98,11 +98,8 @@ impl Leaving<'_> {
         if !self.is_last {
             self.inode.volume.remove(self.inode.key, std::ptr::from_ref(self.inode));
         }
-        if let Some(attr) = attr.filter(|attr| attr.nlink == 0) {
-            return change.answered(attr);
-        }
-        change.removed();
-        if self.inode.is_open() {
+        change.removed(attr);
+        if attr.is_none() && self.inode.is_open() {
             // What the host noted besides, a descriptor tells.
             self.inode.attrs.mark_stale();
         }

@@ -123,8 +123,12 @@ impl GoferInode {
         let by_attr = entry.attr.as_ref().and_then(|attr| FileType::from_mode(attr.mode));
         let file_type = by_attr.or_else(|| FileType::from_mode(u32::from(entry.kind) << 12));
         to.lacks_types |= file_type.is_none();
+        let by_number = || {
+            let dev = self.attrs.last().dev;
+            self.volume.guest_ino(&WireAttr { dev, ino: entry.ino, ..WireAttr::default() })
+        };
         let listed = Listed {
-            ino: entry.attr.as_ref().map_or(entry.ino, |attr| self.volume.guest_ino(attr)),
+            ino: entry.attr.as_ref().map_or_else(by_number, |attr| self.volume.guest_ino(attr)),
             file_type: file_type.unwrap_or(FileType::Regular),
             attr: entry.attr.map(Box::new),
             link: entry.link.map(Box::from),
