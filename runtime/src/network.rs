@@ -96,8 +96,9 @@ pub(crate) fn donate(config: &Config, sandbox: Option<&ProcessId>, client: &Clie
         )));
     }
     let mut sockets = Vec::new();
+    let queue = receive_queue(usable.len() * config.network_channels as usize);
     for link in &usable {
-        sockets.extend(open_channels(link, config)?);
+        sockets.extend(open_channels(link, config, queue)?);
     }
     let mut plan = found.plan(&usable, config);
     if let Some(socket) = resolver() {
@@ -148,8 +149,18 @@ fn is_same(path: &Path, file: &File) -> bool {
     there.is_some() && place(std::fs::metadata(path)) == there
 }
 
+/// Bytes of frames that the host keeps for each of a sandbox's `sockets`. What arrives comes in bursts, as large as the
+/// windows of all connections together; but it is the host's memory, and nobody accounts for it.
+fn receive_queue(sockets: usize) -> usize {
+    /// For all sockets of a sandbox, as long as each of them has its least.
+    const ALL: usize = 32 << 20;
+    const MOST: usize = 16 << 20;
+    const LEAST: usize = 1 << 20;
+    (ALL / sockets.max(1)).clamp(LEAST, MOST)
+}
+
 /// The packet sockets of a link, `--num-network-channels` of them.
-fn open_channels(link: &Link, config: &Config) -> Result<Vec<OwnedFd>> {
+fn open_channels(link: &Link, config: &Config, queue: usize) -> Result<Vec<OwnedFd>> {
     let what = || {
         format!(
             "cannot open a packet socket on {} (CAP_NET_RAW is needed, and the kernel's af_packet)",
@@ -158,7 +169,7 @@ fn open_channels(link: &Link, config: &Config) -> Result<Vec<OwnedFd>> {
     };
     let mut sockets = Vec::new();
     for _ in 0..config.network_channels {
-        let socket = packet::open(link.index, config.gso).with_context(what)?;
+        let socket = packet::open(link.index, config.gso, queue).with_context(what)?;
         if config.network_channels > 1 {
             packet::join_group(&socket, link.index as u16).with_context(what)?;
         }

@@ -13,9 +13,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::check;
 
-/// Bytes of queue in each direction. What arrives comes in bursts, as large as the windows of all connections together.
-const SEND_QUEUE: libc::c_int = 4 << 20;
-const RECEIVE_QUEUE: libc::c_int = 16 << 20;
+/// Bytes of queue for sending.
+const SEND_QUEUE: usize = 4 << 20;
 /// Frames carry a `virtio_net_hdr` that says what was left to the device.
 const PACKET_VNET_HDR: libc::c_int = 15;
 /// What this host sends on the link is not for us.
@@ -56,11 +55,12 @@ impl OffloadHeader {
     pub const GSO_ECN: u8 = 0x80;
 }
 
-/// A socket that sends and receives whole frames on link `index`. With `offload`, each has an [`OffloadHeader`].
+/// A socket that sends and receives whole frames on link `index`. With `offload`, each has an [`OffloadHeader`]. The host
+/// keeps `receive_queue` bytes of frames for it.
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_RAW in the network name space.
-pub fn open(index: u32, offload: bool) -> Result<OwnedFd> {
+pub fn open(index: u32, offload: bool, receive_queue: usize) -> Result<OwnedFd> {
     let protocol = (libc::ETH_P_ALL as u16).to_be();
     // SAFETY: a plain system call without pointers.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -72,9 +72,10 @@ pub fn open(index: u32, offload: bool) -> Result<OwnedFd> {
     set(&fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
     // More than the host's usual limit takes CAP_NET_ADMIN in the first name space; without it the usual limit holds.
     for (force, plain, queue) in [
-        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_QUEUE),
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, receive_queue),
         (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_QUEUE),
     ] {
+        let queue = libc::c_int::try_from(queue).unwrap_or(libc::c_int::MAX);
         if set(&fd, libc::SOL_SOCKET, force, queue).is_err() {
             set(&fd, libc::SOL_SOCKET, plain, queue)?;
         }
@@ -97,12 +98,10 @@ fn set(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) 
     check(i64::from(done)).map(|_| ())
 }
 
-/// A buffer for one frame. Whoever is shown the frame may share it, and keep the frame without a copy.
-pub type Buffer = Arc<Box<[u8]>>;
-
-/// Buffers for received frames: as many as have turned out to be of use.
+/// Buffers for received frames: as many as have turned out to be of use. Whoever is shown a frame may share its buffer,
+/// and keep the frame without a copy.
 pub struct Batch {
-    buffers: Vec<Buffer>,
+    buffers: Vec<Arc<Box<[u8]>>>,
     /// Length of each frame of the last receive.
     lengths: Vec<usize>,
     /// Bytes of the header before each frame.
@@ -128,7 +127,7 @@ impl Batch {
     ///
     /// # Errors
     /// `ENETDOWN` once when the link goes down; what `recvmmsg(2)` says.
-    pub fn receive(&mut self, fd: BorrowedFd<'_>, fresh: impl FnMut(usize) -> Buffer) -> Result<()> {
+    pub fn receive(&mut self, fd: BorrowedFd<'_>, fresh: impl FnMut(usize) -> Arc<Box<[u8]>>) -> Result<()> {
         self.receive_with(fd, libc::MSG_WAITFORONE, fresh)
     }
 
@@ -136,12 +135,16 @@ impl Batch {
     ///
     /// # Errors
     /// `EAGAIN` where there are none; as [`Self::receive`].
-    pub fn receive_now(&mut self, fd: BorrowedFd<'_>, fresh: impl FnMut(usize) -> Buffer) -> Result<()> {
+    pub fn receive_now(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        fresh: impl FnMut(usize) -> Arc<Box<[u8]>>,
+    ) -> Result<()> {
         self.receive_with(fd, libc::MSG_DONTWAIT, fresh)
     }
 
     /// Buffers that nobody else uses; more of them where the last receive has filled all.
-    fn renew(&mut self, mut fresh: impl FnMut(usize) -> Buffer) {
+    fn renew(&mut self, mut fresh: impl FnMut(usize) -> Arc<Box<[u8]>>) {
         for buffer in &mut self.buffers {
             if Arc::get_mut(buffer).is_none() {
                 *buffer = fresh(FRAME_MAX);
@@ -157,7 +160,7 @@ impl Batch {
         &mut self,
         fd: BorrowedFd<'_>,
         flags: libc::c_int,
-        fresh: impl FnMut(usize) -> Buffer,
+        fresh: impl FnMut(usize) -> Arc<Box<[u8]>>,
     ) -> Result<()> {
         self.renew(fresh);
         self.lengths.clear();
@@ -186,7 +189,7 @@ impl Batch {
     }
 
     /// The frames of the last receive: where they lie, and in which buffer.
-    pub fn frames(&self) -> impl Iterator<Item = (OffloadHeader, &Buffer, Range<usize>)> {
+    pub fn frames(&self) -> impl Iterator<Item = (OffloadHeader, &Arc<Box<[u8]>>, Range<usize>)> {
         self.lengths.iter().zip(&self.buffers).filter_map(|(len, buffer)| {
             let header = buffer.get(..*len)?.get(..self.header_len)?;
             let header = OffloadHeader::read_from_bytes(header).unwrap_or_default();

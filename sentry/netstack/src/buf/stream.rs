@@ -53,6 +53,22 @@ impl Chunk {
         }
     }
 
+    /// Cuts off what comes before stream offset `at`, where that lies inside of a shared chunk. Each part holds the whole
+    /// buffer, and is charged for it.
+    fn split_shared(&mut self, pool: &Pool, at: u64) -> Option<Self> {
+        let end = self.end();
+        let Data::Shared(buffer, start) = &mut self.data else { return None };
+        if at <= self.base || at >= end {
+            return None;
+        }
+        let len = (at - self.base) as usize;
+        let head = Self { base: self.base, filled: len, data: Data::Shared(pool.share(buffer)?, *start) };
+        *start += len;
+        self.base = at;
+        self.filled -= len;
+        Some(head)
+    }
+
     fn free(self, pool: &Pool) {
         match self.data {
             Data::Own(data) => pool.free(data),
@@ -181,8 +197,9 @@ impl StreamBuf {
         }
     }
 
-    /// Takes the whole chunks at the front that together hold no more than `max` bytes.
-    pub(crate) fn take_loose(&mut self, max: usize) -> Loose {
+    /// Takes the whole chunks at the front that together hold no more than `max` bytes, and the beginning of a shared one
+    /// that holds more.
+    pub(crate) fn take_loose(&mut self, pool: &Pool, max: usize) -> Loose {
         let skip = self.chunks.front().map_or(0, |chunk| (self.start - chunk.base) as usize);
         let mut loose = Loose { chunks: VecDeque::new(), skip };
         let limit = self.start + max as u64;
@@ -191,6 +208,12 @@ impl StreamBuf {
                 self.start = chunk.end();
                 loose.chunks.push_back(chunk);
             }
+        }
+        if let Some(chunk) = self.chunks.front_mut()
+            && let Some(head) = chunk.split_shared(pool, limit)
+        {
+            self.start = limit;
+            loose.chunks.push_back(head);
         }
         loose
     }
@@ -384,7 +407,7 @@ mod tests {
                         read += got as u64;
                     }
                     Op::Take(max, sink) => {
-                        let mut loose = buf.take_loose(max);
+                        let mut loose = buf.take_loose(&pool, max);
                         let mut out = vec![0; sink];
                         let got = loose.drain(&pool, &mut &mut out[..]);
                         buf.untake(loose);
@@ -414,6 +437,26 @@ mod tests {
             prop_assert_eq!(got as u64, (want as u64).min(buf.end() - from));
             prop_assert!(out[..got].iter().enumerate().all(|(i, b)| *b == byte(from + i as u64)));
         }
+    }
+
+    #[test]
+    fn shared_chunks_are_taken_in_parts() {
+        let pool = Pool::new(64 << 20);
+        let mut buf = StreamBuf::default();
+        let mut buffer = pool.frame_buffer(SHARED * 2);
+        Arc::get_mut(&mut buffer).unwrap().iter_mut().zip(0..).for_each(|(place, at)| *place = byte(at));
+        let len = buffer.len();
+        assert_eq!(buf.append_frame(&pool, &buffer[..], Some(&buffer)), len);
+        let mut out = Vec::new();
+        while !buf.is_empty() {
+            let mut loose = buf.take_loose(&pool, 20_000);
+            let mut part = vec![0; 20_000];
+            let got = loose.drain(&pool, &mut &mut part[..]);
+            assert!(got == 20_000 || buf.is_empty(), "{got} of {}", buf.len());
+            out.extend_from_slice(&part[..got]);
+        }
+        assert!(out.len() == len && out == buffer[..]);
+        assert_eq!((pool.used(), Arc::strong_count(&buffer)), (0, 1));
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl LocalEnd {
         let want = sink.room().min(STEP);
         let half = &mut state.halves[self.side];
         if want >= LARGE && half.urgent.is_none() && !flags.contains(RecvFlags::PEEK) {
-            let mut loose = half.rx.take_loose(want);
+            let mut loose = half.rx.take_loose(&core.pool, want);
             if !loose.is_empty() {
                 drop(state);
                 let n = loose.drain(&core.pool, sink);

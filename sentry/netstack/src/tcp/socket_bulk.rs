@@ -25,7 +25,8 @@ impl TcpCore {
         let mut total = 0;
         let is_plain = !flags.intersects(RecvFlags::OOB | RecvFlags::PEEK | RecvFlags::TRUNC);
         while is_plain && sink.room() >= LARGE {
-            let mut loose = self.with_net(|conn, _| conn.take_chunks(sink.room().min(STEP)))?;
+            let mut loose =
+                self.with_net(|conn, env| conn.take_chunks(&env.core.pool, sink.room().min(STEP)))?;
             if loose.is_empty() {
                 break;
             }

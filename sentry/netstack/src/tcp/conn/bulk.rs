@@ -2,12 +2,12 @@
 
 use super::output::Push;
 use super::{Connection, Env};
-use crate::buf::Loose;
+use crate::buf::{Loose, Pool};
 
 impl Connection {
-    /// Takes whole chunks from the front of what was received; none where urgent data wants care.
-    pub(crate) fn take_chunks(&mut self, max: usize) -> Loose {
-        if self.urgent_in.is_some() { Loose::default() } else { self.rx.take_loose(max) }
+    /// Takes chunks from the front of what was received; none where urgent data wants care.
+    pub(crate) fn take_chunks(&mut self, pool: &Pool, max: usize) -> Loose {
+        if self.urgent_in.is_some() { Loose::default() } else { self.rx.take_loose(pool, max) }
     }
 
     /// What was taken has been read, but for `rest`; returns how much more there is.

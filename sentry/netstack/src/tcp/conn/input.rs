@@ -295,7 +295,7 @@ impl Connection {
             env.wake |= Readiness::IN;
         }
         self.schedule_ack(env);
-        self.note_rcv_rtt(env, segment);
+        self.measure_round_trip(env, segment);
     }
 
     /// Keeps a segment that came ahead of others.
@@ -398,17 +398,6 @@ impl Connection {
         if self.state == TcpState::TimeWait {
             self.ends_in_time_wait = true;
             self.finish(env, None);
-        }
-    }
-
-    /// Measures the round trip as a receiver does, from our own stamps coming back with data.
-    fn note_rcv_rtt(&mut self, env: &Env<'_>, segment: &Segment<'_>) {
-        let Some((_, echo)) = segment.options.timestamp.filter(|_| self.stamps.is_some()) else { return };
-        let age = self.stamp(env.now).wrapping_sub(echo);
-        if echo != 0 && age < 60_000 {
-            let rtt = Duration::from_millis(u64::from(age).max(1));
-            let known = self.tuning.rtt;
-            self.tuning.rtt = if known.is_zero() { rtt } else { (known * 7 + rtt) / 8 };
         }
     }
 }

@@ -10,6 +10,7 @@ mod input;
 mod open;
 mod output;
 mod promise;
+mod right_size;
 mod timer;
 mod user;
 
@@ -26,8 +27,8 @@ use crate::base::time::Instant;
 use crate::buf::StreamBuf;
 use crate::core::{Core, Path, Tuple};
 use crate::socket::options::Options;
+use right_size::RcvTuning;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub(crate) use open::{Accepted, initial_sequence, own_mss, timestamp_offset, wanted_scale};
 
@@ -111,17 +112,6 @@ struct AckState {
     last_received: Instant,
     /// Last time a segment that made no sense was answered.
     last_invalid: Option<Instant>,
-}
-
-/// Automatic tuning of the receive buffer.
-#[derive(Clone, Copy, Debug)]
-struct RcvTuning {
-    /// Stream offset read at the beginning of the current round trip.
-    from: u64,
-    began: Instant,
-    /// Bytes read in the best round trip so far.
-    space: u64,
-    rtt: Duration,
 }
 
 /// Deadlines. `None` is off.

@@ -14,7 +14,6 @@ use crate::tcp::scoreboard::Scoreboard;
 use crate::tcp::segment::{Segment, TcpOptionsIn};
 use crate::tcp::state::TcpState;
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
 /// What a peer that says nothing about its segment size can take (RFC 9293 3.7.1).
 pub(crate) const DEFAULT_MSS: u16 = 536;
@@ -136,7 +135,7 @@ impl Connection {
                 last_received: env.now,
                 last_invalid: None,
             },
-            tuning: RcvTuning { from: 0, began: env.now, space: 0, rtt: Duration::ZERO },
+            tuning: RcvTuning::new(0, 0, env.now),
             timers: Timers::default(),
             totals: Totals { last_data_sent: env.now, last_ack_recv: env.now, ..Totals::default() },
         }
@@ -218,12 +217,7 @@ impl Connection {
         // Room for ten segments on the way and as many behind them.
         let segments = (self.mss as usize + 256) * 20;
         env.options.base.tune_snd_buf(segments.min(env.config.tcp_wmem.max));
-        self.tuning = RcvTuning {
-            from: self.rx.start(),
-            began: env.now,
-            space: (self.mss * 10).max(16_384),
-            rtt: Duration::ZERO,
-        };
+        self.tuning = RcvTuning::new(self.rx.start(), (self.mss * 10).max(16_384), env.now);
         self.arm_keepalive(env);
     }
 

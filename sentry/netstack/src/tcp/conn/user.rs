@@ -123,26 +123,6 @@ impl Connection {
         }
     }
 
-    /// Dynamic right-sizing: the buffer holds twice what the application reads in a round trip.
-    fn tune_receive_buffer(&mut self, env: &mut Env<'_>) {
-        let rtt =
-            if self.tuning.rtt.is_zero() { self.rtt.srtt().unwrap_or_default() } else { self.tuning.rtt };
-        if !env.config.tcp_moderate_rcvbuf || rtt.is_zero() || env.now.since(self.tuning.began) < rtt {
-            return;
-        }
-        let read = self.rx.start() - self.tuning.from;
-        if read > self.tuning.space {
-            // Slow start may double what comes in the next round trip.
-            let growth = (read - self.tuning.space) * 2;
-            let window = read * 2 + 16 * self.mss + growth;
-            let buffer = usize::try_from(window * 2).unwrap_or(usize::MAX).min(env.config.tcp_rmem.max);
-            env.options.base.tune_rcv_buf(buffer);
-            self.tuning.space = read;
-        }
-        self.tuning.from = self.rx.start();
-        self.tuning.began = env.now;
-    }
-
     pub(crate) fn readable(&self, options: &Options) -> usize {
         urgent::readable(&self.rx, self.urgent_in, options.base.oob_inline)
     }
