@@ -286,7 +286,7 @@ impl Context for IdleContext {
 struct NoPostBox;
 
 impl PostBox for NoPostBox {
-    fn open(&self, _grants: &[Grant<'_>]) {}
+    fn open(&self, _grants: &[Grant<'_>], _epoll: Option<u32>) {}
 
     fn close(&self) -> Log {
         Log::default()

@@ -412,3 +412,53 @@ fn whoever_stops_waiting_holds_nobody_up() {
     listener.listen(1).unwrap();
     assert_eq!(waiting[1].finish_connect(), Ok(()));
 }
+
+#[test]
+fn promises_are_made_where_the_ends_have_different_owners() {
+    let host = host();
+    let (client, server) = host.pair();
+    let mut buffer = [0; 16];
+    send(&client, b"hello").unwrap();
+    for owners in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        client.set_owner(owners.0);
+        server.set_owner(owners.1);
+        assert_eq!(server.promise(&mut buffer), Promise::default(), "{owners:?}");
+    }
+    server.set_owner(2);
+    let promise = server.promise(&mut buffer);
+    assert_eq!((promise.input, &buffer[..5]), (5, &b"hello"[..]));
+    assert!(promise.credit > 4096, "{promise:?}");
+    assert_eq!(server.promise(&mut buffer[..4]), Promise::default(), "what does not fit is not promised");
+    send(&client, b"!").unwrap();
+    server.keep_read(2);
+    assert_eq!(recv(&server, 9), Ok(b"llo!".to_vec()));
+    server.keep_sent(b"an answer, ", SendFlags::empty());
+    server.keep_sent(&[b'x'; 5000], SendFlags::empty());
+    let answer = recv(&client, 10_000).unwrap();
+    assert_eq!((answer.len(), &answer[..12]), (5011, &b"an answer, x"[..]));
+}
+
+#[test]
+fn what_was_promised_to_a_pair_is_lost_with_it() {
+    let host = host();
+    let (client, server) = host.pair();
+    (client.set_owner(1), server.set_owner(2));
+    client.send(&mut &b"abc"[..], SendFlags::OOB).unwrap();
+    assert_eq!(server.promise(&mut [0; 16]), Promise::default(), "urgent data wants care");
+    assert_eq!(recv(&server, 9).unwrap(), b"ab");
+    server.keep_sent(b"unread", SendFlags::empty());
+    drop(client);
+    server.keep_sent(b"too late", SendFlags::empty());
+    server.keep_read(5);
+    assert_eq!(server.promise(&mut [0; 16]), Promise::default());
+    assert!(server.take_error().is_some());
+    drop(server);
+    let (client, server) = host.pair();
+    (client.set_owner(1), server.set_owner(2));
+    server.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(server.promise(&mut [0; 16]).credit, 0);
+    server.keep_sent(b"behind the end", SendFlags::empty());
+    assert_eq!(recv(&client, 9), Ok(vec![]));
+    drop((client, server));
+    assert_eq!(host.stack.memory_used(), 0);
+}

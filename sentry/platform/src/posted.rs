@@ -1,11 +1,14 @@
 //! Calls that guest code makes without an event: the kernel *grants* a thread that it may read prepared bytes from some
-//! descriptors, write so many to them, and close some; what the thread did with that is in a log which the kernel takes
-//! later.
+//! descriptors, write so many to them, close some, and change how an epoll instance watches them; what the thread did with
+//! that is in a log which the kernel takes later.
 //!
 //! All of a log is the guest's own statement. [`Log::records`] says what is well-formed; whether it was granted is for
 //! the kernel to check.
 
-use stub::layout::{GRANTS, INPUT_SIZE, LOG_SIZE, POSTABLE, RECORD_CLOSE, RECORD_MESSAGE, RECORD_WRITE};
+use stub::layout::{
+    CONTROL_SIZE, GRANTS, INPUT_SIZE, LOG_SIZE, POSTABLE, RECORD_CLOSE, RECORD_CONTROL, RECORD_MESSAGE,
+    RECORD_WRITE,
+};
 
 /// The calls that can be posted, by number.
 pub const POSTED_CALLS: [u32; POSTABLE.len()] = {
@@ -19,7 +22,7 @@ pub const POSTED_CALLS: [u32; POSTABLE.len()] = {
 };
 
 /// What a thread may do with one descriptor without an event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Grant<'a> {
     /// The descriptor. Of those that have the same remainder by [`Grant::PLACES`] one has a place.
     pub fd: u32,
@@ -29,6 +32,8 @@ pub struct Grant<'a> {
     pub credit: u32,
     /// Whether close(2) closes it.
     pub may_close: bool,
+    /// Whether the epoll instance that is granted with it watches it, where epoll_ctl(2) may change that.
+    pub watched: Option<bool>,
 }
 
 impl Grant<'_> {
@@ -45,8 +50,9 @@ impl Grant<'_> {
 /// Where a thread's posted calls are.
 pub trait PostBox: Send + Sync {
     /// Lets the thread post calls, until [`Self::close`]. To be called while its context does not run and its box is
-    /// closed. Does nothing where the grants do not fit.
-    fn open(&self, grants: &[Grant<'_>]);
+    /// closed. Does nothing where the grants do not fit. `epoll` is the number of the epoll instance whose watches may be
+    /// changed.
+    fn open(&self, grants: &[Grant<'_>], epoll: Option<u32>);
 
     /// Ends that and takes the log. May be called at any time by any thread, one at a time.
     fn close(&self) -> Log;
@@ -81,6 +87,19 @@ pub enum Moved<'a> {
     Output(&'a [u8]),
     /// Nothing: the descriptor was closed.
     Closed,
+    /// Nothing: the epoll instance watches it otherwise.
+    Watched(Control),
+}
+
+/// What epoll_ctl(2) was told beside descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// `EPOLL_CTL_*`.
+    pub operation: i32,
+    /// The event's flags. Without meaning for a removal, as the data.
+    pub events: u32,
+    /// The event's data.
+    pub data: u64,
 }
 
 impl Log {
@@ -110,6 +129,15 @@ fn first(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     if word & RECORD_CLOSE != 0 {
         return Some((Record { fd, is_message, moved: Moved::Closed }, rest));
     }
+    if word & RECORD_CONTROL != 0 {
+        let (event, rest) = rest.split_first_chunk::<{ CONTROL_SIZE as usize }>()?;
+        let (events, event) = event.split_first_chunk()?;
+        let (data, _) = event.split_first_chunk()?;
+        let operation = (word & !RECORD_CONTROL).cast_signed();
+        let control =
+            Control { operation, events: u32::from_le_bytes(*events), data: u64::from_le_bytes(*data) };
+        return Some((Record { fd, is_message, moved: Moved::Watched(control) }, rest));
+    }
     let len = (word & !(RECORD_WRITE | RECORD_MESSAGE)) as usize;
     if word & RECORD_WRITE == 0 {
         return Some((Record { fd, is_message, moved: Moved::Input(len) }, rest));
@@ -122,19 +150,23 @@ fn first(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Log, Moved, Record};
+    use super::{Control, Log, Moved, Record};
 
     #[test]
     fn records_come_in_order_and_end_at_the_first_that_is_cut() {
         let mut bytes = vec![5, 0, 0, 0, 3, 0, 0, 0];
         bytes.extend([6, 0, 0, 0, 2, 0, 0, 0xc0, b'h', b'i', 9, 9, 9, 9, 9, 9]);
         bytes.extend([8, 0, 0, 0, 0, 0, 0, 0x20]);
+        bytes.extend([9, 0, 0, 0, 3, 0, 0, 0x10, 1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9]);
         bytes.extend([7, 0, 0, 0, 9, 0, 0, 0x80, 1, 2, 3, 4, 5, 6, 7, 8]);
         let log = Log::new(bytes);
         let records: Vec<_> = log.records().collect();
         let read = Record { fd: 5, is_message: false, moved: Moved::Input(3) };
         let sent = Record { fd: 6, is_message: true, moved: Moved::Output(b"hi") };
-        assert_eq!(records, [read, sent, Record { fd: 8, is_message: false, moved: Moved::Closed }]);
+        let closed = Record { fd: 8, is_message: false, moved: Moved::Closed };
+        let control = Control { operation: 3, events: 1, data: 5 };
+        let changed = Record { fd: 9, is_message: false, moved: Moved::Watched(control) };
+        assert_eq!(records, [read, sent, closed, changed]);
     }
 
     proptest! {

@@ -7,7 +7,7 @@ mod guest;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::Regs;
-use platform::posted::{Grant, Log, Moved, Record};
+use platform::posted::{Control, Grant, Log, Moved, Record};
 use platform::rewrite::{self, WINDOW};
 use platform::{Event, MapOp};
 
@@ -22,6 +22,7 @@ const CLOSE: u64 = 3;
 const READV: u64 = 19;
 const WRITEV: u64 = 20;
 const SENDMSG: u64 = 46;
+const EPOLL_CTL: u64 = 233;
 /// Where tests put buffer lists and message headers.
 const LISTS: u64 = DATA + 0x1000;
 
@@ -134,7 +135,7 @@ impl Guest {
     }
 
     fn open(&self, grants: &[Grant<'_>]) {
-        self.thread.context.post_box().open(grants);
+        self.thread.context.post_box().open(grants, None);
     }
 
     fn close(&self) -> Log {
@@ -154,8 +155,8 @@ const fn message(fd: u64, len: u64, flags: u64) -> [u64; 6] {
 fn reads_take_what_was_prepared_in_pieces() {
     let mut guest = Guest::new(once());
     guest.open(&[
-        Grant { fd: 5, input: b"hello, world", credit: 0, may_close: false },
-        Grant { fd: 6, input: b"other", credit: 0, may_close: false },
+        Grant { fd: 5, input: b"hello, world", credit: 0, ..Grant::default() },
+        Grant { fd: 6, input: b"other", credit: 0, ..Grant::default() },
     ]);
     assert_eq!(guest.posted(READ, read(5, 5)), 5);
     assert_eq!(guest.data(6), b"hello\0");
@@ -178,7 +179,7 @@ fn reads_take_what_was_prepared_in_pieces() {
 #[test]
 fn writes_are_posted_within_their_credit() {
     let mut guest = Guest::new(once());
-    guest.open(&[Grant { fd: 9, input: b"", credit: 12, may_close: false }]);
+    guest.open(&[Grant { fd: 9, input: b"", credit: 12, ..Grant::default() }]);
     guest.set_data(b"abcdefghijklmnopq");
     guest.not_posted(WRITE, read(9, 13));
     guest.not_posted(SENDTO, message(9, 3, 1));
@@ -205,7 +206,7 @@ const fn vector(fd: u64, count: u64) -> [u64; 6] {
 #[test]
 fn several_buffers_are_one_record() {
     let mut guest = Guest::new(once());
-    guest.open(&[Grant { fd: 4, input: b"abcdefgh", credit: 12, may_close: false }]);
+    guest.open(&[Grant { fd: 4, input: b"abcdefgh", credit: 12, ..Grant::default() }]);
     guest.set_data(b"0123456789");
     guest.set_lists(&[DATA + 2, 3, DATA, 0, DATA + 7, 2]);
     assert_eq!(guest.posted(WRITEV, vector(4, 3)), 5);
@@ -230,7 +231,7 @@ fn several_buffers_are_one_record() {
 #[test]
 fn lists_that_are_not_plain_are_the_kernels_to_judge() {
     let mut guest = Guest::new(once());
-    guest.open(&[Grant { fd: 4, input: b"abc", credit: 12, may_close: false }]);
+    guest.open(&[Grant { fd: 4, input: b"abc", credit: 12, ..Grant::default() }]);
     let nowhere = 0x10_0000;
     // Too much in all; nothing at all; too many; lists and buffers that are nowhere, or beyond the guest's memory.
     guest.set_lists(&[DATA, 7, DATA, 6]);
@@ -264,7 +265,7 @@ fn lists_that_are_not_plain_are_the_kernels_to_judge() {
 #[test]
 fn what_was_closed_is_no_descriptor() {
     let mut guest = Guest::new(once());
-    let grant = |fd, may_close| Grant { fd, input: b"abc", credit: 12, may_close };
+    let grant = |fd, may_close| Grant { fd, input: b"abc", credit: 12, may_close, watched: None };
     guest.open(&[grant(4, true), grant(5, false)]);
     let close = |fd| [fd, 1, 2, 3, 4, 5];
     guest.not_posted(CLOSE, close(5));
@@ -282,10 +283,92 @@ fn what_was_closed_is_no_descriptor() {
     guest.not_posted(CLOSE, close(4));
 }
 
+const ADD: u64 = 1;
+const REMOVE: u64 = 2;
+const MODIFY: u64 = 3;
+
+const fn control(epoll: u64, operation: u64, fd: u64) -> [u64; 6] {
+    [epoll, operation, fd, LISTS, 0x88, 0x99]
+}
+
+#[test]
+fn watches_change_where_the_outcome_is_known() {
+    let mut guest = Guest::new(once());
+    let grants = [(4, Some(true)), (5, Some(false)), (6, None)].map(|(fd, watched)| Grant {
+        fd,
+        input: b"abc",
+        credit: 12,
+        watched,
+        ..Grant::default()
+    });
+    guest.open(&grants);
+    guest.not_posted(EPOLL_CTL, control(9, MODIFY, 4));
+    guest.close();
+    guest.thread.context.post_box().open(&grants, Some(9));
+    // The event's flags are the first half of the first word.
+    guest.set_lists(&[7 << 32 | 5, 8]);
+    for args in [
+        control(8, MODIFY, 4),
+        control(9, ADD, 4),
+        control(9, 0, 4),
+        control(9, 4, 4),
+        control(9, u64::MAX, 4),
+        control(9, REMOVE, 5),
+        control(9, MODIFY, 5),
+        control(9, ADD, 6),
+        control(9, MODIFY, 6),
+        control(9, ADD, 7),
+        [9, MODIFY, 4, 0x10_0000, 1, 2],
+        [9, MODIFY, 4, 1 << 63, 1, 2],
+    ] {
+        guest.not_posted(EPOLL_CTL, args);
+    }
+    assert_eq!(guest.posted(EPOLL_CTL, control(9, MODIFY, 4)), 0);
+    // Where it is removed, nobody looks at the event.
+    assert_eq!(guest.posted(EPOLL_CTL, [9, REMOVE, 4, 0x10_0000, 1, 2]), 0);
+    guest.not_posted(EPOLL_CTL, control(9, REMOVE, 4));
+    guest.not_posted(EPOLL_CTL, control(9, MODIFY, 4));
+    assert_eq!(guest.posted(READ, read(4, 2)), 2);
+    assert_eq!(guest.posted(EPOLL_CTL, control(9, ADD, 5)), 0);
+    assert_eq!(guest.posted(EPOLL_CTL, control(9, ADD, 4)), 0);
+    guest.not_posted(EPOLL_CTL, control(9, ADD, 4));
+    // Exclusive watches are the kernel's.
+    guest.set_lists(&[1 << 28, 0]);
+    guest.not_posted(EPOLL_CTL, control(9, MODIFY, 4));
+    let log = guest.close();
+    let moved: Vec<_> = log.records().map(|record| (record.fd, record.moved)).collect();
+    let control = |operation, events, data| Moved::Watched(Control { operation, events, data });
+    assert_eq!((moved[0], moved[2]), ((4, control(3, 5, 8 << 32 | 7)), (4, Moved::Input(2))));
+    assert!(matches!(moved[1], (4, Moved::Watched(Control { operation: 2, .. }))));
+    assert_eq!(moved[3..], [(5, control(1, 5, 8 << 32 | 7)), (4, control(1, 5, 8 << 32 | 7))]);
+    guest.not_posted(EPOLL_CTL, control_of(4));
+}
+
+const fn control_of(fd: u64) -> [u64; 6] {
+    control(9, MODIFY, fd)
+}
+
+#[test]
+fn a_log_is_filled_with_changes_and_no_further() {
+    let mut guest = Guest::new(once());
+    guest.set_lists(&[1, 0]);
+    let grant = Grant { fd: 4, input: b"i", credit: 12, watched: Some(true), ..Grant::default() };
+    guest.thread.context.post_box().open(&[grant], Some(9));
+    let most = Grant::LOG / 24;
+    for _ in 0..most {
+        assert_eq!(guest.posted(EPOLL_CTL, control(9, MODIFY, 4)), 0);
+    }
+    guest.not_posted(EPOLL_CTL, control(9, MODIFY, 4));
+    // What lies behind the log is as it was.
+    assert_eq!(guest.posted(READ, read(4, 5)), 1);
+    assert_eq!(guest.data(1), b"i");
+    assert_eq!(guest.close().records().count(), most + 1);
+}
+
 #[test]
 fn a_full_log_leaves_calls_to_the_kernel() {
     let mut guest = Guest::new(once());
-    guest.open(&[Grant { fd: 2, input: b"", credit: 1 << 20, may_close: false }]);
+    guest.open(&[Grant { fd: 2, input: b"", credit: 1 << 20, ..Grant::default() }]);
     guest.not_posted(WRITE, read(2, Grant::LOG as u64));
     let most = (Grant::LOG - Grant::OVERHEAD) as u64;
     assert_eq!(guest.posted(WRITE, read(2, most)), most);
@@ -296,7 +379,7 @@ fn a_full_log_leaves_calls_to_the_kernel() {
 fn a_bad_buffer_is_the_kernels_to_judge() {
     let mut guest = Guest::new(once());
     let nowhere = 0x10_0000;
-    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100, may_close: false }]);
+    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100, ..Grant::default() }]);
     guest.not_posted(READ, [5, nowhere, 5, 1, 2, 3]);
     guest.not_posted(WRITE, [5, nowhere, 5, 1, 2, 3]);
     // The end of what is mapped: some of it can be copied.
@@ -313,7 +396,7 @@ fn a_bad_buffer_is_the_kernels_to_judge() {
     // Memory that may only be read.
     let ops = [MapOp::Protect { addr: abi::UserAddr(DATA), len: 4096, prot: guest::RO }];
     guest.process.space.apply(&ops).unwrap();
-    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100, may_close: false }]);
+    guest.open(&[Grant { fd: 5, input: b"hello", credit: 100, ..Grant::default() }]);
     guest.not_posted(READ, read(5, 5));
     assert_eq!(guest.posted(WRITE, read(5, 5)), 5);
 }
@@ -345,7 +428,7 @@ fn interrupts_and_closings_lose_nothing() {
             });
             while rounds < 6000 {
                 rounds += 1;
-                post_box.open(&[Grant { fd: 3, input: &input, credit: 700, may_close: false }]);
+                post_box.open(&[Grant { fd: 3, input: &input, credit: 700, ..Grant::default() }], None);
                 let event = guest.thread.run();
                 for record in post_box.close().records() {
                     posted += match record.moved {
@@ -390,7 +473,7 @@ fn a_box_closed_by_another_thread_is_complete() {
     guest.thread.regs = Regs { rax: WRITE, rdi, rsi, rdx, r13: WRITE, ..guest.thread.regs };
     let (mut told, mut posted) = (0, 0);
     for round in 0..3000_u32 {
-        post_box.open(&[Grant { fd: 3, input: b"", credit: 1 << 20, may_close: false }]);
+        post_box.open(&[Grant { fd: 3, input: b"", credit: 1 << 20, ..Grant::default() }], None);
         let log = std::thread::scope(|scope| {
             let closer = scope.spawn(|| {
                 for _ in 0..round % 512 {
@@ -420,7 +503,10 @@ fn a_word_that_lies_gives_an_empty_or_a_short_log() {
         let machine = Machine::new();
         let process = machine.process(liar());
         let mut thread = process.thread();
-        thread.context.post_box().open(&[Grant { fd: 3, input: b"x", credit: 100, may_close: false }]);
+        thread
+            .context
+            .post_box()
+            .open(&[Grant { fd: 3, input: b"x", credit: 100, ..Grant::default() }], None);
         thread.regs.rbx = word.into();
         thread.syscall();
         let log = thread.context.post_box().close();

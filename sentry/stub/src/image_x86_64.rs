@@ -15,7 +15,7 @@
 //! `ebx` says which of them it was, and so how to go on: through the frame, or behind the call site.
 //!
 //! `own` is the part of `call` for calls that the stub carries out (`own_x86_64.rs`), `clock` for those that read a clock
-//! (`clock_x86_64.rs`).
+//! (`clock_x86_64.rs`), `control` for epoll_ctl(2) that is posted (`control_x86_64.rs`).
 //!
 //! An interrupt that hits `call` on its way to the sentry is dropped by the handler, since the thread gets there anyway;
 //! from the instruction that looks at `AREA_INTERRUPT` on it is not. `rsp` is a scratch register in `call`: signals
@@ -29,22 +29,24 @@ use core::mem::offset_of;
 use vdso::{ClockLine, ClockPage};
 
 use crate::clock_x86_64::clock_calls;
+use crate::control_x86_64::{control_calls, control_posted};
 use crate::layout::{
     ACTION_MARK, ACTIONS_NOT_SET, ANSWER_NUMBERS, ANSWER_TABLE, ARCH, ARCH_SET_FS, AREA_ACTIONS_PLAIN,
     AREA_ACTIONS_RESTORER, AREA_ACTIONS_UNSET, AREA_ANSWERED, AREA_ANSWERS, AREA_ANSWERS_HOLD, AREA_CALL,
     AREA_EVENT_FRAME, AREA_EVENT_FS, AREA_EVENT_GS, AREA_FS, AREA_GRANTS, AREA_GS, AREA_INPUT,
-    AREA_INTERRUPT, AREA_LIMITS, AREA_LOG, AREA_MASK, AREA_POSTED, AREA_POSTED_BUFFER, AREA_POSTED_RESULT,
-    AREA_POSTED_WORD, AREA_RESUME, AREA_ROBUST_LIST, AREA_STACK, AREA_STATE, AREA_TID_ADDRESS, AREA_TOLD,
-    AREA_TRAPS, AREA_TURN, CLOCK, CLOCK_FIELDS, CLOCK_MARK, CLOCKS, CONSTANTS, DOOR_EXIT, DOOR_NR,
-    ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD,
-    FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP, FLAG_ON_ERROR, FRAME_ARCH, FRAME_CALL_ADDR, FRAME_FLAGS,
-    FRAME_R11, FRAME_RAX, FRAME_RCX, FRAME_RIP, FS_MARK, GETRLIMIT, GRANTS, GUEST_END, IMAGE, IMAGE_SIZE,
+    AREA_INTERRUPT, AREA_LIMITS, AREA_LOG, AREA_MASK, AREA_POSTED, AREA_POSTED_BUFFER, AREA_POSTED_EPOLL,
+    AREA_POSTED_RESULT, AREA_POSTED_WORD, AREA_RESUME, AREA_ROBUST_LIST, AREA_STACK, AREA_STATE,
+    AREA_TID_ADDRESS, AREA_TOLD, AREA_TRAPS, AREA_TURN, CLOCK, CLOCK_FIELDS, CLOCK_MARK, CLOCKS, CONSTANTS,
+    CONTROL_SIZE, DOOR_EXIT, DOOR_NR, ENTRY_ARGS, ENTRY_EXTRA, ENTRY_FLAGS, ENTRY_NR, EVENT_EXCLUSIVE,
+    FD_CONTROL, FD_TRANSIENT, FLAG_ALWAYS, FLAG_CHILD, FLAG_DOOR, FLAG_ENTER, FLAG_EXPECT, FLAG_KEEP,
+    FLAG_ON_ERROR, FRAME_ARCH, FRAME_CALL_ADDR, FRAME_FLAGS, FRAME_R11, FRAME_RAX, FRAME_RCX, FRAME_RIP,
+    FS_MARK, GETRLIMIT, GRANT_CLOSE, GRANT_CONTROL, GRANT_WATCHED, GRANTS, GUEST_END, IMAGE, IMAGE_SIZE,
     INTERRUPT, LIMIT_MARK, LIMITS_LEN, LOG_SIZE, MARK_CALL, MARK_INTERRUPTED, MASK_KNOWN, MASK_MARK,
-    MASK_OPEN, MOST_BUFFERS, POST_CLOSE, POST_FLAGS, POST_MESSAGE, POST_READ, POST_VECTOR, POSTED_OPEN,
-    RECORD_CLOSE, RECORD_MESSAGE, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE, RING_ENTRIES, RING_MASK,
-    RING_TAIL, RSEQ_MARK, SA_RESTORER, SIGSYS, SLOT_SIZE, SLOT0_CONSTANTS, SLOT0_RING, STATE_ASLEEP,
-    STATE_EVENT, STATE_WATCHED, STUB_SPINS, TASK_END, TID_ADDRESS_MARK, TIME_MARK, TOLD_ROBUST_LIST,
-    TOLD_TID_ADDRESS, TRAPS_COUNTED, ZYGOTE_RING,
+    MASK_OPEN, MOST_BUFFERS, POST_CLOSE, POST_CONTROL, POST_FLAGS, POST_MESSAGE, POST_READ, POST_VECTOR,
+    POSTED_OPEN, RECORD_CLOSE, RECORD_CONTROL, RECORD_MESSAGE, RECORD_WRITE, RESUME_FRAME, RESUME_RAISE,
+    RING_ENTRIES, RING_MASK, RING_TAIL, RSEQ_MARK, SA_RESTORER, SIGSYS, SLOT_SIZE, SLOT0_CONSTANTS,
+    SLOT0_RING, STATE_ASLEEP, STATE_EVENT, STATE_WATCHED, STUB_SPINS, TASK_END, TID_ADDRESS_MARK, TIME_MARK,
+    TOLD_ROBUST_LIST, TOLD_TID_ADDRESS, TRAPS_COUNTED, ZYGOTE_RING,
 };
 use crate::own_x86_64::{own_calls, trapped_calls};
 
@@ -318,10 +320,17 @@ global_asm!(
     "15:",
     "cld",
     "mov eax, edi",
+    "test esp, {post_control}",
+    "jz 16f",
+    "cmp edi, [r11 + {posted_epoll}]",
+    "jne 9f",
+    "mov eax, edx",
+    "16:",
+    "mov ecx, eax",
     "and eax, {grants_mask}",
     "shl eax, 4",
     "lea r8, [r11 + rax + {grants}]",   // r8: the grant
-    "cmp [r8], edi",
+    "cmp [r8], ecx",
     "jne 9f",
     "mov eax, [r11 + {posted}]",
     "test eax, eax",                    // it may have been closed since we looked
@@ -330,6 +339,8 @@ global_asm!(
     "movzx r9d, ax",                    // r9: the log's end
     "test esp, {post_close}",
     "jnz 14f",
+    "test esp, {post_control}",
+    "jnz 17f",
     // Find the buffers.
     "test esp, {post_vector}",
     "jnz 2f",
@@ -411,9 +422,10 @@ global_asm!(
     "rep movsb",
     "add rax, 16",
     "jmp 7b",
+    control_calls!(),
     "14:",                              // to be closed
-    "cmp dword ptr [r8 + 12], 0",
-    "je 9f",
+    "test dword ptr [r8 + 12], {grant_close}",
+    "jz 9f",
     "mov dword ptr [r11 + {posted_result}], 0",
     "mov edx, {record_close}",
     "lea r10d, [r9 + 8]",
@@ -453,10 +465,13 @@ global_asm!(
     "js 4f",
     "add [r8 + 4], ax",
     "sub [r8 + 6], ax",
+    "test edx, {record_control}",
+    "jnz 19f",
     "test edx, {record_close}",
     "jz 5f",
     "or dword ptr [r8], -1",             // no descriptor
     "jmp 5f",
+    control_posted!(),
     "4:",
     "sub [r8 + 8], eax",
     "5:",
@@ -724,6 +739,15 @@ global_asm!(
     posted = const AREA_POSTED,
     posted_word = const AREA_POSTED_WORD,
     post_close = const POST_CLOSE,
+    post_control = const POST_CONTROL,
+    posted_epoll = const AREA_POSTED_EPOLL,
+    record_control = const RECORD_CONTROL,
+    control_size = const CONTROL_SIZE,
+    event_exclusive = const EVENT_EXCLUSIVE,
+    grant_close = const GRANT_CLOSE,
+    grant_control = const GRANT_CONTROL,
+    grant_watched = const GRANT_WATCHED,
+    watched_shift = const GRANT_WATCHED.trailing_zeros(),
     record_close = const RECORD_CLOSE,
     posted_buffer = const AREA_POSTED_BUFFER,
     post_vector = const POST_VECTOR,

@@ -145,6 +145,8 @@ pub const AREA_POSTED: u64 = 0xc0;
 pub const AREA_POSTED_RESULT: u64 = 0xc4;
 /// In an area: [`AREA_POSTED`] as it was when the posting of a call began (`u32`).
 pub const AREA_POSTED_WORD: u64 = 0xc8;
+/// In an area: the descriptor of the epoll instance whose watches may be changed (`u32`).
+pub const AREA_POSTED_EPOLL: u64 = 0xcc;
 /// In an area: the one buffer of such a call, as an `iovec`.
 pub const AREA_POSTED_BUFFER: u64 = 0xd0;
 /// In an area: the signals whose action is the default, set with nothing but [`AREA_ACTIONS_RESTORER`] (`u64`). The
@@ -173,19 +175,26 @@ pub const TRAPS_COUNTED: u32 = 8;
 pub const POSTED_OPEN: u32 = 1 << 31;
 /// In an area: what may be posted, [`GRANTS`] entries of [`GRANT_SIZE`] bytes. Descriptor `fd` has entry `fd % GRANTS`:
 /// the number (`u32`), where prepared input begins and how much there is (`u16` each), how many bytes may be written
-/// (`u32`), and whether it may be closed (`u32`).
+/// (`u32`), and some of `GRANT_*` (`u32`).
 pub const AREA_GRANTS: u64 = 0x200;
 /// Entries in [`AREA_GRANTS`].
 pub const GRANTS: usize = 16;
 /// Bytes of an entry in [`AREA_GRANTS`].
 pub const GRANT_SIZE: u64 = 16;
+/// In a grant: the descriptor may be closed.
+pub const GRANT_CLOSE: u32 = 1;
+/// In a grant: how the instance of [`AREA_POSTED_EPOLL`] watches the descriptor may be changed.
+pub const GRANT_CONTROL: u32 = 2;
+/// In a grant: that instance watches it. Kept by the stub.
+pub const GRANT_WATCHED: u32 = 4;
 /// In an area: the process's limits, soft and hard, by number (`RLIMIT_*`).
 pub const AREA_LIMITS: u64 = 0x300;
 /// Entries in [`AREA_LIMITS`].
 pub const LIMITS_LEN: usize = 16;
 /// In an area: the log of posted calls. A record is the descriptor (`u32`) and the number of bytes (`u32`), with
 /// [`RECORD_MESSAGE`] by the kind of call, and with [`RECORD_WRITE`] where they were written; those follow, up to a
-/// multiple of eight. A descriptor that was closed has [`RECORD_CLOSE`] and no bytes.
+/// multiple of eight. A descriptor that was closed has [`RECORD_CLOSE`] and no bytes, one whose watch was changed
+/// [`RECORD_CONTROL`] with the operation and [`CONTROL_SIZE`] more bytes, the first of which are the event.
 pub const AREA_LOG: u64 = 2 * PAGE;
 /// Bytes in the log.
 pub const LOG_SIZE: u64 = PAGE;
@@ -195,6 +204,12 @@ pub const RECORD_WRITE: u32 = 1 << 31;
 pub const RECORD_MESSAGE: u32 = 1 << 30;
 /// In a record's length: the descriptor was closed.
 pub const RECORD_CLOSE: u32 = 1 << 29;
+/// In a record's length: it is the operation of an epoll_ctl(2).
+pub const RECORD_CONTROL: u32 = 1 << 28;
+/// What follows in a record with [`RECORD_CONTROL`]: a `struct epoll_event`, up to a multiple of eight.
+pub const CONTROL_SIZE: u64 = 16;
+/// In an event's flags: `EPOLLEXCLUSIVE`.
+pub const EVENT_EXCLUSIVE: u32 = 1 << 28;
 /// In an area: prepared input.
 pub const AREA_INPUT: u64 = 3 * PAGE;
 /// Bytes of prepared input.
@@ -284,8 +299,8 @@ pub const ACTIONS_NOT_SET: u64 = 1 << 8 | 1 << 18 | 1 << 16 | 1 << 17 | 1 << 22 
 /// In a `struct sigaction`, `sa_flags`: there is a restorer.
 pub const SA_RESTORER: u32 = 0x0400_0000;
 /// Calls that the stub posts, by number, and in place of an answer's place what they are: read, write, close, readv,
-/// writev, sendto, recvfrom, sendmsg.
-pub const POSTABLE: [(u32, u8); 8] = [
+/// writev, sendto, recvfrom, sendmsg, epoll_ctl.
+pub const POSTABLE: [(u32, u8); 9] = [
     (0, POST_READ),
     (1, POST_WRITE),
     (3, POST_READ | POST_CLOSE),
@@ -294,6 +309,7 @@ pub const POSTABLE: [(u32, u8); 8] = [
     (44, POST_WRITE | POST_MESSAGE),
     (45, POST_READ | POST_MESSAGE),
     (46, POST_WRITE | POST_MESSAGE | POST_VECTOR),
+    (233, POST_READ | POST_CONTROL),
 ];
 /// A call that can be posted: it reads.
 pub const POST_READ: u8 = 1;
@@ -305,6 +321,8 @@ pub const POST_MESSAGE: u8 = 4;
 pub const POST_VECTOR: u8 = 8;
 /// A call that can be posted: it closes the descriptor, and has none of the others' arguments.
 pub const POST_CLOSE: u8 = 16;
+/// A call that can be posted: it changes how its first descriptor, an epoll instance, watches its third argument.
+pub const POST_CONTROL: u8 = 32;
 /// So many buffers such a call may have (`UIO_MAXIOV`).
 pub const MOST_BUFFERS: u32 = 1024;
 /// Flags that such a call may have: `MSG_DONTWAIT`, `MSG_NOSIGNAL`.

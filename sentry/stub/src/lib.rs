@@ -7,6 +7,7 @@
 #![no_std]
 
 mod clock_x86_64;
+mod control_x86_64;
 mod entry;
 mod image_x86_64;
 pub mod layout;

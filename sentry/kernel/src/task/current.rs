@@ -38,7 +38,7 @@ impl CurrentTask {
             context,
             trap: TrapInfo::default(),
             is_stepped: false,
-            candidates: Candidates::new(),
+            candidates: Candidates::default(),
             may_post: false,
             may_mask: false,
         }

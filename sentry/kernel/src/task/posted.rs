@@ -8,7 +8,8 @@
 //! the thread goes on it is granted what is left, for a while. A file is *released* once anybody uses it by other calls,
 //! the thread itself included; all are when the thread is told of sockets anew, when it has had no use for them for some
 //! time, or when it does something else for long without an event ([`LatePosts`](super::LatePosts)). Meanwhile it may
-//! also close the file that it has opened last ([`closable`]).
+//! also close the file that it has opened last ([`closable`]), and change how the epoll instance watches the files that it
+//! holds ([`held_epoll`]).
 //!
 //! Locks: `inner` comes before those of descriptor tables, files, sockets and wait queues. Nobody who holds one of those
 //! settles.
@@ -22,12 +23,14 @@ use platform::Event;
 use platform::posted::{Grant, PostBox};
 
 use self::closable::Closable;
-use self::held::{Carried, Held, Left, Why, carry_out};
+use self::held::{Carried, Held, Left, Promised, Why};
+use self::held_epoll::HeldEpoll;
 use super::{CurrentTask, IoCounters, IoCounts, Task};
-use crate::vfs::{Candidates, Fd, FdTable, File, Holder, Push, Settle, Use};
+use crate::vfs::{Candidates, Fd, FdTable, File, Holder, Promise, Push, Settle, Use};
 
 mod closable;
 mod held;
+mod held_epoll;
 
 /// A thread that is told of fewer ready sockets than one in this time has no calls to save, and need not keep the timer
 /// awake.
@@ -61,6 +64,8 @@ pub(crate) struct PostedCalls {
 struct Inner {
     /// What the thread holds.
     held: Vec<Held>,
+    /// The epoll instance that has told of these, while it is held, too.
+    epoll: Option<HeldEpoll>,
     /// The file that it has opened last.
     last_opened: Option<(Fd, Weak<File>)>,
     /// That file, while it may close it.
@@ -90,6 +95,7 @@ impl PostedCalls {
     pub(super) fn new() -> Arc<Self> {
         let inner = Inner {
             held: Vec::new(),
+            epoll: None,
             last_opened: None,
             closable: None,
             open: None,
@@ -141,11 +147,11 @@ impl PostedCalls {
         false
     }
 
-    /// Lets the thread of `task` use those of `candidates` that have input. It does not run, and its box is closed.
+    /// Lets the thread of `task` use those of `candidates` that have input or room. It does not run, and its box is closed.
     fn offer(self: &Arc<Self>, task: &Task, post_box: Arc<dyn PostBox>, candidates: Candidates) {
         // Nobody opens it or takes hold of files but this thread.
         self.release_all(self.inner.lock(), Why::Done);
-        let often = OFTEN * candidates.len() as u32;
+        let often = OFTEN * candidates.files.len() as u32;
         let mut inner = self.inner.lock();
         let now = Instant::now();
         let since = now.duration_since(std::mem::replace(&mut inner.last_offer, now));
@@ -186,7 +192,7 @@ impl PostedCalls {
         let closable = inner.closable.iter().map(Closable::grant);
         let grants: Vec<_> =
             inner.held.iter().map(|held| held.grant(&inner.buffer)).chain(closable).collect();
-        post_box.open(&grants);
+        post_box.open(&grants, inner.epoll.as_ref().map(HeldEpoll::fd));
         inner.open = Some(Open { post_box, since: now });
     }
 
@@ -197,10 +203,10 @@ impl PostedCalls {
         has_place.then(|| Closable::hold(self, table, *fd, file)).flatten()
     }
 
-    /// Takes hold of candidates that have input.
+    /// Takes hold of candidates that have input or room, and of the epoll instance that has told of them.
     fn hold(self: &Arc<Self>, table: &FdTable, candidates: Candidates, inner: &mut Inner) {
         let mut end = 0;
-        for (fd, file) in candidates {
+        for (fd, file) in candidates.files {
             if end == inner.buffer.len() {
                 break;
             }
@@ -212,7 +218,16 @@ impl PostedCalls {
             let Some(left) = self.hold_one(table, fd, &file, &mut inner.buffer[end..]) else { continue };
             let input = end..end + left.unread;
             end = input.end;
-            inner.held.push(Held { fd: number, file, input, left, was_used: false });
+            inner.held.push(Held { fd: number, file, input, left, watched: None, was_used: false });
+        }
+        if inner.held.is_empty() {
+            return;
+        }
+        inner.epoll = HeldEpoll::hold(self, table, candidates.epoll);
+        if let Some(epoll) = &inner.epoll {
+            for held in &mut inner.held {
+                held.watched = epoll.is_watching(held.fd.cast_signed(), &held.file);
+            }
         }
     }
 
@@ -231,7 +246,7 @@ impl PostedCalls {
             return None;
         }
         let promise = promising.promise(buffer);
-        if promise.input == 0 {
+        if promise == Promise::default() {
             file.holder().release();
             if buffer.len() == Grant::INPUT {
                 // It has none, or more than ever fits.
@@ -261,16 +276,22 @@ impl PostedCalls {
     }
 
     /// Carries out what was posted, and releases some of what the thread holds.
-    fn release(&self, mut inner: MutexGuard<'_, Inner>, why: Why, which: impl Fn(&Held) -> bool) {
+    fn release(&self, mut inner: MutexGuard<'_, Inner>, why: Why, which: impl Fn(&Holder) -> bool) {
         let (carried, closed) = inner.close(&self.io, None);
-        let (released, held): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.held).into_iter().partition(which);
+        let (released, held): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut inner.held).into_iter().partition(|held| which(held.holder()));
         inner.held = held;
         released.iter().for_each(|held| held.release(why, carried, inner.is_slow));
+        let is_last = inner.held.is_empty();
+        let epoll = inner.epoll.take_if(|epoll| is_last || which(epoll.holder()));
+        if let Some(epoll) = &epoll {
+            epoll.holder().release();
+        }
         self.holds_some.store(!inner.held.is_empty(), Ordering::SeqCst);
         self.is_open.store(false, Ordering::SeqCst);
         drop(inner);
         // The last reference to a file may be among these.
-        drop((released, closed));
+        drop((released, closed, epoll));
     }
 }
 
@@ -282,7 +303,7 @@ impl Settle for PostedCalls {
             inner.last_opened = None;
         }
         let why = if inner.open.is_some() { Why::Wanted } else { Why::Done };
-        self.release(inner, why, |held| held.is_with(wanted));
+        self.release(inner, why, |holder| std::ptr::eq(holder, wanted));
     }
 }
 
@@ -297,7 +318,9 @@ impl Inner {
     fn close(&mut self, io: &IoCounters, sends_to: Option<u32>) -> (Carried, Option<Closable>) {
         let Some(open) = self.open.take() else { return (Carried::default(), None) };
         let mut closable = self.closable.take();
-        let carried = carry_out(&open.post_box.close(), &mut self.held, &mut closable, io, sends_to);
+        let promised =
+            Promised { held: &mut self.held, closable: closable.as_mut(), epoll: self.epoll.as_ref() };
+        let carried = promised.carry_out(&open.post_box.close(), io, sends_to);
         closable.iter().for_each(Closable::release);
         if carried.calls > 0 {
             self.in_vain = 0;
@@ -339,7 +362,7 @@ impl CurrentTask {
             if posted.holds_some.load(Ordering::SeqCst) {
                 posted.stop();
             }
-        } else if !candidates.is_empty() {
+        } else if !candidates.files.is_empty() {
             posted.offer(self, self.context.post_box(), candidates);
         } else if posted.holds_some.load(Ordering::SeqCst) {
             posted.renew(self, self.context.post_box());

@@ -8,6 +8,7 @@
 //! instance that watches this one. Instances never form a loop, and the ways of an event are few: see [`nesting`].
 
 mod nesting;
+mod promised;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -18,7 +19,6 @@ use abi::{Errno, Result};
 use parking_lot::Mutex;
 use waiter::{Events, Notify, Registration, WaitQueue};
 
-use super::promise::Candidates;
 use super::{Fd, File, FileOps};
 use crate::task::{AccountCharge, Counter, UserAccount};
 pub use nesting::EpollNesting;
@@ -137,8 +137,8 @@ struct Shared {
 pub(crate) struct Taken {
     /// Its events.
     pub(crate) events: Vec<EpollEvent>,
-    /// Files among them that can be read, and whose calls can be promised.
-    pub(crate) promising: Candidates,
+    /// Files among them that can be read or written, and whose calls can be promised, with their numbers.
+    pub(crate) promising: Vec<(Fd, Weak<File>)>,
 }
 
 /// An epoll instance.
@@ -184,33 +184,14 @@ impl Epoll {
         if let Some(nested) = nested {
             self.check_nesting(nested)?;
         }
-        let mut interest = self.interest.lock();
-        if interest.watches.contains_key(&key(fd, file)) {
-            return Err(Errno::EEXIST);
-        }
-        let charge = self.account.charge(Counter::EpollWatches, 1, self.max_watches).ok_or(Errno::ENOSPC)?;
-        let item = Arc::new_cyclic(|this| Item {
-            fd,
-            is_promising: file.ops().promising().is_some(),
-            file: Arc::downgrade(file),
-            events: AtomicU32::new(events),
-            data: AtomicU64::new(event.data),
-            is_ready: AtomicBool::new(false),
-            owner: Arc::downgrade(&self.shared),
-            this: this.clone(),
-        });
-        interest.prune();
-        let link = Watchers::of(file).link(&self.this);
-        let watch = Watch { item: item.clone(), registration: None, _link: link, _charge: charge };
-        interest.watches.insert(key(fd, file), watch);
-        drop(interest);
+        let item = self.insert(fd, file, EpollEvent { events, data: event.data }, self.max_watches)?;
         let checked = self.check_paths(nesting, file);
         let mut interest = self.interest.lock();
         // It may have been removed by now.
         let is_ours = |watch: &&mut Watch| Arc::ptr_eq(&watch.item, &item);
         if let Some(watch) = interest.watches.get_mut(&key(fd, file)).filter(is_ours) {
             match checked {
-                Ok(()) => watch.registration = Some(queue.register(item.mask(), item.clone())),
+                Ok(()) => watch.register(queue),
                 Err(_) => drop(interest.watches.remove(&key(fd, file))),
             }
         }
@@ -222,11 +203,43 @@ impl Epoll {
         Ok(())
     }
 
+    /// Makes a watch that hears of no events yet, where there are fewer than `max` of its owner's.
+    fn insert(&self, fd: Fd, file: &Arc<File>, event: EpollEvent, max: u64) -> Result<Arc<Item>> {
+        let mut interest = self.interest.lock();
+        if interest.watches.contains_key(&key(fd, file)) {
+            return Err(Errno::EEXIST);
+        }
+        let charge = self.account.charge(Counter::EpollWatches, 1, max).ok_or(Errno::ENOSPC)?;
+        let item = Arc::new_cyclic(|this| Item {
+            fd,
+            is_promising: file.ops().promising().is_some(),
+            file: Arc::downgrade(file),
+            events: AtomicU32::new(event.events),
+            data: AtomicU64::new(event.data),
+            is_ready: AtomicBool::new(false),
+            owner: Arc::downgrade(&self.shared),
+            this: this.clone(),
+        });
+        interest.prune();
+        let link = Watchers::of(file).link(&self.this);
+        let watch = Watch { item: item.clone(), registration: None, _link: link, _charge: charge };
+        interest.watches.insert(key(fd, file), watch);
+        Ok(item)
+    }
+
     /// Changes what is waited for.
     ///
     /// # Errors
     /// `ENOENT`; `EINVAL` for a bad set of flags or an exclusive watch.
     pub fn modify(&self, fd: Fd, file: &Arc<File>, event: EpollEvent) -> Result<()> {
+        let item = self.change(fd, file, event)?;
+        if !item.poll().is_empty() {
+            item.make_ready();
+        }
+        Ok(())
+    }
+
+    fn change(&self, fd: Fd, file: &Arc<File>, event: EpollEvent) -> Result<Arc<Item>> {
         let events = checked_events(event.events, file.ops_as::<Epoll>().is_some())?;
         let mut interest = self.interest.lock();
         let watch = interest.watches.get_mut(&key(fd, file)).ok_or(Errno::ENOENT)?;
@@ -239,13 +252,9 @@ impl Epoll {
         item.data.store(event.data, Ordering::Release);
         item.events.store(events, Ordering::Release);
         if let Some(queue) = file.ops().wait_queue() {
-            watch.registration = Some(queue.register(item.mask(), item.clone()));
+            watch.register(queue);
         }
-        drop(interest);
-        if !item.poll().is_empty() {
-            item.make_ready();
-        }
-        Ok(())
+        Ok(item)
     }
 
     /// Stops watching.
@@ -264,7 +273,7 @@ impl Epoll {
     /// `EAGAIN` where there is none.
     pub(crate) fn take(&self, max: usize) -> Result<Taken> {
         let mut events = Vec::new();
-        let mut promising = Candidates::new();
+        let mut promising = Vec::new();
         let mut again = Vec::new();
         // Each item is looked at once: those that stay ready go to the end.
         let mut left = self.shared.ready.lock().len();
@@ -275,7 +284,8 @@ impl Epoll {
             item.is_ready.store(false, Ordering::Release);
             let Some((event, flags)) = item.take() else { continue };
             events.push(event);
-            if item.is_promising && Events::from_bits_truncate(event.events).contains(Events::IN) {
+            let ready = Events::from_bits_truncate(event.events);
+            if item.is_promising && ready.intersects(Events::IN | Events::OUT) {
                 promising.push((item.fd, item.file.clone()));
             }
             if !flags.intersects(EpollFlags::ONESHOT | EpollFlags::ET) {
@@ -322,6 +332,11 @@ impl Interest {
 }
 
 impl Watch {
+    /// Hears of the file's events, of those that are waited for now.
+    fn register(&mut self, queue: &WaitQueue) {
+        self.registration = Some(queue.register(self.item.mask(), self.item.clone()));
+    }
+
     /// Makes sure that nothing is reported any more.
     fn retire(self) {
         self.item.events.store(0, Ordering::Release);

@@ -14,7 +14,12 @@ use parking_lot::Mutex;
 use super::{Fd, File};
 
 /// Files that a thread may soon want to use, and their numbers.
-pub(crate) type Candidates = Vec<(Fd, Weak<File>)>;
+#[derive(Default)]
+pub(crate) struct Candidates {
+    pub(crate) files: Vec<(Fd, Weak<File>)>,
+    /// The epoll instance that has told of them.
+    pub(crate) epoll: Option<(Fd, Weak<File>)>,
+}
 
 /// What can be done with a file now, without waiting. Nothing by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

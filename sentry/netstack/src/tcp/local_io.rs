@@ -82,7 +82,7 @@ impl LocalEnd {
 
     /// The peer has closed, or shut both directions: the data goes nowhere, and a reset comes back before more than
     /// [`STEP`] bytes are away.
-    fn send_to_deaf(&self, core: &Core, source: &mut dyn Source) -> usize {
+    pub(super) fn send_to_deaf(&self, core: &Core, source: &mut dyn Source) -> usize {
         let mut sent = 0;
         let mut scratch = [0; 4096];
         while source.remaining() > 0 && sent < STEP {

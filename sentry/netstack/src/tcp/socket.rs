@@ -16,6 +16,7 @@ use crate::socket::message::{Received, RecvFlags, SendFlags};
 use crate::socket::options::Options;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) struct TcpCore {
     pub(crate) id: u64,
     pub(crate) family: Family,
     pub(crate) events: ObserverSlot,
+    /// Who has the socket; 0 while that is not known.
+    pub(super) owner: AtomicU64,
     pub(crate) inner: Mutex<Inner>,
     /// Keeps readers of a connection over packets in order.
     pub(super) reader: Mutex<()>,
@@ -100,6 +103,7 @@ impl TcpCore {
             id: stack.new_id(),
             family,
             events: ObserverSlot::default(),
+            owner: AtomicU64::new(0),
             inner: Mutex::new(inner),
             reader: Mutex::new(()),
             writer: Mutex::new(()),
@@ -108,7 +112,7 @@ impl TcpCore {
 
     /// The connection within the stack, if that is what the socket has. Data calls work on it without the
     /// socket's lock.
-    fn local_end(&self) -> Option<(LocalEnd, bool)> {
+    pub(super) fn local_end(&self) -> Option<(LocalEnd, bool)> {
         let inner = self.inner.lock();
         match &inner.role {
             Role::Local(end) => Some((end.clone(), inner.options.base.oob_inline)),

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use abi::Result;
 use host::memory::VolatileSlice;
 use stub::layout::{
-    AREA_GRANTS, AREA_INPUT, AREA_LOG, AREA_POSTED, GRANT_SIZE, GRANTS, INPUT_SIZE, LOG_SIZE, POSTED_OPEN,
+    AREA_GRANTS, AREA_INPUT, AREA_LOG, AREA_POSTED, AREA_POSTED_EPOLL, GRANT_CLOSE, GRANT_CONTROL,
+    GRANT_SIZE, GRANT_WATCHED, GRANTS, INPUT_SIZE, LOG_SIZE, POSTED_OPEN,
 };
 
 use super::control::Slot;
@@ -46,10 +47,10 @@ impl AreaBox {
 }
 
 impl PostBox for AreaBox {
-    fn open(&self, grants: &[Grant<'_>]) {
+    fn open(&self, grants: &[Grant<'_>], epoll: Option<u32>) {
         // A guest that has taken its area away from us posts nothing.
         if let Some(area) = self.memory() {
-            let _ = open(&area, grants);
+            let _ = open(&area, grants, epoll);
         }
     }
 
@@ -64,7 +65,17 @@ impl PostBox for AreaBox {
     }
 }
 
-fn open(area: &VolatileSlice<'_>, grants: &[Grant<'_>]) -> Result<()> {
+/// What a grant allows beside reading and writing.
+fn flags(grant: &Grant<'_>, epoll: Option<u32>) -> u32 {
+    let close = if grant.may_close { GRANT_CLOSE } else { 0 };
+    match grant.watched.filter(|_| epoll.is_some()) {
+        None => close,
+        Some(false) => close | GRANT_CONTROL,
+        Some(true) => close | GRANT_CONTROL | GRANT_WATCHED,
+    }
+}
+
+fn open(area: &VolatileSlice<'_>, grants: &[Grant<'_>], epoll: Option<u32>) -> Result<()> {
     let mut table = [0; TABLE];
     for entry in table.chunks_exact_mut(GRANT_SIZE as usize) {
         // No input and no credit: whatever descriptor this is, nothing can be done with it.
@@ -82,11 +93,12 @@ fn open(area: &VolatileSlice<'_>, grants: &[Grant<'_>]) -> Result<()> {
         entry[4..6].copy_from_slice(&(end as u16).to_le_bytes());
         entry[6..8].copy_from_slice(&(grant.input.len() as u16).to_le_bytes());
         entry[8..12].copy_from_slice(&grant.credit.to_le_bytes());
-        entry[12..16].copy_from_slice(&u32::from(grant.may_close).to_le_bytes());
+        entry[12..16].copy_from_slice(&flags(grant, epoll).to_le_bytes());
         area.sub(AREA_INPUT as usize + end, grant.input.len())?.write(grant.input)?;
         end = behind;
     }
     area.sub(AREA_GRANTS as usize, TABLE)?.write(&table)?;
+    area.store_u32(AREA_POSTED_EPOLL as usize, epoll.unwrap_or(u32::MAX))?;
     area.store_u32(WORD, POSTED_OPEN)
 }
 

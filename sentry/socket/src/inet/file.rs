@@ -18,7 +18,7 @@ use super::address::{Parsed, encode, parse, parse_address};
 use super::any::{AnySocket, InetSocket};
 use super::namespace::NetNamespace;
 use super::transfer::{Announcer, GuestSink, GuestSource, events};
-use super::{control, errno, family_number, iptables, options};
+use super::{control, errno, family_number, iptables, options, owner};
 
 /// An internet socket.
 #[derive(Debug)]
@@ -176,8 +176,9 @@ impl Socket for InetFile {
         self.tcp()?.listen(backlog).map_err(errno)
     }
 
-    fn accept(&self, _task: &Task) -> Result<Accepted> {
+    fn accept(&self, task: &Task) -> Result<Accepted> {
         let socket = self.tcp()?.accept().map_err(errno)?;
+        socket.set_owner(owner(task));
         let peer = socket.peer_addr().map_or_else(|_| Vec::new(), encode);
         let socket = InetSocket::new(AnySocket::Tcp(socket), self.socket.family, self.socket.protocol);
         let options = SocketOptions::inherited(&self.options);

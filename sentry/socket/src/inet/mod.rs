@@ -67,6 +67,11 @@ impl InetFamily {
     }
 }
 
+/// Who owns the connections that a task makes: whoever shares its memory sees at once what it does.
+fn owner(task: &Task) -> u64 {
+    Arc::as_ptr(&task.mm()).addr() as u64
+}
+
 impl SocketFamily for InetFamily {
     fn family(&self) -> u16 {
         family_number(self.0)
@@ -77,7 +82,11 @@ impl SocketFamily for InetFamily {
         let (stack, family) = (net.stack(), self.0);
         let (transport, protocol) = Transport::choose(task, &net, family, kind, protocol)?;
         let any = match transport {
-            Transport::Tcp => AnySocket::Tcp(stack.tcp_socket(family)),
+            Transport::Tcp => {
+                let socket = stack.tcp_socket(family);
+                socket.set_owner(owner(task));
+                AnySocket::Tcp(socket)
+            }
             Transport::Udp => AnySocket::Udp(stack.udp_socket(family)),
             Transport::Ping => AnySocket::Ping(stack.ping_socket(family)),
             Transport::Raw(number) => AnySocket::Raw(stack.raw_socket(family, number)),

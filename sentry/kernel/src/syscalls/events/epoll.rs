@@ -13,7 +13,7 @@ use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
 use crate::time::MonotonicTime;
-use crate::vfs::{AnonKind, Epoll, Taken};
+use crate::vfs::{AnonKind, Candidates, Epoll, Taken};
 use crate::{CurrentTask, SysResult, Task};
 
 /// Most events of one call.
@@ -88,7 +88,8 @@ fn wait(
         }
         Ok(taken)
     })?;
-    task.expect_use_of(taken.promising);
+    let epoll = Some((fd as i32, Arc::downgrade(&file)));
+    task.expect_use_of(Candidates { files: taken.promising, epoll });
     Ok(taken.events.len() as u64)
 }
 

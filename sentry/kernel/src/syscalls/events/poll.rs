@@ -105,10 +105,11 @@ fn count_ready(targets: &mut [Target]) -> usize {
 pub(super) fn promising(fds: impl Iterator<Item = Fd>, targets: &[Target]) -> Candidates {
     let readable = fds.zip(targets).filter(|(_, target)| target.ready.contains(Events::IN));
     let files = readable.filter_map(|(fd, target)| Some((fd, target.file.as_ref()?)));
-    files
+    let files = files
         .filter(|(_, file)| file.ops().promising().is_some())
         .map(|(fd, file)| (fd, Arc::downgrade(file)))
-        .collect()
+        .collect();
+    Candidates { files, epoll: None }
 }
 
 fn read_fds(task: &Task, addr: UserAddr, count: u64) -> Result<Vec<PollFd>> {

@@ -50,7 +50,7 @@ impl Closable {
 
     /// What the thread may do with it.
     pub(super) const fn grant(&self) -> Grant<'_> {
-        Grant { fd: self.fd.unsigned_abs(), input: &[], credit: 0, may_close: true }
+        Grant { fd: self.fd.unsigned_abs(), input: &[], credit: 0, may_close: true, watched: None }
     }
 
     /// Closes it if it has this number; says whether it did.

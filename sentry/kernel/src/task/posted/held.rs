@@ -6,6 +6,7 @@ use std::sync::Arc;
 use platform::posted::{Grant, Log, Moved, Record};
 
 use super::closable::Closable;
+use super::held_epoll::HeldEpoll;
 use crate::task::IoCounters;
 use crate::vfs::{File, Holder, Promising, Push, Use};
 
@@ -16,6 +17,8 @@ pub(super) struct Held {
     /// Its input in the buffer.
     pub(super) input: Range<usize>,
     pub(super) left: Left,
+    /// Whether the epoll instance that is held with it watches it, where that may change.
+    pub(super) watched: Option<bool>,
     pub(super) was_used: bool,
 }
 
@@ -47,36 +50,49 @@ pub(super) struct Carried {
     pub(super) holds_back: bool,
 }
 
-/// Carries out what was posted to files that the thread holds, and to the one that it may close. What a log says beyond
-/// what was promised is a lie, and nothing behind it is believed. The thread's next call sends to `sends_to`.
-pub(super) fn carry_out(
-    log: &Log,
-    all: &mut [Held],
-    closable: &mut Option<Closable>,
-    io: &IoCounters,
-    sends_to: Option<u32>,
-) -> Carried {
-    let mut carried = Carried::default();
-    let mut records = log.records().peekable();
-    while let Some(record) = records.next() {
-        let is_last = sends_to == Some(record.fd) && records.peek().is_none();
-        let push = if is_last { Push::WithNext } else { Push::Now };
-        let is_true = match record.moved {
-            Moved::Closed => closable.as_mut().is_some_and(|closable| closable.close(record.fd)),
-            moved => {
-                all.iter_mut().find(|held| held.fd == record.fd).is_some_and(|held| held.keep(moved, push))
+/// What calls may be posted to.
+pub(super) struct Promised<'a> {
+    pub(super) held: &'a mut [Held],
+    pub(super) closable: Option<&'a mut Closable>,
+    pub(super) epoll: Option<&'a HeldEpoll>,
+}
+
+impl Promised<'_> {
+    /// Carries out what was posted. What a log says beyond what was promised is a lie, and nothing behind it is
+    /// believed. The thread's next call sends to `sends_to`.
+    pub(super) fn carry_out(mut self, log: &Log, io: &IoCounters, sends_to: Option<u32>) -> Carried {
+        let mut carried = Carried::default();
+        let mut records = log.records().peekable();
+        while let Some(record) = records.next() {
+            let is_last = sends_to == Some(record.fd) && records.peek().is_none();
+            let push = if is_last { Push::WithNext } else { Push::Now };
+            if !self.keep(record, push) {
+                break;
             }
-        };
-        if !is_true {
-            break;
+            count(io, record);
+            carried.calls += 1;
+            let has_written = matches!(record.moved, Moved::Output(_));
+            carried.has_written |= has_written;
+            carried.holds_back = has_written && is_last;
         }
-        count(io, record);
-        carried.calls += 1;
-        let has_written = matches!(record.moved, Moved::Output(_));
-        carried.has_written |= has_written;
-        carried.holds_back = has_written && is_last;
+        carried
     }
-    carried
+
+    /// Carries out one call; says whether it was promised.
+    fn keep(&mut self, record: Record<'_>, push: Push) -> bool {
+        if record.moved == Moved::Closed {
+            return self.closable.as_mut().is_some_and(|closable| closable.close(record.fd));
+        }
+        let Some(held) = self.held.iter_mut().find(|held| held.fd == record.fd) else { return false };
+        let is_kept = match record.moved {
+            Moved::Watched(change) => {
+                self.epoll.is_some_and(|epoll| epoll.keep(held.fd, &held.file, &mut held.watched, change))
+            }
+            moved => held.keep(moved, push),
+        };
+        held.was_used |= is_kept;
+        is_kept
+    }
 }
 
 /// Counts a call as one that was made is counted.
@@ -85,27 +101,24 @@ fn count(io: &IoCounters, record: Record<'_>) {
         _ if record.is_message => {}
         Moved::Input(len) => io.count_read(len as u64),
         Moved::Output(data) => io.count_write(data.len() as u64),
-        Moved::Closed => {}
+        Moved::Closed | Moved::Watched(_) => {}
     }
 }
 
 impl Held {
-    /// Whether this is the file with this holder.
-    pub(super) fn is_with(&self, holder: &Holder) -> bool {
-        std::ptr::eq(holder, self.file.holder())
+    pub(super) fn holder(&self) -> &Holder {
+        self.file.holder()
     }
 
     /// What the thread may still do; `buffer` has the input of all that it holds.
     pub(super) fn grant<'a>(&self, buffer: &'a [u8]) -> Grant<'a> {
         let input = &buffer[self.input.end - self.left.unread..self.input.end];
-        Grant { fd: self.fd, input, credit: self.left.credit as u32, may_close: false }
+        Grant { fd: self.fd, input, credit: self.left.credit as u32, may_close: false, watched: self.watched }
     }
 
     /// Carries out a call; says whether it was promised.
     fn keep(&mut self, moved: Moved<'_>, push: Push) -> bool {
-        let is_kept = self.file.ops().promising().is_some_and(|file| self.left.keep(file, moved, push));
-        self.was_used |= is_kept;
-        is_kept
+        self.file.ops().promising().is_some_and(|file| self.left.keep(file, moved, push))
     }
 
     /// Gives the file back.
@@ -135,7 +148,7 @@ impl Left {
         let (len, left) = match moved {
             Moved::Input(len) => (len, &mut self.unread),
             Moved::Output(data) => (data.len(), &mut self.credit),
-            Moved::Closed => return false,
+            Moved::Closed | Moved::Watched(_) => return false,
         };
         let Some(rest) = left.checked_sub(len) else { return false };
         *left = rest;

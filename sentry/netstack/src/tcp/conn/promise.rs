@@ -15,8 +15,10 @@ impl Connection {
         }
         let waiting = self.readable(env.options);
         let is_plain = self.urgent_in.is_none() && !self.shut_read && env.options.base.rcv_lowat <= 1;
-        let fits = is_plain && waiting <= buffer.room();
-        let input = if fits { self.rx.peek(self.rx.start(), waiting, &mut buffer) } else { 0 };
+        if !is_plain || waiting > buffer.room() {
+            return Promise::default();
+        }
+        let input = self.rx.peek(self.rx.start(), waiting, &mut buffer);
         // What is promised may take the budget beyond its end: by what is promised at a time, and no further.
         let credit = if env.core.pool.has_room(LARGE) { self.room(env).min(LARGE) } else { 0 };
         Promise { input, credit }
