@@ -27,7 +27,39 @@ static int in_way(int type, long start, long len, pid_t holder) {
 }
 static void handler(int signal) {}
 
+// Each of three processes holds its own of three files and waits for the next one's: the last to wait is told.
+static void circle_of_files(void) {
+    char names[3][32];
+    int files[3], held[2], told[2], status, deadlocks = 0;
+    for (int i = 0; i < 3; i++) {
+        strcpy(names[i], "/tmp/locks-XXXXXX");
+        CHECK((files[i] = mkstemp(names[i])) >= 0);
+    }
+    CHECK(pipe(held) == 0 && pipe(told) == 0);
+    pid_t children[3];
+    char byte;
+    for (int i = 0; i < 3; i++) {
+        if ((children[i] = fork()) == 0) {
+            CHECK(lock(files[i], F_SETLK, F_WRLCK, 0, 0) == 0 && write(held[1], "x", 1) == 1);
+            close(told[1]);
+            CHECK(read(told[0], &byte, 1) == 0);
+            int result = lock(files[(i + 1) % 3], F_SETLKW, F_WRLCK, 0, 0);
+            CHECK(result == 0 || errno == EDEADLK);
+            _exit(result == 0 ? 0 : 1);
+        }
+    }
+    for (int i = 0; i < 3; i++) CHECK(read(held[0], &byte, 1) == 1);
+    close(told[1]);
+    for (int i = 0; i < 3; i++) {
+        CHECK(waitpid(children[i], &status, 0) == children[i] && WIFEXITED(status));
+        deadlocks += WEXITSTATUS(status);
+        unlink(names[i]);
+    }
+    CHECK(deadlocks == 1);
+}
+
 int main(void) {
+    circle_of_files();
     int fd = mkstemp(path), status;
     CHECK(fd >= 0 && ftruncate(fd, 1000) == 0);
     CHECK(lock(fd, F_SETLK, F_WRLCK, 10, 10) == 0);

@@ -48,6 +48,24 @@ static void one_shots(void) {
     close(instance);
 }
 
+// Events that could not be delivered come again, of one-shots and edges too.
+static void undelivered(void) {
+    int instance = epoll_create1(0), ready = eventfd(1, EFD_NONBLOCK);
+    uint32_t kinds[] = {EPOLLIN, EPOLLIN | EPOLLONESHOT, EPOLLIN | EPOLLET};
+    for (int i = 0; i < 3; i++) {
+        struct epoll_event event = {.events = kinds[i], .data.u32 = i};
+        CHECK(epoll_ctl(instance, EPOLL_CTL_ADD, ready, &event) == 0);
+        errno = 0;
+        CHECK(epoll_wait(instance, (void *)8, 1, 0) == -1 && errno == EFAULT);
+        event.data.u32 = 9;
+        CHECK(epoll_wait(instance, &event, 1, 0) == 1 && event.events == EPOLLIN && event.data.u32 == i);
+        CHECK(epoll_wait(instance, &event, 1, 0) == (i == 0));
+        CHECK(epoll_ctl(instance, EPOLL_CTL_DEL, ready, 0) == 0);
+    }
+    close(ready);
+    close(instance);
+}
+
 // A process that is stopped and continued at once goes on.
 static void stopped_and_continued(void) {
     int pipes[2];
@@ -170,6 +188,7 @@ static void failed_requeue(void) {
 
 int main(void) {
     one_shots();
+    undelivered();
     stopped_and_continued();
     tracer_ends_after_tracee();
     failed_requeue();

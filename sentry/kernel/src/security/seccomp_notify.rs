@@ -1,6 +1,6 @@
 //! Calls that a supervisor answers: `SECCOMP_RET_USER_NOTIF` and its listener (`man 2 seccomp_unotify`).
 //!
-//! Lock: a listener's requests; under it only wake-ups happen.
+//! Lock: a listener's requests; under it only wake-ups happen, and descriptors come into tables.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,6 +34,13 @@ struct Request {
     answer: Option<Answer>,
 }
 
+impl Request {
+    fn give(&mut self, answer: Answer) {
+        self.answer = Some(answer);
+        self.task.wake().parker().unpark();
+    }
+}
+
 #[derive(Debug, Default)]
 struct Requests {
     next_id: u64,
@@ -41,6 +48,15 @@ struct Requests {
     is_closed: bool,
     /// No task has the filter any more.
     is_orphaned: bool,
+}
+
+impl Requests {
+    /// A request that the supervisor has received and not answered.
+    fn open(&mut self, id: u64) -> Result<&mut Request> {
+        let request = self.list.iter_mut().find(|request| request.id == id).ok_or(Errno::ENOENT)?;
+        let is_open = request.was_received && request.answer.is_none();
+        if is_open { Ok(request) } else { Err(Errno::EINPROGRESS) }
+    }
 }
 
 /// The calls that wait for a supervisor.
@@ -98,22 +114,13 @@ impl Listener {
         if request.answer.is_some() {
             return Err(Errno::EINPROGRESS);
         }
-        request.answer = Some(answer);
-        request.task.wake().parker().unpark();
+        request.give(answer);
         Ok(())
     }
 
     /// Whether the supervisor has taken the request and nothing but a kill is to end the wait for its answer.
     fn holds(&self, id: u64) -> bool {
         self.waits_killable && self.asker(id).is_ok()
-    }
-
-    /// As [`Self::asker`], of a request that has no answer yet.
-    fn open_asker(&self, id: u64) -> Result<Arc<Task>> {
-        let requests = self.requests.lock();
-        let request = requests.list.iter().find(|request| request.id == id).ok_or(Errno::ENOENT)?;
-        let is_open = request.was_received && request.answer.is_none();
-        if is_open { Ok(request.task.clone()) } else { Err(Errno::EINPROGRESS) }
     }
 
     fn asker(&self, id: u64) -> Result<Arc<Task>> {
@@ -194,20 +201,27 @@ impl ListenerFile {
         {
             return Err(Errno::EINVAL);
         }
+        // Let go of when no lock is held.
         let file = task.fd_table().get(request.srcfd as i32)?;
-        let asker = self.0.open_asker(request.id)?;
         let closes = request.newfd_flags != 0;
-        let limit = asker.limit(Resource::Nofile);
-        let fd = if request.flags & ADDFD_FLAG_SETFD != 0 {
+        // With the descriptor comes the answer, or neither.
+        let mut requests = self.0.requests.lock();
+        let asking = requests.open(request.id)?;
+        let asker = asking.task.clone();
+        let (fds, limit) = (asker.fd_table(), asker.limit(Resource::Nofile));
+        let (fd, replaced) = if request.flags & ADDFD_FLAG_SETFD != 0 {
             let fd = request.newfd as i32;
-            let old = asker.fd_table().install_at(fd, file, limit, closes)?;
-            drop(old);
-            fd
+            (fd, fds.install_at(fd, file.clone(), limit, closes)?)
         } else {
-            asker.fd_table().install(file, 0, limit, closes)?
+            (fds.install(file.clone(), 0, limit, closes)?, None)
         };
         if request.flags & ADDFD_FLAG_SEND != 0 {
-            self.0.answer(request.id, Answer::Return(fd as u64))?;
+            asking.give(Answer::Return(fd as u64));
+        }
+        drop(requests);
+        if let Some(replaced) = replaced {
+            // As with dup2(2), nobody is told of an error at the old file's end.
+            let _ = replaced.ops().flush(&asker);
         }
         Ok(fd as u64)
     }

@@ -64,8 +64,8 @@ impl Item {
         }
     }
 
-    /// What to report now, to this caller alone where it is a one-shot, which has then fired.
-    fn take(&self) -> Option<(EpollEvent, EpollFlags)> {
+    /// What to report now, to this caller alone where it is a one-shot, which has then fired; and what was asked for.
+    fn take(&self) -> Option<(EpollEvent, u32)> {
         loop {
             let armed = self.events.load(Ordering::Acquire);
             let flags = EpollFlags::from_bits_truncate(armed);
@@ -81,8 +81,18 @@ impl Item {
                     .is_ok();
             if is_ours {
                 let event = EpollEvent { events: ready.bits(), data: self.data.load(Ordering::Acquire) };
-                return Some((event, flags));
+                return Some((event, armed));
             }
+        }
+    }
+
+    /// Undoes [`Self::take`]: a one-shot that nobody has changed meanwhile has not fired.
+    fn put_back(&self, armed: u32) {
+        let fired = EpollFlags::from_bits_truncate(armed).bits();
+        // Whoever has changed it wants what it says now.
+        let _ = self.events.compare_exchange(fired, armed, Ordering::AcqRel, Ordering::Relaxed);
+        if !self.poll().is_empty() {
+            self.make_ready();
         }
     }
 
@@ -139,6 +149,15 @@ pub(crate) struct Taken {
     pub(crate) events: Vec<EpollEvent>,
     /// Files among them that can be read or written, and whose calls can be promised, with their numbers.
     pub(crate) promising: Vec<(Fd, Weak<File>)>,
+    /// Whom they are of, with what each was asked for.
+    from: Vec<(Arc<Item>, u32)>,
+}
+
+impl Taken {
+    /// Puts events back that could not be delivered.
+    pub(crate) fn put_back(&self) {
+        self.from.iter().for_each(|(item, armed)| item.put_back(*armed));
+    }
 }
 
 /// An epoll instance.
@@ -272,25 +291,25 @@ impl Epoll {
     /// # Errors
     /// `EAGAIN` where there is none.
     pub(crate) fn take(&self, max: usize) -> Result<Taken> {
-        let mut events = Vec::new();
-        let mut promising = Vec::new();
+        let mut taken = Taken::default();
         let mut again = Vec::new();
         // Each item is looked at once: those that stay ready go to the end.
         let mut left = self.shared.ready.lock().len();
-        while left > 0 && events.len() < max {
+        while left > 0 && taken.events.len() < max {
             left -= 1;
             let Some(item) = self.shared.ready.lock().pop_front() else { break };
             // Cleared before the file is asked: an event after the answer lists the item again.
             item.is_ready.store(false, Ordering::Release);
-            let Some((event, flags)) = item.take() else { continue };
-            events.push(event);
+            let Some((event, armed)) = item.take() else { continue };
+            taken.events.push(event);
             let ready = Events::from_bits_truncate(event.events);
             if item.is_promising && ready.intersects(Events::IN | Events::OUT) {
-                promising.push((item.fd, item.file.clone()));
+                taken.promising.push((item.fd, item.file.clone()));
             }
-            if !flags.intersects(EpollFlags::ONESHOT | EpollFlags::ET) {
-                again.push(item);
+            if !EpollFlags::from_bits_truncate(armed).intersects(EpollFlags::ONESHOT | EpollFlags::ET) {
+                again.push(item.clone());
             }
+            taken.from.push((item, armed));
         }
         let mut ready = self.shared.ready.lock();
         for item in again {
@@ -298,20 +317,12 @@ impl Epoll {
                 ready.push_back(item);
             }
         }
-        let wakes_next = !ready.is_empty() && !events.is_empty();
+        let wakes_next = !ready.is_empty() && !taken.events.is_empty();
         drop(ready);
         if wakes_next {
             self.shared.queue.notify_one(Events::READABLE);
         }
-        if events.is_empty() { Err(Errno::EAGAIN) } else { Ok(Taken { events, promising }) }
-    }
-
-    /// Puts events back that could not be delivered: everything watched is looked at again.
-    pub fn put_back(&self) {
-        let items: Vec<_> = self.interest.lock().watches.values().map(|watch| watch.item.clone()).collect();
-        for item in items.iter().filter(|item| !item.poll().is_empty()) {
-            item.make_ready();
-        }
+        if taken.events.is_empty() { Err(Errno::EAGAIN) } else { Ok(taken) }
     }
 
     /// Where to wait for events, for `READABLE`.

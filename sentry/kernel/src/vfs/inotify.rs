@@ -1,7 +1,7 @@
 //! inotify(7): who watches which inodes, and the events they get.
 //!
-//! A watch keeps its dentry alive, and with it the inode that lists the watch. Locks, each a leaf of its own: an inode's
-//! list of watches; an instance's `state`. Events are collected under the first and queued under the second.
+//! A watch keeps its dentry alive, and with it the inode that lists the watch. Locks: an instance's `state`, then an
+//! inode's list of watches. Events are collected under the list's and queued under `state`, one after the other.
 
 mod hooks;
 
@@ -80,6 +80,12 @@ impl WatchList {
         let removed = at.map(|at| list.swap_remove(at));
         drop(list);
         drop(removed);
+    }
+
+    /// That of one instance.
+    fn of(&self, instance: &Inotify) -> Option<Arc<Watch>> {
+        let is_its = |watch: &&Arc<Watch>| std::ptr::eq(watch.instance.as_ptr(), instance);
+        self.0.lock().iter().find(is_its).cloned()
     }
 
     fn matching(&self, mask: InotifyMask) -> SmallVec<[Arc<Watch>; 4]> {
@@ -168,8 +174,8 @@ impl Inotify {
         let kept = mask & (IN_ALL_EVENTS | InotifyMask::ONESHOT | InotifyMask::EXCL_UNLINK);
         let list = place.inode().common().watches();
         let mut state = self.state.lock();
-        let known = state.watches.values().find(|watch| Arc::ptr_eq(watch.dentry.inode(), place.inode()));
-        if let Some(watch) = known {
+        // One that has lost its number is about to leave the list.
+        if let Some(watch) = list.of(self).filter(|watch| state.watches.contains_key(&watch.wd)) {
             if mask.contains(InotifyMask::MASK_CREATE) {
                 return Err(Errno::EEXIST);
             }
@@ -189,14 +195,10 @@ impl Inotify {
             dentry: place.dentry.clone(),
             _charge: charge,
         });
-        state.watches.insert(wd, watch.clone());
-        drop(state);
-        self.counter.watches.fetch_add(1, Ordering::Relaxed);
         list.add(&watch);
-        if !self.state.lock().watches.contains_key(&wd) {
-            // It was removed by its number before it was in the list.
-            list.remove(&watch);
-        }
+        state.watches.insert(wd, watch);
+        self.counter.watches.fetch_add(1, Ordering::Relaxed);
+        drop(state);
         place.inode().note_watch();
         Ok(wd)
     }
@@ -244,8 +246,8 @@ impl Inotify {
 }
 
 impl State {
-    /// Queues an event, or the news that some are lost where there are `max` already. Says whether there is anything new: what repeats the last
-    /// event is not.
+    /// Queues an event, or the news that some are lost where there are `max` already. Says whether there is anything new:
+    /// what repeats the last event is not.
     fn push(&mut self, event: Event, max: u64) -> bool {
         let event = if (self.events.len() as u64) < max {
             event

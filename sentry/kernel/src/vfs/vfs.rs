@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use super::anon::AnonMounts;
 use super::dcache::DentryCache;
 use super::inotify::WatchCounter;
+use super::locks::LockWaits;
 use super::path_walk::Walk;
 use super::propagation::PeerGroups;
 use super::{
@@ -43,6 +44,8 @@ pub struct Vfs {
     next_device: AtomicU32,
     /// Serialises checks of who watches whom.
     pub epoll_nesting: EpollNesting,
+    /// Who waits for locks on files.
+    pub lock_waits: LockWaits,
 }
 
 impl Vfs {
@@ -69,6 +72,7 @@ impl Vfs {
             namespace_ids,
             next_device: AtomicU32::new(AnonMounts::FIRST_FREE),
             epoll_nesting: EpollNesting::default(),
+            lock_waits: LockWaits::default(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Names and connections: bind, connect, listen, accept, shutdown.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use abi::socket::{SOMAXCONN, SocketType, so};
 use abi::{Errno, Result};
@@ -26,10 +26,17 @@ pub(super) fn pair(task: &Task, a: &Arc<UnixSocket>, b: &Arc<UnixSocket>) {
 
 impl UnixSocket {
     pub(super) fn bind_to(&self, task: &Task, address: &UnixAddress) -> Result<()> {
+        let _binding = self.binding.lock();
+        if self.is_nameless() { self.take_name(task, address) } else { Err(Errno::EINVAL) }
+    }
+
+    fn is_nameless(&self) -> bool {
+        self.state.lock().local == UnixAddress::Unnamed
+    }
+
+    /// Gives the socket its name; `binding` is held.
+    fn take_name(&self, task: &Task, address: &UnixAddress) -> Result<()> {
         let this = self.this.upgrade().ok_or(Errno::EINVAL)?;
-        if self.state.lock().local != UnixAddress::Unnamed {
-            return Err(Errno::EINVAL);
-        }
         match address {
             UnixAddress::Unnamed => {
                 let name = self.names.bind_auto(&this)?;
@@ -51,11 +58,11 @@ impl UnixSocket {
 
     /// Gives the socket a name, if it has none and passes credentials on: peers shall be able to answer it.
     pub(super) fn name_for_credentials(&self, task: &Task) -> Result<()> {
-        let is_nameless = || self.state.lock().local == UnixAddress::Unnamed;
-        if self.options.is_set(so::PASSCRED) && is_nameless() {
-            self.bind_to(task, &UnixAddress::Unnamed)?;
+        if !self.options.is_set(so::PASSCRED) || !self.is_nameless() {
+            return Ok(());
         }
-        Ok(())
+        let _binding = self.binding.lock();
+        if self.is_nameless() { self.take_name(task, &UnixAddress::Unnamed) } else { Ok(()) }
     }
 
     /// Who is bound to `address`.
@@ -110,20 +117,41 @@ impl UnixSocket {
                 Link::Connected { peer: self.this.clone(), creds: Some(creds), address: client_address };
         }
         let listener_creds = listener.offer(Arc::clone(&server))?;
-        {
-            let mut state = self.state.lock();
-            if !matches!(state.link, Link::None) {
-                return Err(Errno::EISCONN);
-            }
-            state.link = Link::Connected {
-                peer: Arc::downgrade(&server),
-                creds: Some(listener_creds),
-                address: server_address,
-            };
+        let link = Link::Connected {
+            peer: Arc::downgrade(&server),
+            creds: Some(listener_creds),
+            address: server_address,
+        };
+        if let Err(errno) = self.take_link(link) {
+            listener.withdraw(&server);
+            return Err(errno);
         }
         listener.queue.notify(Events::READABLE);
         self.queue.notify(Events::WRITABLE);
         Ok(())
+    }
+
+    /// Takes the other side of a new connection, unless another call has made one meanwhile.
+    fn take_link(&self, link: Link) -> Result<()> {
+        let mut state = self.state.lock();
+        if !matches!(state.link, Link::None) {
+            return Err(Errno::EISCONN);
+        }
+        state.link = link;
+        Ok(())
+    }
+
+    /// Takes the server's end of a connection that came to nothing out of the backlog; one that has been accepted is at
+    /// its end.
+    fn withdraw(&self, server: &Arc<UnixSocket>) {
+        if let Link::Listening { backlog, .. } = &mut self.state.lock().link {
+            backlog.retain(|end| !Arc::ptr_eq(end, server));
+        }
+        // Not by way of the client, which has a connection.
+        if let Link::Connected { peer, .. } = &mut server.state.lock().link {
+            *peer = Weak::new();
+        }
+        server.end_input(Some(Errno::ECONNRESET));
     }
 
     /// Puts the server's end of a connection into the backlog; returns the listener's credentials.

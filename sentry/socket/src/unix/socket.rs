@@ -1,6 +1,6 @@
 //! The socket's state: its name, its peer, what was sent to it.
 //!
-//! Locks: `state` and `inbox` are never held together, and never those of two sockets. User memory is copied with an
+//! Locks: `binding`, then the others. `state` and `inbox` are never held together, and never those of two sockets. User memory is copied with an
 //! inbox locked (receiving), never with a state locked.
 
 use std::collections::VecDeque;
@@ -76,6 +76,8 @@ pub(super) struct UnixSocket {
     pub(super) queue: WaitQueue,
     pub(super) inbox: Mutex<Inbox>,
     pub(super) state: Mutex<State>,
+    /// Held while the socket gets its name, of which it has one at most.
+    pub(super) binding: Mutex<()>,
 }
 
 impl UnixSocket {
@@ -89,6 +91,7 @@ impl UnixSocket {
             queue: WaitQueue::new(),
             inbox: Mutex::default(),
             state: Mutex::default(),
+            binding: Mutex::default(),
         });
         socket.names.add(&socket);
         socket

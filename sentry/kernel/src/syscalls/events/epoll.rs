@@ -83,7 +83,7 @@ fn wait(
     let taken = with_mask(task, mask, || {
         let taken = next_events(task, epoll, max.unsigned_abs() as usize, deadline)?;
         if let Err(errno) = task.mm().write(addr, taken.events.as_slice().as_bytes()) {
-            epoll.put_back();
+            taken.put_back();
             return Err(errno.into());
         }
         Ok(taken)

@@ -55,11 +55,12 @@ pub(super) fn set(task: &Task, fd: Fd, file: &File, addr: u64, command: u32) -> 
         return Err(Errno::EBADF.into());
     }
     let lock = wanted.lock();
-    if matches!(command, F_SETLKW | F_OFD_SETLKW) {
-        let _waiting = locks.wait_for(&lock)?;
-        task.block_on(locks.queue(), Events::IN, None, &mut || locks.lock(&lock))?;
-    } else {
-        locks.lock(&lock)?;
+    match locks.lock(&lock) {
+        Err(Errno::EAGAIN) if matches!(command, F_SETLKW | F_OFD_SETLKW) => {
+            let _waiting = task.kernel().vfs.lock_waits.wait_for(file.inode(), &lock)?;
+            task.block_on(locks.queue(), Events::IN, None, &mut || locks.lock(&lock))?;
+        }
+        result => result?,
     }
     // Somebody may have closed the descriptor meanwhile: the lock must not outlive it.
     if !is_ofd && !task.fd_table().get(fd).is_ok_and(|now| std::ptr::eq(&*now, file)) {

@@ -6,7 +6,7 @@ use abi::socket::{MMsgHdr, MsgFlags, MsgHdr, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SO
 use abi::{Errno, Result, Timespec, UserAddr};
 use zerocopy::IntoBytes;
 
-use super::{read_address, socket_file, write_address};
+use super::{SOCKADDR_MAX, read_address, socket_file, write_address};
 use crate::error::SysResult;
 use crate::mm::{IoDst, IoRanges, IoSrc, MAX_RW_COUNT, MemoryManager};
 use crate::socket::{ControlMessage, parse_control, wait, write_control};
@@ -142,13 +142,19 @@ fn iovec(mm: &MemoryManager, header: &MsgHdr) -> Result<IoRanges> {
     mm.read_iovec(UserAddr(header.msg_iov), header.msg_iovlen)
 }
 
+/// Where a message's address is or goes, and how many bytes there are; what exceeds a `sockaddr_storage` is not looked at.
+fn name_buffer(header: &MsgHdr) -> Result<Option<(UserAddr, usize)>> {
+    if header.msg_name == 0 {
+        return Ok(None);
+    }
+    let len = usize::try_from(header.msg_namelen.cast_signed()).map_err(|_| Errno::EINVAL)?;
+    Ok((len > 0).then_some((UserAddr(header.msg_name), len.min(SOCKADDR_MAX))))
+}
+
 fn send_header(task: &Task, file: &Arc<File>, header: &MsgHdr, flags: MsgFlags) -> SysResult {
     let mm = task.mm();
-    let address = if header.msg_name == 0 || header.msg_namelen == 0 {
-        None
-    } else {
-        Some(read_address(&mm, UserAddr(header.msg_name), u64::from(header.msg_namelen))?)
-    };
+    let name = name_buffer(header)?;
+    let address = name.map(|(at, len)| read_address(&mm, at, len as u64)).transpose()?;
     let ranges = iovec(&mm, header)?;
     let control = if header.msg_control == 0 || header.msg_controllen == 0 {
         Vec::new()
@@ -174,6 +180,7 @@ fn receive_header(
 ) -> SysResult {
     let mm = task.mm();
     let mut header: MsgHdr = mm.read_object(at)?;
+    name_buffer(&header)?;
     let ranges = iovec(&mm, &header)?;
     let mut data = IoDst::user_vec(&mm, &ranges);
     let received = wait::receive(task, file, &mut data, flags, until)?;
