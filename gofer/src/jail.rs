@@ -4,6 +4,7 @@
 //! descriptor limit goes up as far as it may, all capabilities but those that file ownership needs go, nothing can
 //! come back by exec, and only the calls of `filter.rs` are left, on every thread.
 
+use abi::resource::Resource;
 use host::capability::{self, Capabilities};
 use host::seccomp::{Action, InstallFlags, compile};
 use host::{fs, process};
@@ -11,9 +12,6 @@ use host::{fs, process};
 use crate::config::{Config, ServeError};
 use crate::filter;
 use crate::server::Server;
-
-/// `RLIMIT_NOFILE`.
-const LIMIT_DESCRIPTORS: u32 = 7;
 
 /// Descriptors that are not for nodes: standard streams, sockets, streams, what a request opens for the moment.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -54,9 +52,9 @@ pub fn serve_then(mut config: Config, ready: impl FnOnce()) -> Result<(), ServeE
 }
 
 fn raise_descriptor_limit() -> Result<u64, ServeError> {
-    let (_, hard) = process::resource_limit(LIMIT_DESCRIPTORS)
+    let (_, hard) = process::resource_limit(Resource::Nofile)
         .map_err(|error| ServeError::Jail { what: "read the descriptor limit", error })?;
-    process::set_resource_limit(LIMIT_DESCRIPTORS, hard, hard)
+    process::set_resource_limit(Resource::Nofile, hard, hard)
         .map_err(|error| ServeError::Jail { what: "raise the descriptor limit", error })?;
     Ok(hard)
 }

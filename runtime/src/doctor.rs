@@ -2,6 +2,7 @@
 //!
 //! A *failure* keeps containers from running, a *warning* takes something from them (speed, limits, rootless use).
 
+use abi::resource::Resource;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -9,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::cgroup::Layout;
 use crate::docker::{self, Json};
-use crate::sandbox::machine::RLIMIT_NOFILE;
 
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub(crate) fn examine(daemon_json: &Path) -> Vec<Finding> {
             &read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
         ),
         cgroups(&Layout::of_host()),
-        descriptors(host::process::resource_limit(RLIMIT_NOFILE).map_or(0, |(_, hard)| hard)),
+        descriptors(host::process::resource_limit(Resource::Nofile).map_or(0, |(_, hard)| hard)),
         overcommit(&read("/proc/sys/vm/overcommit_memory")),
         docker(daemon_json),
         sandbox(),

@@ -10,15 +10,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use abi::Errno;
+use abi::{Errno, Signal};
 use host::process::{Ended, adopt_orphans, reap_any};
 use host::signal::SignalFd;
 
 use crate::error::{Context, Result};
 
-const SIGINT: i32 = 2;
-const SIGTERM: i32 = 15;
-const SIGCHLD: i32 = 17;
+const SIGCHLD: i32 = Signal::CHLD.number();
 
 /// How and when a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +35,7 @@ impl Exit {
 
     /// What is said of a process that was killed, or that nobody knows the status of.
     pub(crate) fn killed() -> Self {
-        Self::now(128 + 9)
+        Self::now(128 + Signal::KILL.number().unsigned_abs())
     }
 }
 
@@ -71,7 +69,8 @@ impl Reaper {
     pub(crate) fn start() -> Result<Self> {
         adopt_orphans().context("cannot adopt what runsc leaves behind")?;
         // The shim ends when containerd says so, and not by a signal to its session.
-        let signals = SignalFd::new(&[SIGCHLD, SIGTERM, SIGINT]).context("cannot take signals")?;
+        let signals = SignalFd::new(&[SIGCHLD, Signal::TERM.number(), Signal::INT.number()])
+            .context("cannot take signals")?;
         let reaper = Self::default();
         let table = reaper.clone();
         std::thread::Builder::new()

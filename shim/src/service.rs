@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use abi::Signal;
 use containerd_shim_protos::api;
 use containerd_shim_protos::events::task as events;
 use containerd_shim_protos::protobuf::MessageField;
@@ -88,6 +89,10 @@ impl Service {
         if process.exec_id.is_empty() && task.oom.as_ref().is_some_and(|oom| oom.explains(exit)) {
             self.tell_oom(&task.id);
         }
+        self.tell_end(task, process, exit);
+    }
+
+    fn tell_end(&self, task: &Task, process: &Process, exit: Exit) {
         let pid = process.snapshot().pid;
         let event = events::TaskExit {
             container_id: task.id.clone(),
@@ -186,7 +191,14 @@ impl Service {
             ..events::TaskExecStarted::default()
         };
         self.publisher.publish(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
-        self.watch(&task, ending)?;
+        if let Err(failure) = self.watch(&task, ending) {
+            // Nobody would learn of its end, so it comes at once.
+            if let Err(failure) = task.kill(exec_id, Signal::KILL.number().unsigned_abs(), false) {
+                log::warning(format_args!("{exec_id} of {id} is left running: {failure}"));
+            }
+            self.tell_end(&task, &process, Exit::killed());
+            return Err(failure);
+        }
         Ok(pid)
     }
 
@@ -196,7 +208,7 @@ impl Service {
             return task.delete_exec(exec_id);
         }
         let exit = task.delete()?;
-        // Its end is told before its removal: by a thread that lets go of this when it has done so.
+        // Waits until the watching thread, which holds this, has told the end: that comes before the removal.
         drop(task.init.starting());
         self.table().tasks.remove(id);
         let pid = task.init.snapshot().pid;

@@ -32,6 +32,12 @@ impl Signal {
         if number >= 1 && number <= Self::MAX as i32 { Some(Self(number as u8)) } else { None }
     }
 
+    /// The signal of this name, as [`Self::name`] gives it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Self(*number))
+    }
+
     /// The number.
     #[must_use]
     pub const fn number(self) -> i32 {

@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use abi::resource::Resource;
 use abi::{Errno, Result};
 
 pub use self::descriptors::{
@@ -405,10 +406,10 @@ pub fn no_new_privileges() -> Result<()> {
 ///
 /// # Errors
 /// `EINVAL` for an unknown resource.
-pub fn resource_limit(resource: u32) -> Result<(u64, u64)> {
+pub fn resource_limit(resource: Resource) -> Result<(u64, u64)> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` has room for what the kernel writes.
-    check(i64::from(unsafe { libc::getrlimit(resource, &raw mut limit) }))?;
+    check(i64::from(unsafe { libc::getrlimit(resource as u32, &raw mut limit) }))?;
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 
@@ -416,10 +417,10 @@ pub fn resource_limit(resource: u32) -> Result<(u64, u64)> {
 ///
 /// # Errors
 /// `EPERM` where the hard limit would rise without CAP_SYS_RESOURCE.
-pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+pub fn set_resource_limit(resource: Resource, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limit` is a whole `rlimit`.
-    check(i64::from(unsafe { libc::setrlimit(resource, &raw const limit) })).map(|_| ())
+    check(i64::from(unsafe { libc::setrlimit(resource as u32, &raw const limit) })).map(|_| ())
 }
 
 #[cfg(test)]

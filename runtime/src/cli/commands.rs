@@ -1,5 +1,6 @@
 //! The commands that are one call: `start`, `state`, `kill`, `delete`, `pause`, `resume`.
 
+use abi::Signal;
 use clap::Args;
 
 use crate::container::life::{Container, KillTarget, force_delete};
@@ -73,13 +74,6 @@ impl Kill {
     }
 }
 
-/// Names of the standard signals, by number from 1 on.
-const SIGNALS: &[&str] = &[
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
-
 /// A signal by number or name, with or without `SIG`, in any case; `RTMIN+n` too.
 pub(super) fn parse_signal(text: &str) -> Result<i32> {
     let bad = || {
@@ -96,8 +90,8 @@ pub(super) fn parse_signal(text: &str) -> Result<i32> {
         "CLD" => "CHLD",
         name => name,
     };
-    if let Some(at) = SIGNALS.iter().position(|known| *known == name) {
-        return Ok(at as i32 + 1);
+    if let Some(signal) = Signal::from_name(name) {
+        return Ok(signal.number());
     }
     let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest.parse::<i32>().ok() };
     let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {

@@ -3,6 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use abi::Signal;
 use control::{Client, Reply, Request, Target, WaitStatus};
 use host::poll::any_readable;
 use host::signal::SignalFd;
@@ -11,19 +12,19 @@ use crate::console::window;
 use crate::error::{Context, Error, Result};
 use crate::logging;
 
-const SIGWINCH: i32 = 28;
+const SIGWINCH: i32 = Signal::WINCH.number();
 
 /// Signals that are passed on: all that end or tell something, none that are about ourselves.
 const FORWARDED: &[i32] = &[
-    1,  // SIGHUP
-    2,  // SIGINT
-    3,  // SIGQUIT
-    10, // SIGUSR1
-    12, // SIGUSR2
-    14, // SIGALRM
-    15, // SIGTERM
-    18, // SIGCONT
-    20, // SIGTSTP
+    Signal::HUP.number(),
+    Signal::INT.number(),
+    Signal::QUIT.number(),
+    Signal::USR1.number(),
+    Signal::USR2.number(),
+    Signal::ALRM.number(),
+    Signal::TERM.number(),
+    Signal::CONT.number(),
+    Signal::TSTP.number(),
     SIGWINCH,
 ];
 

@@ -1,7 +1,7 @@
 //! `start`, `kill`, `pause`, `resume`, `delete`: what happens to a container that is there.
 
+use abi::Signal;
 use control::{FailureKind, Target};
-use host::process::Ended;
 use serde_json::Value;
 
 use super::store::{LockError, Locked, Store};
@@ -161,15 +161,11 @@ impl Container {
     fn death_notice(&self, stage: &str) -> Error {
         let process = self.state.sandbox.and_then(|sandbox| sandbox.open_any());
         let _ = process.as_ref().map(|process| process.wait_ended(Some(std::time::Duration::from_secs(1))));
-        let how = match process.and_then(|process| process.reap_now().ok()) {
-            Some(Ended::Code(code)) => format!(" with exit status {code}"),
-            Some(Ended::Signal(31)) => " by SIGSYS: it made a system call that its filter forbids".into(),
-            Some(Ended::Signal(signal)) => format!(" by signal {signal}"),
-            None => String::new(),
-        };
+        let how = process.and_then(|process| process.reap_now().ok());
+        let how = how.map_or_else(|| "ended".into(), sandbox::told_end);
         let said = self.last_words();
         let said = if said.is_empty() { String::new() } else { format!("; it printed: {said:?}") };
-        Error::new(format!("the sandbox ended{how} while {stage}{said}: --debug-log=FILE tells more"))
+        Error::new(format!("the sandbox {how} while {stage}{said}: --debug-log=FILE tells more"))
     }
 
     /// Ends what runs of it: the sandbox of a first container, the processes of another.
@@ -316,10 +312,11 @@ fn merge(old: &mut Value, new: &Value) {
     }
 }
 
-/// Whether a signal ends who has no handler for it (`man 7 signal`): all but CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG
-/// and WINCH.
+/// Whether a signal ends who has no handler for it (`man 7 signal`).
 fn ends_by_default(signal: i32) -> bool {
-    !matches!(signal, 17..=23 | 28)
+    use Signal as S;
+    let others = [S::CHLD, S::CONT, S::STOP, S::TSTP, S::TTIN, S::TTOU, S::URG, S::WINCH];
+    !others.iter().any(|other| other.number() == signal)
 }
 
 fn target_is_whole(target: KillTarget) -> bool {

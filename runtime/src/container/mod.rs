@@ -25,6 +25,7 @@ pub(crate) mod store;
 
 use std::time::Duration;
 
+use abi::Signal;
 use control::{ContainerState, FailureKind};
 use serde_json::{Value, json};
 
@@ -107,4 +108,4 @@ pub(crate) fn end_process(id: ProcessId) {
 }
 
 /// Number of the signal that cannot be caught.
-pub(crate) const SIGKILL: i32 = 9;
+pub(crate) const SIGKILL: i32 = Signal::KILL.number();

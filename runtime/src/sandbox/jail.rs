@@ -7,16 +7,16 @@
 use std::convert::Infallible;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use abi::Signal;
+use abi::resource::Resource;
 use control::Failure;
 use host::capability::{self, Capabilities};
 use host::process;
 
 use super::identity::NOBODY;
-use super::machine::RLIMIT_NOFILE;
 use super::role::Role;
 use super::spawn::execute;
 
-const SIGHUP: i32 = 1;
 /// The other end is closed (poll(2)).
 const POLLHUP: u32 = 0x10;
 
@@ -49,7 +49,7 @@ pub(crate) struct JailPlan<'a> {
 pub(crate) fn enter(plan: &JailPlan<'_>, start: BorrowedFd<'_>) -> Result<Infallible, Failure> {
     let role = Role::begin("sandbox", plan.terminal)?;
     // The end of a terminal is the guest's business: it learns of it by the terminal itself.
-    host::signal::ignore(SIGHUP);
+    host::signal::ignore(Signal::HUP.number());
     role.step("become nobody", process::set_ids(NOBODY, NOBODY))?;
     role.empty_root()?;
     role.limit_core()?;
@@ -72,7 +72,7 @@ pub(crate) fn enter(plan: &JailPlan<'_>, start: BorrowedFd<'_>) -> Result<Infall
 
 /// A sandbox holds a descriptor for each open file of its guests.
 fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = process::resource_limit(RLIMIT_NOFILE) {
-        let _ = process::set_resource_limit(RLIMIT_NOFILE, hard, hard);
+    if let Ok((_, hard)) = process::resource_limit(Resource::Nofile) {
+        let _ = process::set_resource_limit(Resource::Nofile, hard, hard);
     }
 }

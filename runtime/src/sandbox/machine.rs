@@ -1,5 +1,6 @@
 //! What the host has, and how much of it a container may show its programs.
 
+use abi::resource::Resource;
 use control::boot::HostPlan;
 use serde_json::Value;
 
@@ -13,8 +14,21 @@ pub(crate) fn total_memory() -> u64 {
     kib.map_or(1 << 30, |kib| kib << 10)
 }
 
-/// Resources whose limits a guest process inherits where the specification has none: number, as in `man 2 getrlimit`.
-const INHERITED: &[u32] = &[0, 1, 2, 3, 4, 6, 7, 8, 11, 12, 13, 14];
+/// Resources whose limits a guest process inherits where the specification has none (`man 2 getrlimit`).
+const INHERITED: &[Resource] = &[
+    Resource::Cpu,
+    Resource::Fsize,
+    Resource::Data,
+    Resource::Stack,
+    Resource::Core,
+    Resource::Nproc,
+    Resource::Nofile,
+    Resource::Memlock,
+    Resource::Sigpending,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Rtprio,
+];
 
 /// The memory that a limit leaves of the host's.
 pub(crate) fn shown_memory(resources: &Value) -> u64 {
@@ -31,8 +45,9 @@ pub(crate) fn shown_cpus(resources: &Value, from_quota: bool) -> u32 {
 /// The part of the host that the limits in `resources` leave; `enforced` says that a cgroup of the host sees to them.
 pub(crate) fn host_plan(resources: &Value, cpus_from_quota: bool, enforced: bool) -> HostPlan {
     let shown = shown_memory(resources);
-    let rlimits = INHERITED.iter().filter_map(|number| {
-        host::process::resource_limit(*number).ok().map(|(soft, hard)| (*number, soft, hard))
+    let rlimits = INHERITED.iter().filter_map(|resource| {
+        let (soft, hard) = host::process::resource_limit(*resource).ok()?;
+        Some((*resource as u32, soft, hard))
     });
     HostPlan {
         total_memory: shown,
@@ -41,11 +56,6 @@ pub(crate) fn host_plan(resources: &Value, cpus_from_quota: bool, enforced: bool
         rlimits: rlimits.collect(),
     }
 }
-
-/// Number of the limit on descriptors.
-pub(crate) const RLIMIT_NOFILE: u32 = 7;
-/// Number of the limit on core dumps.
-pub(crate) const RLIMIT_CORE: u32 = 4;
 
 /// The processors that a guest sees: those of its set, and no more than its quota is worth.
 fn cpu_count(cpu: &Value, host: u32, from_quota: bool) -> u32 {

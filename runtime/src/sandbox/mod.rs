@@ -38,6 +38,7 @@ use gofer::{GoferBoot, GoferBootMount, GoferPlan};
 use identity::{IdMaps, IdRange};
 use jail::JailPlan;
 pub(crate) use link::{ConnectError, Patience, connect};
+pub(crate) use spawn::told_end;
 use spawn::{Pending, document, own_binary, spawn};
 
 /// How many connections may wait on a control socket.

@@ -1,6 +1,7 @@
 //! What the children that become roles of this binary have in common while they set themselves up: the first steps, and
 //! how a step that fails is told.
 
+use abi::resource::Resource;
 use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -8,8 +9,6 @@ use std::path::Path;
 use control::Failure;
 use host::mount::{self, MountFlags, Propagation};
 use host::process;
-
-use super::machine::RLIMIT_CORE;
 
 /// A child on its way to a role: the role's name.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +56,6 @@ impl Role {
     /// # Errors
     /// What `setrlimit(2)` says.
     pub(super) fn limit_core(self) -> Result<(), Failure> {
-        self.step("limit core dumps", process::set_resource_limit(RLIMIT_CORE, 0, 0))
+        self.step("limit core dumps", process::set_resource_limit(Resource::Core, 0, 0))
     }
 }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
+use abi::Signal;
 use control::Failure;
 use control::start::{Outcome, StartSocket, Starter, wait_for};
 use host::process::{Ended, ExecError, Namespaces, Process, clone_process};
@@ -110,17 +111,23 @@ impl Pending {
 
     fn died(self, stage: Option<String>) -> Error {
         let what = self.what;
-        let how = match self.process.reap() {
-            Ok(Ended::Code(code)) => format!("exited with status {code}"),
-            Ok(Ended::Signal(9)) => {
-                "was killed (SIGKILL: by someone, or by the host for lack of memory)".into()
-            }
-            Ok(Ended::Signal(31)) => "made a system call that its filter forbids (SIGSYS)".into(),
-            Ok(Ended::Signal(signal)) => format!("crashed with signal {signal}"),
-            Err(_) => "is gone".into(),
-        };
+        let how = self.process.reap().map_or_else(|_| "is gone".into(), told_end);
         let place = stage.map(|stage| format!(" while {stage}")).unwrap_or_default();
         Error::new(format!("the {what} {how}{place} before it was ready: --debug-log=FILE tells more"))
+    }
+}
+
+/// What a message says of the end of one of our processes: "exited with …".
+pub(crate) fn told_end(end: Ended) -> String {
+    match end {
+        Ended::Code(code) => format!("exited with status {code}"),
+        Ended::Signal(signal) if Signal::new(signal) == Some(Signal::KILL) => {
+            "was killed (SIGKILL: by someone, or by the host for lack of memory)".into()
+        }
+        Ended::Signal(signal) if Signal::new(signal) == Some(Signal::SYS) => {
+            "made a system call that its filter forbids (SIGSYS)".into()
+        }
+        Ended::Signal(signal) => format!("crashed with signal {signal}"),
     }
 }
 

@@ -6,12 +6,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use abi::Signal;
 use control::{BootConfig, Failure};
 use host::signal::SignalFd;
 
 use crate::sandbox::Sandbox;
-
-const SIGWINCH: i32 = 28;
 
 /// The host's terminal and the signals about its window.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl Window {
         let index = config.root.stdio[0] as usize;
         let Some(terminal) = fds.get(index).filter(|_| config.root.owns_terminal) else { return Ok(None) };
         let failed = |what: String| Failure::host(format!("cannot watch the terminal's window: {what}"));
-        let signals = SignalFd::new(&[SIGWINCH]).map_err(|errno| failed(errno.to_string()))?;
+        let signals = SignalFd::new(&[Signal::WINCH.number()]).map_err(|errno| failed(errno.to_string()))?;
         let terminal = terminal.try_clone().map_err(|error| failed(error.to_string()))?;
         Ok(Some(Self { signals, terminal }))
     }
