@@ -84,6 +84,9 @@ pub struct HostPlan {
     /// (resource number, soft, hard).
     #[serde(default)]
     pub rlimits: Vec<(u32, u64, u64)>,
+    /// The containers' ids do not reach all users of the host, nor nobody's, as whose the files of the others appear.
+    #[serde(default)]
+    pub hides_owners: bool,
 }
 
 /// The flags that concern the sentry, with their defaults resolved.

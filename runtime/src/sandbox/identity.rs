@@ -28,6 +28,19 @@ pub(crate) struct IdMaps {
     pub(crate) groups: Vec<IdRange>,
 }
 
+/// Whether the files of some users of the host are shown to a container with these maps as nobody's, who is none of its
+/// users. Without maps it has our own ids.
+pub(crate) fn hides_owners(maps: Option<&IdMaps>) -> bool {
+    let has_nobody = |ranges: Option<&Vec<IdRange>>, own: &str| match ranges {
+        Some(ranges) => {
+            ranges.iter().any(|range| NOBODY.checked_sub(range.inside).is_some_and(|at| at < range.size))
+        }
+        None => std::fs::read_to_string(own).is_ok_and(|map| has_id(&map, NOBODY)),
+    };
+    !has_nobody(maps.map(|maps| &maps.users), "/proc/self/uid_map")
+        || !has_nobody(maps.map(|maps| &maps.groups), "/proc/self/gid_map")
+}
+
 impl IdMaps {
     /// A name space in which nobody is the only id. It is the host's nobody where we may hand that out, else ourselves
     /// (a rootless caller has no other id).

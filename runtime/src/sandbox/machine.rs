@@ -54,6 +54,7 @@ pub(crate) fn host_plan(resources: &Value, cpus_from_quota: bool, enforced: bool
         memory_capacity: if enforced { total_memory() } else { shown },
         cpu_count: shown_cpus(resources, cpus_from_quota),
         rlimits: rlimits.collect(),
+        hides_owners: false,
     }
 }
 

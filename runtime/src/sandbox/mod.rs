@@ -15,6 +15,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use control::boot::HostPlan;
 use control::network::NetworkMode;
 use control::{BootConfig, ContainerConfig, SharedNamespaces};
 use host::mount::Propagation;
@@ -277,7 +278,10 @@ pub(crate) fn spawn_sandbox(
     let terminal = root.owns_terminal.then_some(root.stdio[0]);
     let boot = BootConfig {
         settings: config.settings.clone(),
-        host: machine::host_plan(order.spec.resources(), config.cpus_from_quota, order.cgroup.is_some()),
+        host: HostPlan {
+            hides_owners: identity::hides_owners(user_namespace(order.spec).as_ref()),
+            ..machine::host_plan(order.spec.resources(), config.cpus_from_quota, order.cgroup.is_some())
+        },
         broker_fd,
         pcap_fd,
         root,

@@ -38,6 +38,7 @@ pub(crate) fn new_kernel(
         log,
         user_log,
         rewrite_calls: !settings.disable_syscall_patching,
+        hides_owners: host.hides_owners,
     };
     let kernel = Kernel::new(platform, memory, vdso, config);
     fs::register(&kernel)

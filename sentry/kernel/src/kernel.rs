@@ -80,6 +80,8 @@ pub struct KernelConfig {
     pub user_log: DebugLog,
     /// Whether call instructions of guests are rewritten so that they need not trap.
     pub rewrite_calls: bool,
+    /// Files of [`OVERFLOW_ID`](crate::task::OVERFLOW_ID) are those of users of the host that have no id here.
+    pub hides_owners: bool,
 }
 
 impl Kernel {

@@ -24,7 +24,35 @@ static void read_all(int fd, const char *want) {
     CHECK(strcmp(buffer, want) == 0);
 }
 
+// When the foreground group has ended, its number stays, and who is in another group is still in the background.
+static void foreground_is_gone(void) {
+    int master = posix_openpt(O_RDWR | O_NOCTTY), status;
+    CHECK(master >= 0 && unlockpt(master) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        setsid();
+        int tty = open(ptsname(master), O_RDWR);
+        CHECK(tty >= 0);
+        signal(SIGTTOU, SIG_IGN);
+        signal(SIGTTIN, SIG_IGN);
+        pid_t foreground = fork();
+        if (foreground == 0) {
+            CHECK(setpgid(0, 0) == 0 && tcsetpgrp(tty, getpid()) == 0);
+            _exit(0);
+        }
+        CHECK(waitpid(foreground, &status, 0) == foreground && status == 0 && tcgetpgrp(tty) == foreground);
+        CHECK(write(master, "typed\n", 6) == 6);
+        char line[8];
+        FAILS(read(tty, line, sizeof line), EIO);
+        CHECK(tcsetpgrp(tty, getpid()) == 0 && read(tty, line, sizeof line) == 6);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    close(master);
+}
+
 int main(void) {
+    foreground_is_gone();
     int master = posix_openpt(O_RDWR | O_NOCTTY);
     CHECK(master >= 0 && grantpt(master) == 0);
     char *name = ptsname(master);

@@ -6,15 +6,16 @@ use std::sync::{Arc, Weak};
 use abi::signal::SI_KERNEL;
 use abi::{DeviceId, Errno, Result, SigInfo, Signal};
 use kernel::Task;
-use kernel::task::{Capability, ControllingTerminal, ProcessGroup, Session, Tid};
+use kernel::task::{Capability, ControllingTerminal, Pid, ProcessGroup, Session, Tid};
 
 use super::Terminal;
 
-/// Whom a terminal serves. Held weakly: the session holds the terminal.
+/// Whom a terminal serves. The session is held weakly, since it holds the terminal.
 #[derive(Default)]
 pub(super) struct Control {
     session: Weak<Session>,
-    foreground: Weak<ProcessGroup>,
+    /// The number of the process group in the foreground, which stays when the last of the group has ended.
+    foreground: Option<Arc<Pid>>,
 }
 
 fn info(signal: Signal) -> SigInfo {
@@ -43,7 +44,11 @@ impl Terminal {
     }
 
     fn foreground_group(&self) -> Option<Arc<ProcessGroup>> {
-        self.control.lock().foreground.upgrade()
+        self.foreground_pid().and_then(|pid| pid.process_group())
+    }
+
+    fn foreground_pid(&self) -> Option<Arc<Pid>> {
+        self.control.lock().foreground.clone()
     }
 
     /// The terminal is gone: the session's leader hears of it, and the session has no terminal any more.
@@ -64,9 +69,8 @@ impl Terminal {
             return Ok(());
         }
         let own = task.thread_group().process_group();
-        match self.foreground_group() {
-            Some(foreground) if !Arc::ptr_eq(&foreground, &own) => {}
-            _ => return Ok(()),
+        if self.foreground_pid().is_none_or(|foreground| Arc::ptr_eq(&foreground, own.pid())) {
+            return Ok(());
         }
         let is_ignored = task.thread_group().actions().get(signal).handler == abi::signal::SIG_IGN;
         if is_ignored || task.blocked().contains(signal) {
@@ -119,7 +123,7 @@ impl Terminal {
         }
         if task.thread_group().is_session_leader() {
             let foreground = self.foreground_group();
-            self.control.lock().foreground = Weak::new();
+            self.control.lock().foreground = None;
             if let Some(group) = foreground {
                 group.signal(info(Signal::HUP));
                 group.signal(info(Signal::CONT));
@@ -132,7 +136,7 @@ impl Terminal {
 
     /// The foreground group's number as `task` sees it (`TIOCGPGRP`).
     pub(super) fn foreground_number(&self, task: &Task) -> Tid {
-        self.foreground_group().map_or(0, |group| group.number_in(&task.pid_ns()))
+        self.foreground_pid().and_then(|pid| pid.number_in(&task.pid_ns())).unwrap_or(0)
     }
 
     /// Puts the group numbered `number` in the foreground (`TIOCSPGRP`).
@@ -152,7 +156,7 @@ impl Terminal {
         if !Arc::ptr_eq(group.session(), &session) {
             return Err(Errno::EPERM);
         }
-        self.control.lock().foreground = Arc::downgrade(&group);
+        self.control.lock().foreground = Some(group.pid().clone());
         Ok(())
     }
 }
@@ -177,7 +181,7 @@ impl ControllingTerminal for Terminal {
 
     fn associate(&self, session: &Arc<Session>, foreground: &Arc<ProcessGroup>) {
         *self.control.lock() =
-            Control { session: Arc::downgrade(session), foreground: Arc::downgrade(foreground) };
+            Control { session: Arc::downgrade(session), foreground: Some(foreground.pid().clone()) };
     }
 
     fn disassociate(&self, session: &Arc<Session>) {

@@ -7,6 +7,7 @@ use abi::fs::{S_ISGID, S_ISUID};
 use abi::mount::MountFlags;
 use abi::{Errno, Result};
 
+use super::user_ns::OVERFLOW_ID;
 use super::{
     Capability, CapabilitySet, Credentials, Dumpability, FileCapabilities, Task, UserNamespace, securebits,
 };
@@ -41,7 +42,7 @@ impl Task {
         let honours_bits = !file.path().mount.flags().contains(MountFlags::NOSUID) && !no_new_privs;
         let mut new = (*old).clone();
         if honours_bits {
-            apply_set_id_bits(&mut new, &attr);
+            apply_set_id_bits(&mut new, &attr, self.kernel().config.hides_owners);
         }
         let file_caps = if honours_bits { read_file_capabilities(&old, file)? } else { None };
         let is_set_id = new.euid != old.uid || new.egid != old.gid;
@@ -101,8 +102,9 @@ fn guardian_of(user_ns: &Arc<UserNamespace>, attr: &Attr, is_readable: bool) -> 
     above.find(has_power).unwrap_or(user_ns).clone()
 }
 
-fn apply_set_id_bits(new: &mut Credentials, attr: &Attr) {
-    if !new.user_ns.maps_uid(attr.uid) || !new.user_ns.maps_gid(attr.gid) {
+fn apply_set_id_bits(new: &mut Credentials, attr: &Attr, hides_owners: bool) {
+    let is_hidden = hides_owners && (attr.uid == OVERFLOW_ID || attr.gid == OVERFLOW_ID);
+    if is_hidden || !new.user_ns.maps_uid(attr.uid) || !new.user_ns.maps_gid(attr.gid) {
         return;
     }
     if attr.mode & S_ISUID != 0 {

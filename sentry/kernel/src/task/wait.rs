@@ -105,7 +105,8 @@ impl CurrentTask {
                 return Look::Quiet;
             }
             if !options.contains(WaitOptions::EXITED) {
-                return Look::Quiet;
+                // Nothing else will ever be told of it.
+                return Look::Other;
             }
             return self.zombie(tree, child, &leader, options).map_or(Look::Quiet, Look::News);
         }

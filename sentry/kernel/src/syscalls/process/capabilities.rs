@@ -30,6 +30,9 @@ pub(super) fn capget(task: &mut CurrentTask, args: Args) -> SysResult {
         Err(Errno::EINVAL) if args[1] == 0 => return Ok(0),
         other => other?,
     };
+    if args[1] == 0 {
+        return Ok(0);
+    }
     if header.pid < 0 {
         return Err(Errno::EINVAL.into());
     }
