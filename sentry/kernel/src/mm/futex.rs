@@ -8,6 +8,15 @@ use super::fault::Access;
 use super::manager::MemoryManager;
 use crate::task::is_current_killed;
 
+/// A futex word as a caller names it.
+#[derive(Clone, Copy, Debug)]
+pub struct FutexWord {
+    /// Where.
+    pub addr: UserAddr,
+    /// Whether other processes may use it: what the guest says by leaving out `FUTEX_PRIVATE_FLAG`.
+    pub is_shared: bool,
+}
+
 /// Two futex words are the same exactly if their keys are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FutexKey {
@@ -137,11 +146,12 @@ impl MemoryManager {
         self.with_words(|words| words.compare_exchange_u32(addr, old, new))
     }
 
-    /// The key of the futex at `addr`. `shared` is what the guest says by leaving out `FUTEX_PRIVATE_FLAG`.
+    /// The key of the futex `word`.
     ///
     /// # Errors
-    /// `EINVAL` where `addr` is not a multiple of 4; `EFAULT` where nothing is mapped.
-    pub fn futex_key(&self, addr: UserAddr, shared: bool) -> Result<FutexKey> {
+    /// `EINVAL` where its address is not a multiple of 4; `EFAULT` where nothing is mapped.
+    pub fn futex_key(&self, word: FutexWord) -> Result<FutexKey> {
+        let addr = word.addr;
         if !addr.0.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
@@ -149,7 +159,7 @@ impl MemoryManager {
             return Err(Errno::EFAULT);
         }
         let private = FutexKey::Private { space: self.futex_space(), addr: addr.0 };
-        if !shared {
+        if !word.is_shared {
             return Ok(private);
         }
         let mappings = self.read_mappings();

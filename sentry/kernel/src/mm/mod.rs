@@ -53,7 +53,7 @@ mod vma;
 pub use advise::DiscardFlags;
 pub use aio::AioContext;
 pub use exec_gain::ExecGain;
-pub use futex::FutexKey;
+pub use futex::{FutexKey, FutexWord};
 pub(crate) use futex::{WordResult, Words};
 pub use host_file::HostFile;
 pub use image::{ProgramImage, RunningFile};

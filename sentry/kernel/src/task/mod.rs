@@ -72,7 +72,7 @@ pub use details::{DEFAULT_TIMER_SLACK_NS, RestartBlock, TaskDetails};
 pub use exec::ExecRequest;
 pub use exit_status::ExitStatus;
 pub use file_caps::FileCapabilities;
-pub use futex::{FutexTable, FutexWait, FutexWord, WaitTarget};
+pub use futex::{FutexTable, FutexWait, WaitTarget};
 pub use io_counts::{IoCounters, IoCounts};
 pub(crate) use late_posts::LatePosts;
 pub use login::Login;

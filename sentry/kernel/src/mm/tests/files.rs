@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use platform::Protection;
 
 use super::{NONE, PAGE, R, RW, TestFile, map_anon, map_file};
-use crate::mm::{DiscardFlags, FutexKey, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
+use crate::mm::{DiscardFlags, FutexKey, FutexWord, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
 use crate::testing::FakePlatform;
 
 #[test]
@@ -101,9 +101,11 @@ fn shared_memory_is_shared_with_children() {
     child.store(shared + PAGE, b"child").unwrap();
     assert_eq!(parent.peek(shared + PAGE), Ok(b'c'));
     let futex = UserAddr(shared + 8);
-    assert_eq!(parent.mm.futex_key(futex, true), child.mm.futex_key(futex, true));
-    assert_ne!(parent.mm.futex_key(futex, false), child.mm.futex_key(futex, false));
-    assert!(matches!(parent.mm.futex_key(futex, true), Ok(FutexKey::Shared { offset: 8, .. })));
+    let shared_word = FutexWord { addr: futex, is_shared: true };
+    let private_word = FutexWord { is_shared: false, ..shared_word };
+    assert_eq!(parent.mm.futex_key(shared_word), child.mm.futex_key(shared_word));
+    assert_ne!(parent.mm.futex_key(private_word), child.mm.futex_key(private_word));
+    assert!(matches!(parent.mm.futex_key(shared_word), Ok(FutexKey::Shared { offset: 8, .. })));
     assert_eq!(parent.mm.compare_exchange_u32(futex, 0, 5), Ok(0));
     assert_eq!(child.mm.load_u32(futex), Ok(5));
     assert_eq!(child.mm.load_u32(UserAddr(shared + 2)), Err(Errno::EINVAL));

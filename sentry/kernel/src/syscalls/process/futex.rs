@@ -4,8 +4,9 @@ use abi::futex::{FUTEX_BITSET_MATCH_ANY, FUTEX_CLOCK_REALTIME, FUTEX_PRIVATE_FLA
 use abi::{Errno, Result, Timespec, UserAddr};
 
 use crate::error::{Restart, SysError};
+use crate::mm::FutexWord;
 use crate::syscalls::table::Args;
-use crate::task::{FutexWait, FutexWord, RestartBlock, WaitTarget};
+use crate::task::{FutexWait, RestartBlock, WaitTarget};
 use crate::time::MonotonicTime;
 use crate::{CurrentTask, SysResult};
 
@@ -63,8 +64,8 @@ fn wait(task: &CurrentTask, target: WaitTarget, bitset: u32, deadline: Option<Mo
     let result = wait_once(task, &FutexWait { targets: vec![target], bitset, deadline });
     match (result, deadline) {
         (Err(SysError::Restart(_)), Some(due)) => {
-            let shared = u64::from(target.is_shared);
-            let args = [target.addr.0, target.expected.into(), due.0 as u64, bitset.into(), shared, 0];
+            let shared = u64::from(target.word.is_shared);
+            let args = [target.word.addr.0, target.expected.into(), due.0 as u64, bitset.into(), shared, 0];
             let block = RestartBlock { handler: restart_wait, args: Args(args) };
             task.details.lock().restart = Some(block);
             Err(SysError::Restart(Restart::Block))
@@ -76,15 +77,16 @@ fn wait(task: &CurrentTask, target: WaitTarget, bitset: u32, deadline: Option<Mo
 /// Goes on with a wait with a time-out: what restart_syscall(2) runs.
 fn restart_wait(task: &mut CurrentTask, args: Args) -> SysResult {
     let [addr, expected, due, bitset, shared, _] = args.0;
-    let target = WaitTarget { addr: UserAddr(addr), expected: expected as u32, is_shared: shared != 0 };
+    let word = FutexWord { addr: UserAddr(addr), is_shared: shared != 0 };
+    let target = WaitTarget { word, expected: expected as u32 };
     wait(task, target, bitset as u32, Some(MonotonicTime(due as i64)))
 }
 
 pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
     let [addr, operation, value, fourth, second, last] = args.0;
-    let (addr, second) = (UserAddr(addr), UserAddr(second));
     let (operation, value, last) = (operation as u32, value as u32, last as u32);
-    let is_shared = operation & FUTEX_PRIVATE_FLAG == 0;
+    let word = |addr| FutexWord { addr: UserAddr(addr), is_shared: operation & FUTEX_PRIVATE_FLAG == 0 };
+    let (first, second) = (word(addr), word(second));
     let is_realtime = operation & FUTEX_CLOCK_REALTIME != 0;
     let command = operation & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
     let takes_clock = matches!(command, op::WAIT_BITSET | op::WAIT_REQUEUE_PI | op::LOCK_PI2);
@@ -93,45 +95,44 @@ pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     let (kernel, mm) = (task.kernel().clone(), task.mm());
     let table = &kernel.futexes;
-    let target = WaitTarget { addr, expected: value, is_shared };
+    let target = WaitTarget { word: first, expected: value };
     match command {
         op::WAIT => wait(task, target, FUTEX_BITSET_MATCH_ANY, deadline(task, fourth, Timeout::Relative)?),
         op::WAIT_BITSET => wait(task, target, last, deadline(task, fourth, Timeout::absolute(is_realtime))?),
         op::WAKE => {
             let max = wake_count(value);
-            Ok(table.wake(&mm, addr, is_shared, max, FUTEX_BITSET_MATCH_ANY)? as u64)
+            Ok(table.wake(&mm, first, max, FUTEX_BITSET_MATCH_ANY)? as u64)
         }
         op::WAKE_BITSET if last == 0 => Err(Errno::EINVAL.into()),
-        op::WAKE_BITSET => Ok(table.wake(&mm, addr, is_shared, wake_count(value), last)? as u64),
+        op::WAKE_BITSET => Ok(table.wake(&mm, first, wake_count(value), last)? as u64),
         op::REQUEUE | op::CMP_REQUEUE => {
             let expected = (command == op::CMP_REQUEUE).then_some(last);
             let counts = (count(value.into())?, count(fourth)?);
-            let word = |addr| FutexWord { addr, is_shared };
-            Ok(table.requeue(&mm, (word(addr), word(second)), counts, expected)? as u64)
+            Ok(table.requeue(&mm, (first, second), counts, expected)? as u64)
         }
         op::WAKE_OP => {
             let counts = (wake_count(value), wake_count(fourth as u32));
-            Ok(table.wake_op(&mm, (addr, second), is_shared, counts, last)? as u64)
+            Ok(table.wake_op(&mm, (first, second), counts, last)? as u64)
         }
         op::LOCK_PI | op::LOCK_PI2 => {
             // LOCK_PI's time-out is of the real-time clock whatever the flag says.
             let due = deadline(task, fourth, Timeout::absolute(command == op::LOCK_PI || is_realtime))?;
-            table.lock_pi(task.task(), addr, is_shared, due, false).map(|()| 0)
+            table.lock_pi(task.task(), first, due, false).map(|()| 0)
         }
-        op::TRYLOCK_PI => table.lock_pi(task.task(), addr, is_shared, None, true).map(|()| 0),
+        op::TRYLOCK_PI => table.lock_pi(task.task(), first, None, true).map(|()| 0),
         op::UNLOCK_PI => {
-            table.unlock_pi(task, addr, is_shared)?;
+            table.unlock_pi(task, first)?;
             Ok(0)
         }
         op::WAIT_REQUEUE_PI => {
             let due = deadline(task, fourth, Timeout::absolute(is_realtime))?;
-            table.wait_requeue_pi(task.task(), (addr, value), second, is_shared, due).map(|()| 0)
+            table.wait_requeue_pi(task.task(), target, second, due).map(|()| 0)
         }
         op::CMP_REQUEUE_PI => {
             if value != 1 {
                 return Err(Errno::EINVAL.into());
             }
-            Ok(table.requeue_pi(&mm, (addr, second), is_shared, count(fourth)?, last)? as u64)
+            Ok(table.requeue_pi(&mm, (first, second), count(fourth)?, last)? as u64)
         }
         _ => Err(Errno::ENOSYS.into()),
     }

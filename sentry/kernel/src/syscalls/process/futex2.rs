@@ -5,21 +5,22 @@ use abi::futex::{FUTEX_BITSET_MATCH_ANY, FUTEX_WAITV_MAX, FUTEX2_PRIVATE, FUTEX2
 use abi::{Errno, Result, UserAddr};
 
 use super::futex::{Timeout, count, deadline, wake_count};
+use crate::mm::FutexWord;
 use crate::syscalls::table::Args;
-use crate::task::{FutexWait, FutexWord, WaitTarget};
+use crate::task::{FutexWait, WaitTarget};
 use crate::time::MonotonicTime;
 use crate::{CurrentTask, SysResult};
 
 const CLOCK_REALTIME: i32 = 0;
 const CLOCK_MONOTONIC: i32 = 1;
 
-/// Whether a word with these flags is shared between processes. Words have 32 bits.
+/// The word at `addr` with these flags. Words have 32 bits.
 ///
 /// # Errors
 /// `EINVAL` for other sizes and unknown flags.
-fn is_shared(flags: u32) -> Result<bool> {
+fn word(addr: u64, flags: u32) -> Result<FutexWord> {
     if flags & !FUTEX2_PRIVATE == FUTEX2_SIZE_U32 {
-        Ok(flags & FUTEX2_PRIVATE == 0)
+        Ok(FutexWord { addr: UserAddr(addr), is_shared: flags & FUTEX2_PRIVATE == 0 })
     } else {
         Err(Errno::EINVAL)
     }
@@ -48,8 +49,7 @@ fn target(task: &CurrentTask, waiters: u64, index: u64) -> Result<WaitTarget> {
     if entry.reserved != 0 {
         return Err(Errno::EINVAL);
     }
-    let is_shared = is_shared(entry.flags)?;
-    Ok(WaitTarget { addr: UserAddr(entry.uaddr), expected: word_sized(entry.val)?, is_shared })
+    Ok(WaitTarget { word: word(entry.uaddr, entry.flags)?, expected: word_sized(entry.val)? })
 }
 
 pub(super) fn futex_waitv(task: &mut CurrentTask, args: Args) -> SysResult {
@@ -66,31 +66,30 @@ pub(super) fn futex_waitv(task: &mut CurrentTask, args: Args) -> SysResult {
 
 pub(super) fn futex_wait(task: &mut CurrentTask, args: Args) -> SysResult {
     let [addr, value, mask, flags, timeout, clock] = args.0;
-    let is_shared = is_shared(flags as u32)?;
+    let word = word(addr, flags as u32)?;
     let (expected, bitset) = (word_sized(value)?, word_sized(mask)?);
     let deadline = due(task, timeout, clock)?;
     if bitset == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let targets = vec![WaitTarget { addr: UserAddr(addr), expected, is_shared }];
+    let targets = vec![WaitTarget { word, expected }];
     // The time-out is absolute, so that the call can start over as it is.
     task.kernel().futexes.wait(task, &FutexWait { targets, bitset, deadline }).map(|_| 0)
 }
 
 pub(super) fn futex_wake(task: &mut CurrentTask, args: Args) -> SysResult {
     let [addr, mask, number, flags, ..] = args.0;
-    let is_shared = is_shared(flags as u32)?;
+    let word = word(addr, flags as u32)?;
     let bitset = word_sized(mask)?;
     if bitset == 0 {
         return Err(Errno::EINVAL.into());
     }
     let mm = task.mm();
-    mm.futex_key(UserAddr(addr), is_shared)?;
+    mm.futex_key(word)?;
     if number as i32 == 0 {
         return Ok(0);
     }
-    let woken =
-        task.kernel().futexes.wake(&mm, UserAddr(addr), is_shared, wake_count(number as u32), bitset)?;
+    let woken = task.kernel().futexes.wake(&mm, word, wake_count(number as u32), bitset)?;
     Ok(woken as u64)
 }
 
@@ -100,8 +99,7 @@ pub(super) fn futex_requeue(task: &mut CurrentTask, args: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let (from, to) = (target(task, waiters, 0)?, target(task, waiters, 1)?);
-    let word = |target: &WaitTarget| FutexWord { addr: target.addr, is_shared: target.is_shared };
     let counts = (count(wake)?, count(requeue)?);
     let table = &task.kernel().futexes;
-    Ok(table.requeue(&task.mm(), (word(&from), word(&to)), counts, Some(from.expected))? as u64)
+    Ok(table.requeue(&task.mm(), (from.word, to.word), counts, Some(from.expected))? as u64)
 }

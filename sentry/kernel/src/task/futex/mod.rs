@@ -14,4 +14,3 @@ mod wake;
 
 pub use table::FutexTable;
 pub use wait::{FutexWait, WaitTarget};
-pub use wake::FutexWord;

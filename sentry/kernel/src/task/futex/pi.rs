@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 
 use super::FutexTable;
 use super::table::{Bucket, Waiter};
-use super::wait::is_interruption;
+use super::wait::{WaitTarget, is_interruption};
 use crate::error::{Restart, SysError, SysResult};
-use crate::mm::{FutexKey, MemoryManager, WordResult, Words};
+use crate::mm::{FutexKey, FutexWord, MemoryManager, WordResult, Words};
 use crate::task::Task;
 use crate::time::MonotonicTime;
 
@@ -88,20 +88,19 @@ impl FutexTable {
     pub fn lock_pi(
         &self,
         task: &Arc<Task>,
-        addr: UserAddr,
-        is_shared: bool,
+        word: FutexWord,
         deadline: Option<MonotonicTime>,
         only_try: bool,
     ) -> SysResult<()> {
         let mm = task.mm();
-        let key = mm.futex_key(addr, is_shared)?;
+        let key = mm.futex_key(word)?;
         let waiter = pi_waiter(task, key, false);
         self.begin_pi_interest(&key);
         let result = (|| {
             let attempt = mm.with_words(|words| {
                 let mut bucket = self.bucket(&key);
                 let others = has_waiters(&bucket, &key);
-                let attempt = try_take(words, addr, task, others, !only_try)?;
+                let attempt = try_take(words, word.addr, task, others, !only_try)?;
                 if matches!(attempt, Attempt::Busy) && !only_try {
                     bucket.push(key, waiter.clone());
                 }
@@ -145,13 +144,13 @@ impl FutexTable {
     ///
     /// # Errors
     /// `EPERM` where the caller does not own it, `EFAULT`, `EINVAL`.
-    pub fn unlock_pi(&self, task: &Task, addr: UserAddr, is_shared: bool) -> Result<()> {
+    pub fn unlock_pi(&self, task: &Task, word: FutexWord) -> Result<()> {
         let mm = task.mm();
-        let key = mm.futex_key(addr, is_shared)?;
-        if mm.load_u32(addr)? & FUTEX_TID_MASK != task.tid().unsigned_abs() {
+        let key = mm.futex_key(word)?;
+        if mm.load_u32(word.addr)? & FUTEX_TID_MASK != task.tid().unsigned_abs() {
             return Err(Errno::EPERM);
         }
-        let next = mm.with_words(|words| hand_over(words, &mut self.bucket(&key), &key, addr, 0))?;
+        let next = mm.with_words(|words| hand_over(words, &mut self.bucket(&key), &key, word.addr, 0))?;
         if let Some(next) = next {
             next.wake();
         }
@@ -165,13 +164,12 @@ impl FutexTable {
     pub fn wait_requeue_pi(
         &self,
         task: &Arc<Task>,
-        (from, expected): (UserAddr, u32),
-        lock: UserAddr,
-        is_shared: bool,
+        from: WaitTarget,
+        lock: FutexWord,
         deadline: Option<MonotonicTime>,
     ) -> SysResult<()> {
         let mm = task.mm();
-        let (key, lock_key) = (mm.futex_key(from, is_shared)?, mm.futex_key(lock, is_shared)?);
+        let (key, lock_key) = (mm.futex_key(from.word)?, mm.futex_key(lock)?);
         if key == lock_key {
             return Err(Errno::EINVAL.into());
         }
@@ -180,7 +178,7 @@ impl FutexTable {
         let result = (|| {
             mm.with_words(|words| {
                 let mut bucket = self.bucket(&key);
-                if words.load_u32(from)? != expected {
+                if words.load_u32(from.word.addr)? != from.expected {
                     return Err(Errno::EAGAIN.into());
                 }
                 bucket.push(key, waiter.clone());
@@ -208,17 +206,16 @@ impl FutexTable {
     pub fn requeue_pi(
         &self,
         mm: &MemoryManager,
-        (from, lock): (UserAddr, UserAddr),
-        is_shared: bool,
+        (from, lock): (FutexWord, FutexWord),
         moved: usize,
         expected: u32,
     ) -> Result<usize> {
-        let (from_key, lock_key) = (mm.futex_key(from, is_shared)?, mm.futex_key(lock, is_shared)?);
+        let (from_key, lock_key) = (mm.futex_key(from)?, mm.futex_key(lock)?);
         if from_key == lock_key {
             return Err(Errno::EINVAL);
         }
         let step = |words: &Words<'_>, source: &mut Bucket, target: Option<&mut Bucket>| {
-            if words.load_u32(from)? != expected {
+            if words.load_u32(from.addr)? != expected {
                 return Err(Errno::EAGAIN.into());
             }
             let may_move =
@@ -233,7 +230,7 @@ impl FutexTable {
             let is_taken = match first_task {
                 Some(task) => {
                     let others = follows || has_waiters(target.as_deref().unwrap_or(source), &lock_key);
-                    matches!(try_take(words, lock, &task, others, true)?, Attempt::Taken)
+                    matches!(try_take(words, lock.addr, &task, others, true)?, Attempt::Taken)
                 }
                 None => false,
             };

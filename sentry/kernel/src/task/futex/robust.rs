@@ -6,7 +6,7 @@ use abi::futex::{
 };
 use abi::{Result, UserAddr};
 
-use crate::mm::MemoryManager;
+use crate::mm::{FutexWord, MemoryManager};
 use crate::task::Task;
 
 /// The low bit of a list entry marks a priority-inheriting lock.
@@ -27,8 +27,18 @@ impl Task {
         self.release_pi_locks(&mm);
         if !clear_tid.is_null() && mm.write_object(clear_tid, &0_u32).is_ok() {
             // A word that cannot be a futex has no waiters.
-            let _ = self.kernel().futexes.wake(&mm, clear_tid, true, 1, FUTEX_BITSET_MATCH_ANY);
-            let _ = self.kernel().futexes.wake(&mm, clear_tid, false, 1, FUTEX_BITSET_MATCH_ANY);
+            let _ = self.kernel().futexes.wake(
+                &mm,
+                FutexWord { addr: clear_tid, is_shared: true },
+                1,
+                FUTEX_BITSET_MATCH_ANY,
+            );
+            let _ = self.kernel().futexes.wake(
+                &mm,
+                FutexWord { addr: clear_tid, is_shared: false },
+                1,
+                FUTEX_BITSET_MATCH_ANY,
+            );
         }
     }
 
@@ -65,8 +75,18 @@ impl Task {
         let wake = |word: u32| {
             if !is_pi && word & FUTEX_WAITERS != 0 {
                 // See above: without waiters there is nothing to do.
-                let _ = self.kernel().futexes.wake(mm, addr, true, 1, FUTEX_BITSET_MATCH_ANY);
-                let _ = self.kernel().futexes.wake(mm, addr, false, 1, FUTEX_BITSET_MATCH_ANY);
+                let _ = self.kernel().futexes.wake(
+                    mm,
+                    FutexWord { addr, is_shared: true },
+                    1,
+                    FUTEX_BITSET_MATCH_ANY,
+                );
+                let _ = self.kernel().futexes.wake(
+                    mm,
+                    FutexWord { addr, is_shared: false },
+                    1,
+                    FUTEX_BITSET_MATCH_ANY,
+                );
             }
         };
         if is_pending && !is_pi && word == 0 {
@@ -75,7 +95,7 @@ impl Task {
             return Ok(());
         }
         // The kernel gives a priority-inheriting lock to whoever waits, marked as its dead owner's.
-        let keys = [true, false].map(|is_shared| mm.futex_key(addr, is_shared));
+        let keys = [true, false].map(|is_shared| mm.futex_key(FutexWord { addr, is_shared }));
         if is_pi && keys.iter().flatten().any(|key| self.bequeath_pi_lock(mm, key, addr)) {
             return Ok(());
         }

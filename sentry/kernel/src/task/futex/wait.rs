@@ -3,24 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use abi::{Errno, UserAddr};
+use abi::Errno;
 use parking_lot::Mutex;
 
 use super::table::{FutexTable, Waiter};
 use crate::error::{Restart, SysError, SysResult};
-use crate::mm::FutexKey;
+use crate::mm::{FutexKey, FutexWord};
 use crate::task::Task;
 use crate::time::MonotonicTime;
 
 /// A word and the value that it must have for the caller to sleep.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitTarget {
-    /// Where.
-    pub addr: UserAddr,
+    /// The word.
+    pub word: FutexWord,
     /// What it must hold.
     pub expected: u32,
-    /// Whether other processes may use it.
-    pub is_shared: bool,
 }
 
 /// A wait on one word or several.
@@ -70,12 +68,12 @@ impl FutexTable {
         let mm = task.mm();
         let mut queued = Queued { table: self, waiters: Vec::with_capacity(wait.targets.len()) };
         for (index, target) in wait.targets.iter().enumerate() {
-            let key = mm.futex_key(target.addr, target.is_shared)?;
+            let key = mm.futex_key(target.word)?;
             let waiter = new_waiter(task, key, wait.bitset, index);
             queued.push(waiter.clone());
             let is_queued = mm.with_words(|words| {
                 let mut bucket = self.bucket(&key);
-                let is_expected = words.load_u32(target.addr)? == target.expected;
+                let is_expected = words.load_u32(target.word.addr)? == target.expected;
                 if is_expected {
                     bucket.push(key, waiter.clone());
                 }

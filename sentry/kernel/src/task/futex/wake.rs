@@ -1,35 +1,20 @@
-//! FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_WAKE_OP. None of them is for who waits for a priority-inheriting lock.
+//! FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_WAKE_OP. All fail with EINVAL where somebody awaits the word whose waiters they wake
+//! or move as a priority-inheriting lock.
 
 use abi::futex::FUTEX_BITSET_MATCH_ANY;
 use abi::{Errno, Result, UserAddr};
 
 use super::FutexTable;
 use super::table::Bucket;
-use crate::mm::{MemoryManager, WordResult, Words};
-
-/// A word as a caller names it.
-#[derive(Clone, Copy, Debug)]
-pub struct FutexWord {
-    /// Where.
-    pub addr: UserAddr,
-    /// Whether other processes may use it.
-    pub is_shared: bool,
-}
+use crate::mm::{FutexWord, MemoryManager, WordResult, Words};
 
 impl FutexTable {
     /// Wakes up to `count` waiters whose bits match; returns how many.
     ///
     /// # Errors
     /// `EINVAL` for a misaligned address, `EFAULT`.
-    pub fn wake(
-        &self,
-        mm: &MemoryManager,
-        addr: UserAddr,
-        is_shared: bool,
-        count: usize,
-        bitset: u32,
-    ) -> Result<usize> {
-        let key = mm.futex_key(addr, is_shared)?;
+    pub fn wake(&self, mm: &MemoryManager, word: FutexWord, count: usize, bitset: u32) -> Result<usize> {
+        let key = mm.futex_key(word)?;
         if !self.has_interest(&key) {
             return Ok(0);
         }
@@ -57,8 +42,7 @@ impl FutexTable {
         (wake, moved): (usize, usize),
         expected: Option<u32>,
     ) -> Result<usize> {
-        let (from_key, to_key) =
-            (mm.futex_key(from.addr, from.is_shared)?, mm.futex_key(to.addr, to.is_shared)?);
+        let (from_key, to_key) = (mm.futex_key(from)?, mm.futex_key(to)?);
         let step = |words: &Words<'_>, source: &mut Bucket, target: Option<&mut Bucket>| {
             if let Some(expected) = expected
                 && words.load_u32(from.addr)? != expected
@@ -100,15 +84,14 @@ impl FutexTable {
     pub fn wake_op(
         &self,
         mm: &MemoryManager,
-        (first, second): (UserAddr, UserAddr),
-        is_shared: bool,
+        (first, second): (FutexWord, FutexWord),
         (wake_first, wake_second): (usize, usize),
         encoded: u32,
     ) -> Result<usize> {
-        let (first_key, second_key) = (mm.futex_key(first, is_shared)?, mm.futex_key(second, is_shared)?);
+        let (first_key, second_key) = (mm.futex_key(first)?, mm.futex_key(second)?);
         let woken = mm.with_words(|words| {
             self.with_both(&first_key, &second_key, |bucket, other| {
-                let matches = apply(words, second, encoded)?;
+                let matches = apply(words, second.addr, encoded)?;
                 let has_other = matches && other.as_deref().unwrap_or(bucket).has_pi_waiter(&second_key);
                 if has_other || bucket.has_pi_waiter(&first_key) {
                     return Err(Errno::EINVAL.into());
