@@ -101,11 +101,6 @@ impl MemoryManager {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Whether the key names a word in this address space's own memory.
-    pub(crate) fn owns_futex(&self, key: &FutexKey) -> bool {
-        matches!(key, FutexKey::Private { space, .. } if *space == self.futex_space())
-    }
-
     /// Runs `f`, which may take locks and must have changed nothing where it says that a word is missing: then the word
     /// is brought in, without those locks, and `f` runs again.
     ///

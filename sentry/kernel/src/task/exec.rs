@@ -178,6 +178,7 @@ impl CurrentTask {
     fn leave_old_program(&mut self) {
         let group = self.thread_group().clone();
         self.release_futexes();
+        self.set_futexes_released(false);
         {
             let actions = group.actions().copy();
             actions.reset_handlers();

@@ -49,6 +49,7 @@ pub struct Task {
     exit: Mutex<Option<ExitStatus>>,
     /// It runs no guest code any more.
     has_exited: AtomicBool,
+    futexes_released: AtomicBool,
     is_traced: AtomicBool,
     is_trace_stopped: AtomicBool,
     charge: RwLock<Vec<AccountCharge>>,
@@ -97,6 +98,7 @@ impl Task {
             trace: Mutex::default(),
             exit: Mutex::new(None),
             has_exited: AtomicBool::new(false),
+            futexes_released: AtomicBool::new(false),
             is_traced: AtomicBool::new(false),
             is_trace_stopped: AtomicBool::new(false),
             charge: RwLock::new(new.charge),
@@ -321,6 +323,16 @@ impl Task {
     pub(super) fn release_semaphores(&self) {
         let undo = self.sem_undo.lock().take();
         drop(undo);
+    }
+
+    /// Whether it hands on no lock any more, so that nobody may queue for one behind it.
+    pub(super) fn has_released_futexes(&self) -> bool {
+        self.futexes_released.load(Ordering::SeqCst)
+    }
+
+    /// From now on, or until execve(2) is done with its old memory.
+    pub(super) fn set_futexes_released(&self, is_released: bool) {
+        self.futexes_released.store(is_released, Ordering::SeqCst);
     }
 
     pub(super) fn set_exited(&self) {

@@ -117,9 +117,12 @@ pub(super) fn futex(task: &mut CurrentTask, args: Args) -> SysResult {
         op::LOCK_PI | op::LOCK_PI2 => {
             // LOCK_PI's time-out is of the real-time clock whatever the flag says.
             let due = deadline(task, fourth, Timeout::absolute(command == op::LOCK_PI || is_realtime))?;
-            table.lock_pi(task.task(), first, due, false).map(|()| 0)
+            table.lock_pi(task.task(), first, due).map(|()| 0)
         }
-        op::TRYLOCK_PI => table.lock_pi(task.task(), first, None, true).map(|()| 0),
+        op::TRYLOCK_PI => {
+            table.trylock_pi(task, first)?;
+            Ok(0)
+        }
         op::UNLOCK_PI => {
             table.unlock_pi(task, first)?;
             Ok(0)

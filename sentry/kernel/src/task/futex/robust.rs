@@ -13,7 +13,8 @@ use crate::task::Task;
 const PI_BIT: u64 = 1;
 
 impl Task {
-    /// Lets go of the thread's locks and tells who waits for its end. Its memory is still there.
+    /// Lets go of the thread's locks and tells who waits for its end. Its memory is still there. Nobody queues for a lock
+    /// behind it afterwards.
     pub(in crate::task) fn release_futexes(&self) {
         let Some(mm) = self.try_mm() else { return };
         let (list, clear_tid) = {
@@ -24,22 +25,16 @@ impl Task {
             // The list is the guest's own: what cannot be read is skipped.
             let _ = self.walk_robust_list(&mm, list);
         }
-        self.release_pi_locks(&mm);
+        self.release_pi_locks();
         if !clear_tid.is_null() && mm.write_object(clear_tid, &0_u32).is_ok() {
-            // A word that cannot be a futex has no waiters.
-            let _ = self.kernel().futexes.wake(
-                &mm,
-                FutexWord { addr: clear_tid, is_shared: true },
-                1,
-                FUTEX_BITSET_MATCH_ANY,
-            );
-            let _ = self.kernel().futexes.wake(
-                &mm,
-                FutexWord { addr: clear_tid, is_shared: false },
-                1,
-                FUTEX_BITSET_MATCH_ANY,
-            );
+            self.wake_first(&mm, clear_tid);
         }
+    }
+
+    /// Wakes one waiter, by the key that the word has for all processes. A word that cannot be a futex has none.
+    fn wake_first(&self, mm: &MemoryManager, addr: UserAddr) {
+        let word = FutexWord { addr, is_shared: true };
+        let _ = self.kernel().futexes.wake(mm, word, 1, FUTEX_BITSET_MATCH_ANY);
     }
 
     fn walk_robust_list(&self, mm: &MemoryManager, head_at: UserAddr) -> Result<()> {
@@ -63,7 +58,7 @@ impl Task {
         Ok(())
     }
 
-    /// Marks one lock as its dead owner's and wakes a waiter.
+    /// Marks one lock as its dead owner's and wakes a waiter. Who waits for a priority-inheriting lock is given it later.
     fn release_robust(
         &self,
         mm: &MemoryManager,
@@ -74,29 +69,12 @@ impl Task {
         let mut word = mm.load_u32(addr)?;
         let wake = |word: u32| {
             if !is_pi && word & FUTEX_WAITERS != 0 {
-                // See above: without waiters there is nothing to do.
-                let _ = self.kernel().futexes.wake(
-                    mm,
-                    FutexWord { addr, is_shared: true },
-                    1,
-                    FUTEX_BITSET_MATCH_ANY,
-                );
-                let _ = self.kernel().futexes.wake(
-                    mm,
-                    FutexWord { addr, is_shared: false },
-                    1,
-                    FUTEX_BITSET_MATCH_ANY,
-                );
+                self.wake_first(mm, addr);
             }
         };
         if is_pending && !is_pi && word == 0 {
             // It died between unlocking and waking.
             wake(FUTEX_WAITERS);
-            return Ok(());
-        }
-        // The kernel gives a priority-inheriting lock to whoever waits, marked as its dead owner's.
-        let keys = [true, false].map(|is_shared| mm.futex_key(FutexWord { addr, is_shared }));
-        if is_pi && keys.iter().flatten().any(|key| self.bequeath_pi_lock(mm, key, addr)) {
             return Ok(());
         }
         loop {

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use abi::UserAddr;
+use abi::{Errno, Result, UserAddr};
 use parking_lot::{Mutex, MutexGuard};
 use waiter::Parker;
 
-use crate::mm::{FutexKey, MemoryManager};
+use crate::mm::FutexKey;
 use crate::task::Task;
 
 const BUCKETS: usize = 256;
@@ -20,24 +20,52 @@ pub(super) struct Waiter {
     pub(super) key: Mutex<FutexKey>,
     /// A wake-up with none of these bits passes by.
     pub(super) bitset: u32,
-    /// Set once it is out of the queue and may go on.
+    /// Set, under the bucket's lock, when it is taken out of the queue and may go on.
     pub(super) is_woken: AtomicBool,
     /// Which of several words (futex_waitv(2)).
     pub(super) index: usize,
-    /// For priority-inheriting locks: who waits.
-    pub(super) task: Option<Arc<Task>>,
-    /// A plain waiter that CMP_REQUEUE_PI may move to a lock.
-    pub(super) is_requeue_pi: bool,
-    /// Set, under the bucket's lock, once it has been moved to or given the lock.
-    pub(super) was_requeued: AtomicBool,
+    /// Where it waits for a priority-inheriting lock.
+    pub(super) pi: Option<PiWait>,
     pub(super) parker: Arc<Parker>,
 }
 
+/// A priority-inheriting lock as one task names it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PiLock {
+    pub(super) key: FutexKey,
+    pub(super) addr: UserAddr,
+}
+
+/// Waits for a priority-inheriting lock, or in FUTEX_WAIT_REQUEUE_PI for CMP_REQUEUE_PI to move it to one.
+#[derive(Debug)]
+pub(super) struct PiWait {
+    pub(super) task: Arc<Task>,
+    pub(super) lock: PiLock,
+    /// The [`Task::id`] of who has the lock, itself when it was handed over; [`NOBODY`] until it queues for the lock.
+    /// Changes under the bucket's lock.
+    pub(super) owner: AtomicU64,
+}
+
+/// No task's id.
+pub(super) const NOBODY: u64 = 0;
+
+impl PiWait {
+    pub(super) fn owner(&self) -> u64 {
+        self.owner.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_owner(&self, task_id: u64) {
+        self.owner.store(task_id, Ordering::SeqCst);
+    }
+}
+
 impl Waiter {
-    /// Lets the sleeper go on; it is out of the queue already.
-    pub(super) fn wake(&self) {
+    /// Makes it the owner, with the task id `owner`, of the lock that it waits for. It is out of the queue.
+    pub(super) fn give(&self, owner: u64) {
+        if let Some(pi) = &self.pi {
+            pi.set_owner(owner);
+        }
         self.is_woken.store(true, Ordering::SeqCst);
-        self.parker.unpark();
     }
 
     pub(super) fn is_woken(&self) -> bool {
@@ -56,15 +84,65 @@ impl Bucket {
         self.waiters.push_back((key, waiter));
     }
 
+    /// Queues somebody who awaits `lock` from `owner`.
+    pub(super) fn push_behind(&mut self, owner: u64, lock: &PiLock, waiter: Arc<Waiter>) {
+        if let Some(pi) = &waiter.pi {
+            pi.set_owner(owner);
+        }
+        self.push(lock.key, waiter);
+    }
+
+    /// Who awaits the lock at `key` awaits it from `owner` now.
+    pub(super) fn change_owner(&self, key: &FutexKey, owner: u64) {
+        for pi in self.waiters.iter().filter(|(at, _)| at == key).filter_map(|(_, waiter)| waiter.pi.as_ref())
+        {
+            pi.set_owner(owner);
+        }
+    }
+
     /// Takes a waiter out; says whether it was there.
     pub(super) fn remove(&mut self, waiter: &Arc<Waiter>) -> bool {
         let at = self.waiters.iter().position(|(_, other)| Arc::ptr_eq(other, waiter));
         at.is_some_and(|at| self.waiters.remove(at).is_some())
     }
 
+    /// Takes a waiter out, which may go on as soon as it is unparked; says whether it was there.
+    pub(super) fn release(&mut self, waiter: &Arc<Waiter>) -> bool {
+        let was_queued = self.remove(waiter);
+        if was_queued {
+            waiter.is_woken.store(true, Ordering::SeqCst);
+        }
+        was_queued
+    }
+
     /// Whether somebody waits at `key` for a priority-inheriting lock, or to be moved to one: not for plain wake-ups.
     pub(super) fn has_pi_waiter(&self, key: &FutexKey) -> bool {
-        self.waiters.iter().any(|(at, waiter)| at == key && waiter.task.is_some())
+        self.waiters.iter().any(|(at, waiter)| at == key && waiter.pi.is_some())
+    }
+
+    /// From whom those who wait at `key` for a priority-inheriting lock await it.
+    ///
+    /// # Errors
+    /// `EINVAL` where the word is awaited as something else.
+    pub(super) fn awaited_owner(&self, key: &FutexKey) -> Result<Option<u64>> {
+        let Some((_, first)) = self.waiters.iter().find(|(at, _)| at == key) else { return Ok(None) };
+        let owner = first.pi.as_ref().map_or(NOBODY, PiWait::owner);
+        if owner == NOBODY { Err(Errno::EINVAL) } else { Ok(Some(owner)) }
+    }
+
+    /// The first who awaits the lock at `key` from `owner`.
+    pub(super) fn first_behind(&self, key: &FutexKey, owner: u64) -> Option<&Arc<Waiter>> {
+        let is_behind = |waiter: &Waiter| waiter.pi.as_ref().is_some_and(|pi| pi.owner() == owner);
+        self.waiters.iter().find(|(at, waiter)| at == key && is_behind(waiter)).map(|(_, waiter)| waiter)
+    }
+
+    /// As [`Self::take`], of waiters that may go on as soon as they are unparked.
+    pub(super) fn wake(&mut self, key: &FutexKey, max: usize, bitset: u32) -> Vec<Arc<Waiter>> {
+        let woken = self.take(key, max, bitset);
+        for waiter in &woken {
+            waiter.is_woken.store(true, Ordering::SeqCst);
+        }
+        woken
     }
 
     /// Takes up to `max` waiters on `key` whose bits match out of the queue.
@@ -87,7 +165,7 @@ impl Bucket {
 #[derive(Debug)]
 pub struct FutexTable {
     buckets: Vec<Slot>,
-    /// Waiters with a task: where there are none, a thread that ends has no locks to look for.
+    /// Waiters for priority-inheriting locks: where there are none, a thread that ends has no locks to look for.
     pi_waiters: AtomicUsize,
 }
 
@@ -130,13 +208,13 @@ impl FutexTable {
         self.buckets[Self::index(key)].interest.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// As [`Self::begin_interest`], for a waiter with a task.
+    /// As [`Self::begin_interest`], for who waits for a priority-inheriting lock.
     pub(super) fn begin_pi_interest(&self, key: &FutexKey) {
         self.pi_waiters.fetch_add(1, Ordering::SeqCst);
         self.begin_interest(key);
     }
 
-    /// As [`Self::end_interest`], for a waiter with a task.
+    /// As [`Self::end_interest`], for who waits for a priority-inheriting lock.
     pub(super) fn end_pi_interest(&self, key: &FutexKey) {
         self.end_interest(key);
         self.pi_waiters.fetch_sub(1, Ordering::SeqCst);
@@ -187,8 +265,8 @@ impl FutexTable {
         }
     }
 
-    /// The locks in `mm`'s own memory that somebody waits for as a priority-inheriting lock.
-    pub(super) fn waited_pi_locks(&self, mm: &MemoryManager) -> Vec<(FutexKey, UserAddr)> {
+    /// The priority-inheriting locks that somebody awaits from `owner`.
+    pub(super) fn locks_awaited_from(&self, owner: u64) -> Vec<FutexKey> {
         let mut locks = Vec::new();
         if self.pi_waiters.load(Ordering::SeqCst) == 0 {
             return locks;
@@ -198,10 +276,9 @@ impl FutexTable {
                 continue;
             }
             for (key, waiter) in &slot.bucket.lock().waiters {
-                let FutexKey::Private { addr, .. } = *key else { continue };
-                let lock = (*key, UserAddr(addr));
-                if waiter.task.is_some() && mm.owns_futex(key) && !locks.contains(&lock) {
-                    locks.push(lock);
+                let is_behind = waiter.pi.as_ref().is_some_and(|pi| pi.owner() == owner);
+                if is_behind && !locks.contains(key) {
+                    locks.push(*key);
                 }
             }
         }

@@ -44,6 +44,14 @@ impl Queued<'_> {
         self.waiters.push(waiter);
     }
 
+    /// Leaves the queues before its time; says which word was woken first all the same.
+    fn leave(&self) -> Option<usize> {
+        for waiter in &self.waiters {
+            self.table.forget(waiter);
+        }
+        self.woken()
+    }
+
     fn woken(&self) -> Option<usize> {
         self.waiters.iter().find(|waiter| waiter.is_woken()).map(|waiter| waiter.index)
     }
@@ -81,7 +89,7 @@ impl FutexTable {
             })?;
             if !is_queued {
                 // One that has been woken meanwhile wins over a later mismatch.
-                return queued.woken().ok_or_else(|| Errno::EAGAIN.into());
+                return queued.leave().ok_or_else(|| Errno::EAGAIN.into());
             }
         }
         loop {
@@ -90,7 +98,7 @@ impl FutexTable {
             }
             match task.sleep(wait.deadline) {
                 Ok(()) => {}
-                Err(error) => return queued.woken().ok_or(error),
+                Err(error) => return queued.leave().ok_or(error),
             }
         }
     }
@@ -102,9 +110,7 @@ pub(super) fn new_waiter(task: &Task, key: FutexKey, bitset: u32, index: usize) 
         bitset,
         is_woken: AtomicBool::new(false),
         index,
-        task: None,
-        is_requeue_pi: false,
-        was_requeued: AtomicBool::new(false),
+        pi: None,
         parker: task.wake().parker().clone(),
     })
 }

@@ -22,10 +22,10 @@ impl FutexTable {
         if bucket.has_pi_waiter(&key) {
             return Err(Errno::EINVAL);
         }
-        let taken = bucket.take(&key, count, bitset);
+        let taken = bucket.wake(&key, count, bitset);
         drop(bucket);
         for waiter in &taken {
-            waiter.wake();
+            waiter.parker.unpark();
         }
         Ok(taken.len())
     }
@@ -52,7 +52,7 @@ impl FutexTable {
             if source.has_pi_waiter(&from_key) {
                 return Err(Errno::EINVAL.into());
             }
-            let woken = source.take(&from_key, wake, FUTEX_BITSET_MATCH_ANY);
+            let woken = source.wake(&from_key, wake, FUTEX_BITSET_MATCH_ANY);
             if from_key == to_key {
                 let rest = source.waiters.iter().filter(|(at, _)| *at == from_key).count();
                 return Ok((woken, rest.min(moved)));
@@ -71,7 +71,7 @@ impl FutexTable {
             self.with_both(&from_key, &to_key, |source, target| step(words, source, target))
         })?;
         for waiter in &woken {
-            waiter.wake();
+            waiter.parker.unpark();
         }
         Ok(woken.len() + moved)
     }
@@ -96,16 +96,16 @@ impl FutexTable {
                 if has_other || bucket.has_pi_waiter(&first_key) {
                     return Err(Errno::EINVAL.into());
                 }
-                let mut woken = bucket.take(&first_key, wake_first, FUTEX_BITSET_MATCH_ANY);
+                let mut woken = bucket.wake(&first_key, wake_first, FUTEX_BITSET_MATCH_ANY);
                 if matches {
                     let other = other.unwrap_or(bucket);
-                    woken.extend(other.take(&second_key, wake_second, FUTEX_BITSET_MATCH_ANY));
+                    woken.extend(other.wake(&second_key, wake_second, FUTEX_BITSET_MATCH_ANY));
                 }
                 Ok(woken)
             })
         })?;
         for waiter in &woken {
-            waiter.wake();
+            waiter.parker.unpark();
         }
         Ok(woken.len())
     }
