@@ -7,7 +7,7 @@ use abi::{Errno, PAGE_SIZE, Result, UserAddr};
 
 use super::batch::Batch;
 use super::fault::{Access, FaultError};
-use super::manager::MemoryManager;
+use super::manager::{Mappings, MemoryManager};
 use super::mmap::take_pages;
 use super::pma::{PageSource, Pma};
 use super::vma::{Vma, VmaFlags};
@@ -191,6 +191,17 @@ impl MemoryManager {
         if mappings.vmas.overlapping(range.clone()).any(|(_, vma)| !may(vma.flags)) {
             return Err(Errno::EINVAL);
         }
+        self.set_flags(&mut mappings, range, add, remove)
+    }
+
+    /// [`Self::change_flags`] of whatever mappings there are.
+    pub(super) fn set_flags(
+        &self,
+        mappings: &mut Mappings,
+        range: Range<u64>,
+        add: VmaFlags,
+        remove: VmaFlags,
+    ) -> Result<()> {
         if mappings.vmas.len() + 2 > self.memory.max_mappings() {
             return Err(Errno::ENOMEM);
         }

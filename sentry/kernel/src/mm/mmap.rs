@@ -12,6 +12,7 @@ use super::layout::MIN_ADDR;
 use super::manager::{Mappings, MemoryManager};
 use super::mappable::Attached;
 use super::memory_file::SMALL;
+use super::mlock::is_filled;
 use super::pma::{PageSource, Pages, Pma};
 use super::seal::check_unsealed;
 use super::vma::{Vma, VmaObject};
@@ -46,7 +47,7 @@ bitflags! {
         const NORESERVE = 16;
         /// Fill all pages now.
         const POPULATE = 32;
-        /// Lock pages (the caller has checked RLIMIT_MEMLOCK).
+        /// Lock pages.
         const LOCKED = 64;
         /// In the low 2 GiB.
         const LOW = 128;
@@ -161,25 +162,25 @@ impl MemoryManager {
         if let Some(object) = &vma.object {
             object.mappable.mappings().add(&self.this);
         }
-        let (range, replaced) = self.map_vma(&args, len, vma, ahead)?;
+        let (range, flags, replaced) = self.map_vma(&args, len, vma, ahead)?;
         drop(replaced);
-        if args.flags.intersects(MmapFlags::POPULATE | MmapFlags::LOCKED)
-            && args.prot != Protection::default()
-        {
+        let is_filled = args.flags.contains(MmapFlags::POPULATE) || is_filled(flags);
+        if is_filled && args.prot != Protection::default() {
             // As in Linux, failing to fill the pages is no failure to map them.
             let _ = self.populate(range.clone(), args.prot.write && !args.flags.contains(MmapFlags::SHARED));
         }
         Ok(UserAddr(range.start))
     }
 
-    /// The part of mmap(2) under the locks. What is replaced comes back, to be dropped without them.
+    /// The part of mmap(2) under the locks. Says where, and with which flags. What is replaced comes back, to be dropped
+    /// without them.
     fn map_vma(
         &self,
         args: &MmapArgs,
         len: u64,
         mut vma: Vma,
         ahead: Option<Ahead>,
-    ) -> Result<(Range<u64>, Replaced)> {
+    ) -> Result<(Range<u64>, VmaFlags, Replaced)> {
         let mut mappings = self.write_mappings();
         let placed = self.place(&mappings, args, len).and_then(|start| {
             vma.flags |= mappings.lock_future;
@@ -210,7 +211,7 @@ impl MemoryManager {
         drop(mappings);
         self.release_all(freed);
         drop(undone);
-        result.map(|()| (range, replaced))
+        result.map(|()| (range, vma.flags, replaced))
     }
 
     /// Puts pages behind a new mapping, as far as that is worth doing now.
@@ -339,6 +340,10 @@ impl MemoryManager {
         let len = range.end - range.start;
         if mappings.vmas.len() >= self.memory.max_mappings() {
             return Err(Errno::ENOMEM);
+        }
+        // What is replaced counts, too, while the new is checked.
+        if vma.flags.contains(VmaFlags::LOCKED) {
+            self.check_locks(mappings, len)?;
         }
         let replaced: u64 =
             mappings.vmas.overlapping(range.clone()).map(|(old, _)| overlap(&old, &range)).sum();

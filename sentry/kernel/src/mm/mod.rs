@@ -65,6 +65,7 @@ pub use layout::Layout;
 pub use manager::{FaultSignal, MemoryManager};
 pub use mappable::{Backing, Mappable, MappingSet};
 pub use memory_file::MemoryFile;
+pub use mlock::LockKind;
 pub use mmap::{MmapArgs, MmapFlags};
 pub use protect::ProtectRange;
 pub use remap::RemapFlags;

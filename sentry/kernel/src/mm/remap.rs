@@ -57,7 +57,12 @@ impl MemoryManager {
         let result = self.remap_locked(&mut mappings, &request, &mut removed);
         drop(mappings);
         drop(removed);
-        result.map(UserAddr)
+        let to = result?;
+        let old_len = request.old.end - request.old.start;
+        if request.new_len > old_len {
+            self.fill_added(to + old_len..to + request.new_len);
+        }
+        Ok(UserAddr(to))
     }
 
     /// remap_file_pages(2): shows another part of the shared object that is mapped at `addr`.
@@ -150,6 +155,9 @@ impl MemoryManager {
                 return Err(Errno::EFAULT);
             }
             let more = if old_len == 0 { *new_len } else { new_len - old_len };
+            if vma.flags.contains(VmaFlags::LOCKED) {
+                self.check_locks(mappings, more)?;
+            }
             self.check_address_space(mappings, more)?;
             if vma.is_data() {
                 self.check_data(mappings, more)?;

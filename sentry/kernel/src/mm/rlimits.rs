@@ -8,6 +8,7 @@ pub struct MemoryLimits {
     address_space: AtomicU64,
     data: AtomicU64,
     stack: AtomicU64,
+    locked: AtomicU64,
 }
 
 impl Default for MemoryLimits {
@@ -16,6 +17,7 @@ impl Default for MemoryLimits {
             address_space: AtomicU64::new(u64::MAX),
             data: AtomicU64::new(u64::MAX),
             stack: AtomicU64::new(8 << 20),
+            locked: AtomicU64::new(u64::MAX),
         }
     }
 }
@@ -23,7 +25,12 @@ impl Default for MemoryLimits {
 impl Clone for MemoryLimits {
     fn clone(&self) -> Self {
         let copy = |value: &AtomicU64| AtomicU64::new(value.load(Ordering::Relaxed));
-        Self { address_space: copy(&self.address_space), data: copy(&self.data), stack: copy(&self.stack) }
+        Self {
+            address_space: copy(&self.address_space),
+            data: copy(&self.data),
+            stack: copy(&self.stack),
+            locked: copy(&self.locked),
+        }
     }
 }
 
@@ -46,6 +53,12 @@ impl MemoryLimits {
         self.stack.load(Ordering::Relaxed)
     }
 
+    /// `RLIMIT_MEMLOCK`.
+    #[must_use]
+    pub fn locked(&self) -> u64 {
+        self.locked.load(Ordering::Relaxed)
+    }
+
     /// Sets `RLIMIT_AS`.
     pub fn set_address_space(&self, bytes: u64) {
         self.address_space.store(bytes, Ordering::Relaxed);
@@ -54,6 +67,11 @@ impl MemoryLimits {
     /// Sets `RLIMIT_DATA`.
     pub fn set_data(&self, bytes: u64) {
         self.data.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Sets `RLIMIT_MEMLOCK`.
+    pub fn set_locked(&self, bytes: u64) {
+        self.locked.store(bytes, Ordering::Relaxed);
     }
 
     /// Sets `RLIMIT_STACK`.

@@ -42,7 +42,9 @@ impl MemoryManager {
             return Err(FaultError::Unmapped);
         }
         let start = lowest.max(page / STEP * STEP);
-        if self.check_address_space(&mappings, range.start - start).is_err() {
+        let more = range.start - start;
+        let is_over = vma.flags.contains(VmaFlags::LOCKED) && self.check_locks(&mappings, more).is_err();
+        if is_over || self.check_address_space(&mappings, more).is_err() {
             return Err(FaultError::Unmapped);
         }
         mappings.vmas.insert(start..range.start, vma);

@@ -39,7 +39,7 @@ pub fn is_current_killed() -> bool {
 }
 
 /// What `look` makes of the guest task that this thread runs: for the few files whose readiness depends on who asks
-/// (signalfd). Everything else is told by its arguments who calls.
+/// (signalfd), and for the capability that a memory limit asks for when it is reached. Everything else is told by its arguments who calls.
 pub(crate) fn with_current<R>(look: impl FnOnce(&Task) -> R) -> Option<R> {
     CURRENT.with_borrow(|task| task.as_deref().map(look))
 }

@@ -451,6 +451,7 @@ impl ThreadGroup {
         mm.limits().set_address_space(limits.soft(Resource::As));
         mm.limits().set_data(limits.soft(Resource::Data));
         mm.limits().set_stack(limits.soft(Resource::Stack));
+        mm.limits().set_locked(limits.soft(Resource::Memlock));
     }
 
     /// Whether it is the first process of a pid name space: signals from inside kill it only by its own handlers.
@@ -493,7 +494,7 @@ impl ThreadGroup {
         if resource == Resource::Cpu {
             self.watch_cpu_limit();
         }
-        if matches!(resource, Resource::As | Resource::Data | Resource::Stack)
+        if matches!(resource, Resource::As | Resource::Data | Resource::Stack | Resource::Memlock)
             && let Some(mm) = self.tasks().iter().find_map(|task| task.try_mm())
         {
             self.apply_memory_limits(&mm);

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use abi::fcntl::Seals;
 use abi::mman::{self, MapFlags};
 use abi::mount::MountFlags;
-use abi::resource::Resource;
 use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil};
 use platform::Protection;
 
+use super::mlock::check_may_lock;
 use crate::mm::{MmapArgs, MmapFlags, ProtectRange, RemapFlags};
 use crate::syscalls::table::Args;
-use crate::task::Capability;
 use crate::vfs::{Fd, File};
 use crate::{CurrentTask, SysResult, Task};
 
@@ -36,7 +35,7 @@ pub(super) fn mmap(task: &mut CurrentTask, args: Args) -> SysResult {
     let mut request = MmapArgs {
         prot,
         may_write: true,
-        ..MmapArgs::anonymous(UserAddr(addr), len, mmap_flags(task, flags, len)?)
+        ..MmapArgs::anonymous(UserAddr(addr), len, mmap_flags(task, flags)?)
     };
     request.flags.set(MmapFlags::SHARED, matches!(kind, mman::MAP_SHARED | mman::MAP_SHARED_VALIDATE));
     if !flags.contains(MapFlags::ANONYMOUS) {
@@ -77,7 +76,7 @@ fn is_shared_stack(kind: u64, flags: MapFlags) -> bool {
 }
 
 /// The flags that do not depend on a file.
-fn mmap_flags(task: &Task, flags: MapFlags, len: u64) -> Result<MmapFlags> {
+fn mmap_flags(task: &Task, flags: MapFlags) -> Result<MmapFlags> {
     if flags.contains(MapFlags::HUGETLB) {
         // There are no huge pages set aside.
         return Err(Errno::ENOMEM);
@@ -96,16 +95,8 @@ fn mmap_flags(task: &Task, flags: MapFlags, len: u64) -> Result<MmapFlags> {
     }
     let populate = flags.contains(MapFlags::POPULATE) && !flags.contains(MapFlags::NONBLOCK);
     result.set(MmapFlags::POPULATE, populate);
-    let len = page_ceil(len).ok_or(Errno::ENOMEM)?;
-    let locks = flags.contains(MapFlags::LOCKED) || !task.mm().future_locks().is_empty();
-    if locks && !task.creds().capable(Capability::IpcLock) {
-        let limit = task.limit(Resource::Memlock);
-        if limit == 0 && flags.contains(MapFlags::LOCKED) {
-            return Err(Errno::EPERM);
-        }
-        if task.mm().locked_bytes(0..0).saturating_add(len) > limit {
-            return Err(Errno::EAGAIN);
-        }
+    if flags.contains(MapFlags::LOCKED) {
+        check_may_lock(task)?;
     }
     Ok(result)
 }
@@ -169,14 +160,7 @@ pub(super) fn pkey_mprotect(task: &mut CurrentTask, args: Args) -> SysResult {
 pub(super) fn mremap(task: &mut CurrentTask, args: Args) -> SysResult {
     let [addr, old_len, new_len, flags, new_addr, _] = args.0;
     let flags = u32::try_from(flags).ok().and_then(RemapFlags::from_bits).ok_or(Errno::EINVAL)?;
-    let mm = task.mm();
-    if new_len > old_len && mm.is_locked(UserAddr(addr)) && !task.creds().capable(Capability::IpcLock) {
-        let limit = task.limit(Resource::Memlock);
-        if mm.locked_bytes(0..0).saturating_add(new_len - old_len) > limit {
-            return Err(Errno::EAGAIN.into());
-        }
-    }
-    Ok(mm.mremap(UserAddr(addr), old_len, new_len, flags, UserAddr(new_addr))?.0)
+    Ok(task.mm().mremap(UserAddr(addr), old_len, new_len, flags, UserAddr(new_addr))?.0)
 }
 
 /// remap_file_pages(2), as Linux emulates it: another part of a shared file in the same place.
