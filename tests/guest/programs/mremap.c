@@ -35,6 +35,8 @@ int main(void) {
     // Keeping the old range empties it.
     char *kept = mremap(q, 4 * page, 4 * page, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0);
     CHECK(kept != MAP_FAILED && kept[0] == 1 && kept[3 * page] == 4 && q[0] == 0 && q[3 * page] == 0);
+    FAILS(mremap(q, 4 * page, 4 * page, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, q + (1 << 30) + 1), EINVAL);
+    FAILS(mremap(q, 4 * page, 4 * page, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, q + page), EINVAL);
     // A shared mapping may be mapped again by an old size of 0.
     char *shared = mmap(0, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     char *twin = mremap(shared, 0, page, MREMAP_MAYMOVE);

@@ -99,8 +99,10 @@ impl MemoryManager {
         new_addr: UserAddr,
     ) -> Result<Request> {
         let moves = flags.contains(RemapFlags::MAYMOVE);
-        let to_address = flags.intersects(RemapFlags::FIXED);
-        if (flags.intersects(RemapFlags::FIXED | RemapFlags::DONTUNMAP)) && !moves {
+        let to_address = flags.contains(RemapFlags::FIXED);
+        // With DONTUNMAP the address is a hint, but checked as strictly.
+        let names_address = flags.intersects(RemapFlags::FIXED | RemapFlags::DONTUNMAP);
+        if names_address && !moves {
             return Err(Errno::EINVAL);
         }
         let old = Self::page_range(addr, old_len)?;
@@ -110,14 +112,14 @@ impl MemoryManager {
             return Err(Errno::EINVAL);
         }
         if new_len > self.bounds.end {
-            return Err(if to_address { Errno::EINVAL } else { Errno::ENOMEM });
+            return Err(if names_address { Errno::EINVAL } else { Errno::ENOMEM });
         }
-        if to_address {
+        if names_address {
             let new = Self::page_range(new_addr, new_len)?;
             if new.end > self.bounds.end || (new.start < old.end && old.start < new.end) {
                 return Err(Errno::EINVAL);
             }
-            if new.start < MIN_ADDR.max(self.bounds.start) {
+            if to_address && new.start < MIN_ADDR.max(self.bounds.start) {
                 return Err(Errno::EPERM);
             }
         }

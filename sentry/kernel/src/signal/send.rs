@@ -1,5 +1,7 @@
 //! Queueing a signal and choosing who takes it (Linux's `__send_signal_locked`, `complete_signal`).
 
+use std::sync::Arc;
+
 use abi::resource::Resource;
 use abi::{Errno, Result, SigInfo, SigSet, Signal};
 use parking_lot::MutexGuard;
@@ -169,25 +171,24 @@ impl ThreadGroup {
 
     /// Tells a thread that can take the signal; ends the whole process at once where that is all it will do.
     fn choose_taker(&self, state: &mut SignalState, target: Option<&Task>, signal: Signal, sender: Sender) {
-        let tasks = self.tasks();
+        // A signal to one thread, as the Go run-time sends to preempt it, needs no look at the others.
+        let tasks = if target.is_none() { self.tasks() } else { Vec::new() };
         let taker = match target {
-            Some(target) => tasks.iter().find(|task| task.id() == target.id() && task.wants(signal)),
-            None => tasks.iter().find(|task| task.wants(signal)),
+            Some(target) => Some(target).filter(|task| task.wants(signal)),
+            None => tasks.iter().map(Arc::as_ref).find(|task| task.wants(signal)),
         };
         let Some(taker) = taker else { return };
         if state.group_exit.is_none() && self.is_fatal(state, taker, signal, sender) {
             state.group_exit = Some(ExitStatus::Killed { signal, core: false });
-            for task in &tasks {
+            for task in self.tasks() {
                 task.wake().add(Work::SIGNAL);
             }
             return;
         }
-        if target.is_none() {
-            // It may take long to come: a thread that stops blocking the signal meanwhile takes it, and so must not do
-            // that unseen. Where there is no taker, all have been asked, which holds their masks.
-            for task in &tasks {
-                task.wake().hold_mask();
-            }
+        // It may take long to come: a thread that stops blocking the signal meanwhile takes it, and so must not do that
+        // unseen. Where there is no taker, all have been asked, which holds their masks.
+        for task in &tasks {
+            task.wake().hold_mask();
         }
         taker.wake().add(Work::SIGNAL);
     }
