@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::{Errno, OpenFlags, PAGE_SIZE, Result};
 use kernel::Task;
-use kernel::mm::{Backing, HostFile, IoDst, IoSrc, Mappable, MappingSet};
+use kernel::mm::{Access, Backing, HostFile, IoDst, IoSrc, Mappable, MappingSet};
 use kernel::vfs::{File, FileOps, SeekExtent, SyncScope, WriteAt};
 
 use super::attr::Reach;
@@ -131,9 +131,9 @@ impl FileOps for GoferFile {
 }
 
 impl Mappable for GoferInode {
-    fn backing(&self, offset: u64, len: u64, write: bool) -> Result<Backing> {
-        let file = self.handle(write)?;
-        if write {
+    fn backing(&self, offset: u64, len: u64, access: Access) -> Result<Backing> {
+        let file = self.handle(access.is_write())?;
+        if access.is_write() {
             // The guest changes size and times without our seeing it.
             self.attrs.set_volatile();
         }

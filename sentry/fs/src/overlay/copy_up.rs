@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use abi::{DeviceId, Errno, FileType, OpenFlags, PAGE_SIZE, Result, page_ceil};
 use host::memory::{VolatileSlice, preadv, pwritev};
-use kernel::mm::{Backing, Mappable, MemoryFile};
+use kernel::mm::{Access, Backing, Mappable, MemoryFile};
 use kernel::task::is_current_killed;
 use kernel::vfs::{Attr, File, FileOps, Inode, NewNode, SeekExtent, SetAttr, SetTime, SetXattrFlags};
 
@@ -167,8 +167,8 @@ fn copy_chunk(memory: &MemoryFile, from: &dyn Mappable, to: &dyn Mappable, at: u
     let page = at - at % PAGE_SIZE;
     let skip = at - page;
     let span = page_ceil(skip + len).ok_or(Errno::EFBIG)?;
-    let source = Held { memory, backing: from.backing(page, span, false)? };
-    let target = Held { memory, backing: to.backing(page, span.min(source.len()), true)? };
+    let source = Held { memory, backing: from.backing(page, span, Access::READ)? };
+    let target = Held { memory, backing: to.backing(page, span.min(source.len()), Access::WRITE)? };
     let count = len.min(source.len().min(target.len()).saturating_sub(skip));
     if count == 0 {
         return Err(Errno::EIO);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::mount::MountFlags;
 use abi::{DeviceId, Errno, OpenFlags};
-use kernel::mm::{Backing, MemoryFile};
+use kernel::mm::{Access, Backing, MemoryFile};
 use kernel::task::{Credentials, NamespaceId, NamespaceIds, UserNamespace};
 use kernel::time::Timekeeper;
 use kernel::vfs::{Caller, File, FileSystem, NewNode, OpenHow, Origin, RenameFlags, Vfs, VfsPath, WalkFlags};
@@ -81,7 +81,7 @@ impl World {
     }
 
     fn backing(&self, file: &File) -> Backing {
-        file.ops().mappable(file).unwrap().backing(0, 4096, true).unwrap()
+        file.ops().mappable(file).unwrap().backing(0, 4096, Access::WRITE).unwrap()
     }
 
     fn mkdir(&self, at: &Origin, path: &[u8]) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
-use kernel::mm::{Backing, IoDst, IoSrc, Mappable, MappingSet, MemoryFile};
+use kernel::mm::{Access, Backing, IoDst, IoSrc, Mappable, MappingSet, MemoryFile};
 use kernel::task::is_current_killed;
 use kernel::vfs::SeekExtent;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -335,7 +335,7 @@ impl Content {
 }
 
 impl Mappable for Content {
-    fn backing(&self, offset: u64, len: u64, _write: bool) -> Result<Backing> {
+    fn backing(&self, offset: u64, len: u64, _access: Access) -> Result<Backing> {
         let mut state = self.state.write();
         let end = page_ceil(state.size).unwrap_or(u64::MAX);
         let left = end.checked_sub(offset).filter(|&left| left > 0).ok_or(Errno::ENXIO)?;

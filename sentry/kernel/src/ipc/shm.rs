@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::common::IpcCommon;
 use super::{IpcIds, IpcLimit, IpcObject, IpcSet, Perm};
-use crate::mm::{Backing, Mappable, MappingSet, MemoryFile, SharedAnon};
+use crate::mm::{Access, Backing, Mappable, MappingSet, MemoryFile, SharedAnon};
 use crate::task::Credentials;
 
 /// A segment.
@@ -241,8 +241,8 @@ impl ShmSegment {
 }
 
 impl Mappable for ShmSegment {
-    fn backing(&self, offset: u64, len: u64, write: bool) -> Result<Backing> {
-        self.pages.backing(offset, len, write)
+    fn backing(&self, offset: u64, len: u64, access: Access) -> Result<Backing> {
+        self.pages.backing(offset, len, access)
     }
 
     fn mappings(&self) -> &MappingSet {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::{PAGE_SIZE, Result, UserAddr, page_ceil};
 use platform::Protection;
 
-use crate::mm::{Backing, Mappable, MappingSet, MemoryFile, MemoryManager, MmapArgs, MmapFlags};
+use crate::mm::{Access, Backing, Mappable, MappingSet, MemoryFile, MemoryManager, MmapArgs, MmapFlags};
 use crate::time::Timekeeper;
 
 /// The clock page with the image behind it, as one mappable object.
@@ -63,7 +63,7 @@ impl Vdso {
 }
 
 impl Mappable for Vdso {
-    fn backing(&self, offset: u64, len: u64, _write: bool) -> Result<Backing> {
+    fn backing(&self, offset: u64, len: u64, _access: Access) -> Result<Backing> {
         let len = len.min(self.len.saturating_sub(offset));
         if len == 0 {
             return Err(abi::Errno::ENXIO);

@@ -85,12 +85,7 @@ impl MemoryManager {
                 freed.append(&mut take_pages(&mut pages, piece, &mut batch));
             }
         }
-        if batch.commit(&mut pages, &*self.space).is_err() {
-            pages.is_broken = true;
-        }
-        let freed = pages.releasable(freed);
-        drop(pages);
-        self.release_all(freed);
+        self.lose(pages, batch, freed);
     }
 
     /// Empties frames that only this address space has, without any change to the stub's mappings: the host's kernel
@@ -114,12 +109,12 @@ impl MemoryManager {
         let mut parts = Vec::new();
         let mapped = self.visit(&range, &mut |piece, vma| {
             if vma.is_accessible() {
-                parts.push((piece, vma.prot.write && !vma.is_shared()));
+                parts.push((piece, vma.fill_access()));
             }
             Ok(())
         });
-        for (part, write) in parts {
-            self.populate(part, write)?;
+        for (part, access) in parts {
+            self.populate(part, access)?;
         }
         mapped
     }
@@ -129,14 +124,14 @@ impl MemoryManager {
     /// # Errors
     /// `ENOMEM` where part of the range is not mapped; `EFAULT` where a page cannot be had or accessed; `EINTR` where
     /// the calling task has been killed.
-    pub fn populate(&self, range: Range<u64>, write: bool) -> Result<()> {
+    pub fn populate(&self, range: Range<u64>, access: Access) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
             if is_current_killed() {
                 return Err(Errno::EINTR);
             }
             let pages = self.pages.read();
-            if let Some((whole, pma)) = pages.map.get(at).filter(|(_, pma)| !(write && pma.cow)) {
+            if let Some((whole, pma)) = pages.map.get(at).filter(|(_, pma)| !(access.write && pma.cow)) {
                 let end = whole.end.min(range.end).min(at + POPULATE_STEP);
                 if let PageSource::Memory(offset) = pma.source.advanced(at - whole.start) {
                     self.touch(offset, end - at)?;
@@ -145,7 +140,7 @@ impl MemoryManager {
                 continue;
             }
             drop(pages);
-            self.fault_in(at, Access::of(write)).map_err(|error| match error {
+            self.fault_in(at, access).map_err(|error| match error {
                 FaultError::Unmapped | FaultError::NoMemory => Errno::ENOMEM,
                 FaultError::Denied | FaultError::Bus => Errno::EFAULT,
             })?;

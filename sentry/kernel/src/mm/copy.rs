@@ -184,7 +184,7 @@ impl MemoryManager {
     pub fn with_slices<T>(
         &self,
         ranges: &[(UserAddr, usize)],
-        write: bool,
+        access: Access,
         f: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<T>,
     ) -> Result<T> {
         if ranges.is_empty() {
@@ -193,7 +193,7 @@ impl MemoryManager {
         // Not ahead of a fork(2) that waits. Nothing nests: `f` moves bytes between the pages and a file or a host
         // descriptor, and reaches no guest memory of its own.
         let _no_fork = self.io.read();
-        let pins = self.pin(ranges, write);
+        let pins = self.pin(ranges, access);
         if pins.list.is_empty() {
             return Err(Errno::EFAULT);
         }
@@ -201,10 +201,10 @@ impl MemoryManager {
     }
 
     /// Keeps the pages of ranges, as far as they can be reached one after the other.
-    fn pin(&self, ranges: &[(UserAddr, usize)], write: bool) -> Pins<'_> {
+    fn pin(&self, ranges: &[(UserAddr, usize)], access: Access) -> Pins<'_> {
         let mut pins = Pins { mm: self, list: SmallVec::new() };
         for &(addr, len) in ranges {
-            if self.pin_range(&mut pins, addr, len, Access::of(write)) < len {
+            if self.pin_range(&mut pins, addr, len, access) < len {
                 break;
             }
         }
@@ -248,7 +248,7 @@ impl MemoryManager {
                 Some(Pin::Frames { offset, len })
             }
             PageSource::Host(file, base) => {
-                file.view(base + (at - range.start), len, access.write).ok().map(Pin::View)
+                file.view(base + (at - range.start), len, access).ok().map(Pin::View)
             }
         }
     }
@@ -302,7 +302,7 @@ impl MemoryManager {
                 .slice(base + (at - range.start), len)
                 .and_then(|slice| each(slice, done).map(|()| len)),
             PageSource::Host(file, base) => file
-                .view(base + (at - range.start), len, access.write)
+                .view(base + (at - range.start), len, access)
                 .and_then(|view| each(view.slice()?, done).map(|()| view.len())),
         })
     }

@@ -27,8 +27,8 @@ const SEGV_ACCERR: i32 = 2;
 const BUS_ADRERR: i32 = 2;
 
 /// What an access wants.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Access {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Access {
     pub(crate) write: bool,
     pub(crate) execute: bool,
     /// As a debugger: without regard to the mapping's present rights.
@@ -36,12 +36,15 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    pub(crate) const READ: Self = Self { write: false, execute: false, force: false };
-    pub(crate) const WRITE: Self = Self { write: true, execute: false, force: false };
+    /// A load.
+    pub const READ: Self = Self { write: false, execute: false, force: false };
+    /// A store.
+    pub const WRITE: Self = Self { write: true, execute: false, force: false };
 
-    /// A load or a store.
-    pub(crate) fn of(write: bool) -> Self {
-        if write { Self::WRITE } else { Self::READ }
+    /// Whether it stores.
+    #[must_use]
+    pub fn is_write(self) -> bool {
+        self.write
     }
 
     /// Whether a mapping allows it.
@@ -203,11 +206,11 @@ impl MemoryManager {
         addr: u64,
     ) -> Result<(), FaultError> {
         let Some((_, vma)) = mappings.vmas.get(addr) else { return Ok(()) };
-        let (prot, write) = (vma.prot, vma.is_shared() && vma.flags.contains(VmaFlags::MAY_WRITE));
+        let (prot, access) = (vma.prot, vma.object_access());
         let (private, generation) = (!vma.is_shared(), object.mappings().generation());
         let ask = |start: u64, end: u64| {
             let offset = object_start + (start - vma_start);
-            object.backing(offset, end - start, write).map(|backing| (start, backing))
+            object.backing(offset, end - start, access).map(|backing| (start, backing))
         };
         let chunk = addr / FILE_CHUNK * FILE_CHUNK;
         let window = gap.start.max(chunk)..gap.end.min(chunk.saturating_add(FILE_CHUNK));
@@ -297,7 +300,7 @@ impl MemoryManager {
                     self.memory.slice(offset, 1).is_ok_and(|byte| byte.read(&mut [0]).is_ok())
                 }
                 PageSource::Host(file, offset) => file
-                    .view(offset, 1, false)
+                    .view(offset, 1, Access::READ)
                     .is_ok_and(|view| view.slice().is_ok_and(|s| s.read(&mut [0]).is_ok())),
             },
             None => false,

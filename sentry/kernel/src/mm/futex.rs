@@ -39,8 +39,8 @@ pub enum FutexKey {
 /// Why a word could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WordError {
-    /// Its page must be brought in first, for a store where so marked.
-    Missing(UserAddr, bool),
+    /// Its page must be brought in first.
+    Missing(UserAddr, Access),
     /// For good.
     Errno(Errno),
 }
@@ -61,14 +61,14 @@ impl Words<'_> {
     /// Loads the aligned `u32` at `addr` atomically.
     pub(crate) fn load_u32(&self, addr: UserAddr) -> WordResult<u32> {
         let mut value = 0;
-        self.atomic(addr, false, &mut |word| word.load_u32(0).map(|found| value = found))?;
+        self.atomic(addr, Access::READ, &mut |word| word.load_u32(0).map(|found| value = found))?;
         Ok(value)
     }
 
     /// Replaces the aligned `u32` at `addr` atomically by `new` if it is `old`; returns what was there.
     pub(crate) fn compare_exchange_u32(&self, addr: UserAddr, old: u32, new: u32) -> WordResult<u32> {
         let mut value = 0;
-        self.atomic(addr, true, &mut |word| {
+        self.atomic(addr, Access::WRITE, &mut |word| {
             word.compare_exchange_u32(0, old, new).map(|found| value = found)
         })?;
         Ok(value)
@@ -77,7 +77,7 @@ impl Words<'_> {
     fn atomic(
         &self,
         addr: UserAddr,
-        write: bool,
+        access: Access,
         f: &mut dyn FnMut(VolatileSlice<'_>) -> Result<()>,
     ) -> WordResult<()> {
         if !addr.0.is_multiple_of(4) {
@@ -87,10 +87,10 @@ impl Words<'_> {
             return Err(Errno::EFAULT.into());
         }
         let pages = self.0.pages.read();
-        match self.0.piece(&pages, addr.0, 4, Access::of(write), 0, &mut |piece, _| f(piece)) {
+        match self.0.piece(&pages, addr.0, 4, access, 0, &mut |piece, _| f(piece)) {
             Some(Ok(4)) => Ok(()),
             Some(_) => Err(Errno::EFAULT.into()),
-            None => Err(WordError::Missing(addr, write)),
+            None => Err(WordError::Missing(addr, access)),
         }
     }
 }
@@ -118,8 +118,8 @@ impl MemoryManager {
                 Err(WordError::Missing(..)) if tries > LAST_TRIES && is_current_killed() => {
                     return Err(Errno::EINTR);
                 }
-                Err(WordError::Missing(addr, write)) => {
-                    self.fault_in(addr.0, Access::of(write)).map_err(|_| Errno::EFAULT)?;
+                Err(WordError::Missing(addr, access)) => {
+                    self.fault_in(addr.0, access).map_err(|_| Errno::EFAULT)?;
                 }
             }
         }

@@ -10,6 +10,8 @@ use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 use host::memory::{Mapping, VolatileSlice};
 use parking_lot::Mutex;
 
+use super::Access;
+
 /// Bytes of a file that the sentry maps at a time, where it must touch them itself.
 const WINDOW: u64 = 2 << 20;
 
@@ -61,10 +63,10 @@ impl HostFile {
     ///
     /// # Errors
     /// `EFAULT` where the descriptor does not allow the access; what `mmap(2)` says.
-    pub(crate) fn view(&self, offset: u64, len: usize, write: bool) -> Result<View> {
+    pub(crate) fn view(&self, offset: u64, len: usize, access: Access) -> Result<View> {
         let index = offset / WINDOW;
         let window = self.window(index)?;
-        if write && !window.writable {
+        if access.write && !window.writable {
             return Err(Errno::EFAULT);
         }
         let start = offset % WINDOW;

@@ -120,12 +120,7 @@ impl MemoryManager {
                 freed.append(&mut take_pages(&mut pages, piece, &mut batch));
             }
         }
-        if batch.commit(&mut pages, &*self.space).is_err() {
-            pages.is_broken = true;
-        }
-        let freed = pages.releasable(freed);
-        drop(pages);
-        self.release_all(freed);
+        self.lose(pages, batch, freed);
     }
 }
 

@@ -4,7 +4,7 @@ use abi::{Errno, Result, UserAddr};
 use host::memory::VolatileSlice;
 use smallvec::{SmallVec, smallvec};
 
-use super::MemoryManager;
+use super::{Access, MemoryManager};
 
 /// Ranges of guest memory, consumed front to back.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl<'a> UserRanges<'a> {
     fn slices(
         &mut self,
         max: usize,
-        write: bool,
+        access: Access,
         f: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<usize>,
     ) -> Result<usize> {
         let max = max.min(self.left);
@@ -85,7 +85,7 @@ impl<'a> UserRanges<'a> {
                 }
             }
             let mut given = 0;
-            let moved = self.mm.with_slices(&batch, write, &mut |slices| {
+            let moved = self.mm.with_slices(&batch, access, &mut |slices| {
                 given = slices.iter().map(VolatileSlice::len).sum();
                 f(slices)
             });
@@ -213,7 +213,7 @@ impl<'a> IoDst<'a> {
         fill: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<usize>,
     ) -> Result<usize> {
         match &mut self.0 {
-            Dst::User(ranges) => ranges.slices(max, true, fill),
+            Dst::User(ranges) => ranges.slices(max, Access::WRITE, fill),
             Dst::Kernel(target, filled) => {
                 let limit = max.min(target.len() - *filled);
                 let count =
@@ -323,7 +323,7 @@ impl<'a> IoSrc<'a> {
         drain: &mut dyn FnMut(&[VolatileSlice<'_>]) -> Result<usize>,
     ) -> Result<usize> {
         match &mut self.0 {
-            Src::User(ranges) => ranges.slices(max, false, drain),
+            Src::User(ranges) => ranges.slices(max, Access::READ, drain),
             Src::Kernel(source) => {
                 let limit = max.min(source.len());
                 // A drain only reads, but the type that names memory wants it writable.

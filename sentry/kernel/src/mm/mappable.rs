@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use abi::{Errno, Result};
 use parking_lot::Mutex;
 
-use super::{HostFile, MemoryManager};
+use super::{Access, HostFile, MemoryManager};
 
 /// Where the bytes of a mapped file are. The range starts at the offset asked for and may be shorter than asked.
 #[derive(Clone, Debug)]
@@ -36,12 +36,12 @@ pub enum Backing {
 /// identity (for futexes, and for telling whether two mappings show the same file).
 pub trait Mappable: Send + Sync {
     /// Finds the bytes of `offset..offset + len` (page multiples), allocating holes in memory-backed files.
-    /// `write` tells whether the mapping may store through it. Called without any lock on the pages of an address
+    /// `access` tells whether the mapping may store through it. Called without any lock on the pages of an address
     /// space, so it may take the file's locks; it must not copy to or from guest memory.
     ///
     /// # Errors
     /// `ENXIO` where `offset` lies beyond the page that holds the last byte (the guest gets SIGBUS); `ENOMEM`, `ENOSPC`.
-    fn backing(&self, offset: u64, len: u64, write: bool) -> Result<Backing>;
+    fn backing(&self, offset: u64, len: u64, access: Access) -> Result<Backing>;
 
     /// Makes a hole, for objects that are no files.
     ///

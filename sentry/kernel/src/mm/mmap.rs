@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use abi::{Errno, Result, UserAddr, page_ceil};
 use bitflags::bitflags;
+use parking_lot::RwLockWriteGuard;
 use platform::Protection;
 
 use super::batch::Batch;
@@ -138,6 +139,9 @@ struct Ahead {
     is_copy: bool,
 }
 
+/// Frames, or pieces of host files, with their lengths, that were taken out of the map.
+pub(super) type Frames = Vec<(PageSource, u64)>;
+
 /// Mappings that made way for a new one.
 type Replaced = Vec<(Range<u64>, Vma)>;
 
@@ -158,6 +162,7 @@ impl MemoryManager {
             self.forget_thunks(args.addr.0..args.addr.0.saturating_add(len));
         }
         let vma = args.vma(&self.memory, len, VmaFlags::empty());
+        let fill = vma.fill_access();
         let ahead = self.ask_ahead(&args, &vma, len);
         if let Some(object) = &vma.object {
             object.mappable.mappings().add(&self.this);
@@ -167,7 +172,7 @@ impl MemoryManager {
         let is_filled = args.flags.contains(MmapFlags::POPULATE) || is_filled(flags);
         if is_filled && args.prot != Protection::default() {
             // As in Linux, failing to fill the pages is no failure to map them.
-            let _ = self.populate(range.clone(), args.prot.write && !args.flags.contains(MmapFlags::SHARED));
+            let _ = self.populate(range.clone(), fill);
         }
         Ok(UserAddr(range.start))
     }
@@ -204,12 +209,10 @@ impl MemoryManager {
         let freed = take_pages(&mut pages, range.clone(), &mut batch);
         let result = self.back_new(&mut pages, &range, &vma, args.flags, ahead, &mut batch);
         let result = result.and(batch.commit(&mut pages, &*self.space));
-        let freed = pages.releasable(freed);
-        drop(pages);
+        self.give_back(pages, freed);
         let undone =
             if result.is_err() { self.unmap_locked(&mut mappings, range.clone()) } else { Vec::new() };
         drop(mappings);
-        self.release_all(freed);
         drop(undone);
         result.map(|()| (range, vma.flags, replaced))
     }
@@ -264,8 +267,8 @@ impl MemoryManager {
     fn ask_ahead(&self, args: &MmapArgs, vma: &Vma, len: u64) -> Option<Ahead> {
         let object = vma.object.as_ref().filter(|_| vma.is_accessible())?;
         let generation = object.mappable.mappings().generation();
-        let write = vma.is_shared() && vma.flags.contains(VmaFlags::MAY_WRITE);
-        let ask = |len| object.mappable.backing(object.offset, len, write).ok();
+        let access = vma.object_access();
+        let ask = |len| object.mappable.backing(object.offset, len, access).ok();
         let mut backing = ask(len.min(FILE_AHEAD))?;
         if len > FILE_AHEAD && matches!(backing, Backing::Host { .. }) {
             backing = ask(len).unwrap_or(backing);
@@ -427,11 +430,20 @@ impl MemoryManager {
         if may_have_waited && freed.is_empty() {
             pages.new_memory.note_unused();
         }
-        // A refusal marks the address space as broken: the guest process dies of it at its next fault.
-        let committed = batch.commit(&mut pages, &*self.space);
-        if committed.is_err() {
+        self.lose(pages, batch, freed);
+    }
+
+    /// Has the stub lose what `batch` takes away, then gives the frames back that were `freed` with it. A refusal marks the
+    /// address space as broken: the guest process dies of it at its next fault.
+    pub(super) fn lose(&self, mut pages: RwLockWriteGuard<'_, Pages>, batch: Batch, freed: Frames) {
+        if batch.commit(&mut pages, &*self.space).is_err() {
             pages.is_broken = true;
         }
+        self.give_back(pages, freed);
+    }
+
+    /// Gives frames back that the stub has lost, as far as that is known.
+    fn give_back(&self, mut pages: RwLockWriteGuard<'_, Pages>, freed: Frames) {
         let freed = pages.releasable(freed);
         drop(pages);
         self.release_all(freed);
@@ -439,7 +451,7 @@ impl MemoryManager {
 }
 
 /// Takes pages out of the map and has the stub lose them; they are the caller's to release after the commit.
-pub(super) fn take_pages(pages: &mut Pages, range: Range<u64>, batch: &mut Batch) -> Vec<(PageSource, u64)> {
+pub(super) fn take_pages(pages: &mut Pages, range: Range<u64>, batch: &mut Batch) -> Frames {
     let removed = pages.map.remove(range);
     let mapped = |(_, pma): &&(Range<u64>, Pma)| pma.mapped.is_some();
     let first = removed.iter().find(mapped).map(|(piece, _)| piece.start);

@@ -53,6 +53,7 @@ mod vma;
 pub use advise::DiscardFlags;
 pub use aio::AioContext;
 pub use exec_gain::ExecGain;
+pub use fault::Access;
 pub use futex::{FutexKey, FutexWord};
 pub(crate) use futex::{WordResult, Words};
 pub use host_file::HostFile;

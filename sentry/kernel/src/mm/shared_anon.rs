@@ -6,7 +6,7 @@ use abi::{Errno, Result};
 use parking_lot::Mutex;
 use segment::{Segment, SegmentMap};
 
-use super::{Backing, Mappable, MappingSet, MemoryFile};
+use super::{Access, Backing, Mappable, MappingSet, MemoryFile};
 
 /// Frames are taken in pieces of this size.
 const CHUNK: u64 = 2 << 20;
@@ -85,7 +85,7 @@ impl SharedAnon {
 }
 
 impl Mappable for SharedAnon {
-    fn backing(&self, offset: u64, len: u64, _write: bool) -> Result<Backing> {
+    fn backing(&self, offset: u64, len: u64, _access: Access) -> Result<Backing> {
         let end = offset.checked_add(len).ok_or(Errno::EFAULT)?.min(self.len);
         if offset >= end {
             return Err(Errno::ENXIO);

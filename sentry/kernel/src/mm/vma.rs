@@ -6,6 +6,7 @@ use bitflags::bitflags;
 use platform::Protection;
 use segment::Segment;
 
+use super::fault::Access;
 use super::mappable::Attached;
 use crate::vfs::File;
 
@@ -91,6 +92,17 @@ impl Vma {
 
     pub(crate) fn is_accessible(&self) -> bool {
         self.prot != Protection::default()
+    }
+
+    /// What it may do to its object.
+    pub(crate) fn object_access(&self) -> Access {
+        let may_store = self.is_shared() && self.flags.contains(VmaFlags::MAY_WRITE);
+        if may_store { Access::WRITE } else { Access::READ }
+    }
+
+    /// How its pages are brought in ahead: a private one is to have its own.
+    pub(crate) fn fill_access(&self) -> Access {
+        if self.prot.write && !self.is_shared() { Access::WRITE } else { Access::READ }
     }
 
     /// Counted against `RLIMIT_DATA`.

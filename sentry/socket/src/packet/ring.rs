@@ -8,7 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use abi::time::NSEC_PER_SEC_U64;
 use abi::{Errno, Result};
-use kernel::mm::{Backing, Mappable, MemoryFile, SharedAnon};
+use kernel::mm::{Access, Backing, Mappable, MemoryFile, SharedAnon};
 use netstack::LinkAddr;
 
 use super::address;
@@ -170,7 +170,8 @@ impl Ring {
         while offset < end {
             let page = offset / PAGE * PAGE;
             let wanted = (end - page).next_multiple_of(PAGE);
-            let Backing::Memory { offset: at, len: got } = self.pages.backing(page, wanted, true)? else {
+            let Backing::Memory { offset: at, len: got } = self.pages.backing(page, wanted, Access::WRITE)?
+            else {
                 return Err(Errno::ENOMEM);
             };
             let skip = offset - page;

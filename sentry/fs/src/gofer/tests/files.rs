@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use abi::{Errno, OpenFlags};
-use kernel::mm::{Backing, Mappable};
+use kernel::mm::{Access, Backing, Mappable};
 use kernel::vfs::{
     FileOps, Inode, RenameFlags, SeekExtent, SetAttr, SetXattrFlags, SyncScope, WriteAt, Xattr,
 };
@@ -174,9 +174,11 @@ fn mappings_show_the_file() {
     temp.write("f", &"x".repeat(5000));
     let w = World::new(&temp, false);
     let f = w.open("/f", OpenFlags::RDWR).unwrap();
-    let Backing::Host { offset, len, .. } = f.inode.backing(4096, 65536, true).unwrap() else { panic!() };
+    let Backing::Host { offset, len, .. } = f.inode.backing(4096, 65536, Access::WRITE).unwrap() else {
+        panic!()
+    };
     assert_eq!((offset, len), (4096, 4096));
-    assert_eq!(f.inode.backing(8192, 4096, false).err(), Some(Errno::ENXIO));
+    assert_eq!(f.inode.backing(8192, 4096, Access::READ).err(), Some(Errno::ENXIO));
     // Mapped for writing, its attributes are never believed.
     temp.write("f", "short");
     assert_eq!(w.attr("/f").unwrap().size, 5);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use abi::{Result, UserAddr};
 use platform::Protection;
 
-use super::{Backing, HostFile, Mappable, MappingSet, MmapArgs, MmapFlags};
+use super::{Access, Backing, HostFile, Mappable, MappingSet, MmapArgs, MmapFlags};
 use crate::testing::FakeGuest;
 
 pub(super) const PAGE: u64 = 4096;
@@ -48,7 +48,7 @@ fn file_of(fd: &OwnedFd) -> std::fs::File {
 }
 
 impl Mappable for TestFile {
-    fn backing(&self, offset: u64, len: u64, _write: bool) -> Result<Backing> {
+    fn backing(&self, offset: u64, len: u64, _access: Access) -> Result<Backing> {
         self.host.backing(offset, len)
     }
 

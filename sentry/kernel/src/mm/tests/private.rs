@@ -3,7 +3,7 @@
 use abi::{Errno, Signal, UserAddr};
 
 use super::{NONE, PAGE, R, RW, map_anon};
-use crate::mm::{DiscardFlags, FaultSignal, IoDst, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
+use crate::mm::{DiscardFlags, FaultSignal, IoDst, LockKind, MmapArgs, MmapFlags, ProtectRange, RemapFlags};
 use crate::testing::{FakeGuest, FakePlatform};
 
 const NO_FLAGS: MmapFlags = MmapFlags::empty();
@@ -275,6 +275,32 @@ fn limits_and_bad_arguments() {
     guest.store(at + PAGE - 3, b"abc").unwrap();
     assert_eq!(guest.mm.read_cstring(UserAddr(at + PAGE - 3), 10), Err(Errno::EFAULT));
     assert_eq!(guest.mm.read_cstring(UserAddr(at + PAGE - 3), 3), Err(Errno::ENAMETOOLONG));
+}
+
+#[test]
+fn what_is_locked_is_counted_and_brought_in() {
+    let guest = guest();
+    let (start, mm) = (0x5000_0000, &guest.mm);
+    mm.set_brk_start(UserAddr(start));
+    mm.limits().set_locked(64 * PAGE);
+    let plain = map_anon(&guest, 128 * PAGE, NO_FLAGS);
+    mm.lock_all(None, LockKind::Now.flags()).unwrap();
+    let used = mm.memory().used();
+    let locked = map_anon(&guest, 32 * PAGE, NO_FLAGS);
+    assert_eq!(mm.memory().used(), used + 32 * PAGE);
+    assert_eq!(mm.mmap(MmapArgs::anonymous(UserAddr::NULL, 33 * PAGE, NO_FLAGS)), Err(Errno::EAGAIN));
+    assert_eq!(mm.brk(UserAddr(start + 33 * PAGE)), UserAddr(start));
+    assert_eq!(mm.brk(UserAddr(start + 16 * PAGE)), UserAddr(start + 16 * PAGE));
+    assert_eq!(mm.memory().used(), used + 48 * PAGE);
+    let grow = |to| mm.mremap(UserAddr(locked), 32 * PAGE, to, RemapFlags::MAYMOVE, UserAddr::NULL);
+    assert_eq!(grow(49 * PAGE), Err(Errno::EAGAIN));
+    grow(48 * PAGE).unwrap();
+    assert_eq!(mm.memory().used(), used + 64 * PAGE);
+    assert_eq!(mm.lock(plain..plain + PAGE, LockKind::OnFault), Err(Errno::ENOMEM));
+    assert_eq!(mm.lock_all(Some(LockKind::Now.flags()), LockKind::Now.flags()), Err(Errno::ENOMEM));
+    mm.unlock(start..start + 16 * PAGE).unwrap();
+    mm.lock(plain..plain + 16 * PAGE, LockKind::OnFault).unwrap();
+    assert_eq!(mm.memory().used(), used + 64 * PAGE, "on fault");
 }
 
 #[test]

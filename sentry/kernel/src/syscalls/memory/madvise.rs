@@ -5,7 +5,7 @@ use std::ops::Range;
 use abi::mman::advice;
 use abi::{Errno, PAGE_SIZE, Result, page_ceil};
 
-use crate::mm::{DiscardFlags, MemoryManager, VmaFlags};
+use crate::mm::{Access, DiscardFlags, MemoryManager, VmaFlags};
 use crate::security::AccessIds;
 use crate::syscalls::process::args::task_of_pidfd;
 use crate::syscalls::table::Args;
@@ -69,8 +69,8 @@ fn advise(mm: &MemoryManager, range: Range<u64>, number: i32) -> Result<()> {
             flag(VmaFlags::WIPEONFORK, none)
         }
         advice::KEEPONFORK => flag(none, VmaFlags::WIPEONFORK),
-        advice::POPULATE_READ => mm.populate(range, false),
-        advice::POPULATE_WRITE => mm.populate(range, true),
+        advice::POPULATE_READ => mm.populate(range, Access::READ),
+        advice::POPULATE_WRITE => mm.populate(range, Access::WRITE),
         // Hints about paging, of which there is none; but the range must be mapped.
         _ => flag(none, none),
     }
