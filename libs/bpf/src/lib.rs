@@ -1,4 +1,5 @@
-//! Classic BPF (McCanne and Jacobson 1993): what seccomp(2) and `SO_ATTACH_FILTER` take from guests.
+//! Classic BPF (McCanne and Jacobson 1993): what seccomp(2) and `SO_ATTACH_FILTER` take from guests; and of extended BPF
+//! what decides about devices ([`DeviceProgram`]).
 //!
 //! [`Program::new`] checks what Linux checks (`bpf_check_classic` and `seccomp_check_filter`): instructions that the
 //! [`Dialect`] knows, jumps that only go forward and stay inside, no division by a constant zero, scratch memory that
@@ -12,6 +13,7 @@ mod assembler;
 mod check;
 mod data;
 mod decode;
+mod extended;
 mod run;
 pub mod seccomp;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use abi::filter::{BPF_MAXINSNS, SockFilter};
 pub use assembler::{Assembler, Cond, Label, TooLong};
 pub use data::{Ancillary, Base, Data, Size};
 use decode::Op;
+pub use extended::DeviceProgram;
 
 /// What a program is for, which decides what it may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

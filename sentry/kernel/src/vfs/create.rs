@@ -7,9 +7,12 @@ use abi::{DeviceId, Errno, FileType, Result};
 
 use super::open::NewShape;
 use super::path_walk::{Last, Walk};
-use super::permission::{Victim, check_create, check_delete, check_hard_link, check_mount_writable};
+use super::permission::{
+    Victim, check_create, check_delete, check_device_group, check_hard_link, check_mount_writable,
+};
 use super::{Caller, Dentry, NewNode, Origin, Vfs, VfsPath, WalkFlags, inotify};
 use crate::task::Capability;
+use crate::task::cgroup::DeviceAccess;
 
 /// Where a name is to be made or removed.
 pub(super) struct Target {
@@ -93,6 +96,9 @@ impl Vfs {
         make(caller, &target, |dir| {
             if is_device && !caller.creds.capable(Capability::Mknod) {
                 return Err(Errno::EPERM);
+            }
+            if !is_whiteout {
+                check_device_group(caller, spec.file_type, spec.rdev, DeviceAccess::MKNOD)?;
             }
             let shape = NewShape::new(caller, dir, spec.file_type, spec.mode, spec.umask)?;
             Ok((NewNode { rdev: spec.rdev, ..shape.node(spec.file_type) }, Some(shape)))

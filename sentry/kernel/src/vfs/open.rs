@@ -8,8 +8,8 @@ use abi::{Errno, FileType, OpenFlags, Result};
 use super::attr::drop_file_capabilities;
 use super::path_walk::{Component, Last, Walk};
 use super::permission::{
-    MAY_READ, MAY_WRITE, capable_over, check_access, check_create, check_devices, check_mount_writable,
-    check_open_in_sticky, is_owner_or_capable,
+    MAY_READ, MAY_WRITE, capable_over, check_access, check_create, check_device_group, check_devices,
+    check_mount_writable, check_open_in_sticky, is_owner_or_capable,
 };
 use super::pipe::{FifoOpening, Pipe, PipeOwner};
 use super::{
@@ -17,6 +17,7 @@ use super::{
     VfsPath, WalkFlags, acl, inotify,
 };
 use crate::task::Capability;
+use crate::task::cgroup::DeviceAccess;
 
 /// So often a call is made again. Linux does so once, for network file systems; here it happens with those of the host,
 /// where others may rename as fast as we look.
@@ -441,6 +442,10 @@ fn check_open(caller: &Caller<'_>, place: &VfsPath, attr: &Attr, flags: OpenFlag
         mask |= MAY_WRITE;
     }
     check_access(caller, place.inode(), mask)?;
+    let mut access = DeviceAccess::empty();
+    access.set(DeviceAccess::READ, mask & MAY_READ != 0);
+    access.set(DeviceAccess::WRITE, mask & MAY_WRITE != 0);
+    check_device_group(caller, attr.file_type(), attr.rdev, access)?;
     if flags.contains(OpenFlags::NOATIME) && !is_owner_or_capable(caller.creds, attr) {
         return Err(Errno::EPERM);
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use abi::fs::{S_ISGID, S_ISVTX};
 use abi::mount::MountFlags;
-use abi::{Errno, FileType, Result};
+use abi::{DeviceId, Errno, FileType, Result};
 
-use super::{Attr, Caller, Dentry, Inode, VfsPath, acl};
+use super::{Attr, Caller, Dentry, DeviceKind, Inode, VfsPath, acl};
 use crate::limits::{Knob, Knobs};
+use crate::task::cgroup::DeviceAccess;
 use crate::task::{Capability, Credentials};
 
 /// Search a directory, run a program.
@@ -102,6 +103,21 @@ pub fn check_mount_writable(path: &VfsPath) -> Result<()> {
 /// Whether device nodes may be opened through the mount.
 pub(super) fn check_devices(path: &VfsPath) -> Result<()> {
     if path.mount.flags().contains(MountFlags::NODEV) { Err(Errno::EACCES) } else { Ok(()) }
+}
+
+/// Whether the caller's control group lets it use a device so: `EPERM`.
+pub(super) fn check_device_group(
+    caller: &Caller<'_>,
+    file_type: FileType,
+    device: DeviceId,
+    access: DeviceAccess,
+) -> Result<()> {
+    let kind = match file_type {
+        FileType::Char => DeviceKind::Char,
+        FileType::Block => DeviceKind::Block,
+        _ => return Ok(()),
+    };
+    caller.task.map_or(Ok(()), |task| task.cgroup().check_device(kind, access, device))
 }
 
 /// Whether a name may be added to `dir` (`may_create`).

@@ -1,5 +1,6 @@
 //! System calls on everything that fits nowhere else.
 
+mod bpf;
 mod log;
 mod random;
 mod system;
@@ -70,7 +71,14 @@ pub(crate) const TABLE: &[Row] = &[
     Row::absent(301, "fanotify_mark", Errno::ENOSYS, "inotify is there"),
     Row::absent(313, "finit_module", Errno::ENOSYS, MODULES),
     Row::absent(320, "kexec_file_load", Errno::ENOSYS, "there is no machine to start anew"),
-    Row::absent(321, "bpf", Errno::EPERM, "there is no BPF machine beyond seccomp's"),
+    Row::partial(
+        321,
+        "bpf",
+        &[Arg::Int, Arg::Hex, Arg::Size],
+        bpf::bpf,
+        "programs that decide about a control group's devices, without maps, helpers and stack; nothing else",
+    )
+    .takes_memory(),
     Row::absent(323, "userfaultfd", Errno::ENOSYS, "page faults are not handed to guests"),
     Row::absent(425, "io_uring_setup", Errno::ENOSYS, "not yet"),
     Row::absent(426, "io_uring_enter", Errno::ENOSYS, "not yet"),

@@ -11,6 +11,7 @@
 
 mod attach;
 mod controllers;
+mod devices;
 mod event_file;
 mod group;
 mod namespace;
@@ -29,6 +30,7 @@ use super::{TaskSet, ThreadGroup};
 
 pub use attach::Extent;
 pub use controllers::Controllers;
+pub use devices::{AttachFlags, DeviceAccess, DeviceFilter, DeviceFilters};
 pub use event_file::EventFile;
 pub use group::Cgroup;
 pub use namespace::CgroupNamespace;
@@ -65,6 +67,8 @@ pub struct Hierarchies {
     unified: Arc<Cgroup>,
     /// Held while anything in version 2's hierarchy is changed, but for tasks that are made and end.
     changes: Mutex<()>,
+    /// Programs that decide about devices in version 2.
+    pub device_filters: DeviceFilters,
     /// How version 2's hierarchy is shown: the file system's.
     shown: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -76,7 +80,8 @@ pub struct Changing<'a>(#[expect(dead_code, reason = "held")] MutexGuard<'a, ()>
 impl Default for Hierarchies {
     fn default() -> Self {
         let (list, changes, shown) = (Mutex::default(), Mutex::default(), OnceLock::new());
-        Self { list, unified: Cgroup::top(UNIFIED), changes, shown }
+        let (unified, device_filters) = (Cgroup::top(UNIFIED), DeviceFilters::default());
+        Self { list, unified, changes, device_filters, shown }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use abi::{Errno, Result, Signal};
 use parking_lot::Mutex;
 
+use super::devices::Attached;
 use super::{Cgroup, Controllers, EventFile, Hierarchies};
 use crate::task::{CpuTimes, Task, TaskSet, Work};
 
@@ -34,6 +35,7 @@ pub(super) struct Unified {
     pub(super) spent: Mutex<CpuTimes>,
     /// The most memory that was seen to be in use.
     memory_peak: AtomicU64,
+    pub(super) devices: Attached,
     pub(super) events: EventFile,
     pub(super) pids_events: EventFile,
 }
@@ -56,6 +58,7 @@ impl Default for Unified {
             max_descendants: AtomicU32::new(u32::MAX),
             spent: Mutex::default(),
             memory_peak: AtomicU64::new(0),
+            devices: Attached::default(),
             events: EventFile::new("cgroup.events"),
             pids_events: EventFile::new("pids.events"),
         }
