@@ -1,7 +1,7 @@
 //! Calls on sockets that wait: connect(2), accept(2), sending and receiving.
 //!
 //! A socket never waits: it says `EAGAIN`, and the task sleeps on a queue of the socket's, for as long as its time-outs
-//! allow, unless the file or the call does not block.
+//! allow ([`Patience`]), unless the file or the call does not block.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::mm::{IoDst, IoSrc};
 use crate::task::Task;
 use crate::time::MonotonicTime;
 use crate::vfs::File;
+use crate::vfs::patience::Patience;
 
 /// The socket side of an open file.
 ///
@@ -29,33 +30,20 @@ fn may_block(file: &File) -> bool {
     !file.flags().contains(OpenFlags::NONBLOCK)
 }
 
-/// When a call with time-out `timeout_ns` gives up.
-fn deadline(task: &Task, timeout_ns: Option<i64>) -> Option<MonotonicTime> {
-    timeout_ns.map(|ns| task.kernel().timekeeper.deadline_in(ns))
-}
-
-/// A socket's time-out is `EAGAIN` for the caller.
-fn timeout_is_again<T>(result: SysResult<T>) -> SysResult<T> {
-    match result {
-        Err(SysError::Errno(Errno::ETIMEDOUT)) => Err(Errno::EAGAIN.into()),
-        other => other,
-    }
-}
-
 /// Connects, waiting until the connection is there where the caller may wait.
 ///
 /// # Errors
 /// As connect(2).
 pub(crate) fn connect(task: &Task, file: &File, address: &[u8]) -> SysResult<()> {
     let socket = socket_of(file)?;
-    let deadline = deadline(task, socket.options().send_timeout_ns());
+    let patience = Patience::to_write(task, file);
     let mut registration = None;
     loop {
         match socket.connect(task, address) {
             Ok(()) => return Ok(()),
             // The listener's backlog is full: wait for it to accept, having looked again once that would be heard.
             Err(Errno::EAGAIN) if may_block(file) => match registration.take() {
-                Some(_held) => timeout_is_again(task.sleep(deadline))?,
+                Some(_held) => patience.sleep(task)?,
                 None => {
                     // Looked up each time: the address may have another listener by now, or none.
                     let listener = socket.send_queue(task, Some(address));
@@ -63,27 +51,29 @@ pub(crate) fn connect(task: &Task, file: &File, address: &[u8]) -> SysResult<()>
                     registration = Some(queue.register(Events::WRITABLE, task.notifier()));
                 }
             },
-            Err(Errno::EINPROGRESS | Errno::EALREADY) if may_block(file) => {
-                return await_connection(task, file, address, deadline);
+            Err(state @ (Errno::EINPROGRESS | Errno::EALREADY)) if may_block(file) => {
+                return await_connection(task, file, address, patience, state);
             }
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
-/// Waits until a connection that is under way is decided, and asks for the outcome.
+/// Waits until a connection that is under way is decided, and asks for the outcome. Where time is over before, the caller
+/// hears the `state` that it was in.
 fn await_connection(
     task: &Task,
     file: &File,
     address: &[u8],
-    deadline: Option<MonotonicTime>,
+    patience: Patience,
+    state: Errno,
 ) -> SysResult<()> {
     let socket = socket_of(file)?;
-    let queue = file.ops().wait_queue().ok_or(Errno::EINPROGRESS)?;
+    let queue = file.ops().wait_queue().ok_or(state)?;
     let decided = Events::OUT | Events::ERR | Events::HUP;
     let attempt = &mut || if file.poll().intersects(decided) { Ok(()) } else { Err(Errno::EAGAIN) };
-    match task.block_on(queue, decided, deadline, attempt) {
-        Err(SysError::Errno(Errno::ETIMEDOUT)) => return Err(Errno::EINPROGRESS.into()),
+    match patience.block_on(task, queue, decided, attempt) {
+        Err(SysError::Errno(Errno::EAGAIN)) => return Err(state.into()),
         other => other?,
     }
     match socket.connect(task, address) {
@@ -101,8 +91,8 @@ pub(crate) fn accept(task: &Task, file: &File) -> SysResult<Accepted> {
     match socket.accept(task) {
         Err(Errno::EAGAIN) if may_block(file) => {
             let queue = file.ops().wait_queue().ok_or(Errno::EAGAIN)?;
-            let deadline = deadline(task, socket.options().receive_timeout_ns());
-            timeout_is_again(task.block_on(queue, Events::READABLE, deadline, &mut || socket.accept(task)))
+            let patience = Patience::to_read(task, file);
+            patience.block_on(task, queue, Events::READABLE, &mut || socket.accept(task))
         }
         other => Ok(other?),
     }
@@ -123,7 +113,7 @@ pub(crate) fn send(
     let socket = socket_of(file)?;
     let blocks = may_block(file) && !flags.contains(MsgFlags::DONTWAIT);
     let is_stream = socket.socket_type() == SocketType::Stream;
-    let deadline = if blocks { deadline(task, socket.options().send_timeout_ns()) } else { None };
+    let patience = Patience::to_write(task, file);
     let (mut sent, mut control) = (0, Some(control));
     loop {
         let mut attempt = || {
@@ -134,7 +124,7 @@ pub(crate) fn send(
             Err(Errno::EAGAIN) if blocks => {
                 let other = socket.send_queue(task, address);
                 let queue = other.as_ref().or(file.ops().wait_queue()).ok_or(Errno::EAGAIN)?;
-                timeout_is_again(task.block_on(queue, Events::WRITABLE, deadline, &mut attempt))
+                patience.block_on(task, queue, Events::WRITABLE, &mut attempt)
             }
             other => other.map_err(SysError::from),
         };
@@ -171,7 +161,7 @@ pub(crate) fn receive(
 ) -> SysResult<Received> {
     let socket = socket_of(file)?;
     let blocks = may_block(file) && !flags.intersects(MsgFlags::DONTWAIT | MsgFlags::ERRQUEUE);
-    let deadline = until.or_else(|| deadline(task, socket.options().receive_timeout_ns()));
+    let patience = Patience::to_read(task, file).until(until);
     let wants_all = flags.contains(MsgFlags::WAITALL)
         && !flags.contains(MsgFlags::PEEK)
         && socket.socket_type() == SocketType::Stream;
@@ -181,12 +171,7 @@ pub(crate) fn receive(
         let result = match attempt() {
             Err(Errno::EAGAIN) if blocks => {
                 let queue = file.ops().wait_queue().ok_or(Errno::EAGAIN)?;
-                timeout_is_again(task.block_on(
-                    queue,
-                    Events::READABLE | Events::RDHUP,
-                    deadline,
-                    &mut attempt,
-                ))
+                patience.block_on(task, queue, Events::READABLE | Events::RDHUP, &mut attempt)
             }
             other => other.map_err(SysError::from),
         };

@@ -36,6 +36,7 @@ mod mount_tree;
 mod open;
 mod path_text;
 mod path_walk;
+pub(crate) mod patience;
 pub mod permission;
 pub mod pipe;
 mod promise;

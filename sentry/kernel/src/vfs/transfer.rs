@@ -1,13 +1,14 @@
 //! Moving bytes between a file and a caller's memory, for read(2), write(2) and all that does the same by other names.
 //!
 //! A file never waits: `EAGAIN` comes back here, and the task sleeps on the file's queue unless it was opened
-//! non-blocking. Bytes that were moved before a wait is interrupted are a short count, not an error.
+//! non-blocking, for as long as the file lets it ([`Patience`]). Bytes that were moved before a wait is interrupted are a short count, not an error.
 
 use abi::fcntl::RwFlags;
 use abi::resource::Resource;
 use abi::{Errno, FileType, OpenFlags, Result, Signal};
 use waiter::Events;
 
+use super::patience::Patience;
 use super::{Caller, File, SyncScope, WriteAt, drop_privileges_on_write, note_access, note_modify};
 use crate::error::{SysError, SysResult};
 use crate::mm::{IoDst, IoSrc};
@@ -50,7 +51,9 @@ pub(crate) fn read_from(
     let mut attempt = || file.ops().read(task, file, offset, dst);
     let count = match attempt() {
         Err(Errno::EAGAIN) if may_wait => match file.ops().wait_queue() {
-            Some(queue) => task.block_on(queue, Events::READABLE, None, &mut attempt)?,
+            Some(queue) => {
+                Patience::to_read(task, file).block_on(task, queue, Events::READABLE, &mut attempt)?
+            }
             None => return Err(Errno::EAGAIN.into()),
         },
         Err(Errno::EINVAL) if file.path().dentry.is_dir() => return Err(Errno::EISDIR.into()),
@@ -77,11 +80,11 @@ pub(crate) fn write_from(
     if allowed < src.remaining() {
         return write_clipped(task, file, at, src, allowed, flags);
     }
-    let (mut total, mut end) = (0, offset);
+    let (mut total, mut end, mut patience) = (0, offset, None);
     let failure: Option<SysError> = loop {
         let next = if appends { WriteAt::Append } else { WriteAt::Offset(end) };
         let before = src.remaining();
-        match write_once(task, file, next, src, flags) {
+        match write_once(task, file, next, src, flags, &mut patience) {
             Ok((count, behind)) => {
                 total += count as u64;
                 end = behind;
@@ -134,26 +137,29 @@ fn write_clipped(
     const CHUNK: usize = 1 << 20;
     let mut bytes = vec![0; allowed.min(CHUNK)];
     let count = src.take(&mut bytes)?;
-    let (count, end) = write_once(task, file, at, &mut IoSrc::kernel(&bytes[..count]), flags)?;
+    let (count, end) = write_once(task, file, at, &mut IoSrc::kernel(&bytes[..count]), flags, &mut None)?;
     note_modify(file);
     sync_written(file, flags)?;
     Ok((count as u64, end))
 }
 
+/// Writes something. The call's `patience` begins where it has to wait first.
 fn write_once(
     task: &Task,
     file: &File,
     at: WriteAt,
     src: &mut IoSrc<'_>,
     flags: RwFlags,
+    patience: &mut Option<Patience>,
 ) -> SysResult<(usize, u64)> {
     let mut attempt = || file.ops().write(task, file, at, src);
     match attempt() {
         Err(Errno::EAGAIN) if !file.is_nonblocking() && !flags.contains(RwFlags::NOWAIT) => {
-            match file.ops().wait_queue() {
-                Some(queue) => task.block_on(queue, Events::WRITABLE, None, &mut attempt),
-                None => Err(Errno::EAGAIN.into()),
-            }
+            // It may be another socket that is full.
+            let other = file.ops().socket().and_then(|socket| socket.send_queue(task, None));
+            let queue = other.as_ref().or(file.ops().wait_queue()).ok_or(Errno::EAGAIN)?;
+            let patience = *patience.get_or_insert_with(|| Patience::to_write(task, file));
+            patience.block_on(task, queue, Events::WRITABLE, &mut attempt)
         }
         other => other.map_err(SysError::from),
     }
