@@ -87,12 +87,23 @@ impl UnixSocket {
                 if peer.kind != self.kind {
                     return Err(Errno::EPROTOTYPE);
                 }
+                if !peer.takes_from(self) {
+                    return Err(Errno::EPERM);
+                }
                 Link::Connected { peer: Arc::downgrade(&peer), creds: None, address: address.clone() }
             }
         };
         let old = std::mem::replace(&mut self.state.lock().link, link);
         drop(old);
         Ok(())
+    }
+
+    /// Whether `sender` may send to it: who has a peer takes nothing from others (`unix_may_send`).
+    pub(super) fn takes_from(&self, sender: &Self) -> bool {
+        match &self.state.lock().link {
+            Link::Connected { peer, .. } => Weak::ptr_eq(peer, &sender.this),
+            Link::None | Link::Listening { .. } => true,
+        }
     }
 
     /// Connects to a listener.
@@ -219,7 +230,6 @@ impl UnixSocket {
             state.read_shut |= how.read;
             match &state.link {
                 Link::Connected { peer, .. } => peer.upgrade(),
-                Link::None if self.is_connection() => return Err(Errno::ENOTCONN),
                 _ => None,
             }
         };

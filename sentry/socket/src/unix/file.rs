@@ -45,6 +45,7 @@ impl FileOps for UnixSocket {
                     return events;
                 }
                 Link::None if self.is_connection() => {
+                    events.set(Events::READABLE | Events::RDHUP, ended);
                     return events | Events::WRITABLE | Events::HUP;
                 }
                 Link::None => None,

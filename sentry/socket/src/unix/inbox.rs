@@ -33,6 +33,8 @@ impl Message {
 pub(super) struct Inbox {
     messages: VecDeque<Message>,
     bytes: usize,
+    /// Messages that senders have set room aside for, and the bytes of those.
+    coming: (usize, usize),
     /// Nothing more will come: the peer has gone or shut down its sending side.
     pub(super) ended: bool,
     /// The owner takes nothing more: shut down for reading, or closed.
@@ -58,10 +60,23 @@ impl Inbox {
 
     /// Bytes that a sender with a buffer of `limit` may still send.
     pub(super) fn room(&self, limit: usize) -> usize {
-        if self.messages.len() >= MAX_MESSAGES {
-            return 0;
-        }
-        limit.saturating_sub(self.bytes + self.messages.len() * MESSAGE_COST)
+        let (messages, bytes) = (self.messages.len() + self.coming.0, self.bytes + self.coming.1);
+        if messages >= MAX_MESSAGES { 0 } else { limit.saturating_sub(bytes + messages * MESSAGE_COST) }
+    }
+
+    /// Whether nothing waits, and nobody has set room aside.
+    pub(super) fn is_unused(&self) -> bool {
+        self.is_empty() && self.coming.0 == 0
+    }
+
+    /// Sets room aside for a message of `len` bytes.
+    pub(super) fn set_aside(&mut self, len: usize) {
+        self.coming = (self.coming.0 + 1, self.coming.1 + len);
+    }
+
+    /// Ends what [`Self::set_aside`] began.
+    pub(super) fn give_back(&mut self, len: usize) {
+        self.coming = (self.coming.0 - 1, self.coming.1 - len);
     }
 
     /// Queues a message.
@@ -85,6 +100,11 @@ impl Inbox {
         self.messages.iter_mut().filter_map(|message| message.rights.take()).collect()
     }
 
+    /// As [`Self::get`], to be changed.
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Message> {
+        self.messages.get_mut(index)
+    }
+
     /// The first message.
     pub(super) fn front_mut(&mut self) -> Option<&mut Message> {
         self.messages.front_mut()
@@ -106,5 +126,21 @@ impl Inbox {
         if let Some(message) = self.messages.pop_front() {
             self.bytes -= message.rest().len();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Inbox, MESSAGE_COST};
+
+    #[test]
+    fn room_that_was_set_aside_is_not_offered_again() {
+        let mut inbox = Inbox::default();
+        inbox.set_aside(1000);
+        assert_eq!(inbox.room(4000), 3000 - MESSAGE_COST);
+        assert!(inbox.is_empty() && !inbox.is_unused());
+        inbox.give_back(1000);
+        assert_eq!(inbox.room(4000), 4000);
+        assert!(inbox.is_unused());
     }
 }

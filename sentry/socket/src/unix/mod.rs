@@ -12,6 +12,7 @@ mod identity;
 mod inbox;
 mod names;
 mod rights;
+mod room;
 mod socket;
 mod summary;
 mod transfer;

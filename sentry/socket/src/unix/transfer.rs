@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abi::socket::{MsgFlags, SocketType, so};
+use abi::socket::{MsgFlags, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
 use kernel::Task;
@@ -15,6 +15,7 @@ use super::address::UnixAddress;
 use super::identity::Identity;
 use super::inbox::{Inbox, Message};
 use super::rights::Rights;
+use super::room::Place;
 use super::socket::{Link, UnixSocket};
 
 /// The largest piece of a stream that is queued at once, bytes.
@@ -31,7 +32,14 @@ impl UnixSocket {
         }
         let (from, error) = {
             let mut state = self.state.lock();
-            if state.write_shut {
+            // Without anybody to send to, that comes first.
+            let is_connected = matches!(state.link, Link::Connected { .. });
+            let has_target = match self.kind {
+                SocketType::Stream => is_connected && request.address.is_none(),
+                SocketType::Datagram => is_connected || request.address.is_some(),
+                _ => is_connected,
+            };
+            if state.write_shut && has_target {
                 return Err(Errno::EPIPE);
             }
             // A stream whose peer is gone is a broken pipe, whatever the next reader is told.
@@ -60,14 +68,17 @@ impl UnixSocket {
         if len > limit {
             return Err(Errno::EMSGSIZE);
         }
-        to.check_room(len, limit)?;
+        if !to.takes_from(self) {
+            return Err(Errno::EPERM);
+        }
+        let place = Place::for_message(&to, len, limit)?;
         heap::room_for(len as u64, Purpose::Process).map_err(|_| Errno::ENOBUFS)?;
         let mut data = vec![0; len];
         let read = request.data.take(&mut data)?;
         if read < len {
             return Err(Errno::EFAULT);
         }
-        to.inbox.lock().push(message(data));
+        place.fill(message(data))?;
         to.queue.notify(Events::READABLE);
         Ok(len)
     }
@@ -88,34 +99,23 @@ impl UnixSocket {
         let limit = self.options.send_buffer();
         let mut sent = 0;
         while request.data.remaining() > 0 {
-            let room = {
-                let inbox = peer.inbox.lock();
-                if inbox.refused {
-                    return if sent > 0 { Ok(sent) } else { Err(Errno::EPIPE) };
+            let wanted = request.data.remaining().min(PIECE);
+            let piece = Place::for_piece(&peer, wanted, limit, &self.queue).and_then(|place| {
+                heap::room_for(place.len() as u64, Purpose::Process).map_err(|_| Errno::ENOBUFS)?;
+                let mut data = vec![0; place.len()];
+                let count = request.data.take(&mut data)?;
+                data.truncate(count);
+                if count > 0 {
+                    place.fill(message(data))?;
                 }
-                inbox.room(limit)
-            };
-            if room == 0 {
-                break;
-            }
-            let len = room.min(PIECE).min(request.data.remaining());
-            match heap::room_for(len as u64, Purpose::Process) {
-                Err(_) if sent > 0 => break,
-                enough => enough.map_err(|_| Errno::ENOBUFS)?,
-            }
-            let mut data = vec![0; len];
-            let count = match request.data.take(&mut data) {
+                Ok(count)
+            });
+            match piece {
                 Ok(0) => break,
-                Ok(count) => count,
+                Ok(count) => sent += count,
                 Err(_) if sent > 0 => break,
                 Err(error) => return Err(error),
-            };
-            data.truncate(count);
-            peer.inbox.lock().push(message(data));
-            sent += count;
-        }
-        if sent == 0 && request.data.remaining() > 0 {
-            return Err(Errno::EAGAIN);
+            }
         }
         peer.queue.notify(Events::READABLE);
         Ok(sent)
@@ -135,15 +135,6 @@ impl UnixSocket {
             }
             _ => Err(Errno::ENOTCONN),
         }
-    }
-
-    fn check_room(&self, len: usize, limit: usize) -> Result<()> {
-        let inbox = self.inbox.lock();
-        if inbox.refused {
-            return Err(Errno::EPIPE);
-        }
-        let room = inbox.room(limit);
-        if room == 0 || (room < len && !inbox.is_empty()) { Err(Errno::EAGAIN) } else { Ok(()) }
     }
 
     pub(super) fn receive_message(&self, task: &Task, request: &mut RecvRequest<'_, '_>) -> Result<Received> {
@@ -202,14 +193,11 @@ impl UnixSocket {
 
     fn nothing(&self, ended: bool) -> Result<Received> {
         let state = self.state.lock();
-        if ended || state.read_shut {
-            return Ok(Received::default());
-        }
         match &state.link {
-            Link::Connected { .. } => Err(Errno::EAGAIN),
-            _ if self.is_connection() => {
+            Link::None | Link::Listening { .. } if self.is_connection() => {
                 Err(if self.kind == SocketType::Stream { Errno::EINVAL } else { Errno::ENOTCONN })
             }
+            _ if ended || state.read_shut => Ok(Received::default()),
             _ => Err(Errno::EAGAIN),
         }
     }
@@ -222,6 +210,8 @@ fn take_control(task: &Task, control: Vec<ControlMessage>) -> Result<(Identity, 
         match message {
             ControlMessage::Rights(files) => rights.extend(files),
             ControlMessage::Credentials(claimed) => claim = Some(Identity::claimed(task, claimed)?),
+            // As on Linux, what is meant for other layers is passed over.
+            ControlMessage::Raw { level, .. } if level != SOL_SOCKET => {}
             ControlMessage::Raw { .. } => return Err(Errno::EINVAL),
         }
     }
@@ -238,12 +228,16 @@ enum Files {
     Peeked(Vec<Arc<File>>),
 }
 
-/// Says where `message` came from, to a `reader` who from, too; returns the files that came with it.
-fn describe(message: &mut Message, is_peek: bool, reader: Option<&Task>, received: &mut Received) -> Files {
+/// Says where `message` came from, to a `reader` who from, too.
+fn describe(message: &Message, reader: Option<&Task>, received: &mut Received) {
     received.address = if message.from == UnixAddress::Unnamed { Vec::new() } else { message.from.encode() };
     if let Some(reader) = reader {
         received.control.push(ControlMessage::Credentials(message.creds.seen_by(reader)));
     }
+}
+
+/// The files that came with `message`.
+fn files_of(message: &mut Message, is_peek: bool) -> Files {
     if is_peek {
         let rights = message.rights.as_ref();
         return rights.map_or(Files::None, |rights| Files::Peeked(rights.files().to_vec()));
@@ -268,14 +262,16 @@ fn receive_one(
             received.len = len;
         }
     }
-    let files = describe(message, is_peek, reader, &mut received);
+    describe(message, reader, &mut received);
+    let files = files_of(message, is_peek);
     if !is_peek {
         inbox.pop();
     }
     Ok((received, files))
 }
 
-/// Bytes across messages, but never across a change of sender or past the first descriptors.
+/// Bytes across messages, but never across a change of sender where the reader is told who that is, nor past the first
+/// descriptors (`unix_stream_read_generic`).
 fn receive_stream(
     mut inbox: MutexGuard<'_, Inbox>,
     request: &mut RecvRequest<'_, '_>,
@@ -283,12 +279,11 @@ fn receive_stream(
 ) -> Result<(Received, Files)> {
     let is_peek = request.flags.contains(MsgFlags::PEEK);
     let (mut received, mut files) = (Received::default(), Files::None);
-    let (mut index, mut last_creds) = (0, None);
-    while let Some(message) = inbox.get(index) {
-        let is_first = last_creds.is_none();
-        let boundary =
-            message.rights.is_some() || (reader.is_some() && last_creds.as_ref() != Some(&message.creds));
-        if (!is_first && boundary) || request.data.remaining() == 0 {
+    let (mut index, mut sender) = (0, None);
+    while let Some(message) = inbox.get_mut(index) {
+        let is_first = sender.is_none();
+        let is_another = reader.is_some() && sender.as_ref() != Some(&message.creds);
+        if (!is_first && is_another) || request.data.remaining() == 0 {
             break;
         }
         let copied = match request.data.put(message.rest()) {
@@ -296,18 +291,19 @@ fn receive_stream(
             Err(_) if received.len > 0 => break,
             Err(error) => return Err(error),
         };
-        let (whole, had_rights) = (copied == message.rest().len(), message.rights.is_some());
+        let (is_whole, has_files) = (copied == message.rest().len(), message.rights.is_some());
         received.len += copied;
-        last_creds = Some(message.creds.clone());
-        if is_first && let Some(front) = inbox.front_mut() {
-            files = describe(front, is_peek, reader, &mut received);
+        if is_first {
+            describe(message, reader, &mut received);
+            sender = Some(message.creds.clone());
         }
+        files = files_of(message, is_peek);
         if is_peek {
             index += 1;
         } else {
             inbox.consume(copied);
         }
-        if !whole || had_rights {
+        if !is_whole || has_files {
             break;
         }
     }
