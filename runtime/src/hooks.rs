@@ -1,7 +1,7 @@
 //! OCI hooks: programs of the host that are told of a container's life (`config.md`, "POSIX-platform Hooks").
 //!
 //! Each gets the container's state as JSON on its standard input. A hook that fails or takes longer than its timeout
-//! fails the operation, except after the container's start and end, where it is only logged.
+//! fails the operation, except after the container's end, where it is only logged.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -35,7 +35,7 @@ pub(crate) struct HookSet<'a> {
 }
 
 /// The hooks of a stage.
-pub(crate) fn of_stage<'a>(hooks: Option<&'a Hooks>, stage: &str) -> &'a [Hook] {
+fn of_stage<'a>(hooks: Option<&'a Hooks>, stage: &str) -> &'a [Hook] {
     let Some(hooks) = hooks else { return &[] };
     let list = match stage {
         "prestart" => hooks.prestart(),
@@ -49,7 +49,12 @@ pub(crate) fn of_stage<'a>(hooks: Option<&'a Hooks>, stage: &str) -> &'a [Hook] 
     list.as_deref().unwrap_or_default()
 }
 
-impl HookSet<'_> {
+impl<'a> HookSet<'a> {
+    /// Those of a stage.
+    pub(crate) fn new(stage: &'static str, hooks: Option<&'a Hooks>, state: &'a Value) -> Self {
+        Self { stage, hooks: of_stage(hooks, stage), state }
+    }
+
     /// Runs them in order; the first failure ends it.
     pub(crate) fn run(&self) -> Result<()> {
         for (index, hook) in self.hooks.iter().enumerate() {

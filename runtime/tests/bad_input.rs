@@ -59,6 +59,12 @@ fn each_member_that_is_wrong_is_named_by_its_path() {
         ("/process/cwd", json!("relative"), "$.process.cwd"),
         ("/process/user", json!({"uid": -1}), "$.process.user.uid"),
         ("/process/user", json!({"uid": 0, "gid": 4_294_967_296_u64}), "$.process.user.gid"),
+        ("/process/user", json!({"uid": u32::MAX, "gid": 0}), "$.process.user.uid"),
+        (
+            "/process/user",
+            json!({"uid": 0, "gid": 0, "additionalGids": [1, u32::MAX]}),
+            "$.process.user.additionalGids[1]",
+        ),
         ("/process/rlimits", json!([{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]), "$.process.rlimits[0]"),
         ("/process/oomScoreAdj", json!(1001), "$.process.oomScoreAdj"),
         ("/hostname", json!("x".repeat(65)), "$.hostname"),
@@ -245,11 +251,11 @@ fn hooks_that_fail_or_hang() {
             check(&lab, id, &what, &output, 128, &[&format!("$.hooks.{stage}[0]"), words]);
         }
     }
-    for stage in ["poststart", "poststop"] {
-        let output =
-            run_changed(&lab, id, |config| config["hooks"] = json!({stage: [{"path": "/bin/false"}]}));
-        assert!(output.status.success(), "{stage}: {}", stderr(&output));
-    }
+    let fails_in = |stage: &str| json!({stage: [{"path": "/bin/false"}]});
+    let output = run_changed(&lab, id, |config| config["hooks"] = fails_in("poststart"));
+    check(&lab, id, "poststart", &output, 128, &["$.hooks.poststart[0]", "exit status: 1"]);
+    let output = run_changed(&lab, id, |config| config["hooks"] = fails_in("poststop"));
+    assert!(output.status.success(), "poststop: {}", stderr(&output));
     lab.delete_and_assert_gone(id);
 }
 
@@ -281,6 +287,15 @@ fn command_lines_that_make_no_sense() {
     check(&lab, id, "exec", &exec, 128, &["\"nobody\" does not exist"]);
     for command in ["checkpoint", "restore", "tar", "metric-server", "bwrap", "trace"] {
         check(&lab, id, command, &lab.run(&[command, id]), 128, &[command, "not supported"]);
+    }
+    for (flag, words) in [
+        ("-uid-map=0:0:1", "--uid-map is not supported"),
+        ("--gid-map=0:0:1", "--gid-map is not supported"),
+        ("-version", "no flag --version"),
+        ("--bogus", "no flag --bogus"),
+        ("--network=host", "before the command"),
+    ] {
+        check(&lab, id, flag, &lab.run(&["do", flag, "true"]), 128, &[words]);
     }
     let not_a_socket = lab.path("bundle/config.json");
     let not_a_socket = not_a_socket.to_str().unwrap();

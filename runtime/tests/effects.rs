@@ -305,6 +305,7 @@ fn an_ordinary_user_runs_sandboxes() {
         as_user(&["do", "sh", "-c", "id -u; echo x > /etc/only-in-here; cat /etc/only-in-here; exit 4"]);
     assert_eq!(done.status.code(), Some(4), "{}", stderr(&done));
     assert_eq!(String::from_utf8_lossy(&done.stdout), "0\nx\n");
+    assert_eq!(stderr(&done), "");
     let ran = as_user(&["run", id]);
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     assert_eq!(String::from_utf8_lossy(&ran.stdout), "0\n42\n/etc/passwd\n");

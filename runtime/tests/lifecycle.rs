@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use common::{Lab, can_run, eventually, exists, finish, processes_of, stderr};
 use serde_json::{Value, json};
@@ -294,6 +295,83 @@ fn hooks_run_in_order() {
     let ran = std::fs::read_to_string(record).unwrap();
     assert_eq!(ran, "createContainer 1\nprestart 1\ncreateRuntime 1\npoststart 1\npoststop 1\n");
     lab.assert_clean();
+}
+
+#[test]
+fn hooks_of_a_create_that_fails_are_cleaned_up_after() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("hookclean", &["true"]);
+    let id = &lab.id("hookclean");
+    let record = lab.path("record");
+    let hook = |script: &str| {
+        let script = format!("{script} >> {}", record.display());
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
+    };
+    let ran = || {
+        let said = std::fs::read_to_string(&record).unwrap_or_default();
+        let _ = std::fs::remove_file(&record);
+        said
+    };
+    let poststop = hook("grep -o '\"status\":\"[a-z]*\"'");
+    for stage in ["prestart", "createRuntime", "createContainer"] {
+        lab.configure(|config| config["hooks"] = json!({stage: hook("exit 3"), "poststop": poststop}));
+        assert!(lab.fails(128, &["create", id]).contains(&format!("$.hooks.{stage}[0]")));
+        assert_eq!(ran(), "\"status\":\"stopped\"\n", "{stage}");
+        lab.assert_nothing_left(id);
+    }
+    lab.configure(|config| config["hooks"] = json!({"prestart": hook("echo pre"), "poststop": poststop}));
+    lab.fails(128, &["create", "--pid-file", "/nonexistent/pid", id]);
+    assert_eq!(ran(), "pre\n\"status\":\"stopped\"\n");
+    lab.assert_nothing_left(id);
+    // One that fails after the start stops the container.
+    lab.configure(|config| {
+        config["process"]["args"] = json!(["sleep", "1000"]);
+        config["hooks"] = json!({"poststart": hook("exit 3"), "poststop": poststop});
+    });
+    lab.create(id);
+    assert!(lab.fails(128, &["start", id]).contains("$.hooks.poststart[0]"));
+    assert_eq!(lab.status(id), "stopped");
+    assert_eq!(ran(), "");
+    lab.ok(&["delete", id]);
+    assert_eq!(ran(), "\"status\":\"stopped\"\n");
+    lab.assert_nothing_left(id);
+}
+
+/// Sends a signal to a process of the host.
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_program_that_is_no_init_ends_by_signals_from_outside() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("outside", &["sleep", "1000"]);
+    for (name, status) in [("HUP", 129), ("INT", 130), ("QUIT", 131), ("TERM", 143)] {
+        let mut command = lab.command(&["do", "sh", "-c", "echo up; exec sleep 1000"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+        // What stops or tells others does nothing to a first process.
+        signal(child.id(), "TSTP");
+        signal(child.id(), "WINCH");
+        signal(child.id(), name);
+        assert_eq!(finish(child).status.code(), Some(status), "{name}");
+    }
+    let id = &lab.id("outside");
+    lab.create(id);
+    lab.ok(&["start", id]);
+    // From inside it is a first process as Linux has it.
+    lab.ok(&["exec", id, "sh", "-c", "kill -TERM 1; kill -KILL 1; sleep 0.2"]);
+    assert_eq!(lab.status(id), "running");
+    lab.ok(&["kill", id, "TERM"]);
+    lab.await_status(id, "stopped");
+    lab.delete_and_assert_gone(id);
 }
 
 #[test]

@@ -103,6 +103,13 @@ fn a_pod_is_one_sandbox() {
         assert_eq!(event["id"], json!(id));
         assert_eq!(event["data"]["pids"]["current"], json!(commands(&lab, id).len()), "{id}");
     }
+    // One stands still, the others go on.
+    lab.ok(&["pause", one]);
+    assert_eq!([pod, one, two].map(|id| lab.status(id)), ["running", "paused", "running"]);
+    assert_eq!(inside(two, "echo on"), "on\n");
+    assert!(lab.fails(128, &["exec", one, "true"]).contains("paused"));
+    lab.ok(&["resume", one]);
+    assert_eq!(inside(one, "echo on"), "on\n");
     // One ends, the others live.
     let wait = lab.command(&["wait", two]).stdout(Stdio::piped()).spawn().unwrap();
     assert!(lab.fails(128, &["delete", two]).contains("--force"));

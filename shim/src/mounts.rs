@@ -10,50 +10,13 @@ use crate::error::{Context, Failure, Result};
 /// The most that `mount(2)` reads as data.
 const DATA_MAX: usize = 4095;
 
-/// Options that set flags.
-const SETTING: &[(&str, MountFlags)] = &[
-    ("bind", MountFlags::BIND),
-    ("defaults", MountFlags::empty()),
-    ("dirsync", MountFlags::DIRSYNC),
-    ("mand", MountFlags::MANDLOCK),
-    ("noatime", MountFlags::NOATIME),
-    ("nodev", MountFlags::NODEV),
-    ("nodiratime", MountFlags::NODIRATIME),
-    ("noexec", MountFlags::NOEXEC),
-    ("nosuid", MountFlags::NOSUID),
-    ("rbind", MountFlags::BIND.union(MountFlags::REC)),
-    ("relatime", MountFlags::RELATIME),
-    ("remount", MountFlags::REMOUNT),
-    ("ro", MountFlags::RDONLY),
-    ("strictatime", MountFlags::STRICTATIME),
-    ("sync", MountFlags::SYNCHRONOUS),
-];
-
-/// Options that take flags away.
-const CLEARING: &[(&str, MountFlags)] = &[
-    ("async", MountFlags::SYNCHRONOUS),
-    ("atime", MountFlags::NOATIME),
-    ("dev", MountFlags::NODEV),
-    ("diratime", MountFlags::NODIRATIME),
-    ("exec", MountFlags::NOEXEC),
-    ("nomand", MountFlags::MANDLOCK),
-    ("norelatime", MountFlags::RELATIME),
-    ("nostrictatime", MountFlags::STRICTATIME),
-    ("rw", MountFlags::RDONLY),
-    ("suid", MountFlags::NOSUID),
-];
-
 /// Flags, and what the file system itself is told.
 fn parse(options: &[String]) -> (MountFlags, Vec<&str>) {
     let (mut flags, mut data) = (MountFlags::empty(), Vec::new());
     for option in options {
-        let find = |table: &[(&str, MountFlags)]| {
-            table.iter().find(|(name, _)| name == option).map(|(_, flag)| *flag)
-        };
-        match (find(SETTING), find(CLEARING)) {
-            (Some(flag), _) => flags |= flag,
-            (None, Some(flag)) => flags -= flag,
-            (None, None) => data.push(option.as_str()),
+        match MountFlags::from_option(option) {
+            Some(option) => flags = flags.after(option),
+            None => data.push(option.as_str()),
         }
     }
     (flags, data)

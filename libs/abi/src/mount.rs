@@ -41,6 +41,60 @@ bitflags! {
     }
 }
 
+/// What an option of mount(8) does to a mount's flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionFlags {
+    /// It sets these,
+    pub set: MountFlags,
+    /// after it has taken these away.
+    pub clear: MountFlags,
+}
+
+impl MountFlags {
+    /// What an option does that is a flag; `None` for those that are for the file system.
+    #[must_use]
+    pub fn from_option(option: &str) -> Option<OptionFlags> {
+        let none = Self::empty();
+        let (set, clear) = match option {
+            "async" => (none, Self::SYNCHRONOUS),
+            "atime" => (none, Self::NOATIME),
+            "bind" => (Self::BIND, none),
+            "defaults" => (none, none),
+            "dev" => (none, Self::NODEV),
+            "diratime" => (none, Self::NODIRATIME),
+            "dirsync" => (Self::DIRSYNC, none),
+            "exec" => (none, Self::NOEXEC),
+            "mand" => (Self::MANDLOCK, none),
+            "noatime" => (Self::NOATIME, Self::RELATIME),
+            "nodev" => (Self::NODEV, none),
+            "nodiratime" => (Self::NODIRATIME, none),
+            "noexec" => (Self::NOEXEC, none),
+            "nomand" => (none, Self::MANDLOCK),
+            "norelatime" => (none, Self::RELATIME),
+            "nostrictatime" => (none, Self::STRICTATIME),
+            "nosuid" => (Self::NOSUID, none),
+            "nosymfollow" => (Self::NOSYMFOLLOW, none),
+            "rbind" => (Self::BIND.union(Self::REC), none),
+            "relatime" => (Self::RELATIME, none),
+            "remount" => (Self::REMOUNT, none),
+            "ro" => (Self::RDONLY, none),
+            "rw" => (none, Self::RDONLY),
+            "strictatime" => (Self::STRICTATIME, Self::RELATIME),
+            "suid" => (none, Self::NOSUID),
+            "symfollow" => (none, Self::NOSYMFOLLOW),
+            "sync" => (Self::SYNCHRONOUS, none),
+            _ => return None,
+        };
+        Some(OptionFlags { set, clear })
+    }
+
+    /// These flags after an option that is one.
+    #[must_use]
+    pub fn after(self, option: OptionFlags) -> Self {
+        (self - option.clear) | option.set
+    }
+}
+
 bitflags! {
     /// Flags of umount2(2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

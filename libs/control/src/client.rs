@@ -204,17 +204,17 @@ impl Client {
     /// [`Request::Pause`].
     ///
     /// # Errors
-    /// `WrongState` where it is paused already.
-    pub fn pause(&self) -> Result<(), CallError> {
-        self.done(&Request::Pause, &[])
+    /// `NotFound` where there is no such container.
+    pub fn pause(&self, container: &str) -> Result<(), CallError> {
+        self.done(&Request::Pause { container: container.into() }, &[])
     }
 
     /// [`Request::Resume`].
     ///
     /// # Errors
-    /// `WrongState` where it is not paused.
-    pub fn resume(&self) -> Result<(), CallError> {
-        self.done(&Request::Resume, &[])
+    /// `NotFound` where there is no such container.
+    pub fn resume(&self, container: &str) -> Result<(), CallError> {
+        self.done(&Request::Resume { container: container.into() }, &[])
     }
 
     /// [`Request::State`].

@@ -60,6 +60,8 @@ pub struct ProcessRow {
     pub pid: i32,
     /// Its parent.
     pub ppid: i32,
+    /// Its process group.
+    pub pgid: i32,
     /// The pids of its threads.
     pub threads: Vec<i32>,
     /// Percent of a processor over its life.

@@ -45,10 +45,16 @@ pub enum Request {
         /// Which container.
         container: String,
     },
-    /// Stops every task of the sandbox in its tracks. Reply: `Done` when they stand.
-    Pause,
+    /// Stops every task of a container in its tracks. Reply: `Done` when they stand.
+    Pause {
+        /// Which.
+        container: String,
+    },
     /// The opposite.
-    Resume,
+    Resume {
+        /// Which.
+        container: String,
+    },
     /// What a container is doing. Reply: `State`.
     State {
         /// Which.
@@ -106,8 +112,8 @@ impl Request {
             Self::Signal { .. } => "signal",
             Self::Wait { .. } => "wait",
             Self::Processes { .. } => "processes",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } => "resume",
             Self::State { .. } => "state",
             Self::Stats { .. } => "stats",
             Self::WindowSize { .. } => "window-size",

@@ -151,7 +151,7 @@ mod tests {
         let refused = client.signal(Target::Init { container: "x".into() }, 15).unwrap_err();
         assert_eq!(refused.kind(), FailureKind::NotFound);
         assert!(matches!(client.state("c"), Err(CallError::Unexpected { call: "state" })));
-        client.pause().unwrap();
+        client.pause("c").unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -37,12 +37,26 @@ pub(super) fn advice(name: &str) -> Option<String> {
 const ABSENT_FLAGS: &[(&str, &str, &str)] = &[
     ("create", "fs-restore-image-path", "file systems cannot be saved yet: keep what matters in a volume"),
     ("create", "fs-restore-direct", "file systems cannot be saved yet: keep what matters in a volume"),
+    ("do", "erofs", "images are not mounted: give a directory by --root"),
+    ("do", "gid-map", "an ordinary user is root in the sandbox, root is itself"),
+    ("do", "uid-map", "an ordinary user is root in the sandbox, root is itself"),
     ("run", "fs-restore-image-path", "file systems cannot be saved yet: keep what matters in a volume"),
     ("run", "fs-restore-direct", "file systems cannot be saved yet: keep what matters in a volume"),
     ("spec", "tpu", "accelerators are not supported"),
     ("wait", "fscheckpoint", "file systems cannot be saved yet: there is nothing to wait for"),
     ("wait", "fsrestore", "file systems cannot be saved yet: there is nothing to wait for"),
 ];
+
+/// Why a command has no flag of that name: gVisor's has, or it belongs before the command.
+pub(super) fn advice_on_flag(command: &str, name: &str) -> Option<String> {
+    let absent = ABSENT_FLAGS.iter().find(|(of, flag, _)| *of == command && *flag == name);
+    if let Some((.., advice)) = absent {
+        return Some(format!("{command}: flag --{name} is not supported: {advice}"));
+    }
+    crate::flags::find(name).map(|_| {
+        format!("flag --{name} is for all commands: put it before the command: runsc --{name}… {command}")
+    })
+}
 
 /// What to do about a command line with a flag that its command has not: one of gVisor's, or one that belongs before the
 /// command.
@@ -52,17 +66,7 @@ pub(super) fn flag_advice(rest: &[String]) -> Option<String> {
     let known = cli.find_subcommand(command)?;
     let is_own = |name: &str| known.get_arguments().any(|known| known.get_long() == Some(name));
     let names = words.iter().take_while(|word| *word != "--").filter_map(|word| super::args::as_flag(word));
-    names.map(|(name, _)| name).filter(|name| !is_own(name)).find_map(|name| {
-        let absent = ABSENT_FLAGS.iter().find(|(of, flag, _)| of == command && *flag == name);
-        match absent {
-            Some((.., advice)) => Some(format!("{command}: flag --{name} is not supported: {advice}")),
-            None => crate::flags::find(name).map(|_| {
-                format!(
-                    "flag --{name} is for all commands: put it before the command: runsc --{name}… {command}"
-                )
-            }),
-        }
-    })
+    names.map(|(name, _)| name).filter(|name| !is_own(name)).find_map(|name| advice_on_flag(command, name))
 }
 
 #[cfg(test)]

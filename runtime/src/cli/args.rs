@@ -76,6 +76,10 @@ pub(crate) fn rewrite(command: &Command, args: &[String]) -> Vec<String> {
     while let Some(arg) = args.next() {
         let Some((name, value)) = as_flag(arg) else {
             out.push(arg.clone());
+            // The topics of `help` have flags of their own, which follow them.
+            if command.get_name() == "help" && arg != "--" {
+                continue;
+            }
             out.extend(args.cloned());
             break;
         };
@@ -85,7 +89,9 @@ pub(crate) fn rewrite(command: &Command, args: &[String]) -> Vec<String> {
                 || name.len() == 1 && known.get_short() == name.chars().next()
         });
         let Some(known) = known else {
-            out.push(arg.clone());
+            // Not as a cluster of short flags, which Go does not have.
+            let dash = if name.len() > 1 && !arg.starts_with("--") { "-" } else { "" };
+            out.push(format!("{dash}{arg}"));
             continue;
         };
         let long = known.get_long().unwrap_or(name);
@@ -172,7 +178,9 @@ mod tests {
         assert_eq!(of("kill", "--all c KILL"), "--all c KILL");
         assert_eq!(of("delete", "-force c"), "--force c");
         assert_eq!(of("update", "-resources - c"), "--resources=- c");
-        assert_eq!(of("kill", "-bogus c"), "-bogus c");
+        assert_eq!(of("kill", "-bogus c"), "--bogus c");
+        assert_eq!(of("do", "-version=1 ls"), "--version=1 ls");
+        assert_eq!(of("help", "syscalls -format csv -os linux"), "syscalls --format=csv --os=linux");
         assert_eq!(of("install", "-clobber -runtime r -- --debug"), "--clobber --runtime=r -- --debug");
         assert_eq!(of("install", "-clobber=false"), "--clobber=false");
     }

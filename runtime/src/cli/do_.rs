@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::absent;
+use super::args::as_flag;
 use super::run::run;
 use super::state_dir::StateDir;
 use crate::container::create::CreateOptions;
@@ -47,6 +49,12 @@ pub(crate) struct Do {
 impl Do {
     /// Runs the command.
     pub(crate) fn run(&self, flags: &Flags) -> Result<u8> {
+        // The parser takes a flag that it does not know for the program.
+        if let Some((name, _)) = as_flag(&self.command[0]) {
+            let unknown = || format!("do: there is no flag --{name}: see `runsc help do`");
+            let advice = absent::advice_on_flag("do", name).unwrap_or_else(unknown);
+            return Err(Error::new(advice));
+        }
         let mut flags = flags.clone();
         let state = StateDir::new(&mut flags)?;
         settle_privilege(&mut flags)?;

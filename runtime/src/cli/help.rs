@@ -21,10 +21,10 @@ pub(crate) struct Help {
     #[arg(long, short = 'o')]
     filename: Option<std::path::PathBuf>,
     /// Accepted for gVisor's sake: linux.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, value_parser = ["linux", "all"])]
     os: Option<String>,
     /// Accepted for gVisor's sake: amd64.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, value_parser = ["amd64", "all"])]
     arch: Option<String>,
 }
 

@@ -46,7 +46,7 @@ impl Ps {
 
 /// Prints a container's processes.
 pub(super) fn print_table(rows: &[ProcessRow]) {
-    let mut table = Table::new(&["UID", "PID", "PPID", "C", "TTY", "STIME", "TIME", "CMD"]);
+    let mut table = Table::new(&["UID", "PID", "PPID", "PGID", "C", "TTY", "STIME", "TIME", "CMD"]);
     for row in rows {
         let started =
             std::time::UNIX_EPOCH + std::time::Duration::from_secs(row.start_time.max(0).unsigned_abs());
@@ -55,6 +55,7 @@ pub(super) fn print_table(rows: &[ProcessRow]) {
             row.uid.to_string(),
             row.pid.to_string(),
             row.ppid.to_string(),
+            row.pgid.to_string(),
             row.cpu_percent.to_string(),
             row.tty.clone(),
             stamp.get(11..16).unwrap_or("").to_string(),

@@ -18,7 +18,7 @@ use crate::cgroup::{self, CgroupRecord, Layout, Made, Sharing};
 use crate::console::{self, Streams, Wanted};
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, Flags};
-use crate::hooks::{HookSet, of_stage};
+use crate::hooks::HookSet;
 use crate::logging;
 use crate::process_id::ProcessId;
 use crate::sandbox::fds::FdTable;
@@ -81,6 +81,11 @@ pub(crate) fn create(flags: &Flags, options: &CreateOptions) -> Result<Created> 
     });
     let mut maker =
         Maker { options, spec: &spec, flags: &flags, config: &config, store: &store, locked: &locked };
+    let stopped = State { status: Status::Stopped, ..maker.state(&options.id, None) };
+    let stopped = oci_state(&stopped, None);
+    let hooks = spec.oci.hooks().as_ref();
+    // What the other hooks made is theirs to clean up.
+    undo.push(move || HookSet::new("poststop", hooks, &stopped).run_all());
     let created = match role {
         PodRole::Alone => {
             spec.refuse_others_namespaces()?;
@@ -113,22 +118,10 @@ impl<'a> Maker<'a> {
         state.cgroup = cgroup;
         let cgroup = state.cgroup.clone();
         self.write(&state)?;
-        let (binary, output) = self.prepare()?;
-        let order = Order {
-            id: &self.options.id,
-            config: self.config,
-            spec: self.spec,
-            files,
-            cgroup: cgroup.as_ref(),
-            binary: &binary,
-            output: &output,
-            attached: self.options.attached,
-            user_log: self.options.user_log.as_deref(),
-        };
+        let means = self.prepare()?;
+        let order = self.order(files, cgroup.as_ref(), &means);
         let streams = self.streams()?;
-        let shown = oci_state(&state, Some(0));
-        let (mut gofer, socket) = sandbox::spawn_gofer(&order, self.hooks("createContainer", &shown))?;
-        state.gofer = Some(self.note(&gofer, undo)?);
+        let (mut gofer, socket) = self.spawn_gofer(&order, &mut state, undo)?;
         let mut fds = FdTable::default();
         let owns_terminal = !self.options.attached;
         let pass = &self.options.pass_fds;
@@ -181,22 +174,10 @@ impl<'a> Maker<'a> {
         );
         state.sandbox = pod.sandbox;
         self.write(&state)?;
-        let (binary, output) = self.prepare()?;
-        let order = Order {
-            id: &self.options.id,
-            config: self.config,
-            spec: self.spec,
-            files,
-            cgroup: pod.cgroup.as_ref(),
-            binary: &binary,
-            output: &output,
-            attached: self.options.attached,
-            user_log: self.options.user_log.as_deref(),
-        };
+        let means = self.prepare()?;
+        let order = self.order(files, pod.cgroup.as_ref(), &means);
         let streams = self.streams()?;
-        let shown = oci_state(&state, Some(0));
-        let (mut gofer, socket) = sandbox::spawn_gofer(&order, self.hooks("createContainer", &shown))?;
-        state.gofer = Some(self.note(&gofer, undo)?);
+        let (mut gofer, socket) = self.spawn_gofer(&order, &mut state, undo)?;
         self.write(&state)?;
         gofer.go()?;
         self.ready(gofer, "gofer")?;
@@ -290,10 +271,45 @@ impl<'a> Maker<'a> {
         self.locked.write(state)
     }
 
+    /// What its processes need beside its configuration: this binary, and where their own output goes.
     fn prepare(&self) -> Result<(OwnedFd, File)> {
         self.locked.write_config(&self.spec.json)?;
         let output = sandbox::output_file(self.locked.path(), self.config, "boot", &self.options.id)?;
         Ok((sandbox::binary()?, output))
+    }
+
+    /// What its processes are made from, in `cgroup`, with what [`Self::prepare`] gave.
+    fn order<'o>(
+        &'o self,
+        files: &'o mounts::FilePlan,
+        cgroup: Option<&'o CgroupRecord>,
+        (binary, output): &'o (OwnedFd, File),
+    ) -> Order<'o> {
+        Order {
+            id: &self.options.id,
+            config: self.config,
+            spec: self.spec,
+            files,
+            cgroup,
+            binary,
+            output,
+            attached: self.options.attached,
+            user_log: self.options.user_log.as_deref(),
+        }
+    }
+
+    /// Starts the gofer, which runs the hooks that belong to the container's files; also returns the sandbox's end of its
+    /// socket.
+    fn spawn_gofer(
+        &self,
+        order: &Order<'_>,
+        state: &mut State,
+        undo: &mut Undo<'_>,
+    ) -> Result<(Pending, OwnedFd)> {
+        let shown = oci_state(state, Some(0));
+        let (gofer, socket) = sandbox::spawn_gofer(order, self.hooks("createContainer", &shown))?;
+        state.gofer = Some(self.note(&gofer, undo)?);
+        Ok((gofer, socket))
     }
 
     fn streams(&self) -> Result<Streams> {
@@ -306,7 +322,7 @@ impl<'a> Maker<'a> {
     }
 
     fn hooks<'h>(&'h self, stage: &'static str, state: &'h Value) -> HookSet<'h> {
-        HookSet { stage, hooks: of_stage(self.spec.oci.hooks().as_ref(), stage), state }
+        HookSet::new(stage, self.spec.oci.hooks().as_ref(), state)
     }
 
     /// Notes a new process and that it must go when something fails.

@@ -2,13 +2,14 @@
 
 use abi::Signal;
 use control::{FailureKind, Target};
+use oci_spec::runtime::Hooks;
 use serde_json::Value;
 
 use super::store::{LockError, Locked, Store};
 use super::{SIGKILL, State, Status, current_status, end_process, oci_state, remains};
 use crate::error::{Error, Result};
 use crate::flags::{Config, Flags};
-use crate::hooks::{HookSet, of_stage};
+use crate::hooks::HookSet;
 use crate::logging;
 use crate::sandbox::{self, ConnectError, Patience};
 
@@ -102,14 +103,9 @@ impl Container {
         Error::new(format!("container \"{}\" is {status}{words}; it must be {wanted}", self.id()))
     }
 
-    /// Runs all hooks of a stage in which one that fails stops nothing.
-    fn run_hooks(&self, stage: &'static str) {
-        let Ok(config) = self.config() else { return };
-        let Ok(hooks) = serde_json::from_value::<oci_spec::runtime::Hooks>(config["hooks"].clone()) else {
-            return;
-        };
-        let state = oci_state(&self.state, None);
-        HookSet { stage, hooks: of_stage(Some(&hooks), stage), state: &state }.run_all();
+    /// The configuration's hooks; none where it cannot be read.
+    fn hooks(&self) -> Option<Hooks> {
+        self.config().ok().and_then(|mut config| serde_json::from_value(config["hooks"].take()).ok())
     }
 
     /// Runs the container's program.
@@ -125,16 +121,22 @@ impl Container {
         }
         if let Err(failure) = self.start_program() {
             if let StartFailure::Fatal(_) = failure {
-                self.end();
-                self.state.status = Status::Stopped;
-                let _ = self.save();
+                self.stop();
             }
             return Err(failure.into());
         }
         self.state.status = Status::Running;
         self.save()?;
-        self.run_hooks("poststart");
-        Ok(())
+        let (hooks, state) = (self.hooks(), oci_state(&self.state, None));
+        // The specification (since 1.2): the container is stopped.
+        HookSet::new("poststart", hooks.as_ref(), &state).run().inspect_err(|_| self.stop())
+    }
+
+    /// Ends it because its start has failed.
+    fn stop(&mut self) {
+        self.end();
+        self.state.status = Status::Stopped;
+        let _ = self.save();
     }
 
     fn start_program(&self) -> std::result::Result<(), StartFailure> {
@@ -231,7 +233,7 @@ impl Container {
         if self.state.status != Status::Running {
             return Err(self.wrong_state("running to be paused"));
         }
-        self.connect(Patience::Work)?.pause()?;
+        self.connect(Patience::Work)?.pause(self.id())?;
         self.state.status = Status::Paused;
         self.save()
     }
@@ -241,7 +243,7 @@ impl Container {
         if self.state.status != Status::Paused {
             return Err(self.wrong_state("paused to be resumed"));
         }
-        self.connect(Patience::Short)?.resume()?;
+        self.connect(Patience::Short)?.resume(self.id())?;
         self.state.status = Status::Running;
         self.save()
     }
@@ -263,7 +265,8 @@ impl Container {
             end_rest(&cgroup.own_pids());
             cgroup.remove();
         }
-        stopped.run_hooks("poststop");
+        let (hooks, state) = (stopped.hooks(), oci_state(&stopped.state, None));
+        HookSet::new("poststop", hooks.as_ref(), &state).run_all();
         stopped.locked.remove()
     }
 }

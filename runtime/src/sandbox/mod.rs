@@ -11,13 +11,15 @@ pub(crate) mod overlay;
 mod role;
 pub(crate) mod spawn;
 
+use std::convert::Infallible;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use control::boot::HostPlan;
 use control::network::NetworkMode;
-use control::{BootConfig, ContainerConfig, SharedNamespaces};
+use control::{BootConfig, ContainerConfig, Failure, SharedNamespaces};
 use host::mount::Propagation;
 use host::process::Namespaces;
 use host::unix::{self, Kind};
@@ -123,10 +125,9 @@ pub(crate) fn spawn_gofer(order: &Order<'_>, hooks: HookSet<'_>) -> Result<(Pend
     let mut spaces =
         Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS | Namespaces::NET;
     spaces.set(Namespaces::USER, maps.is_some());
-    let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
-    let cgroup = birthplace.as_ref().map(AsFd::as_fd);
-    let pending = spawn("gofer", spaces, cgroup, |start| gofer::enter(&plan, start))?;
-    settle(&pending, order, maps.as_ref(), oom_score(order)?)?;
+    let birth =
+        Birth { what: "gofer", spaces, network: None, maps: maps.as_ref(), oom_score: oom_score(order)? };
+    let pending = birth.give(order, |start| gofer::enter(&plan, start))?;
     Ok((pending, ours))
 }
 
@@ -148,30 +149,67 @@ const GUEST_OOM_SCORE: i32 = 600;
 /// Makes the host kill a sandbox that is ready less readily than its guests' processes, which descend from the one
 /// that it forked before.
 pub(crate) fn spare(sandbox: i32, order: &Order<'_>) -> Result<()> {
-    set_oom_score(sandbox, oom_score(order)?);
-    Ok(())
+    set_oom_score(sandbox, oom_score(order)?, order)
 }
 
 /// The specification's `oomScoreAdj`, or our own where it says nothing.
 fn oom_score(order: &Order<'_>) -> Result<i32> {
-    let own = || std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok();
-    Ok(order.spec.process()?.oom_score_adj().or_else(own).unwrap_or(0))
+    Ok(order.spec.process()?.oom_score_adj().or_else(|| oom_score_of("self")).unwrap_or(0))
 }
 
-fn set_oom_score(pid: i32, score: i32) {
+fn oom_score_of(process: &str) -> Option<i32> {
+    std::fs::read_to_string(format!("/proc/{process}/oom_score_adj")).ok()?.trim().parse().ok()
+}
+
+fn set_oom_score(pid: i32, score: i32, order: &Order<'_>) -> Result<()> {
+    let is_asked = order.spec.process()?.oom_score_adj().is_some();
+    if oom_score_of(&pid.to_string()) == Some(score) {
+        return Ok(());
+    }
     if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
-        logging::warning(format!("oomScoreAdj {score} is not set: {error}"));
+        let said = format!("oomScoreAdj {score} is not set: {error}");
+        // An ordinary user may raise one and not lower it again: what nobody asked for is no loss.
+        match error.kind() {
+            ErrorKind::PermissionDenied if !is_asked => logging::debug(said),
+            _ => logging::warning(said),
+        }
     }
+    Ok(())
 }
 
-/// The parent's part for a new process: its cgroup, its ids, how readily the host kills it.
-fn settle(pending: &Pending, order: &Order<'_>, maps: Option<&IdMaps>, oom_score: i32) -> Result<()> {
-    let pid = pending.process().pid();
-    if let Some(cgroup) = order.cgroup.filter(|cgroup| !cgroup.is_v2()) {
-        cgroup.add(pid)?;
+/// How a process of an order comes into the world.
+struct Birth<'a> {
+    /// Its role.
+    what: &'static str,
+    /// The name spaces that are its own.
+    spaces: Namespaces,
+    /// The network name space that it is born in, where it is not ours or its own.
+    network: Option<&'a Path>,
+    /// The ids of its user name space.
+    maps: Option<&'a IdMaps>,
+    /// How readily the host kills it.
+    oom_score: i32,
+}
+
+impl Birth<'_> {
+    /// Makes the process, which will run `enter`, and does the parent's part for it.
+    fn give(
+        self,
+        order: &Order<'_>,
+        enter: impl FnOnce(BorrowedFd<'_>) -> std::result::Result<Infallible, Failure>,
+    ) -> Result<Pending> {
+        let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
+        let visit = self.network.map(NetworkVisit::start).transpose()?;
+        let pending = spawn(self.what, self.spaces, birthplace.as_ref().map(AsFd::as_fd), enter)?;
+        drop(visit);
+        let pid = pending.process().pid();
+        if let Some(cgroup) = order.cgroup.filter(|cgroup| !cgroup.is_v2()) {
+            cgroup.add(pid)?;
+        }
+        set_oom_score(pid, self.oom_score, order)?;
+        self.maps.map_or(Ok(()), |maps| pending.map_ids(maps))?;
+        Ok(pending)
     }
-    set_oom_score(pid, oom_score);
-    maps.map_or(Ok(()), |maps| pending.map_ids(maps))
 }
 
 /// What the sentry is told of a container; its descriptors are added to `fds`.
@@ -226,12 +264,15 @@ pub(crate) fn spawn_broker(order: &Order<'_>) -> Result<Option<(Pending, OwnedFd
         log: order.output.as_fd(),
     };
     let spaces = Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS;
-    let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
-    let cgroup = birthplace.as_ref().map(AsFd::as_fd);
-    let visit = joined_network(order).as_deref().map(NetworkVisit::start).transpose()?;
-    let pending = spawn("broker", spaces, cgroup, |start| broker::enter(&plan, start))?;
-    drop(visit);
-    settle(&pending, order, None, oom_score(order)?)?;
+    let network = joined_network(order);
+    let birth = Birth {
+        what: "broker",
+        spaces,
+        network: network.as_deref(),
+        maps: None,
+        oom_score: oom_score(order)?,
+    };
+    let pending = birth.give(order, |start| broker::enter(&plan, start))?;
     Ok(Some((pending, ours)))
 }
 
@@ -309,14 +350,10 @@ pub(crate) fn spawn_sandbox(
         Namespaces::USER | Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS;
     let shares_host = config.network == NetworkMode::Host || join.is_some();
     spaces.set(Namespaces::NET, !shares_host);
-    let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
-    let cgroup = birthplace.as_ref().map(AsFd::as_fd);
-    let visit = join.as_deref().map(NetworkVisit::start).transpose()?;
-    let pending = spawn("sandbox", spaces, cgroup, |start| jail::enter(&plan, start))?;
-    drop(visit);
     let oom_score = (oom_score(order)? + GUEST_OOM_SCORE).min(1000);
-    settle(&pending, order, Some(&IdMaps::nobody()), oom_score)?;
-    Ok(pending)
+    let maps = IdMaps::nobody();
+    Birth { what: "sandbox", spaces, network: join.as_deref(), maps: Some(&maps), oom_score }
+        .give(order, |start| jail::enter(&plan, start))
 }
 
 /// This binary, for the children.

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use abi::mount::MountFlags;
 use control::{MountKind, MountPlan, RootPlan};
 use serde_json::Value;
 
@@ -94,7 +95,7 @@ fn add(
     };
     let is_devpts = matches!(kind, MountKind::Devpts);
     let wanted = |option: &&str| {
-        BEHAVIOUR.contains(option)
+        is_behaviour(option)
             || is_devpts && option.split_once('=').is_some_and(|(key, _)| DEVPTS.contains(&key))
     };
     warn_of_ignored(mount, path, &kind);
@@ -107,21 +108,11 @@ fn add(
     Ok(())
 }
 
-/// Options that change how a mount behaves, whatever its type.
-const BEHAVIOUR: &[&str] = &[
-    "nosuid",
-    "nodev",
-    "noexec",
-    "noatime",
-    "nodiratime",
-    "relatime",
-    "strictatime",
-    "sync",
-    "suid",
-    "dev",
-    "exec",
-    "nosymfollow",
-];
+/// Whether an option changes how a mount behaves, whatever its type.
+fn is_behaviour(option: &str) -> bool {
+    let seen = (MountFlags::PER_MOUNT | MountFlags::SYNCHRONOUS) - MountFlags::RDONLY;
+    MountFlags::from_option(option).is_some_and(|flags| (flags.set | flags.clear).intersects(seen))
+}
 
 /// Options of devpts with a value (`man 4 pts`).
 const DEVPTS: &[&str] = &["uid", "gid", "mode", "ptmxmode", "max"];
@@ -142,13 +133,8 @@ const IMPLIED: &[&str] = &[
     "unbindable",
     "runbindable",
     "newinstance",
-    "async",
-    "atime",
-    "diratime",
-    "norelatime",
     "nostrictatime",
     "nomand",
-    "symfollow",
 ];
 
 /// Options of tmpfs with a value that is looked at.
@@ -158,7 +144,7 @@ const TMPFS: &[&str] = &["size", "mode", "uid", "gid"];
 fn warn_of_ignored(mount: &Value, path: &str, kind: &MountKind) {
     let has_effect = |option: &&str| {
         let key = option.split_once('=').map(|(key, _)| key);
-        BEHAVIOUR.contains(option)
+        is_behaviour(option)
             || IMPLIED.contains(option)
             || key.is_some_and(|key| match kind {
                 MountKind::Devpts => DEVPTS.contains(&key),

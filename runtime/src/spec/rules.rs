@@ -81,12 +81,28 @@ pub(super) fn check_process(process: &mut Value, path: &str, findings: &mut Find
         let advice = "it is for Windows and ignored: give uid and gid";
         findings.warning(&format!("{path}.user.username"), advice);
     }
+    check_ids(&process["user"], &format!("{path}.user"), findings);
     warn_ignored(process, path, IGNORED_OF_PROCESS, findings);
     limits::check(process, path, findings);
     if let Some(capabilities) = process.get_mut("capabilities").and_then(Value::as_object_mut) {
         for (set, names) in capabilities {
             keep_known(names, CAPABILITIES, &format!("{path}.capabilities.{set}"), "capability", findings);
         }
+    }
+}
+
+/// Refuses the number that calls take for "no change" (`man 2 setresuid`): nobody can have it.
+fn check_ids(user: &Value, path: &str, findings: &mut Findings) {
+    let mut check = |path: String, id: &Value| {
+        if id.as_u64() == Some(u64::from(u32::MAX)) {
+            findings.problem(&path, format!("{id} is no id: calls take it for -1"));
+        }
+    };
+    for name in ["uid", "gid"] {
+        check(format!("{path}.{name}"), &user[name]);
+    }
+    for (index, gid) in list(user, "additionalGids").iter().enumerate() {
+        check(format!("{path}.additionalGids[{index}]"), gid);
     }
 }
 

@@ -53,16 +53,12 @@ fn answer(
             sandbox.container(&container)?.wait(pid, caller).map(Reply::Exited)
         }
         Request::Processes { container } => processes(sandbox, &container).map(Reply::Processes),
-        Request::Pause => {
-            for container in sandbox.containers() {
-                container.container().freeze(&sandbox.kernel().tasks);
-            }
+        Request::Pause { container } => {
+            sandbox.container(&container)?.container().freeze(&sandbox.kernel().tasks);
             Ok(Reply::Done)
         }
-        Request::Resume => {
-            for container in sandbox.containers() {
-                container.container().thaw();
-            }
+        Request::Resume { container } => {
+            sandbox.container(&container)?.container().thaw();
             Ok(Reply::Done)
         }
         Request::State { container } => {
@@ -205,6 +201,7 @@ fn processes(sandbox: &Sandbox, id: &str) -> Result<Vec<ProcessRow>, Failure> {
         Some(ProcessRow {
             uid: leader.creds().euid,
             pid: group.tgid(),
+            pgid: group.process_group().pid().number(),
             ppid: group.parent().map_or(0, |parent| parent.tgid()),
             threads: group.tasks().iter().map(|task| task.tid()).collect(),
             cpu_percent: u32::try_from(cpu_ns.saturating_mul(100) / age_ns).unwrap_or(u32::MAX),

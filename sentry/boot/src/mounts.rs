@@ -222,21 +222,8 @@ fn source_name(plan: &MountPlan) -> &[u8] {
 
 /// The options that mount(8) turns into flags; others are the file system's.
 fn mount_flags(options: &[String]) -> MountFlags {
-    let mut flags = MountFlags::RELATIME;
-    for option in options {
-        match option.as_str() {
-            "ro" => flags |= MountFlags::RDONLY,
-            "nosuid" => flags |= MountFlags::NOSUID,
-            "nodev" => flags |= MountFlags::NODEV,
-            "noexec" => flags |= MountFlags::NOEXEC,
-            "noatime" => flags = (flags - MountFlags::RELATIME) | MountFlags::NOATIME,
-            "nodiratime" => flags |= MountFlags::NODIRATIME,
-            "strictatime" => flags -= MountFlags::RELATIME,
-            "nosymfollow" => flags |= MountFlags::NOSYMFOLLOW,
-            _ => {}
-        }
-    }
-    flags
+    let flags = options.iter().filter_map(|option| MountFlags::from_option(option));
+    flags.fold(MountFlags::RELATIME, MountFlags::after) & MountFlags::PER_MOUNT
 }
 
 /// The directory that a process starts in, made where it does not exist, as runc does.

@@ -32,7 +32,8 @@ pub(crate) struct Sandbox {
     root_id: String,
     /// Who writes its packets down, where somebody wants to know them.
     capture: Mutex<Option<Arc<Capture>>>,
-    containers: Mutex<BTreeMap<String, Arc<GuestContainer>>>,
+    /// By id; one without a container is taken by a call that is making it.
+    containers: Mutex<BTreeMap<String, Option<Arc<GuestContainer>>>>,
     /// Calls that have not been answered yet.
     calls: Mutex<usize>,
     answered: Condvar,
@@ -88,18 +89,33 @@ impl Sandbox {
     /// Creates a container.
     pub(crate) fn add_container(&self, config: ContainerConfig, donated: &Donated) -> Result<(), Failure> {
         let id = config.id.clone();
-        if self.containers.lock().contains_key(&id) {
-            return Err(Failure::wrong_state(format!("there is a container {id:?} in this sandbox already")));
+        let first = {
+            let mut containers = self.containers.lock();
+            if containers.contains_key(&id) {
+                return Err(Failure::wrong_state(format!(
+                    "there is a container {id:?} in this sandbox already"
+                )));
+            }
+            containers.insert(id.clone(), None);
+            containers.get(&self.root_id).cloned().flatten()
+        };
+        let made = GuestContainer::create(&self.around, config, donated, first.as_deref());
+        let mut containers = self.containers.lock();
+        match made {
+            Ok(container) => {
+                containers.insert(id, Some(container));
+                Ok(())
+            }
+            Err(failure) => {
+                containers.remove(&id);
+                Err(failure)
+            }
         }
-        let first = self.containers.lock().get(&self.root_id).cloned();
-        let container = GuestContainer::create(&self.around, config, donated, first.as_deref())?;
-        self.containers.lock().insert(id, container);
-        Ok(())
     }
 
     /// The container named `id`.
     pub(crate) fn container(&self, id: &str) -> Result<Arc<GuestContainer>, Failure> {
-        let found = self.containers.lock().get(id).cloned();
+        let found = self.containers.lock().get(id).cloned().flatten();
         found.ok_or_else(|| Failure::not_found(format!("there is no container {id:?} in this sandbox")))
     }
 
@@ -110,7 +126,7 @@ impl Sandbox {
 
     /// All containers.
     pub(crate) fn containers(&self) -> Vec<Arc<GuestContainer>> {
-        self.containers.lock().values().cloned().collect()
+        self.containers.lock().values().flatten().cloned().collect()
     }
 
     /// Forgets a container whose processes are gone.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use abi::signal::SI_KERNEL;
 use abi::{DeviceId, Errno, Result, SigInfo, Signal};
 use kernel::Task;
+use kernel::signal::Sender;
 use kernel::task::{Capability, ControllingTerminal, Pid, ProcessGroup, Session, Tid};
 
 use super::Terminal;
@@ -37,9 +38,14 @@ impl Terminal {
         std::ptr::addr_eq(Arc::as_ptr(terminal), std::ptr::from_ref(self))
     }
 
+    /// Who sends what is typed: somebody outside where the terminal is the host's, else a program on a master.
+    fn sender(&self) -> Sender {
+        if self.is_the_hosts() { Sender::Outside } else { Sender::Kernel }
+    }
+
     pub(super) fn signal_foreground(&self, signal: Signal) {
         if let Some(group) = self.foreground_group() {
-            group.signal_with_newborn(info(signal));
+            group.signal_with_newborn(signal, self.sender());
         }
     }
 

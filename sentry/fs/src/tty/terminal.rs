@@ -117,6 +117,11 @@ impl Terminal {
         let _ = self.sink.set(sink);
     }
 
+    /// Whether its other side is a terminal of the host.
+    pub(super) fn is_the_hosts(&self) -> bool {
+        self.sink.get().is_some()
+    }
+
     fn sink(&self) -> Option<Arc<dyn MasterSink>> {
         self.sink.get().and_then(Weak::upgrade)
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use abi::resource::Resource;
+use abi::signal::SI_KERNEL;
 use abi::{Errno, Result, SigInfo, SigSet, Signal};
 use parking_lot::MutexGuard;
 
@@ -17,8 +18,11 @@ pub enum Sender {
     Kernel,
     /// A task of the receiver's pid name space, or of one below.
     User,
-    /// A task of a name space above the receiver's, or the container manager: kills even the first process.
+    /// A task of a name space above the receiver's: kills even the first process.
     Above,
+    /// The container's manager, or who types at the host's terminal. Nobody outside need know which process is the first
+    /// of a pid name space: what ends any other ends that one too, where it has no handler.
+    Outside,
 }
 
 /// Stopping and killing, which no process can refuse.
@@ -37,8 +41,14 @@ impl ThreadGroup {
     pub fn send_signal_from_outside(&self, info: SigInfo) {
         if let Some(signal) = info.signal() {
             // Only real-time signals beyond the limit fail, and those are lost for everyone.
-            let _ = self.queue_signal(None, signal, info, Sender::Above);
+            let _ = self.queue_signal(None, signal, info, Sender::Outside);
         }
+    }
+
+    /// Sends the process a terminal's signal: the kernel's own, or the outside's where somebody types there.
+    pub fn send_terminal_signal(&self, signal: Signal, sender: Sender) {
+        // Neither sender's signals fail for want of space.
+        let _ = self.queue_signal(None, signal, SigInfo::new(signal, SI_KERNEL), sender);
     }
 
     /// Queues a signal for `target`, or for whichever thread takes it. The caller has checked permissions.
@@ -83,6 +93,9 @@ impl ThreadGroup {
         };
         if state.group_exit.is_some() && signal != Signal::KILL {
             return Ok(());
+        }
+        if sender == Sender::Outside && self.would_end(receiver, signal) {
+            state.is_unkillable = false;
         }
         if self.is_dropped(state, receiver, signal, sender) {
             return Ok(());
@@ -152,6 +165,15 @@ impl ThreadGroup {
             state.report = Some(JobReport::Continued);
         }
         continued
+    }
+
+    /// Whether the signal ends whatever process has no better use for it. Who blocks it may wait for it, or get a handler
+    /// yet.
+    fn would_end(&self, task: &Task, signal: Signal) -> bool {
+        self.actions().get(signal).handler == abi::signal::SIG_DFL
+            && matches!(default_action(signal), DefaultAction::Terminate | DefaultAction::Core)
+            && !task.is_traced()
+            && !task.held_mask(&task.signals.lock()).contains(signal)
     }
 
     /// Whether the signal would have no effect and need not be queued (Linux's `sig_ignored`).

@@ -5,10 +5,11 @@
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
-use abi::{DeviceId, Errno, Result, SigInfo};
+use abi::{DeviceId, Errno, Result, SigInfo, Signal};
 use parking_lot::Mutex;
 
 use super::{Pid, PidNamespace, Task, ThreadGroup, Tid};
+use crate::signal::Sender;
 
 /// The terminal that controls a session. Implemented by the terminals' file system.
 pub trait ControllingTerminal: Send + Sync + Any {
@@ -148,19 +149,20 @@ impl ProcessGroup {
         }
     }
 
-    /// As [`Self::signal`], and for children that members are just making. The tree must not be locked.
-    pub fn signal_with_newborn(&self, info: SigInfo) {
+    /// Sends a terminal's signal to each member, and to children that members are just making. The tree must not be
+    /// locked.
+    pub fn signal_with_newborn(&self, signal: Signal, sender: Sender) {
         let Some(kernel) = self.members().iter().find_map(|member| member.kernel()) else { return };
         let members = {
             let tree = kernel.tasks.tree();
             let members = self.members();
             for member in &members {
-                info.signal().inspect(|signal| member.note_for_children(&tree, *signal));
+                member.note_for_children(&tree, signal);
             }
             members
         };
         for member in members {
-            member.send_signal(info);
+            member.send_terminal_signal(signal, sender);
         }
     }
 
