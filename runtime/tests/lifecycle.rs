@@ -240,7 +240,7 @@ fn crashes_are_survived() {
         lab.create(id);
         lab.ok(&["start", id]);
         for pid in processes_of(id).iter().filter(|pid| has_role(pid, victim)) {
-            let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
         // Whichever was killed, the other ends too.
         lab.await_status(id, "stopped");

@@ -442,7 +442,8 @@ fn promises_are_made_where_the_ends_have_different_owners() {
 fn what_was_promised_to_a_pair_is_lost_with_it() {
     let host = host();
     let (client, server) = host.pair();
-    (client.set_owner(1), server.set_owner(2));
+    client.set_owner(1);
+    server.set_owner(2);
     client.send(&mut &b"abc"[..], SendFlags::OOB).unwrap();
     assert_eq!(server.promise(&mut [0; 16]), Promise::default(), "urgent data wants care");
     assert_eq!(recv(&server, 9).unwrap(), b"ab");
@@ -454,7 +455,8 @@ fn what_was_promised_to_a_pair_is_lost_with_it() {
     assert!(server.take_error().is_some());
     drop(server);
     let (client, server) = host.pair();
-    (client.set_owner(1), server.set_owner(2));
+    client.set_owner(1);
+    server.set_owner(2);
     server.shutdown(Shutdown::Write).unwrap();
     assert_eq!(server.promise(&mut [0; 16]).credit, 0);
     server.keep_sent(b"behind the end", SendFlags::empty());

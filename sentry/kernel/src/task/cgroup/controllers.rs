@@ -86,9 +86,9 @@ impl Cgroup {
         Controllers::from_bits_truncate(self.unified.control.load(Ordering::Acquire))
     }
 
-    /// What is in use below the containers' own groups.
-    pub(super) fn uses_below(&self, changing: &Changing<'_>) -> Controllers {
-        self.children().iter().fold(self.subtree_control(), |sum, child| sum | child.uses_below(changing))
+    /// What is in use below the containers' own groups; it stays so while the caller holds the hierarchy's lock.
+    pub(super) fn uses_below(&self) -> Controllers {
+        self.children().iter().fold(self.subtree_control(), |sum, child| sum | child.uses_below())
     }
 
     /// Enables and disables controllers for the groups in it, as `cgroup.subtree_control` is told.

@@ -15,8 +15,15 @@ pub struct EventFile {
     name: &'static str,
     count: AtomicU64,
     queue: WaitQueue,
-    /// The file and its directory, once anybody has looked at it. A leaf lock.
-    shown: Mutex<Option<(Weak<dyn Inode>, Weak<dyn Inode>)>>,
+    /// What anybody has looked at. A leaf lock.
+    shown: Mutex<Option<Shown>>,
+}
+
+/// The file, and the directory that it is in.
+#[derive(Clone)]
+struct Shown {
+    file: Weak<dyn Inode>,
+    dir: Weak<dyn Inode>,
 }
 
 impl EventFile {
@@ -38,7 +45,7 @@ impl EventFile {
 
     /// It can be watched as `file` in `dir` from now on.
     pub fn show(&self, file: &Arc<dyn Inode>, dir: &Arc<dyn Inode>) {
-        *self.shown.lock() = Some((Arc::downgrade(file), Arc::downgrade(dir)));
+        *self.shown.lock() = Some(Shown { file: Arc::downgrade(file), dir: Arc::downgrade(dir) });
     }
 
     /// Its text has changed.
@@ -46,11 +53,11 @@ impl EventFile {
         self.count.fetch_add(1, Ordering::AcqRel);
         self.queue.notify(Events::ERR | Events::PRI);
         let shown = self.shown.lock().clone();
-        let Some((file, dir)) = shown else { return };
-        if let Some(file) = file.upgrade() {
+        let Some(shown) = shown else { return };
+        if let Some(file) = shown.file.upgrade() {
             notify_inode(&*file, InotifyMask::MODIFY, 0, b"");
         }
-        if let Some(dir) = dir.upgrade() {
+        if let Some(dir) = shown.dir.upgrade() {
             notify_inode(&*dir, InotifyMask::MODIFY, 0, self.name.as_bytes());
         }
     }

@@ -97,7 +97,7 @@ impl Hierarchies {
             return Err(Errno::EINVAL);
         }
         let controllers: Vec<_> = CONTROLLERS.into_iter().filter(|own| wanted.contains(own)).collect();
-        let changing = self.change();
+        let _changing = self.change();
         let mut list = self.list.lock();
         let same =
             |known: &&Arc<Hierarchy>| known.controllers == controllers && known.name.as_deref() == name;
@@ -109,7 +109,7 @@ impl Hierarchies {
                 || name.is_some() && known.name.as_deref() == name
         };
         let wanted = controllers.iter().filter_map(|name| Controllers::named(name)).collect();
-        if list.iter().any(is_taken) || self.unified.uses_below(&changing).intersects(wanted) {
+        if list.iter().any(is_taken) || self.unified.uses_below().intersects(wanted) {
             return Err(Errno::EBUSY);
         }
         if list.len() >= MAX_HIERARCHIES {
