@@ -104,8 +104,9 @@ fn a_container_with_a_console_socket() {
     let mut terminal = console.take();
     lab.ok(&["start", id]);
     talk(&mut terminal);
-    // Ctrl-C ends a first process that has no handler, too: who types it is outside.
+    // Ctrl-C reaches the foreground group alone.
     terminal.send("\u{3}");
+    terminal.send("\r");
     lab.await_status(id, "stopped");
     lab.delete_and_assert_gone(id);
 }

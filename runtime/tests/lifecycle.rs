@@ -364,6 +364,7 @@ fn a_program_that_is_no_init_ends_by_signals_from_outside() {
         assert_eq!(finish(child).status.code(), Some(status), "{name}");
     }
     let id = &lab.id("outside");
+    lab.configure(|config| config["annotations"] = json!({"dev.rampart.no-init": "true"}));
     lab.create(id);
     lab.ok(&["start", id]);
     // From inside it is a first process as Linux has it.

@@ -27,6 +27,9 @@ pub mod wire;
 
 /// The name of the control socket in the state directory of a sandbox's first container.
 pub const SOCKET_FILE: &str = "control.sock";
+/// The annotation, `true`, of a container whose first program was not written as an init: it heeds signals from outside
+/// that end any other program.
+pub const NO_INIT: &str = "dev.rampart.no-init";
 
 pub use boot::{
     BootConfig, ContainerConfig, Launch, MountKind, MountPlan, Overlay, RootPlan, Settings, SharedNamespaces,

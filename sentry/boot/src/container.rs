@@ -115,6 +115,9 @@ impl GuestContainer {
         };
         let container = Container::new(&config.id, pid_ns, &kernel.tasks)
             .map_err(|errno| Failure::host(format!("cannot make the container's control group: {errno}")))?;
+        if config.spec["annotations"][control::NO_INIT] == "true" {
+            container.heed_outside();
+        }
         let sources = Sources {
             gofer,
             shared: Arc::clone(&around.mounts),

@@ -20,8 +20,8 @@ pub enum Sender {
     User,
     /// A task of a name space above the receiver's: kills even the first process.
     Above,
-    /// The container's manager, or who types at the host's terminal. Nobody outside need know which process is the first
-    /// of a pid name space: what ends any other ends that one too, where it has no handler.
+    /// The container's manager, or who types at the host's terminal: kills even the first process. Where that was not
+    /// written to be the first, what ends any other ends it too, unless it has a handler.
     Outside,
 }
 
@@ -94,7 +94,7 @@ impl ThreadGroup {
         if state.group_exit.is_some() && signal != Signal::KILL {
             return Ok(());
         }
-        if sender == Sender::Outside && self.would_end(receiver, signal) {
+        if sender == Sender::Outside && self.container().heeds_outside() && self.would_end(receiver, signal) {
             state.is_unkillable = false;
         }
         if self.is_dropped(state, receiver, signal, sender) {

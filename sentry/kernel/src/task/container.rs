@@ -34,6 +34,8 @@ pub struct Container {
     /// Its group in version 2's hierarchy of control groups.
     cgroup: Arc<Cgroup>,
     is_frozen: AtomicBool,
+    /// Its first process heeds the outside as any other does.
+    heeds_outside: AtomicBool,
     /// Nothing is started in it any more. Set under the tree lock.
     is_ended: AtomicBool,
     /// Counts its tasks.
@@ -63,6 +65,7 @@ impl Container {
             pid_ns,
             cgroup,
             is_frozen: AtomicBool::new(false),
+            heeds_outside: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
             account: Arc::default(),
             max_tasks: AtomicU64::new(u64::MAX),
@@ -172,6 +175,15 @@ impl Container {
     /// Whether nothing is started in it any more.
     pub(super) fn has_ended(&self, _tree: &TreeGuard<'_>) -> bool {
         self.is_ended.load(Ordering::SeqCst)
+    }
+
+    /// Its first program is no init: signals from outside the sandbox that end any other end that, too.
+    pub fn heed_outside(&self) {
+        self.heeds_outside.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn heeds_outside(&self) -> bool {
+        self.heeds_outside.load(Ordering::Relaxed)
     }
 
     /// Whether its tasks are not to run.
