@@ -135,6 +135,8 @@ pub const SOL_SOCKET: i32 = 1;
 pub const SCM_RIGHTS: i32 = 1;
 /// `SCM_CREDENTIALS`.
 pub const SCM_CREDENTIALS: i32 = 2;
+/// `SCM_PIDFD`.
+pub const SCM_PIDFD: i32 = 4;
 
 /// Options at level `SOL_SOCKET`.
 pub mod so {
@@ -182,5 +184,6 @@ pub mod so {
     pub const PEERGROUPS: i32 = 59;
     pub const ZEROCOPY: i32 = 60;
     pub const PREFER_BUSY_POLL: i32 = 69;
+    pub const PASSPIDFD: i32 = 76;
     pub const PEERPIDFD: i32 = 77;
 }

@@ -48,7 +48,11 @@ static void strangers(void) {
     // To oneself.
     CHECK(link_to(socket_, &name) == 0 && send(socket_, "x", 1, 0) == 1 && recv(socket_, buffer, 8, 0) == 1);
     FAILS(to(other, &name), EPERM);
-    close(socket_), close(peer), close(other);
+    // That a peer is gone is told once.
+    CHECK(connect(peer, &nobody, sizeof nobody) == 0 && link_to(other, &peer_name) == 0 && close(peer) == 0);
+    FAILS(send(other, "x", 1, 0), ECONNREFUSED);
+    FAILS(send(other, "x", 1, 0), ENOTCONN);
+    close(socket_), close(other);
 }
 
 // Without a peer it is done, and changes little.

@@ -6,6 +6,7 @@ use abi::socket::{CmsgHdr, SCM_CREDENTIALS, SCM_MAX_FD, SCM_RIGHTS, SOL_SOCKET, 
 use abi::{Errno, Result};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::task::Pid;
 use crate::vfs::{Fd, File};
 
 /// Bytes of a header.
@@ -18,6 +19,8 @@ pub enum ControlMessage {
     Rights(Vec<Arc<File>>),
     /// `SCM_CREDENTIALS`: who sent it.
     Credentials(Ucred),
+    /// `SCM_PIDFD`: the process that sent it, for who receives.
+    Process(Arc<Pid>),
     /// Anything else, as its family encodes it.
     Raw {
         /// `cmsg_level`.

@@ -32,7 +32,7 @@ pub struct Linger {
 
 #[derive(Clone, Copy, Debug)]
 struct Values {
-    /// The Boolean options: bit `1 << name` for names below 64.
+    /// The Boolean options: [`bit`] of each.
     flags: u64,
     send_buffer: u32,
     receive_buffer: u32,
@@ -42,6 +42,8 @@ struct Values {
     priority: i32,
     mark: i32,
     low_water: i32,
+    /// `SO_PEEK_OFF`: where the next peek begins; negative where each begins with what would be read next.
+    peek_offset: i32,
     /// `SO_RCVBUF` was set by the guest: no autotuning.
     receive_buffer_locked: bool,
     /// `SO_SNDBUF` was.
@@ -66,6 +68,7 @@ impl Default for SocketOptions {
             priority: 0,
             mark: 0,
             low_water: 1,
+            peek_offset: -1,
             receive_buffer_locked: false,
             send_buffer_locked: false,
         };
@@ -88,7 +91,13 @@ const BOOLEANS: &[i32] = &[
     so::PASSSEC,
     so::RXQ_OVFL,
     so::ZEROCOPY,
+    so::PASSPIDFD,
 ];
+
+/// Where a Boolean option is kept: no two of them have the same.
+const fn bit(name: i32) -> u64 {
+    1 << (name & 63)
+}
 
 impl SocketOptions {
     /// What a connection has whose listener has `listener`: the same.
@@ -97,10 +106,10 @@ impl SocketOptions {
         Self { values: Mutex::new(*listener.values.lock()) }
     }
 
-    /// Takes over from a listener what the ends of connections within the host inherit (`unix(7)`): whether credentials
-    /// and security labels come with messages.
+    /// Takes over from a listener what the ends of connections within the host inherit (`unix(7)`): whether credentials,
+    /// security labels and process descriptors come with messages.
     pub fn inherit_passing(&self, listener: &Self) {
-        const PASSING: u64 = 1 << so::PASSCRED | 1 << so::PASSSEC;
+        const PASSING: u64 = bit(so::PASSCRED) | bit(so::PASSSEC) | bit(so::PASSPIDFD);
         let inherited = listener.values.lock().flags & PASSING;
         let flags = &mut self.values.lock().flags;
         *flags = *flags & !PASSING | inherited;
@@ -109,7 +118,7 @@ impl SocketOptions {
     /// The value of a Boolean option.
     #[must_use]
     pub fn is_set(&self, name: i32) -> bool {
-        self.values.lock().flags & (1 << (name & 63)) != 0
+        self.values.lock().flags & bit(name) != 0
     }
 
     /// `SO_RCVTIMEO`, nanoseconds; `None` waits for ever.
@@ -154,6 +163,21 @@ impl SocketOptions {
         self.values.lock().low_water.max(1) as usize
     }
 
+    /// `SO_PEEK_OFF`: how many waiting bytes a peek passes over.
+    #[must_use]
+    pub fn peek_offset(&self) -> usize {
+        usize::try_from(self.values.lock().peek_offset).unwrap_or(0)
+    }
+
+    /// Moves that, if there is one, by what was peeked or, backwards, by what was read.
+    pub fn move_peek_offset(&self, count: usize, is_peek: bool) {
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let offset = &mut self.values.lock().peek_offset;
+        if *offset >= 0 {
+            *offset = if is_peek { offset.saturating_add(count) } else { (*offset - count).max(0) };
+        }
+    }
+
     /// `SO_LINGER`.
     #[must_use]
     pub fn linger(&self) -> Linger {
@@ -173,14 +197,15 @@ impl SocketOptions {
             so::PRIORITY => int(values.priority),
             so::MARK => int(values.mark),
             so::BUSY_POLL | so::INCOMING_NAPI_ID | so::PREFER_BUSY_POLL | so::TIMESTAMPING => int(0),
-            so::INCOMING_CPU | so::PEEK_OFF => int(-1),
+            so::INCOMING_CPU => int(-1),
+            so::PEEK_OFF => int(values.peek_offset),
             so::SNDTIMEO => Some(encode_timeout(values.send_timeout_ns)),
             so::RCVTIMEO => Some(encode_timeout(values.receive_timeout_ns)),
             so::LINGER => {
                 let words = [i32::from(values.linger.on), values.linger.seconds as i32];
                 Some(words.as_bytes().to_vec())
             }
-            _ if BOOLEANS.contains(&name) => int(i32::from(values.flags & (1 << (name & 63)) != 0)),
+            _ if BOOLEANS.contains(&name) => int(i32::from(values.flags & bit(name) != 0)),
             _ => None,
         }
     }
@@ -217,13 +242,14 @@ impl SocketOptions {
                 self.set_number(name, number);
                 Ok(())
             }),
-            so::BUSY_POLL | so::INCOMING_CPU | so::PREFER_BUSY_POLL | so::TIMESTAMPING | so::PEEK_OFF => {
+            so::BUSY_POLL | so::INCOMING_CPU | so::PREFER_BUSY_POLL | so::TIMESTAMPING => {
                 decode_int(value).map(|_| ())
             }
+            so::PEEK_OFF => decode_int(value).map(|offset| self.values.lock().peek_offset = offset),
             so::ZEROCOPY if !matches!(decode_int(value), Ok(0 | 1)) => Err(Errno::EINVAL),
             _ if BOOLEANS.contains(&name) => decode_int(value).map(|number| {
-                let (flags, bit) = (&mut self.values.lock().flags, 1u64 << (name & 63));
-                *flags = if number != 0 { *flags | bit } else { *flags & !bit };
+                let flags = &mut self.values.lock().flags;
+                *flags = if number != 0 { *flags | bit(name) } else { *flags & !bit(name) };
             }),
             _ => return None,
         })

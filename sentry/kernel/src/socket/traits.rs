@@ -9,7 +9,7 @@ use waiter::WaitQueue;
 use super::{ControlMessage, SocketOptions};
 use crate::Task;
 use crate::mm::{IoDst, IoSrc};
-use crate::task::UserNamespace;
+use crate::task::{Pid, UserNamespace};
 use crate::vfs::FileOps;
 
 /// Which directions shutdown(2) closes.
@@ -143,6 +143,11 @@ pub trait Socket: Send + Sync {
     /// # Errors
     /// `ENOTCONN`.
     fn peer_address(&self) -> Result<Vec<u8>>;
+
+    /// The process at the other end (`SO_PEERPIDFD`); `None` where that is not known.
+    fn peer_process(&self) -> Option<Arc<Pid>> {
+        None
+    }
 
     /// Takes the pending error (`SO_ERROR`).
     fn take_error(&self) -> Option<Errno> {

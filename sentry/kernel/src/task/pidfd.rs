@@ -80,6 +80,15 @@ impl FileOps for PidFd {
 }
 
 impl Task {
+    /// Opens a pidfd on the process that `pid` is the number of.
+    ///
+    /// # Errors
+    /// `EINVAL` once it has been reaped.
+    pub(crate) fn pidfd_of(&self, pid: &Arc<Pid>) -> Result<Arc<File>> {
+        let leader = pid.task().ok_or(Errno::EINVAL)?;
+        Ok(self.open_pidfd(pid, &leader, false, false))
+    }
+
     /// Opens a pidfd on `of`, which closes on exec.
     pub fn open_pidfd(&self, pid: &Arc<Pid>, of: &Arc<Task>, is_thread: bool, nonblock: bool) -> Arc<File> {
         let ops = Arc::new(PidFd {

@@ -38,7 +38,7 @@ pub(super) fn encode(messages: &[ControlMessage]) -> Result<Vec<u8>> {
                 }
             }
             // Internet sockets ignore descriptors and credentials.
-            ControlMessage::Rights(_) | ControlMessage::Credentials(_) => {}
+            ControlMessage::Rights(_) | ControlMessage::Credentials(_) | ControlMessage::Process(_) => {}
             ControlMessage::Raw { .. } => return Err(Errno::EINVAL),
         }
     }

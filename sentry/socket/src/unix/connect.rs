@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use abi::socket::{SOMAXCONN, SocketType, so};
+use abi::socket::{SOMAXCONN, SocketType};
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::socket::{Accepted, ShutdownHow, bind_at_path, find_at_path};
@@ -58,7 +58,7 @@ impl UnixSocket {
 
     /// Gives the socket a name, if it has none and passes credentials on: peers shall be able to answer it.
     pub(super) fn name_for_credentials(&self, task: &Task) -> Result<()> {
-        if !self.options.is_set(so::PASSCRED) || !self.is_nameless() {
+        if !self.passing().is_any() || !self.is_nameless() {
             return Ok(());
         }
         let _binding = self.binding.lock();

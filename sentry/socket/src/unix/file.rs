@@ -1,11 +1,14 @@
 //! The socket as a file and as a [`Socket`]: thin, the work is in the other modules.
 
+use std::sync::Arc;
+
 use abi::fcntl::ioctl::{FIONREAD, SIOCOUTQ};
 use abi::socket::{AF_UNIX, MsgFlags, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc};
 use kernel::socket::{Accepted, Received, RecvRequest, SendRequest, ShutdownHow, Socket, SocketOptions};
+use kernel::task::Pid;
 use kernel::vfs::{File, FileOps, WriteAt};
 use waiter::{Events, WaitQueue};
 use zerocopy::IntoBytes;
@@ -164,6 +167,10 @@ impl Socket for UnixSocket {
         }
     }
 
+    fn peer_process(&self) -> Option<Arc<Pid>> {
+        self.peer_identity()?.process()
+    }
+
     fn take_error(&self) -> Option<Errno> {
         self.state.lock().error.take()
     }
@@ -176,12 +183,7 @@ impl Socket for UnixSocket {
         if level != SOL_SOCKET || ![so::PEERCRED, so::PEERGROUPS].contains(&name) {
             return None;
         }
-        let peer = match &self.state.lock().link {
-            Link::Connected { creds, .. } => creds.clone(),
-            Link::Listening { creds, .. } => Some(creds.clone()),
-            Link::None => None,
-        };
-        let peer = peer?;
+        let peer = self.peer_identity()?;
         Some(Ok(match name {
             so::PEERGROUPS => peer.groups_seen_by(task),
             _ => peer.seen_by(task).as_bytes().to_vec(),

@@ -63,6 +63,11 @@ impl Identity {
         Ok(Self { process, uid, gid, groups: Arc::default() })
     }
 
+    /// The process itself.
+    pub(super) fn process(&self) -> Option<Arc<Pid>> {
+        self.process.clone()
+    }
+
     /// Its supplementary groups as `reader` sees them.
     pub(super) fn groups_seen_by(&self, reader: &Task) -> Vec<u8> {
         let user_ns = reader.creds().user_ns.clone();

@@ -100,14 +100,21 @@ impl Inbox {
         self.messages.iter_mut().filter_map(|message| message.rights.take()).collect()
     }
 
+    /// The message in which the byte behind the next `skipped` ones is, and where in it.
+    pub(super) fn find(&self, mut skipped: usize) -> Option<(usize, usize)> {
+        for (index, message) in self.messages.iter().enumerate() {
+            let len = message.rest().len();
+            if skipped < len || skipped == 0 {
+                return Some((index, skipped));
+            }
+            skipped -= len;
+        }
+        None
+    }
+
     /// As [`Self::get`], to be changed.
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Message> {
         self.messages.get_mut(index)
-    }
-
-    /// The first message.
-    pub(super) fn front_mut(&mut self) -> Option<&mut Message> {
-        self.messages.front_mut()
     }
 
     /// Takes `count` bytes off the first message, and the message itself where none are left.

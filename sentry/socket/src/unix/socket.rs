@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use abi::Errno;
-use abi::socket::SocketType;
+use abi::socket::{SocketType, so};
 use kernel::socket::SocketOptions;
 use kernel::vfs::VfsPath;
 use parking_lot::Mutex;
@@ -43,6 +43,22 @@ pub(super) enum Link {
         /// Its name when the connection was made.
         address: UnixAddress,
     },
+}
+
+/// What a reader is told of who sent a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passing {
+    /// `SO_PASSCRED`.
+    pub(super) credentials: bool,
+    /// `SO_PASSPIDFD`.
+    pub(super) process: bool,
+}
+
+impl Passing {
+    /// Whether anything.
+    pub(super) fn is_any(self) -> bool {
+        self.credentials || self.process
+    }
 }
 
 /// What changes rarely.
@@ -100,6 +116,23 @@ impl UnixSocket {
     /// Whether it keeps a connection (stream, seqpacket).
     pub(super) fn is_connection(&self) -> bool {
         self.kind != SocketType::Datagram
+    }
+
+    /// What its reader is told of senders.
+    pub(super) fn passing(&self) -> Passing {
+        Passing {
+            credentials: self.options.is_set(so::PASSCRED),
+            process: self.options.is_set(so::PASSPIDFD),
+        }
+    }
+
+    /// Who is at the other end, or who listens.
+    pub(super) fn peer_identity(&self) -> Option<Identity> {
+        match &self.state.lock().link {
+            Link::Connected { creds, .. } => creds.clone(),
+            Link::Listening { creds, .. } => Some(creds.clone()),
+            Link::None => None,
+        }
     }
 
     /// The connected peer, if it is still there.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abi::socket::{MsgFlags, SOL_SOCKET, SocketType, so};
+use abi::socket::{MsgFlags, SOL_SOCKET, SocketType};
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
 use kernel::Task;
@@ -16,7 +16,7 @@ use super::identity::Identity;
 use super::inbox::{Inbox, Message};
 use super::rights::Rights;
 use super::room::Place;
-use super::socket::{Link, UnixSocket};
+use super::socket::{Link, Passing, UnixSocket};
 
 /// The largest piece of a stream that is queued at once, bytes.
 const PIECE: usize = 64 << 10;
@@ -127,13 +127,16 @@ impl UnixSocket {
             let to = self.find(task, &UnixAddress::parse(address)?)?;
             return if to.kind == self.kind { Ok(to) } else { Err(Errno::EPROTOTYPE) };
         }
-        let state = self.state.lock();
-        match &state.link {
-            Link::Connected { peer, .. } => {
-                let gone = if self.is_connection() { Errno::EPIPE } else { Errno::ECONNREFUSED };
-                peer.upgrade().ok_or(gone)
+        let mut state = self.state.lock();
+        let Link::Connected { peer, .. } = &state.link else { return Err(Errno::ENOTCONN) };
+        match peer.upgrade() {
+            Some(peer) => Ok(peer),
+            None if self.is_connection() => Err(Errno::EPIPE),
+            // It is told once.
+            None => {
+                state.link = Link::None;
+                Err(Errno::ECONNREFUSED)
             }
-            _ => Err(Errno::ENOTCONN),
         }
     }
 
@@ -146,26 +149,25 @@ impl UnixSocket {
         if !is_stream {
             self.check_error()?;
         }
+        let is_peek = request.flags.contains(MsgFlags::PEEK);
+        let skipped = if is_peek { self.options.peek_offset() } else { 0 };
         let inbox = self.inbox.lock();
-        if inbox.is_empty() {
+        let Some(start) = inbox.find(skipped) else {
             let ended = inbox.ended;
             drop(inbox);
             if is_stream {
                 self.check_error()?;
             }
             return self.nothing(ended);
-        }
-        let is_peek = request.flags.contains(MsgFlags::PEEK);
-        let reader = self.options.is_set(so::PASSCRED).then_some(task);
-        let (mut received, files) = if is_stream {
-            receive_stream(inbox, request, reader)?
-        } else {
-            receive_one(inbox, request, reader)?
         };
-        let files = self.arrive(files);
-        if !files.is_empty() {
-            received.control.push(ControlMessage::Rights(files));
-        }
+        let passing = self.passing();
+        let taken = if is_stream {
+            receive_stream(inbox, request, start, passing)?
+        } else {
+            receive_one(inbox, request, start)?
+        };
+        self.options.move_peek_offset(taken.moved, is_peek);
+        let received = self.describe(task, taken, passing);
         if !is_peek {
             self.queue.notify(Events::WRITABLE);
             if let Some(peer) = self.peer() {
@@ -173,6 +175,22 @@ impl UnixSocket {
             }
         }
         Ok(received)
+    }
+
+    /// What `reader` is told of what it received, in Linux's order.
+    fn describe(&self, reader: &Task, taken: Taken, passing: Passing) -> Received {
+        let Taken { mut received, sender, files, .. } = taken;
+        if let Some(sender) = sender.as_ref().filter(|_| passing.credentials) {
+            received.control.push(ControlMessage::Credentials(sender.seen_by(reader)));
+        }
+        let files = self.arrive(files);
+        if !files.is_empty() {
+            received.control.push(ControlMessage::Rights(files));
+        }
+        if let Some(process) = sender.filter(|_| passing.process).and_then(|sender| sender.process()) {
+            received.control.push(ControlMessage::Process(process));
+        }
+        received
     }
 
     fn check_error(&self) -> Result<()> {
@@ -212,13 +230,34 @@ fn take_control(task: &Task, control: Vec<ControlMessage>) -> Result<(Identity, 
             ControlMessage::Credentials(claimed) => claim = Some(Identity::claimed(task, claimed)?),
             // As on Linux, what is meant for other layers is passed over.
             ControlMessage::Raw { level, .. } if level != SOL_SOCKET => {}
-            ControlMessage::Raw { .. } => return Err(Errno::EINVAL),
+            ControlMessage::Raw { .. } | ControlMessage::Process(_) => return Err(Errno::EINVAL),
         }
     }
     Ok((claim.unwrap_or_else(|| Identity::of_sender(task)), rights))
 }
 
-/// What came with a message.
+/// What was taken out of an inbox, or looked at.
+#[derive(Default)]
+struct Taken {
+    received: Received,
+    /// How many bytes a later peek finds elsewhere.
+    moved: usize,
+    /// Who sent it.
+    sender: Option<Identity>,
+    files: Files,
+}
+
+impl Taken {
+    /// Has `message` tell where all of it comes from.
+    fn name_sender(&mut self, message: &Message) {
+        if message.from != UnixAddress::Unnamed {
+            self.received.address = message.from.encode();
+        }
+        self.sender = Some(message.creds.clone());
+    }
+}
+
+/// The files that came with a message.
 #[derive(Default)]
 enum Files {
     #[default]
@@ -226,14 +265,6 @@ enum Files {
     Taken(Rights),
     /// Copied, the message keeps its own.
     Peeked(Vec<Arc<File>>),
-}
-
-/// Says where `message` came from, to a `reader` who from, too.
-fn describe(message: &Message, reader: Option<&Task>, received: &mut Received) {
-    received.address = if message.from == UnixAddress::Unnamed { Vec::new() } else { message.from.encode() };
-    if let Some(reader) = reader {
-        received.control.push(ControlMessage::Credentials(message.creds.seen_by(reader)));
-    }
 }
 
 /// The files that came with `message`.
@@ -245,29 +276,31 @@ fn files_of(message: &mut Message, is_peek: bool) -> Files {
     message.rights.take().map_or(Files::None, Files::Taken)
 }
 
-/// One message whole; what does not fit is lost.
+/// One message whole, from where `start` says; what does not fit is lost.
 fn receive_one(
     mut inbox: MutexGuard<'_, Inbox>,
     request: &mut RecvRequest<'_, '_>,
-    reader: Option<&Task>,
-) -> Result<(Received, Files)> {
+    (index, skipped): (usize, usize),
+) -> Result<Taken> {
     let is_peek = request.flags.contains(MsgFlags::PEEK);
-    let Some(message) = inbox.front_mut() else { return Err(Errno::EAGAIN) };
-    let len = message.rest().len();
-    let copied = if len == 0 { 0 } else { request.data.put(message.rest())? };
-    let mut received = Received { len: copied, ..Received::default() };
+    let Some(message) = inbox.get_mut(index) else { return Err(Errno::EAGAIN) };
+    let bytes = &message.rest()[skipped..];
+    let len = bytes.len();
+    let copied = if len == 0 { 0 } else { request.data.put(bytes)? };
+    let mut taken = Taken { moved: if is_peek { copied } else { len }, ..Taken::default() };
+    taken.received.len = copied;
     if copied < len {
-        received.flags |= MsgFlags::TRUNC;
+        taken.received.flags |= MsgFlags::TRUNC;
         if request.flags.contains(MsgFlags::TRUNC) {
-            received.len = len;
+            taken.received.len = len;
         }
     }
-    describe(message, reader, &mut received);
-    let files = files_of(message, is_peek);
+    taken.name_sender(message);
+    taken.files = files_of(message, is_peek);
     if !is_peek {
         inbox.pop();
     }
-    Ok((received, files))
+    Ok(taken)
 }
 
 /// Bytes across messages, but never across a change of sender where the reader is told who that is, nor past the first
@@ -275,31 +308,31 @@ fn receive_one(
 fn receive_stream(
     mut inbox: MutexGuard<'_, Inbox>,
     request: &mut RecvRequest<'_, '_>,
-    reader: Option<&Task>,
-) -> Result<(Received, Files)> {
+    (mut index, mut skipped): (usize, usize),
+    passing: Passing,
+) -> Result<Taken> {
     let is_peek = request.flags.contains(MsgFlags::PEEK);
-    let (mut received, mut files) = (Received::default(), Files::None);
-    let (mut index, mut sender) = (0, None);
+    let mut taken = Taken::default();
     while let Some(message) = inbox.get_mut(index) {
-        let is_first = sender.is_none();
-        let is_another = reader.is_some() && sender.as_ref() != Some(&message.creds);
+        let is_first = taken.sender.is_none();
+        let is_another = passing.is_any() && taken.sender.as_ref() != Some(&message.creds);
         if (!is_first && is_another) || request.data.remaining() == 0 {
             break;
         }
-        let copied = match request.data.put(message.rest()) {
+        let bytes = &message.rest()[skipped..];
+        let copied = match request.data.put(bytes) {
             Ok(copied) => copied,
-            Err(_) if received.len > 0 => break,
+            Err(_) if taken.moved > 0 => break,
             Err(error) => return Err(error),
         };
-        let (is_whole, has_files) = (copied == message.rest().len(), message.rights.is_some());
-        received.len += copied;
+        let (is_whole, has_files) = (copied == bytes.len(), message.rights.is_some());
+        taken.moved += copied;
         if is_first {
-            describe(message, reader, &mut received);
-            sender = Some(message.creds.clone());
+            taken.name_sender(message);
         }
-        files = files_of(message, is_peek);
+        taken.files = files_of(message, is_peek);
         if is_peek {
-            index += 1;
+            (index, skipped) = (index + 1, 0);
         } else {
             inbox.consume(copied);
         }
@@ -307,5 +340,6 @@ fn receive_stream(
             break;
         }
     }
-    Ok((received, files))
+    taken.received.len = taken.moved;
+    Ok(taken)
 }

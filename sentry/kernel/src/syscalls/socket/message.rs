@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use abi::socket::{MMsgHdr, MsgFlags, MsgHdr, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UIO_MAXIOV};
+use abi::socket::{
+    CmsgHdr, MMsgHdr, MsgFlags, MsgHdr, SCM_CREDENTIALS, SCM_PIDFD, SCM_RIGHTS, SOL_SOCKET, UIO_MAXIOV,
+};
 use abi::{Errno, Result, Timespec, UserAddr};
 use zerocopy::IntoBytes;
 
@@ -11,6 +13,7 @@ use crate::error::SysResult;
 use crate::mm::{IoDst, IoRanges, IoSrc, MAX_RW_COUNT, MemoryManager};
 use crate::socket::{ControlMessage, parse_control, wait, write_control};
 use crate::syscalls::table::Args;
+use crate::task::Pid;
 use crate::time::MonotonicTime;
 use crate::vfs::{Fd, File, ReservedFds};
 use crate::{CurrentTask, SysError, Task};
@@ -199,10 +202,18 @@ fn receive_header(
     header.msg_flags = out_flags.bits();
     // Where the receiver does not learn their numbers, the files have none.
     told.and_then(|()| mm.write_object(at, &header))?;
-    for (number, file) in installed {
-        number.commit([file], flags.contains(MsgFlags::CMSG_CLOEXEC));
+    for Arrival { number, file, is_pidfd } in installed {
+        number.commit([file], is_pidfd || flags.contains(MsgFlags::CMSG_CLOEXEC));
     }
     Ok(received.len as u64)
+}
+
+/// A file that comes with a message, and the number that it will have.
+struct Arrival {
+    number: ReservedFds,
+    file: Arc<File>,
+    /// Made for the receiver, who did not have to ask for it to close on exec.
+    is_pidfd: bool,
 }
 
 /// The control buffer that the receiver gets, and whether something did not fit. Descriptors that do not fit are
@@ -211,7 +222,7 @@ fn encode_control(
     task: &Task,
     header: &MsgHdr,
     messages: Vec<ControlMessage>,
-    installed: &mut Vec<(ReservedFds, Arc<File>)>,
+    installed: &mut Vec<Arrival>,
 ) -> (Vec<u8>, bool) {
     let limit = if header.msg_control == 0 { 0 } else { header.msg_controllen.min(MAX_CONTROL) as usize };
     let (mut buffer, mut is_cut) = (Vec::new(), false);
@@ -223,12 +234,20 @@ fn encode_control(
             ControlMessage::Raw { level, kind, data } => {
                 write_control(&mut buffer, limit, level, kind, &data)
             }
+            ControlMessage::Process(pid) => {
+                let is_cut = limit < buffer.len() + size_of::<CmsgHdr>() + size_of::<Fd>();
+                if !is_cut {
+                    let told = receive_pidfd(task, &pid, installed).unwrap_or_else(|errno| -errno.raw());
+                    write_control(&mut buffer, limit, SOL_SOCKET, SCM_PIDFD, told.as_bytes());
+                }
+                is_cut
+            }
             ControlMessage::Rights(files) => {
-                let room = limit.saturating_sub(buffer.len() + size_of::<abi::socket::CmsgHdr>()) / 4;
+                let room = limit.saturating_sub(buffer.len() + size_of::<CmsgHdr>()) / 4;
                 let wanted = files.len();
                 let received = receive_files(task, room, files);
                 let numbers: Vec<Fd> =
-                    received.iter().flat_map(|(number, _)| number.numbers()).copied().collect();
+                    received.iter().flat_map(|arrival| arrival.number.numbers()).copied().collect();
                 if !numbers.is_empty() {
                     write_control(&mut buffer, limit, SOL_SOCKET, SCM_RIGHTS, numbers.as_bytes());
                 }
@@ -241,13 +260,22 @@ fn encode_control(
 }
 
 /// Sets a number aside for each of `files`, as far as there is `room` and the limit allows.
-fn receive_files(task: &Task, room: usize, files: Vec<Arc<File>>) -> Vec<(ReservedFds, Arc<File>)> {
+fn receive_files(task: &Task, room: usize, files: Vec<Arc<File>>) -> Vec<Arrival> {
     let mut received = Vec::new();
     for file in files.into_iter().take(room) {
         match task.reserve_fds(1) {
-            Ok(number) => received.push((number, file)),
+            Ok(number) => received.push(Arrival { number, file, is_pidfd: false }),
             Err(_) => break,
         }
     }
     received
+}
+
+/// Sets a number aside for a descriptor of the process that sent a message.
+fn receive_pidfd(task: &Task, pid: &Arc<Pid>, installed: &mut Vec<Arrival>) -> Result<Fd> {
+    let file = task.pidfd_of(pid)?;
+    let number = task.reserve_fds(1)?;
+    let fd = number.numbers().first().copied().ok_or(Errno::EMFILE)?;
+    installed.push(Arrival { number, file, is_pidfd: true });
+    Ok(fd)
 }

@@ -61,6 +61,9 @@ pub(super) fn getsockopt(task: &mut CurrentTask, Args([fd, level, name, addr, le
     let read = mm.read(UserAddr(addr), given).is_ok();
     let given = if read { &*given } else { &[] };
     let (level, name) = (level as i32, name as i32);
+    if (level, name) == (SOL_SOCKET, so::PEERPIDFD) {
+        return give_peer(task, socket_of(&file)?, room, UserAddr(addr), UserAddr(len));
+    }
     let value = if (level, name) == (SOL_SOCKET, so::COOKIE) {
         cookie(&file, room)?
     } else {
@@ -89,6 +92,19 @@ fn give_filter(task: &Task, program: &[u8], room: usize, addr: UserAddr, len: Us
         task.mm().write(addr, program)?;
     }
     task.mm().write_object(len, &(count as u32))?;
+    Ok(0)
+}
+
+/// A descriptor of the process at the other end (`SO_PEERPIDFD`), which is there only once its number could be stored.
+fn give_peer(task: &Task, socket: &dyn Socket, room: usize, addr: UserAddr, len: UserAddr) -> SysResult {
+    let pid = socket.peer_process().ok_or(Errno::ENODATA)?;
+    let file = task.pidfd_of(&pid)?;
+    let reserved = task.reserve_fds(1)?;
+    let number = reserved.numbers().as_bytes();
+    let number = &number[..number.len().min(room)];
+    task.mm().write(addr, number)?;
+    task.mm().write_object(len, &(number.len() as u32))?;
+    reserved.commit([file], true);
     Ok(0)
 }
 
