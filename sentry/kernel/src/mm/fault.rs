@@ -18,7 +18,7 @@ use super::{Backing, Mappable, VmaFlags};
 /// Frames are put behind untouched anonymous memory in aligned pieces of this size. They are holes until touched.
 const ANON_CHUNK: u64 = 2 << 20;
 /// Untouched memory up to this size is filled when it is mapped; what is there already is mapped at once in any case.
-const FILLED: u64 = 128 << 10;
+pub(super) const FILLED: u64 = 128 << 10;
 /// Most bytes of a memory-backed file that one fault asks for.
 const FILE_CHUNK: u64 = 256 << 10;
 
@@ -186,13 +186,19 @@ impl MemoryManager {
         vma: &Vma,
         batch: &mut Batch,
     ) -> abi::Result<()> {
-        let len = range.end - range.start;
-        let (offset, are_holes) = self.memory.allocate_to_fill(len, frames_near(pages, &range))?;
-        let source = PageSource::Memory(offset);
-        let mut pma = Pma { source, cow: false, anon: true, prot: vma.prot, mapped: None };
-        batch.refresh(range.clone(), &mut pma, !are_holes || len <= FILLED);
+        let (mut pma, populate) = self.new_anon(pages, &range, vma)?;
+        batch.refresh(range.clone(), &mut pma, populate);
         pages.map.insert(range, pma);
         Ok(())
+    }
+
+    /// Zeroed frames for `range`, which has none, and whether to fill them when they are mapped.
+    pub(super) fn new_anon(&self, pages: &Pages, range: &Range<u64>, vma: &Vma) -> abi::Result<(Pma, bool)> {
+        let len = range.end - range.start;
+        let (offset, are_holes) = self.memory.allocate_to_fill(len, frames_near(pages, range))?;
+        let source = PageSource::Memory(offset);
+        let pma = Pma { source, cow: false, anon: true, prot: vma.prot, mapped: None };
+        Ok((pma, !are_holes || len <= FILLED))
     }
 
     /// Asks the mapped file for the page at `addr` and as many others of `gap` as it gives.

@@ -56,7 +56,7 @@ bitflags! {
         const SEGMENT = 256;
         /// Of fixed kind: `[vdso]`, `[vvar]`.
         const SPECIAL = 512;
-        /// A hint, from `MAP_DENYWRITE`: a dynamic linker maps a library, in several calls.
+        /// A hint, from `MAP_DENYWRITE` among others: a dynamic linker maps a library, in several calls.
         const MORE_COME = 1024;
     }
 }
@@ -207,7 +207,8 @@ impl MemoryManager {
         let mut pages = self.pages.write();
         let mut batch = Batch::default();
         let freed = take_pages(&mut pages, range.clone(), &mut batch);
-        let result = self.back_new(&mut pages, &range, &vma, args.flags, ahead, &mut batch);
+        let more = if is_bss(args, &replaced) { MmapFlags::MORE_COME } else { MmapFlags::empty() };
+        let result = self.back_new(&mut pages, &range, &vma, args.flags | more, ahead, &mut batch);
         let result = result.and(batch.commit(&mut pages, &*self.space));
         self.give_back(pages, freed);
         let undone =
@@ -227,21 +228,8 @@ impl MemoryManager {
         ahead: Option<Ahead>,
         batch: &mut Batch,
     ) -> Result<()> {
-        let len = range.end - range.start;
         let Some(object) = &vma.object else {
-            if may_wait(range, vma) && pages.deferred.is_none() && pages.new_memory.may_wait() {
-                return Ok(());
-            }
-            if len <= EAGER && vma.is_accessible() && !pages.is_broken {
-                let is_stack = vma.flags.contains(VmaFlags::GROWSDOWN);
-                let start = if is_stack {
-                    range.start.max(range.end.saturating_sub(STACK_AHEAD))
-                } else {
-                    range.start
-                };
-                self.add_anon(pages, start..range.end, vma, batch)?;
-            }
-            return Ok(());
+            return self.back_anon(pages, range, vma, flags, batch);
         };
         let Some(Ahead { generation, backing, is_copy }) = ahead else { return Ok(()) };
         if object.mappable.mappings().generation() != generation {
@@ -255,11 +243,42 @@ impl MemoryManager {
         } else {
             self.install(pages, range.clone(), backing, vma.prot, !vma.is_shared());
         }
-        if flags.contains(MmapFlags::MORE_COME) && !vma.is_shared() && pages.put_off(range) {
+        if flags.contains(MmapFlags::MORE_COME) && !vma.is_shared() {
+            if is_copy {
+                // The linker clears what is behind the data at once, and puts memory in the place of what is behind that.
+                pages.put_off_no_further(range.start);
+            } else if pages.put_off(range) {
+                return Ok(());
+            }
+        }
+        let populate = is_copy || (range.end - range.start <= SMALL && vma.is_shared());
+        pages.map.update(range.clone(), |piece, pma| batch.refresh(piece, pma, populate));
+        Ok(())
+    }
+
+    /// As [`Self::back_new`], for anonymous memory.
+    fn back_anon(
+        &self,
+        pages: &mut Pages,
+        range: &Range<u64>,
+        vma: &Vma,
+        flags: MmapFlags,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        if flags.contains(MmapFlags::MORE_COME) && may_wait(range, vma) && pages.put_off(range) {
+            let (pma, _) = self.new_anon(pages, range, vma)?;
+            pages.map.insert(range.clone(), pma);
             return Ok(());
         }
-        let populate = is_copy || (len <= SMALL && vma.is_shared());
-        pages.map.update(range.clone(), |piece, pma| batch.refresh(piece, pma, populate));
+        if may_wait(range, vma) && pages.deferred.is_none() && pages.new_memory.may_wait() {
+            return Ok(());
+        }
+        if range.end - range.start <= EAGER && vma.is_accessible() && !pages.is_broken {
+            let is_stack = vma.flags.contains(VmaFlags::GROWSDOWN);
+            let start =
+                if is_stack { range.start.max(range.end.saturating_sub(STACK_AHEAD)) } else { range.start };
+            self.add_anon(pages, start..range.end, vma, batch)?;
+        }
         Ok(())
     }
 
@@ -461,6 +480,12 @@ pub(super) fn take_pages(pages: &mut Pages, range: Range<u64>, batch: &mut Batch
         batch.unmap(first..last);
     }
     removed.into_iter().map(|(piece, pma)| (pma.source, piece.end - piece.start)).collect()
+}
+
+/// Whether this looks like a dynamic linker that puts memory behind the data of the library it has just mapped.
+fn is_bss(args: &MmapArgs, replaced: &Replaced) -> bool {
+    let is_of_file = |(_, vma): &(Range<u64>, Vma)| vma.object.is_some() && !vma.is_shared();
+    args.flags.contains(MmapFlags::FIXED) && args.mappable.is_none() && replaced.iter().any(is_of_file)
 }
 
 /// Whether memory is of the kind that may be left to a fault.

@@ -9,6 +9,7 @@ use segment::{Segment, SegmentMap};
 use super::HostFile;
 use super::batch::Batch;
 use super::child_needs::ChildNeeds;
+use super::fault::FILLED;
 use super::fork_copy::StoredAfterFork;
 use super::lazy::Eagerness;
 
@@ -123,12 +124,22 @@ impl Pages {
         may_wait
     }
 
+    /// Leaves what is put off from `at` on, in the mapping that has it, to a fault after all.
+    pub(crate) fn put_off_no_further(&mut self, at: u64) {
+        for range in &mut self.put_off {
+            if range.contains(&at) {
+                range.end = at;
+            }
+        }
+    }
+
     /// Adds to `batch` what was put off.
     pub(crate) fn catch_up(&mut self, batch: &mut Batch) {
         for range in std::mem::take(&mut self.put_off) {
             self.map.update(range, |piece, pma| {
                 if pma.mapped.is_none() {
-                    batch.refresh(piece, pma, pma.anon);
+                    let populate = pma.anon && piece.end - piece.start <= FILLED;
+                    batch.refresh(piece, pma, populate);
                 }
             });
         }

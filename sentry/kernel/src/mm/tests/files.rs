@@ -74,6 +74,35 @@ fn pieces_of_a_library_are_shown_in_one_hand_off() {
 }
 
 #[test]
+fn a_library_as_a_linker_maps_it_is_shown_in_two_hand_offs() {
+    let guest = FakePlatform::new(1 << 30).0.guest();
+    let file = TestFile::new(&[b'a'; 5 * 4096 - 100]);
+    let before = guest.space.hand_offs();
+    let library = || {
+        let at = map_file(&guest, &file, 5 * PAGE, R, MmapFlags::MORE_COME);
+        let data = MmapArgs {
+            mappable: Some((file.clone(), 2 * PAGE)),
+            ..MmapArgs::anonymous(UserAddr(at + 2 * PAGE), 2 * PAGE, MmapFlags::FIXED | MmapFlags::MORE_COME)
+        };
+        guest.mm.mmap(data).unwrap();
+        guest.store(at + 4 * PAGE - 50, &[0; 50]).unwrap();
+        guest.mm.mmap(MmapArgs::anonymous(UserAddr(at + 4 * PAGE), PAGE, MmapFlags::FIXED)).unwrap();
+        at
+    };
+    let first = library();
+    assert_eq!(guest.space.hand_offs(), before + 1, "headers and data");
+    let second = library();
+    assert_eq!(guest.space.hand_offs(), before + 2, "the same, and the first one's memory behind the data");
+    for at in [first, second] {
+        let bytes = [0, 2 * PAGE, 4 * PAGE - 51, 4 * PAGE - 50, 4 * PAGE, 5 * PAGE - 1]
+            .map(|offset| guest.peek(at + offset));
+        assert_eq!(bytes, [b'a', b'a', b'a', 0, 0, 0].map(Ok));
+    }
+    guest.store(second + 4 * PAGE, b"bss").unwrap();
+    assert_eq!(guest.space.hand_offs(), before + 3, "one fault");
+}
+
+#[test]
 fn segments_of_programs_are_copied_when_mapped() {
     let guest = FakePlatform::new(1 << 30).0.guest();
     let file = TestFile::new(&[b'a'; 5 * 4096 - 100]);
