@@ -407,6 +407,24 @@ fn fstat(fd: BorrowedFd<'_>) -> Result<libc::stat> {
     Ok(stat)
 }
 
+/// What the host tells of a file that is another once somebody has changed its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileVersion {
+    size: i64,
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    /// That of the file behind `fd`, now.
+    ///
+    /// # Errors
+    /// What `fstat(2)` says.
+    pub fn of(fd: BorrowedFd<'_>) -> Result<Self> {
+        let stat = fstat(fd)?;
+        Ok(Self { size: stat.st_size, changed: (stat.st_ctime, stat.st_ctime_nsec) })
+    }
+}
+
 /// Bytes of memory or disk that a file takes.
 ///
 /// # Errors

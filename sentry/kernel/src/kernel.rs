@@ -10,7 +10,7 @@ use crate::keys::KeyTable;
 use crate::limits::Knobs;
 use crate::loader::Vdso;
 use crate::log::DebugLog;
-use crate::mm::MemoryFile;
+use crate::mm::{MemoryFile, SharedTexts};
 use crate::socket::SocketFamilies;
 use crate::task::{
     FutexTable, LatePosts, NamespaceIds, OomKiller, Strace, TaskSet, TaskThreads, UserNamespace,
@@ -25,6 +25,8 @@ pub struct Kernel {
     pub platform: Arc<dyn Platform>,
     /// The guest's physical memory.
     pub memory: Arc<MemoryFile>,
+    /// What is executed often.
+    pub(crate) texts: SharedTexts,
     /// All clocks.
     pub timekeeper: Arc<Timekeeper>,
     /// Timers that fire whether or not a task waits for them.
@@ -104,6 +106,7 @@ impl Kernel {
             vdso,
             platform,
             memory,
+            texts: SharedTexts::default(),
             late_posts: LatePosts::new(&timekeeper, &timers),
             timers,
             vfs: Vfs::new(timekeeper.clone(), namespace_ids),

@@ -8,6 +8,8 @@
 
 mod answered;
 mod api;
+#[path = "plain_calls_x86_64.rs"]
+pub mod plain_calls;
 pub mod posted;
 #[path = "preceding_x86_64.rs"]
 mod preceding;

@@ -104,6 +104,12 @@ pub fn find(code: &[u8], base: u64, ret: u64, regs: &Regs, is_anonymous: bool) -
 }
 
 impl Site {
+    /// Where its call returns to.
+    #[must_use]
+    pub const fn ret(&self) -> u64 {
+        self.ret
+    }
+
     /// Where its thunk may lie.
     #[must_use]
     pub fn reach(&self) -> Range<u64> {
@@ -200,6 +206,12 @@ fn thunk_code(moved: &[u8], len: usize, ret: u64) -> [u8; THUNK_SIZE] {
     thunk
 }
 
+/// Changes `thunk` into that of a site which lies `by` bytes farther on, as it does itself.
+pub fn move_thunk(thunk: &mut [u8; THUNK_SIZE], by: u64) {
+    let ret = return_of(thunk).wrapping_add(by);
+    thunk[RETURN_SLOT..].copy_from_slice(&ret.to_le_bytes());
+}
+
 /// Where a thread that stands at byte `offset` of `thunk` is as far as the guest knows: at its site, before the call, or
 /// at the instruction before that.
 #[must_use]
@@ -228,7 +240,7 @@ const _: () = assert!(AREA_SELF < 0x80);
 mod tests {
     use abi::Regs;
 
-    use super::{JUMP_LEN, LONG_NOP, Plan, find, is_before_call, place_of, return_of};
+    use super::{JUMP_LEN, LONG_NOP, Plan, find, is_before_call, move_thunk, place_of, return_of};
 
     const BASE: u64 = 0x40_0000;
     const THUNK: u64 = 0x3f_0000;
@@ -343,6 +355,21 @@ mod tests {
         assert_eq!(find(&code, BASE, BASE + 5, &other, false), None, "it was not executed");
         let stack = [0x48, 0x89, 0xe0, 0x0f, 0x05];
         assert_eq!(find(&stack, BASE, BASE + 5, &Regs::default(), false), None);
+    }
+
+    #[test]
+    fn a_thunk_moves_with_its_site() {
+        for before in [&[0xb8, 39, 0, 0, 0][..], &[0x48, 0xc7, 0xc0, 39, 0, 0, 0]] {
+            let code = [before, &CALL].concat();
+            let made_at = |base| {
+                let site = find(&code, base, base + before.len() as u64 + 2, &calling(39), false).unwrap();
+                site.plan(base - 0x1000).unwrap()
+            };
+            let (mut here, there) = (made_at(BASE), made_at(0x7ffe_1234_5000));
+            move_thunk(&mut here.thunk, 0x7ffe_1234_5000 - BASE);
+            assert_eq!(here.thunk, there.thunk);
+            assert_eq!(here.site.bytes, there.site.bytes);
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl GoferInode {
             ahead.wanted = ahead.wanted.saturating_add(1);
             found
         };
-        self.has_id(id).then(|| Arc::new(HostFile::new(fd)))
+        self.has_id(id).then(|| self.host_file(fd))
     }
 
     /// The files that should be opened along with this one, which nobody has opened.

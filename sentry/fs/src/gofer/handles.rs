@@ -4,6 +4,7 @@
 //! ([`super::Connection`] closes those that nothing uses). Not so for writing in a shared mount: the host does not execute
 //! a file that somebody may write to, and tells whoever waits for it that a writer has closed it.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::{Errno, FileType, Result};
@@ -63,7 +64,7 @@ impl GoferInode {
                 }
                 other => other,
             };
-            opened.map(|fd| Arc::new(HostFile::new(fd)))
+            opened.map(|fd| self.host_file(fd))
         };
         let file = if for_writing {
             // A stacked host copies the file up.
@@ -99,6 +100,12 @@ impl GoferInode {
             self.note_own_change();
         }
         drop(unneeded);
+    }
+
+    /// What is made of a descriptor of this file.
+    pub(super) fn host_file(&self, fd: OwnedFd) -> Arc<HostFile> {
+        let is_constant = self.volume.is_read_only() && !self.volume.is_shared();
+        Arc::new(if is_constant { HostFile::constant(fd) } else { HostFile::new(fd) })
     }
 
     /// Whether there is a descriptor, or one is just being had.

@@ -6,7 +6,7 @@ use abi::{Errno, PAGE_SIZE, Result, UserAddr, page_ceil, page_floor};
 use platform::Protection;
 
 use super::elf::{Header, LoadSegment, Segments};
-use crate::mm::{Mappable, MemoryManager, MmapArgs, MmapFlags};
+use crate::mm::{Mappable, MemoryManager, MmapArgs, MmapFlags, Place, SharedTexts};
 use crate::vfs::File;
 
 /// Where a file is to go.
@@ -37,11 +37,11 @@ pub(super) struct Mapped {
 }
 
 impl Object {
-    /// Maps all segments into `mm`.
+    /// Maps all segments into `mm`, with the call sites of `texts` rewritten.
     ///
     /// # Errors
     /// What mmap(2) says; `EFAULT` where the part behind a segment's data cannot be cleared.
-    pub(super) fn map(&self, mm: &MemoryManager, base: Base) -> Result<Mapped> {
+    pub(super) fn map(&self, mm: &MemoryManager, base: Base, texts: Option<&SharedTexts>) -> Result<Mapped> {
         let span = self.segments.span();
         let bias = if self.header.is_dynamic { self.place(mm, base)?.wrapping_sub(span.start) } else { 0 };
         let (min, max) = mm.bounds();
@@ -51,10 +51,32 @@ impl Object {
         }
         for segment in &self.segments.load {
             self.map_segment(mm, segment, bias)?;
+            let is_text = segment.prot.read && segment.prot.execute && !segment.prot.write;
+            if let Some(texts) = texts.filter(|_| is_text && segment.file_len > 0) {
+                self.share_text(mm, segment, start, bias, texts)?;
+            }
         }
         let last =
             self.segments.load.iter().map(|segment| segment.vaddr + segment.mem_len).max().unwrap_or(0);
         Ok(Mapped { bias, entry: self.header.entry.wrapping_add(bias), end: last.wrapping_add(bias) })
+    }
+
+    /// Shows a segment that has been mapped, of an object that begins at `start`, with its call sites rewritten, if that is
+    /// to be had. The thunks come below the object, where its heap does not grow.
+    fn share_text(
+        &self,
+        mm: &MemoryManager,
+        segment: &LoadSegment,
+        start: u64,
+        bias: u64,
+        texts: &SharedTexts,
+    ) -> Result<()> {
+        let at = page_floor(segment.vaddr).wrapping_add(bias);
+        let len = page_ceil(segment.file_len + segment.vaddr % PAGE_SIZE).ok_or(Errno::ENOMEM)?;
+        let below = at.wrapping_sub(start).saturating_add(PAGE_SIZE);
+        let place = Place { offset: page_floor(segment.offset), len, below };
+        let text = texts.of(mm.memory(), &*self.mappable, place);
+        text.map_or(Ok(()), |text| mm.show_text(text, at))
     }
 
     /// Free space for all of it, aligned as it asks.

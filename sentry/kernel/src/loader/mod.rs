@@ -117,10 +117,14 @@ pub fn load(
     mm.randomize(&layout_random(task));
     mm.defer_mappings();
     let base = if interpreter.is_some() { Base::Near(mm.layout().pie_base) } else { Base::Anywhere };
-    let main = object.map(mm, base)?;
-    let linker = interpreter.map(|object| object.map(mm, Base::Anywhere)).transpose()?;
+    let kernel = task.kernel();
+    // Whoever traces a program is to see its own code, and whoever wants no randomness the same layout each time.
+    let are_shown = kernel.config.rewrite_calls && !task.is_traced() && mm.layout().is_random();
+    let texts = are_shown.then_some(&kernel.texts);
+    let main = object.map(mm, base, texts)?;
+    let linker = interpreter.map(|object| object.map(mm, Base::Anywhere, texts)).transpose()?;
     set_heap(mm, &object, &main, linker.is_some());
-    let vdso = task.kernel().vdso.map(mm)?;
+    let vdso = kernel.vdso.map(mm)?;
     let known = auxiliary(task, creds, is_secure, &object, &main, linker.as_ref(), vdso);
     let stack = put_stack(mm, program, &object, known)?;
     describe(mm, program, &object, &main, &stack, vdso);
@@ -199,7 +203,7 @@ fn auxiliary(
     }
     known.extend([
         (auxv::AT_MINSIGSTKSZ, hwcap_x86_64::min_signal_stack(task.kernel().platform.xstate_layout().0)),
-        (auxv::AT_HWCAP, hwcap_x86_64::hwcap()),
+        (auxv::AT_HWCAP, host::cpu::hwcap()),
         (auxv::AT_PAGESZ, PAGE_SIZE),
         (auxv::AT_CLKTCK, CLOCK_TICKS),
         (auxv::AT_PHDR, if headers == 0 { 0 } else { headers.wrapping_add(main.bias) }),

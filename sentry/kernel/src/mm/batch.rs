@@ -36,10 +36,8 @@ impl Batch {
                 return;
             }
         }
-        // Mapping replaces: an unmapping of the same place is not needed.
-        while self.ops.last().is_some_and(|(last, op)| {
-            matches!(op, Op::Unmap) && last.start >= range.start && last.end <= range.end
-        }) {
+        // Mapping replaces: nothing else need be done to the same place.
+        while self.ops.last().is_some_and(|(last, _)| last.start >= range.start && last.end <= range.end) {
             self.ops.pop();
         }
         self.ops.push((range, Op::Map { source, prot, populate }));

@@ -7,6 +7,7 @@
 //! Lock order: [`CallSites`] before all locks of the address space.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use abi::{Errno, PAGE_SIZE, Regs, Result, UserAddr};
 use host::memory::VolatileSlice;
@@ -15,26 +16,30 @@ use platform::rewrite::{self, CodePatch, Plan, THUNK_SIZE, WINDOW};
 
 use super::fault::Access;
 use super::manager::MemoryManager;
+use super::shared_text::SharedText;
 use super::{MmapArgs, MmapFlags};
 
 /// Most pages of thunks: far more than programs have sites that they use often.
 const MAX_REGIONS: usize = 64;
-const THUNKS: u64 = PAGE_SIZE / THUNK_SIZE as u64;
+/// In a page.
+pub(super) const THUNKS: u64 = PAGE_SIZE / THUNK_SIZE as u64;
 
 /// The rewritten sites of an address space.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallSites {
     regions: Vec<Region>,
     sites: Vec<Site>,
+    /// Texts that came with their sites rewritten, and where they lie.
+    texts: Vec<(u64, Arc<SharedText>)>,
     /// Somebody looks at the code: nothing is rewritten.
     is_watched: bool,
 }
 
 /// A page of thunks.
 #[derive(Clone, Debug)]
-struct Region {
-    start: u64,
-    used: u64,
+pub(super) struct Region {
+    pub(super) start: u64,
+    pub(super) used: u64,
 }
 
 impl Region {
@@ -45,19 +50,47 @@ impl Region {
 }
 
 #[derive(Clone, Debug)]
-struct Site {
-    ret: u64,
+pub(super) struct Site {
+    pub(super) ret: u64,
     /// Where its thunk lies.
-    thunk: u64,
+    pub(super) thunk: u64,
     /// Where the jump in padding stands that leads to it.
-    padding: Option<u64>,
+    pub(super) padding: Option<u64>,
     /// What stood there before.
-    original: CodePatch,
+    pub(super) original: CodePatch,
     /// What stands there instead.
-    written: Vec<u8>,
+    pub(super) written: Vec<u8>,
 }
 
 impl CallSites {
+    /// A text that lies at `start` was shown with its sites rewritten, and `thunks` along with it.
+    pub(super) fn add_text(&mut self, thunks: Region, start: u64, text: Arc<SharedText>) {
+        self.regions.push(thunks);
+        self.texts.push((start, text));
+    }
+
+    /// Whether the call that returns to `ret` is made from a rewritten site.
+    fn has(&self, ret: u64) -> bool {
+        self.sites.iter().any(|site| site.ret == ret)
+            || self.texts.iter().any(|(start, text)| text.has_site(*start, ret))
+    }
+
+    /// Forgets the sites whose thunks lie in a page that `is_gone`.
+    fn take_with(&mut self, is_gone: impl Fn(u64) -> bool) -> Vec<Site> {
+        let (mut gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sites)
+            .into_iter()
+            .partition(|site| is_gone(site.thunk & !(PAGE_SIZE - 1)));
+        self.sites = kept;
+        self.texts.retain(|(start, text)| {
+            let is_gone = is_gone(text.thunks_at(*start));
+            if is_gone {
+                gone.extend(text.sites_at(*start));
+            }
+            !is_gone
+        });
+        gone
+    }
+
     /// The last thunk of a region is not needed after all.
     fn give_back(&mut self, thunk: u64) {
         let is_last = |region: &&mut Region| region.next() == thunk + THUNK_SIZE as u64;
@@ -87,7 +120,7 @@ impl MemoryManager {
         if sites.is_watched {
             return Err(Errno::EPERM);
         }
-        if sites.sites.iter().any(|site| site.ret == regs.rip) {
+        if sites.has(regs.rip) {
             return Ok(());
         }
         self.try_rewrite(&mut sites, regs, is_alone)
@@ -197,7 +230,7 @@ impl MemoryManager {
     pub fn restore_call_sites(&self) {
         let mut sites = self.call_sites.lock();
         sites.is_watched = true;
-        for site in std::mem::take(&mut sites.sites) {
+        for site in sites.take_with(|_| true) {
             self.restore(&site);
         }
     }
@@ -210,12 +243,7 @@ impl MemoryManager {
             return;
         }
         sites.regions.retain(|region| !is_inside(region.start));
-        let (gone, kept) = std::mem::take(&mut sites.sites)
-            .into_iter()
-            .partition(|site| is_inside(site.thunk & !(PAGE_SIZE - 1)));
-        sites.sites = kept;
-        let gone: Vec<Site> = gone;
-        for site in gone {
+        for site in sites.take_with(is_inside) {
             self.restore(&site);
         }
     }

@@ -22,6 +22,8 @@ const MAX_WINDOWS: usize = 64;
 #[derive(Debug)]
 pub struct HostFile {
     fd: OwnedFd,
+    /// Its bytes stay what they are.
+    is_constant: bool,
     windows: Mutex<HashMap<u64, Window>>,
 }
 
@@ -36,7 +38,18 @@ impl HostFile {
     /// Wraps a descriptor donated by a gofer.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd, windows: Mutex::default() }
+        Self { fd, is_constant: false, windows: Mutex::default() }
+    }
+
+    /// As [`Self::new`], for a file that nobody writes to while we have it.
+    #[must_use]
+    pub fn constant(fd: OwnedFd) -> Self {
+        Self { is_constant: true, ..Self::new(fd) }
+    }
+
+    /// Whether nobody writes to it.
+    pub(crate) const fn is_constant(&self) -> bool {
+        self.is_constant
     }
 
     /// The descriptor.

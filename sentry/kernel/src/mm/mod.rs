@@ -44,6 +44,7 @@ mod remap;
 mod rlimits;
 mod seal;
 mod shared_anon;
+mod shared_text;
 mod shm;
 mod stack;
 #[cfg(test)]
@@ -72,4 +73,5 @@ pub use protect::ProtectRange;
 pub use remap::RemapFlags;
 pub use rlimits::MemoryLimits;
 pub use shared_anon::SharedAnon;
+pub(crate) use shared_text::{Place, SharedTexts};
 pub use vma::VmaFlags;

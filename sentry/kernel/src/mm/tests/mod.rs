@@ -4,6 +4,7 @@ mod copies;
 mod files;
 mod model;
 mod private;
+mod texts;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -28,9 +29,18 @@ pub(super) struct TestFile {
 
 impl TestFile {
     pub(super) fn new(content: &[u8]) -> Arc<Self> {
+        Self::with(content, HostFile::new)
+    }
+
+    /// One that nobody writes to.
+    pub(super) fn constant(content: &[u8]) -> Arc<Self> {
+        Self::with(content, HostFile::constant)
+    }
+
+    fn with(content: &[u8], host: fn(OwnedFd) -> HostFile) -> Arc<Self> {
         let fd = host::memory::memfd(c"test-file", content.len() as u64).unwrap();
         file_of(&fd).write_all_at(content, 0).unwrap();
-        Arc::new(Self { host: Arc::new(HostFile::new(fd)), mappings: MappingSet::new() })
+        Arc::new(Self { host: Arc::new(host(fd)), mappings: MappingSet::new() })
     }
 
     pub(super) fn file(&self) -> std::fs::File {

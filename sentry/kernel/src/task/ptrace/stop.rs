@@ -24,6 +24,10 @@ impl CurrentTask {
         if self.is_dying_at(kind) {
             return None;
         }
+        if self.is_traced() {
+            // The tracer may be a new one, and is to see the program's own code.
+            self.mm().restore_call_sites();
+        }
         let (size, _) = self.kernel().platform.xstate_layout();
         let mut xstate = vec![0; size.min(XSTATE_MAX)];
         self.context.save_xstate(&mut xstate);
