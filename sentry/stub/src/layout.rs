@@ -124,8 +124,10 @@ pub const AREA_RESUME: u64 = 0x4c;
 pub const AREA_ANSWERS_HOLD: u64 = 0x50;
 /// In an area: how often the sentry has let the thread go on (`u32`).
 pub const AREA_TURN: u64 = 0x54;
+/// In an area: [`AREA_TURN`] when [`AREA_XSTATE`] was last filled in (`u32`).
+pub const AREA_XSTATE_TURN: u64 = 0x58;
 /// In an area: the results of calls that the stub answers itself, in the order of [`ANSWERED`].
-pub const AREA_ANSWERS: u64 = 0x58;
+pub const AREA_ANSWERS: u64 = 0x60;
 
 /// In an area: how many calls the stub has answered (`u64`).
 pub const AREA_ANSWERED: u64 = 0xa0;
@@ -269,14 +271,20 @@ pub const LIMITS: [(u32, u8); 2] = [(302, LIMIT_MARK), (GETRLIMIT, LIMIT_MARK)];
 pub const LIMIT_MARK: u8 = 0x38;
 /// `getrlimit`.
 pub const GETRLIMIT: u32 = 97;
+/// Calls that make a child, likewise: `clone`, `fork`, `vfork`, `clone3`. The stub saves the extended state, which the child
+/// is to have, in [`AREA_XSTATE`], and goes on as with any call.
+pub const CHILD_CALLS: [(u32, u8); 4] =
+    [(56, CHILD_MARK), (57, CHILD_MARK), (58, CHILD_MARK), (435, CHILD_MARK)];
+/// See [`CHILD_CALLS`].
+pub const CHILD_MARK: u8 = 0x40;
 /// Calls that the stub answers from [`CLOCK`], likewise: `clock_gettime`, `gettimeofday`, `time`.
 pub const TIMES: [(u32, u8); 3] = [(228, CLOCK_MARK), (96, TIMEOFDAY_MARK), (201, TIME_MARK)];
 /// See [`TIMES`]; the marks from here on are theirs.
-pub const CLOCK_MARK: u8 = 0x40;
+pub const CLOCK_MARK: u8 = 0x48;
 /// See [`TIMES`].
-pub const TIMEOFDAY_MARK: u8 = 0x48;
+pub const TIMEOFDAY_MARK: u8 = 0x50;
 /// See [`TIMES`].
-pub const TIME_MARK: u8 = 0x50;
+pub const TIME_MARK: u8 = 0x58;
 /// The clocks that the stub reads, by number: which field of the clock page is added, 0 where it does not know them.
 pub const CLOCKS: [u8; 8] = {
     let mut fields = [0; 8];
@@ -328,7 +336,7 @@ pub const MOST_BUFFERS: u32 = 1024;
 /// Flags that such a call may have: `MSG_DONTWAIT`, `MSG_NOSIGNAL`.
 pub const POST_FLAGS: u32 = 0x4040;
 /// Numbers of calls from here on are not looked up.
-pub const ANSWER_TABLE: u32 = 336;
+pub const ANSWER_TABLE: u32 = 440;
 /// Where constants have [`ANSWER_PLACES`].
 pub const ANSWER_NUMBERS: u64 = CONSTANTS + PAGE - ANSWER_TABLE as u64;
 /// For each call's number: where in an area its answer lies or a mark in place of that (a multiple of eight), what kind of
@@ -341,7 +349,7 @@ pub const ANSWER_PLACES: [u8; ANSWER_TABLE as usize] = {
         places[ANSWERED[index] as usize] = AREA_ANSWERS as u8 + 8 * index as u8;
         index += 1;
     }
-    let kinds: [&[(u32, u8)]; 4] = [&POSTABLE, &OWN, &LIMITS, &TIMES];
+    let kinds: [&[(u32, u8)]; 5] = [&POSTABLE, &OWN, &LIMITS, &CHILD_CALLS, &TIMES];
     let mut kind = 0;
     while kind < kinds.len() {
         let mut index = 0;
@@ -378,6 +386,11 @@ pub const STUB_SPINS: u32 = 1536;
 pub const AREA_SIGNAL_STACK: u64 = 4 * PAGE;
 /// In an area: where the sentry builds a frame for a thread that has none; no signal is ever handled there.
 pub const AREA_FIRST_FRAME: u64 = PAGE;
+/// In an area: the extended state at a call of [`CHILD_CALLS`], as XSAVE stores it; in the place of a frame that the
+/// thread has left.
+pub const AREA_XSTATE: u64 = AREA_FIRST_FRAME;
+/// What guests have of the extended state, as XSAVE takes it: x87, SSE, AVX, AVX-512 (three parts), protection keys.
+pub const XSTATE_OFFERED: u32 = 0b10_1110_0111;
 
 /// The signal that interrupts a guest thread: `SIGURG`.
 pub const INTERRUPT: i32 = 23;
@@ -412,5 +425,5 @@ pub const FD_TRANSIENT: i32 = 3;
 // Both are changed by one instruction, which finds the area by rounding down.
 const _: () = assert!(AREA_ACTIONS_PLAIN > AREA_MASK && AREA_ACTIONS_PLAIN - AREA_MASK < SLOT_SIZE);
 // The stub tells a mark from an answer's place, and a clock's mark from the others, by which is greater.
-const _: () = assert!((TIME_MARK as u64) < AREA_ANSWERS && LIMIT_MARK < CLOCK_MARK);
+const _: () = assert!((TIME_MARK as u64) < AREA_ANSWERS && CHILD_MARK < CLOCK_MARK);
 const _: () = assert!(AREA_ANSWERS + 8 * ANSWERED.len() as u64 <= u32::BITS as u64 * 8);

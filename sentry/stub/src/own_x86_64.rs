@@ -1,5 +1,6 @@
 //! The stub's part for calls that tell or change what the area holds of the calling thread (the signal mask, the segment
-//! base, what it asks for at its end) and of its process (signal actions that programs leave alone, limits).
+//! base, what it asks for at its end) and of its process (signal actions that programs leave alone, limits); and its
+//! preparation of those that make a child.
 //!
 //! What is the thread's alone is always true; what is the process's holds until whoever changes it revokes the answers.
 //!
@@ -56,6 +57,8 @@ macro_rules! own_calls {
             "je 5f\n",
             "cmp esp, {limit_mark}\n",
             "je 9f\n",
+            "cmp esp, {child_mark}\n",
+            "je 14f\n",
             "cmp esp, {mask_mark}\n",
             "je 10f\n",
             "cmp esp, {tid_address_mark}\n",
@@ -91,6 +94,13 @@ macro_rules! own_calls {
             "8:\n",
             "mov rax, {enosys}\n",
             "jmp stub_call_answered\n",
+            // clone and its kin
+            "14:\n",
+            "mov eax, {xstate_offered}\n", // edx names nothing that there is
+            "xsave64 [r11 + {xstate}]\n",
+            "mov eax, [r11 + {area_turn}]\n",
+            "mov [r11 + {xstate_turn}], eax\n",
+            "jmp stub_call_not_own\n",
             // getrlimit(edi, rsi), prlimit64(edi, esi, rdx, r10)
             "9:\n",
             "movabs rsp, {last_pair}\n",
@@ -251,6 +261,8 @@ macro_rules! trapped_calls {
             "jz 3f\n",
             "test ecx, 7\n", // it might be posted
             "jnz 3f\n",
+            "cmp ecx, {child_mark}\n", // the frame has the extended state
+            "je 3f\n",
             "shr ecx, 3\n",
             "bt dword ptr [r12 + {answers_hold}], ecx\n",
             "jnc 3f\n",

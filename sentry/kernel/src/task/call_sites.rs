@@ -9,9 +9,6 @@ use platform::Fault;
 use super::{CurrentTask, Task, Work};
 use crate::mm::MemoryManager;
 
-/// clone, fork, vfork, clone3: the child needs a copy of the extended state, which only a trap's frame holds.
-const MAKES_CHILD: [u64; 4] = [56, 57, 58, 435];
-
 /// How long threads may take to come out of guest code while a site is rewritten.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -25,8 +22,7 @@ impl CurrentTask {
             (self.regs.rip, self.regs.rcx) = (site, site);
             return;
         }
-        let may_rewrite = self.kernel().config.rewrite_calls && !MAKES_CHILD.contains(&self.regs.orig_rax);
-        if !may_rewrite || !mm.call_counts.count(ret) {
+        if !self.kernel().config.rewrite_calls || !mm.call_counts.count(ret) {
             return;
         }
         if self.is_traced() {

@@ -7,8 +7,8 @@ use abi::Regs;
 use stub::layout::{
     ACTION_CALL, AREA_ACTIONS_PLAIN, AREA_ACTIONS_RESTORER, AREA_ACTIONS_UNSET, AREA_ANSWERED, AREA_ANSWERS,
     AREA_ANSWERS_HOLD, AREA_FS, AREA_GS, AREA_INTERRUPT, AREA_LIMITS, AREA_POSTED, AREA_RESUME, AREA_SELF,
-    AREA_STACK, AREA_STATE, INTERRUPT, LIMITS_LEN, MARK_CALL, MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME,
-    RESUME_RAISE, STATE_ASLEEP, STATE_EVENT,
+    AREA_STACK, AREA_STATE, AREA_XSTATE, AREA_XSTATE_TURN, INTERRUPT, LIMITS_LEN, MARK_CALL,
+    MARK_INTERRUPTED, RESUME_CALL, RESUME_FRAME, RESUME_RAISE, STATE_ASLEEP, STATE_EVENT,
 };
 
 use super::call::{self, Place};
@@ -210,6 +210,8 @@ impl StubContext {
         area.store_u32(AREA_ANSWERS_HOLD as usize, 0)?;
         area.store_u64(AREA_ANSWERED as usize, 0)?;
         area.store_u32(AREA_POSTED as usize, 0)?;
+        // Whoever had the area before may have saved extended state in a turn that is still to come.
+        area.store_u32(AREA_XSTATE_TURN as usize, thread.turn())?;
         own::reset(&area)?;
         // As `answers` below says.
         area.sub(AREA_LIMITS as usize, 16 * LIMITS_LEN)?.zero()?;
@@ -368,6 +370,14 @@ impl StubContext {
         area.store_u32(AREA_ANSWERS_HOLD as usize, calls.bits())
     }
 
+    /// Where the stub has saved the extended state at the call that the thread has come with, if it has.
+    fn saved_at_call(&self) -> Option<usize> {
+        let thread = self.thread();
+        let turn = thread.area().load_u32(AREA_XSTATE_TURN as usize);
+        let is_saved = matches!(self.state, State::Call(_)) && turn == Ok(thread.turn());
+        is_saved.then_some(AREA_XSTATE as usize)
+    }
+
     fn died(&self) -> Event {
         // Dead already, or it broke the rules.
         self.stub.life().end();
@@ -405,20 +415,19 @@ impl Context for StubContext {
     }
 
     fn save_xstate(&mut self, to: &mut [u8]) -> usize {
-        if let State::Call(_) = self.state
-            && self.make_whole().is_err()
-        {
-            self.stub.life().end();
-        }
         let size = self.layout.size.min(to.len());
+        let at = self.saved_at_call().or_else(|| {
+            if let State::Call(_) = self.state
+                && self.make_whole().is_err()
+            {
+                self.stub.life().end();
+            }
+            if let State::Frame { xstate, .. } = self.state { xstate } else { None }
+        });
         let mut image = vec![0; self.layout.size];
         let area = self.thread().area();
-        let State::Frame { xstate: Some(at), .. } = self.state else {
-            to[..size].copy_from_slice(&self.layout.initial()[..size]);
-            return size;
-        };
-        let source = area.sub(at, self.layout.size);
-        let is_read = source.is_ok_and(|source| source.read(&mut image).is_ok());
+        let source = at.and_then(|at| area.sub(at, self.layout.size).ok());
+        let is_read = source.is_some_and(|source| source.read(&mut image).is_ok());
         let image = if is_read { self.layout.sanitize(&image) } else { self.layout.initial() };
         to[..size].copy_from_slice(&image[..size]);
         size

@@ -78,6 +78,11 @@ impl GuestThread {
         &self.area
     }
 
+    /// How often it was let go on, as calls say it.
+    pub(super) const fn turn(&self) -> u32 {
+        self.turn
+    }
+
     /// Whether its last event was watched for.
     pub(super) fn was_watched(&self) -> bool {
         self.parked == Parked::Posted

@@ -5,10 +5,10 @@
 
 use std::arch::x86_64::{__cpuid, __cpuid_count, _fxsave, _xgetbv};
 
+use stub::layout::XSTATE_OFFERED;
+
 use crate::{PlatformError, XSTATE_MAX};
 
-/// x87, SSE, AVX, AVX-512 (three parts), protection keys. What else a CPU has is not offered to guests.
-const OFFERED: u64 = 0b10_1110_0111;
 /// The part every x86-64 has.
 const LEGACY: u64 = 0b11;
 const PKRU: u32 = 9;
@@ -46,7 +46,7 @@ impl Layout {
             return Err(PlatformError::Unsupported("the CPU or the host has no XSAVE".into()));
         }
         // SAFETY: OSXSAVE says that the instruction exists.
-        let features = unsafe { enabled_features() } & OFFERED;
+        let features = unsafe { enabled_features() } & u64::from(XSTATE_OFFERED);
         let mut size = HEADER_END;
         let mut pkru_offset = 0;
         for component in (2..64).filter(|bit| features >> bit & 1 != 0) {
