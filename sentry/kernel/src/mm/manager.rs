@@ -50,8 +50,8 @@ pub struct MemoryManager {
     pub(super) limits: MemoryLimits,
     /// Before all other locks.
     pub(super) call_sites: Mutex<CallSites>,
-    /// Held while no other thread may run guest code; before all locks of the sentry.
-    pub(crate) code_gate: Mutex<()>,
+    /// Held while no other thread may run guest code; before all locks of the sentry. How often that was in vain.
+    pub(crate) code_gate: Mutex<u32>,
     /// Where calls trap.
     pub(crate) call_counts: CallCounts,
     /// Commands of membarrier(2) that have been registered.

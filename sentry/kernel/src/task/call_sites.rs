@@ -9,8 +9,11 @@ use platform::Fault;
 use super::{CurrentTask, Task, Work};
 use crate::mm::MemoryManager;
 
-/// How long threads may take to come out of guest code while a site is rewritten.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// How long threads may take to come out of guest code while a site is rewritten. On a busy machine one may have to wait
+/// for a processor first: then it is tried again later.
+const PATIENCE: Duration = Duration::from_micros(200);
+/// So often that may be in vain in an address space.
+const MOST_IN_VAIN: u32 = 64;
 
 impl CurrentTask {
     /// A call trapped: has its site rewritten where that pays.
@@ -45,7 +48,10 @@ impl CurrentTask {
     /// Each is told to wait for the gate before it runs guest code again, new ones from the start. None stands within
     /// what is written: all forms begin at an instruction and end with one, or leave the `syscall` where it is.
     fn rewrite_while_others_wait(&self, mm: &Arc<MemoryManager>) -> Result<()> {
-        let Some(_gate) = mm.code_gate.try_lock() else { return Err(Errno::EBUSY) };
+        let Some(mut in_vain) = mm.code_gate.try_lock() else { return Err(Errno::EBUSY) };
+        if *in_vain == MOST_IN_VAIN {
+            return Err(Errno::ETIMEDOUT);
+        }
         let others: Vec<Arc<Task>> = self
             .kernel()
             .tasks
@@ -61,7 +67,8 @@ impl CurrentTask {
         let start = Instant::now();
         while others.iter().any(|task| task.wake().is_in_guest()) {
             if start.elapsed() > PATIENCE {
-                return Err(Errno::ETIMEDOUT);
+                *in_vain += 1;
+                return Err(Errno::EBUSY);
             }
             std::thread::yield_now();
         }
