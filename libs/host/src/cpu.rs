@@ -1,5 +1,7 @@
 //! What the processor says of itself.
 
+use std::sync::LazyLock;
+
 /// eax, ebx, ecx and edx of `cpuid`.
 #[must_use]
 pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
@@ -7,10 +9,10 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     [answer.eax, answer.ebx, answer.ecx, answer.edx]
 }
 
-/// `AT_HWCAP`: the feature bits of leaf 1 in edx. The host has told them when we were started, and asking the processor
-/// costs an exit from a virtual machine.
+/// `AT_HWCAP`: the feature bits of leaf 1 in edx, as Linux shows them. Asked once: that costs an exit from a virtual
+/// machine. (The C library's getauxval(3) tells something else.)
 #[must_use]
 pub fn hwcap() -> u64 {
-    // SAFETY: a look-up in the auxiliary vector.
-    unsafe { libc::getauxval(libc::AT_HWCAP) }
+    static FEATURES: LazyLock<u32> = LazyLock::new(|| cpuid(1, 0)[3]);
+    u64::from(*FEATURES)
 }
