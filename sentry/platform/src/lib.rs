@@ -8,6 +8,8 @@
 
 mod answered;
 mod api;
+#[path = "known_answers_x86_64.rs"]
+pub mod known_answers;
 #[path = "plain_calls_x86_64.rs"]
 pub mod plain_calls;
 pub mod posted;

@@ -16,6 +16,9 @@
 //!
 //! [`preceding`] says which instruction stands before a site.
 //!
+//! A `cpuid` that asks what is known already ([`known`]) is rewritten like a call that is moved, with a thunk that loads
+//! the answer and jumps back.
+//!
 //! `docs/platform.md` tells why this is safe. Nothing here touches memory: a plan is bytes and addresses.
 
 use std::ops::Range;
@@ -40,10 +43,15 @@ const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const JUMP: u8 = 0xe9;
 const JUMP_LEN: usize = 5;
 const SHORT_JUMP: u8 = 0xeb;
+/// `mov $number, %eax`, and with a register's number added, to another one; with the number.
+const MOVE: u8 = 0xb8;
+const MOVE_LEN: u8 = 5;
 /// In a thunk: the address behind its site.
 const RETURN_SLOT: usize = THUNK_SIZE - 8;
 /// In a thunk: how many bytes of guest code what it begins with had.
 const MOVED_SLOT: usize = RETURN_SLOT - 1;
+/// Along with that: the thunk makes no call.
+const IS_ANSWER: u8 = 0x80;
 /// The distance of a jump whose last two bytes are a `syscall`, and the next that is none.
 const OVERLAPPING: Range<u64> = 0x050f_0000..0x0510_0000;
 
@@ -82,6 +90,15 @@ enum Form {
     Moved(Vec<u8>),
     /// The same; the jump's distance ends with the `syscall`.
     Overlapping(Vec<u8>),
+    /// It is no call, but asks for this, with an instruction like one that is moved.
+    Answer([u32; 4]),
+}
+
+/// The site before `ret`: a `cpuid` behind a `mov $number, %eax`, where `answer` is what `eax`, `ebx`, `ecx` and `edx` hold
+/// behind it.
+#[must_use]
+pub const fn known(ret: u64, answer: [u32; 4]) -> Site {
+    Site { ret, form: Form::Answer(answer) }
 }
 
 /// Looks at the site before `ret`, from where a call came with `regs`. `code` is what lies at `base`, around the site
@@ -151,6 +168,14 @@ impl Site {
                     site: CodePatch { addr: start, bytes },
                 })
             }
+            Form::Answer(answer) => {
+                let start = self.ret - (SYSCALL.len() as u64 + u64::from(MOVE_LEN));
+                Some(Plan {
+                    thunk: answer_code(thunk, answer, self.ret)?,
+                    padding: None,
+                    site: CodePatch { addr: start, bytes: jump(start, thunk)? },
+                })
+            }
         }
     }
 
@@ -206,6 +231,20 @@ fn thunk_code(moved: &[u8], len: usize, ret: u64) -> [u8; THUNK_SIZE] {
     thunk
 }
 
+/// A thunk at `at` that has `answer` in the four registers, and everything else as it was.
+fn answer_code(at: u64, [eax, ebx, ecx, edx]: &[u32; 4], ret: u64) -> Option<[u8; THUNK_SIZE]> {
+    let mut code = Vec::with_capacity(THUNK_SIZE);
+    for (register, value) in [eax, ecx, edx, ebx].into_iter().enumerate() {
+        code.push(MOVE + register as u8);
+        code.extend_from_slice(&value.to_le_bytes());
+    }
+    code.extend_from_slice(&jump(at + code.len() as u64, ret)?);
+    code.resize(MOVED_SLOT, INT3);
+    code.push(IS_ANSWER | MOVE_LEN);
+    code.extend_from_slice(&ret.to_le_bytes());
+    code.try_into().ok()
+}
+
 /// Changes `thunk` into that of a site which lies `by` bytes farther on, as it does itself.
 pub fn move_thunk(thunk: &mut [u8; THUNK_SIZE], by: u64) {
     let ret = return_of(thunk).wrapping_add(by);
@@ -213,17 +252,19 @@ pub fn move_thunk(thunk: &mut [u8; THUNK_SIZE], by: u64) {
 }
 
 /// Where a thread that stands at byte `offset` of `thunk` is as far as the guest knows: at its site, before the call, or
-/// at the instruction before that.
+/// at the instruction before that. An answer is loaded again from the start.
 #[must_use]
 pub fn place_of(thunk: &[u8; THUNK_SIZE], offset: usize) -> u64 {
-    let before = if offset == 0 { u64::from(thunk[MOVED_SLOT]) } else { 0 };
+    let moved = thunk[MOVED_SLOT];
+    let before = if offset == 0 || moved & IS_ANSWER != 0 { u64::from(moved & !IS_ANSWER) } else { 0 };
     return_of(thunk).wrapping_sub(2 + before)
 }
 
 /// Whether a thread that stands at byte `offset` of `thunk` has yet to execute an instruction of the guest's.
 #[must_use]
 pub fn is_before_call(thunk: &[u8; THUNK_SIZE], offset: usize) -> bool {
-    offset == 0 && thunk[MOVED_SLOT] != 0
+    let moved = thunk[MOVED_SLOT];
+    moved & IS_ANSWER != 0 || (offset == 0 && moved != 0)
 }
 
 /// Where the call of `thunk` returns to.
@@ -240,7 +281,7 @@ const _: () = assert!(AREA_SELF < 0x80);
 mod tests {
     use abi::Regs;
 
-    use super::{JUMP_LEN, LONG_NOP, Plan, find, is_before_call, move_thunk, place_of, return_of};
+    use super::{JUMP_LEN, LONG_NOP, Plan, find, is_before_call, known, move_thunk, place_of, return_of};
 
     const BASE: u64 = 0x40_0000;
     const THUNK: u64 = 0x3f_0000;
@@ -370,6 +411,24 @@ mod tests {
             assert_eq!(here.thunk, there.thunk);
             assert_eq!(here.site.bytes, there.site.bytes);
         }
+    }
+
+    #[test]
+    fn an_answer_is_in_the_registers_behind_the_site_and_is_loaded_again_after_an_interrupt() {
+        let ret = BASE + 7;
+        let mut plan = known(ret, [1, 2, 3, 4]).plan(THUNK).unwrap();
+        assert_eq!((plan.padding, plan.site.addr), (None, BASE));
+        assert_eq!(target(BASE, &plan.site.bytes), THUNK);
+        // mov to eax, ecx, edx, ebx
+        let loads = [[0xb8, 1, 0, 0, 0], [0xb9, 3, 0, 0, 0], [0xba, 4, 0, 0, 0], [0xbb, 2, 0, 0, 0]];
+        assert_eq!(plan.thunk[..20], loads.concat());
+        assert_eq!(target(THUNK + 20, &plan.thunk[20..25]), ret);
+        for offset in [0, 5, 10, 20] {
+            assert_eq!(place_of(&plan.thunk, offset), BASE);
+            assert!(is_before_call(&plan.thunk, offset), "no fault is that of a call");
+        }
+        move_thunk(&mut plan.thunk, 0x5000);
+        assert_eq!(plan.thunk, known(ret + 0x5000, [1, 2, 3, 4]).plan(THUNK + 0x5000).unwrap().thunk);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! ([`super::call_sites`]): frames for all who execute them, and a page of thunks for each.
 //!
 //! Of the calls that a program makes while it starts, most come from its dynamic linker, each from a site that it uses a
-//! few times: too few to be worth rewriting for this process alone.
+//! few times: too few to be worth rewriting for this process alone. And it asks the processor the same questions each time.
 //!
 //! What one process did decides nothing about the code of another: only sites that the file's own bytes leave no doubt
 //! about are rewritten ([`platform::plain_calls`]), and only in files that nobody changes.
@@ -13,6 +13,7 @@ use abi::{Errno, PAGE_SIZE, Result, UserAddr};
 use host::memory::FileVersion;
 use parking_lot::Mutex;
 use platform::Protection;
+use platform::known_answers::known_answers;
 use platform::plain_calls::plain_calls;
 use platform::rewrite::{self, CodePatch, THUNK_SIZE};
 
@@ -144,9 +145,13 @@ impl SharedText {
         file.read_into(place.offset, &slice).ok()?;
         let mut code = vec![0; place.len as usize];
         slice.read(&mut code).ok()?;
-        for call in plain_calls(&code, ORIGIN) {
-            if !LEFT_ALONE.contains(&call.number) && text.sites.len() < THUNKS as usize {
-                text.rewrite(&code, &call.site);
+        let calls = plain_calls(&code, ORIGIN)
+            .filter(|call| !LEFT_ALONE.contains(&call.number))
+            .map(|call| call.site);
+        let answers = known_answers(&code, ORIGIN, |leaf| host::cpu::cpuid(leaf, 0));
+        for site in calls.chain(answers) {
+            if text.sites.len() < THUNKS as usize {
+                text.rewrite(&code, &site);
             }
         }
         (!text.sites.is_empty()).then_some(text)

@@ -122,3 +122,27 @@ fn a_text_is_shown_only_for_the_piece_and_the_bytes_that_it_was_made_of() {
     file.file().set_len(2 * PAGE - 1).unwrap();
     assert!(started(&texts, &memory, &file).is_none(), "the host has changed it");
 }
+
+#[test]
+fn what_the_processor_always_says_is_answered_by_the_text_and_asked_again_once_somebody_looks() {
+    let (platform, memory) = FakePlatform::new(1 << 30);
+    // mov $0x80000000, %eax; cpuid; ret
+    let question = [0xb8, 0, 0, 0, 0x80, 0x0f, 0xa2, 0xc3];
+    let mut bytes = vec![0x90; 2 * PAGE as usize];
+    bytes[SITE as usize..][..question.len()].copy_from_slice(&question);
+    let file = TestFile::constant(&bytes);
+    let text = often(&SharedTexts::default(), &memory, &file);
+    let guest = platform.guest();
+    let at = show(&guest, &file, &text);
+    assert_eq!((code(&guest, at)[0], &code(&guest, at)[5..]), (0xe9, &question[5..]));
+    let thunk: Vec<u8> = (0..20).map(|i| guest.peek(at - PAGE + i).unwrap()).collect();
+    let [eax, ebx, ecx, edx] = host::cpu::cpuid(0x8000_0000, 0);
+    let loads = [(0xb8, eax), (0xb9, ecx), (0xba, edx), (0xbb, ebx)];
+    let loads: Vec<u8> =
+        loads.iter().flat_map(|(op, value)| [&[*op][..], &value.to_le_bytes()].concat()).collect();
+    assert_eq!(thunk, loads);
+    assert_eq!(guest.mm.call_site_at(at - PAGE + 10), Some(at + SITE));
+    assert_eq!(guest.mm.return_of_call_at(at - PAGE + 10), None);
+    guest.mm.restore_call_sites();
+    assert_eq!(code(&guest, at), question);
+}
