@@ -5,17 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use control::annotations::{POD_CGROUP, POD_ROLE, POD_SANDBOX};
 use serde_json::{Value, json};
 
 use crate::error::{Context, Result};
 
-/// containerd's and CRI-O's names for the same two facts.
-const TYPE_KEYS: [&str; 2] = ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"];
-const SANDBOX_KEYS: [&str; 2] = ["io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"];
 /// What containers that want one shim have in common outside of Kubernetes.
 const GROUP_KEY: &str = "io.containerd.runc.v2.group";
-/// Where `runsc` reads the pod's cgroup.
-const CGROUP_KEY: &str = "dev.gvisor.spec.cgroup-parent";
 
 /// The pod's limits: annotation, and where the value belongs in the configuration.
 const LIMITS: [(&str, &str); 4] = [
@@ -51,22 +47,22 @@ impl Bundle {
 
     /// The sandbox that the container joins, where it joins one.
     pub(crate) fn joined_sandbox(&self) -> Option<&str> {
-        self.first(SANDBOX_KEYS).filter(|_| self.first(TYPE_KEYS) == Some("container"))
+        self.first(POD_SANDBOX).filter(|_| self.first(POD_ROLE) == Some("container"))
     }
 
     /// What the container shares its shim by.
     pub(crate) fn group(&self) -> Option<&str> {
-        self.first(SANDBOX_KEYS).or_else(|| self.annotation(GROUP_KEY))
+        self.first(POD_SANDBOX).or_else(|| self.annotation(GROUP_KEY))
     }
 
     /// Adds what `runsc` has to be told.
     pub(crate) fn prepare(mut self) -> Result<()> {
-        if self.first(TYPE_KEYS) != Some("sandbox") {
+        if self.first(POD_ROLE) != Some("sandbox") {
             return Ok(());
         }
         let path = self.config["linux"]["cgroupsPath"].as_str().unwrap_or_default();
         match pod_cgroup(path).map(String::from) {
-            Some(pod) => self.config["annotations"][CGROUP_KEY] = pod.into(),
+            Some(pod) => self.config["annotations"][POD_CGROUP] = pod.into(),
             None => self.take_limits(),
         }
         let what = "cannot write config.json";
@@ -115,7 +111,7 @@ fn pod_cgroup(path: &str) -> Option<&str> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Bundle, CGROUP_KEY, pod_cgroup};
+    use super::{Bundle, POD_CGROUP, pod_cgroup};
 
     fn prepared(name: &str, config: &Value) -> Value {
         let path = std::env::temp_dir().join(format!("shim-bundle-{}-{name}", std::process::id()));
@@ -156,7 +152,7 @@ mod tests {
             json!({"cpu": {"period": 100_000, "quota": 66_000}, "memory": {"limit": 1_048_576}})
         );
         let pods = prepared("pods", &config("/kubepods/podx/s"));
-        assert_eq!(pods["annotations"][CGROUP_KEY], "/kubepods/podx");
+        assert_eq!(pods["annotations"][POD_CGROUP], "/kubepods/podx");
         assert_eq!(pods["linux"]["resources"], Value::Null);
     }
 

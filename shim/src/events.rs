@@ -23,7 +23,7 @@ use crate::log;
 use crate::reaper::Reaper;
 
 /// How long containerd may take to accept an event.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before each new attempt: containerd may be restarting.
 const PAUSES: [Duration; 5] = [
     Duration::ZERO,
@@ -155,7 +155,7 @@ impl Forwarder {
             Some(client) => client,
             None => EventsClient::new(Client::connect(&format!("unix://{}", self.destination.ttrpc))?),
         };
-        let context = ttrpc::context::with_duration(PATIENCE);
+        let context = ttrpc::context::with_duration(TIMEOUT);
         let outcome = client.forward(context, request);
         self.client = Some(client);
         outcome.map(|_| ())

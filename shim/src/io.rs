@@ -27,7 +27,7 @@ use crate::runsc::Streams;
 const O_NONBLOCK: i32 = 0o4000;
 
 /// How long a logging program may take to say that it is ready.
-const LOGGER_PATIENCE: Duration = Duration::from_secs(10);
+const LOGGER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The streams of a process, as containerd names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -236,7 +236,7 @@ fn start_logger(
     reaper.spawn(&mut command).context(what())?;
     // Copies that stay here would hold back the end of each pipe.
     drop((command, out_reader, error_reader, said_ready));
-    if !host::poll::readable(ready.as_fd(), Some(LOGGER_PATIENCE)).context(what())? {
+    if !host::poll::readable(ready.as_fd(), Some(LOGGER_TIMEOUT)).context(what())? {
         return Err(Failure::other(what(), "it does not say that it is ready (closes descriptor 5)"));
     }
     let (out, error) = (File::from(OwnedFd::from(out)), File::from(OwnedFd::from(error)));

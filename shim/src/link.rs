@@ -12,7 +12,7 @@ use crate::log;
 use crate::reaper::Exit;
 
 /// How long a sandbox may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait before a sandbox that could not be asked is asked again.
 const WAIT_AGAIN: Duration = Duration::from_millis(200);
@@ -38,7 +38,7 @@ impl Link {
 
     /// Connects, for answers that come at once.
     pub(crate) fn ask(&self) -> Result<Client> {
-        self.connect(Some(PATIENCE)).map_err(|errno| {
+        self.connect(Some(TIMEOUT)).map_err(|errno| {
             let what = format!("the sandbox of {:?} cannot be reached", self.container);
             match errno {
                 Errno::ENOENT | Errno::ECONNREFUSED => Failure::NotFound(what),

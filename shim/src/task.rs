@@ -25,7 +25,7 @@ use crate::runsc::{Runsc, Streams};
 use crate::terminal::{ConsoleSocket, Terminal};
 
 /// How long to wait for the end of a process that is certain.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What tasks need of their shim.
 #[derive(Clone, Debug)]
@@ -341,7 +341,7 @@ impl Task {
         mounts::unmount_all(&self.bundle.join("rootfs"));
         self.unwatch();
         // One that was only created ends by this.
-        self.init.wait_within(END_PATIENCE);
+        self.init.wait_within(END_TIMEOUT);
         for exec in self.execs().values() {
             exec.process.abandon();
         }
@@ -364,7 +364,7 @@ impl Task {
     /// Gives those of its processes that end with it the time to be told first, those that are being started too.
     pub(crate) fn wait_for_execs(&self) {
         self.is_over.store(true, Ordering::Release);
-        let deadline = Instant::now() + END_PATIENCE;
+        let deadline = Instant::now() + END_TIMEOUT;
         let execs: Vec<_> = self.execs().values().map(|exec| exec.process.clone()).collect();
         for process in execs {
             drop(process.starting());

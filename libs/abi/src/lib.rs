@@ -30,6 +30,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod tcp_info;
 pub mod termios;
 pub mod time;
 pub mod ucontext_x86_64;

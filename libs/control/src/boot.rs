@@ -22,7 +22,7 @@ use crate::start::{StartSocket, Starter};
 
 /// Where the boot configuration is.
 pub const CONFIG_FD: i32 = 3;
-/// Where the start pipe is.
+/// Where the start socket is.
 pub const START_FD: i32 = 4;
 /// Where the control socket is.
 pub const CONTROL_FD: i32 = 5;

@@ -1,9 +1,10 @@
 //! What the command line tool and a sandbox say to each other.
 //!
 //! * [`boot`]: what a sandbox is started with: one JSON document in a memfd, and descriptors in a fixed order.
-//! * [`start`]: the pipe on which a process that is being set up says what it is doing and why it failed.
+//! * [`start`]: the socket on which a process that is being set up says what it is doing and why it failed.
 //! * [`request`], [`reply`]: the calls on a running sandbox's control socket.
 //! * [`broker`]: the socket on which a sandbox with `--network=host` asks for sockets of the host.
+//! * [`annotations`]: those of a container's configuration that several programs know.
 //! * [`stats`]: what a container uses; [`cgroup`] is the host's part of it.
 //! * [`client`], [`server`]: both ends of that socket; [`wire`] is the framing (length, JSON, descriptors).
 //!
@@ -11,6 +12,7 @@
 //! manage the container. Nothing here trusts lengths, counts or JSON from the other side.
 #![forbid(unsafe_code)]
 
+pub mod annotations;
 pub mod boot;
 pub mod broker;
 pub mod cgroup;
@@ -27,9 +29,6 @@ pub mod wire;
 
 /// The name of the control socket in the state directory of a sandbox's first container.
 pub const SOCKET_FILE: &str = "control.sock";
-/// The annotation, `true`, of a container whose first program was not written as an init: it heeds signals from outside
-/// that end any other program.
-pub const NO_INIT: &str = "dev.rampart.no-init";
 
 pub use boot::{
     BootConfig, ContainerConfig, Launch, MountKind, MountPlan, Overlay, RootPlan, Settings, SharedNamespaces,

@@ -56,9 +56,9 @@ const MAX_LINE: u64 = 64 << 10;
 pub struct Starter<W: Write>(W);
 
 impl<W: Write> Starter<W> {
-    /// Writes to `pipe`.
-    pub fn new(pipe: W) -> Self {
-        Self(pipe)
+    /// Writes to `socket`.
+    pub fn new(socket: W) -> Self {
+        Self(socket)
     }
 
     /// Says what comes next. Errors are ignored: whoever started us may be gone, and then nobody wants to know.
@@ -71,12 +71,12 @@ impl<W: Write> Starter<W> {
         self.send(&StartMessage::Warning(what.into()));
     }
 
-    /// Says that all is set up, and closes the pipe.
+    /// Says that all is set up, and closes the socket.
     pub fn ready(mut self) {
         self.send(&StartMessage::Ready);
     }
 
-    /// Says why it failed, and closes the pipe.
+    /// Says why it failed, and closes the socket.
     pub fn failed(mut self, why: Failure) {
         self.send(&StartMessage::Failed(why));
     }
@@ -100,9 +100,9 @@ pub enum Outcome {
     Died(Option<String>),
 }
 
-/// Reads a start pipe to its end or its last message; also returns the warnings.
-pub fn wait_for<R: Read>(pipe: R) -> (Outcome, Vec<String>) {
-    let mut lines = BufReader::new(pipe);
+/// Reads a start socket to its end or its last message; also returns the warnings.
+pub fn wait_for<R: Read>(socket: R) -> (Outcome, Vec<String>) {
+    let mut lines = BufReader::new(socket);
     let (mut stage, mut warnings) = (None, Vec::new());
     loop {
         let mut line = Vec::new();
@@ -126,17 +126,17 @@ mod tests {
 
     #[test]
     fn tells_ready_failed_and_dead_apart() {
-        let mut pipe = Vec::new();
-        let mut starter = Starter::new(&mut pipe);
+        let mut socket = Vec::new();
+        let mut starter = Starter::new(&mut socket);
         starter.stage("mounting\nthe root");
         starter.warning("no huge pages");
         starter.ready();
-        assert_eq!(wait_for(&pipe[..]), (Outcome::Ready, vec!["no huge pages".into()]));
-        let cut = &pipe[..pipe.len() - 3];
+        assert_eq!(wait_for(&socket[..]), (Outcome::Ready, vec!["no huge pages".into()]));
+        let cut = &socket[..socket.len() - 3];
         assert_eq!(wait_for(cut).0, Outcome::Died(Some("mounting\nthe root".into())));
-        let mut pipe = Vec::new();
-        Starter::new(&mut pipe).failed(Failure::host("no memory"));
-        assert_eq!(wait_for(&pipe[..]).0, Outcome::Failed(Failure::host("no memory")));
+        let mut socket = Vec::new();
+        Starter::new(&mut socket).failed(Failure::host("no memory"));
+        assert_eq!(wait_for(&socket[..]).0, Outcome::Failed(Failure::host("no memory")));
         assert_eq!(wait_for(&b""[..]).0, Outcome::Died(None));
         assert_eq!(wait_for(&b"junk\n"[..]).0, Outcome::Died(None));
     }

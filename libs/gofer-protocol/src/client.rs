@@ -7,7 +7,7 @@
 //! variables of its own.
 //!
 //! A server that hangs holds up nobody who need not be answered any more, such as a guest task that is killed: each
-//! [`PATIENCE`] a caller looks whether its answer is still wanted. The reader does so where the socket has a time
+//! [`TIMEOUT`] a caller looks whether its answer is still wanted. The reader does so where the socket has a time
 //! limit of that length ([`limit_waits`]), which costs an ordinary call nothing.
 
 use std::collections::HashMap;
@@ -32,15 +32,15 @@ use crate::{MAGIC, VERSION, wire};
 
 /// How long a caller waits between two looks at whether its answer is still wanted. A healthy server is done long
 /// before, so that a killed caller leaves only calls to a server that hangs.
-pub const PATIENCE: Duration = Duration::from_millis(500);
+pub const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Makes waits on a client's socket end after [`PATIENCE`], for [`Client::call_while`]. Whoever makes the socket calls
+/// Makes waits on a client's socket end after [`TIMEOUT`], for [`Client::call_while`]. Whoever makes the socket calls
 /// this: a jailed client may not change its sockets.
 ///
 /// # Errors
 /// What `setsockopt(2)` says.
 pub fn limit_waits(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    host::unix::limit_waits(socket, PATIENCE)
+    host::unix::limit_waits(socket, TIMEOUT)
 }
 
 /// A client's end of a connection.
@@ -283,7 +283,7 @@ impl Client {
                 if let Some(Slot::Waiting(_, place)) = state.calls.get_mut(&id) {
                     *place = Some(Arc::clone(&condition));
                 }
-                condition.wait_for(&mut state, PATIENCE).timed_out()
+                condition.wait_for(&mut state, TIMEOUT).timed_out()
             } else {
                 self.read_one(&mut state)
             };
@@ -293,7 +293,7 @@ impl Client {
         }
     }
 
-    /// Reads one message with the state unlocked; says whether none came in [`PATIENCE`].
+    /// Reads one message with the state unlocked; says whether none came in [`TIMEOUT`].
     fn read_one(&self, state: &mut MutexGuard<'_, State>) -> bool {
         state.is_reading = true;
         let (received, closes_read) = MutexGuard::unlocked(state, || {

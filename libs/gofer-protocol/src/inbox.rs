@@ -2,7 +2,7 @@
 
 use abi::Errno;
 
-use crate::client::PATIENCE;
+use crate::client::TIMEOUT;
 use crate::door::{ClientDoor, Turn};
 use crate::frame::Header;
 use crate::mailbox::{Mailbox, Place};
@@ -31,7 +31,7 @@ pub(crate) enum Received {
     Message(Frame),
     /// The server has done something, and nothing is to be read.
     Nothing,
-    /// Nothing in [`PATIENCE`].
+    /// Nothing in [`TIMEOUT`].
     Late,
     /// The connection is of no more use.
     Ended,
@@ -50,7 +50,7 @@ impl Inbox {
         let (received, turn) = match &mut self.door {
             None => (transport.receive(&mut self.buffer), Turn::Late),
             Some(door) => {
-                let turn = door.take_turn(transport, PATIENCE);
+                let turn = door.take_turn(transport, TIMEOUT);
                 let mail = self.mailbox.as_ref().map_or(Ok(None), |mailbox| mailbox.take(Place::Reply));
                 let received = match mail {
                     Ok(None) => transport.receive_at_once(&mut self.buffer),

@@ -29,7 +29,7 @@ mod transport;
 mod types;
 mod wire;
 
-pub use client::{Client, PATIENCE, Response, limit_waits};
+pub use client::{Client, Response, TIMEOUT, limit_waits};
 pub use dir_reply::DirReplyWriter;
 pub use door::{DOOR_RULE, DoorFds, ServerDoor};
 pub use event::{Event, EventBatch};

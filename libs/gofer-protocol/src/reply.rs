@@ -47,7 +47,7 @@ wire_struct! {
         node: NodeId,
         /// Its attributes.
         attr: Attr,
-        /// Those of the directory, which has changed.
+        /// Attributes of the directory, which has changed.
         dir: Attr,
     }
 
@@ -56,7 +56,7 @@ wire_struct! {
     UnlinkReply {
         /// Attributes of the directory.
         dir: Attr,
-        /// Those of the file as it is without the name, where it is a node.
+        /// Attributes of the file as it is without the name, where it is a node.
         removed: Option<Attr>,
     }
 
@@ -65,11 +65,11 @@ wire_struct! {
     RenameReply {
         /// Attributes of the old directory.
         old_dir: Attr,
-        /// Those of the new one.
+        /// Attributes of the new directory.
         new_dir: Attr,
-        /// Those of the file that was moved, whose times have changed.
+        /// Attributes of the file that was moved, whose times have changed.
         moved: Attr,
-        /// Those of the file that was replaced, as it is without the name, where it is a node.
+        /// Attributes of the file that was replaced, as it is without the name, where it is a node.
         replaced: Option<Attr>,
     }
 

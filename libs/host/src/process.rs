@@ -197,13 +197,13 @@ pub fn reap_any() -> Result<Option<(i32, Ended)>> {
 /// cgroup2 file system), and exits with what it returns.
 ///
 /// # Errors
-/// `EBUSY` where this process has other threads, or where `/proc` does not tell; else what `clone3(2)` says.
+/// `EBUSY` where this process has other threads; else what `clone3(2)` says.
 pub fn clone_process(
     spaces: Namespaces,
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> Result<Process> {
-    if !is_alone() {
+    if !is_single_threaded() {
         return Err(Errno::EBUSY);
     }
     let mut pidfd: RawFd = -1;
@@ -235,13 +235,14 @@ pub fn end_at_once(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Whether the calling thread is the process's only one. A thread that was joined may still be listed for a moment.
-fn is_alone() -> bool {
+/// Whether the calling thread is the process's only one. A thread that was joined may still count for a moment.
+fn is_single_threaded() -> bool {
     (0..20).any(|attempt| {
         if attempt > 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+        // SAFETY: a process of one thread has nothing to unshare here, and any other is refused with EINVAL.
+        unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
     })
 }
 

@@ -257,7 +257,7 @@ impl CgroupRecord {
     }
 
     /// The directory in which a process can be born, for version 2.
-    pub(crate) fn birthplace(&self) -> Result<Option<File>> {
+    pub(crate) fn clone_directory(&self) -> Result<Option<File>> {
         let Some(dir) = self.dirs.first().filter(|_| self.is_v2()) else { return Ok(None) };
         let opened = File::open(&dir.path);
         opened.map(Some).with_context(|| format!("cannot open the cgroup {}", dir.path.display()))

@@ -114,7 +114,7 @@ fn what_was_made_is_removed() {
         .unwrap();
     let record = record.record;
     assert_eq!(record.made, [root.join("there/a"), root.join("there/a/b")]);
-    assert!(record.is_v2() && record.birthplace().unwrap().is_some());
+    assert!(record.is_v2() && record.clone_directory().unwrap().is_some());
     record.remove();
     assert!(root.join("there").is_dir() && !root.join("there/a").exists());
     std::fs::remove_dir_all(root).unwrap();

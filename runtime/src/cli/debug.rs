@@ -9,7 +9,7 @@ use crate::container::Store;
 use crate::container::life::Container;
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
-use crate::sandbox::Patience;
+use crate::sandbox::ReplyTimeout;
 
 /// `runsc debug`.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ impl Debug {
         let signal = self.signal.as_deref().map(parse_signal).transpose()?;
         let container = Container::open(config, &id)?;
         container.require_not_stopped("there is nothing to look into")?;
-        let client = container.connect(Patience::Short)?;
+        let client = container.connect(ReplyTimeout::Short)?;
         if let Some(signal) = signal {
             let sandbox = container.state.sandbox.and_then(|sandbox| sandbox.open());
             let sandbox = sandbox.ok_or_else(|| Error::new("the sandbox is gone"))?;

@@ -87,7 +87,7 @@ impl Do {
             .ok_or_else(|| Error::new("the working directory's path is not UTF-8: give --cwd"))?;
         let mut config = default::config(&self.command, cwd, root, None);
         config["root"]["readonly"] = false.into();
-        config["annotations"] = json!({control::NO_INIT: "true"});
+        config["annotations"] = json!({control::annotations::NO_INIT: "true"});
         config["hostname"] = self.hostname.clone().unwrap_or_else(own_hostname).into();
         let process = &mut config["process"];
         process["env"] = std::env::vars_os()

@@ -10,7 +10,7 @@ use crate::container::life::Container;
 use crate::container::{Status, Store};
 use crate::error::{Context, Error, Result};
 use crate::flags::Config;
-use crate::sandbox::Patience;
+use crate::sandbox::ReplyTimeout;
 
 /// `runsc events`.
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ impl Events {
 }
 
 fn stats(container: &Container) -> Result<Stats> {
-    let mut stats = container.connect(Patience::Short)?.stats(&container.state.id)?;
+    let mut stats = container.connect(ReplyTimeout::Short)?.stats(&container.state.id)?;
     // The host's counts are of the whole sandbox: they are this container's where it is alone.
     if let Some(cgroup) = container.state.cgroup.as_ref().filter(|_| container.state.is_root()) {
         cgroup.count_into(&mut stats);

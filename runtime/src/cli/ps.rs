@@ -10,7 +10,7 @@ use crate::container::manager::is_dockers;
 use crate::error::Result;
 use crate::flags::Config;
 use crate::logging::timestamp;
-use crate::sandbox::Patience;
+use crate::sandbox::ReplyTimeout;
 
 /// `runsc ps`.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ impl Ps {
     /// Lists them.
     pub(crate) fn run(&self, config: &Config) -> Result<u8> {
         let container = Container::open(config, &self.id)?;
-        let rows = container.connect(Patience::Short)?.processes(&self.id)?;
+        let rows = container.connect(ReplyTimeout::Short)?.processes(&self.id)?;
         if self.format == "json" {
             let pids: Vec<i32> = match container.state.sandbox {
                 // Docker looks for these among the processes of the host, where a guest's pid is somebody else's.

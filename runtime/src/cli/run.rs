@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::flags::{Config, Flags};
 use crate::logging;
 use crate::process_id::ProcessId;
-use crate::sandbox::Patience;
+use crate::sandbox::ReplyTimeout;
 use crate::sandbox::identity::settle_privilege;
 use host::process::Ended;
 
@@ -61,7 +61,7 @@ fn start_and_wait(
     signals: &host::signal::SignalFd,
 ) -> Result<u8> {
     let mut container = Container::open(config, &options.id)?;
-    let (waiter, teller) = (container.connect(Patience::Wait)?, container.connect(Patience::Short)?);
+    let (waiter, teller) = (container.connect(ReplyTimeout::Wait)?, container.connect(ReplyTimeout::Short)?);
     container.start()?;
     if !options.attached {
         return Ok(0);

@@ -7,7 +7,7 @@ use crate::container::life::Container;
 use crate::error::{Context, Error, Result};
 use crate::flags::{Config, parse_size};
 use crate::logging;
-use crate::sandbox::Patience;
+use crate::sandbox::ReplyTimeout;
 use crate::sandbox::machine::shown_cpus;
 use crate::spec;
 use crate::undo::Undo;
@@ -83,7 +83,7 @@ impl Update {
         container.require_not_stopped("its limits limit nothing any more")?;
         let (changed, all) = container.with_resources(&resources)?;
         let old = container.config()?["linux"]["resources"].clone();
-        let client = container.connect(Patience::Short)?;
+        let client = container.connect(ReplyTimeout::Short)?;
         let update = |limits: &Value, all: &Value| {
             client.update(&self.id, limits.clone(), shown_cpus(all, config.cpus_from_quota))
         };

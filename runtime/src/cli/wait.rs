@@ -6,7 +6,7 @@ use crate::container::Status;
 use crate::container::life::Container;
 use crate::error::{Error, Result};
 use crate::flags::Config;
-use crate::sandbox::Patience;
+use crate::sandbox::ReplyTimeout;
 
 /// `runsc wait`.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ impl Wait {
                 container.state.sandbox.map_or(0, |sandbox| sandbox.pid)
             )));
         }
-        let client = container.connect(Patience::Wait)?;
+        let client = container.connect(ReplyTimeout::Wait)?;
         drop(container);
         // A container's pid name space is a root, or its pod's: there is no further one in which it has other numbers.
         let status = client.wait(&self.id, self.pid.or(self.rootpid))?;

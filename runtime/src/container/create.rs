@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use control::SharedNamespaces;
+use control::annotations::POD_CGROUP;
 use host::fs::{NewFile, replace_file};
 use oci_spec::runtime::LinuxNamespaceType;
 use serde_json::Value;
@@ -23,8 +24,8 @@ use crate::logging;
 use crate::process_id::ProcessId;
 use crate::sandbox::fds::FdTable;
 use crate::sandbox::spawn::Pending;
-use crate::sandbox::{self, Order, Patience};
-use crate::spec::annotations::{POD_CGROUP, PodRole, pod_role, unknown};
+use crate::sandbox::{self, ContainerPlan, ReplyTimeout};
+use crate::spec::annotations::{PodRole, pod_role, unknown};
 use crate::spec::{Spec, mounts};
 use crate::undo::Undo;
 
@@ -119,17 +120,17 @@ impl<'a> Maker<'a> {
         let cgroup = state.cgroup.clone();
         self.write(&state)?;
         let means = self.prepare()?;
-        let order = self.order(files, cgroup.as_ref(), &means);
+        let plan = self.container_plan(files, cgroup.as_ref(), &means);
         let streams = self.streams()?;
-        let (mut gofer, socket) = self.spawn_gofer(&order, &mut state, undo)?;
+        let (mut gofer, socket) = self.spawn_gofer(&plan, &mut state, undo)?;
         let mut fds = FdTable::default();
         let owns_terminal = !self.options.attached;
         let pass = &self.options.pass_fds;
-        let root = sandbox::container_config(&order, socket, &streams, pass, owns_terminal, &mut fds)?;
+        let root = sandbox::container_config(&plan, socket, &streams, pass, owns_terminal, &mut fds)?;
         let control = self.store.socket(&self.options.id);
-        let (mut broker, socket) = sandbox::spawn_broker(&order)?.unzip();
+        let (mut broker, socket) = sandbox::spawn_broker(&plan)?.unzip();
         state.broker = broker.as_ref().map(|broker| self.note(broker, undo)).transpose()?;
-        let mut sandbox = sandbox::spawn_sandbox(&order, root, fds, socket, &control)?;
+        let mut sandbox = sandbox::spawn_sandbox(&plan, root, fds, socket, &control)?;
         state.sandbox = Some(self.note(&sandbox, undo)?);
         // Written down before either may go on: whatever happens now, `delete --force` finds them.
         self.write(&state)?;
@@ -144,7 +145,7 @@ impl<'a> Maker<'a> {
         broker.map_or(Ok(()), |broker| self.ready(broker, "broker"))?;
         let pid = sandbox.process().pid();
         self.ready(sandbox, "sandbox")?;
-        sandbox::spare(pid, &order)?;
+        sandbox::spare(pid, &plan)?;
         self.finish(&mut state)?;
         Ok(Created { streams })
     }
@@ -161,7 +162,7 @@ impl<'a> Maker<'a> {
     {
         let what = || format!("cannot join the sandbox of the pod \"{sandbox_id}\"");
         let pod = self.store.peek(sandbox_id).with_context(what)?;
-        let client = sandbox::connect(&self.store.socket(sandbox_id), sandbox_id, Patience::Work)
+        let client = sandbox::connect(&self.store.socket(sandbox_id), sandbox_id, ReplyTimeout::Work)
             .with_context(what)?;
         let mut state = self.state(
             sandbox_id,
@@ -175,20 +176,20 @@ impl<'a> Maker<'a> {
         state.sandbox = pod.sandbox;
         self.write(&state)?;
         let means = self.prepare()?;
-        let order = self.order(files, pod.cgroup.as_ref(), &means);
+        let plan = self.container_plan(files, pod.cgroup.as_ref(), &means);
         let streams = self.streams()?;
-        let (mut gofer, socket) = self.spawn_gofer(&order, &mut state, undo)?;
+        let (mut gofer, socket) = self.spawn_gofer(&plan, &mut state, undo)?;
         self.write(&state)?;
         gofer.go()?;
         self.ready(gofer, "gofer")?;
         let mut fds = FdTable::default();
         let pass = &self.options.pass_fds;
-        let mut container = sandbox::container_config(&order, socket, &streams, pass, false, &mut fds)?;
+        let mut container = sandbox::container_config(&plan, socket, &streams, pass, false, &mut fds)?;
         container.shares = self.shared_with_pod(&pod);
         client.create_container(container, &fds.borrowed())?;
         let (id, socket) = (self.options.id.clone(), self.store.socket(sandbox_id));
         undo.push(move || {
-            if let Ok(client) = sandbox::connect(&socket, &id, Patience::Work) {
+            if let Ok(client) = sandbox::connect(&socket, &id, ReplyTimeout::Work) {
                 let _ = client.destroy(&id);
             }
         });
@@ -279,13 +280,13 @@ impl<'a> Maker<'a> {
     }
 
     /// What its processes are made from, in `cgroup`, with what [`Self::prepare`] gave.
-    fn order<'o>(
+    fn container_plan<'o>(
         &'o self,
         files: &'o mounts::FilePlan,
         cgroup: Option<&'o CgroupRecord>,
         (binary, output): &'o (OwnedFd, File),
-    ) -> Order<'o> {
-        Order {
+    ) -> ContainerPlan<'o> {
+        ContainerPlan {
             id: &self.options.id,
             config: self.config,
             spec: self.spec,
@@ -302,12 +303,12 @@ impl<'a> Maker<'a> {
     /// socket.
     fn spawn_gofer(
         &self,
-        order: &Order<'_>,
+        plan: &ContainerPlan<'_>,
         state: &mut State,
         undo: &mut Undo<'_>,
     ) -> Result<(Pending, OwnedFd)> {
         let shown = oci_state(state, Some(0));
-        let (gofer, socket) = sandbox::spawn_gofer(order, self.hooks("createContainer", &shown))?;
+        let (gofer, socket) = sandbox::spawn_gofer(plan, self.hooks("createContainer", &shown))?;
         state.gofer = Some(self.note(&gofer, undo)?);
         Ok((gofer, socket))
     }

@@ -18,7 +18,7 @@ use crate::error::{Context, Error, Result};
 use crate::flags::Config;
 use crate::logging;
 use crate::process_id::ProcessId;
-use crate::sandbox::Patience;
+use crate::sandbox::ReplyTimeout;
 use crate::sandbox::fds::FdTable;
 use crate::spec::{self, names};
 use crate::undo::Undo;
@@ -68,7 +68,7 @@ pub(crate) fn exec(config: &Config, options: &ExecOptions) -> Result<u8> {
     }
     let document = container.config()?;
     let process = process_document(options, &document["process"])?;
-    let (client, waiter) = (container.connect(Patience::Work)?, container.connect(Patience::Wait)?);
+    let (client, waiter) = (container.connect(ReplyTimeout::Work)?, container.connect(ReplyTimeout::Wait)?);
     let sandbox = container.state.sandbox;
     // The container's lock is not held while the process runs.
     drop(container);

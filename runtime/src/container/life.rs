@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::flags::{Config, Flags};
 use crate::hooks::HookSet;
 use crate::logging;
-use crate::sandbox::{self, ConnectError, Patience};
+use crate::sandbox::{self, ConnectError, ReplyTimeout};
 
 /// A container that is there, locked, with its state brought up to date.
 #[derive(Debug)]
@@ -66,8 +66,11 @@ impl Container {
     }
 
     /// A connection to its sandbox.
-    pub(crate) fn connect(&self, patience: Patience) -> std::result::Result<control::Client, ConnectError> {
-        sandbox::connect(&self.store.socket(&self.state.sandbox_id), self.id(), patience)
+    pub(crate) fn connect(
+        &self,
+        timeout: ReplyTimeout,
+    ) -> std::result::Result<control::Client, ConnectError> {
+        sandbox::connect(&self.store.socket(&self.state.sandbox_id), self.id(), timeout)
     }
 
     /// Its configuration as it was at `create`, with the limits that it has now.
@@ -140,7 +143,7 @@ impl Container {
     }
 
     fn start_program(&self) -> std::result::Result<(), StartFailure> {
-        let client = self.connect(Patience::Work).map_err(Error::from)?;
+        let client = self.connect(ReplyTimeout::Work).map_err(Error::from)?;
         if self.state.is_root() {
             let config = Config::new(&Flags::from_given(&self.state.flags)?)?;
             crate::network::donate(&config, self.state.sandbox.as_ref(), &client)?;
@@ -174,7 +177,7 @@ impl Container {
     fn end(&self) {
         if self.state.is_root() {
             self.state.sandbox.into_iter().for_each(end_process);
-        } else if let Ok(client) = self.connect(Patience::Short)
+        } else if let Ok(client) = self.connect(ReplyTimeout::Short)
             && let Err(error) = client.destroy(self.id())
         {
             logging::debug(format!("destroying {}: {error}", self.id()));
@@ -210,7 +213,7 @@ impl Container {
             KillTarget::Process(pid) => Target::Process { container, pid },
             KillTarget::Group(pgid) => Target::Group { container, pgid },
         };
-        let client = self.connect(Patience::Short);
+        let client = self.connect(ReplyTimeout::Short);
         let sent = client.map_err(Error::from).and_then(|client| {
             client.signal(to, signal).map_err(|error| match error.kind() {
                 FailureKind::NotFound => Error::new(format!("{error}: no such process")),
@@ -233,7 +236,7 @@ impl Container {
         if self.state.status != Status::Running {
             return Err(self.wrong_state("running to be paused"));
         }
-        self.connect(Patience::Work)?.pause(self.id())?;
+        self.connect(ReplyTimeout::Work)?.pause(self.id())?;
         self.state.status = Status::Paused;
         self.save()
     }
@@ -243,7 +246,7 @@ impl Container {
         if self.state.status != Status::Paused {
             return Err(self.wrong_state("paused to be resumed"));
         }
-        self.connect(Patience::Short)?.resume(self.id())?;
+        self.connect(ReplyTimeout::Short)?.resume(self.id())?;
         self.state.status = Status::Running;
         self.save()
     }
@@ -332,18 +335,18 @@ fn end_rest(pids: &[i32]) {
         if let Ok(process) = host::process::Process::open(*pid)
             && process.signal(SIGKILL).is_ok()
         {
-            let _ = process.wait_ended(Some(super::END_PATIENCE));
+            let _ = process.wait_ended(Some(super::END_TIMEOUT));
         }
     }
 }
 
 /// How long `delete --force` leaves another invocation alone.
-const FORCE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+const FORCE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Removes a container whose state cannot be read, and one that is not there: after this there is none of that id.
 pub(crate) fn force_delete(config: &Config, id: &str) -> Result<()> {
     let store = Store::new(&config.root);
-    let locked = match store.lock_within(id, FORCE_PATIENCE) {
+    let locked = match store.lock_within(id, FORCE_TIMEOUT) {
         Err(LockError::Held { .. }) => {
             end_holders_processes(&store, id);
             store.lock(id)

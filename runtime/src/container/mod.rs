@@ -35,10 +35,10 @@ pub(crate) use store::Store;
 use crate::error::Result;
 use crate::logging;
 use crate::process_id::ProcessId;
-use crate::sandbox::{self, ConnectError, Patience};
+use crate::sandbox::{self, ConnectError, ReplyTimeout};
 
 /// How long the host may take to end a killed process.
-const END_PATIENCE: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A container's state as the OCI specification wants it, with what runc adds.
 pub(crate) fn oci_state(state: &State, pid: Option<i32>) -> Value {
@@ -81,7 +81,7 @@ pub(crate) fn current_status(state: &State, store: &Store) -> Status {
 
 /// What a container's sandbox says that it is doing.
 fn told_status(state: &State, store: &Store) -> Result<Status> {
-    let client = match sandbox::connect(&store.socket(&state.sandbox_id), &state.id, Patience::Short) {
+    let client = match sandbox::connect(&store.socket(&state.sandbox_id), &state.id, ReplyTimeout::Short) {
         Err(ConnectError::Gone { .. }) => return Ok(Status::Stopped),
         other => other?,
     };
@@ -100,7 +100,7 @@ pub(crate) fn end_process(id: ProcessId) {
     let Some(process) = id.open_any() else { return };
     // One whose first thread has ended may still have others: the descriptor tells when the last one is gone.
     let _ = process.signal(SIGKILL);
-    if !process.wait_ended(Some(END_PATIENCE)).unwrap_or(true) {
+    if !process.wait_ended(Some(END_TIMEOUT)).unwrap_or(true) {
         logging::warning(format!("process {} does not end although it was killed", id.pid));
         return;
     }

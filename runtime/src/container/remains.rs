@@ -26,7 +26,7 @@ pub(super) fn end_processes(root: &Path, id: &str) {
         let Ok(process) = Process::open(pid) else { continue };
         if belongs(pid, root, id) && process.signal(SIGKILL).is_ok() {
             logging::info(format!("process {pid} of container \"{id}\" is ended"));
-            let _ = process.wait_ended(Some(super::END_PATIENCE));
+            let _ = process.wait_ended(Some(super::END_TIMEOUT));
         }
     }
 }

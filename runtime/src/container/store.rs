@@ -21,7 +21,7 @@ const STATE_FILE: &str = "state.json";
 const CONFIG_FILE: &str = "config.json";
 
 /// How long another invocation may hold a container.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The directory of all containers.
 #[derive(Clone, Debug)]
@@ -149,11 +149,11 @@ impl Store {
 
     /// Locks an existing container.
     pub(crate) fn lock(&self, id: &str) -> std::result::Result<Locked, LockError> {
-        self.lock_within(id, LOCK_PATIENCE)
+        self.lock_within(id, LOCK_TIMEOUT)
     }
 
-    /// Locks an existing container unless another invocation holds it longer than `patience`.
-    pub(crate) fn lock_within(&self, id: &str, patience: Duration) -> std::result::Result<Locked, LockError> {
+    /// Locks an existing container unless another invocation holds it longer than `timeout`.
+    pub(crate) fn lock_within(&self, id: &str, timeout: Duration) -> std::result::Result<Locked, LockError> {
         check_id(id)?;
         self.check_root()?;
         let path = self.dir(id);
@@ -165,7 +165,7 @@ impl Store {
                 return Err(LockError::Other(Error::new(format!("cannot open {}: {error}", path.display()))));
             }
         };
-        wait_for_lock(&lock, id, patience)?;
+        wait_for_lock(&lock, id, timeout)?;
         match lock.metadata() {
             Ok(meta) if meta.nlink() > 0 => Ok(Locked { path, lock }),
             _ => Err(missing()),
@@ -208,7 +208,7 @@ impl Store {
 }
 
 /// Locks without waiting where possible; another invocation that hangs is named after a while.
-fn wait_for_lock(lock: &File, id: &str, patience: Duration) -> std::result::Result<(), LockError> {
+fn wait_for_lock(lock: &File, id: &str, timeout: Duration) -> std::result::Result<(), LockError> {
     let what = || format!("cannot lock container \"{id}\"");
     match lock.try_lock() {
         Ok(()) => return Ok(()),
@@ -221,7 +221,7 @@ fn wait_for_lock(lock: &File, id: &str, patience: Duration) -> std::result::Resu
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || tell.send(waiter.lock()));
     let started = Instant::now();
-    let result = told.recv_timeout(patience);
+    let result = told.recv_timeout(timeout);
     match result {
         Ok(done) => {
             let _ = thread.join();

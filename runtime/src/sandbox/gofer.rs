@@ -18,7 +18,7 @@ use super::spawn::execute;
 use crate::hooks::HookSet;
 use crate::spec::mounts::GoferMount;
 
-/// The gofer's descriptors: its configuration, the start channel, its socket.
+/// The gofer's descriptors: its configuration, the start socket, its socket.
 pub(crate) const CONFIG_FD: i32 = 3;
 /// Number of descriptors from [`CONFIG_FD`] on.
 pub(crate) const FD_COUNT: u32 = 3;

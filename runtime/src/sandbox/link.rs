@@ -11,7 +11,7 @@ use crate::error::Error;
 /// How long a sandbox may take, to connect and for each answer: one that is stuck holds up nobody for ever, least of
 /// all who holds the container's lock meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum ReplyTimeout {
     /// For what it knows or does at once.
     Short,
     /// For what loads a program, makes a container, or has to wait for guests to stand still.
@@ -20,7 +20,7 @@ pub(crate) enum Patience {
     Wait,
 }
 
-impl Patience {
+impl ReplyTimeout {
     fn limit(self) -> Option<Duration> {
         match self {
             Self::Short => Some(Duration::from_secs(5)),
@@ -65,9 +65,9 @@ impl From<ConnectError> for Error {
 }
 
 /// Connects to the sandbox that listens at `socket`, for container `id`.
-pub(crate) fn connect(socket: &Path, id: &str, patience: Patience) -> Result<Client, ConnectError> {
+pub(crate) fn connect(socket: &Path, id: &str, timeout: ReplyTimeout) -> Result<Client, ConnectError> {
     let id = || id.to_string();
-    match Client::connect(socket, patience.limit()) {
+    match Client::connect(socket, timeout.limit()) {
         Ok(client) => Ok(client),
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Err(ConnectError::Gone { id: id() }),
         Err(Errno::EAGAIN) => Err(ConnectError::Stuck { id: id() }),
@@ -77,21 +77,21 @@ pub(crate) fn connect(socket: &Path, id: &str, patience: Patience) -> Result<Cli
 
 #[cfg(test)]
 mod tests {
-    use super::{ConnectError, Patience, connect};
+    use super::{ConnectError, ReplyTimeout, connect};
 
     #[test]
     fn only_a_socket_without_a_listener_is_gone() {
         let dir = std::env::temp_dir().join(format!("runsc-link-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("control.sock");
-        let attempt = || connect(&path, "c", Patience::Short);
+        let attempt = || connect(&path, "c", ReplyTimeout::Short);
         assert!(matches!(attempt(), Err(ConnectError::Gone { .. })));
         let listener = host::unix::listen(&path, host::unix::Kind::Stream, 1).unwrap();
         attempt().unwrap();
         drop(listener);
         assert!(matches!(attempt(), Err(ConnectError::Gone { .. })));
         let missing = dir.join("control.sock/x");
-        assert!(matches!(connect(&missing, "c", Patience::Short), Err(ConnectError::Host { .. })));
+        assert!(matches!(connect(&missing, "c", ReplyTimeout::Short), Err(ConnectError::Host { .. })));
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -40,7 +40,7 @@ use fds::FdTable;
 use gofer::{GoferBoot, GoferBootMount, GoferPlan};
 use identity::{IdMaps, IdRange};
 use jail::JailPlan;
-pub(crate) use link::{ConnectError, Patience, connect};
+pub(crate) use link::{ConnectError, ReplyTimeout, connect};
 pub(crate) use spawn::told_end;
 use spawn::{Pending, document, own_binary, spawn};
 
@@ -49,7 +49,7 @@ const CONTROL_BACKLOG: i32 = 64;
 
 /// What the processes of one container are made from.
 #[derive(Debug)]
-pub(crate) struct Order<'a> {
+pub(crate) struct ContainerPlan<'a> {
     /// The container's id.
     pub(crate) id: &'a str,
     /// The flags that hold for it.
@@ -92,42 +92,47 @@ fn null() -> Result<OwnedFd> {
 }
 
 /// Starts a container's gofer; also returns the sandbox's end of its socket.
-pub(crate) fn spawn_gofer(order: &Order<'_>, hooks: HookSet<'_>) -> Result<(Pending, OwnedFd)> {
+pub(crate) fn spawn_gofer(container: &ContainerPlan<'_>, hooks: HookSet<'_>) -> Result<(Pending, OwnedFd)> {
     let (ours, theirs) = unix::pair(Kind::SeqPacket).context("cannot make the gofer's socket")?;
     ::gofer::limit_waits(ours.as_fd()).context("cannot make the gofer's socket")?;
-    let mounts = order.files.gofer.iter().enumerate().map(|(index, mount)| GoferBootMount {
+    let mounts = container.files.gofer.iter().enumerate().map(|(index, mount)| GoferBootMount {
         path: gofer::place(index),
         read_only: mount.readonly,
         shared: mount.shared,
     });
-    let boot = GoferBoot { mounts: mounts.collect(), fd_limit: order.config.fd_limit };
+    let boot = GoferBoot { mounts: mounts.collect(), fd_limit: container.config.fd_limit };
     let (config, null) = (document(&boot)?, null()?);
-    let maps = user_namespace(order.spec);
+    let maps = user_namespace(container.spec);
     let propagation =
-        match order.spec.oci.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref()) {
+        match container.spec.oci.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref()) {
             Some("shared" | "rshared" | "slave" | "rslave") => Propagation::Slave,
             _ => Propagation::Private,
         };
-    let state_root = order.config.root.to_string_lossy();
+    let state_root = container.config.root.to_string_lossy();
     let plan = GoferPlan {
-        id: order.id,
+        id: container.id,
         state_root: &state_root,
-        binary: order.binary,
-        mounts: &order.files.gofer,
+        binary: container.binary,
+        mounts: &container.files.gofer,
         propagation,
         config: config.as_fd(),
         socket: theirs.as_fd(),
         null: null.as_fd(),
-        log: order.output.as_fd(),
+        log: container.output.as_fd(),
         become_root: maps.is_some(),
         hooks,
     };
     let mut spaces =
         Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS | Namespaces::NET;
     spaces.set(Namespaces::USER, maps.is_some());
-    let birth =
-        Birth { what: "gofer", spaces, network: None, maps: maps.as_ref(), oom_score: oom_score(order)? };
-    let pending = birth.give(order, |start| gofer::enter(&plan, start))?;
+    let setup = ChildSetup {
+        what: "gofer",
+        spaces,
+        network: None,
+        maps: maps.as_ref(),
+        oom_score: oom_score(container)?,
+    };
+    let pending = setup.spawn(container, |start| gofer::enter(&plan, start))?;
     Ok((pending, ours))
 }
 
@@ -148,21 +153,21 @@ const GUEST_OOM_SCORE: i32 = 600;
 
 /// Makes the host kill a sandbox that is ready less readily than its guests' processes, which descend from the one
 /// that it forked before.
-pub(crate) fn spare(sandbox: i32, order: &Order<'_>) -> Result<()> {
-    set_oom_score(sandbox, oom_score(order)?, order)
+pub(crate) fn spare(sandbox: i32, container: &ContainerPlan<'_>) -> Result<()> {
+    set_oom_score(sandbox, oom_score(container)?, container)
 }
 
 /// The specification's `oomScoreAdj`, or our own where it says nothing.
-fn oom_score(order: &Order<'_>) -> Result<i32> {
-    Ok(order.spec.process()?.oom_score_adj().or_else(|| oom_score_of("self")).unwrap_or(0))
+fn oom_score(container: &ContainerPlan<'_>) -> Result<i32> {
+    Ok(container.spec.process()?.oom_score_adj().or_else(|| oom_score_of("self")).unwrap_or(0))
 }
 
 fn oom_score_of(process: &str) -> Option<i32> {
     std::fs::read_to_string(format!("/proc/{process}/oom_score_adj")).ok()?.trim().parse().ok()
 }
 
-fn set_oom_score(pid: i32, score: i32, order: &Order<'_>) -> Result<()> {
-    let is_asked = order.spec.process()?.oom_score_adj().is_some();
+fn set_oom_score(pid: i32, score: i32, container: &ContainerPlan<'_>) -> Result<()> {
+    let is_asked = container.spec.process()?.oom_score_adj().is_some();
     if oom_score_of(&pid.to_string()) == Some(score) {
         return Ok(());
     }
@@ -177,8 +182,8 @@ fn set_oom_score(pid: i32, score: i32, order: &Order<'_>) -> Result<()> {
     Ok(())
 }
 
-/// How a process of an order comes into the world.
-struct Birth<'a> {
+/// What a process of the sandbox is made with.
+struct ChildSetup<'a> {
     /// Its role.
     what: &'static str,
     /// The name spaces that are its own.
@@ -191,22 +196,22 @@ struct Birth<'a> {
     oom_score: i32,
 }
 
-impl Birth<'_> {
+impl ChildSetup<'_> {
     /// Makes the process, which will run `enter`, and does the parent's part for it.
-    fn give(
+    fn spawn(
         self,
-        order: &Order<'_>,
+        container: &ContainerPlan<'_>,
         enter: impl FnOnce(BorrowedFd<'_>) -> std::result::Result<Infallible, Failure>,
     ) -> Result<Pending> {
-        let birthplace = order.cgroup.map_or(Ok(None), CgroupRecord::birthplace)?;
+        let clone_directory = container.cgroup.map_or(Ok(None), CgroupRecord::clone_directory)?;
         let visit = self.network.map(NetworkVisit::start).transpose()?;
-        let pending = spawn(self.what, self.spaces, birthplace.as_ref().map(AsFd::as_fd), enter)?;
+        let pending = spawn(self.what, self.spaces, clone_directory.as_ref().map(AsFd::as_fd), enter)?;
         drop(visit);
         let pid = pending.process().pid();
-        if let Some(cgroup) = order.cgroup.filter(|cgroup| !cgroup.is_v2()) {
+        if let Some(cgroup) = container.cgroup.filter(|cgroup| !cgroup.is_v2()) {
             cgroup.add(pid)?;
         }
-        set_oom_score(pid, self.oom_score, order)?;
+        set_oom_score(pid, self.oom_score, container)?;
         self.maps.map_or(Ok(()), |maps| pending.map_ids(maps))?;
         Ok(pending)
     }
@@ -214,7 +219,7 @@ impl Birth<'_> {
 
 /// What the sentry is told of a container; its descriptors are added to `fds`.
 pub(crate) fn container_config(
-    order: &Order<'_>,
+    container: &ContainerPlan<'_>,
     gofer: OwnedFd,
     streams: &Streams,
     pass_fds: &[(i32, OwnedFd)],
@@ -228,11 +233,11 @@ pub(crate) fn container_config(
     }
     let pass_fds =
         pass_fds.iter().map(|(guest, fd)| Ok((*guest, fds.add(copy(fd)?)))).collect::<Result<_>>()?;
-    let (root, mounts) = overlay::lay_over(order.files, order.config);
+    let (root, mounts) = overlay::lay_over(container.files, container.config);
     Ok(ContainerConfig {
-        id: order.id.into(),
-        name: container_name(&order.spec.annotations),
-        spec: order.spec.json.clone(),
+        id: container.id.into(),
+        name: container_name(&container.spec.annotations),
+        spec: container.spec.json.clone(),
         root,
         mounts,
         gofer_fd: Some(fds.add(gofer)),
@@ -247,60 +252,60 @@ pub(crate) fn container_config(
 
 /// Starts the broker of a sandbox that is to have sockets of the host, where it is; also returns the sandbox's end of
 /// its socket.
-pub(crate) fn spawn_broker(order: &Order<'_>) -> Result<Option<(Pending, OwnedFd)>> {
-    if order.config.network != NetworkMode::Host {
+pub(crate) fn spawn_broker(container: &ContainerPlan<'_>) -> Result<Option<(Pending, OwnedFd)>> {
+    if container.config.network != NetworkMode::Host {
         return Ok(None);
     }
     let (ours, theirs) = unix::pair(Kind::SeqPacket).context("cannot make the broker's socket")?;
     let null = null()?;
-    let state_root = order.config.root.to_string_lossy();
+    let state_root = container.config.root.to_string_lossy();
     let plan = BrokerPlan {
-        id: order.id,
+        id: container.id,
         state_root: &state_root,
-        binary: order.binary,
+        binary: container.binary,
         socket: theirs.as_fd(),
-        allows_raw: order.config.settings.net_raw,
+        allows_raw: container.config.settings.net_raw,
         null: null.as_fd(),
-        log: order.output.as_fd(),
+        log: container.output.as_fd(),
     };
     let spaces = Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS;
-    let network = joined_network(order);
-    let birth = Birth {
+    let network = joined_network(container);
+    let setup = ChildSetup {
         what: "broker",
         spaces,
         network: network.as_deref(),
         maps: None,
-        oom_score: oom_score(order)?,
+        oom_score: oom_score(container)?,
     };
-    let pending = birth.give(order, |start| broker::enter(&plan, start))?;
+    let pending = setup.spawn(container, |start| broker::enter(&plan, start))?;
     Ok(Some((pending, ours)))
 }
 
 /// The file of `--pcap-log`, made anew: a capture begins with a header.
-fn pcap_file(order: &Order<'_>) -> Result<Option<File>> {
-    if order.config.pcap_log.is_empty() {
+fn pcap_file(container: &ContainerPlan<'_>) -> Result<Option<File>> {
+    if container.config.pcap_log.is_empty() {
         return Ok(None);
     }
-    let path = logging::debug_log_path(&order.config.pcap_log, "boot", order.id);
+    let path = logging::debug_log_path(&container.config.pcap_log, "boot", container.id);
     let file = open_log(&path, LogStart::Anew);
     file.map(Some).with_context(|| format!("cannot write the packet log {}", path.display()))
 }
 
 /// The network name space that the configuration names for the sandbox to join.
-fn joined_network(order: &Order<'_>) -> Option<PathBuf> {
-    let named = order.spec.namespace(LinuxNamespaceType::Network).flatten();
-    named.filter(|_| order.config.network != NetworkMode::None)
+fn joined_network(container: &ContainerPlan<'_>) -> Option<PathBuf> {
+    let named = container.spec.namespace(LinuxNamespaceType::Network).flatten();
+    named.filter(|_| container.config.network != NetworkMode::None)
 }
 
 /// Starts a sandbox whose first container is `root`. The control socket is made in the container's directory.
 pub(crate) fn spawn_sandbox(
-    order: &Order<'_>,
+    container: &ContainerPlan<'_>,
     root: ContainerConfig,
     mut fds: FdTable,
     broker: Option<OwnedFd>,
     socket: &Path,
 ) -> Result<Pending> {
-    let config = order.config;
+    let config = container.config;
     let mut log = |what: &str, path: &Path| {
         let file = open_log(path, LogStart::Append);
         let file = file.with_context(|| format!("cannot write the {what} {}", path.display()))?;
@@ -308,20 +313,24 @@ pub(crate) fn spawn_sandbox(
     };
     let debug_log = match config.debug_log.as_str() {
         "" => None,
-        pattern => Some(logging::debug_log_path(pattern, "boot", order.id)),
+        pattern => Some(logging::debug_log_path(pattern, "boot", container.id)),
     };
     let debug_log_fd = debug_log.map(|path| log("debug log", &path)).transpose()?;
-    let user_log_fd = order.user_log.map(|path| log("user log", path)).transpose()?;
+    let user_log_fd = container.user_log.map(|path| log("user log", path)).transpose()?;
     let control = unix::listen(socket, Kind::Stream, CONTROL_BACKLOG)
         .with_context(|| format!("cannot make the control socket {}", socket.display()))?;
-    let pcap_fd = pcap_file(order)?.map(|file| fds.add(file));
+    let pcap_fd = pcap_file(container)?.map(|file| fds.add(file));
     let broker_fd = broker.map(|socket| fds.add(socket));
     let terminal = root.owns_terminal.then_some(root.stdio[0]);
     let boot = BootConfig {
         settings: config.settings.clone(),
         host: HostPlan {
-            hides_owners: identity::hides_owners(user_namespace(order.spec).as_ref()),
-            ..machine::host_plan(order.spec.resources(), config.cpus_from_quota, order.cgroup.is_some())
+            hides_owners: identity::hides_owners(user_namespace(container.spec).as_ref()),
+            ..machine::host_plan(
+                container.spec.resources(),
+                config.cpus_from_quota,
+                container.cgroup.is_some(),
+            )
         },
         broker_fd,
         pcap_fd,
@@ -334,26 +343,26 @@ pub(crate) fn spawn_sandbox(
     let donated = fds.borrowed();
     let state_root = config.root.to_string_lossy();
     let plan = JailPlan {
-        id: order.id,
+        id: container.id,
         state_root: &state_root,
-        binary: order.binary,
-        log: order.output.as_fd(),
+        binary: container.binary,
+        log: container.output.as_fd(),
         null: null.as_fd(),
         config: document.as_fd(),
         control: control.as_fd(),
         donated: &donated,
-        attached: order.attached,
+        attached: container.attached,
         terminal: terminal.and_then(|index| donated.get(index as usize).copied()),
     };
-    let join = joined_network(order);
+    let join = joined_network(container);
     let mut spaces =
         Namespaces::USER | Namespaces::MOUNT | Namespaces::PID | Namespaces::IPC | Namespaces::UTS;
     let shares_host = config.network == NetworkMode::Host || join.is_some();
     spaces.set(Namespaces::NET, !shares_host);
-    let oom_score = (oom_score(order)? + GUEST_OOM_SCORE).min(1000);
+    let oom_score = (oom_score(container)? + GUEST_OOM_SCORE).min(1000);
     let maps = IdMaps::nobody();
-    Birth { what: "sandbox", spaces, network: join.as_deref(), maps: Some(&maps), oom_score }
-        .give(order, |start| jail::enter(&plan, start))
+    ChildSetup { what: "sandbox", spaces, network: join.as_deref(), maps: Some(&maps), oom_score }
+        .spawn(container, |start| jail::enter(&plan, start))
 }
 
 /// This binary, for the children.

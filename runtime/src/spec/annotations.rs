@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use control::annotations::{POD_CGROUP, POD_ROLE, POD_SANDBOX};
+
 use crate::error::{Error, Result};
 
 /// How a container relates to a pod.
@@ -16,9 +18,7 @@ pub(crate) enum PodRole {
     Member(String),
 }
 
-/// containerd's and CRI-O's names for the same two facts.
-const TYPE_KEYS: [&str; 2] = ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"];
-const SANDBOX_KEYS: [&str; 2] = ["io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"];
+/// The container's name in its pod, by containerd and by CRI-O.
 const NAME_KEYS: [&str; 2] = ["io.kubernetes.cri.container-name", "io.kubernetes.cri-o.ContainerName"];
 
 fn first<'a>(annotations: &'a BTreeMap<String, String>, keys: &[&str]) -> Option<&'a str> {
@@ -27,19 +27,19 @@ fn first<'a>(annotations: &'a BTreeMap<String, String>, keys: &[&str]) -> Option
 
 /// The container's role.
 pub(crate) fn pod_role(annotations: &BTreeMap<String, String>) -> Result<PodRole> {
-    match first(annotations, &TYPE_KEYS) {
+    match first(annotations, &POD_ROLE) {
         None | Some("") => Ok(PodRole::Alone),
         Some("sandbox") => Ok(PodRole::Sandbox),
-        Some("container") => match first(annotations, &SANDBOX_KEYS) {
+        Some("container") => match first(annotations, &POD_SANDBOX) {
             Some(id) if !id.is_empty() => Ok(PodRole::Member(id.into())),
             _ => Err(Error::new(format!(
                 "the annotations say that this container joins a pod and do not name it: {} is missing",
-                SANDBOX_KEYS[0]
+                POD_SANDBOX[0]
             ))),
         },
         Some(other) => Err(Error::new(format!(
             "annotation {} has the value \"{other}\" and wants sandbox or container",
-            TYPE_KEYS[0]
+            POD_ROLE[0]
         ))),
     }
 }
@@ -53,8 +53,6 @@ pub(crate) fn container_name(annotations: &BTreeMap<String, String>) -> Option<S
 const OURS: [&str; 3] = ["dev.gvisor.flag.", VOLUME_PREFIX, POD_CGROUP];
 /// What annotations about volumes begin with.
 const VOLUME_PREFIX: &str = "dev.gvisor.spec.mount.";
-/// Names the cgroup of the container's pod.
-pub(crate) const POD_CGROUP: &str = "dev.gvisor.spec.cgroup-parent";
 
 /// The annotations meant for us that nobody looks at, misspelled ones for instance.
 pub(crate) fn unknown(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
@@ -106,7 +104,7 @@ pub(crate) fn volume_hints(annotations: &BTreeMap<String, String>) -> Vec<Volume
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{PodRole, pod_role, volume_hints};
+    use super::{POD_CGROUP, POD_ROLE, POD_SANDBOX, PodRole, pod_role, volume_hints};
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
@@ -114,7 +112,7 @@ mod tests {
 
     #[test]
     fn misspelled_annotations_are_noticed() {
-        let known = ["dev.gvisor.flag.debug", "dev.gvisor.spec.mount.a.type", super::POD_CGROUP, "io.other"];
+        let known = ["dev.gvisor.flag.debug", "dev.gvisor.spec.mount.a.type", POD_CGROUP, "io.other"];
         assert_eq!(super::unknown(&map(&known.map(|key| (key, "x")))).count(), 0);
         let typo = map(&[("dev.gvisor.flags.debug", "true")]);
         assert_eq!(super::unknown(&typo).collect::<Vec<_>>(), ["dev.gvisor.flags.debug"]);
@@ -123,11 +121,11 @@ mod tests {
     #[test]
     fn roles() {
         assert_eq!(pod_role(&map(&[])).unwrap(), PodRole::Alone);
-        let member = map(&[(super::TYPE_KEYS[1], "container"), (super::SANDBOX_KEYS[1], "p")]);
+        let member = map(&[(POD_ROLE[1], "container"), (POD_SANDBOX[1], "p")]);
         assert_eq!(pod_role(&member).unwrap(), PodRole::Member("p".into()));
-        assert_eq!(pod_role(&map(&[(super::TYPE_KEYS[0], "sandbox")])).unwrap(), PodRole::Sandbox);
-        assert!(pod_role(&map(&[(super::TYPE_KEYS[0], "container")])).is_err());
-        assert!(pod_role(&map(&[(super::TYPE_KEYS[0], "pod")])).is_err());
+        assert_eq!(pod_role(&map(&[(POD_ROLE[0], "sandbox")])).unwrap(), PodRole::Sandbox);
+        assert!(pod_role(&map(&[(POD_ROLE[0], "container")])).is_err());
+        assert!(pod_role(&map(&[(POD_ROLE[0], "pod")])).is_err());
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl GuestContainer {
         };
         let container = Container::new(&config.id, pid_ns, &kernel.tasks)
             .map_err(|errno| Failure::host(format!("cannot make the container's control group: {errno}")))?;
-        if config.spec["annotations"][control::NO_INIT] == "true" {
+        if config.spec["annotations"][control::annotations::NO_INIT] == "true" {
             container.heed_outside();
         }
         let sources = Sources {

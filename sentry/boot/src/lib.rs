@@ -35,7 +35,7 @@ use window::Window;
 
 /// Runs a sandbox until its first container has ended; returns the status that the process exits with.
 ///
-/// Failures before the sandbox is ready go through the start pipe; the status is then 128.
+/// Failures before the sandbox is ready go through the start socket; the status is then 128.
 #[must_use]
 pub fn run(launch: Launch) -> u8 {
     let Launch { config, mut start, control, fds } = launch;

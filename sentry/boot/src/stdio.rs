@@ -17,20 +17,20 @@ use crate::donated::Donated;
 pub(crate) struct Streams {
     /// (number in the guest, descriptor).
     fds: Vec<(i32, OwnedFd)>,
-    /// The first three are one terminal of the host's in raw mode; its window's size, where that is known.
+    /// Where the first three streams are one terminal of the host's in raw mode: its window's size, if that is known.
     console: Option<Option<(u16, u16)>>,
     /// The guest's terminal in front of it, once there is one.
     terminal: Option<Arc<dyn ControllingTerminal>>,
 }
 
 impl Streams {
-    /// Those of a container's first process.
+    /// The streams of a container's first process.
     pub(crate) fn of_container(config: &ContainerConfig, donated: &Donated) -> Result<Self, Failure> {
         let console = config.terminal.then_some(config.window);
         Self::new(&config.stdio, &config.pass_fds, console, donated)
     }
 
-    /// Those of a further process.
+    /// The streams of a further process.
     pub(crate) fn of_exec(exec: &Exec, donated: &Donated) -> Result<Self, Failure> {
         let is_terminal = exec.process["terminal"].as_bool().unwrap_or(false);
         Self::new(&exec.stdio, &exec.pass_fds, is_terminal.then_some(exec.window), donated)

@@ -4,8 +4,8 @@
 //! or memory takes the current task as an argument. File systems and socket families implement the traits in
 //! [`vfs`] and [`socket`] from crates above this one; the platform below runs guest code.
 //!
-//! Who may use whom: [`syscalls`] uses everything and nobody uses it; [`mm`], [`task`] and [`vfs`] know each other's
-//! public types; [`time`] and [`signal`] use neither files nor sockets.
+//! Who may use whom: [`syscalls`] uses everything; of it others use its table alone, to make calls and to name them;
+//! [`mm`], [`task`] and [`vfs`] know each other's public types; [`time`] and [`signal`] use neither files nor sockets.
 #![forbid(unsafe_code)]
 
 pub mod dmesg;

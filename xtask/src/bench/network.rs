@@ -22,7 +22,7 @@ use super::runner::{Runner, unique_id};
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(20);
 /// How long a load may take: some sandboxes hang.
-const PATIENCE: &str = "40";
+const TIMEOUT: &str = "40";
 
 /// Lines of "name nanoseconds" for the cases that are `wanted`, with `milliseconds` for each load.
 pub(crate) fn measure(
@@ -60,7 +60,7 @@ fn measure_case(runner: &Runner, places: &Places, milliseconds: u32, case: &Case
             From::Peer => wire.outside(),
             From::Beside => server.beside(&wire)?,
         };
-        command.args(["timeout", "-k1", PATIENCE, "bash", "-c", &script]);
+        command.args(["timeout", "-k1", TIMEOUT, "bash", "-c", &script]);
         let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output()?;
         match load.unit.nanoseconds(&String::from_utf8_lossy(&output.stdout)) {
             Some(figure) => text += &format!("{} {figure:.0}\n", load.name),

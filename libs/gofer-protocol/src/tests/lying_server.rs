@@ -233,7 +233,7 @@ fn a_server_hangs(way: Way) {
         let client = Arc::clone(&client);
         thread::spawn(move || client.call(&STAT_FS).is_ok())
     };
-    thread::sleep(PATIENCE / 4);
+    thread::sleep(TIMEOUT / 4);
     wanted.store(false, Ordering::SeqCst);
     for thread in threads {
         assert_eq!(thread.join().unwrap(), Errno::EINTR);

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use abi::{Errno, Result};
 
+use super::is_single_threaded;
 use crate::{check, last_errno};
 
 /// Why a program was not executed.
@@ -101,12 +102,6 @@ impl Drop for Displaced {
             };
         }
     }
-}
-
-/// Whether the process has one thread.
-fn is_single_threaded() -> bool {
-    // SAFETY: a process of one thread has nothing to unshare here, and any other is refused with EINVAL.
-    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
 
 /// Goes on as `life`, with the descriptors `kept` and the standard streams alone, and ends the process with what that

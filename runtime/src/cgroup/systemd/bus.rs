@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Result};
 /// Where the bus listens.
 const SOCKET: &str = "/run/dbus/system_bus_socket";
 /// How long systemd may take for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection.
 #[derive(Debug)]
@@ -52,8 +52,8 @@ impl Bus {
     /// Introduces the user `uid` to the bus at the other end of a socket.
     pub(super) fn on(stream: UnixStream, uid: u32) -> Result<Self> {
         let what = "the system bus does not let us in";
-        stream.set_read_timeout(Some(PATIENCE)).context(what)?;
-        stream.set_write_timeout(Some(PATIENCE)).context(what)?;
+        stream.set_read_timeout(Some(TIMEOUT)).context(what)?;
+        stream.set_write_timeout(Some(TIMEOUT)).context(what)?;
         let mut bus = Self { stream: BufReader::new(stream), serial: 0, signals: Vec::new() };
         bus.authenticate(uid).context(what)?;
         let hello = Method {

@@ -33,10 +33,11 @@ const REMEMBERED: u32 = 64;
 pub(super) struct Ahead {
     /// Opens that took a message.
     asked: u32,
-    /// Files that were opened ahead, and how many of them were wanted.
+    /// Files that were opened ahead.
     opened: u32,
+    /// How many of them were wanted.
     wanted: u32,
-    /// Those that still may be.
+    /// Files that were opened ahead and may still be wanted.
     waiting: HashMap<Arc<[u8]>, (FileId, OwnedFd)>,
 }
 

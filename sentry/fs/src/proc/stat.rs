@@ -88,7 +88,7 @@ pub(super) fn stat(view: &View<'_>, out: &mut Vec<u8>) -> Result<()> {
         " {} {} {} {} {} {} {} {}\n",
         shown(image.start_data),
         shown(image.end_data),
-        shown(image.end_data),
+        shown(mm.as_ref().map_or(0, |mm| mm.heap().start)),
         shown(image.arg_start),
         shown(image.arg_end),
         shown(image.env_start),

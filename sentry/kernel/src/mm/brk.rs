@@ -1,6 +1,8 @@
 //! brk(2).
 
-use abi::{UserAddr, page_ceil};
+use std::ops::Range;
+
+use abi::{Errno, Result, UserAddr, page_ceil};
 
 use super::manager::MemoryManager;
 use super::mmap::MmapArgs;
@@ -34,6 +36,28 @@ impl MemoryManager {
         }
         self.write_mappings().brk.end = addr.0;
         addr
+    }
+
+    /// Where the heap is.
+    #[must_use]
+    pub fn heap(&self) -> Range<u64> {
+        self.read_mappings().brk.clone()
+    }
+
+    /// Says where the heap is (`PR_SET_MM_START_BRK`, `PR_SET_MM_BRK`); no memory comes or goes.
+    ///
+    /// # Errors
+    /// `EINVAL` where it would end before it starts.
+    pub fn declare_heap(&self, change: impl FnOnce(&mut Range<u64>)) -> Result<()> {
+        let _one_at_a_time = self.heap.lock();
+        let mut mappings = self.write_mappings();
+        let mut heap = mappings.brk.clone();
+        change(&mut heap);
+        if heap.start > heap.end {
+            return Err(Errno::EINVAL);
+        }
+        mappings.brk = heap;
+        Ok(())
     }
 
     fn grow_heap(&self, start: u64, old_end: u64, new_end: u64) -> bool {

@@ -153,9 +153,6 @@ impl MemoryManager {
             return Ok(old.start);
         }
         if *new_len > old_len {
-            if old_len > whole_end - old.start {
-                return Err(Errno::EFAULT);
-            }
             let more = if old_len == 0 { *new_len } else { new_len - old_len };
             if vma.flags.contains(VmaFlags::LOCKED) {
                 self.check_locks(mappings, more)?;

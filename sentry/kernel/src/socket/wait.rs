@@ -1,7 +1,7 @@
 //! Calls on sockets that wait: connect(2), accept(2), sending and receiving.
 //!
 //! A socket never waits: it says `EAGAIN`, and the task sleeps on a queue of the socket's, for as long as its time-outs
-//! allow ([`Patience`]), unless the file or the call does not block.
+//! allow ([`IoTimeout`]), unless the file or the call does not block.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::mm::{IoDst, IoSrc};
 use crate::task::Task;
 use crate::time::MonotonicTime;
 use crate::vfs::File;
-use crate::vfs::patience::Patience;
+use crate::vfs::io_timeout::IoTimeout;
 
 /// The socket side of an open file.
 ///
@@ -36,14 +36,14 @@ fn may_block(file: &File) -> bool {
 /// As connect(2).
 pub(crate) fn connect(task: &Task, file: &File, address: &[u8]) -> SysResult<()> {
     let socket = socket_of(file)?;
-    let patience = Patience::to_write(task, file);
+    let timeout = IoTimeout::to_write(task, file);
     let mut registration = None;
     loop {
         match socket.connect(task, address) {
             Ok(()) => return Ok(()),
             // The listener's backlog is full: wait for it to accept, having looked again once that would be heard.
             Err(Errno::EAGAIN) if may_block(file) => match registration.take() {
-                Some(_held) => patience.sleep(task)?,
+                Some(_held) => timeout.sleep(task)?,
                 None => {
                     // Looked up each time: the address may have another listener by now, or none.
                     let listener = socket.send_queue(task, Some(address));
@@ -52,7 +52,7 @@ pub(crate) fn connect(task: &Task, file: &File, address: &[u8]) -> SysResult<()>
                 }
             },
             Err(state @ (Errno::EINPROGRESS | Errno::EALREADY)) if may_block(file) => {
-                return await_connection(task, file, address, patience, state);
+                return await_connection(task, file, address, timeout, state);
             }
             Err(errno) => return Err(errno.into()),
         }
@@ -65,14 +65,14 @@ fn await_connection(
     task: &Task,
     file: &File,
     address: &[u8],
-    patience: Patience,
+    timeout: IoTimeout,
     state: Errno,
 ) -> SysResult<()> {
     let socket = socket_of(file)?;
     let queue = file.ops().wait_queue().ok_or(state)?;
     let decided = Events::OUT | Events::ERR | Events::HUP;
     let attempt = &mut || if file.poll().intersects(decided) { Ok(()) } else { Err(Errno::EAGAIN) };
-    match patience.block_on(task, queue, decided, attempt) {
+    match timeout.block_on(task, queue, decided, attempt) {
         Err(SysError::Errno(Errno::EAGAIN)) => return Err(state.into()),
         other => other?,
     }
@@ -91,8 +91,8 @@ pub(crate) fn accept(task: &Task, file: &File) -> SysResult<Accepted> {
     match socket.accept(task) {
         Err(Errno::EAGAIN) if may_block(file) => {
             let queue = file.ops().wait_queue().ok_or(Errno::EAGAIN)?;
-            let patience = Patience::to_read(task, file);
-            patience.block_on(task, queue, Events::READABLE, &mut || socket.accept(task))
+            let timeout = IoTimeout::to_read(task, file);
+            timeout.block_on(task, queue, Events::READABLE, &mut || socket.accept(task))
         }
         other => Ok(other?),
     }
@@ -113,7 +113,7 @@ pub(crate) fn send(
     let socket = socket_of(file)?;
     let blocks = may_block(file) && !flags.contains(MsgFlags::DONTWAIT);
     let is_stream = socket.socket_type() == SocketType::Stream;
-    let patience = Patience::to_write(task, file);
+    let timeout = IoTimeout::to_write(task, file);
     let (mut sent, mut control) = (0, Some(control));
     loop {
         let mut attempt = || {
@@ -124,7 +124,7 @@ pub(crate) fn send(
             Err(Errno::EAGAIN) if blocks => {
                 let other = socket.send_queue(task, address);
                 let queue = other.as_ref().or(file.ops().wait_queue()).ok_or(Errno::EAGAIN)?;
-                patience.block_on(task, queue, Events::WRITABLE, &mut attempt)
+                timeout.block_on(task, queue, Events::WRITABLE, &mut attempt)
             }
             other => other.map_err(SysError::from),
         };
@@ -161,7 +161,7 @@ pub(crate) fn receive(
 ) -> SysResult<Received> {
     let socket = socket_of(file)?;
     let blocks = may_block(file) && !flags.intersects(MsgFlags::DONTWAIT | MsgFlags::ERRQUEUE);
-    let patience = Patience::to_read(task, file).until(until);
+    let timeout = IoTimeout::to_read(task, file).until(until);
     let wants_all = flags.contains(MsgFlags::WAITALL)
         && !flags.contains(MsgFlags::PEEK)
         && socket.socket_type() == SocketType::Stream;
@@ -171,7 +171,7 @@ pub(crate) fn receive(
         let result = match attempt() {
             Err(Errno::EAGAIN) if blocks => {
                 let queue = file.ops().wait_queue().ok_or(Errno::EAGAIN)?;
-                patience.block_on(task, queue, Events::READABLE | Events::RDHUP, &mut attempt)
+                timeout.block_on(task, queue, Events::READABLE | Events::RDHUP, &mut attempt)
             }
             other => other.map_err(SysError::from),
         };

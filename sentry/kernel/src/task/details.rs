@@ -6,15 +6,26 @@ use abi::{SigSet, Signal, UserAddr};
 
 use super::{Login, Scheduling, VforkDone};
 use crate::keys::TaskKeyrings;
-use crate::syscalls::table::{Args, Handler};
+use crate::syscalls::table::Args;
 
 /// How a call that was interrupted is taken up again by restart_syscall(2).
 #[derive(Clone, Copy, Debug)]
 pub struct RestartBlock {
-    /// What runs: usually the call's own handler for restarts.
-    pub handler: Handler,
+    /// Which call.
+    pub call: RestartCall,
     /// Its arguments, with deadlines in place of durations.
     pub args: Args,
+}
+
+/// The calls that are not simply made again with their old arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartCall {
+    /// futex(2), waiting.
+    Futex,
+    /// poll(2).
+    Poll,
+    /// nanosleep(2) and clock_nanosleep(2).
+    Sleep,
 }
 
 /// The default timer slack, nanoseconds.

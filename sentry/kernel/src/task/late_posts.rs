@@ -16,7 +16,7 @@ use crate::time::{MonotonicTime, Timekeeper, Timer, TimerHandler, TimerService};
 /// Boxes are looked at this often, and closed within twice the time.
 const PERIOD_NS: i64 = 1_000_000;
 /// After so many periods without an open box the timer ends.
-const PATIENCE: u32 = 20;
+const MOST_UNUSED: u32 = 20;
 
 /// Looks after all tasks that post calls. Locks: `boxes` is a leaf.
 pub(crate) struct LatePosts {
@@ -83,7 +83,7 @@ impl LatePosts {
             self.unused.store(0, Ordering::Relaxed);
             return true;
         }
-        if self.unused.fetch_add(1, Ordering::Relaxed) < PATIENCE {
+        if self.unused.fetch_add(1, Ordering::Relaxed) < MOST_UNUSED {
             return true;
         }
         self.is_ticking.store(false, Ordering::SeqCst);

@@ -68,7 +68,7 @@ pub use container::{Container, CpuBandwidth};
 pub use cpu_time::{CpuClock, CpuTimes};
 pub use credentials::{Capability, CapabilitySet, Credentials};
 pub use current::CurrentTask;
-pub use details::{DEFAULT_TIMER_SLACK_NS, RestartBlock, TaskDetails};
+pub use details::{DEFAULT_TIMER_SLACK_NS, RestartBlock, RestartCall, TaskDetails};
 pub use exec::ExecRequest;
 pub use exit_status::ExitStatus;
 pub use file_caps::FileCapabilities;

@@ -46,7 +46,7 @@ const SLOW: Duration = Duration::from_micros(100);
 const SENDFILE: u64 = 40;
 
 /// The box is opened so often without use before all is released.
-const PATIENCE: u32 = 8;
+const MOST_IN_VAIN: u32 = 8;
 
 /// The posted calls of one task.
 pub(crate) struct PostedCalls {
@@ -72,14 +72,16 @@ struct Inner {
     closable: Option<Closable>,
     /// Where it posts calls now.
     open: Option<Open>,
-    /// How often the box was opened, and what that was when it was last looked at.
+    /// How often the box was opened.
     openings: u64,
+    /// The value of `openings` when posted calls were last looked for.
     seen: u64,
-    /// How often it was since something was posted.
+    /// How often the box was opened since something was posted.
     in_vain: u32,
     /// The thread has been slow since it took hold.
     is_slow: bool,
-    /// When that was, or would have been. The host's time: for decisions that no guest sees.
+    /// When files were last offered to the thread, or would have been. The host's time: for decisions that no guest
+    /// sees.
     last_offer: Instant,
     /// Where input is collected.
     buffer: Vec<u8>,
@@ -175,7 +177,7 @@ impl PostedCalls {
             return;
         }
         let now = Instant::now();
-        if inner.in_vain < PATIENCE && now.duration_since(inner.last_offer) < LONGEST {
+        if inner.in_vain < MOST_IN_VAIN && now.duration_since(inner.last_offer) < LONGEST {
             self.open(task, post_box, now, &mut inner);
         } else {
             self.release_all(inner, Why::Done);

@@ -191,7 +191,7 @@ mod tests {
     use super::{Queue, Slot, TimerHandler, TimerService};
     use crate::time::{MonotonicTime, Timekeeper};
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     /// Sends its name each time it fires.
     struct Tell {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn next(from: &Receiver<&'static str>) -> &'static str {
-        from.recv_timeout(PATIENCE).expect("a timer fires")
+        from.recv_timeout(TIMEOUT).expect("a timer fires")
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Moving bytes between a file and a caller's memory, for read(2), write(2) and all that does the same by other names.
 //!
 //! A file never waits: `EAGAIN` comes back here, and the task sleeps on the file's queue unless it was opened
-//! non-blocking, for as long as the file lets it ([`Patience`]). Bytes that were moved before a wait is interrupted are a short count, not an error.
+//! non-blocking, for as long as the file lets it ([`IoTimeout`]). Bytes that were moved before a wait is interrupted are a short count, not an error.
 
 use abi::fcntl::RwFlags;
 use abi::resource::Resource;
 use abi::{Errno, FileType, OpenFlags, Result, Signal};
 use waiter::Events;
 
-use super::patience::Patience;
+use super::io_timeout::IoTimeout;
 use super::{Caller, File, SyncScope, WriteAt, drop_privileges_on_write, note_access, note_modify};
 use crate::error::{SysError, SysResult};
 use crate::mm::{IoDst, IoSrc};
@@ -52,7 +52,7 @@ pub(crate) fn read_from(
     let count = match attempt() {
         Err(Errno::EAGAIN) if may_wait => match file.ops().wait_queue() {
             Some(queue) => {
-                Patience::to_read(task, file).block_on(task, queue, Events::READABLE, &mut attempt)?
+                IoTimeout::to_read(task, file).block_on(task, queue, Events::READABLE, &mut attempt)?
             }
             None => return Err(Errno::EAGAIN.into()),
         },
@@ -80,11 +80,11 @@ pub(crate) fn write_from(
     if allowed < src.remaining() {
         return write_clipped(task, file, at, src, allowed, flags);
     }
-    let (mut total, mut end, mut patience) = (0, offset, None);
+    let (mut total, mut end, mut timeout) = (0, offset, None);
     let failure: Option<SysError> = loop {
         let next = if appends { WriteAt::Append } else { WriteAt::Offset(end) };
         let before = src.remaining();
-        match write_once(task, file, next, src, flags, &mut patience) {
+        match write_once(task, file, next, src, flags, &mut timeout) {
             Ok((count, behind)) => {
                 total += count as u64;
                 end = behind;
@@ -143,14 +143,14 @@ fn write_clipped(
     Ok((count as u64, end))
 }
 
-/// Writes something. The call's `patience` begins where it has to wait first.
+/// Writes something. The call's `timeout` begins where it has to wait first.
 fn write_once(
     task: &Task,
     file: &File,
     at: WriteAt,
     src: &mut IoSrc<'_>,
     flags: RwFlags,
-    patience: &mut Option<Patience>,
+    timeout: &mut Option<IoTimeout>,
 ) -> SysResult<(usize, u64)> {
     let mut attempt = || file.ops().write(task, file, at, src);
     match attempt() {
@@ -158,8 +158,8 @@ fn write_once(
             // It may be another socket that is full.
             let other = file.ops().socket().and_then(|socket| socket.send_queue(task, None));
             let queue = other.as_ref().or(file.ops().wait_queue()).ok_or(Errno::EAGAIN)?;
-            let patience = *patience.get_or_insert_with(|| Patience::to_write(task, file));
-            patience.block_on(task, queue, Events::WRITABLE, &mut attempt)
+            let timeout = *timeout.get_or_insert_with(|| IoTimeout::to_write(task, file));
+            timeout.block_on(task, queue, Events::WRITABLE, &mut attempt)
         }
         other => other.map_err(SysError::from),
     }

@@ -64,6 +64,7 @@ pub struct TcpInfo {
     pub reord_seen: u32,
     pub rcv_ooopack: u32,
     pub snd_wnd: u32,
+    pub rcv_wnd: u32,
 }
 
 impl TcpInfo {
@@ -118,6 +119,7 @@ impl TcpInfo {
             reord_seen: 0,
             rcv_ooopack: 0,
             snd_wnd: 0,
+            rcv_wnd: 0,
         }
     }
 
@@ -147,6 +149,7 @@ impl TcpInfo {
                     rcv_ssthresh: inner.options.base.rcv_buf() as u32,
                     rcv_space: inner.options.base.rcv_buf() as u32,
                     snd_wnd: inner.options.base.rcv_buf() as u32,
+                    rcv_wnd: inner.options.base.rcv_buf() as u32,
                     bytes_acked: sent,
                     bytes_sent: sent,
                     bytes_received: received,

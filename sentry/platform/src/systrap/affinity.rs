@@ -13,7 +13,7 @@ const SIZE: usize = libc::CPU_SETSIZE as usize;
 pub(super) fn current_core() -> usize {
     const CPU_BITS: u32 = 0xfff;
     let mut aux = 0;
-    // SAFETY: every CPU with FSGSBASE has the instruction.
+    // SAFETY: the platform does not start on a CPU without the instruction (`require_rdtscp`).
     unsafe { __rdtscp(&raw mut aux) };
     (aux & CPU_BITS) as usize
 }

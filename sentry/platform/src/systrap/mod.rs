@@ -73,6 +73,7 @@ impl Systrap {
     /// `Unsupported` where the host lacks something (the message says what), `Resources` where it gives no process.
     pub fn new(memory: BorrowedFd<'_>, clock_page: u64, hand_over: HandOver) -> Result<Self, PlatformError> {
         require_fsgsbase()?;
+        require_rdtscp()?;
         require_user_notify()?;
         let layout = Layout::detect()?;
         host::memory::install_fault_handler();
@@ -122,6 +123,16 @@ fn require_fsgsbase() -> Result<(), PlatformError> {
     if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
         let what = "no FSGSBASE (Linux 5.9 and a CPU of 2012 or later have it)";
         return Err(PlatformError::Unsupported(what.into()));
+    }
+    Ok(())
+}
+
+/// The sentry asks the CPU which core it runs on.
+fn require_rdtscp() -> Result<(), PlatformError> {
+    const EXTENDED_FEATURES: u32 = 0x8000_0001;
+    const RDTSCP: u32 = 1 << 27;
+    if std::arch::x86_64::__cpuid(EXTENDED_FEATURES).edx & RDTSCP == 0 {
+        return Err(PlatformError::Unsupported("no RDTSCP (CPUs have it, a hypervisor may hide it)".into()));
     }
     Ok(())
 }

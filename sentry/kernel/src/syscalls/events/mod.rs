@@ -3,7 +3,7 @@
 mod epoll;
 mod eventfd;
 mod pipe;
-mod poll;
+pub(super) mod poll;
 mod select;
 mod signalfd;
 mod timerfd;

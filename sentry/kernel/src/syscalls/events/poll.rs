@@ -13,7 +13,7 @@ use crate::error::{Restart, SysError};
 use crate::syscalls::signal::{read_mask, with_mask};
 use crate::syscalls::table::Args;
 use crate::syscalls::time::read_timespec;
-use crate::task::RestartBlock;
+use crate::task::{RestartBlock, RestartCall};
 use crate::time::MonotonicTime;
 use crate::vfs::{Candidates, Fd, File};
 use crate::{CurrentTask, SysResult, Task};
@@ -170,7 +170,7 @@ fn poll_until(
         }
         let end = deadline.map_or(i64::MAX, |deadline| deadline.0);
         let args = Args([addr.0, count, end as u64, 0, 0, 0]);
-        task.details.lock().restart = Some(RestartBlock { handler: restart_poll, args });
+        task.details.lock().restart = Some(RestartBlock { call: RestartCall::Poll, args });
         SysError::Restart(Restart::Block)
     });
     note_promising(task, result)
@@ -183,7 +183,7 @@ pub(super) fn note_promising(task: &mut CurrentTask, result: SysResult<(u64, Can
     Ok(count)
 }
 
-fn restart_poll(task: &mut CurrentTask, args: Args) -> SysResult {
+pub(in crate::syscalls) fn restart_poll(task: &mut CurrentTask, args: Args) -> SysResult {
     let [addr, count, end, ..] = args.0;
     let end = end as i64;
     poll_until(task, UserAddr(addr), count, (end != i64::MAX).then_some(MonotonicTime(end)))

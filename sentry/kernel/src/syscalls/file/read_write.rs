@@ -52,21 +52,11 @@ pub(super) fn pwrite64(task: &mut CurrentTask, args: Args) -> SysResult {
 }
 
 pub(super) fn readv(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args[0])?;
-    file.check_readable()?;
-    let mm = task.mm();
-    let ranges = mm.read_iovec(args.addr(1), args[2])?;
-    let mut dst = IoDst::user_vec(&mm, &ranges);
-    count_read(task, read_at_position(task, &file, &mut dst, RwFlags::empty()))
+    vectored_read(task, args, None, RwFlags::empty())
 }
 
 pub(super) fn writev(task: &mut CurrentTask, args: Args) -> SysResult {
-    let file = file(task, args[0])?;
-    file.check_writable()?;
-    let mm = task.mm();
-    let ranges = mm.read_iovec(args.addr(1), args[2])?;
-    let mut src = IoSrc::user_vec(&mm, &ranges);
-    count_write(task, write_at_position(task, &file, &mut src, RwFlags::empty()))
+    vectored_write(task, args, None, RwFlags::empty())
 }
 
 pub(super) fn preadv(task: &mut CurrentTask, args: Args) -> SysResult {

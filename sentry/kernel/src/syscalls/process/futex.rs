@@ -6,7 +6,7 @@ use abi::{Errno, Result, Timespec, UserAddr};
 use crate::error::{Restart, SysError};
 use crate::mm::FutexWord;
 use crate::syscalls::table::Args;
-use crate::task::{FutexWait, RestartBlock, WaitTarget};
+use crate::task::{FutexWait, RestartBlock, RestartCall, WaitTarget};
 use crate::time::MonotonicTime;
 use crate::{CurrentTask, SysResult};
 
@@ -66,7 +66,7 @@ fn wait(task: &CurrentTask, target: WaitTarget, bitset: u32, deadline: Option<Mo
         (Err(SysError::Restart(_)), Some(due)) => {
             let shared = u64::from(target.word.is_shared);
             let args = [target.word.addr.0, target.expected.into(), due.0 as u64, bitset.into(), shared, 0];
-            let block = RestartBlock { handler: restart_wait, args: Args(args) };
+            let block = RestartBlock { call: RestartCall::Futex, args: Args(args) };
             task.details.lock().restart = Some(block);
             Err(SysError::Restart(Restart::Block))
         }
@@ -75,7 +75,7 @@ fn wait(task: &CurrentTask, target: WaitTarget, bitset: u32, deadline: Option<Mo
 }
 
 /// Goes on with a wait with a time-out: what restart_syscall(2) runs.
-fn restart_wait(task: &mut CurrentTask, args: Args) -> SysResult {
+pub(in crate::syscalls) fn restart_wait(task: &mut CurrentTask, args: Args) -> SysResult {
     let [addr, expected, due, bitset, shared, _] = args.0;
     let word = FutexWord { addr: UserAddr(addr), is_shared: shared != 0 };
     let target = WaitTarget { word, expected: expected as u32 };

@@ -7,7 +7,7 @@ mod clone;
 mod credentials;
 mod exec;
 mod exit;
-mod futex;
+pub(super) mod futex;
 mod futex2;
 mod ids;
 mod kcmp;

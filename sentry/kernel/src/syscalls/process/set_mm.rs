@@ -11,6 +11,8 @@ const END_CODE: u64 = 2;
 const START_DATA: u64 = 3;
 const END_DATA: u64 = 4;
 const START_STACK: u64 = 5;
+const START_BRK: u64 = 6;
+const BRK: u64 = 7;
 const ARG_START: u64 = 8;
 const ARG_END: u64 = 9;
 const ENV_START: u64 = 10;
@@ -37,6 +39,10 @@ pub(super) fn set_mm(task: &CurrentTask, args: &Args) -> SysResult {
     let (low, high) = mm.bounds();
     if addr < low.0.max(PAGE_SIZE) || addr >= high.0 {
         return Err(Errno::EINVAL.into());
+    }
+    if what == START_BRK || what == BRK {
+        mm.declare_heap(|heap| *(if what == BRK { &mut heap.end } else { &mut heap.start }) = addr)?;
+        return Ok(0);
     }
     let mut result = Ok(0);
     mm.update_image(|image| match what {

@@ -3,7 +3,7 @@
 mod clocks;
 mod interval_timers;
 mod posix_timers;
-mod sleep;
+pub(super) mod sleep;
 
 pub(crate) use clocks::check_alarm_clock;
 pub(crate) use posix_timers::{read_setting, write_setting};

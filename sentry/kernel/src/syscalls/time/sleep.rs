@@ -6,7 +6,7 @@ use abi::{Errno, Timespec, UserAddr};
 use super::clocks::check_alarm_clock;
 use crate::error::{Restart, SysError};
 use crate::syscalls::table::Args;
-use crate::task::RestartBlock;
+use crate::task::{RestartBlock, RestartCall};
 use crate::time::{Clock, ClockId};
 use crate::{CurrentTask, SysResult, Task};
 
@@ -59,12 +59,12 @@ fn finish_sleep(task: &CurrentTask, raw: i32, clock: &Clock, target: i64, remain
         task.mm().write_object(remaining, &Timespec::from_ns(left))?;
     }
     let args = Args([raw as u64, target as u64, remaining.0, 0, 0, 0]);
-    task.details.lock().restart = Some(RestartBlock { handler: restart_sleep, args });
+    task.details.lock().restart = Some(RestartBlock { call: RestartCall::Sleep, args });
     Err(SysError::Restart(Restart::Block))
 }
 
 /// Goes on sleeping after a stop: what restart_syscall(2) runs.
-fn restart_sleep(task: &mut CurrentTask, args: Args) -> SysResult {
+pub(in crate::syscalls) fn restart_sleep(task: &mut CurrentTask, args: Args) -> SysResult {
     let [raw, target, remaining, ..] = args.0;
     let raw = raw as i32;
     let clock = Clock::resolve(task, raw)?;

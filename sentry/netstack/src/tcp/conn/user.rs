@@ -317,6 +317,7 @@ impl Connection {
             reord_seen: u32::from(self.board.has_reordering()),
             rcv_ooopack: self.totals.ooo,
             snd_wnd: u32::try_from(self.snd_wnd).unwrap_or(u32::MAX),
+            rcv_wnd: u32::try_from(self.rcv_adv.saturating_sub(self.rcv_nxt)).unwrap_or(u32::MAX),
             ..TcpInfo::empty(self.state)
         }
     }

@@ -14,13 +14,13 @@ use crate::time::MonotonicTime;
 
 /// What one call has, in one direction, however often it waits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct IoTimeout {
     deadline: Option<MonotonicTime>,
     /// The file has a time-out: the call is not restarted after a signal.
     has_timeout: bool,
 }
 
-impl Patience {
+impl IoTimeout {
     /// Of a call that begins now to take something from `file`: bytes, or a connection.
     pub(crate) fn to_read(task: &Task, file: &File) -> Self {
         Self::of(task, file, SocketOptions::receive_timeout_ns)
