@@ -44,7 +44,13 @@ impl Task {
                 Err(Errno::EAGAIN) => {}
                 other => return other.map_err(SysError::from),
             }
-            self.sleep(deadline)?;
+            if let Err(end) = self.sleep(deadline) {
+                // What is there by now goes before the signal or the time-out that came with it, as with wait_event(9).
+                return match attempt() {
+                    Err(Errno::EAGAIN) => Err(end),
+                    other => other.map_err(SysError::from),
+                };
+            }
         }
     }
 
