@@ -65,6 +65,7 @@ fn check(name: &str, kind: &str, resources: &Value) {
         let tmpfs = |path: &str| json!({"destination": path, "type": "tmpfs", "source": "tmpfs"});
         config["mounts"] = json!([
             {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"},
             tmpfs("/dev"), tmpfs("/dev/shm"), tmpfs("/tmp"),
             {"destination": "/hog", "type": "bind", "source": binary, "options": ["bind", "ro"]},
         ]);
@@ -96,6 +97,7 @@ hogs! {
     inodes: "inodes",
     root_inodes: "root-inodes",
     attributes: "attributes",
+    groups: "groups",
     messages: "messages",
     semaphores: "semaphores",
     queues: "queues",

@@ -98,7 +98,8 @@ enum Value {
 /// A program whose instructions make sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceProgram {
-    code: Box<[Instruction]>,
+    /// As it was given, which takes a third of what it does decoded.
+    code: Box<[[u8; 8]]>,
 }
 
 impl DeviceProgram {
@@ -111,7 +112,7 @@ impl DeviceProgram {
         if chunks.is_empty() || chunks.len() > MAX_LEN || !rest.is_empty() {
             return Err(Invalid);
         }
-        let code: Box<[_]> = chunks.iter().map(|bytes| Instruction::decode(*bytes)).collect();
+        let code: Vec<_> = chunks.iter().map(|bytes| Instruction::decode(*bytes)).collect();
         let mut is_start = vec![false; code.len()];
         let mut at = 0;
         while let Some(one) = code.get(at) {
@@ -130,7 +131,11 @@ impl DeviceProgram {
         if at != code.len() || !ends || !is_start[code.len() - 1] || !code.iter().enumerate().all(leads_on) {
             return Err(Invalid);
         }
-        Ok(Self { code })
+        Ok(Self { code: chunks.into() })
+    }
+
+    fn instruction(&self, at: usize) -> Option<Instruction> {
+        self.code.get(at).map(|bytes| Instruction::decode(*bytes))
     }
 
     /// What it returns of `data`; `None` where it does what Linux would not have taken it for.
@@ -140,11 +145,11 @@ impl DeviceProgram {
         registers[CONTEXT] = Value::Place(0);
         let mut at = 0;
         for _ in 0..MAX_STEPS {
-            let one = *self.code.get(at)?;
+            let one = self.instruction(at)?;
             at += 1;
             match one.class() {
                 CLASS_LD => {
-                    let upper = self.code.get(at)?.constant;
+                    let upper = self.instruction(at)?.constant;
                     let wide =
                         u64::from(upper.cast_unsigned()) << 32 | u64::from(one.constant.cast_unsigned());
                     registers[one.to] = Value::Number(wide);

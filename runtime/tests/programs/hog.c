@@ -103,6 +103,21 @@ static void attributes(void) {
     exit(1);
 }
 
+// Control groups, and attributes of all their files.
+static void groups(void) {
+    char name[300];
+    for (int i = 0; i < 100000; i++) {
+        sprintf(name, "/sys/fs/cgroup/x%d", i);
+        if (mkdir(name, 0755) != 0) { refused(); return; }
+        for (int j = 0; j < 2; j++) {
+            char key[32];
+            sprintf(key, "user.%d", j);
+            if (setxattr(name, key, block, 60000, 0) != 0) { refused(); return; }
+        }
+    }
+    exit(1);
+}
+
 static void messages(void) {
     struct { long type; char text[8192]; } message = {1, ""};
     for (;;) {
@@ -311,6 +326,7 @@ int main(int argc, char **argv) {
     KIND("inodes", inodes("/dev/shm"))
     KIND("root-inodes", inodes("/root"))
     KIND("attributes", attributes())
+    KIND("groups", groups())
     KIND("messages", messages())
     KIND("semaphores", semaphores())
     KIND("queues", queues())

@@ -171,14 +171,14 @@ impl GuestContainer {
         if let Some(limit) = resources["pids"]["limit"].as_i64().filter(|limit| *limit != 0) {
             self.container.set_max_tasks(u64::try_from(limit).unwrap_or(u64::MAX));
         }
-        let mut bandwidth = self.container.bandwidth();
+        let mut bandwidth = self.container.cgroup().bandwidth();
         if let Some(quota) = resources["cpu"]["quota"].as_i64().filter(|quota| *quota != 0) {
             bandwidth.quota_us = u64::try_from(quota).ok();
         }
         if let Some(period) = resources["cpu"]["period"].as_u64().filter(|period| *period != 0) {
             bandwidth.period_us = period;
         }
-        self.container.set_bandwidth(bandwidth);
+        self.container.cgroup().set_bandwidth(bandwidth);
     }
 
     /// Starts the first process; returns its pid in the sandbox's first name space.

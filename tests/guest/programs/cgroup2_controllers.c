@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -85,6 +86,49 @@ static void values(void) {
     CHECK(strstr(get("g/cpu.stat"), "nr_throttled 0\n"));
 }
 
+// Who has ended counts until somebody has waited for it.
+static void zombies(void) {
+    int pid = fork(), status;
+    if (pid == 0) {
+        CHECK(put("g/s/cgroup.procs", "0") == 0 && put("g/s/pids.max", "2") == 0);
+        int one = fork();
+        if (one == 0) _exit(0);
+        siginfo_t info;
+        CHECK(waitid(P_PID, one, &info, WEXITED | WNOWAIT) == 0 && is("g/s/pids.current", "2\n"));
+        FAILS(fork(), EAGAIN);
+        CHECK(waitpid(one, 0, 0) == one && is("g/s/pids.current", "1\n"));
+        _exit(0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0 && is("g/s/pids.current", "0\n"));
+    CHECK(put("g/s/pids.max", "max") == 0);
+}
+
+// Memory that several processes share is counted once.
+static void shared_memory(void) {
+    enum { SIZE = 16 << 20 };
+    int pid = fork(), status;
+    if (pid == 0) {
+        char *memory = mmap(0, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        CHECK(put("m/cgroup.procs", "0") == 0);
+        memset(memory, 1, SIZE);
+        int children[8];
+        for (int i = 0; i < 8; i++) {
+            if ((children[i] = fork()) == 0) {
+                for (;;) pause();
+            }
+        }
+        usleep(200000);
+        long bytes = atol(get("m/memory.current"));
+        CHECK(bytes >= SIZE && bytes < 3 * SIZE);
+        for (int i = 0; i < 8; i++) {
+            kill(children[i], SIGKILL);
+            CHECK(waitpid(children[i], 0, 0) == children[i]);
+        }
+        _exit(0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
 int main(void) {
     needs_linux(6, 8);
     if (getuid() != 0 || unshare(CLONE_NEWNS) != 0) return 0;
@@ -113,8 +157,17 @@ int main(void) {
     // Taken by version 2, a controller is not version 1's.
     FAILS(mount("none", "/tmp", "cgroup", 0, "pids"), EBUSY);
     limits_of_tasks();
+    zombies();
+    CHECK(mkdir(in("m"), 0755) == 0);
+    shared_memory();
+    CHECK(rmdir(in("m")) == 0);
     values();
-    CHECK(put("g/s/pids.max", "7") == 0 && put("g/cgroup.subtree_control", "-pids") == 0);
+    int taken = open(in("g/s/pids.max"), O_RDWR);
+    CHECK(taken >= 0 && put("g/s/pids.max", "7") == 0 && put("g/cgroup.subtree_control", "-pids") == 0);
+    char byte;
+    FAILS(read(taken, &byte, 1), ENODEV);
+    FAILS(write(taken, "1", 1), ENODEV);
+    close(taken);
     CHECK(access(in("g/s/pids.max"), F_OK) == -1);
     CHECK(put("g/cgroup.subtree_control", "+pids") == 0 && is("g/s/pids.max", "max\n"));
     CHECK(rmdir(in("g/s")) == 0 && rmdir(in("g")) == 0 && put("cgroup.subtree_control", "-cpu -memory -pids") == 0);

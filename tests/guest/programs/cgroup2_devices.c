@@ -143,6 +143,14 @@ int main(void) {
     attr.info.info = (unsigned long)&info;
     CHECK(again >= 0 && bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) == 0);
     CHECK(info.type == BPF_PROG_TYPE_CGROUP_DEVICE && info.id == ids[0] && strcmp(info.name, "devices") == 0);
+    // Nothing can be stored at the end of all addresses.
+    int status, child = fork();
+    if (child == 0) {
+        CHECK(dup2(again, 0) == 0);
+        FAILS(syscall(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, 0xfffffffffffffffeUL, 0), EFAULT);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
     // What it is attached to keeps it.
     CHECK(close(full) == 0 && close(again) == 0 && in_group(opens, "/dev/full") == EPERM);
     CHECK(close(group) == 0 && rmdir(top) == 0);

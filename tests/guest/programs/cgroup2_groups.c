@@ -1,5 +1,5 @@
 // cgroup2: groups are made, entered, watched, frozen, killed and removed. In a directory of its own, below the mount's root.
-#include "check.h"
+#include "cgroup2.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -14,73 +14,6 @@
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
-
-static char mnt[] = "/tmp/cgroup2-XXXXXX", top[64];
-
-static const char *in(const char *group, const char *file) {
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, 256, "%s%s%s%s%s", top, *group ? "/" : "", group, *file ? "/" : "", file);
-    return path;
-}
-
-static int put(const char *group, const char *file, const char *text) {
-    int fd = open(in(group, file), O_WRONLY);
-    if (fd < 0) return -1;
-    int result = write(fd, text, strlen(text)) < 0 ? -1 : 0, error = errno;
-    close(fd);
-    errno = error;
-    return result;
-}
-
-static int put_pid(const char *group, const char *file, int pid) {
-    char text[16];
-    sprintf(text, "%d\n", pid);
-    return put(group, file, text);
-}
-
-static char *get_path(const char *path) {
-    static char buffers[4][4096];
-    static int next;
-    char *buffer = buffers[next++ % 4];
-    memset(buffer, 0, 4096);
-    int fd = open(path, O_RDONLY);
-    if (fd < 0) return strcpy(buffer, "(no file)");
-    int length = read(fd, buffer, 4095), error = errno;
-    close(fd);
-    errno = error;
-    return length < 0 ? strcpy(buffer, "(error)") : buffer;
-}
-
-static char *get(const char *group, const char *file) { return get_path(in(group, file)); }
-
-static int is(const char *group, const char *file, const char *text) { return strcmp(get(group, file), text) == 0; }
-static int has(const char *group, const char *file, const char *text) { return strstr(get(group, file), text) != 0; }
-
-// The last part of this process's path in the unified hierarchy.
-static int is_in(int pid, const char *end) {
-    char path[64], *line;
-    sprintf(path, "/proc/%d/cgroup", pid);
-    line = strstr(get_path(path), "0::");
-    if (!line) return 0;
-    line[strcspn(line, "\n")] = 0;
-    size_t length = strlen(line), wanted = strlen(end);
-    return length >= wanted && strcmp(line + length - wanted, end) == 0;
-}
-
-static int sleeper(void) {
-    int pid = fork();
-    if (pid == 0) {
-        for (;;) pause();
-    }
-    return pid;
-}
-
-static void end(int pid) {
-    kill(pid, SIGKILL);
-    CHECK(waitpid(pid, 0, 0) == pid);
-}
 
 static void tree(void) {
     CHECK(mkdir(in("a", ""), 0755) == 0 && mkdir(in("a/b", ""), 0700) == 0);
@@ -202,11 +135,6 @@ static void notices(void) {
     CHECK(poll(&ready, 1, 5000) == 1 && poll(&told, 1, 5000) == 1);
     close(watch);
     close(events);
-}
-
-static int wait_for(const char *group, const char *text) {
-    for (int i = 0; i < 5000 && !has(group, "cgroup.events", text); i++) usleep(1000);
-    return has(group, "cgroup.events", text);
 }
 
 static void freezing(void) {
@@ -369,14 +297,7 @@ static void processor_time(void) {
 
 int main(void) {
     needs_linux(6, 8);
-    if (getuid() != 0 || unshare(CLONE_NEWNS) != 0) return 0;
-    CHECK(mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) == 0);
-    CHECK(mkdtemp(mnt));
-    // Some hosts cannot.
-    if (mount("none", mnt, "cgroup2", 0, 0) != 0) return rmdir(mnt);
-    chmod(mnt, 0755);
-    sprintf(top, "%s/guest-test-%d", mnt, getpid());
-    if (mkdir(top, 0755) != 0) return umount(mnt) || rmdir(mnt);
+    if (!begin()) return 0;
     tree();
     members();
     removed();
@@ -388,6 +309,6 @@ int main(void) {
     delegation();
     name_space();
     processor_time();
-    CHECK(rmdir(in("a/b", "")) == 0 && rmdir(in("a", "")) == 0 && rmdir(top) == 0);
-    return umount(mnt) || rmdir(mnt);
+    CHECK(rmdir(in("a/b", "")) == 0 && rmdir(in("a", "")) == 0);
+    return finish();
 }

@@ -1,11 +1,12 @@
 //! A group as a directory.
 //!
-//! Locks: `files`, `known`: leaves.
+//! Locks: `known`, then those of the hierarchy; `files`, a leaf.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 
 use abi::{Errno, FileType, Result};
+use host::heap::{self, Purpose};
 use kernel::task::cgroup::{Cgroup, Hierarchies, Hierarchy};
 use kernel::vfs::{Attr, Caller, Inode, NewNode};
 use kernel::{Kernel, Task};
@@ -33,14 +34,36 @@ impl Context {
         self.kernel.upgrade().ok_or(Errno::ENODEV)
     }
 
-    /// The files that `group` has now.
-    fn files(&self, group: &Cgroup, all: &Hierarchies) -> Vec<&'static Definition> {
+    /// All files that a group may have.
+    fn definitions(&self) -> &'static [Definition] {
         match &self.version {
-            Version::One(hierarchy) => files_v1::of(hierarchy.controllers()).collect(),
-            Version::Two => files_v2::of(group.controllers(all)).collect(),
+            Version::One(_) => files_v1::FILES,
+            Version::Two => files_v2::FILES,
+        }
+    }
+
+    /// Whether `group` has that file now.
+    fn has(&self, file: &Definition, group: &Cgroup, all: &Hierarchies) -> bool {
+        match &self.version {
+            Version::One(hierarchy) => files_v1::is_of(file, hierarchy.controllers()),
+            Version::Two => files_v2::is_of(file, group.controllers(all)),
         }
     }
 }
+
+/// The inode number of a group's directory; those of its files come after it.
+fn dir_number(group: &Cgroup) -> u64 {
+    group.number() * NUMBERS + 1
+}
+
+/// Inode numbers that belong to a group, and positions in its listing that belong to its files. Groups in it come behind
+/// these, in the order of their numbers, so that a listing goes on where it was whatever has come and gone.
+const NUMBERS: u64 = 64;
+const _: () =
+    assert!(files_v1::FILES.len() < NUMBERS as usize - 1 && files_v2::FILES.len() < NUMBERS as usize - 1);
+
+/// About what a file that somebody has looked at takes.
+const FILE_COST: u64 = 512;
 
 /// A group as a directory.
 pub(super) struct GroupDir {
@@ -72,7 +95,7 @@ impl Owner {
 impl GroupDir {
     pub(super) fn make(context: &Arc<Context>, group: Arc<Cgroup>, owner: Owner) -> Result<Arc<Dir<Self>>> {
         let kernel = context.kernel()?;
-        let attr = context.inodes.attr(FileType::Directory, owner.mode);
+        let attr = context.inodes.attr_numbered(dir_number(&group), FileType::Directory, owner.mode);
         let attributes = Attributes::new(Attr { uid: owner.uid, gid: owner.gid, ..attr }, &kernel.timekeeper);
         let (files, known, this) = (Mutex::default(), Mutex::default(), OnceLock::new());
         let dir =
@@ -86,12 +109,17 @@ impl GroupDir {
     /// The file of this name.
     fn file(&self, name: &str) -> Result<Arc<dyn Inode>> {
         let kernel = self.context.kernel()?;
-        let all = self.context.files(&self.group, &kernel.tasks.cgroups);
-        let definition = all.into_iter().find(|file| file.name == name).ok_or(Errno::ENOENT)?;
+        let named = self.context.definitions().iter().enumerate().find(|(_, file)| file.name == name);
+        let (index, definition) = named.ok_or(Errno::ENOENT)?;
+        if !self.context.has(definition, &self.group, &kernel.tasks.cgroups) {
+            return Err(Errno::ENOENT);
+        }
         if let Some(known) = self.files.lock().get(name) {
             return Ok(known.clone());
         }
-        let attr = self.context.inodes.attr(FileType::Regular, definition.mode);
+        heap::room_for(FILE_COST, Purpose::Lasting)?;
+        let attr =
+            self.context.inodes.attr_numbered(self.number_of(index), FileType::Regular, definition.mode);
         let attributes =
             Attributes::new(Attr { uid: self.maker.uid, gid: self.maker.gid, ..attr }, &kernel.timekeeper);
         let made = GroupFile::inode(attributes, &self.group, definition);
@@ -109,23 +137,36 @@ impl GroupDir {
 
     /// The directory of a group in it, which is made as `owner`'s where nobody has looked at it yet.
     fn child(&self, name: &str, owner: Owner) -> Result<Arc<Dir<Self>>> {
+        let mut known = self.known.lock();
         let Some(group) = self.group.child(name) else {
-            self.known.lock().remove(name);
+            known.remove(name);
             return Err(Errno::ENOENT);
         };
-        let is_same = |dir: &&Arc<Dir<Self>>| Arc::ptr_eq(&dir.content().group, &group);
-        if let Some(known) = self.known.lock().get(name).filter(is_same) {
-            return Ok(known.clone());
+        self.know(&mut known, group, owner)
+    }
+
+    /// The directory of a group in it, as [`Self::child`].
+    fn know(
+        &self,
+        known: &mut HashMap<String, Arc<Dir<Self>>>,
+        group: Arc<Cgroup>,
+        owner: Owner,
+    ) -> Result<Arc<Dir<Self>>> {
+        if let Some(dir) = known.get(group.name()).filter(|dir| Arc::ptr_eq(&dir.content().group, &group)) {
+            return Ok(dir.clone());
+        }
+        if group.is_containers() {
+            // These go with their containers, without being removed by name.
+            known.retain(|_, dir| !dir.content().group.is_removed());
         }
         let made = Self::make(&self.context, group.clone(), owner)?;
-        let mut all = self.known.lock();
-        match all.get(name).filter(is_same) {
-            Some(known) => Ok(known.clone()),
-            None => {
-                all.insert(name.to_owned(), made.clone());
-                Ok(made)
-            }
-        }
+        known.insert(group.name().to_owned(), made.clone());
+        Ok(made)
+    }
+
+    /// The inode number of the file with that definition.
+    fn number_of(&self, index: usize) -> u64 {
+        dir_number(&self.group) + 1 + index as u64
     }
 
     /// The directory of `group`, which is it or below it.
@@ -143,7 +184,7 @@ impl GroupDir {
 
 impl DirContent for GroupDir {
     fn attr(&self) -> Result<Attr> {
-        Ok(Attr { nlink: 2 + self.group.children().len() as u32, ..self.attributes.attr() })
+        Ok(Attr { nlink: 2 + self.group.child_count() as u32, ..self.attributes.attr() })
     }
 
     fn lookup(&self, _caller: &Caller<'_>, name: &[u8]) -> Result<Arc<dyn Inode>> {
@@ -161,17 +202,18 @@ impl DirContent for GroupDir {
         if self.group.is_removed() {
             return None;
         }
-        let files = self.context.files(&self.group, &task.kernel().tasks.cgroups);
-        let at = usize::try_from(from).ok()?;
-        let (name, inode, file_type) = match files.get(at) {
-            Some(file) => (file.name.to_owned(), self.file(file.name).ok()?, FileType::Regular),
-            None => {
-                let group = self.group.children().into_iter().nth(at - files.len())?;
-                let dir: Arc<dyn Inode> = self.child(group.name(), Owner::ROOT).ok()?;
-                (group.name().to_owned(), dir, FileType::Directory)
-            }
+        let all = &task.kernel().tasks.cgroups;
+        let mut files = self.context.definitions().iter().enumerate();
+        let is_next = |(index, file): &(usize, &Definition)| {
+            *index as u64 >= from && self.context.has(file, &self.group, all)
         };
-        Some(Entry { name: name.into_bytes(), ino: inode.attr().ok()?.ino, file_type, next: from + 1 })
+        if let Some((index, file)) = files.find(is_next) {
+            let (name, ino) = (file.name.as_bytes().to_vec(), self.number_of(index));
+            return Some(Entry { name, ino, file_type: FileType::Regular, next: index as u64 + 1 });
+        }
+        let group = self.group.child_from(from.saturating_sub(NUMBERS))?;
+        let (name, ino) = (group.name().as_bytes().to_vec(), dir_number(&group));
+        Some(Entry { name, ino, file_type: FileType::Directory, next: NUMBERS + group.number() + 1 })
     }
 
     fn create(&self, _caller: &Caller<'_>, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
@@ -181,20 +223,20 @@ impl DirContent for GroupDir {
         let name = std::str::from_utf8(name).map_err(|_| Errno::EINVAL)?;
         let kernel = self.context.kernel()?;
         let all = &kernel.tasks.cgroups;
-        match &self.context.version {
-            Version::One(hierarchy)
-                if files_v1::of(hierarchy.controllers()).any(|file| file.name == name) =>
-            {
-                return Err(Errno::EEXIST);
-            }
+        // Of version 2, any of them may come to be there.
+        let is_taken = |file: &Definition| {
+            file.name == name && (self.group.is_unified() || self.context.has(file, &self.group, all))
+        };
+        if self.context.definitions().iter().any(is_taken) {
+            return Err(Errno::EEXIST);
+        }
+        // Whoever looks the name up meanwhile is to find the directory as its maker's.
+        let mut known = self.known.lock();
+        let group = match &self.context.version {
             Version::One(_) => self.group.make(name)?,
-            // Any of them may come to be there.
-            Version::Two if files_v2::FILES.iter().any(|file| file.name == name) => {
-                return Err(Errno::EEXIST);
-            }
             Version::Two => self.group.make_unified(all, name)?,
         };
-        Ok(self.child(name, Owner { uid: node.uid, gid: node.gid, mode: node.mode })?)
+        Ok(self.know(&mut known, group, Owner { uid: node.uid, gid: node.gid, mode: node.mode })?)
     }
 
     fn remove(&self, _caller: &Caller<'_>, name: &[u8]) -> Result<()> {
@@ -202,7 +244,7 @@ impl DirContent for GroupDir {
         let kernel = self.context.kernel()?;
         match &self.context.version {
             Version::One(_) => self.group.remove(name, &kernel.tasks)?,
-            Version::Two => self.group.remove_unified(&kernel.tasks.cgroups, name)?,
+            Version::Two => self.group.remove_unified(&kernel.tasks, name)?,
         }
         self.known.lock().remove(name);
         Ok(())

@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
-use abi::{Errno, Result};
+use abi::{Errno, OpenFlags, Result};
 use kernel::Task;
 use kernel::task::cgroup::{Cgroup, CgroupNamespace, EventFile};
 use kernel::task::{Credentials, Tid};
-use kernel::vfs::{Attr, Inode};
+use kernel::vfs::{Attr, Caller, Inode};
 
+use super::files_v2;
 use super::numbers::{kept_number, parse_bytes};
 use crate::synth::{Attributes, Changes, Content, TextFile, Until};
 
 /// "No limit" of a number of bytes in version 1: whole pages in 63 bits.
 pub(super) const UNLIMITED: i64 = i64::MAX / 4096 * 4096;
 
-/// Who writes to a file: the task, and with whose rights the file was opened.
+/// Who writes to a file: the task, and with whose rights and in which name space the file was opened.
 #[derive(Clone, Copy)]
 pub(super) struct Writer<'a> {
     pub(super) task: &'a Task,
     pub(super) opener: &'a Arc<Credentials>,
+    pub(super) ns: &'a CgroupNamespace,
 }
 
 type Show = fn(&Arc<Cgroup>, &Task) -> Result<String>;
@@ -91,6 +93,13 @@ pub(super) struct GroupFile {
     file: &'static Definition,
 }
 
+/// It, opened: by somebody who saw the groups from that name space.
+struct OpenedFile {
+    group: Arc<Cgroup>,
+    file: &'static Definition,
+    ns: Arc<CgroupNamespace>,
+}
+
 impl GroupFile {
     pub(super) fn inode(
         attributes: Attributes,
@@ -103,8 +112,36 @@ impl GroupFile {
 }
 
 impl Content for GroupFile {
-    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+    /// It is what it opens as that is read and written.
+    fn read(&self, _task: &Task, _out: &mut Vec<u8>) -> Result<()> {
+        Err(Errno::EIO)
+    }
+
+    fn open(&self, caller: &Caller<'_>, _flags: OpenFlags) -> Result<Option<Arc<dyn Content>>> {
+        let ns = caller.task.map(|task| CgroupNamespace::inside(&task.namespaces().cgroup));
+        let (group, ns) = (self.group.clone(), ns.unwrap_or_default());
+        Ok(Some(Arc::new(OpenedFile { group, file: self.file, ns })))
+    }
+
+    fn attributes(&self) -> Option<&Attributes> {
+        Some(&self.attributes)
+    }
+}
+
+impl OpenedFile {
+    /// # Errors
+    /// `ENODEV` where the group was removed, or its controller taken away.
+    fn check_there(&self, task: &Task) -> Result<()> {
         self.group.check_alive()?;
+        let all = &task.kernel().tasks.cgroups;
+        let is_there = !self.group.is_unified() || files_v2::is_of(self.file, self.group.controllers(all));
+        if is_there { Ok(()) } else { Err(Errno::ENODEV) }
+    }
+}
+
+impl Content for OpenedFile {
+    fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
+        self.check_there(task)?;
         let kept = |inherits| self.group.value(self.file.name, inherits);
         let text = match self.file.kind {
             Kind::Number(default, _) | Kind::Range(default, ..) => {
@@ -127,9 +164,9 @@ impl Content for GroupFile {
 
     fn write_opened(&self, task: &Task, opener: &Arc<Credentials>, text: &[u8]) -> Result<()> {
         let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?.trim();
-        self.group.check_alive()?;
-        let ns = CgroupNamespace::inside(&task.namespaces().cgroup);
-        if !self.file.is_delegated && Arc::ptr_eq(&ns.unified(&task.kernel().tasks.cgroups), &self.group) {
+        self.check_there(task)?;
+        let is_top = || Arc::ptr_eq(&self.ns.unified(&task.kernel().tasks.cgroups), &self.group);
+        if !self.file.is_delegated && (self.group.is_containers() || is_top()) {
             return Err(Errno::EPERM);
         }
         let value = match self.file.kind {
@@ -146,7 +183,7 @@ impl Content for GroupFile {
             }
             Kind::Set(_) | Kind::Show(_) | Kind::Events(..) => return Err(Errno::EINVAL),
             Kind::Control(_, store) | Kind::Order(store) => {
-                return store(&self.group, Writer { task, opener }, text);
+                return store(&self.group, Writer { task, opener, ns: &self.ns }, text);
             }
         };
         self.group.set_value(self.file.name, &value)
@@ -156,10 +193,6 @@ impl Content for GroupFile {
         let Kind::Events(_, events) = self.file.kind else { return None };
         let events = events(&self.group);
         Some(Changes { queue: events.queue(), count: events.count(), until: Until::Read })
-    }
-
-    fn attributes(&self) -> Option<&Attributes> {
-        Some(&self.attributes)
     }
 }
 

@@ -12,7 +12,7 @@ use kernel::task::{CpuTimes, Tid};
 
 use super::devices::{self, List};
 use super::file::{Definition, Kind, Writer, lines};
-use super::usage::{cpu_times_v1, processors, resident_v1};
+use super::usage::{cpu_times_v1, processors};
 
 const NS_PER_TICK: u64 = 10_000_000;
 
@@ -20,7 +20,7 @@ const fn file(controller: &'static str, name: &'static str, kind: Kind) -> Defin
     Definition::new(controller, name, kind)
 }
 
-const FILES: &[Definition] = &[
+pub(super) const FILES: &[Definition] = &[
     file("", "cgroup.clone_children", Kind::Number(0, 0)),
     file("", "cgroup.event_control", Kind::Order(|_, _, _| Ok(()))),
     file("", "cgroup.procs", Kind::Control(|group, task| Ok(processes(group, task)), take)),
@@ -51,7 +51,7 @@ const FILES: &[Definition] = &[
     file(
         "memory",
         "memory.max_usage_in_bytes",
-        Kind::Show(|group, task| resident_v1(group, task).to_string()),
+        Kind::Show(|group, task| group.memory_use(task.kernel()).peak.to_string()),
     ),
     file(
         "memory",
@@ -61,7 +61,11 @@ const FILES: &[Definition] = &[
     file("memory", "memory.soft_limit_in_bytes", Kind::Bytes),
     file("memory", "memory.stat", Kind::Show(memory_stat)),
     file("memory", "memory.swappiness", Kind::Number(60, 0)),
-    file("memory", "memory.usage_in_bytes", Kind::Show(|group, task| resident_v1(group, task).to_string())),
+    file(
+        "memory",
+        "memory.usage_in_bytes",
+        Kind::Show(|group, task| group.memory_use(task.kernel()).now.to_string()),
+    ),
     file("memory", "memory.use_hierarchy", Kind::Number(1, 0)),
     file(
         "pids",
@@ -72,9 +76,9 @@ const FILES: &[Definition] = &[
     file("pids", "pids.max", Kind::Maximum),
 ];
 
-/// The files of groups with these controllers.
-pub(super) fn of(controllers: &[&'static str]) -> impl Iterator<Item = &'static Definition> {
-    FILES.iter().filter(move |file| file.controller.is_empty() || controllers.contains(&file.controller))
+/// Whether groups with these controllers have that file.
+pub(super) fn is_of(file: &Definition, controllers: &[&'static str]) -> bool {
+    file.controller.is_empty() || controllers.contains(&file.controller)
 }
 
 fn processes(group: &Arc<Cgroup>, task: &Task) -> String {
@@ -98,7 +102,7 @@ fn cpu_stat(group: &Arc<Cgroup>, task: &Task) -> String {
 }
 
 fn memory_stat(group: &Arc<Cgroup>, task: &Task) -> String {
-    let rss = resident_v1(group, task);
+    let rss = group.memory_use(task.kernel()).now;
     format!(
         "cache 0\nrss {rss}\nmapped_file 0\npgfault 0\npgmajfault 0\ntotal_cache 0\ntotal_rss {rss}\ntotal_inactive_file 0"
     )
@@ -113,8 +117,8 @@ fn change_devices(group: &Arc<Cgroup>, text: &str, is_allowed: bool) -> Result<(
     group.set_value("devices.list", &list.text())
 }
 
-/// Moves a process here, by the number of it or of one of its threads; 0 stands for the writer. Others than root move
-/// their own.
+/// Moves a process here, by the number of it or of one of its threads; 0 stands for the writer. Who opened the file
+/// and is not root moves their own.
 fn take(group: &Arc<Cgroup>, writer: Writer<'_>, text: &str) -> Result<()> {
     let task = writer.task;
     let number: Tid = text.parse().map_err(|_| Errno::EINVAL)?;
@@ -122,7 +126,7 @@ fn take(group: &Arc<Cgroup>, writer: Writer<'_>, text: &str) -> Result<()> {
         return group.take(task.thread_group());
     }
     let member = task.pid_ns().task(number).ok_or(Errno::ESRCH)?;
-    let (own, other) = (task.creds(), member.creds());
+    let (own, other) = (writer.opener, member.creds());
     if own.euid != 0 && own.euid != other.uid && own.euid != other.suid {
         return Err(Errno::EACCES);
     }
@@ -135,7 +139,8 @@ mod tests {
 
     #[test]
     fn groups_have_the_files_of_their_controllers() {
-        let names: Vec<_> = of(&["pids"]).map(|file| file.name).collect();
+        let own = FILES.iter().filter(|file| is_of(file, &["pids"]));
+        let names: Vec<_> = own.map(|file| file.name).collect();
         assert!(names.contains(&"pids.max") && names.contains(&"tasks") && !names.contains(&"cpu.shares"));
     }
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::task::PID_MAX;
-use kernel::task::cgroup::{Cgroup, Controllers, Extent, TreeLimit};
+use kernel::task::cgroup::{Cgroup, Controllers, CpuBandwidth, Extent, TreeLimit};
 
 use super::file::{Definition, Kind, Writer, lines};
 use super::numbers::{kept_number, number, parse_bandwidth, parse_bytes};
-use super::usage::{is_containers, memory_v2, processors};
+use super::usage::processors;
 
 const fn file(controller: &'static str, name: &'static str, kind: Kind) -> Definition {
     Definition::new(controller, name, kind)
@@ -113,7 +113,11 @@ pub(super) const FILES: &[Definition] = &[
     file("io", "io.max", Kind::Control(|_, _| Ok(String::new()), |_, _, _| Err(Errno::ENODEV))),
     file("io", "io.stat", NOTHING),
     file("io", "io.weight", Kind::Control(io_weight, store_io_weight)),
-    file("memory", "memory.current", Kind::Show(|group, task| note_memory(group, task).0.to_string())),
+    file(
+        "memory",
+        "memory.current",
+        Kind::Show(|group, task| group.memory_use(task.kernel()).now.to_string()),
+    ),
     file("memory", "memory.events", NO_MEMORY_EVENTS),
     file("memory", "memory.events.local", NO_MEMORY_EVENTS),
     file("memory", "memory.high", Kind::BytesOrMax("max")),
@@ -121,7 +125,7 @@ pub(super) const FILES: &[Definition] = &[
     file("memory", "memory.max", Kind::Control(memory_max, store_memory_max)),
     file("memory", "memory.min", Kind::BytesOrMax("0")),
     file("memory", "memory.oom.group", Kind::Range(0, 0, 1)).delegated(),
-    file("memory", "memory.peak", Kind::Show(|group, task| note_memory(group, task).1.to_string())),
+    file("memory", "memory.peak", Kind::Show(|group, task| group.memory_use(task.kernel()).peak.to_string())),
     // Nothing can be taken from the guest's memory.
     file("memory", "memory.reclaim", Kind::Order(|_, _, text| parse_bytes(text).and(Err(Errno::EAGAIN))))
         .delegated(),
@@ -131,7 +135,7 @@ pub(super) const FILES: &[Definition] = &[
     file("memory", "memory.swap.high", Kind::BytesOrMax("max")),
     file("memory", "memory.swap.max", Kind::BytesOrMax("max")),
     file("memory", "memory.swap.peak", NONE),
-    file("pids", "pids.current", Kind::Show(|group, _| group.task_count_below().to_string())),
+    file("pids", "pids.current", Kind::Show(|group, _| group.charged_tasks().to_string())),
     file(
         "pids",
         "pids.events",
@@ -142,10 +146,9 @@ pub(super) const FILES: &[Definition] = &[
     file("pids", "pids.peak", Kind::Show(|group, _| group.task_peak().to_string())),
 ];
 
-/// The files of groups with these controllers.
-pub(super) fn of(controllers: Controllers) -> impl Iterator<Item = &'static Definition> {
-    let has = move |name| Controllers::named(name).is_none_or(|controller| controllers.contains(controller));
-    FILES.iter().filter(move |file| has(file.controller))
+/// Whether groups with these controllers have that file.
+pub(super) fn is_of(file: &Definition, controllers: Controllers) -> bool {
+    Controllers::named(file.controller).is_none_or(|controller| controllers.contains(controller))
 }
 
 fn names(controllers: Controllers) -> String {
@@ -177,7 +180,7 @@ fn attach(group: &Arc<Cgroup>, by: Writer<'_>, text: &str, extent: Extent) -> Re
         0 => task.pid().task(),
         tid => task.pid_ns().task(tid as i32),
     };
-    group.attach(task, by.opener, &target.ok_or(Errno::ESRCH)?, extent)
+    group.attach(task, (by.opener, by.ns), &target.ok_or(Errno::ESRCH)?, extent)
 }
 
 fn store_control(group: &Arc<Cgroup>, by: Writer<'_>, text: &str) -> Result<()> {
@@ -208,7 +211,7 @@ fn store_freeze(group: &Arc<Cgroup>, by: Writer<'_>, text: &str) -> Result<()> {
 
 fn store_kill(group: &Arc<Cgroup>, by: Writer<'_>, text: &str) -> Result<()> {
     number(text, 1, 1, Errno::ERANGE)?;
-    group.kill(&by.task.kernel().tasks)
+    group.kill(by.task)
 }
 
 fn cpu_stat(group: &Arc<Cgroup>, task: &Task) -> String {
@@ -245,20 +248,15 @@ fn store_partition(_group: &Arc<Cgroup>, _by: Writer<'_>, text: &str) -> Result<
     if text == "member" { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-fn cpu_max(group: &Arc<Cgroup>, task: &Task) -> Result<String> {
-    if is_containers(group) {
-        let bandwidth = task.container().bandwidth();
-        let quota = bandwidth.quota_us.map_or("max".into(), |quota| quota.to_string());
-        return Ok(format!("{quota} {}", bandwidth.period_us));
-    }
-    Ok(group.value("cpu.max", false).unwrap_or_else(|| "max 100000".into()))
+fn cpu_max(group: &Arc<Cgroup>, _task: &Task) -> Result<String> {
+    let CpuBandwidth { quota_us, period_us } = group.bandwidth();
+    let quota = quota_us.map_or("max".into(), |quota| quota.to_string());
+    Ok(format!("{quota} {period_us}"))
 }
 
-fn store_cpu_max(group: &Arc<Cgroup>, by: Writer<'_>, text: &str) -> Result<()> {
-    let before = cpu_max(group, by.task)?;
-    let period_us = before.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(100_000);
-    let (quota, period_us) = parse_bandwidth(text, period_us)?;
-    group.set_value("cpu.max", &format!("{quota} {period_us}"))
+fn store_cpu_max(group: &Arc<Cgroup>, _by: Writer<'_>, text: &str) -> Result<()> {
+    group.set_bandwidth(parse_bandwidth(text, group.bandwidth().period_us)?);
+    Ok(())
 }
 
 fn io_weight(group: &Arc<Cgroup>, _task: &Task) -> Result<String> {
@@ -270,14 +268,8 @@ fn store_io_weight(group: &Arc<Cgroup>, _by: Writer<'_>, text: &str) -> Result<(
     group.set_value("io.weight", &kept_number(weight, 1, 10_000, Errno::EINVAL)?)
 }
 
-/// The memory in use, and the most that was.
-fn note_memory(group: &Arc<Cgroup>, task: &Task) -> (u64, u64) {
-    let now = memory_v2(group, task);
-    (now, group.note_memory(now))
-}
-
 fn memory_max(group: &Arc<Cgroup>, task: &Task) -> Result<String> {
-    if is_containers(group) {
+    if group.is_containers() {
         return Ok(task.kernel().total_memory().to_string());
     }
     Ok(group.value("memory.max", false).unwrap_or_else(|| "max".into()))
@@ -292,15 +284,15 @@ fn store_memory_max(group: &Arc<Cgroup>, _by: Writer<'_>, text: &str) -> Result<
 }
 
 fn memory_stat(group: &Arc<Cgroup>, task: &Task) -> String {
-    let anon = note_memory(group, task).0;
+    let anon = group.memory_use(task.kernel()).now;
     format!(
         "anon {anon}\nfile 0\nkernel 0\nshmem 0\ninactive_anon 0\nactive_anon {anon}\n\
          inactive_file 0\nactive_file 0\nunevictable 0\nslab 0\npgfault 0\npgmajfault 0"
     )
 }
 
-fn pids_max(group: &Arc<Cgroup>, task: &Task) -> Result<String> {
-    let max = if is_containers(group) { task.container().max_tasks() } else { group.max_tasks() };
+fn pids_max(group: &Arc<Cgroup>, _task: &Task) -> Result<String> {
+    let max = group.max_tasks();
     Ok(if max == u64::MAX { "max".into() } else { max.to_string() })
 }
 
@@ -319,7 +311,8 @@ mod tests {
 
     #[test]
     fn groups_have_the_files_of_their_controllers() {
-        let names: Vec<_> = of(Controllers::PIDS).map(|file| file.name).collect();
+        let own = FILES.iter().filter(|file| is_of(file, Controllers::PIDS));
+        let names: Vec<_> = own.map(|file| file.name).collect();
         assert!(
             names.contains(&"pids.max") && names.contains(&"cgroup.procs") && !names.contains(&"cpu.weight")
         );

@@ -1,6 +1,7 @@
 //! Numbers as they are written to files of groups.
 
 use abi::{Errno, Result};
+use kernel::task::cgroup::CpuBandwidth;
 
 use super::file::UNLIMITED;
 
@@ -31,15 +32,16 @@ pub(super) fn kept_number(text: &str, lowest: i64, highest: i64, beyond: Errno) 
 }
 
 /// What `cpu.max` is told: a quota or `max`, and perhaps a period; microseconds.
-pub(super) fn parse_bandwidth(text: &str, period_us: i64) -> Result<(String, i64)> {
+pub(super) fn parse_bandwidth(text: &str, period_us: u64) -> Result<CpuBandwidth> {
     let mut words = text.split_whitespace();
-    let quota = match words.next().ok_or(Errno::EINVAL)? {
-        "max" => "max".to_owned(),
-        text => kept_number(text, 1000, i64::MAX, Errno::EINVAL)?,
+    let at_least_1000 =
+        |text: &str, highest| number(text, 1000, highest, Errno::EINVAL).map(i64::unsigned_abs);
+    let quota_us = match words.next().ok_or(Errno::EINVAL)? {
+        "max" => None,
+        text => Some(at_least_1000(text, i64::MAX)?),
     };
-    let period_us =
-        words.next().map_or(Ok(period_us), |text| number(text, 1000, 1_000_000, Errno::EINVAL))?;
-    if words.next().is_some() { Err(Errno::EINVAL) } else { Ok((quota, period_us)) }
+    let period_us = words.next().map_or(Ok(period_us), |text| at_least_1000(text, 1_000_000))?;
+    if words.next().is_some() { Err(Errno::EINVAL) } else { Ok(CpuBandwidth { quota_us, period_us }) }
 }
 
 #[cfg(test)]
@@ -58,8 +60,9 @@ mod tests {
 
     #[test]
     fn a_bandwidth_keeps_its_period() {
-        assert_eq!(parse_bandwidth("50000", 70_000), Ok(("50000".into(), 70_000)));
-        assert_eq!(parse_bandwidth("max 20000", 70_000), Ok(("max".into(), 20_000)));
+        let limit = |quota_us, period_us| Ok(CpuBandwidth { quota_us, period_us });
+        assert_eq!(parse_bandwidth("50000", 70_000), limit(Some(50_000), 70_000));
+        assert_eq!(parse_bandwidth("max 20000", 70_000), limit(None, 20_000));
         for bad in ["", "10", "max 1", "max 2000 3", "5000 2000000", "x"] {
             assert_eq!(parse_bandwidth(bad, 1), Err(Errno::EINVAL), "{bad}");
         }

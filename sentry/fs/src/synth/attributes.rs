@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use abi::{Errno, Result};
+use host::heap::{self, Purpose};
 use kernel::time::Timekeeper;
 use kernel::vfs::{Attr, SetAttr, SetXattrFlags, Xattr};
 use parking_lot::Mutex;
@@ -13,6 +14,8 @@ use parking_lot::Mutex;
 /// Extended attributes of one file at most, and their bytes, as in Linux's kernfs.
 const MAX_EXTENDED: usize = 128;
 const MAX_EXTENDED_BYTES: usize = 128 << 10;
+/// About what one takes besides its name and its value.
+const EXTENDED_COST: u64 = 100;
 
 /// What stat(2) and getxattr(2) tell of a file.
 pub struct Attributes {
@@ -61,6 +64,7 @@ impl Xattr for Attributes {
         if bytes + name.len() + value.len() > MAX_EXTENDED_BYTES {
             return Err(Errno::ENOSPC);
         }
+        heap::room_for(EXTENDED_COST + (name.len() + value.len()) as u64, Purpose::Lasting)?;
         extended.insert(name.to_vec(), value.to_vec());
         Ok(())
     }

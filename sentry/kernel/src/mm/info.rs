@@ -154,6 +154,15 @@ impl MemoryManager {
         totals
     }
 
+    /// Adds the frames that it shows, wherever in the memory file they are, touched or not.
+    pub(crate) fn collect_frames(&self, frames: &mut Vec<std::ops::Range<u64>>) {
+        for (range, pma) in self.pages.read().map.iter() {
+            if let PageSource::Memory(offset) = pma.source {
+                frames.push(offset..offset + (range.end - range.start));
+            }
+        }
+    }
+
     fn usage_of(&self, start: u64, end: u64) -> Usage {
         let mut usage = Usage::default();
         let pages = self.pages.read();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use abi::signal::SI_USER;
 use abi::{Errno, Result, SigInfo, SigSet, Signal};
 
-use super::SignalState;
 use super::action::STOP_SIGNALS;
+use super::{Sender, SignalState};
 use crate::task::{Task, TaskSet, ThreadGroup, TreeGuard, Work};
 
 /// The notes for one child in the making.
@@ -144,15 +144,34 @@ impl TaskSet {
         members: impl FnOnce() -> Vec<Arc<ThreadGroup>>,
         signal: Signal,
     ) -> usize {
+        self.signal_all(members, signal, |_| Sender::Outside)
+    }
+
+    fn signal_all(
+        &self,
+        members: impl FnOnce() -> Vec<Arc<ThreadGroup>>,
+        signal: Signal,
+        sender_to: impl Fn(&ThreadGroup) -> Sender,
+    ) -> usize {
         let tree = self.tree();
         // Under the tree lock, a child is either linked, and found here, or will be born with the signal; who has been
         // killed links none.
         let groups = members();
         for group in &groups {
             group.note_for_children(&tree, signal);
-            group.send_signal_from_outside(SigInfo::new(signal, SI_USER));
+            // Only real-time signals beyond the limit fail, and those are lost for everyone.
+            let _ = group.queue_signal(None, signal, SigInfo::new(signal, SI_USER), sender_to(group));
         }
         groups.len()
+    }
+}
+
+impl Task {
+    /// Sends a signal to several processes, and to those that they are just making, without asking whether it may.
+    pub(crate) fn signal_all(&self, members: impl FnOnce() -> Vec<Arc<ThreadGroup>>, signal: Signal) {
+        let sender_to =
+            |group: &ThreadGroup| group.leader().map_or(Sender::User, |leader| self.sender_to(&leader));
+        self.kernel().tasks.signal_all(members, signal, sender_to);
     }
 }
 

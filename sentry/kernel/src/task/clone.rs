@@ -187,8 +187,8 @@ impl CurrentTask {
         Ok(Inherited { mm, fds, fs, creds, namespaces })
     }
 
-    /// Counts a child for its user and for the container.
-    fn charge_child(&self, creds: &Credentials) -> Result<Vec<AccountCharge>, Errno> {
+    /// Counts a child for its user.
+    fn charge_child(&self, creds: &Credentials) -> Result<AccountCharge, Errno> {
         let kernel = self.kernel();
         let (tasks, processes) = (kernel.tasks.len(), kernel.tasks.process_count());
         if limits::is_beyond_tasks(kernel.total_memory(), tasks, processes) {
@@ -202,8 +202,7 @@ impl CurrentTask {
         if !self.thread_group().may_grow(&kernel.tasks) {
             return Err(Errno::EAGAIN);
         }
-        let of_container = self.container().charge_task().ok_or(Errno::EAGAIN)?;
-        Ok(vec![of_user, of_container])
+        Ok(of_user)
     }
 
     /// Counts a child for the control group that it begins in.
@@ -221,7 +220,7 @@ impl CurrentTask {
         request: &CloneRequest,
         inherited: Inherited,
         pid: Arc<Pid>,
-        (charge, seat): (Vec<AccountCharge>, Seat),
+        (charge, seat): (AccountCharge, Seat),
         vfork_done: Option<Arc<VforkDone>>,
     ) -> Arc<Task> {
         let flags = request.flags;
@@ -262,7 +261,7 @@ impl CurrentTask {
             namespaces,
             signals,
             details,
-            charge,
+            charge: Some(charge),
             seat,
             sem_undo,
         };
@@ -332,6 +331,7 @@ impl CurrentTask {
     /// Makes the child visible: in its process, among its parent's children, in the pid tables.
     fn link(&self, child: &Arc<Task>, flags: CloneFlags, forking: Option<Forking>) -> Result<(), SysError> {
         let kernel = self.kernel();
+        let mut untold = None;
         let tree = kernel.tasks.tree();
         let group = child.thread_group();
         if flags.contains(CloneFlags::THREAD) {
@@ -375,9 +375,11 @@ impl CurrentTask {
             forking.hand_over(&tree, child);
         }
         if !flags.contains(CloneFlags::INTO_CGROUP) {
-            child.follow(&tree, self);
+            untold = Some(child.follow(&tree, self));
         }
         kernel.tasks.show_task(&tree, child);
+        drop(tree);
+        drop(untold);
         Ok(())
     }
 
@@ -388,6 +390,8 @@ impl CurrentTask {
         child.own_fs();
         // Nothing goes by these numbers: they are free again.
         child.pid().set_task(None);
+        let untold = child.leave_cgroup(&self.kernel().tasks.tree());
+        drop(untold);
         child.release_charge();
         error.into()
     }

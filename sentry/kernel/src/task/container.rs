@@ -1,30 +1,15 @@
 //! A container: what was started together from one OCI bundle, and can be frozen and killed together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::{Errno, Result, Signal};
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
 use super::cgroup::{Cgroup, Seat};
-use super::{AccountCharge, PidNamespace, TaskSet, ThreadGroup, TreeGuard, UserAccount, Work};
+use super::{PidNamespace, TaskSet, ThreadGroup, TreeGuard, Work};
 use crate::keys::Key;
-
-/// A limit on processor time (the cgroup's `cpu.max`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuBandwidth {
-    /// Microseconds in each period; `None` for no limit.
-    pub quota_us: Option<u64>,
-    /// The period, microseconds.
-    pub period_us: u64,
-}
-
-impl Default for CpuBandwidth {
-    fn default() -> Self {
-        Self { quota_us: None, period_us: 100_000 }
-    }
-}
 
 /// A container of the sandbox.
 #[derive(Debug)]
@@ -38,10 +23,6 @@ pub struct Container {
     heeds_outside: AtomicBool,
     /// Nothing is started in it any more. Set under the tree lock.
     is_ended: AtomicBool,
-    /// Counts its tasks.
-    account: Arc<UserAccount>,
-    max_tasks: AtomicU64,
-    bandwidth: Mutex<CpuBandwidth>,
     /// The session keyring of what is started in it.
     session_keyring: Mutex<Option<Arc<Key>>>,
     /// Told when the container thaws.
@@ -67,9 +48,6 @@ impl Container {
             is_frozen: AtomicBool::new(false),
             heeds_outside: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
-            account: Arc::default(),
-            max_tasks: AtomicU64::new(u64::MAX),
-            bandwidth: Mutex::default(),
             session_keyring: Mutex::default(),
             thawed: WaitQueue::new(),
         }))
@@ -110,43 +88,25 @@ impl Container {
     /// # Errors
     /// `EAGAIN`.
     pub(super) fn seat(&self, tasks: &TaskSet) -> Result<Seat> {
-        let _changing = tasks.cgroups.change();
+        let changing = tasks.cgroups.change();
         let first = || self.pid_ns.init().and_then(|init| init.leader()).map(|leader| leader.cgroup());
         let moved = if self.cgroup.subtree_control().is_empty() { None } else { first() };
-        moved.filter(|group| !group.is_removed()).as_ref().unwrap_or(&self.cgroup).seat_for_new()
+        let (seat, untold) =
+            moved.filter(|group| !group.is_removed()).as_ref().unwrap_or(&self.cgroup).seat_for_new();
+        drop(changing);
+        drop(untold);
+        seat.ok_or(Errno::EAGAIN)
     }
 
     /// Limits how many tasks it may have at a time (the cgroup's `pids.max`). Those that are there stay.
     pub fn set_max_tasks(&self, max: u64) {
-        self.max_tasks.store(max, Ordering::Relaxed);
+        self.cgroup.set_max_tasks(max);
     }
 
     /// How many tasks it may have at a time.
     #[must_use]
     pub fn max_tasks(&self) -> u64 {
-        self.max_tasks.load(Ordering::Relaxed)
-    }
-
-    /// The processor time that the host gives it, as it was last told.
-    #[must_use]
-    pub fn bandwidth(&self) -> CpuBandwidth {
-        *self.bandwidth.lock()
-    }
-
-    /// Notes what processor time the host gives it. The host sees to that; here it is only shown.
-    pub fn set_bandwidth(&self, bandwidth: CpuBandwidth) {
-        *self.bandwidth.lock() = bandwidth;
-    }
-
-    /// How many tasks it has.
-    #[must_use]
-    pub fn task_count(&self) -> u64 {
-        self.account.processes()
-    }
-
-    /// Counts one more task; `None` where it has as many as it may have.
-    pub(super) fn charge_task(&self) -> Option<AccountCharge> {
-        self.account.charge_process(self.max_tasks())
+        self.cgroup.max_tasks()
     }
 
     /// Its processes.

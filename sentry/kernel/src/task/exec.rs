@@ -259,6 +259,7 @@ impl CurrentTask {
         process.set_task(Some(self.task().clone()));
         group.set_leader(self);
         group.threads.lock().list.retain(|task| task.id() != leader.id());
+        leader.release_charge();
         own.set_task(None);
         self.details.lock().exit_signal = Some(Signal::CHLD);
     }

@@ -75,14 +75,19 @@ impl Task {
             }
         }
         self.clock().switch(super::cpu_time::Activity::Asleep);
-        // Who hears of the end may remove the group.
-        self.leave_place();
-        let tree = kernel.tasks.tree();
-        self.leave_process(&tree, is_last);
-        drop(tree);
+        let untold = {
+            let tree = kernel.tasks.tree();
+            // Who hears of the end may remove the group.
+            let untold = self.leave_cgroup(&tree);
+            self.leave_process(&tree, is_last);
+            untold
+        };
+        drop(untold);
         drop(cleared_last);
         kernel.tasks.uncount_task();
-        self.release_charge();
+        if !self.is_leader() {
+            self.release_charge();
+        }
     }
 
     /// Gives the address space back, and lets a vfork(2) parent go on.
@@ -310,6 +315,7 @@ impl ThreadGroup {
         let threads = std::mem::take(&mut self.threads.lock().list);
         for task in &threads {
             task.pid().set_task(None);
+            task.release_charge();
         }
         if let Some(kernel) = self.kernel() {
             kernel.tasks.remove(self);

@@ -64,7 +64,7 @@ mod wait;
 mod wake;
 
 pub use clone::CloneRequest;
-pub use container::{Container, CpuBandwidth};
+pub use container::Container;
 pub use cpu_time::{CpuClock, CpuTimes};
 pub use credentials::{Capability, CapabilitySet, Credentials};
 pub use current::CurrentTask;

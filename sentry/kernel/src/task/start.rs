@@ -91,7 +91,6 @@ impl Kernel {
 
     /// `owner` is whose process it will be.
     fn new_first_task(self: &Arc<Self>, new: NewProcess, owner: &Credentials) -> Result<Arc<Task>> {
-        let of_container = new.container.charge_task().ok_or(Errno::EAGAIN)?;
         let seat = new.container.seat(&self.tasks)?;
         let pid = new.container.pid_ns().allocate(&[])?;
         let group = Arc::new_cyclic(|this: &Weak<ThreadGroup>| {
@@ -115,8 +114,7 @@ impl Kernel {
         let mut details = TaskDetails::initial(now);
         details.no_new_privs = new.no_new_privs;
         details.exit_signal = None;
-        let of_user = self.tasks.accounts.get(owner.uid).charge_process(u64::MAX);
-        let charge = of_user.into_iter().chain([of_container]).collect();
+        let charge = self.tasks.accounts.get(owner.uid).charge_process(u64::MAX);
         let task = Task::new(NewTask {
             kernel: self.clone(),
             group,

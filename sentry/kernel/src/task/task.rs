@@ -7,7 +7,7 @@ use abi::resource::Resource;
 use abi::{Errno, Result, SigInfo, Signal, UserAddr};
 use parking_lot::{Mutex, RwLock};
 
-use super::cgroup::{Place, Seat};
+use super::cgroup::{Membership, Seat};
 use super::details::TaskDetails;
 use super::ptrace::Trace;
 use super::{
@@ -52,8 +52,8 @@ pub struct Task {
     futexes_released: AtomicBool,
     is_traced: AtomicBool,
     is_trace_stopped: AtomicBool,
-    charge: RwLock<Vec<AccountCharge>>,
-    pub(super) place: Place,
+    charge: RwLock<Option<AccountCharge>>,
+    pub(super) membership: Membership,
     /// What its end takes back from semaphores.
     sem_undo: Mutex<Option<Arc<UndoList>>>,
 }
@@ -70,7 +70,7 @@ pub(super) struct NewTask {
     pub(super) namespaces: Arc<Namespaces>,
     pub(super) signals: TaskSignals,
     pub(super) details: TaskDetails,
-    pub(super) charge: Vec<AccountCharge>,
+    pub(super) charge: Option<AccountCharge>,
     pub(super) seat: Seat,
     pub(super) sem_undo: Option<Arc<UndoList>>,
 }
@@ -102,7 +102,7 @@ impl Task {
             is_traced: AtomicBool::new(false),
             is_trace_stopped: AtomicBool::new(false),
             charge: RwLock::new(new.charge),
-            place: Place::new(new.seat),
+            membership: Membership::new(new.seat),
             sem_undo: Mutex::new(new.sem_undo),
         })
     }
@@ -307,10 +307,10 @@ impl Task {
         self.is_trace_stopped.load(Ordering::SeqCst)
     }
 
-    /// Its owner's count of processes goes down, and its group's of tasks.
+    /// It has been waited for, or need not be: its owner's count of processes goes down, and its group's.
     pub(super) fn release_charge(&self) {
-        self.leave_place();
-        let charge = std::mem::take(&mut *self.charge.write());
+        self.release_pids_charge();
+        let charge = self.charge.write().take();
         drop(charge);
     }
 

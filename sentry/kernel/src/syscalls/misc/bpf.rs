@@ -1,17 +1,18 @@
-//! bpf(2), as far as container managers need it: programs that decide which devices a control group may use. Which
-//! fields of `union bpf_attr` a command has, is at its function.
+//! bpf(2), as far as container managers need it: programs that decide which devices a control group may use.
 
 use std::any::Any;
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use abi::{Errno, OpenFlags, Result, UserAddr};
 use bpf::DeviceProgram;
+use host::heap::{self, Purpose};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::syscalls::table::Args;
 use crate::task::Capability;
 use crate::task::cgroup::{AttachFlags, Cgroup, DeviceFilter};
-use crate::vfs::{AnonKind, File, FileOps};
+use crate::vfs::{AnonKind, Fd, File, FileOps};
 use crate::{CurrentTask, SysResult, Task};
 
 const PROG_LOAD: u32 = 5;
@@ -31,37 +32,86 @@ const PROG_TYPE_CGROUP_SKB: u32 = 8;
 const QUERY_EFFECTIVE: u32 = 1;
 /// Instructions at most.
 const MAX_INSTRUCTIONS: u32 = 4096;
+/// About what a program takes besides its instructions.
+const PROGRAM_COST: u64 = 512;
 /// `struct bpf_prog_info` up to and with the name.
 const INFO_LEN: usize = 80;
 
-/// `union bpf_attr`.
+/// `union bpf_attr`: the longest that is looked at, of which each command has its own view.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Attr([u32; 36]);
+struct Attr([u64; 18]);
+
+/// `BPF_PROG_LOAD`.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct LoadAttr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+}
+
+/// `BPF_PROG_ATTACH`, `BPF_PROG_DETACH`.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct AttachAttr {
+    target_fd: Fd,
+    attach_bpf_fd: Fd,
+    attach_type: u32,
+    attach_flags: u32,
+    replace_bpf_fd: Fd,
+}
+
+/// `BPF_PROG_QUERY`. Told of are the flags, the programs' numbers, and how many there are.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct QueryAttr {
+    target_fd: Fd,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    padding: u32,
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD`.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct InfoAttr {
+    bpf_fd: Fd,
+    info_len: u32,
+    info: u64,
+}
 
 impl Attr {
-    /// The 32 bits at byte `at`.
-    fn word(&self, at: usize) -> u32 {
-        self.0[at / 4]
+    fn view<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<T> {
+        T::read_from_prefix(self.0.as_bytes()).map(|(view, _)| view).map_err(|_| Errno::EINVAL)
     }
+}
 
-    fn addr(&self, at: usize) -> UserAddr {
-        UserAddr(u64::from(self.word(at)) | u64::from(self.word(at + 4)) << 32)
-    }
+/// The group whose directory a descriptor is.
+fn group(task: &Task, fd: Fd) -> Result<Arc<Cgroup>> {
+    task.fd_table().get(fd)?.path().inode().cgroup().cloned().ok_or(Errno::EBADF)
+}
 
-    /// The group whose directory the descriptor at `at` is.
-    fn group(&self, task: &Task, at: usize) -> Result<Arc<Cgroup>> {
-        let file = task.fd_table().get(self.word(at).cast_signed())?;
-        file.path().inode().cgroup().cloned().ok_or(Errno::EBADF)
-    }
+/// The program behind a descriptor.
+fn filter(task: &Task, fd: Fd) -> Result<Arc<DeviceFilter>> {
+    let any: Arc<dyn Any + Send + Sync> = task.fd_table().get(fd)?.ops().clone();
+    let program = any.downcast::<LoadedProgram>().map_err(|_| Errno::EINVAL)?;
+    if let LoadedProgram::Device(filter) = &*program { Ok(filter.clone()) } else { Err(Errno::EINVAL) }
+}
 
-    /// The program behind the descriptor at `at`.
-    fn filter(&self, task: &Task, at: usize) -> Result<Arc<DeviceFilter>> {
-        let file = task.fd_table().get(self.word(at).cast_signed())?;
-        let any: Arc<dyn Any + Send + Sync> = file.ops().clone();
-        let program = any.downcast::<LoadedProgram>().map_err(|_| Errno::EINVAL)?;
-        if let LoadedProgram::Device(filter) = &*program { Ok(filter.clone()) } else { Err(Errno::EINVAL) }
-    }
+/// Where a field of what is at `at` is.
+fn field(at: UserAddr, offset: usize) -> Result<UserAddr> {
+    at.checked_add(offset as u64).ok_or(Errno::EFAULT)
 }
 
 /// A program as an open file.
@@ -102,96 +152,91 @@ pub(super) fn bpf(task: &mut CurrentTask, args: Args) -> SysResult {
     }
     let attr: Attr = task.mm().read_extensible(args.addr(1), u64::from(args.uint(2)), 0)?;
     match args.uint(0) {
-        PROG_LOAD => load(task, &attr),
-        PROG_ATTACH => attach(task, &attr),
-        PROG_DETACH => detach(task, &attr),
-        PROG_QUERY => query(task, &attr, args.addr(1)),
+        PROG_LOAD => load(task, &attr.view()?),
+        PROG_ATTACH => attach(task, &attr.view()?),
+        PROG_DETACH => detach(task, &attr.view()?),
+        PROG_QUERY => query(task, &attr.view()?, args.addr(1)),
         PROG_GET_FD_BY_ID => {
-            let filter = task.kernel().tasks.cgroups.device_filters.get(attr.word(0)).ok_or(Errno::ENOENT)?;
+            let id: u32 = attr.view()?;
+            let filter = task.kernel().tasks.cgroups.device_filters.get(id).ok_or(Errno::ENOENT)?;
             open(task, LoadedProgram::Device(filter))
         }
-        OBJ_GET_INFO_BY_FD => tell(task, &attr, args.addr(1)),
+        OBJ_GET_INFO_BY_FD => tell(task, &attr.view()?, args.addr(1)),
         _ => Err(Errno::EINVAL.into()),
     }
 }
 
-/// `prog_type` 0, `insn_cnt` 4, `insns` 8, `prog_name` 48.
-fn load(task: &Task, attr: &Attr) -> SysResult {
-    if !matches!(attr.word(0), PROG_TYPE_CGROUP_DEVICE | PROG_TYPE_CGROUP_SKB) {
+fn load(task: &Task, attr: &LoadAttr) -> SysResult {
+    if !matches!(attr.prog_type, PROG_TYPE_CGROUP_DEVICE | PROG_TYPE_CGROUP_SKB) {
         return Err(Errno::EINVAL.into());
     }
-    let count = attr.word(4);
-    if count == 0 || count > MAX_INSTRUCTIONS {
+    if attr.insn_cnt == 0 || attr.insn_cnt > MAX_INSTRUCTIONS {
         return Err(Errno::E2BIG.into());
     }
-    let mut source = vec![0; count as usize * 8];
-    task.mm().read(attr.addr(8), &mut source)?;
+    let len = attr.insn_cnt as usize * 8;
+    heap::room_for(len as u64 + PROGRAM_COST, Purpose::Lasting)?;
+    let mut source = vec![0; len];
+    task.mm().read(UserAddr(attr.insns), &mut source)?;
     let program = DeviceProgram::new(&source).map_err(|_| Errno::EINVAL)?;
-    if attr.word(0) == PROG_TYPE_CGROUP_SKB {
+    if attr.prog_type == PROG_TYPE_CGROUP_SKB {
         return open(task, LoadedProgram::Packet);
     }
-    let mut name = [0; 16];
-    name.copy_from_slice(attr.0[12..16].as_bytes());
-    open(task, LoadedProgram::Device(task.kernel().tasks.cgroups.device_filters.add(program, name)))
+    let filters = &task.kernel().tasks.cgroups.device_filters;
+    open(task, LoadedProgram::Device(filters.add(program, attr.prog_name)))
 }
 
-/// `target_fd` 0, `attach_bpf_fd` 4, `attach_type` 8, `attach_flags` 12, `replace_bpf_fd` 16.
-fn attach(task: &Task, attr: &Attr) -> SysResult {
-    let flags = AttachFlags::from_bits(attr.word(12)).ok_or(Errno::EINVAL)?;
-    let group = attr.group(task, 0)?;
-    if attr.word(8) != CGROUP_DEVICE {
+fn attach(task: &Task, attr: &AttachAttr) -> SysResult {
+    let flags = AttachFlags::from_bits(attr.attach_flags).ok_or(Errno::EINVAL)?;
+    let group = group(task, attr.target_fd)?;
+    if attr.attach_type != CGROUP_DEVICE {
         return Err(Errno::EINVAL.into());
     }
-    let filter = attr.filter(task, 4)?;
+    let program = filter(task, attr.attach_bpf_fd)?;
     let is_replacing = flags.contains(AttachFlags::REPLACE);
-    let replaced = is_replacing.then(|| attr.filter(task, 16)).transpose()?;
-    group.attach_device_filter(&task.kernel().tasks.cgroups, &filter, flags, replaced.as_ref())?;
+    let replaced = is_replacing.then(|| filter(task, attr.replace_bpf_fd)).transpose()?;
+    group.attach_device_filter(&task.kernel().tasks.cgroups, &program, flags, replaced.as_ref())?;
     Ok(0)
 }
 
-/// As [`attach`].
-fn detach(task: &Task, attr: &Attr) -> SysResult {
-    if attr.word(8) != CGROUP_DEVICE {
+fn detach(task: &Task, attr: &AttachAttr) -> SysResult {
+    if attr.attach_type != CGROUP_DEVICE {
         return Err(Errno::EINVAL.into());
     }
-    let group = attr.group(task, 0)?;
-    let filter = attr.filter(task, 4).ok();
-    group.detach_device_filter(&task.kernel().tasks.cgroups, filter.as_ref())?;
+    let group = group(task, attr.target_fd)?;
+    let program = filter(task, attr.attach_bpf_fd).ok();
+    group.detach_device_filter(&task.kernel().tasks.cgroups, program.as_ref())?;
     Ok(0)
 }
 
-/// `target_fd` 0, `attach_type` 4, `query_flags` 8, and told of: `attach_flags` 12, at `prog_ids` 16 the numbers, of
-/// which there is room for `prog_cnt` 24.
-fn query(task: &Task, attr: &Attr, at: UserAddr) -> SysResult {
-    if attr.word(4) != CGROUP_DEVICE || attr.word(8) & !QUERY_EFFECTIVE != 0 {
+fn query(task: &Task, attr: &QueryAttr, at: UserAddr) -> SysResult {
+    if attr.attach_type != CGROUP_DEVICE || attr.query_flags & !QUERY_EFFECTIVE != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let group = attr.group(task, 0)?;
-    let (flags, filters) = if attr.word(8) == QUERY_EFFECTIVE {
+    let group = group(task, attr.target_fd)?;
+    let (flags, filters) = if attr.query_flags == QUERY_EFFECTIVE {
         (AttachFlags::empty(), group.effective_device_filters())
     } else {
         group.device_filters()
     };
     let ids: Vec<u32> = filters.iter().map(|filter| filter.id()).collect();
-    let (mm, room) = (task.mm(), attr.word(24) as usize);
-    mm.write_object(UserAddr(at.0 + 12), &flags.bits())?;
-    mm.write_object(UserAddr(at.0 + 24), &(ids.len() as u32))?;
-    if room == 0 || attr.addr(16).0 == 0 || ids.is_empty() {
+    let (mm, room) = (task.mm(), attr.prog_cnt as usize);
+    mm.write_object(field(at, offset_of!(QueryAttr, attach_flags))?, &flags.bits())?;
+    mm.write_object(field(at, offset_of!(QueryAttr, prog_cnt))?, &(ids.len() as u32))?;
+    if room == 0 || attr.prog_ids == 0 || ids.is_empty() {
         return Ok(0);
     }
-    mm.write(attr.addr(16), ids[..ids.len().min(room)].as_bytes())?;
+    mm.write(UserAddr(attr.prog_ids), ids[..ids.len().min(room)].as_bytes())?;
     if room < ids.len() { Err(Errno::ENOSPC.into()) } else { Ok(0) }
 }
 
-/// `bpf_fd` 0, `info_len` 4, `info` 8.
-fn tell(task: &Task, attr: &Attr, at: UserAddr) -> SysResult {
-    let filter = attr.filter(task, 0)?;
+fn tell(task: &Task, attr: &InfoAttr, at: UserAddr) -> SysResult {
+    let filter = filter(task, attr.bpf_fd)?;
     let mut info = [0; INFO_LEN];
     info[..4].copy_from_slice(&PROG_TYPE_CGROUP_DEVICE.to_le_bytes());
     info[4..8].copy_from_slice(&filter.id().to_le_bytes());
     info[64..].copy_from_slice(filter.name());
-    let len = (attr.word(4) as usize).min(INFO_LEN);
-    task.mm().write(attr.addr(8), &info[..len])?;
-    task.mm().write_object(UserAddr(at.0 + 4), &(len as u32))?;
+    let len = (attr.info_len as usize).min(INFO_LEN);
+    task.mm().write(UserAddr(attr.info), &info[..len])?;
+    task.mm().write_object(field(at, offset_of!(InfoAttr, info_len))?, &(len as u32))?;
     Ok(0)
 }

@@ -51,7 +51,7 @@ pub(super) fn sendmmsg(task: &mut CurrentTask, Args([fd, vector, count, flags, .
         let at = element(vector, index)?;
         let result = mm.read_object::<MMsgHdr>(at).map_err(SysError::from).and_then(|entry| {
             let len = send_header(task, &file, &entry.msg_hdr, flags)?;
-            mm.write_object(UserAddr(at.0 + size_of::<MsgHdr>() as u64), &(len as u32))?;
+            write_length(&mm, at, len)?;
             Ok(())
         });
         match result {
@@ -106,7 +106,7 @@ pub(super) fn recvmmsg(
     for index in 0..u64::from(count as u32).min(UIO_MAXIOV as u64) {
         let at = element(vector, index)?;
         let result = receive_header(task, &file, at, flags, until).and_then(|len| {
-            mm.write_object(UserAddr(at.0 + size_of::<MsgHdr>() as u64), &(len as u32))?;
+            write_length(&mm, at, len)?;
             Ok(())
         });
         match result {
@@ -123,6 +123,12 @@ pub(super) fn recvmmsg(
         mm.write_object(UserAddr(timeout), &Timespec::from_ns(left))?;
     }
     Ok(got)
+}
+
+/// Stores what an element of a vector has moved.
+fn write_length(mm: &MemoryManager, element: UserAddr, len: u64) -> Result<()> {
+    let at = element.checked_add(size_of::<MsgHdr>() as u64).ok_or(Errno::EFAULT)?;
+    mm.write_object(at, &(len as u32))
 }
 
 fn element(vector: u64, index: u64) -> Result<UserAddr> {

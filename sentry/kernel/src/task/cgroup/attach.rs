@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::{Errno, Result};
 
+use super::event_file::Untold;
 use super::{Cgroup, CgroupNamespace, Changing, Seat};
 use crate::task::{Capability, Credentials, Task, ThreadGroup};
 use crate::vfs::{Caller, File, MAY_WRITE, check_access};
@@ -18,7 +19,7 @@ pub enum Extent {
 }
 
 impl Cgroup {
-    /// Moves `task`, or its process, here, by the rights of `creds` and in the view of `mover`.
+    /// Moves `task`, or its process, here, by the rights of `creds` and in the view of `ns`.
     ///
     /// # Errors
     /// `EACCES` without the right to write to `cgroup.procs` where the ways from there and to here part, `ENOENT` out of
@@ -27,20 +28,26 @@ impl Cgroup {
     pub fn attach(
         self: &Arc<Self>,
         mover: &Task,
-        creds: &Arc<Credentials>,
+        (creds, ns): (&Arc<Credentials>, &CgroupNamespace),
         task: &Arc<Task>,
         extent: Extent,
     ) -> Result<()> {
         let tasks = &mover.kernel().tasks;
+        // Told after all locks.
+        let mut untold = Untold::default();
         let changing = tasks.cgroups.change();
         self.check_alive()?;
-        self.check_attach(&changing, mover, creds, &task.cgroup(), extent)?;
+        // A process is where its first thread is, whichever is named.
+        let leader = if extent == Extent::Process { task.thread_group().leader() } else { None };
+        let from = leader.as_ref().unwrap_or(task).cgroup();
+        self.check_write_between(mover, creds, &from)?;
+        self.check_attach(&changing, &ns.unified(&tasks.cgroups), &from, extent)?;
         let tree = tasks.tree();
         match extent {
-            Extent::Thread => task.change_place(&tree, self),
+            Extent::Thread => untold.add(task.move_to(&tree, self)),
             Extent::Process => {
                 for thread in task.thread_group().tasks() {
-                    thread.change_place(&tree, self);
+                    untold.add(thread.move_to(&tree, self));
                 }
             }
         }
@@ -50,15 +57,11 @@ impl Cgroup {
     fn check_attach(
         self: &Arc<Self>,
         changing: &Changing<'_>,
-        mover: &Task,
-        creds: &Arc<Credentials>,
+        top: &Arc<Self>,
         from: &Arc<Self>,
         extent: Extent,
     ) -> Result<()> {
-        let common = from.line().find(|above| self.is_below(above)).ok_or(Errno::EACCES)?;
-        common.check_write(mover, creds)?;
-        let top = CgroupNamespace::inside(&mover.namespaces().cgroup).unified(&mover.kernel().tasks.cgroups);
-        if !from.is_below(&top) || !self.is_below(&top) {
+        if !from.is_below(top) || !self.is_below(top) {
             return Err(Errno::ENOENT);
         }
         let domain = self.domain();
@@ -75,9 +78,15 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Whether it is `above` or below it.
-    fn is_below(self: &Arc<Self>, above: &Arc<Self>) -> bool {
-        self.line().any(|group| Arc::ptr_eq(&group, above))
+    /// Whether `creds` may write to `cgroup.procs` where the ways from `from` and to here part.
+    fn check_write_between(
+        self: &Arc<Self>,
+        mover: &Task,
+        creds: &Arc<Credentials>,
+        from: &Arc<Self>,
+    ) -> Result<()> {
+        let common = from.line().find(|above| self.is_below(above)).ok_or(Errno::EACCES)?;
+        common.check_write(mover, creds)
     }
 
     /// Whether `creds` may write to its `cgroup.procs`: root's, while nobody has looked at the file.
@@ -119,10 +128,17 @@ impl Task {
     /// `EBADF` where it is no directory of version 2's hierarchy; as [`Cgroup::attach`]; `EAGAIN`.
     pub(in crate::task) fn seat_in(&self, dir: &File, extent: Extent) -> Result<Seat> {
         let group = dir.path().inode().cgroup().cloned().ok_or(Errno::EBADF)?;
-        let changing = self.kernel().tasks.cgroups.change();
-        group.check_alive()?;
-        group.check_write(self, &self.creds())?;
-        group.check_attach(&changing, self, &self.creds(), &self.cgroup(), extent)?;
-        group.seat_for_new()
+        let (all, creds, from) = (&self.kernel().tasks.cgroups, self.creds(), self.cgroup());
+        let (seat, untold) = {
+            let changing = all.change();
+            group.check_alive()?;
+            group.check_write(self, &creds)?;
+            group.check_write_between(self, &creds, &from)?;
+            let top = CgroupNamespace::inside(&self.namespaces().cgroup).unified(all);
+            group.check_attach(&changing, &top, &from, extent)?;
+            group.seat_for_new()
+        };
+        drop(untold);
+        seat.ok_or(Errno::EAGAIN)
     }
 }

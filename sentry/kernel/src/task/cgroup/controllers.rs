@@ -8,7 +8,7 @@ use abi::{Errno, Result};
 use bitflags::bitflags;
 
 use super::threaded::GroupType;
-use super::{Cgroup, Changing, Hierarchies};
+use super::{Cgroup, Changing, CpuBandwidth, Hierarchies};
 
 bitflags! {
     /// Controllers of version 2.
@@ -142,6 +142,9 @@ impl Cgroup {
         self.keep_values(|name| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
         if gone.contains(Controllers::PIDS) {
             self.set_max_tasks(u64::MAX);
+        }
+        if gone.contains(Controllers::CPU) {
+            self.set_bandwidth(CpuBandwidth::default());
         }
     }
 }

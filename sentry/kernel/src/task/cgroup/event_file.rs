@@ -8,7 +8,38 @@ use abi::inotify::InotifyMask;
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
+use super::Cgroup;
 use crate::vfs::{Inode, notify_inode};
+
+/// Files that have changed: who waits for that is told when this is dropped, which is to be after all locks.
+#[derive(Debug, Default)]
+#[must_use = "dropped after the locks"]
+pub(in crate::task) struct Untold(Vec<(Arc<Cgroup>, fn(&Cgroup) -> &EventFile)>);
+
+impl Untold {
+    /// `cgroup.events` of a group has changed.
+    pub(super) fn events(&mut self, group: Arc<Cgroup>) {
+        self.0.push((group, Cgroup::events));
+    }
+
+    /// `pids.events` of a group has changed.
+    pub(super) fn pids_events(&mut self, group: Arc<Cgroup>) {
+        self.0.push((group, Cgroup::pids_events));
+    }
+
+    /// And these.
+    pub(super) fn add(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        for (group, file) in self.0.drain(..) {
+            file(&group).tell();
+        }
+    }
+}
 
 /// Such a file, as its group knows it.
 pub struct EventFile {
@@ -49,7 +80,7 @@ impl EventFile {
     }
 
     /// Its text has changed.
-    pub(super) fn tell(&self) {
+    fn tell(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
         self.queue.notify(Events::ERR | Events::PRI);
         let shown = self.shown.lock().clone();

@@ -4,18 +4,20 @@
 //! Container managers and systemd inside a container need them to start anything. The host's limits on the sandbox are
 //! another matter, and stand above whatever is set here. A group keeps the values that are written to it; `pids.max`
 //! holds. In version 1 processes are in groups as wholes: a thread that is moved takes its process with it. In
-//! version 2 each task has a [`Place`].
+//! version 2 each task has a [`Membership`].
 //!
-//! Locks: [`Hierarchies::changes`] → the tree of tasks → the list of hierarchies → a group's children → a task's place →
+//! Locks: [`Hierarchies::changes`] → the tree of tasks → the list of hierarchies → a group's children → a task's membership →
 //! a process's memberships, a group's values: leaves.
 
 mod attach;
+mod bandwidth;
 mod controllers;
 mod devices;
 mod event_file;
 mod group;
+mod membership;
+mod memory;
 mod namespace;
-mod place;
 mod threaded;
 mod unified;
 
@@ -29,12 +31,14 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{TaskSet, ThreadGroup};
 
 pub use attach::Extent;
+pub use bandwidth::CpuBandwidth;
 pub use controllers::Controllers;
 pub use devices::{AttachFlags, DeviceAccess, DeviceFilter, DeviceFilters};
 pub use event_file::EventFile;
 pub use group::Cgroup;
+pub(super) use membership::{Membership, Seat};
+pub use memory::MemoryUse;
 pub use namespace::CgroupNamespace;
-pub(super) use place::{Place, Seat};
 pub use threaded::GroupType;
 pub use unified::TreeLimit;
 

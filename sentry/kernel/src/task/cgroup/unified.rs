@@ -7,17 +7,20 @@ use abi::{Errno, Result, Signal};
 use parking_lot::Mutex;
 
 use super::devices::Attached;
-use super::{Cgroup, Controllers, EventFile, Hierarchies};
+use super::event_file::Untold;
+use super::membership::PidsCount;
+use super::memory::MemoryLook;
+use super::{Cgroup, Controllers, CpuBandwidth, EventFile, Hierarchies, UNIFIED};
 use crate::task::{CpuTimes, Task, TaskSet, Work};
 
 /// The state of a group of version 2; that of others stays as it is made.
 #[derive(Debug)]
 pub(super) struct Unified {
-    /// Tasks in it, and in it and below.
+    /// Running tasks in it, and in it and below.
     pub(super) tasks: AtomicU64,
     pub(super) tasks_below: AtomicU64,
-    /// The most that there were below.
-    pub(super) peak: AtomicU64,
+    /// Tasks in it and below that have not been waited for.
+    pub(super) pids: PidsCount,
     /// `pids.max`, and how often it was met: here, and here and below.
     pub(super) max_tasks: AtomicU64,
     pub(super) refused: AtomicU64,
@@ -33,8 +36,9 @@ pub(super) struct Unified {
     max_descendants: AtomicU32,
     /// Processor time of tasks that have left, and of removed groups. A leaf lock.
     pub(super) spent: Mutex<CpuTimes>,
-    /// The most memory that was seen to be in use.
-    memory_peak: AtomicU64,
+    pub(super) memory: MemoryLook,
+    /// `cpu.max`. A leaf lock.
+    pub(super) bandwidth: Mutex<CpuBandwidth>,
     pub(super) devices: Attached,
     pub(super) events: EventFile,
     pub(super) pids_events: EventFile,
@@ -45,7 +49,7 @@ impl Default for Unified {
         Self {
             tasks: AtomicU64::new(0),
             tasks_below: AtomicU64::new(0),
-            peak: AtomicU64::new(0),
+            pids: PidsCount::default(),
             max_tasks: AtomicU64::new(u64::MAX),
             refused: AtomicU64::new(0),
             refused_below: AtomicU64::new(0),
@@ -57,7 +61,8 @@ impl Default for Unified {
             max_depth: AtomicU32::new(u32::MAX),
             max_descendants: AtomicU32::new(u32::MAX),
             spent: Mutex::default(),
-            memory_peak: AtomicU64::new(0),
+            memory: MemoryLook::default(),
+            bandwidth: Mutex::default(),
             devices: Attached::default(),
             events: EventFile::new("cgroup.events"),
             pids_events: EventFile::new("pids.events"),
@@ -75,26 +80,26 @@ pub enum TreeLimit {
 }
 
 impl Cgroup {
-    /// Whether there are tasks in it or below.
+    /// Whether it is of version 2.
     #[must_use]
-    pub fn is_populated(&self) -> bool {
-        self.task_count_below() != 0
+    pub fn is_unified(&self) -> bool {
+        self.hierarchy() == UNIFIED
     }
 
-    /// How many tasks are in it and below.
+    /// Whether it is a container's own: what is set for it is not its tasks' business.
     #[must_use]
-    pub fn task_count_below(&self) -> u64 {
-        self.unified.tasks_below.load(Ordering::Acquire)
+    pub fn is_containers(&self) -> bool {
+        self.is_unified() && self.parent().is_some_and(|parent| parent.parent().is_none())
+    }
+
+    /// Whether there are running tasks in it or below.
+    #[must_use]
+    pub fn is_populated(&self) -> bool {
+        self.unified.tasks_below.load(Ordering::Acquire) != 0
     }
 
     pub(super) fn has_tasks(&self) -> bool {
         self.unified.tasks.load(Ordering::Acquire) != 0
-    }
-
-    /// The most tasks that were in it and below.
-    #[must_use]
-    pub fn task_peak(&self) -> u64 {
-        self.unified.peak.load(Ordering::Relaxed)
     }
 
     /// How many tasks may be in it and below (`pids.max`); `u64::MAX` for as many as there are.
@@ -125,24 +130,6 @@ impl Cgroup {
     #[must_use]
     pub fn pids_events(&self) -> &EventFile {
         &self.unified.pids_events
-    }
-
-    /// Processor time of the tasks in it and below, those that have ended or left included.
-    #[must_use]
-    pub fn cpu_times(self: &Arc<Self>, tasks: &TaskSet) -> CpuTimes {
-        let all = tasks.tasks();
-        let present = all.iter().filter_map(|task| task.cpu_times_in(self));
-        self.spent_below() + present.sum()
-    }
-
-    pub(super) fn spent_below(&self) -> CpuTimes {
-        let own = *self.unified.spent.lock();
-        self.children().iter().fold(own, |sum, child| sum + child.spent_below())
-    }
-
-    /// Notes memory that is in use, and tells the most that was.
-    pub fn note_memory(&self, bytes: u64) -> u64 {
-        self.unified.memory_peak.fetch_max(bytes, Ordering::Relaxed).max(bytes)
     }
 
     fn limit(&self, which: TreeLimit) -> &AtomicU32 {
@@ -195,8 +182,10 @@ impl Cgroup {
     ///
     /// # Errors
     /// `ENOENT`; `EBUSY` where there are tasks or groups in it.
-    pub fn remove_unified(&self, all: &Hierarchies, name: &str) -> Result<()> {
-        let _changing = all.change();
+    pub fn remove_unified(&self, tasks: &TaskSet, name: &str) -> Result<()> {
+        let _changing = tasks.cgroups.change();
+        // Whoever adds processor time up finds it below or here.
+        let _tree = tasks.tree();
         let child = self.child(name).ok_or(Errno::ENOENT)?;
         self.remove_if(name, |child| !child.is_populated())?;
         let spent = *child.unified.spent.lock();
@@ -249,16 +238,18 @@ impl Cgroup {
         }
         // Tasks made meanwhile see the flag before they first run.
         let all = tasks.tasks();
-        let own: Vec<_> =
-            all.iter().filter(|task| task.cgroup().line().any(|above| Arc::ptr_eq(&above, self))).collect();
+        let own: Vec<_> = all.iter().filter(|task| task.cgroup().is_below(self)).collect();
         own.iter().for_each(|task| task.wake().add(Work::FREEZE));
         while own.iter().any(|task| task.is_to_freeze() && task.wake().is_in_guest()) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
+        // It may have been thawed meanwhile; nobody is told under the lock.
+        let mut untold = Untold::default();
+        let _changing = tasks.cgroups.change();
         for group in changed {
             let is_frozen = group.is_freezing();
             if group.unified.is_frozen.swap(is_frozen, Ordering::SeqCst) != is_frozen {
-                group.events().tell();
+                untold.events(group);
             }
         }
     }
@@ -274,21 +265,22 @@ impl Cgroup {
         }
     }
 
-    /// Kills all processes in it and below, those that are just being made included.
+    /// Kills all processes in it and below, those that are just being made included, as `killer` can: the first process
+    /// of its own pid name space is spared.
     ///
     /// # Errors
     /// `EOPNOTSUPP` for a threaded group.
-    pub fn kill(self: &Arc<Self>, tasks: &TaskSet) -> Result<()> {
+    pub fn kill(self: &Arc<Self>, killer: &Task) -> Result<()> {
         if self.is_threaded() {
             return Err(Errno::EOPNOTSUPP);
         }
-        let is_below = |task: &Arc<Task>| task.cgroup().line().any(|above| Arc::ptr_eq(&above, self));
+        let is_below = |task: &Arc<Task>| task.cgroup().is_below(self);
         let members = || {
-            let mut groups = tasks.thread_groups();
+            let mut groups = killer.kernel().tasks.thread_groups();
             groups.retain(|group| group.tasks().iter().any(is_below));
             groups
         };
-        tasks.signal_from_outside(members, Signal::KILL);
+        killer.signal_all(members, Signal::KILL);
         Ok(())
     }
 
