@@ -58,7 +58,7 @@ fn answer(
             Ok(Reply::Done)
         }
         Request::Resume { container } => {
-            sandbox.container(&container)?.container().thaw();
+            sandbox.container(&container)?.container().thaw(&sandbox.kernel().tasks);
             Ok(Reply::Done)
         }
         Request::State { container } => {

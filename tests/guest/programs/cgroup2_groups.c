@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -151,11 +152,7 @@ static void freezing(void) {
     CHECK(put("a", "cgroup.freeze", "1") == 0 && wait_for("a", "frozen 1\n") && wait_for("a/b", "frozen 1\n"));
     CHECK(is("a", "cgroup.freeze", "1\n") && is("a/b", "cgroup.freeze", "0\n"));
     while (read(pipes[0], buffer, sizeof buffer) > 0) {}
-    usleep(20000);
-    // A sleep that was under way may end, but no further one.
-    int late = read(pipes[0], buffer, sizeof buffer);
-    CHECK(late <= 1);
-    usleep(20000);
+    usleep(50000);
     CHECK(read(pipes[0], buffer, sizeof buffer) == -1);
     CHECK(put("a", "cgroup.freeze", "0") == 0 && wait_for("a", "frozen 0\n") && wait_for("a/b", "frozen 0\n"));
     while (read(pipes[0], buffer, 1) != 1) usleep(1000);
@@ -169,6 +166,48 @@ static void freezing(void) {
     CHECK(put("a/b", "cgroup.freeze", "0") == 0);
     close(pipes[0]);
     close(pipes[1]);
+}
+
+// Calls that wait do not go on while their process is frozen, and begin again unnoticed.
+static void frozen_calls(void) {
+    int data[2], result[2], left, status;
+    CHECK(pipe(data) == 0 && pipe(result) == 0);
+    int pid = fork();
+    if (pid == 0) {
+        char text[8];
+        struct timespec before, after, time = {0, 300000000};
+        CHECK(put("a/b", "cgroup.procs", "0") == 0 && write(result[1], "r", 1) == 1);
+        CHECK(read(data[0], text, 8) == 5 && memcmp(text, "hello", 5) == 0 && write(result[1], "s", 1) == 1);
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        CHECK(nanosleep(&time, 0) == 0);
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        long ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+        CHECK(ms >= 300 && ms < 10000);
+        _exit(7);
+    }
+    char byte;
+    CHECK(read(result[0], &byte, 1) == 1);
+    usleep(20000);
+    CHECK(put("a/b", "cgroup.freeze", "1") == 0 && wait_for("a/b", "frozen 1\n") && write(data[1], "hello", 5) == 5);
+    usleep(50000);
+    CHECK(ioctl(data[0], FIONREAD, &left) == 0 && left == 5);
+    CHECK(put("a/b", "cgroup.freeze", "0") == 0 && read(result[0], &byte, 1) == 1 && byte == 's');
+    usleep(20000);
+    CHECK(put("a/b", "cgroup.freeze", "1") == 0 && wait_for("a/b", "frozen 1\n") && put("a/b", "cgroup.freeze", "0") == 0);
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    // Who is stopped stands still, too, and goes on doing so when it is continued.
+    pid = sleeper();
+    CHECK(put_pid("a/b", "cgroup.procs", pid) == 0 && kill(pid, SIGSTOP) == 0 && waitpid(pid, &status, WUNTRACED) == pid);
+    CHECK(put("a/b", "cgroup.freeze", "1") == 0 && wait_for("a/b", "frozen 1\n") && kill(pid, SIGCONT) == 0);
+    usleep(20000);
+    CHECK(wait_for("a/b", "frozen 1\n"));
+    // Whoever comes makes it other than frozen, until that stands still.
+    int other = sleeper();
+    CHECK(put_pid("a/b", "cgroup.procs", other) == 0 && wait_for("a/b", "frozen 1\n"));
+    end(other);
+    end(pid);
+    CHECK(put("a/b", "cgroup.freeze", "0") == 0 && wait_for("a/b", "frozen 0\n"));
+    for (int i = 0; i < 2; i++) close(data[i]), close(result[i]);
 }
 
 static void killing(void) {
@@ -304,6 +343,7 @@ int main(void) {
     into();
     notices();
     freezing();
+    frozen_calls();
     killing();
     threads();
     delegation();

@@ -1,6 +1,7 @@
 // cgroup2: who is in a group, whoever looks, comes, goes or kills meanwhile, and by whose rights they are moved.
 #include "cgroup2.h"
 #include <dirent.h>
+#include <linux/sched.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -179,6 +180,48 @@ static void times(void) {
     CHECK(rmdir(in("c", "")) == 0);
 }
 
+// What is written is a number as Linux reads it.
+static void texts(void) {
+    static char text[5000];
+    CHECK(mkdir(in("w", ""), 0755) == 0);
+    int fd = open(in("w", "cgroup.max.depth"), O_RDWR);
+    CHECK(write(fd, "", 0) == 0 && write(fd, "0x10\n", 5) == 5 && is("w", "cgroup.max.depth", "16\n"));
+    CHECK(write(fd, " 017 ", 5) == 5 && is("w", "cgroup.max.depth", "15\n"));
+    FAILS(write(fd, "\n", 1), EINVAL);
+    FAILS(write(fd, "1 2", 3), EINVAL);
+    FAILS(write(fd, "09", 2), EINVAL);
+    FAILS(write(fd, "99999999999999999999", 20), ERANGE);
+    memset(text, 'a', sizeof text);
+    FAILS(write(fd, text, sizeof text), E2BIG);
+    close(fd);
+    CHECK(rmdir(in("w", "")) == 0);
+}
+
+// Children that are made in a group are killed with it, whoever makes them.
+static void kill_those_to_come(void) {
+    struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+    CHECK(mkdir(in("k", ""), 0755) == 0);
+    args.cgroup = open(in("k", ""), O_PATH | O_DIRECTORY);
+    for (int round = 0; round < 30; round++) {
+        int maker = fork();
+        if (maker == 0) {
+            for (int i = 0; i < 20; i++) {
+                if (syscall(SYS_clone3, &args, sizeof args) == 0) {
+                    for (;;) pause();
+                }
+            }
+            for (;;) pause();
+        }
+        usleep(round * 50);
+        kill(maker, SIGSTOP);
+        CHECK(waitpid(maker, 0, WUNTRACED) == maker && put("k", "cgroup.kill", "1") == 0);
+        CHECK(wait_for("k", "populated 0\n"));
+        end(maker);
+    }
+    close(args.cgroup);
+    CHECK(rmdir(in("k", "")) == 0);
+}
+
 int main(void) {
     needs_linux(6, 8);
     if (!begin()) return 0;
@@ -187,5 +230,7 @@ int main(void) {
     delegation();
     openers();
     times();
+    texts();
+    kill_those_to_come();
     return finish();
 }

@@ -16,6 +16,13 @@ const MAKE: u8 = 4;
 /// A device, or all of a kind: type, major and minor number as they are written.
 type Device = (char, String, String);
 
+/// What is to become of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Allow,
+    Deny,
+}
+
 /// A list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum List {
@@ -89,13 +96,16 @@ impl List {
     ///
     /// # Errors
     /// `EINVAL` for a text that makes no sense.
-    pub(super) fn change(self, text: &str, is_allowed: bool) -> Result<Self> {
+    pub(super) fn change(self, text: &str, verdict: Verdict) -> Result<Self> {
         let Some((device, bits)) = parse_rule(text)? else {
-            return Ok(if is_allowed { Self::AllBut(BTreeMap::new()) } else { Self::Only(BTreeMap::new()) });
+            return Ok(match verdict {
+                Verdict::Allow => Self::AllBut(BTreeMap::new()),
+                Verdict::Deny => Self::Only(BTreeMap::new()),
+            });
         };
         let (mut rules, adds) = match self {
-            Self::AllBut(ref rules) => (rules.clone(), !is_allowed),
-            Self::Only(ref rules) => (rules.clone(), is_allowed),
+            Self::AllBut(ref rules) => (rules.clone(), verdict == Verdict::Deny),
+            Self::Only(ref rules) => (rules.clone(), verdict == Verdict::Allow),
         };
         let before = rules.get(&device).copied().unwrap_or(0);
         match if adds { before | bits } else { before & !bits } {
@@ -115,18 +125,20 @@ mod tests {
 
     #[test]
     fn lists_are_put_together_as_linux_does() {
-        let list = List::parse(ALL).change("a", false).unwrap();
+        let list = List::parse(ALL).change("a", Verdict::Deny).unwrap();
         assert_eq!(list.shown(), "");
-        let list = list.change("c 1:3 rw", true).unwrap().change("c 1:3 m", true).unwrap();
-        let list = list.change("b *:* m", true).unwrap().change("c 5:* r", true).unwrap();
-        let list = list.change("c 5:* rwm", false).unwrap();
+        let list =
+            list.change("c 1:3 rw", Verdict::Allow).unwrap().change("c 1:3 m", Verdict::Allow).unwrap();
+        let list = list.change("b *:* m", Verdict::Allow).unwrap().change("c 5:* r", Verdict::Allow).unwrap();
+        let list = list.change("c 5:* rwm", Verdict::Deny).unwrap();
         assert_eq!(list.shown(), "b *:* m\nc 1:3 rwm");
         assert_eq!(List::parse(&list.text()), list);
-        let list = list.change("a *:* rwm", true).unwrap().change("c 1:3 rwm", false).unwrap();
+        let list =
+            list.change("a *:* rwm", Verdict::Allow).unwrap().change("c 1:3 rwm", Verdict::Deny).unwrap();
         assert_eq!((list.shown(), list.text()), (ALL.to_owned(), format!("{ALL}\nc 1:3 rwm")));
         assert_eq!(List::parse(&list.text()), list);
         for bad in ["", "x 1:3 r", "c 1 r", "c 1:3", "c 1:3 x", "c one:3 r", "c 1:3 rwmr"] {
-            assert_eq!(List::parse(ALL).change(bad, true), Err(Errno::EINVAL), "{bad}");
+            assert_eq!(List::parse(ALL).change(bad, Verdict::Allow), Err(Errno::EINVAL), "{bad}");
         }
     }
 }

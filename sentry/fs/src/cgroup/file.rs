@@ -9,9 +9,11 @@ use kernel::task::{Credentials, Tid};
 use kernel::vfs::{Attr, Caller, Inode};
 
 use super::files_v2;
-use super::numbers::{kept_number, parse_bytes};
+use super::numbers::{kept_number, kept_set, parse_bytes};
 use crate::synth::{Attributes, Changes, Content, TextFile, Until};
 
+/// The longest text that is taken.
+const MAX_TEXT: usize = 4096;
 /// "No limit" of a number of bytes in version 1: whole pages in 63 bits.
 pub(super) const UNLIMITED: i64 = i64::MAX / 4096 * 4096;
 
@@ -142,15 +144,15 @@ impl OpenedFile {
 impl Content for OpenedFile {
     fn read(&self, task: &Task, out: &mut Vec<u8>) -> Result<()> {
         self.check_there(task)?;
-        let kept = |inherits| self.group.value(self.file.name, inherits);
+        let kept = || self.group.value(self.file.name);
         let text = match self.file.kind {
             Kind::Number(default, _) | Kind::Range(default, ..) => {
-                kept(false).unwrap_or_else(|| default.to_string())
+                kept().unwrap_or_else(|| default.to_string())
             }
-            Kind::Bytes => kept(false).unwrap_or_else(|| UNLIMITED.to_string()),
-            Kind::BytesOrMax(default) => kept(false).unwrap_or_else(|| default.into()),
-            Kind::Maximum => kept(false).unwrap_or_else(|| "max".into()),
-            Kind::Set(default) => kept(true).unwrap_or_else(|| default(task)),
+            Kind::Bytes => kept().unwrap_or_else(|| UNLIMITED.to_string()),
+            Kind::BytesOrMax(default) => kept().unwrap_or_else(|| default.into()),
+            Kind::Maximum => kept().unwrap_or_else(|| "max".into()),
+            Kind::Set(default) => self.group.inherited_value(self.file.name).unwrap_or_else(|| default(task)),
             Kind::Show(show) | Kind::Events(show, _) => show(&self.group, task),
             Kind::Control(show, _) => show(&self.group, task)?,
             Kind::Order(_) => return Err(Errno::EINVAL),
@@ -163,6 +165,12 @@ impl Content for OpenedFile {
     }
 
     fn write_opened(&self, task: &Task, opener: &Arc<Credentials>, text: &[u8]) -> Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        if text.len() > MAX_TEXT {
+            return Err(Errno::E2BIG);
+        }
         let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?.trim();
         self.check_there(task)?;
         let is_top = || Arc::ptr_eq(&self.ns.unified(&task.kernel().tasks.cgroups), &self.group);
@@ -178,10 +186,8 @@ impl Content for OpenedFile {
                 Some(parse_bytes(text)?).filter(|bytes| *bytes != UNLIMITED).ok_or(Errno::EINVAL)?.to_string()
             }
             Kind::Maximum => kept_number(text, 0, i64::MAX, Errno::EINVAL)?,
-            Kind::Set(_) if text.chars().all(|c| c.is_ascii_digit() || c == '-' || c == ',') => {
-                text.to_owned()
-            }
-            Kind::Set(_) | Kind::Show(_) | Kind::Events(..) => return Err(Errno::EINVAL),
+            Kind::Set(present) => kept_set(text, &present(task))?,
+            Kind::Show(_) | Kind::Events(..) => return Err(Errno::EINVAL),
             Kind::Control(_, store) | Kind::Order(store) => {
                 return store(&self.group, Writer { task, opener, ns: &self.ns }, text);
             }

@@ -10,7 +10,7 @@ use kernel::Task;
 use kernel::task::cgroup::Cgroup;
 use kernel::task::{CpuTimes, Tid};
 
-use super::devices::{self, List};
+use super::devices::{self, List, Verdict};
 use super::file::{Definition, Kind, Writer, lines};
 use super::usage::{cpu_times_v1, processors};
 
@@ -43,8 +43,12 @@ pub(super) const FILES: &[Definition] = &[
     file("cpuset", "cpuset.memory_migrate", Kind::Number(0, 0)),
     file("cpuset", "cpuset.mems", Kind::Set(|_| "0".into())),
     file("cpuset", "cpuset.sched_load_balance", Kind::Number(1, 0)),
-    file("devices", "devices.allow", Kind::Order(|group, _, text| change_devices(group, text, true))),
-    file("devices", "devices.deny", Kind::Order(|group, _, text| change_devices(group, text, false))),
+    file(
+        "devices",
+        "devices.allow",
+        Kind::Order(|group, _, text| change_devices(group, text, Verdict::Allow)),
+    ),
+    file("devices", "devices.deny", Kind::Order(|group, _, text| change_devices(group, text, Verdict::Deny))),
     file("devices", "devices.list", Kind::Show(|group, _| device_list(group).shown())),
     file("memory", "memory.failcnt", Kind::Number(0, 0)),
     file("memory", "memory.limit_in_bytes", Kind::Bytes),
@@ -109,11 +113,11 @@ fn memory_stat(group: &Arc<Cgroup>, task: &Task) -> String {
 }
 
 fn device_list(group: &Arc<Cgroup>) -> List {
-    List::parse(group.value("devices.list", true).as_deref().unwrap_or(devices::ALL))
+    List::parse(group.inherited_value("devices.list").as_deref().unwrap_or(devices::ALL))
 }
 
-fn change_devices(group: &Arc<Cgroup>, text: &str, is_allowed: bool) -> Result<()> {
-    let list = device_list(group).change(text, is_allowed)?;
+fn change_devices(group: &Arc<Cgroup>, text: &str, verdict: Verdict) -> Result<()> {
+    let list = device_list(group).change(text, verdict)?;
     group.set_value("devices.list", &list.text())
 }
 
@@ -123,14 +127,14 @@ fn take(group: &Arc<Cgroup>, writer: Writer<'_>, text: &str) -> Result<()> {
     let task = writer.task;
     let number: Tid = text.parse().map_err(|_| Errno::EINVAL)?;
     if number == 0 {
-        return group.take(task.thread_group());
+        return group.take(&task.kernel().tasks, task.thread_group());
     }
     let member = task.pid_ns().task(number).ok_or(Errno::ESRCH)?;
     let (own, other) = (writer.opener, member.creds());
     if own.euid != 0 && own.euid != other.uid && own.euid != other.suid {
         return Err(Errno::EACCES);
     }
-    group.take(member.thread_group())
+    group.take(&task.kernel().tasks, member.thread_group())
 }
 
 #[cfg(test)]

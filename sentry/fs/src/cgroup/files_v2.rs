@@ -9,10 +9,10 @@ use std::sync::Arc;
 use abi::{Errno, Result};
 use kernel::Task;
 use kernel::task::PID_MAX;
-use kernel::task::cgroup::{Cgroup, Controllers, CpuBandwidth, Extent, TreeLimit};
+use kernel::task::cgroup::{Cgroup, Controllers, CpuBandwidth, Extent, Freeze, Freezer, TreeLimit};
 
 use super::file::{Definition, Kind, Writer, lines};
-use super::numbers::{kept_number, number, parse_bandwidth, parse_bytes};
+use super::numbers::{kept_number, kept_set, number, parse_bandwidth, parse_bytes};
 use super::usage::processors;
 
 const fn file(controller: &'static str, name: &'static str, kind: Kind) -> Definition {
@@ -83,7 +83,7 @@ pub(super) const FILES: &[Definition] = &[
         "cpuset.cpus",
         Kind::Control(
             |group, _| Ok(kept(group, "cpuset.cpus")),
-            |group, _, text| store_set(group, "cpuset.cpus", text),
+            |group, by, text| store_set(group, "cpuset.cpus", text, &processors(by.task)),
         ),
     ),
     file(
@@ -97,7 +97,7 @@ pub(super) const FILES: &[Definition] = &[
         "cpuset.mems",
         Kind::Control(
             |group, _| Ok(kept(group, "cpuset.mems")),
-            |group, _, text| store_set(group, "cpuset.mems", text),
+            |group, _, text| store_set(group, "cpuset.mems", text, "0"),
         ),
     ),
     file(
@@ -205,7 +205,8 @@ fn store_limit(group: &Cgroup, text: &str, which: TreeLimit) -> Result<()> {
 }
 
 fn store_freeze(group: &Arc<Cgroup>, by: Writer<'_>, text: &str) -> Result<()> {
-    group.set_freeze(&by.task.kernel().tasks, number(text, 0, 1, Errno::ERANGE)? == 1);
+    let wanted = if number(text, 0, 1, Errno::ERANGE)? == 1 { Freeze::Frozen } else { Freeze::Thawed };
+    group.set_freeze(&by.task.kernel().tasks, Freezer::WRITER, wanted);
     Ok(())
 }
 
@@ -228,7 +229,7 @@ fn cpu_stat(group: &Arc<Cgroup>, task: &Task) -> String {
 
 /// What was written to a group, or nothing.
 fn kept(group: &Arc<Cgroup>, name: &str) -> String {
-    group.value(name, false).unwrap_or_default()
+    group.value(name).unwrap_or_default()
 }
 
 /// What was written to a group or, where nothing was, above.
@@ -236,12 +237,8 @@ fn effective(group: &Arc<Cgroup>, name: &str, default: impl FnOnce() -> String) 
     group.line().map(|group| kept(&group, name)).find(|text| !text.is_empty()).unwrap_or_else(default)
 }
 
-fn store_set(group: &Cgroup, name: &'static str, text: &str) -> Result<()> {
-    let is_range = |range: &str| range.split('-').all(|number| number.parse::<u16>().is_ok());
-    if !text.is_empty() && !text.split(',').all(is_range) {
-        return Err(Errno::EINVAL);
-    }
-    group.set_value(name, text)
+fn store_set(group: &Cgroup, name: &'static str, text: &str, present: &str) -> Result<()> {
+    group.set_value(name, &kept_set(text, present)?)
 }
 
 fn store_partition(_group: &Arc<Cgroup>, _by: Writer<'_>, text: &str) -> Result<()> {
@@ -260,7 +257,7 @@ fn store_cpu_max(group: &Arc<Cgroup>, _by: Writer<'_>, text: &str) -> Result<()>
 }
 
 fn io_weight(group: &Arc<Cgroup>, _task: &Task) -> Result<String> {
-    Ok(format!("default {}", group.value("io.weight", false).unwrap_or_else(|| "100".into())))
+    Ok(format!("default {}", group.value("io.weight").unwrap_or_else(|| "100".into())))
 }
 
 fn store_io_weight(group: &Arc<Cgroup>, _by: Writer<'_>, text: &str) -> Result<()> {
@@ -272,7 +269,7 @@ fn memory_max(group: &Arc<Cgroup>, task: &Task) -> Result<String> {
     if group.is_containers() {
         return Ok(task.kernel().total_memory().to_string());
     }
-    Ok(group.value("memory.max", false).unwrap_or_else(|| "max".into()))
+    Ok(group.value("memory.max").unwrap_or_else(|| "max".into()))
 }
 
 fn store_memory_max(group: &Arc<Cgroup>, _by: Writer<'_>, text: &str) -> Result<()> {

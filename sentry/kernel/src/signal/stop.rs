@@ -62,21 +62,28 @@ impl CurrentTask {
         if let Some(report) = report {
             group.notify_parent_of(report);
         }
+        if self.await_continue(&group) {
+            self.trace_group_stop();
+        }
+    }
+
+    /// Waits for the end of the stop; says whether a tracer is to see to that.
+    fn await_continue(&self, group: &ThreadGroup) -> bool {
+        let _still = self.stand_still();
         loop {
             {
                 let state = group.signal.lock();
                 let mut own = self.signals.lock();
                 if !own.is_stopped {
-                    return;
+                    return false;
                 }
                 if state.group_exit.is_some() || self.exit_status().is_some() {
                     own.is_stopped = false;
-                    return;
+                    return false;
                 }
             }
             if self.is_traced() {
-                self.trace_group_stop();
-                return;
+                return true;
             }
             self.park();
         }

@@ -12,7 +12,8 @@ use super::cgroup::{Extent, Seat};
 use super::task::{NewTask, Parent};
 use super::thread_group::NewThreadGroup;
 use super::{
-    AccountCharge, Capability, Credentials, CurrentTask, Namespaces, Pid, Task, ThreadGroup, Tid, VforkDone,
+    AccountCharge, Capability, Credentials, CurrentTask, ExitStatus, Namespaces, Pid, Task, ThreadGroup, Tid,
+    VforkDone,
 };
 use crate::error::{Restart, SysError, SysResult};
 use crate::limits;
@@ -354,6 +355,7 @@ impl CurrentTask {
             if child.tid() == 1 && ns.init().is_none() {
                 group.become_init(&ns);
             }
+            group.set_memberships(&tree, self.thread_group().memberships());
             // The parent may have changed its group since the copy was taken, or lost its own parent.
             let own = self.thread_group().family.lock();
             let (pgrp, grandparent) = (own.process_group.clone(), own.parent.clone());
@@ -376,6 +378,8 @@ impl CurrentTask {
         }
         if !flags.contains(CloneFlags::INTO_CGROUP) {
             untold = Some(child.follow(&tree, self));
+        } else if child.was_killed_with_group(&tree) {
+            group.kill(ExitStatus::Killed { signal: Signal::KILL, core: false });
         }
         kernel.tasks.show_task(&tree, child);
         drop(tree);
@@ -399,6 +403,7 @@ impl CurrentTask {
     /// Waits until a vfork(2) child has let go; only a kill ends it early.
     fn wait_for_vfork(&self, done: &VforkDone) {
         let _registration = done.queue().register(Events::IN, self.notifier());
+        let _still = self.stand_still();
         while !done.is_done() && !self.is_killed() {
             self.park_killable();
         }

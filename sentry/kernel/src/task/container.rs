@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::{Errno, Result, Signal};
 use parking_lot::Mutex;
-use waiter::{Events, WaitQueue};
 
-use super::cgroup::{Cgroup, Seat};
-use super::{PidNamespace, TaskSet, ThreadGroup, TreeGuard, Work};
+use super::cgroup::{Cgroup, Freeze, Freezer, Seat};
+use super::{PidNamespace, TaskSet, ThreadGroup, TreeGuard};
 use crate::keys::Key;
 
 /// A container of the sandbox.
@@ -18,15 +17,12 @@ pub struct Container {
     pid_ns: Arc<PidNamespace>,
     /// Its group in version 2's hierarchy of control groups.
     cgroup: Arc<Cgroup>,
-    is_frozen: AtomicBool,
     /// Its first process heeds the outside as any other does.
     heeds_outside: AtomicBool,
     /// Nothing is started in it any more. Set under the tree lock.
     is_ended: AtomicBool,
     /// The session keyring of what is started in it.
     session_keyring: Mutex<Option<Arc<Key>>>,
-    /// Told when the container thaws.
-    thawed: WaitQueue,
 }
 
 impl Container {
@@ -45,11 +41,9 @@ impl Container {
             id: id.to_owned(),
             pid_ns,
             cgroup,
-            is_frozen: AtomicBool::new(false),
             heeds_outside: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
             session_keyring: Mutex::default(),
-            thawed: WaitQueue::new(),
         }))
     }
 
@@ -129,7 +123,7 @@ impl Container {
             self.thread_groups(tasks)
         };
         tasks.signal_from_outside(members, Signal::KILL);
-        self.thaw();
+        self.thaw(tasks);
     }
 
     /// Whether nothing is started in it any more.
@@ -146,39 +140,20 @@ impl Container {
         self.heeds_outside.load(Ordering::Relaxed)
     }
 
-    /// Whether its tasks are not to run.
-    #[must_use]
-    pub fn is_frozen(&self) -> bool {
-        self.is_frozen.load(Ordering::SeqCst)
+    /// Stops all guest code of it: when this returns, none runs until [`Self::thaw`], and blocked calls wait for that.
+    pub fn freeze(&self, tasks: &TaskSet) {
+        self.cgroup.pause(tasks);
     }
 
-    /// Stops all guest code of it: when this returns, none runs until [`Self::thaw`]. Calls in progress may finish,
-    /// but do not return to the guest.
-    pub fn freeze(self: &Arc<Self>, tasks: &TaskSet) {
-        self.is_frozen.store(true, Ordering::SeqCst);
-        loop {
-            // Tasks made meanwhile see the flag before they first run; those that still run are told again.
-            let mut running = false;
-            for task in self.thread_groups(tasks).iter().flat_map(|group| group.tasks()) {
-                task.wake().add(Work::FREEZE);
-                running |= task.wake().is_in_guest();
-            }
-            if !running || !self.is_frozen() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+    /// Whether it is to stand still.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.cgroup.is_paused()
     }
 
     /// Lets it run again.
-    pub fn thaw(&self) {
-        self.is_frozen.store(false, Ordering::SeqCst);
-        self.thawed.notify(Events::IN);
-    }
-
-    /// Where frozen tasks wait.
-    pub(super) fn thawed(&self) -> &WaitQueue {
-        &self.thawed
+    pub fn thaw(&self, tasks: &TaskSet) {
+        self.cgroup.set_freeze(tasks, Freezer::MANAGER, Freeze::Thawed);
     }
 }
 

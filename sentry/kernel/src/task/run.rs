@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use abi::{SigInfo, Signal};
 use platform::{Event, Exception, Fault};
-use waiter::Events;
 
 use super::cpu_time::Activity;
 use super::{CurrentTask, ExitStatus, Task, Tid, Work, posted};
@@ -131,16 +130,6 @@ impl CurrentTask {
                 self.trace_stop_if_asked();
             }
             self.take_signals();
-        }
-    }
-
-    /// Waits until its container and its control group thaw, or the task is killed.
-    fn stay_frozen(&self) {
-        self.wake().clear(Work::FREEZE);
-        let container = self.container().clone();
-        let _registration = container.thawed().register(Events::IN, self.notifier());
-        while self.is_to_freeze() && self.thread_group().signal.lock().group_exit.is_none() {
-            self.park();
         }
     }
 

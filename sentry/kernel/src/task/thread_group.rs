@@ -182,8 +182,12 @@ impl ThreadGroup {
         self.cgroups.lock().clone()
     }
 
-    pub(super) fn set_cgroup(&self, hierarchy: u32, group: Arc<Cgroup>) {
+    pub(super) fn set_cgroup(&self, _tree: &TreeGuard<'_>, hierarchy: u32, group: Arc<Cgroup>) {
         self.cgroups.lock().insert(hierarchy, group);
+    }
+
+    pub(super) fn set_memberships(&self, _tree: &TreeGuard<'_>, memberships: Memberships) {
+        *self.cgroups.lock() = memberships;
     }
 
     /// Its container.

@@ -38,7 +38,7 @@ impl Work {
     /// What has nothing to do with signals, freezing or tracers.
     pub(super) const OWN: Self = Self::ANSWERS.union(Self::MASK).union(Self::CODE);
     /// What ends a sleep in a system call.
-    const INTERRUPTS: Self = Self::SIGNAL.union(Self::TRACE);
+    const INTERRUPTS: Self = Self::SIGNAL.union(Self::TRACE).union(Self::FREEZE);
 }
 
 /// The place where a thread hears of work.

@@ -151,6 +151,7 @@ impl Cgroup {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Absent;
     use super::*;
 
     #[test]
@@ -176,10 +177,10 @@ mod tests {
         assert_eq!(top.set_subtree_control(&all, "+pids +memory"), Ok(()));
         assert_eq!(child.set_subtree_control(&all, "+pids"), Ok(()));
         assert_eq!(top.set_subtree_control(&all, "-pids"), Err(Errno::EBUSY));
-        assert_eq!(all.find(&["memory"], None).unwrap_err(), Errno::EBUSY, "version 2 has it");
+        assert_eq!(all.find(&["memory"], None, Absent::Make).unwrap_err(), Errno::EBUSY, "version 2 has it");
         assert_eq!(child.set_subtree_control(&all, "-pids"), Ok(()));
         assert_eq!(top.set_subtree_control(&all, "-pids -memory"), Ok(()));
-        assert!(all.find(&["memory"], None).is_ok());
+        assert!(all.find(&["memory"], None, Absent::Make).is_ok());
         assert_eq!(top.set_subtree_control(&all, "+memory"), Err(Errno::ENOENT));
     }
 }

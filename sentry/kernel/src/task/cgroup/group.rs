@@ -267,20 +267,27 @@ impl Cgroup {
     ///
     /// # Errors
     /// `ENODEV` where the group was removed.
-    pub fn take(self: &Arc<Self>, process: &ThreadGroup) -> Result<()> {
+    pub fn take(self: &Arc<Self>, tasks: &TaskSet, process: &ThreadGroup) -> Result<()> {
+        // A child that is being made takes its parent's groups under this lock.
+        let tree = tasks.tree();
         let children = self.children.lock();
         if children.is_none() {
             return Err(Errno::ENODEV);
         }
-        process.set_cgroup(self.hierarchy, self.clone());
+        process.set_cgroup(&tree, self.hierarchy, self.clone());
         Ok(())
     }
 
-    /// A value that was written, here or where `inherits` in the next group above that has one.
+    /// A value that was written.
     #[must_use]
-    pub fn value(self: &Arc<Self>, name: &str, inherits: bool) -> Option<String> {
-        let levels = if inherits { usize::MAX } else { 1 };
-        self.line().take(levels).find_map(|group| group.values.lock().get(name).cloned())
+    pub fn value(&self, name: &str) -> Option<String> {
+        self.values.lock().get(name).cloned()
+    }
+
+    /// A value that was written, here or in the next group above that has one.
+    #[must_use]
+    pub fn inherited_value(self: &Arc<Self>, name: &str) -> Option<String> {
+        self.line().find_map(|group| group.value(name))
     }
 
     /// Keeps a value.
@@ -303,7 +310,7 @@ impl Cgroup {
     /// Whether one more task may be in it, by `pids.max` of version 1 here and above.
     pub(super) fn has_room(self: &Arc<Self>, tasks: &TaskSet) -> bool {
         self.line().all(|group| {
-            let max = group.value("pids.max", false).and_then(|text| text.parse::<u64>().ok());
+            let max = group.value("pids.max").and_then(|text| text.parse::<u64>().ok());
             max.is_none_or(|max| group.task_count(tasks) < max)
         })
     }

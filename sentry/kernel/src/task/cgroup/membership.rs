@@ -13,33 +13,52 @@ use parking_lot::Mutex;
 
 use super::Cgroup;
 use super::event_file::Untold;
-use crate::task::{CpuTimes, Task, TaskSet, TreeGuard, Work};
+use super::freezer::Motion;
+use crate::task::{CpuTimes, Task, TaskSet, TreeGuard};
 
 /// One running task more in a group; dropping it makes it one less.
 #[derive(Debug)]
 struct Presence {
     /// `None` once it has ended.
     group: Option<Arc<Cgroup>>,
+    /// Those that stand still are counted.
+    motion: Motion,
 }
 
 impl Presence {
     fn begin(group: &Arc<Cgroup>, untold: &mut Untold) -> Self {
         group.unified.tasks.fetch_add(1, Ordering::AcqRel);
         for above in group.line() {
-            if above.unified.tasks_below.fetch_add(1, Ordering::AcqRel) == 0 {
-                untold.events(above);
+            if above.unified.tasks_below.fetch_add(1, Ordering::SeqCst) == 0 {
+                untold.events(above.clone());
+            }
+            if above.is_freezing() {
+                above.update_frozen(untold);
             }
         }
-        Self { group: Some(group.clone()) }
+        Self { group: Some(group.clone()), motion: Motion::Going }
+    }
+
+    fn set_motion(&mut self, motion: Motion, untold: &mut Untold) {
+        let Some(group) = self.group.as_ref().filter(|_| self.motion != motion) else { return };
+        self.motion = motion;
+        match motion {
+            Motion::Still => group.begin_still(untold),
+            Motion::Going => group.end_still(untold),
+        }
     }
 
     fn end(&mut self) -> Untold {
         let mut untold = Untold::default();
+        self.set_motion(Motion::Going, &mut untold);
         let Some(group) = self.group.take() else { return untold };
         group.unified.tasks.fetch_sub(1, Ordering::AcqRel);
         for above in group.line() {
-            if above.unified.tasks_below.fetch_sub(1, Ordering::AcqRel) == 1 {
-                untold.events(above);
+            if above.unified.tasks_below.fetch_sub(1, Ordering::SeqCst) == 1 {
+                untold.events(above.clone());
+            }
+            if above.is_freezing() {
+                above.update_frozen(&mut untold);
             }
         }
         untold
@@ -115,6 +134,8 @@ pub(in crate::task) struct Seat {
     group: Arc<Cgroup>,
     presence: Presence,
     charge: PidsCharge,
+    /// [`Cgroup::kills`] when it was given.
+    kills: u64,
 }
 
 impl Cgroup {
@@ -122,17 +143,19 @@ impl Cgroup {
     fn seat(self: &Arc<Self>) -> (Seat, Untold) {
         let mut untold = Untold::default();
         let presence = Presence::begin(self, &mut untold);
-        (Seat { group: self.clone(), presence, charge: PidsCharge::forced(self) }, untold)
+        let charge = PidsCharge::forced(self);
+        (Seat { group: self.clone(), presence, charge, kills: self.kills() }, untold)
     }
 
     /// A seat for a task that is being made, `None` where there are as many as `pids.max` allows, here or above; and
     /// who is to be told of it.
     pub(in crate::task) fn seat_for_new(self: &Arc<Self>) -> (Option<Seat>, Untold) {
         let mut untold = Untold::default();
+        let kills = self.kills();
         let charge = PidsCharge::within_limits(self, &mut untold);
         let seat = charge.map(|charge| {
             let presence = Presence::begin(self, &mut untold);
-            Seat { group: self.clone(), presence, charge }
+            Seat { group: self.clone(), presence, charge, kills }
         });
         (seat, untold)
     }
@@ -184,15 +207,17 @@ struct Inner {
     presence: Option<Presence>,
     /// `None` once it has been waited for.
     charge: Option<PidsCharge>,
+    /// [`Cgroup::kills`] when it came.
+    kills: u64,
     /// Processor time that was spent elsewhere.
     before: CpuTimes,
 }
 
 impl Membership {
     pub(in crate::task) fn new(seat: Seat) -> Self {
-        let Seat { group, presence, charge } = seat;
+        let Seat { group, presence, charge, kills } = seat;
         let before = CpuTimes::default();
-        Self(Mutex::new(Inner { group, presence: Some(presence), charge: Some(charge), before }))
+        Self(Mutex::new(Inner { group, presence: Some(presence), charge: Some(charge), kills, before }))
     }
 }
 
@@ -223,14 +248,16 @@ impl Task {
         let now = self.clock().times();
         own.leave(now);
         own.before = now;
-        let (Seat { group, presence, charge }, mut untold) = group.seat();
+        let (Seat { group, mut presence, charge, kills }, mut untold) = group.seat();
         own.group = group;
-        if let Some(mut old) = own.presence.replace(presence) {
+        (own.charge, own.kills) = (Some(charge), kills);
+        if let Some(mut old) = own.presence.take() {
+            presence.set_motion(old.motion, &mut untold);
             untold.add(old.end());
         }
-        own.charge = Some(charge);
+        own.presence = Some(presence);
         drop(own);
-        self.wake().add(Work::FREEZE);
+        self.heed_freeze();
         untold
     }
 
@@ -259,10 +286,21 @@ impl Task {
         is_there.then(|| since(self.clock().times(), own.before))
     }
 
-    /// Whether it is not to run guest code: its container, or its group, is frozen.
-    #[must_use]
-    pub fn is_to_freeze(&self) -> bool {
-        self.container().is_frozen() || self.cgroup().is_freezing()
+    /// Whether it stands still from now on, as its groups count it.
+    pub(super) fn set_motion(&self, motion: Motion) {
+        let mut untold = Untold::default();
+        let mut own = self.membership.0.lock();
+        if let Some(presence) = &mut own.presence {
+            presence.set_motion(motion, &mut untold);
+        }
+        drop(own);
+    }
+
+    /// Whether its group has been killed since it was given its seat: a child that is being made elsewhere than where its
+    /// parent is was not found there.
+    pub(in crate::task) fn was_killed_with_group(&self, _tree: &TreeGuard<'_>) -> bool {
+        let own = self.membership.0.lock();
+        own.group.kills() != own.kills
     }
 }
 

@@ -14,6 +14,7 @@ mod bandwidth;
 mod controllers;
 mod devices;
 mod event_file;
+mod freezer;
 mod group;
 mod membership;
 mod memory;
@@ -23,6 +24,7 @@ mod unified;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use abi::{Errno, Result};
@@ -35,6 +37,7 @@ pub use bandwidth::CpuBandwidth;
 pub use controllers::Controllers;
 pub use devices::{AttachFlags, DeviceAccess, DeviceFilter, DeviceFilters};
 pub use event_file::EventFile;
+pub use freezer::{Freeze, Freezer};
 pub use group::Cgroup;
 pub(super) use membership::{Membership, Seat};
 pub use memory::MemoryUse;
@@ -63,10 +66,21 @@ pub struct Hierarchy {
 /// The groups that a process is in, by hierarchy of version 1; the root of those that are not named.
 pub(super) type Memberships = BTreeMap<u32, Arc<Cgroup>>;
 
+/// What becomes of a hierarchy that nobody has made yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It is made.
+    Make,
+    /// It stays so.
+    Refuse,
+}
+
 /// All hierarchies of a sandbox.
 #[derive(Debug)]
 pub struct Hierarchies {
     list: Mutex<Vec<Arc<Hierarchy>>>,
+    /// The number of the youngest.
+    last_id: AtomicU32,
     /// Version 2's top, which no container sees: the containers' groups are in it.
     unified: Arc<Cgroup>,
     /// Held while anything in version 2's hierarchy is changed, but for tasks that are made and end.
@@ -85,17 +99,17 @@ impl Default for Hierarchies {
     fn default() -> Self {
         let (list, changes, shown) = (Mutex::default(), Mutex::default(), OnceLock::new());
         let (unified, device_filters) = (Cgroup::top(UNIFIED), DeviceFilters::default());
-        Self { list, unified, changes, device_filters, shown }
+        Self { list, last_id: AtomicU32::new(UNIFIED), unified, changes, device_filters, shown }
     }
 }
 
 impl Hierarchies {
-    /// The hierarchy of exactly these controllers and this name, made where nobody has mounted it yet.
+    /// The hierarchy of exactly these controllers and this name, made where there is none yet.
     ///
     /// # Errors
     /// `EINVAL` for an unknown controller or for none and no name, `EBUSY` where a controller belongs to another
-    /// hierarchy or is in use in version 2's, `ENOSPC`.
-    pub fn find(&self, wanted: &[&str], name: Option<&str>) -> Result<Arc<Hierarchy>> {
+    /// hierarchy or is in use in version 2's, `EPERM` where it would have to be made and is not to be, `ENOSPC`.
+    pub fn find(&self, wanted: &[&str], name: Option<&str>, absent: Absent) -> Result<Arc<Hierarchy>> {
         let is_known = |wanted: &&str| CONTROLLERS.contains(wanted);
         if !wanted.iter().all(is_known) || wanted.is_empty() && name.is_none() {
             return Err(Errno::EINVAL);
@@ -116,14 +130,28 @@ impl Hierarchies {
         if list.iter().any(is_taken) || self.unified.uses_below().intersects(wanted) {
             return Err(Errno::EBUSY);
         }
+        if absent == Absent::Refuse {
+            return Err(Errno::EPERM);
+        }
         if list.len() >= MAX_HIERARCHIES {
             return Err(Errno::ENOSPC);
         }
-        let id = list.len() as u32 + 1;
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let root = Cgroup::top(id);
         let fresh = Arc::new(Hierarchy { id, controllers, name: name.map(str::to_owned), root });
         list.push(fresh.clone());
         Ok(fresh)
+    }
+
+    /// Gives a hierarchy up that has no groups but the top; says whether that is so. Its controllers are free again.
+    pub fn give_up(&self, hierarchy: &Hierarchy) -> bool {
+        let _changing = self.change();
+        let mut list = self.list.lock();
+        let is_empty = hierarchy.root.child_count() == 0;
+        if is_empty {
+            list.retain(|known| known.id != hierarchy.id);
+        }
+        is_empty
     }
 
     /// All of version 1, the youngest first.
@@ -209,28 +237,43 @@ mod tests {
     #[test]
     fn a_controller_belongs_to_one_hierarchy() {
         let all = Hierarchies::default();
-        let both = all.find(&["cpuacct", "cpu"], None).unwrap();
+        let both = all.find(&["cpuacct", "cpu"], None, Absent::Make).unwrap();
         assert_eq!(both.label(), "cpu,cpuacct");
-        assert!(Arc::ptr_eq(&both, &all.find(&["cpu", "cpuacct"], None).unwrap()));
-        assert_eq!(all.find(&["cpu"], None).unwrap_err(), Errno::EBUSY);
-        assert_eq!(all.find(&["nonsense"], None).unwrap_err(), Errno::EINVAL);
-        assert_eq!(all.find(&[], None).unwrap_err(), Errno::EINVAL);
-        assert_eq!(all.find(&[], Some("systemd")).unwrap().label(), "name=systemd");
+        assert!(Arc::ptr_eq(&both, &all.find(&["cpu", "cpuacct"], None, Absent::Make).unwrap()));
+        assert_eq!(all.find(&["cpu"], None, Absent::Make).unwrap_err(), Errno::EBUSY);
+        assert_eq!(all.find(&["nonsense"], None, Absent::Make).unwrap_err(), Errno::EINVAL);
+        assert_eq!(all.find(&[], None, Absent::Make).unwrap_err(), Errno::EINVAL);
+        assert_eq!(all.find(&[], Some("systemd"), Absent::Make).unwrap().label(), "name=systemd");
         assert_eq!(all.unified_controllers(), Controllers::all() - Controllers::CPU);
+        assert_eq!(all.find(&["pids"], None, Absent::Refuse).unwrap_err(), Errno::EPERM);
+    }
+
+    #[test]
+    fn a_hierarchy_without_groups_can_be_given_up() {
+        let all = Hierarchies::default();
+        let (first, second) = (
+            all.find(&["cpu"], None, Absent::Make).unwrap(),
+            all.find(&["pids"], None, Absent::Make).unwrap(),
+        );
+        second.root().make("child").unwrap();
+        assert_eq!((all.give_up(&first), all.give_up(&second)), (true, false));
+        assert_eq!(all.unified_controllers(), Controllers::all() - Controllers::PIDS);
+        let again = all.find(&["cpu"], None, Absent::Make).unwrap();
+        assert_eq!((second.id(), again.id()), (2, 3), "processes may remember the first");
     }
 
     #[test]
     fn groups_are_made_and_removed() {
         let (all, tasks) = (Hierarchies::default(), TaskSet::new(NamespaceIds::default()));
-        let hierarchy = all.find(&["memory"], None).unwrap();
+        let hierarchy = all.find(&["memory"], None, Absent::Make).unwrap();
         let docker = hierarchy.root().make("docker").unwrap();
         let box_ = docker.make("box").unwrap();
         assert_eq!((hierarchy.root().path(), box_.path()), ("/".into(), "/docker/box".into()));
         assert_eq!(hierarchy.root().make("docker").unwrap_err(), Errno::EEXIST);
         assert_eq!(hierarchy.root().remove("docker", &tasks), Err(Errno::EBUSY));
         docker.set_value("memory.limit_in_bytes", "7").unwrap();
-        assert_eq!(box_.value("memory.limit_in_bytes", false), None);
-        assert_eq!(box_.value("memory.limit_in_bytes", true).as_deref(), Some("7"));
+        assert_eq!(box_.value("memory.limit_in_bytes"), None);
+        assert_eq!(box_.inherited_value("memory.limit_in_bytes").as_deref(), Some("7"));
         assert_eq!((docker.remove("box", &tasks), hierarchy.root().count()), (Ok(()), 2));
         assert_eq!(box_.make("late").unwrap_err(), Errno::ENOENT, "it is gone");
         assert_eq!(docker.remove("box", &tasks), Err(Errno::ENOENT));
@@ -238,7 +281,7 @@ mod tests {
 
     #[test]
     fn there_are_only_so_many() {
-        let hierarchy = Hierarchies::default().find(&["pids"], None).unwrap();
+        let hierarchy = Hierarchies::default().find(&["pids"], None, Absent::Make).unwrap();
         let deepest =
             (1..group::MAX_DEPTH).fold(hierarchy.root().clone(), |group, _| group.make("x").unwrap());
         assert_eq!(deepest.make("x").unwrap_err(), Errno::ENOSPC);

@@ -9,6 +9,8 @@ use crate::task::{OtherNamespace, Task};
 #[derive(Debug, Default)]
 pub struct CgroupNamespace {
     groups: Memberships,
+    /// A guest has made it.
+    is_unshared: bool,
 }
 
 impl CgroupNamespace {
@@ -21,14 +23,20 @@ impl CgroupNamespace {
     /// Makes `ns`, which nobody has used yet, one with `group` as version 2's top.
     pub fn begin_at(ns: &OtherNamespace, group: &Arc<Cgroup>) {
         let groups = Memberships::from([(UNIFIED, group.clone())]);
-        let _ = ns.content(|| Arc::new(Self { groups }));
+        let _ = ns.content(|| Arc::new(Self { groups, is_unshared: false }));
     }
 
     /// Makes `ns`, which nobody has used yet, one with the groups that a task is in.
     pub(in crate::task) fn begin_with(ns: &OtherNamespace, task: &Task) {
         let mut groups = task.thread_group().memberships();
         groups.insert(UNIFIED, task.cgroup());
-        let _ = ns.content(|| Arc::new(Self { groups }));
+        let _ = ns.content(|| Arc::new(Self { groups, is_unshared: true }));
+    }
+
+    /// Whether a guest has made it: in those no hierarchies of version 1 are made.
+    #[must_use]
+    pub fn is_unshared(&self) -> bool {
+        self.is_unshared
     }
 
     /// The top of version 2's hierarchy.

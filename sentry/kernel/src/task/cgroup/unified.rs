@@ -7,11 +7,11 @@ use abi::{Errno, Result, Signal};
 use parking_lot::Mutex;
 
 use super::devices::Attached;
-use super::event_file::Untold;
+use super::freezer::FreezeState;
 use super::membership::PidsCount;
 use super::memory::MemoryLook;
 use super::{Cgroup, Controllers, CpuBandwidth, EventFile, Hierarchies, UNIFIED};
-use crate::task::{CpuTimes, Task, TaskSet, Work};
+use crate::task::{CpuTimes, Task, TaskSet};
 
 /// The state of a group of version 2; that of others stays as it is made.
 #[derive(Debug)]
@@ -27,11 +27,9 @@ pub(super) struct Unified {
     pub(super) refused_below: AtomicU64,
     pub(super) is_threaded: AtomicBool,
     pub(super) control: AtomicU32,
-    /// `cgroup.freeze`; and whether what is above or it wants its tasks frozen.
-    wants_freeze: AtomicBool,
-    is_freezing: AtomicBool,
-    /// All its tasks have stopped: `cgroup.events` says so.
-    is_frozen: AtomicBool,
+    pub(super) freeze: FreezeState,
+    /// How often its processes were killed all at once. Changed under the tree lock.
+    kills: AtomicU64,
     max_depth: AtomicU32,
     max_descendants: AtomicU32,
     /// Processor time of tasks that have left, and of removed groups. A leaf lock.
@@ -55,9 +53,8 @@ impl Default for Unified {
             refused_below: AtomicU64::new(0),
             is_threaded: AtomicBool::new(false),
             control: AtomicU32::new(0),
-            wants_freeze: AtomicBool::new(false),
-            is_freezing: AtomicBool::new(false),
-            is_frozen: AtomicBool::new(false),
+            freeze: FreezeState::default(),
+            kills: AtomicU64::new(0),
             max_depth: AtomicU32::new(u32::MAX),
             max_descendants: AtomicU32::new(u32::MAX),
             spent: Mutex::default(),
@@ -171,10 +168,7 @@ impl Cgroup {
         }
         let child =
             self.make(name).map_err(|errno| if errno == Errno::ENOSPC { Errno::EAGAIN } else { errno })?;
-        if self.is_freezing() {
-            child.unified.is_freezing.store(true, Ordering::SeqCst);
-            child.unified.is_frozen.store(true, Ordering::SeqCst);
-        }
+        child.unified.freeze.inherit(&self.unified.freeze);
         Ok(child)
     }
 
@@ -204,67 +198,6 @@ impl Cgroup {
         }
     }
 
-    /// `cgroup.freeze`.
-    #[must_use]
-    pub fn wants_freeze(&self) -> bool {
-        self.unified.wants_freeze.load(Ordering::SeqCst)
-    }
-
-    /// Whether its tasks are not to run.
-    #[must_use]
-    pub fn is_freezing(&self) -> bool {
-        self.unified.is_freezing.load(Ordering::SeqCst)
-    }
-
-    /// Whether they do not.
-    #[must_use]
-    pub fn is_frozen(&self) -> bool {
-        self.unified.is_frozen.load(Ordering::SeqCst)
-    }
-
-    /// Freezes or thaws it and what is below. When this returns, no guest code of a frozen group runs; calls in progress
-    /// may finish, but do not return to the guest.
-    pub fn set_freeze(self: &Arc<Self>, tasks: &TaskSet, wanted: bool) {
-        let changed = {
-            let _changing = tasks.cgroups.change();
-            self.unified.wants_freeze.store(wanted, Ordering::SeqCst);
-            let mut changed = Vec::new();
-            let is_above = self.parent().is_some_and(|parent| parent.is_freezing());
-            self.spread_freeze(is_above, &mut changed);
-            changed
-        };
-        if changed.is_empty() {
-            return;
-        }
-        // Tasks made meanwhile see the flag before they first run.
-        let all = tasks.tasks();
-        let own: Vec<_> = all.iter().filter(|task| task.cgroup().is_below(self)).collect();
-        own.iter().for_each(|task| task.wake().add(Work::FREEZE));
-        while own.iter().any(|task| task.is_to_freeze() && task.wake().is_in_guest()) {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        // It may have been thawed meanwhile; nobody is told under the lock.
-        let mut untold = Untold::default();
-        let _changing = tasks.cgroups.change();
-        for group in changed {
-            let is_frozen = group.is_freezing();
-            if group.unified.is_frozen.swap(is_frozen, Ordering::SeqCst) != is_frozen {
-                untold.events(group);
-            }
-        }
-    }
-
-    fn spread_freeze(self: &Arc<Self>, is_above: bool, changed: &mut Vec<Arc<Self>>) {
-        let is_freezing = is_above || self.wants_freeze();
-        if self.unified.is_freezing.swap(is_freezing, Ordering::SeqCst) == is_freezing {
-            return;
-        }
-        changed.push(self.clone());
-        for child in self.children() {
-            child.spread_freeze(is_freezing, changed);
-        }
-    }
-
     /// Kills all processes in it and below, those that are just being made included, as `killer` can: the first process
     /// of its own pid name space is spared.
     ///
@@ -276,12 +209,19 @@ impl Cgroup {
         }
         let is_below = |task: &Arc<Task>| task.cgroup().is_below(self);
         let members = || {
+            // Under the tree lock: a child that begins here is either found, or sees this.
+            self.unified.kills.fetch_add(1, Ordering::AcqRel);
             let mut groups = killer.kernel().tasks.thread_groups();
             groups.retain(|group| group.tasks().iter().any(is_below));
             groups
         };
         killer.signal_all(members, Signal::KILL);
         Ok(())
+    }
+
+    /// How often its processes were killed all at once, by itself or with those above.
+    pub(super) fn kills(self: &Arc<Self>) -> u64 {
+        self.line().map(|group| group.unified.kills.load(Ordering::Acquire)).sum()
     }
 
     /// The nearest group from here upwards that has a controller.

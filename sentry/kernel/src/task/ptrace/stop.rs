@@ -59,6 +59,7 @@ impl CurrentTask {
     }
 
     fn await_tracer(&self, kind: StopKind) -> (Resume, Option<Signal>) {
+        let _still = self.stand_still();
         loop {
             if let Some((how, signal)) = self.trace.lock().resume {
                 let still_stopped = how == Resume::Listen && self.is_group_stopping();
