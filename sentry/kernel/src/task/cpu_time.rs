@@ -3,7 +3,7 @@
 //! The time between entering guest code and leaving it counts as user time, all other time that the thread is not
 //! asleep as system time. It is read from the monotonic clock: while the host lets another thread run, ours is charged.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
 
 /// What the thread is doing, as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,11 @@ impl std::iter::Sum for CpuTimes {
     }
 }
 
+/// Instead of since when, while the thread changes what it has counted.
+const CHANGING: i64 = i64::MIN;
+/// How often others look at that before they give up.
+const ATTEMPTS: usize = 1000;
+
 /// A thread's clock. Only the thread itself writes; others may read a value that is a moment old.
 #[derive(Debug)]
 pub struct CpuClock {
@@ -59,6 +64,10 @@ pub struct CpuClock {
     activity: AtomicU8,
     sleeps: AtomicU64,
     interruptions: AtomicU64,
+}
+
+fn is_asleep(activity: u8) -> bool {
+    activity == Activity::Asleep as u8 || activity == Activity::AsleepKillable as u8
 }
 
 impl CpuClock {
@@ -82,14 +91,16 @@ impl CpuClock {
             1 => Some(&self.system_ns),
             _ => None,
         };
+        self.since_ns.store(CHANGING, Ordering::Relaxed);
+        fence(Ordering::Release);
         if let Some(counter) = counter {
             counter.store(counter.load(Ordering::Relaxed).saturating_add(elapsed), Ordering::Relaxed);
         }
         if matches!(to, Activity::Asleep | Activity::AsleepKillable) {
             self.sleeps.fetch_add(1, Ordering::Relaxed);
         }
-        self.since_ns.store(now, Ordering::Relaxed);
         self.activity.store(to as u8, Ordering::Relaxed);
+        self.since_ns.store(now, Ordering::Release);
         now
     }
 
@@ -97,16 +108,31 @@ impl CpuClock {
         self.interruptions.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What has been used up to now.
-    #[must_use]
-    pub fn times(&self) -> CpuTimes {
-        let mut times = CpuTimes {
+    /// What has been used up to the last change, what the thread does since then, and when that was: all of one moment, so
+    /// that what is told never becomes less.
+    fn snapshot(&self) -> (CpuTimes, u8, i64) {
+        let read = || CpuTimes {
             user_ns: self.user_ns.load(Ordering::Relaxed),
             system_ns: self.system_ns.load(Ordering::Relaxed),
         };
-        let activity = self.activity.load(Ordering::Relaxed);
-        if !self.is_asleep() {
-            let since = self.since_ns.load(Ordering::Relaxed);
+        for _ in 0..ATTEMPTS {
+            let since = self.since_ns.load(Ordering::Acquire);
+            let (times, activity) = (read(), self.activity.load(Ordering::Relaxed));
+            fence(Ordering::Acquire);
+            if since != CHANGING && since == self.since_ns.load(Ordering::Relaxed) {
+                return (times, activity, since);
+            }
+            std::thread::yield_now();
+        }
+        // The host does not let it run on. It has only begun.
+        (read(), Activity::Asleep as u8, 0)
+    }
+
+    /// What has been used up to now.
+    #[must_use]
+    pub fn times(&self) -> CpuTimes {
+        let (mut times, activity, since) = self.snapshot();
+        if !is_asleep(activity) {
             let elapsed = u64::try_from(host::time::monotonic_ns() - since).unwrap_or(0);
             let running =
                 if activity == Activity::Guest as u8 { &mut times.user_ns } else { &mut times.system_ns };
@@ -124,7 +150,7 @@ impl CpuClock {
     /// Whether the thread is asleep in a call.
     #[must_use]
     pub fn is_asleep(&self) -> bool {
-        self.activity.load(Ordering::Relaxed) == Activity::Asleep as u8 || self.is_asleep_killable()
+        is_asleep(self.activity.load(Ordering::Relaxed))
     }
 
     /// Whether the thread is asleep where signals short of a kill do not wake it.
