@@ -176,7 +176,7 @@ fn threads(group: &Arc<Cgroup>, task: &Task) -> Result<String> {
 /// Moves a process or a thread here, by its number; 0 stands for the writer.
 fn attach(group: &Arc<Cgroup>, by: Writer<'_>, text: &str, extent: Extent) -> Result<()> {
     let task = by.task;
-    let target = match number(text, 0, i64::from(i32::MAX), Errno::EINVAL)? {
+    let target = match number(text, 0, i64::from(i32::MAX), Errno::EINVAL).map_err(|_| Errno::EINVAL)? {
         0 => task.pid().task(),
         tid => task.pid_ns().task(tid as i32),
     };
