@@ -35,6 +35,13 @@ pub(crate) struct CallSites {
     is_watched: bool,
 }
 
+/// What is to be as it was again.
+struct Gone {
+    sites: Vec<Site>,
+    /// Where they lie, and what was shown there. Their sites are among the others.
+    texts: Vec<(u64, Arc<SharedText>)>,
+}
+
 /// A page of thunks.
 #[derive(Clone, Debug)]
 pub(super) struct Region {
@@ -76,19 +83,17 @@ impl CallSites {
     }
 
     /// Forgets the sites whose thunks lie in a page that `is_gone`.
-    fn take_with(&mut self, is_gone: impl Fn(u64) -> bool) -> Vec<Site> {
+    fn take_with(&mut self, is_gone: impl Fn(u64) -> bool) -> Gone {
         let (mut gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sites)
             .into_iter()
             .partition(|site| is_gone(site.thunk & !(PAGE_SIZE - 1)));
         self.sites = kept;
-        self.texts.retain(|(start, text)| {
-            let is_gone = is_gone(text.thunks_at(*start));
-            if is_gone {
-                gone.extend(text.sites_at(*start));
-            }
-            !is_gone
-        });
-        gone
+        let (texts, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.texts)
+            .into_iter()
+            .partition(|(start, text)| is_gone(text.thunks_at(*start)));
+        self.texts = kept;
+        gone.extend(texts.iter().flat_map(|(start, text)| text.sites_at(*start)));
+        Gone { sites: gone, texts }
     }
 
     /// The last thunk of a region is not needed after all.
@@ -230,9 +235,7 @@ impl MemoryManager {
     pub fn restore_call_sites(&self) {
         let mut sites = self.call_sites.lock();
         sites.is_watched = true;
-        for site in sites.take_with(|_| true) {
-            self.restore(&site);
-        }
+        self.restore_all(&sites.take_with(|_| true));
     }
 
     /// Puts back what stood at the sites whose thunks lie in `range`, which is about to be mapped anew.
@@ -243,9 +246,7 @@ impl MemoryManager {
             return;
         }
         sites.regions.retain(|region| !is_inside(region.start));
-        for site in sites.take_with(is_inside) {
-            self.restore(&site);
-        }
+        self.restore_all(&sites.take_with(is_inside));
     }
 
     /// Removes the pages of thunks in `range`, to make room there; says whether there were any. No thread may be in one.
@@ -260,6 +261,16 @@ impl MemoryManager {
             let _ = self.munmap(UserAddr(*start), PAGE_SIZE);
         }
         !starts.is_empty()
+    }
+
+    fn restore_all(&self, gone: &Gone) {
+        for (start, text) in &gone.texts {
+            self.hide_text(text, *start);
+        }
+        // Of texts that is what lies in pages that have become the guest's own.
+        for site in &gone.sites {
+            self.restore(site);
+        }
     }
 
     /// Puts back what stood at a site, unless the guest has other code there by now.

@@ -7,6 +7,7 @@
 //! What one process did decides nothing about the code of another: only sites that the file's own bytes leave no doubt
 //! about are rewritten ([`platform::plain_calls`]), and only in files that nobody changes.
 
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use abi::{Errno, PAGE_SIZE, Result, UserAddr};
@@ -22,6 +23,7 @@ use super::call_sites::{Region, Site, THUNKS};
 use super::layout::MIN_ADDR;
 use super::manager::MemoryManager;
 use super::mmap::take_pages;
+use super::pma::{PageSource, Pma};
 use super::{Access, Backing, HostFile, Mappable, MemoryFile, MmapArgs, MmapFlags};
 
 /// So many starts of a program come before it is worth it.
@@ -238,6 +240,24 @@ impl MemoryManager {
         self.replace_pages(start, &text, prot)?;
         sites.add_text(Region { start: thunks, used: THUNKS }, start, text);
         Ok(())
+    }
+
+    /// Shows the file itself at `start` instead of `text`, where that is still to be seen. Other threads may be executing
+    /// there: they see the one or the other, a page at a time.
+    pub(super) fn hide_text(&self, text: &SharedText, start: u64) {
+        let range = start..start + text.place.len;
+        let mut pages = self.pages.write();
+        let is_text = |piece: &Range<u64>, pma: &Pma| match pma.source {
+            PageSource::Memory(offset) => offset.wrapping_sub(piece.start) == text.frames.wrapping_sub(start),
+            PageSource::Host(..) => false,
+        };
+        let shown = pages.map.overlapping(range.clone()).filter(|(piece, pma)| is_text(piece, pma));
+        let shown: Vec<Range<u64>> =
+            shown.map(|(piece, _)| piece.start.max(range.start)..piece.end.min(range.end)).collect();
+        let mut batch = Batch::default();
+        let taken = shown.into_iter().flat_map(|piece| take_pages(&mut pages, piece, &mut batch)).collect();
+        // The next fault asks the file.
+        self.lose(pages, batch, taken);
     }
 
     /// Whether a page of thunks can lie at `at`.

@@ -7,7 +7,7 @@ use platform::Protection;
 
 use super::{PAGE, TestFile, map_file};
 use crate::mm::shared_text::{Place, SharedText};
-use crate::mm::{MemoryFile, MmapFlags, SharedTexts};
+use crate::mm::{MemoryFile, MmapFlags, ProtectRange, SharedTexts};
 use crate::testing::{FakeGuest, FakePlatform};
 
 const RX: Protection = Protection { read: true, write: false, execute: true };
@@ -78,8 +78,10 @@ fn what_one_process_does_to_a_shared_text_is_not_seen_by_others() {
         let (at, there) = (show(&traced, &file, &text), show(&other, &file, &text));
         let rewritten = code(&other, there);
         let child = platform.enter(traced.mm.fork().unwrap());
+        let used = memory.allocated();
         traced.mm.restore_call_sites();
         assert_eq!(code(&traced, at), CALL);
+        assert_eq!(memory.allocated(), used, "it is the file, and no copy");
         assert_eq!(code(&child, at), rewritten);
         child.mm.munmap(UserAddr(at - PAGE), PAGE).unwrap();
         assert_eq!(code(&child, at), CALL, "its thunks are gone");
@@ -145,4 +147,18 @@ fn what_the_processor_always_says_is_answered_by_the_text_and_asked_again_once_s
     assert_eq!(guest.mm.return_of_call_at(at - PAGE + 10), None);
     guest.mm.restore_call_sites();
     assert_eq!(code(&guest, at), question);
+}
+
+#[test]
+fn a_text_that_a_process_has_written_to_loses_its_sites_and_keeps_the_rest() {
+    let (platform, memory) = FakePlatform::new(1 << 30);
+    let file = file(true);
+    let text = often(&SharedTexts::default(), &memory, &file);
+    let guest = platform.guest();
+    let at = show(&guest, &file, &text);
+    guest.mm.mprotect(UserAddr(at), 2 * PAGE, Protection { write: true, ..RX }, ProtectRange::Exact).unwrap();
+    guest.store(at + SITE - 1, b"!").unwrap();
+    guest.mm.restore_call_sites();
+    assert_eq!(code(&guest, at), CALL);
+    assert_eq!(guest.peek(at + SITE - 1), Ok(b'!'));
 }
