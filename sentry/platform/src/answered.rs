@@ -23,9 +23,8 @@ impl AnsweredCalls {
     /// Those that `is_allowed` is true of, by number; calls that are answered alike only together.
     #[must_use]
     pub fn allowed(is_allowed: impl Fn(u32) -> bool) -> Self {
-        let refused =
-            (0..ANSWER_PLACES.len()).filter(|number| bit(*number) != 0 && !is_allowed(*number as u32));
-        Self(refused.fold(Self::ALL.0, |bits, number| bits & !bit(number)))
+        let refused = ANSWERED.iter().filter(|(number, _)| !is_allowed((*number).into()));
+        Self(refused.fold(Self::ALL.0, |bits, (_, bit)| bits & !bit))
     }
 
     /// Whether a call is among them.
@@ -39,6 +38,30 @@ impl AnsweredCalls {
         self.0
     }
 }
+
+/// How many calls are answered.
+const ANSWERED_LEN: usize = {
+    let (mut number, mut len) = (0, 0);
+    while number < ANSWER_PLACES.len() {
+        len += (bit(number) != 0) as usize;
+        number += 1;
+    }
+    len
+};
+
+/// Those calls, with their bits: each new thread has to look at all of them.
+const ANSWERED: [(u16, u32); ANSWERED_LEN] = {
+    let mut calls = [(0, 0); ANSWERED_LEN];
+    let (mut number, mut len) = (0, 0);
+    while number < ANSWER_PLACES.len() {
+        if bit(number) != 0 {
+            calls[len] = (number as u16, bit(number));
+            len += 1;
+        }
+        number += 1;
+    }
+    calls
+};
 
 /// The bit of a call, 0 where it is not answered.
 const fn bit(number: usize) -> u32 {

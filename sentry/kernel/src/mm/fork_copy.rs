@@ -22,6 +22,8 @@ const MOST_COPIED: usize = 160;
 const MOST_OF_PIECE: usize = 32;
 /// Larger pieces are copied only where they are known to be stored to.
 const SMALL_PIECE: u64 = 256 << 10;
+/// Of pieces that lie within so much of the memory file the host is asked at once which pages are there.
+const WINDOW: u64 = 512 << 10;
 /// What is stored to is remembered in aligned chunks of this size.
 const CHUNK: u64 = 64 << 10;
 /// Chunks that are remembered, at most.
@@ -79,6 +81,28 @@ struct Piece {
     is_anon: bool,
 }
 
+impl Piece {
+    /// Where it lies in the memory file.
+    fn frames(&self) -> Range<u64> {
+        self.offset..self.offset + (self.range.end - self.range.start)
+    }
+}
+
+/// Which pages of a part of the memory file are in memory: one byte each, as mincore(2) tells.
+struct Resident {
+    frames: Range<u64>,
+    pages: Vec<u8>,
+}
+
+impl Resident {
+    /// Those of `frames`, where all of these lie in this part.
+    fn pages_of(&self, frames: &Range<u64>) -> Option<&[u8]> {
+        let first = frames.start.checked_sub(self.frames.start)? / PAGE_SIZE;
+        let len = (frames.end - frames.start) / PAGE_SIZE;
+        self.pages.get(first as usize..(first + len) as usize)
+    }
+}
+
 /// Present pages of a piece, to be copied: where they are in the address space, and where in the memory file.
 struct Run {
     range: Range<u64>,
@@ -97,8 +121,10 @@ impl MemoryManager {
     ) -> SegmentMap<()> {
         let (mut covered, mut runs) = (SegmentMap::new(), Vec::new());
         let mut budget = MOST_COPIED;
-        for piece in candidates(vmas, ours) {
-            if let Some(present) = self.runs_to_copy(&piece, budget.min(MOST_OF_PIECE)) {
+        let pieces = candidates(vmas, ours);
+        let resident = self.resident_of(&pieces);
+        for piece in pieces {
+            if let Some(present) = self.runs_to_copy(&piece, &resident, budget.min(MOST_OF_PIECE)) {
                 budget -= (present.iter().map(Run::len).sum::<u64>() / PAGE_SIZE) as usize;
                 covered.insert(piece.range, ());
                 runs.extend(present);
@@ -117,12 +143,21 @@ impl MemoryManager {
         covered
     }
 
+    /// Which pages of `pieces` are in memory, in their order there.
+    fn resident_of(&self, pieces: &[Piece]) -> Vec<Resident> {
+        let ask = |frames: Range<u64>| {
+            let mut pages = vec![0; ((frames.end - frames.start) / PAGE_SIZE) as usize];
+            self.memory.resident_pages(frames.start, &mut pages);
+            Resident { frames, pages }
+        };
+        windows(pieces.iter().map(Piece::frames).collect()).into_iter().map(ask).collect()
+    }
+
     /// The present pages of `piece`; `None` where there are more than `most`, or absent ones that a copy would lose.
-    fn runs_to_copy(&self, piece: &Piece, most: usize) -> Option<Vec<Run>> {
+    fn runs_to_copy(&self, piece: &Piece, resident: &[Resident], most: usize) -> Option<Vec<Run>> {
         let Piece { range, offset, prot, is_anon } = piece;
-        let mut resident = [0; (SMALL_PIECE / PAGE_SIZE) as usize];
-        let resident = &mut resident[..((range.end - range.start) / PAGE_SIZE) as usize];
-        self.memory.resident_pages(*offset, resident);
+        let part = resident.partition_point(|part| part.frames.start <= *offset).checked_sub(1)?;
+        let resident = resident.get(part)?.pages_of(&piece.frames())?;
         let count = resident.iter().filter(|page| **page & 1 != 0).count();
         if count > most {
             return None;
@@ -187,6 +222,20 @@ fn joined(runs: &[Run]) -> usize {
     runs.iter().take_while(fits).count().max(1)
 }
 
+/// Ranges that cover `parts`; neighbours are covered together, with what is between them, as long as it is a [`WINDOW`].
+fn windows(mut parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    parts.sort_unstable_by_key(|part| part.start);
+    let mut windows: Vec<Range<u64>> = Vec::new();
+    for part in parts {
+        match windows.last_mut() {
+            Some(last) if part.end <= last.end => {}
+            Some(last) if part.end - last.start <= WINDOW => last.end = part.end,
+            _ => windows.push(part),
+        }
+    }
+    windows
+}
+
 /// What may be copied, the most useful first.
 fn candidates(vmas: &SegmentMap<Vma>, ours: &Pages) -> Vec<Piece> {
     let (mut known, mut small) = (Vec::new(), Vec::new());
@@ -231,7 +280,10 @@ fn runs_of(resident: &[u8]) -> Vec<Range<usize>> {
 mod tests {
     use platform::Protection;
 
-    use super::{CHUNK, FORGET_AFTER, MOST_CHUNKS, Run, SMALL_PIECE, StoredAfterFork, joined, runs_of};
+    use super::{
+        CHUNK, FORGET_AFTER, MOST_CHUNKS, Resident, Run, SMALL_PIECE, StoredAfterFork, WINDOW, joined,
+        runs_of, windows,
+    };
 
     #[test]
     fn chunks_are_remembered_once_and_the_oldest_goes_first() {
@@ -250,6 +302,18 @@ mod tests {
     fn runs_are_maximal() {
         assert_eq!(runs_of(&[1, 1, 0, 3, 2, 1]), vec![0..2, 3..4, 5..6]);
         assert!(runs_of(&[0, 0]).is_empty());
+    }
+
+    #[test]
+    fn the_host_is_asked_of_neighbours_at_once() {
+        let far = 3 * WINDOW;
+        let parts = vec![far..far + WINDOW, 8192..12288, 0..4096, WINDOW - 4096..WINDOW, far..far + 4096];
+        assert_eq!(windows(parts), vec![0..WINDOW, far..far + WINDOW]);
+        assert_eq!(windows(vec![0..4096, WINDOW..WINDOW + 4096]), vec![0..4096, WINDOW..WINDOW + 4096]);
+        let resident = Resident { frames: 4096..16384, pages: vec![1, 0, 1] };
+        assert_eq!(resident.pages_of(&(8192..16384)), Some(&[0, 1][..]));
+        assert_eq!(resident.pages_of(&(0..8192)), None);
+        assert_eq!(resident.pages_of(&(12288..20480)), None);
     }
 
     #[test]
