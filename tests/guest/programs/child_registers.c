@@ -79,6 +79,26 @@ static void forks(int rounds) {
     }
 }
 
+// The same of wider registers, where there are any.
+#define WIDE(name, move, which, size)                                                                                  \
+    static void name(void) {                                                                                           \
+        for (int round = 0; round < 60; round++) {                                                                     \
+            uint8_t in[size], out[size];                                                                               \
+            for (int i = 0; i < size; i++) in[i] = i * 3 + round;                                                      \
+            long child;                                                                                                \
+            asm volatile(move " (%2), %%" which "\n mov $57, %%eax\n syscall\n" move " %%" which                       \
+                              ", (%1)\n nop; nop; nop; nop; nop; nop; nop; nop"                                       \
+                         : "=&a"(child)                                                                                \
+                         : "r"(out), "r"(in)                                                                           \
+                         : "rcx", "r11", "memory", "xmm5");                                                            \
+            if (child == 0) _exit(memcmp(in, out, size) != 0);                                                         \
+            CHECK(memcmp(in, out, size) == 0);                                                                         \
+            ended_well(child);                                                                                         \
+        }                                                                                                              \
+    }
+WIDE(forks_with_avx, "vmovdqu", "ymm5", 32)
+WIDE(forks_with_avx512, "vmovdqu64", "zmm5", 64)
+
 // Children that share the memory.
 static struct state shared_in, shared_out;
 
@@ -138,6 +158,8 @@ static void with_a_tracer(void) {
 
 int main(void) {
     forks(100);
+    if (__builtin_cpu_supports("avx")) forks_with_avx();
+    if (__builtin_cpu_supports("avx512f")) forks_with_avx512();
     sharing(100);
     with_signals();
     with_a_tracer();
