@@ -14,7 +14,10 @@ use crate::vfs::{Inode, notify_inode};
 /// Files that have changed: who waits for that is told when this is dropped, which is to be after all locks.
 #[derive(Debug, Default)]
 #[must_use = "dropped after the locks"]
-pub(in crate::task) struct Untold(Vec<(Arc<Cgroup>, fn(&Cgroup) -> &EventFile)>);
+pub(in crate::task) struct Untold(Vec<(Arc<Cgroup>, WhichFile)>);
+
+/// Which of a group's files.
+type WhichFile = fn(&Cgroup) -> &EventFile;
 
 impl Untold {
     /// `cgroup.events` of a group has changed.
