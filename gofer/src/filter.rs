@@ -3,22 +3,40 @@
 //! Nothing here opens through a symbolic link, executes, makes a process, or maps memory that can be executed. A call
 //! outside the table ends the process.
 
-use gofer_protocol::DOOR_RULE;
-use host::seccomp::{ArgCheck, Rule, nr};
+use abi::OpenFlags;
+use abi::fcntl::AtFlags;
+use abi::fs::SEEK_SET;
+use abi::futex::{
+    FUTEX_CLOCK_REALTIME as REALTIME, FUTEX_PRIVATE_FLAG as PRIVATE,
+    op::{WAIT, WAIT_BITSET, WAKE, WAKE_BITSET},
+};
+use abi::mman::{MAP_PRIVATE, MAP_SHARED, MapFlags};
+use abi::socket::MsgFlags;
+use gofer_protocol::{DOOR_RULE, RenameFlags};
+use host::seccomp::{ArgCheck, LAST_WORDS, LOOK_BEFORE_CLOSE, NOT_EXECUTABLE, Rule, SEND_WITHOUT_SIGNAL, nr};
 
-/// `O_NOFOLLOW`: a compromised gofer cannot use a link to save itself a look.
-const NO_FOLLOW: ArgCheck = ArgCheck::Masked { arg: 2, mask: 0o400_000, value: 0o400_000 };
-/// `PROT_EXEC` is not among the protections.
-const NOT_EXECUTABLE: ArgCheck = ArgCheck::Masked { arg: 2, mask: 4, value: 0 };
-/// `MAP_ANONYMOUS | MAP_PRIVATE`, not shared, not of a file.
-const PRIVATE_MEMORY: ArgCheck = ArgCheck::Masked { arg: 3, mask: 0x23, value: 0x22 };
-/// `AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW`.
-const THE_FILE_ITSELF: u32 = 0x1100;
-/// `FUTEX_WAIT`, `FUTEX_WAKE`, and the bitset forms, private, with and without `FUTEX_CLOCK_REALTIME`.
-const FUTEX_OPERATIONS: &[u32] = &[128, 129, 137, 138, 393];
-
-/// `MSG_CMSG_CLOEXEC`, with and without `MSG_DONTWAIT`.
-const RECEIVE_FLAGS: &[u32] = &[0x4000_0000, 0x4000_0040];
+/// A compromised gofer cannot use a link to save itself a look.
+const NO_FOLLOW: ArgCheck = ArgCheck::with(2, OpenFlags::NOFOLLOW.bits() as u64);
+/// The same for `statx`.
+const NO_FOLLOW_AT_2: ArgCheck = ArgCheck::with(2, AtFlags::SYMLINK_NOFOLLOW.bits() as u64);
+/// Not shared, not of a file.
+const PRIVATE_MEMORY: ArgCheck = ArgCheck::Masked {
+    arg: 3,
+    mask: MAP_SHARED | MAP_PRIVATE | MapFlags::ANONYMOUS.bits(),
+    value: MAP_PRIVATE | MapFlags::ANONYMOUS.bits(),
+};
+const THE_FILE_ITSELF: u32 = AtFlags::EMPTY_PATH.union(AtFlags::SYMLINK_NOFOLLOW).bits();
+const FUTEX_OPERATIONS: &[u32] = &[
+    WAIT | PRIVATE,
+    WAKE | PRIVATE,
+    WAIT_BITSET | PRIVATE,
+    WAKE_BITSET | PRIVATE,
+    WAIT_BITSET | PRIVATE | REALTIME,
+];
+const RECEIVE_FLAGS: &[u32] =
+    &[MsgFlags::CMSG_CLOEXEC.bits(), MsgFlags::CMSG_CLOEXEC.union(MsgFlags::DONTWAIT).bits()];
+/// Files and directories.
+const UNLINK_FLAGS: &[u32] = &[0, AtFlags::REMOVEDIR.bits()];
 
 /// The allow-list.
 pub const RULES: &[Rule] = &[
@@ -26,18 +44,16 @@ pub const RULES: &[Rule] = &[
     DOOR_RULE,
     // Requests, replies, events.
     Rule::when(nr::SYS_recvmsg, "recvmsg", &[ArgCheck::OneOf32(2, RECEIVE_FLAGS)]),
-    Rule::when(nr::SYS_sendmsg, "sendmsg", &[ArgCheck::Eq32(2, 0x4000)]),
+    SEND_WITHOUT_SIGNAL,
     Rule::any(nr::SYS_read, "read"),
-    // The last words on standard error.
-    Rule::when(nr::SYS_write, "write", &[ArgCheck::Eq32(0, 2)]),
+    LAST_WORDS,
     Rule::any(nr::SYS_close, "close"),
-    // `F_GETFD`: Rust's library looks before it closes, in builds with debug assertions.
-    Rule::when(nr::SYS_fcntl, "fcntl", &[ArgCheck::Eq32(1, 1)]),
+    LOOK_BEFORE_CLOSE,
     // Looking.
     Rule::when(nr::SYS_openat, "openat", &[NO_FOLLOW]),
-    Rule::when(nr::SYS_statx, "statx", &[ArgCheck::Masked { arg: 2, mask: 0x100, value: 0x100 }]),
+    Rule::when(nr::SYS_statx, "statx", &[NO_FOLLOW_AT_2]),
     Rule::any(nr::SYS_getdents64, "getdents64"),
-    Rule::when(nr::SYS_lseek, "lseek", &[ArgCheck::Eq32(2, 0)]),
+    Rule::when(nr::SYS_lseek, "lseek", &[ArgCheck::Eq32(2, SEEK_SET)]),
     Rule::any(nr::SYS_readlinkat, "readlinkat"),
     Rule::any(nr::SYS_fstatfs, "fstatfs"),
     Rule::any(nr::SYS_fgetxattr, "fgetxattr"),
@@ -47,12 +63,12 @@ pub const RULES: &[Rule] = &[
     Rule::any(nr::SYS_symlinkat, "symlinkat"),
     Rule::any(nr::SYS_mknodat, "mknodat"),
     Rule::when(nr::SYS_linkat, "linkat", &[ArgCheck::Eq32(4, 0)]),
-    Rule::when(nr::SYS_unlinkat, "unlinkat", &[ArgCheck::OneOf32(2, &[0, 0x200])]),
-    Rule::when(nr::SYS_renameat2, "renameat2", &[ArgCheck::AtMost(4, 3)]),
+    Rule::when(nr::SYS_unlinkat, "unlinkat", &[ArgCheck::OneOf32(2, UNLINK_FLAGS)]),
+    Rule::when(nr::SYS_renameat2, "renameat2", &[ArgCheck::AtMost(4, RenameFlags::all().bits() as u64)]),
     // Attributes.
     Rule::when(nr::SYS_fchownat, "fchownat", &[ArgCheck::Eq32(4, THE_FILE_ITSELF)]),
     Rule::any(nr::SYS_fchmod, "fchmod"),
-    Rule::when(nr::SYS_fchmodat2, "fchmodat2", &[ArgCheck::Eq32(3, 0x1000)]),
+    Rule::when(nr::SYS_fchmodat2, "fchmodat2", &[ArgCheck::Eq32(3, AtFlags::EMPTY_PATH.bits())]),
     Rule::when(nr::SYS_utimensat, "utimensat", &[ArgCheck::Eq32(3, THE_FILE_ITSELF)]),
     Rule::any(nr::SYS_ftruncate, "ftruncate"),
     Rule::any(nr::SYS_fsetxattr, "fsetxattr"),

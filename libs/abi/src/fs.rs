@@ -13,6 +13,17 @@ pub const PATH_MAX: usize = 4096;
 /// `AT_FDCWD`.
 pub const AT_FDCWD: i32 = -100;
 
+/// lseek(2): from the start.
+pub const SEEK_SET: u32 = 0;
+/// From the position.
+pub const SEEK_CUR: u32 = 1;
+/// From the end.
+pub const SEEK_END: u32 = 2;
+/// The next data from there.
+pub const SEEK_DATA: u32 = 3;
+/// The next hole from there.
+pub const SEEK_HOLE: u32 = 4;
+
 bitflags! {
     /// Flags of open(2), as x86-64 numbers them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

@@ -53,6 +53,7 @@ pub mod ip {
     pub const DROP_SOURCE_MEMBERSHIP: i32 = 40;
     pub const MULTICAST_ALL: i32 = 49;
     pub const UNICAST_IF: i32 = 50;
+    pub const LOCAL_PORT_RANGE: i32 = 51;
 }
 
 /// `MCAST_*`, the same at the levels of IPv4 and IPv6 (RFC 3678).
@@ -123,10 +124,21 @@ pub mod tcp {
     pub const CONGESTION: i32 = 13;
     pub const THIN_LINEAR_TIMEOUTS: i32 = 16;
     pub const USER_TIMEOUT: i32 = 18;
+    pub const REPAIR: i32 = 19;
     pub const FASTOPEN: i32 = 23;
     pub const NOTSENT_LOWAT: i32 = 25;
     pub const FASTOPEN_CONNECT: i32 = 30;
+    pub const ULP: i32 = 31;
+    pub const ZEROCOPY_RECEIVE: i32 = 35;
     pub const INQ: i32 = 36;
+    pub const TX_DELAY: i32 = 37;
     /// `TCP_CM_INQ`: the same number, as a control message.
     pub const CM_INQ: i32 = INQ;
+}
+
+/// `UDP_*`.
+pub mod udp {
+    pub const CORK: i32 = 1;
+    pub const SEGMENT: i32 = 103;
+    pub const GRO: i32 = 104;
 }

@@ -3,6 +3,8 @@
 
 use bitflags::bitflags;
 
+/// Pages cannot be touched.
+pub const PROT_NONE: u64 = 0;
 /// Pages may be read.
 pub const PROT_READ: u64 = 1;
 /// Pages may be written.

@@ -117,6 +117,8 @@ pub const IOCTL_NOTIF_RECV: u32 = 0xc050_2100;
 pub const IOCTL_NOTIF_SEND: u32 = 0xc018_2101;
 /// `SECCOMP_IOCTL_NOTIF_ID_VALID`.
 pub const IOCTL_NOTIF_ID_VALID: u32 = 0x4008_2102;
+/// `SECCOMP_IOCTL_NOTIF_SET_FLAGS`.
+pub const IOCTL_NOTIF_SET_FLAGS: u32 = 0x4008_2104;
 /// `SECCOMP_IOCTL_NOTIF_ADDFD` without the direction and the size of its argument, which may grow.
 pub const IOCTL_NOTIF_ADDFD: u32 = 0x2103;
 /// `si_code` of a `SIGSYS` that a filter causes.

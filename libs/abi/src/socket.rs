@@ -131,6 +131,8 @@ impl Ucred {
 
 /// `SOL_SOCKET`.
 pub const SOL_SOCKET: i32 = 1;
+/// `SOL_PACKET`.
+pub const SOL_PACKET: i32 = 263;
 /// `SCM_RIGHTS`.
 pub const SCM_RIGHTS: i32 = 1;
 /// `SCM_CREDENTIALS`.
@@ -179,6 +181,7 @@ pub mod so {
     pub const PEEK_OFF: i32 = 42;
     pub const BUSY_POLL: i32 = 46;
     pub const INCOMING_CPU: i32 = 49;
+    pub const ATTACH_BPF: i32 = 50;
     pub const INCOMING_NAPI_ID: i32 = 56;
     pub const COOKIE: i32 = 57;
     pub const PEERGROUPS: i32 = 59;

@@ -10,9 +10,9 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
-use abi::socket::{AF_INET, AF_INET6, SOCKADDR_MAX, SOL_SOCKET, so};
+use abi::socket::{AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCKADDR_MAX, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result};
-use host::seccomp::{ArgCheck, Rule, nr};
+use host::seccomp::{ArgCheck, LAST_WORDS, LOOK_BEFORE_CLOSE, Rule, SEND_WITHOUT_SIGNAL, nr};
 use host::unix::{Wait, receive, send};
 
 /// What a broker is asked for.
@@ -117,33 +117,36 @@ impl Broker {
     }
 }
 
+/// As [`host::socket::create`] asks for them.
+const SOCKET_TYPES: &[u32] = &[
+    (SocketType::Stream as i32 | SOCK_CLOEXEC | SOCK_NONBLOCK).cast_unsigned(),
+    (SocketType::Datagram as i32 | SOCK_CLOEXEC | SOCK_NONBLOCK).cast_unsigned(),
+    (SocketType::Raw as i32 | SOCK_CLOEXEC | SOCK_NONBLOCK).cast_unsigned(),
+];
+
 /// The host system calls that a broker needs.
 pub const RULES: &[Rule] = &[
     Rule::any(nr::SYS_recvmsg, "recvmsg"),
-    Rule::when(nr::SYS_sendmsg, "sendmsg", &[ArgCheck::Eq32(2, 0x4000)]),
+    SEND_WITHOUT_SIGNAL,
     Rule::when(
         nr::SYS_socket,
         "socket",
-        // `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_RAW` with `SOCK_CLOEXEC | SOCK_NONBLOCK`.
-        &[ArgCheck::OneOf32(0, &[2, 10]), ArgCheck::OneOf32(1, &[0o2004001, 0o2004002, 0o2004003])],
+        &[ArgCheck::OneOf32(0, &[AF_INET as u32, AF_INET6 as u32]), ArgCheck::OneOf32(1, SOCKET_TYPES)],
     ),
     Rule::any(nr::SYS_bind, "bind"),
-    // `SO_DOMAIN`.
     Rule::when(
         nr::SYS_getsockopt,
         "getsockopt",
         &[ArgCheck::Eq32(1, SOL_SOCKET as u32), ArgCheck::Eq32(2, so::DOMAIN as u32)],
     ),
     Rule::any(nr::SYS_close, "close"),
-    // `F_GETFD`: Rust's library looks before it closes, in builds with debug assertions.
-    Rule::when(nr::SYS_fcntl, "fcntl", &[ArgCheck::Eq32(1, 1)]),
+    LOOK_BEFORE_CLOSE,
     // The allocator, and the end.
     Rule::any(nr::SYS_brk, "brk"),
     Rule::any(nr::SYS_munmap, "munmap"),
     Rule::any(nr::SYS_sigaltstack, "sigaltstack"),
     Rule::any(nr::SYS_exit_group, "exit_group"),
-    // The last words on standard error.
-    Rule::when(nr::SYS_write, "write", &[ArgCheck::Eq32(0, 2)]),
+    LAST_WORDS,
 ];
 
 /// Serves the sandbox at the other end of `socket` until it is gone. Raw sockets are made where `allows_raw`.
@@ -191,17 +194,14 @@ fn is_internet(domain: i32) -> bool {
 
 /// Internet sockets alone. Which protocols there are is the host's knowledge; raw ones are asked for by type.
 fn create(domain: i32, kind: i32, protocol: i32, allows_raw: bool) -> Result<OwnedFd> {
-    const STREAM: i32 = 1;
-    const DATAGRAM: i32 = 2;
-    const RAW: i32 = 3;
     if !is_internet(domain) {
         return Err(Errno::EAFNOSUPPORT);
     }
-    match kind {
-        STREAM | DATAGRAM => {}
-        RAW if allows_raw => {}
-        RAW => return Err(Errno::EPERM),
-        _ => return Err(Errno::ESOCKTNOSUPPORT),
+    match SocketType::from_raw(kind) {
+        Some(SocketType::Stream | SocketType::Datagram) => {}
+        Some(SocketType::Raw) if allows_raw => {}
+        Some(SocketType::Raw) => return Err(Errno::EPERM),
+        Some(SocketType::SeqPacket) | None => return Err(Errno::ESOCKTNOSUPPORT),
     }
     host::socket::create(domain, kind, protocol)
 }

@@ -8,23 +8,29 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use abi::mman::{MAP_PRIVATE, MapFlags, PROT_NONE, PROT_READ, PROT_WRITE};
+use abi::termios::TIOCGWINSZ;
 use control::Client;
 use host::capability::{self, Capabilities};
 use host::process;
-use host::seccomp::{Action, ArgCheck, InstallFlags, Rule, compile, nr};
+use host::seccomp::{
+    Action, ArgCheck, InstallFlags, LOOK_BEFORE_CLOSE, Rule, SEND_WITHOUT_SIGNAL, compile, nr,
+};
 use host::signal::SignalFd;
 
 use super::SIGKILL;
 use super::attach::{Attached, hold_signals};
 use crate::error::{Context, FAILED, Result};
 
-/// `TIOCGWINSZ` (`man 2 ioctl_tty`).
-const WINDOW_SIZE: u32 = 0x5413;
-
 /// CAP_SETGID.
 const SETGID: u32 = 6;
 /// CAP_SETPCAP.
 const SETPCAP: u32 = 8;
+
+/// Protections of memory.
+const NOT_EXECUTABLE: &[u32] = &[PROT_NONE as u32, PROT_READ as u32, (PROT_READ | PROT_WRITE) as u32];
+/// Not shared, not of a file.
+const PRIVATE_MEMORY: u32 = (MAP_PRIVATE | MapFlags::ANONYMOUS.bits()) as u32;
 
 /// The host system calls that it needs.
 pub(crate) const RULES: &[Rule] = &[
@@ -33,18 +39,20 @@ pub(crate) const RULES: &[Rule] = &[
     Rule::any(nr::SYS_read, "read"),
     Rule::any(nr::SYS_recvmsg, "recvmsg"),
     Rule::any(nr::SYS_recvfrom, "recvfrom"),
-    Rule::when(nr::SYS_sendmsg, "sendmsg", &[ArgCheck::Eq32(2, 0x4000)]),
+    SEND_WITHOUT_SIGNAL,
     Rule::any(nr::SYS_sendto, "sendto"),
     Rule::any(nr::SYS_write, "write"),
-    Rule::when(nr::SYS_ioctl, "ioctl", &[ArgCheck::Eq32(1, WINDOW_SIZE)]),
+    Rule::when(nr::SYS_ioctl, "ioctl", &[ArgCheck::Eq32(1, TIOCGWINSZ)]),
     Rule::any(nr::SYS_restart_syscall, "restart_syscall"),
     Rule::any(nr::SYS_close, "close"),
-    // `F_GETFD`: Rust's library looks before it closes, in builds with debug assertions.
-    Rule::when(nr::SYS_fcntl, "fcntl", &[ArgCheck::Eq32(1, 1)]),
+    LOOK_BEFORE_CLOSE,
     // The allocator, a line in a log, and the end.
     Rule::any(nr::SYS_brk, "brk"),
-    // Private and anonymous memory that cannot be executed.
-    Rule::when(nr::SYS_mmap, "mmap", &[ArgCheck::OneOf32(2, &[0, 1, 3]), ArgCheck::Eq32(3, 0x22)]),
+    Rule::when(
+        nr::SYS_mmap,
+        "mmap",
+        &[ArgCheck::OneOf32(2, NOT_EXECUTABLE), ArgCheck::Eq32(3, PRIVATE_MEMORY)],
+    ),
     Rule::any(nr::SYS_mremap, "mremap"),
     Rule::any(nr::SYS_munmap, "munmap"),
     Rule::any(nr::SYS_madvise, "madvise"),

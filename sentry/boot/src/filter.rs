@@ -4,40 +4,81 @@
 //! Nothing here opens a path, makes a process, gives memory the right to execute, or touches another process than the
 //! stubs, which share the sandbox's pid name space. A call outside the table ends the sandbox.
 
-use abi::Errno;
+use abi::fcntl::cmd::{F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_SETFD, F_SETFL};
+use abi::fcntl::ioctl::{FIONBIO, FIONREAD};
+use abi::fcntl::{AtFlags, RwFlags};
+use abi::futex::{
+    FUTEX_CLOCK_REALTIME as REALTIME, FUTEX_PRIVATE_FLAG as PRIVATE,
+    op::{CMP_REQUEUE, REQUEUE, WAIT, WAIT_BITSET, WAKE, WAKE_BITSET},
+};
+use abi::prctl::PR_SET_NAME;
+use abi::sched::CloneFlags;
+use abi::seccomp::{IOCTL_NOTIF_ID_VALID, IOCTL_NOTIF_RECV, IOCTL_NOTIF_SEND, IOCTL_NOTIF_SET_FLAGS};
+use abi::socket::{AF_UNIX, SOCK_CLOEXEC, SocketType};
+use abi::termios::{TCGETS, TCSETS, TCSETSF, TCSETSW, TIOCGWINSZ, TIOCSWINSZ};
+use abi::{Errno, Signal};
 use control::Failure;
 use control::network::NetworkMode;
-use host::seccomp::{Action, ArgCheck, InstallFlags, Rule, compile, compile_with, nr};
+use fs::gofer::FALLOCATE_MODES;
+use host::seccomp::{Action, ArgCheck, InstallFlags, NOT_EXECUTABLE, Rule, compile, compile_with, nr};
 
-/// `PROT_EXEC` is not among the protections.
-const NOT_EXECUTABLE: ArgCheck = ArgCheck::Masked { arg: 2, mask: 4, value: 0 };
-/// `AT_EMPTY_PATH`, which allows an empty path and does not demand one; other paths lead nowhere in our empty root.
-const EMPTY_PATH_AT_2: ArgCheck = ArgCheck::Masked { arg: 2, mask: 0x1000, value: 0x1000 };
-/// `FUTEX_WAIT`, `WAKE`, `WAIT_BITSET`, `WAKE_BITSET`, `REQUEUE`, `CMP_REQUEUE`, private and shared, with and without
-/// `FUTEX_CLOCK_REALTIME`.
-const FUTEX_OPERATIONS: &[u32] = &[0, 1, 3, 4, 9, 10, 128, 129, 131, 132, 137, 138, 256, 265, 384, 393];
-/// What glibc makes a thread with.
-const THREAD_FLAGS: u64 = 0x003d_0f00;
-/// `SECCOMP_IOCTL_NOTIF_RECV`, `_SEND`, `_ID_VALID`, `_SET_FLAGS`; `TCGETS`, `TCSETS*`, `TIOCGWINSZ`, `TIOCSWINSZ`,
-/// `FIONREAD`, `FIONBIO`.
-const IOCTLS: &[u32] = &[
-    0xc050_2100,
-    0xc018_2101,
-    0x4008_2102,
-    0x4008_2104,
-    0x5401,
-    0x5402,
-    0x5403,
-    0x5404,
-    0x5413,
-    0x5414,
-    0x541b,
-    0x5421,
+/// It allows an empty path and does not demand one; other paths lead nowhere in our empty root.
+const EMPTY_PATH_AT_2: ArgCheck = ArgCheck::with(2, AtFlags::EMPTY_PATH.bits() as u64);
+/// Locks and condition variables, private and shared.
+const FUTEX_OPERATIONS: &[u32] = &[
+    WAIT,
+    WAKE,
+    REQUEUE,
+    CMP_REQUEUE,
+    WAIT_BITSET,
+    WAKE_BITSET,
+    WAIT | PRIVATE,
+    WAKE | PRIVATE,
+    REQUEUE | PRIVATE,
+    CMP_REQUEUE | PRIVATE,
+    WAIT_BITSET | PRIVATE,
+    WAKE_BITSET | PRIVATE,
+    WAIT | REALTIME,
+    WAIT_BITSET | REALTIME,
+    WAIT | PRIVATE | REALTIME,
+    WAIT_BITSET | PRIVATE | REALTIME,
 ];
-/// `F_DUPFD_CLOEXEC`, `F_GETFD`, `F_SETFD`, `F_GETFL`, `F_SETFL`, `F_GET_SEALS`.
-const FCNTLS: &[u32] = &[1030, 1, 2, 3, 4, 1034];
-/// `FALLOC_FL_KEEP_SIZE | PUNCH_HOLE`, `ZERO_RANGE`, `KEEP_SIZE`, 0, and their sums.
-const FALLOCATE_MODES: &[u32] = &[0, 1, 3, 16, 17];
+/// What glibc makes a thread with.
+const THREAD_FLAGS: u64 = CloneFlags::VM
+    .union(CloneFlags::FS)
+    .union(CloneFlags::FILES)
+    .union(CloneFlags::SIGHAND)
+    .union(CloneFlags::THREAD)
+    .union(CloneFlags::SYSVSEM)
+    .union(CloneFlags::SETTLS)
+    .union(CloneFlags::PARENT_SETTID)
+    .union(CloneFlags::CHILD_CLEARTID)
+    .bits();
+/// Of stubs' listeners, of terminals, of pipes and sockets.
+const IOCTLS: &[u32] = &[
+    IOCTL_NOTIF_RECV,
+    IOCTL_NOTIF_SEND,
+    IOCTL_NOTIF_ID_VALID,
+    IOCTL_NOTIF_SET_FLAGS,
+    TCGETS,
+    TCSETS,
+    TCSETSW,
+    TCSETSF,
+    TIOCGWINSZ,
+    TIOCSWINSZ,
+    FIONREAD,
+    FIONBIO,
+];
+const FCNTLS: &[u32] = &[F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GET_SEALS];
+/// Of the pairs that we make.
+const PAIR_TYPES: &[u32] = &[
+    (SocketType::Stream as i32 | SOCK_CLOEXEC).cast_unsigned(),
+    (SocketType::SeqPacket as i32 | SOCK_CLOEXEC).cast_unsigned(),
+];
+/// Those of faults.
+const FAULT_SIGNALS: &[u32] = &[Signal::BUS.number().cast_unsigned(), Signal::SEGV.number().cast_unsigned()];
+/// `recvfrom` and `sendto` without a socket address.
+const NO_ADDRESS: ArgCheck = ArgCheck::Eq(4, 0);
 
 /// The allow-list for everything but the platform.
 const KERNEL_RULES: &[Rule] = &[
@@ -47,13 +88,13 @@ const KERNEL_RULES: &[Rule] = &[
     Rule::any(nr::SYS_readv, "readv"),
     Rule::any(nr::SYS_writev, "writev"),
     Rule::any(nr::SYS_preadv, "preadv"),
-    // At a position, or with RWF_APPEND at the end.
-    Rule::when(nr::SYS_pwritev2, "pwritev2", &[ArgCheck::OneOf32(5, &[0, 0x10])]),
+    // At a position or at the end.
+    Rule::when(nr::SYS_pwritev2, "pwritev2", &[ArgCheck::OneOf32(5, &[0, RwFlags::APPEND.bits()])]),
     Rule::any(nr::SYS_lseek, "lseek"),
     Rule::any(nr::SYS_fstat, "fstat"),
     Rule::when(nr::SYS_statx, "statx", &[EMPTY_PATH_AT_2]),
     Rule::any(nr::SYS_ftruncate, "ftruncate"),
-    Rule::when(nr::SYS_fallocate, "fallocate", &[ArgCheck::OneOf32(1, FALLOCATE_MODES)]),
+    Rule::when(nr::SYS_fallocate, "fallocate", &[ArgCheck::OneOf32(1, &FALLOCATE_MODES)]),
     Rule::any(nr::SYS_fsync, "fsync"),
     Rule::any(nr::SYS_fdatasync, "fdatasync"),
     Rule::when(nr::SYS_fcntl, "fcntl", &[ArgCheck::OneOf32(1, FCNTLS)]),
@@ -64,14 +105,14 @@ const KERNEL_RULES: &[Rule] = &[
     Rule::any(nr::SYS_recvmsg, "recvmsg"),
     // Links: as many frames as there are.
     Rule::any(nr::SYS_recvmmsg, "recvmmsg"),
-    Rule::when(nr::SYS_recvfrom, "recvfrom", &[ArgCheck::Eq(4, 0)]),
-    Rule::when(nr::SYS_sendto, "sendto", &[ArgCheck::Eq(4, 0)]),
+    Rule::when(nr::SYS_recvfrom, "recvfrom", &[NO_ADDRESS]),
+    Rule::when(nr::SYS_sendto, "sendto", &[NO_ADDRESS]),
     Rule::any(nr::SYS_accept4, "accept4"),
     Rule::any(nr::SYS_shutdown, "shutdown"),
     Rule::when(
         nr::SYS_socketpair,
         "socketpair",
-        &[ArgCheck::Eq32(0, 1), ArgCheck::OneOf32(1, &[0o2000001, 0o2000005]), ArgCheck::Eq32(2, 0)],
+        &[ArgCheck::Eq32(0, AF_UNIX as u32), ArgCheck::OneOf32(1, PAIR_TYPES), ArgCheck::Eq32(2, 0)],
     ),
     Rule::any(nr::SYS_ppoll, "ppoll"),
     Rule::any(nr::SYS_epoll_create1, "epoll_create1"),
@@ -95,11 +136,11 @@ const KERNEL_RULES: &[Rule] = &[
     Rule::any(nr::SYS_sigaltstack, "sigaltstack"),
     Rule::any(nr::SYS_rt_sigprocmask, "rt_sigprocmask"),
     // The fault handler gives way to the default action where a fault is our own.
-    Rule::when(nr::SYS_rt_sigaction, "rt_sigaction", &[ArgCheck::OneOf32(0, &[7, 11])]),
+    Rule::when(nr::SYS_rt_sigaction, "rt_sigaction", &[ArgCheck::OneOf32(0, FAULT_SIGNALS)]),
     Rule::any(nr::SYS_sched_yield, "sched_yield"),
     // The allocator counts processors.
     Rule::any(nr::SYS_sched_getaffinity, "sched_getaffinity"),
-    Rule::when(nr::SYS_prctl, "prctl", &[ArgCheck::Eq32(0, 15)]),
+    Rule::when(nr::SYS_prctl, "prctl", &[ArgCheck::Eq32(0, PR_SET_NAME.cast_unsigned())]),
     // Time and chance.
     Rule::any(nr::SYS_clock_gettime, "clock_gettime"),
     Rule::any(nr::SYS_getrandom, "getrandom"),

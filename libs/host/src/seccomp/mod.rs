@@ -5,6 +5,7 @@
 //! documentation prints, so they carry the calls' names. The few filters that decide by instruction pointer, and so are no
 //! tables, are made with `bpf`'s assembler.
 
+mod common;
 mod install;
 mod notify;
 pub mod nr;
@@ -12,6 +13,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+pub use common::{LAST_WORDS, LOOK_BEFORE_CLOSE, NOT_EXECUTABLE, SEND_WITHOUT_SIGNAL};
 pub use install::{InstallFlags, Program};
 pub use notify::{Listener, Notification, Seen, ask_listener, check_user_notify};
 pub use rules::{ArgCheck, Rule, compile, compile_with};

@@ -31,6 +31,18 @@ pub enum ArgCheck {
 }
 
 impl ArgCheck {
+    /// All of `bits` are set, whatever the others are.
+    #[must_use]
+    pub const fn with(arg: u8, bits: u64) -> Self {
+        Self::Masked { arg, mask: bits, value: bits }
+    }
+
+    /// None of `bits` is set.
+    #[must_use]
+    pub const fn without(arg: u8, bits: u64) -> Self {
+        Self::Masked { arg, mask: bits, value: 0 }
+    }
+
     const fn index(self) -> u8 {
         match self {
             Self::Eq(arg, _)

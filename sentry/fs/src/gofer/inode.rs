@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+use abi::fcntl::falloc::{KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE};
 use abi::{Errno, FileType, OpenFlags, Result};
 use gofer_protocol::{
     Attr as WireAttr, FileId, GetAttr, Name, NodeId, Readlink, SetAttr as WireSetAttr,
@@ -33,9 +34,9 @@ const WALK_MAX: usize = 128;
 /// Directories above a file at most, as in the gofer.
 const MAX_DEPTH: usize = 4096;
 
-/// What of fallocate(2) is passed on: allocate, keep the size, punch a hole, zero a range. The sandbox's filter knows
-/// the same list.
-const FALLOCATE_MODES: [u32; 5] = [0, 1, 3, 16, 17];
+/// What of fallocate(2) is passed on: the sandbox's filter allows that and no more.
+pub const FALLOCATE_MODES: [u32; 5] =
+    [0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE];
 
 /// How an inode was found.
 #[derive(Debug)]

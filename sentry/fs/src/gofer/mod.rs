@@ -35,7 +35,7 @@ mod window;
 mod xattr;
 
 pub use connection::{Client, Connection, attach, connect, mount};
-pub use inode::GoferInode;
+pub use inode::{FALLOCATE_MODES, GoferInode};
 pub use volume::{GoferFs, Volume};
 
 /// The host calls that this client makes in the sentry, by name, for its allow-list: all take a descriptor that a

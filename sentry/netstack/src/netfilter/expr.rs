@@ -96,6 +96,14 @@ pub enum Base {
     Transport = 2,
 }
 
+impl Base {
+    /// The base with this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Link, Self::Network, Self::Transport].get(number as usize).copied()
+    }
+}
+
 /// Facts about a packet that are not in it, with the numbers of `NFT_META_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "Linux's names")]
@@ -241,6 +249,23 @@ pub enum FibResult {
     Name = 2,
     /// The kind of address, `RTN_*`.
     Kind = 3,
+}
+
+impl FibResult {
+    /// The result with this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Index, Self::Name, Self::Kind].into_iter().find(|result| *result as u32 == number)
+    }
+
+    /// Bytes of its value.
+    #[must_use]
+    pub const fn value_len(self) -> usize {
+        match self {
+            Self::Name => 16,
+            Self::Index | Self::Kind => 4,
+        }
+    }
 }
 
 /// A packet and byte count that rules keep.

@@ -3,38 +3,137 @@
 //! Options are allowed one by one, those that guests use and that reach nothing but the socket: no filters or programs,
 //! no upper-layer protocols, no repair mode, nothing that maps or pins memory.
 
+use abi::fcntl::ioctl::{SIOCATMARK, SIOCOUTQ};
+use abi::inet::{
+    ICMP_FILTER, ICMPV6_FILTER, SOL_ICMPV6, SOL_IP, SOL_IPV6, SOL_RAW, SOL_TCP, SOL_UDP, ip, ipv6, mcast,
+    tcp, udp,
+};
+use abi::socket::{SOL_SOCKET, so};
 use host::seccomp::{ArgCheck, Rule, nr};
 
-/// `SOL_SOCKET`: REUSEADDR, DONTROUTE, BROADCAST, SNDBUF, RCVBUF, KEEPALIVE, OOBINLINE, PRIORITY, LINGER, REUSEPORT,
-/// RCVLOWAT, BINDTODEVICE, TIMESTAMP, TIMESTAMPNS, RXQ_OVFL, PEEK_OFF, INCOMING_CPU.
-const SET_SOCKET: &[u32] = &[2, 5, 6, 7, 8, 9, 10, 12, 13, 15, 18, 25, 29, 35, 40, 42, 49];
-/// `SOL_SOCKET`, only told: ERROR.
-const GET_SOCKET: &[u32] = &[4, 25];
-/// `IPPROTO_IP`: TOS, TTL, HDRINCL, RECVOPTS, RETOPTS, PKTINFO, MTU_DISCOVER, RECVERR, RECVTTL, RECVTOS, MTU, FREEBIND,
-/// RECVORIGDSTADDR, MINTTL, BIND_ADDRESS_NO_PORT, RECVFRAGSIZE, MULTICAST_IF, MULTICAST_TTL, MULTICAST_LOOP,
-/// ADD_MEMBERSHIP, DROP_MEMBERSHIP, the four of source filters, MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP, MULTICAST_ALL,
-/// UNICAST_IF, LOCAL_PORT_RANGE.
-const IP: &[u32] = &[
-    1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 15, 20, 21, 24, 25, 32, 33, 34, 35, 36, 37, 38, 39, 40, 42, 45, 49,
-    50, 51,
-];
-/// `IPPROTO_IPV6`: CHECKSUM, UNICAST_HOPS, MULTICAST_IF, MULTICAST_HOPS, MULTICAST_LOOP, ADD_MEMBERSHIP,
-/// DROP_MEMBERSHIP, MTU_DISCOVER, MTU, RECVERR, V6ONLY, MULTICAST_ALL, MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP, RECVPKTINFO,
-/// RECVHOPLIMIT, RECVPATHMTU, DONTFRAG, RECVTCLASS, TCLASS, AUTOFLOWLABEL, UNICAST_IF, FREEBIND.
-const IPV6: &[u32] =
-    &[7, 16, 17, 18, 19, 20, 21, 23, 24, 25, 26, 29, 42, 45, 49, 51, 60, 62, 66, 67, 70, 76, 78];
-/// `IPPROTO_TCP`: NODELAY, MAXSEG, CORK, KEEPIDLE, KEEPINTVL, KEEPCNT, SYNCNT, LINGER2, DEFER_ACCEPT, WINDOW_CLAMP, INFO,
-/// QUICKACK, CONGESTION, USER_TIMEOUT, FASTOPEN, NOTSENT_LOWAT, FASTOPEN_CONNECT, INQ, TX_DELAY.
-const TCP: &[u32] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 18, 23, 25, 30, 36, 37];
-/// `IPPROTO_UDP`: CORK, SEGMENT, GRO.
-const UDP: &[u32] = &[1, 103, 104];
-/// `SOL_RAW` and `IPPROTO_ICMPV6`: the filter by ICMP type.
-const FILTER: &[u32] = &[1];
+const SET_SOCKET: &[u32] = &numbers([
+    so::REUSEADDR,
+    so::DONTROUTE,
+    so::BROADCAST,
+    so::SNDBUF,
+    so::RCVBUF,
+    so::KEEPALIVE,
+    so::OOBINLINE,
+    so::PRIORITY,
+    so::LINGER,
+    so::REUSEPORT,
+    so::RCVLOWAT,
+    so::BINDTODEVICE,
+    so::TIMESTAMP,
+    so::TIMESTAMPNS,
+    so::RXQ_OVFL,
+    so::PEEK_OFF,
+    so::INCOMING_CPU,
+]);
+/// The host is asked for these alone: the sentry keeps the others itself.
+const GET_SOCKET: &[u32] = &numbers([so::ERROR, so::BINDTODEVICE]);
+const IP: &[u32] = &numbers([
+    ip::TOS,
+    ip::TTL,
+    ip::HDRINCL,
+    ip::RECVOPTS,
+    ip::RETOPTS,
+    ip::PKTINFO,
+    ip::MTU_DISCOVER,
+    ip::RECVERR,
+    ip::RECVTTL,
+    ip::RECVTOS,
+    ip::MTU,
+    ip::FREEBIND,
+    ip::RECVORIGDSTADDR,
+    ip::MINTTL,
+    ip::BIND_ADDRESS_NO_PORT,
+    ip::RECVFRAGSIZE,
+    ip::MULTICAST_IF,
+    ip::MULTICAST_TTL,
+    ip::MULTICAST_LOOP,
+    ip::ADD_MEMBERSHIP,
+    ip::DROP_MEMBERSHIP,
+    ip::UNBLOCK_SOURCE,
+    ip::BLOCK_SOURCE,
+    ip::ADD_SOURCE_MEMBERSHIP,
+    ip::DROP_SOURCE_MEMBERSHIP,
+    mcast::JOIN_GROUP,
+    mcast::LEAVE_GROUP,
+    ip::MULTICAST_ALL,
+    ip::UNICAST_IF,
+    ip::LOCAL_PORT_RANGE,
+]);
+const IPV6: &[u32] = &numbers([
+    ipv6::CHECKSUM,
+    ipv6::UNICAST_HOPS,
+    ipv6::MULTICAST_IF,
+    ipv6::MULTICAST_HOPS,
+    ipv6::MULTICAST_LOOP,
+    ipv6::JOIN_GROUP,
+    ipv6::LEAVE_GROUP,
+    ipv6::MTU_DISCOVER,
+    ipv6::MTU,
+    ipv6::RECVERR,
+    ipv6::V6ONLY,
+    ipv6::MULTICAST_ALL,
+    mcast::JOIN_GROUP,
+    mcast::LEAVE_GROUP,
+    ipv6::RECVPKTINFO,
+    ipv6::RECVHOPLIMIT,
+    ipv6::RECVPATHMTU,
+    ipv6::DONTFRAG,
+    ipv6::RECVTCLASS,
+    ipv6::TCLASS,
+    ipv6::AUTOFLOWLABEL,
+    ipv6::UNICAST_IF,
+    ipv6::FREEBIND,
+]);
+const TCP: &[u32] = &numbers([
+    tcp::NODELAY,
+    tcp::MAXSEG,
+    tcp::CORK,
+    tcp::KEEPIDLE,
+    tcp::KEEPINTVL,
+    tcp::KEEPCNT,
+    tcp::SYNCNT,
+    tcp::LINGER2,
+    tcp::DEFER_ACCEPT,
+    tcp::WINDOW_CLAMP,
+    tcp::INFO,
+    tcp::QUICKACK,
+    tcp::CONGESTION,
+    tcp::USER_TIMEOUT,
+    tcp::FASTOPEN,
+    tcp::NOTSENT_LOWAT,
+    tcp::FASTOPEN_CONNECT,
+    tcp::INQ,
+    tcp::TX_DELAY,
+]);
+const UDP: &[u32] = &numbers([udp::CORK, udp::SEGMENT, udp::GRO]);
+/// The filters by ICMP type.
+const RAW: &[u32] = &numbers([ICMP_FILTER]);
+const ICMPV6: &[u32] = &numbers([ICMPV6_FILTER]);
+
+/// Options as the filter compares them.
+const fn numbers<const N: usize>(options: [i32; N]) -> [u32; N] {
+    let mut numbers = [0; N];
+    let mut n = 0;
+    while n < N {
+        numbers[n] = options[n].cast_unsigned();
+        n += 1;
+    }
+    numbers
+}
 
 /// The options of one level.
 macro_rules! option_rule {
-    ($call:ident, $name:literal, $level:literal, $options:ident) => {
-        Rule::when(nr::$call, $name, &[ArgCheck::Eq32(1, $level), ArgCheck::OneOf32(2, $options)])
+    ($call:ident, $name:literal, $level:ident, $options:ident) => {
+        Rule::when(
+            nr::$call,
+            $name,
+            &[ArgCheck::Eq32(1, $level.cast_unsigned()), ArgCheck::OneOf32(2, $options)],
+        )
     };
 }
 
@@ -44,22 +143,21 @@ pub const HOST_CALLS: &[Rule] = &[
     Rule::any(nr::SYS_listen, "listen"),
     Rule::any(nr::SYS_getsockname, "getsockname"),
     Rule::any(nr::SYS_getpeername, "getpeername"),
-    // `TIOCOUTQ` (`SIOCOUTQ`), `SIOCATMARK`.
-    Rule::when(nr::SYS_ioctl, "ioctl", &[ArgCheck::OneOf32(1, &[0x5411, 0x8905])]),
-    option_rule!(SYS_setsockopt, "setsockopt", 1, SET_SOCKET),
-    option_rule!(SYS_setsockopt, "setsockopt", 0, IP),
-    option_rule!(SYS_setsockopt, "setsockopt", 41, IPV6),
-    option_rule!(SYS_setsockopt, "setsockopt", 6, TCP),
-    option_rule!(SYS_setsockopt, "setsockopt", 17, UDP),
-    option_rule!(SYS_setsockopt, "setsockopt", 255, FILTER),
-    option_rule!(SYS_setsockopt, "setsockopt", 58, FILTER),
-    option_rule!(SYS_getsockopt, "getsockopt", 1, GET_SOCKET),
-    option_rule!(SYS_getsockopt, "getsockopt", 0, IP),
-    option_rule!(SYS_getsockopt, "getsockopt", 41, IPV6),
-    option_rule!(SYS_getsockopt, "getsockopt", 6, TCP),
-    option_rule!(SYS_getsockopt, "getsockopt", 17, UDP),
-    option_rule!(SYS_getsockopt, "getsockopt", 255, FILTER),
-    option_rule!(SYS_getsockopt, "getsockopt", 58, FILTER),
+    Rule::when(nr::SYS_ioctl, "ioctl", &[ArgCheck::OneOf32(1, &[SIOCOUTQ, SIOCATMARK])]),
+    option_rule!(SYS_setsockopt, "setsockopt", SOL_SOCKET, SET_SOCKET),
+    option_rule!(SYS_setsockopt, "setsockopt", SOL_IP, IP),
+    option_rule!(SYS_setsockopt, "setsockopt", SOL_IPV6, IPV6),
+    option_rule!(SYS_setsockopt, "setsockopt", SOL_TCP, TCP),
+    option_rule!(SYS_setsockopt, "setsockopt", SOL_UDP, UDP),
+    option_rule!(SYS_setsockopt, "setsockopt", SOL_RAW, RAW),
+    option_rule!(SYS_setsockopt, "setsockopt", SOL_ICMPV6, ICMPV6),
+    option_rule!(SYS_getsockopt, "getsockopt", SOL_SOCKET, GET_SOCKET),
+    option_rule!(SYS_getsockopt, "getsockopt", SOL_IP, IP),
+    option_rule!(SYS_getsockopt, "getsockopt", SOL_IPV6, IPV6),
+    option_rule!(SYS_getsockopt, "getsockopt", SOL_TCP, TCP),
+    option_rule!(SYS_getsockopt, "getsockopt", SOL_UDP, UDP),
+    option_rule!(SYS_getsockopt, "getsockopt", SOL_RAW, RAW),
+    option_rule!(SYS_getsockopt, "getsockopt", SOL_ICMPV6, ICMPV6),
 ];
 
 /// Whether option `name` may be set.
@@ -83,17 +181,30 @@ fn is_allowed(call: i64, level: i32, name: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{may_get, may_set};
+    use abi::socket::SOL_PACKET;
+
+    use super::{SOL_IP, SOL_SOCKET, SOL_TCP, may_get, may_set, so, tcp};
+
+    const IPT_SO_SET_REPLACE: i32 = 64;
+    const PACKET_ADD_MEMBERSHIP: i32 = 1;
 
     #[test]
     fn options_that_reach_beyond_the_socket_stay_out() {
-        // SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_MARK, SO_ZEROCOPY, TCP_REPAIR, TCP_ULP, TCP_ZEROCOPY_RECEIVE.
-        for (level, name) in
-            [(1, 26), (1, 50), (1, 36), (1, 60), (6, 19), (6, 31), (6, 35), (0, 64), (263, 1)]
-        {
+        for (level, name) in [
+            (SOL_SOCKET, so::ATTACH_FILTER),
+            (SOL_SOCKET, so::ATTACH_BPF),
+            (SOL_SOCKET, so::MARK),
+            (SOL_SOCKET, so::ZEROCOPY),
+            (SOL_TCP, tcp::REPAIR),
+            (SOL_TCP, tcp::ULP),
+            (SOL_TCP, tcp::ZEROCOPY_RECEIVE),
+            (SOL_IP, IPT_SO_SET_REPLACE),
+            (SOL_PACKET, PACKET_ADD_MEMBERSHIP),
+        ] {
             assert!(!may_set(level, name), "{level} {name}");
             assert!(!may_get(level, name), "{level} {name}");
         }
-        assert!(may_set(6, 1) && may_get(6, 1) && may_get(1, 4) && !may_set(1, 4));
+        assert!(may_set(SOL_TCP, tcp::NODELAY) && may_get(SOL_TCP, tcp::NODELAY));
+        assert!(may_get(SOL_SOCKET, so::ERROR) && !may_set(SOL_SOCKET, so::ERROR));
     }
 }

@@ -1,25 +1,22 @@
 //! Control messages between guest and host: both are Linux's, so they pass as they are, if they are of a kind that
 //! says something about one packet and no more.
 
+use abi::inet::{SOL_IP, SOL_IPV6, SOL_UDP, ip, ipv6, udp};
 use abi::socket::{CmsgHdr, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET};
 use abi::{Errno, Result};
 use kernel::socket::{ControlMessage, write_control};
 use zerocopy::FromBytes;
 
-const SOL_IP: i32 = 0;
-const SOL_UDP: i32 = 17;
-const SOL_IPV6: i32 = 41;
-/// What a sender may say: IP_TOS, IP_TTL, IP_PKTINFO; IPV6_PKTINFO, IPV6_HOPLIMIT, IPV6_DONTFRAG, IPV6_TCLASS;
-/// UDP_SEGMENT.
+/// What a sender may say.
 const SENDABLE: &[(i32, i32)] = &[
-    (SOL_IP, 1),
-    (SOL_IP, 2),
-    (SOL_IP, 8),
-    (SOL_IPV6, 50),
-    (SOL_IPV6, 52),
-    (SOL_IPV6, 62),
-    (SOL_IPV6, 67),
-    (SOL_UDP, 103),
+    (SOL_IP, ip::TOS),
+    (SOL_IP, ip::TTL),
+    (SOL_IP, ip::PKTINFO),
+    (SOL_IPV6, ipv6::PKTINFO),
+    (SOL_IPV6, ipv6::HOPLIMIT),
+    (SOL_IPV6, ipv6::DONTFRAG),
+    (SOL_IPV6, ipv6::TCLASS),
+    (SOL_UDP, udp::SEGMENT),
 ];
 /// The most that is passed on with one message.
 const LIMIT: usize = 1024;
@@ -65,19 +62,20 @@ pub(super) fn decode(mut bytes: &[u8]) -> Vec<ControlMessage> {
 #[cfg(test)]
 mod tests {
     use abi::Errno;
+    use abi::socket::so;
     use kernel::socket::ControlMessage;
 
-    use super::{decode, encode};
+    use super::{SOL_IP, SOL_SOCKET, decode, encode, ip};
 
     #[test]
     fn what_concerns_one_packet_passes() {
-        let ttl = ControlMessage::Raw { level: 0, kind: 2, data: 9i32.to_ne_bytes().to_vec() };
+        let ttl = ControlMessage::Raw { level: SOL_IP, kind: ip::TTL, data: 9i32.to_ne_bytes().to_vec() };
         let bytes = encode(std::slice::from_ref(&ttl)).unwrap();
         let back = decode(&bytes);
         assert!(
-            matches!(&back[..], [ControlMessage::Raw { level: 0, kind: 2, data }] if data[..] == 9i32.to_ne_bytes())
+            matches!(&back[..], [ControlMessage::Raw { level: SOL_IP, kind: ip::TTL, data }] if data[..] == 9i32.to_ne_bytes())
         );
-        let mark = ControlMessage::Raw { level: 1, kind: 36, data: vec![0; 4] };
+        let mark = ControlMessage::Raw { level: SOL_SOCKET, kind: so::MARK, data: vec![0; 4] };
         assert_eq!(encode(&[mark]), Err(Errno::EINVAL));
         assert!(decode(&[0xff; 40]).is_empty());
         assert!(decode(&bytes[..15]).is_empty());

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use abi::fcntl::ioctl::FIONREAD;
-use abi::socket::{MsgFlags, SOL_SOCKET, SocketType, so};
+use abi::socket::{MsgFlags, SOL_PACKET, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result, UserAddr};
 use kernel::Task;
 use kernel::mm::{IoDst, IoSrc, Mappable};
@@ -26,8 +26,6 @@ use crate::inet::{GuestSink, GuestSource, NetNamespace, errno, interface_ioctl, 
 
 /// The longest frame: a segment with all its headers.
 const FRAME_MAX: usize = (64 << 10) + 64;
-/// `SOL_PACKET`.
-pub(super) const SOL_PACKET: i32 = 263;
 
 /// A packet socket.
 pub(super) struct PacketFile {

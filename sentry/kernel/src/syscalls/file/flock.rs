@@ -2,6 +2,7 @@
 
 use abi::fcntl::cmd::{F_OFD_SETLK, F_OFD_SETLKW, F_SETLKW};
 use abi::fcntl::{F_RDLCK, F_UNLCK, F_WRLCK, Flock};
+use abi::fs::{SEEK_CUR, SEEK_END, SEEK_SET};
 use abi::{Errno, Result, UserAddr};
 use waiter::Events;
 
@@ -93,10 +94,10 @@ fn decode(task: &Task, file: &File, flock: &Flock, is_ofd: bool) -> Result<Wante
         F_UNLCK => None,
         _ => return Err(Errno::EINVAL),
     };
-    let base = match flock.l_whence {
-        0 => 0,
-        1 => i64::try_from(*file.position()).map_err(|_| Errno::EOVERFLOW)?,
-        2 => i64::try_from(file.ops().size()?).map_err(|_| Errno::EOVERFLOW)?,
+    let base = match u32::try_from(flock.l_whence).map_err(|_| Errno::EINVAL)? {
+        SEEK_SET => 0,
+        SEEK_CUR => i64::try_from(*file.position()).map_err(|_| Errno::EOVERFLOW)?,
+        SEEK_END => i64::try_from(file.ops().size()?).map_err(|_| Errno::EOVERFLOW)?,
         _ => return Err(Errno::EINVAL),
     };
     let start = base.checked_add(flock.l_start).ok_or(Errno::EOVERFLOW)?;

@@ -1,5 +1,6 @@
 //! lseek(2).
 
+use abi::fs::{SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
 use abi::{Errno, FileType, Result};
 
 use super::args::file;
@@ -7,15 +8,9 @@ use crate::syscalls::table::Args;
 use crate::vfs::{File, SeekExtent};
 use crate::{CurrentTask, SysResult};
 
-const SEEK_SET: u64 = 0;
-const SEEK_CUR: u64 = 1;
-const SEEK_END: u64 = 2;
-const SEEK_DATA: u64 = 3;
-const SEEK_HOLE: u64 = 4;
-
 pub(super) fn lseek(task: &mut CurrentTask, args: Args) -> SysResult {
     let file = file(task, args[0])?;
-    let (offset, whence) = (args[1] as i64, args[2] & 0xffff_ffff);
+    let (offset, whence) = (args[1] as i64, args[2] as u32);
     if whence > SEEK_HOLE {
         return Err(Errno::EINVAL.into());
     }
@@ -31,7 +26,7 @@ pub(super) fn lseek(task: &mut CurrentTask, args: Args) -> SysResult {
     Ok(new)
 }
 
-fn target(file: &File, position: u64, offset: i64, whence: u64) -> Result<u64> {
+fn target(file: &File, position: u64, offset: i64, whence: u32) -> Result<u64> {
     let base = match whence {
         SEEK_SET => 0,
         SEEK_CUR => position,

@@ -76,7 +76,7 @@ impl Match {
     /// Whose socket a packet comes from is known of what this host sends.
     pub(super) const fn restriction(&self) -> Option<(u32, bool)> {
         match self.condition {
-            Condition::Owner { .. } => Some((Hook::Output.bit() | Hook::Postrouting.bit(), false)),
+            Condition::Owner(_) => Some((Hook::Output.bit() | Hook::Postrouting.bit(), false)),
             _ => None,
         }
     }

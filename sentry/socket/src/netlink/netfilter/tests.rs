@@ -132,6 +132,97 @@ fn valid() -> Vec<u8> {
         .0
 }
 
+/// A register's or a plain number's attributes, in a row.
+fn numbers(body: &mut Body<'_>, attributes: &[(u16, u32)]) {
+    for (attribute, value) in attributes {
+        be32(body, *attribute, *value);
+    }
+}
+
+/// A constant.
+fn constant(body: &mut Body<'_>, attribute: u16, value: &[u8]) {
+    body.nest(attribute, |body| {
+        body.attr(1, value);
+    });
+}
+
+/// Every expression, with the attributes in the order in which they are told.
+fn every_expression(body: &mut Body<'_>) {
+    expression(body, "immediate", |body| {
+        be32(body, 1, 1);
+        constant(body, 2, &[10, 0, 0, 1]);
+    });
+    expression(body, "range", |body| {
+        numbers(body, &[(1, 1), (2, 1)]);
+        constant(body, 3, &[0, 1]);
+        constant(body, 4, &[0, 9]);
+    });
+    expression(body, "bitwise", |body| {
+        numbers(body, &[(1, 1), (2, 2), (3, 4), (6, 0)]);
+        constant(body, 4, &[255, 255, 0, 0]);
+        constant(body, 5, &[0, 0, 0, 1]);
+    });
+    for operator in [1, 2] {
+        expression(body, "bitwise", |body| {
+            numbers(body, &[(1, 1), (2, 2), (3, 4), (6, operator)]);
+            constant(body, 7, &5u32.to_ne_bytes());
+        });
+    }
+    expression(body, "byteorder", |body| numbers(body, &[(1, 1), (2, 2), (3, 1), (4, 4), (5, 2)]));
+    expression(body, "lookup", |body| {
+        body.attr_text(1, "m");
+        numbers(body, &[(2, 1), (3, 0), (5, 0)]);
+    });
+    expression(body, "meta", |body| numbers(body, &[(2, 16), (1, 1)]));
+    expression(body, "meta", |body| numbers(body, &[(2, 3), (3, 1)]));
+    expression(body, "ct", |body| {
+        numbers(body, &[(1, 1), (2, 12)]);
+        body.attr(3, &[1]);
+    });
+    expression(body, "ct", |body| numbers(body, &[(2, 3), (4, 1)]));
+    expression(body, "fib", |body| numbers(body, &[(1, 1), (2, 3), (3, 9)]));
+    expression(body, "counter", |body| {
+        be64(body, 1, 700);
+        be64(body, 2, 7);
+    });
+    expression(body, "limit", |body| {
+        be64(body, 1, 10);
+        be64(body, 2, 60);
+        numbers(body, &[(3, 5), (4, 1), (5, 1)]);
+    });
+    expression(body, "log", |body| {
+        body.attr_text(2, "seen");
+        numbers(body, &[(5, 6), (6, 1)]);
+    });
+    expression(body, "log", |body| {
+        body.attr(1, &[0, 3]);
+        be32(body, 3, 64);
+        body.attr(4, &[0, 1]);
+    });
+    for kind in [0, 2] {
+        expression(body, "reject", |body| {
+            be32(body, 1, kind);
+            body.attr(2, &[3]);
+        });
+    }
+    expression(body, "reject", |body| be32(body, 1, 1));
+    expression(body, "notrack", |_| {});
+    expression(body, "match", |body| {
+        body.attr_text(1, "ttl");
+        be32(body, 2, 0);
+        body.attr(3, &[2, 64]);
+    });
+}
+
+/// The expressions of chains that translate.
+fn every_translation(body: &mut Body<'_>) {
+    expression(body, "nat", |body| {
+        numbers(body, &[(1, 1), (2, 2), (3, 1), (4, 2), (5, 3), (6, 4), (7, 4)]);
+    });
+    expression(body, "masq", |body| numbers(body, &[(1, 4), (2, 1), (3, 2)]));
+    expression(body, "redir", |body| numbers(body, &[(1, 1), (2, 2), (3, 4)]));
+}
+
 /// What the front end makes of a batch: each message's outcome, and the rule set.
 fn run(bytes: &[u8]) -> (Vec<Result<()>>, Result<Ruleset>) {
     let mut transaction = Transaction::on(Ruleset::default());
@@ -163,6 +254,28 @@ fn a_valid_batch_is_taken_and_told() {
     assert_eq!(table.chain("b").unwrap().rules[0].exprs.len(), 5);
     assert_eq!(table.set("m").unwrap().len(), 1);
     Requests(&batch).for_each(|request| ask_all(&rules, request));
+}
+
+#[test]
+fn every_expression_is_told_as_it_came() {
+    let list = |fill: &dyn Fn(&mut Body<'_>)| {
+        let mut message = Replies::to(0, 0);
+        message.message(0, 0, |body| fill(body));
+        message.finish().unwrap().concat()
+    };
+    for fill in [every_expression, every_translation] {
+        let batch = Batch::default().table(kind::NEWTABLE).chain("a", Some(1)).map(8).rule(1, fill).0;
+        let (outcomes, rules) = run(&batch);
+        assert_eq!(outcomes, [Ok(()); 4]);
+        let rules = rules.unwrap();
+        let table = rules.table(IPV4, "t").unwrap();
+        let told = list(&|body| {
+            for step in &table.chain("a").unwrap().rules[0].exprs {
+                body.nest(LIST_ELEM, |body| super::expr::encode(table, step, false, body));
+            }
+        });
+        assert_eq!(told, list(&|body| fill(body)));
+    }
 }
 
 #[test]
