@@ -141,9 +141,9 @@ fn wait_for(hook: &Process, group: i32, limit: Option<Duration>) -> abi::Result<
         if !ready[1] {
             return Ok(false);
         }
-        let arrived = signals.next()?;
-        logging::info(format!("signal {} goes to the hook", arrived.signal));
-        let _ = host::signal::send_to_group(group, arrived.signal);
+        let signal = signals.next()?;
+        logging::info(format!("signal {} goes to the hook", signal));
+        let _ = host::signal::send_to_group(group, signal);
     }
 }
 

@@ -76,8 +76,8 @@ impl Reaper {
         std::thread::Builder::new()
             .name("reaper".into())
             .spawn(move || {
-                while let Ok(arrived) = signals.next() {
-                    if arrived.signal == SIGCHLD {
+                while let Ok(signal) = signals.next() {
+                    if signal == SIGCHLD {
                         table.reap_all();
                     }
                 }

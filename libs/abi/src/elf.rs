@@ -4,10 +4,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"\x7fELF";
-/// `ELFCLASS64`.
-pub const CLASS64: u8 = 2;
-/// `ELFDATA2LSB`.
-pub const DATA_LITTLE: u8 = 1;
 /// A program with fixed addresses.
 pub const ET_EXEC: u16 = 2;
 /// A shared object, or a position-independent program.
@@ -18,8 +14,6 @@ pub const EM_X86_64: u16 = 62;
 pub const PT_LOAD: u32 = 1;
 /// The name of the dynamic linker.
 pub const PT_INTERP: u32 = 3;
-/// The program headers themselves.
-pub const PT_PHDR: u32 = 6;
 /// Says in its flags whether the stack is executable.
 pub const PT_GNU_STACK: u32 = 0x6474_e551;
 /// Executable.

@@ -56,8 +56,6 @@ pub mod cmd {
     pub const F_GET_SEALS: u32 = 1034;
     pub const F_GET_RW_HINT: u32 = 1035;
     pub const F_SET_RW_HINT: u32 = 1036;
-    pub const F_GET_FILE_RW_HINT: u32 = 1037;
-    pub const F_SET_FILE_RW_HINT: u32 = 1038;
 }
 
 /// `F_OWNER_TID`.

@@ -7,7 +7,6 @@ pub const KEY_SPEC_PROCESS_KEYRING: i32 = -2;
 pub const KEY_SPEC_SESSION_KEYRING: i32 = -3;
 pub const KEY_SPEC_USER_KEYRING: i32 = -4;
 pub const KEY_SPEC_USER_SESSION_KEYRING: i32 = -5;
-pub const KEY_SPEC_GROUP_KEYRING: i32 = -6;
 pub const KEY_SPEC_REQKEY_AUTH_KEY: i32 = -7;
 pub const KEY_SPEC_REQUESTOR_KEYRING: i32 = -8;
 

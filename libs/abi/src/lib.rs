@@ -21,6 +21,7 @@ pub mod keyctl;
 pub mod mman;
 pub mod mount;
 pub mod mqueue;
+pub mod netlink;
 pub mod poll;
 pub mod prctl;
 pub mod ptrace;

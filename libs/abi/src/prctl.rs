@@ -53,7 +53,6 @@ pub const PR_CAP_AMBIENT_CLEAR_ALL: u64 = 4;
 pub const PR_SET_VMA_ANON_NAME: u64 = 0;
 
 pub const PR_TSC_ENABLE: u32 = 1;
-pub const PR_TSC_SIGSEGV: u32 = 2;
 
 pub const ARCH_SET_GS: u64 = 0x1001;
 pub const ARCH_SET_FS: u64 = 0x1002;

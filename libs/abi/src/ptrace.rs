@@ -25,7 +25,6 @@ pub mod request {
     pub const SYSCALL: u64 = 24;
     pub const ARCH_PRCTL: u64 = 30;
     pub const SYSEMU: u64 = 31;
-    pub const SYSEMU_SINGLESTEP: u64 = 32;
     pub const SETOPTIONS: u64 = 0x4200;
     pub const GETEVENTMSG: u64 = 0x4201;
     pub const GETSIGINFO: u64 = 0x4202;

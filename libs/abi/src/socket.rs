@@ -168,7 +168,6 @@ pub mod so {
     pub const PEERNAME: i32 = 28;
     pub const TIMESTAMP: i32 = 29;
     pub const ACCEPTCONN: i32 = 30;
-    pub const PEERSEC: i32 = 31;
     pub const SNDBUFFORCE: i32 = 32;
     pub const RCVBUFFORCE: i32 = 33;
     pub const PASSSEC: i32 = 34;

@@ -13,15 +13,6 @@ use crate::check;
 #[derive(Debug)]
 pub struct SignalFd(File);
 
-/// One signal that arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrived {
-    /// Its number.
-    pub signal: i32,
-    /// Whether the kernel sent it (a terminal, a timer), not a process.
-    pub by_kernel: bool,
-}
-
 fn set_of(signals: &[i32]) -> libc::sigset_t {
     // SAFETY: all zeros is a valid set for `sigemptyset` to fill.
     unsafe {
@@ -65,18 +56,17 @@ impl SignalFd {
         Ok(Self(File::from(unsafe { OwnedFd::from_raw_fd(fd as i32) })))
     }
 
-    /// Waits for the next one.
+    /// Waits for the next one: its number.
     ///
     /// # Errors
     /// What `read(2)` says.
-    pub fn next(&self) -> Result<Arrived> {
+    pub fn next(&self) -> Result<i32> {
         let mut info = [0; size_of::<libc::signalfd_siginfo>()];
         (&self.0)
             .read_exact(&mut info)
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(5)))?;
-        // ssi_signo and ssi_code are at offsets 0 and 8; SI_USER is 0 and negative codes are processes' too.
-        let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-        Ok(Arrived { signal: word(0), by_kernel: word(8) > 0 })
+        // `ssi_signo` comes first.
+        Ok(i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))
     }
 
     /// The descriptor; readable when a signal is there.

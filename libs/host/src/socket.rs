@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use abi::fcntl::ioctl::SIOCATMARK;
 use abi::{Errno, Result};
 
 use crate::check;
@@ -206,8 +207,7 @@ pub fn unsent_bytes(fd: BorrowedFd<'_>) -> Result<i32> {
 /// # Errors
 /// What `ioctl(2)` says.
 pub fn is_at_mark(fd: BorrowedFd<'_>) -> Result<bool> {
-    const SIOCATMARK: libc::Ioctl = 0x8905;
-    int_ioctl(fd, SIOCATMARK).map(|value| value != 0)
+    int_ioctl(fd, libc::Ioctl::from(SIOCATMARK)).map(|value| value != 0)
 }
 
 fn int_ioctl(fd: BorrowedFd<'_>, command: libc::Ioctl) -> Result<i32> {

@@ -61,8 +61,8 @@ impl Attached<'_> {
         loop {
             let ready = any_readable([waiter.as_fd(), signals.as_fd()], None).context("cannot wait")?;
             if ready[1] {
-                let arrived = signals.next().context("cannot take a signal")?;
-                self.forward(teller, arrived.signal);
+                let signal = signals.next().context("cannot take a signal")?;
+                self.forward(teller, signal);
             }
             if ready[0] {
                 return match waiter.receive(&request) {

@@ -8,6 +8,11 @@ mod parse;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use abi::netlink::{
+    NDA_DST, NDA_LLADDR, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTAX_MTU,
+    RTM_DELADDR, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWNEIGH, RTM_NEWROUTE,
+};
 use abi::{Errno, Result};
 
 use crate::check;
@@ -74,20 +79,6 @@ pub struct Neighbour {
     /// Its link-layer address.
     pub mac: [u8; 6],
 }
-
-const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
-const RTM_NEWADDR: u16 = 20;
-const RTM_DELADDR: u16 = 21;
-const RTM_GETADDR: u16 = 22;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_GETROUTE: u16 = 26;
-const RTM_NEWNEIGH: u16 = 28;
-const RTM_GETNEIGH: u16 = 30;
-
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
-const NLM_F_DUMP: u16 = 0x300;
 
 /// A routing netlink socket in the name space that this process was in when it was made.
 #[derive(Debug)]
@@ -208,8 +199,6 @@ impl Netlink {
     /// # Errors
     /// As [`Self::links`].
     pub fn neighbours(&self) -> Result<Vec<Neighbour>> {
-        const NDA_DST: u16 = 1;
-        const NDA_LLADDR: u16 = 2;
         let mut neighbours = Vec::new();
         self.dump(RTM_GETNEIGH, RTM_NEWNEIGH, 12, |body| {
             let (header, attributes) = body.split_at_checked(12).ok_or(Errno::EPROTO)?;
@@ -247,7 +236,7 @@ impl Netlink {
         let mut buffer = vec![0; 4096];
         let len = self.receive(&mut buffer)?;
         match Messages(&buffer[..len]).next() {
-            Some((kinds::ERROR, body)) => acknowledged(body),
+            Some((NLMSG_ERROR, body)) => acknowledged(body),
             _ => Err(Errno::EPROTO),
         }
     }
@@ -269,8 +258,8 @@ impl Netlink {
             }
             for (kind, body) in Messages(&buffer[..len]) {
                 match kind {
-                    kinds::DONE => return Ok(()),
-                    kinds::ERROR => return acknowledged(body),
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => return acknowledged(body),
                     kind if kind == reply => each(body)?,
                     _ => {}
                 }
@@ -302,12 +291,6 @@ impl Netlink {
     }
 }
 
-/// Private names for message types that `libc` has as `c_int`.
-mod kinds {
-    pub(super) const ERROR: u16 = 2;
-    pub(super) const DONE: u16 = 3;
-}
-
 /// The result in an acknowledgement.
 fn acknowledged(body: &[u8]) -> Result<()> {
     match word(body, 0)?.cast_signed() {
@@ -324,7 +307,6 @@ fn word(bytes: &[u8], at: usize) -> Result<u32> {
 
 /// The MTU among a route's metrics.
 fn metrics_mtu(metrics: &[u8]) -> Result<u32> {
-    const RTAX_MTU: u16 = 2;
     Attributes(metrics).find(|(kind, _)| *kind == RTAX_MTU).map_or(Ok(0), |(_, value)| word(value, 0))
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use abi::netlink::NLA_TYPE_MASK;
+
 /// The messages in a datagram: (type, body).
 #[derive(Debug)]
 pub(super) struct Messages<'a>(pub(super) &'a [u8]);
@@ -27,11 +29,9 @@ impl<'a> Iterator for Attributes<'a> {
     type Item = (u16, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        /// The upper bits say that a value is nested or in network order.
-        const TYPE_MASK: u16 = 0x3fff;
         let header = self.0.get(..4)?;
         let len = usize::from(u16::from_ne_bytes(header[..2].try_into().ok()?));
-        let kind = u16::from_ne_bytes(header[2..4].try_into().ok()?) & TYPE_MASK;
+        let kind = u16::from_ne_bytes(header[2..4].try_into().ok()?) & NLA_TYPE_MASK;
         let value = self.0.get(4..len)?;
         self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or(&[]);
         Some((kind, value))

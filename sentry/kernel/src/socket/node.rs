@@ -6,10 +6,7 @@ use std::sync::Arc;
 use abi::{DeviceId, Errno, FileType, OpenFlags, Result};
 
 use crate::Task;
-use crate::vfs::{Caller, NodeSpec, OpenHow, Origin, VfsPath, check_access};
-
-/// `MAY_WRITE`: what connecting to a socket needs.
-const MAY_WRITE: u32 = 2;
+use crate::vfs::{Caller, MAY_WRITE, NodeSpec, OpenHow, Origin, VfsPath, check_access};
 
 /// Makes a socket node at `path` and binds `socket` to it.
 ///

@@ -3,6 +3,7 @@
 //! It stands in the thread's area, which the guest can write: everything here is read once, checked, and taken as the
 //! guest's own statement about itself.
 
+use abi::seccomp::AUDIT_ARCH_X86_64;
 use abi::{Regs, Result};
 use host::memory::VolatileSlice;
 use stub::layout::{
@@ -36,7 +37,6 @@ const OUR_XSTATE: usize = 448;
 
 /// `UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS`.
 const ALL_FLAGS: u64 = 7;
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const PAGE_FAULT: u64 = 14;
 /// Bits of a page fault's error code.
 const FAULT_WRITE: u64 = 1 << 1;

@@ -35,6 +35,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use abi::UserAddr;
+use abi::auxv::HWCAP2_FSGSBASE;
 use stub::layout::GUEST_END;
 
 pub use host_calls::HOST_CALLS;
@@ -118,7 +119,6 @@ impl Platform for Systrap {
 
 /// The stub reads and writes segment bases without the kernel.
 fn require_fsgsbase() -> Result<(), PlatformError> {
-    const HWCAP2_FSGSBASE: u64 = 1 << 1;
     // SAFETY: a look-up in the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
         let what = "no FSGSBASE (Linux 5.9 and a CPU of 2012 or later have it)";

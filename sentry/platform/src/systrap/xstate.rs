@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::{__cpuid, __cpuid_count, _fxsave, _xgetbv};
 
+use abi::ucontext_x86_64::FXSAVE_SIZE;
 use stub::layout::XSTATE_OFFERED;
 
 use crate::{PlatformError, XSTATE_MAX};
@@ -15,7 +16,6 @@ const PKRU: u32 = 9;
 /// Linux's initial value: no access to memory of any key but 0.
 const INITIAL_PKRU: u32 = 0x5555_5554;
 
-const FXSAVE_SIZE: usize = 512;
 const HEADER_END: usize = 576;
 const MXCSR: std::ops::Range<usize> = 24..28;
 /// Bytes that the FXSAVE format leaves to software, where a signal frame describes the rest.

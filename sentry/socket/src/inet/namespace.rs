@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use abi::netlink::{RTM_DELLINK, RTM_NEWLINK};
 use abi::{Errno, Result};
 use kernel::task::{Capability, Credentials, OtherNamespace, UserNamespace};
 use kernel::time::{MonotonicTime, Timekeeper, Timer, TimerHandler};
@@ -9,7 +10,7 @@ use kernel::{Kernel, Task};
 
 use super::conf::Conf;
 use super::errno;
-use crate::netlink::{Listeners, Numbers, RTM_DELLINK, RTM_NEWLINK, announce_link};
+use crate::netlink::{Listeners, Numbers, announce_link};
 use crate::unix::UnixSockets;
 use netstack::{Budget, Clock, Config, Instant, LinkWatcher, Nic, Stack, TimerWaker};
 

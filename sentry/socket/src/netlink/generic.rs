@@ -1,5 +1,6 @@
 //! Generic netlink: the controller, which says that there is no family but itself.
 
+use abi::netlink::NLM_F_MULTI;
 use abi::{Errno, Result};
 
 use super::message::{Replies, Request};
@@ -33,7 +34,7 @@ pub(super) fn answer(request: &Request<'_>, replies: &mut Replies) -> Result<()>
     if !is_dump && !by_name.or(by_id).ok_or(Errno::EINVAL)? {
         return Err(Errno::ENOENT);
     }
-    let flags = if is_dump { super::message::NLM_F_MULTI } else { 0 };
+    let flags = if is_dump { NLM_F_MULTI } else { 0 };
     replies.message(CONTROLLER, flags, |body| {
         body.put(&[CTRL_CMD_NEWFAMILY, 2, 0, 0])
             .attr_text(CTRL_ATTR_FAMILY_NAME, NAME)

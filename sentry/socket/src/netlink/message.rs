@@ -2,6 +2,7 @@
 //!
 //! What guests send is walked with every length checked; a broken length ends the walk, as on Linux.
 
+use abi::netlink::{NLA_TYPE_MASK, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_MULTI, NLMSG_DONE, NLMSG_ERROR};
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
 
@@ -11,19 +12,6 @@ use crate::bytes::{half, word};
 pub(super) const HEADER: usize = 16;
 /// A datagram of replies is closed at this size, so that a reader with a page of room sees whole messages.
 const DATAGRAM: usize = 3000;
-
-pub(super) const NLM_F_REQUEST: u16 = 1;
-pub(super) const NLM_F_MULTI: u16 = 2;
-pub(super) const NLM_F_ACK: u16 = 4;
-pub(super) const NLM_F_DUMP: u16 = 0x300;
-pub(super) const NLM_F_REPLACE: u16 = 0x100;
-pub(super) const NLM_F_EXCL: u16 = 0x200;
-pub(super) const NLM_F_CREATE: u16 = 0x400;
-const NLM_F_CAPPED: u16 = 0x100;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-/// Types below are the protocol's own.
-pub(super) const NLMSG_MIN_TYPE: u16 = 16;
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
@@ -105,10 +93,8 @@ impl<'a> Iterator for Attributes<'a> {
     type Item = (u16, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        /// The upper bits say that a value is nested or in network order.
-        const TYPE_MASK: u16 = 0x3fff;
         let len = usize::from(half(self.0, 0)?);
-        let kind = half(self.0, 2)? & TYPE_MASK;
+        let kind = half(self.0, 2)? & NLA_TYPE_MASK;
         let value = self.0.get(4..len)?;
         self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, value))

@@ -22,7 +22,7 @@ use kernel::vfs::FileOps;
 
 use crate::inet::NetNamespace;
 pub(crate) use listeners::Listeners;
-pub(crate) use route::{Numbers, RTM_DELLINK, RTM_NEWLINK, announce_link, main_table};
+pub(crate) use route::{Numbers, announce_link, main_table};
 use socket::NetlinkSocket;
 
 /// What a netlink socket speaks.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use abi::fcntl::ioctl::FIONREAD;
+use abi::netlink::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE};
 use abi::socket::{AF_NETLINK, MsgFlags, SOL_SOCKET, SocketType, so};
 use abi::{Errno, Result};
 use bpf::Program;
@@ -21,7 +22,7 @@ use netstack::View;
 use parking_lot::Mutex;
 use waiter::{Events, WaitQueue};
 
-use super::message::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Requests};
+use super::message::{Replies, Requests};
 use super::{Context, Protocol, diag, generic, netfilter, route};
 use crate::bytes::{half, word};
 use crate::filter;

@@ -9,7 +9,7 @@ use abi::{Errno, FileType};
 
 use super::args::{Identity, at_flags, origin, path, vfs};
 use crate::syscalls::table::Args;
-use crate::task::CapabilitySet;
+use crate::task::{CapabilitySet, securebits};
 use crate::vfs::Fd;
 use crate::vfs::permission::{MAY_EXEC, MAY_WRITE, check_access, check_mount_writable};
 use crate::{CurrentTask, SysResult, Task};
@@ -57,11 +57,10 @@ fn check(task: &Task, dirfd: Fd, path_addr: u64, mask: u32, flags: AtFlags) -> S
 
 /// The caller as the user who started the program: without a set-user-ID program's rights.
 fn with_real_ids(task: &Task) -> Identity<'_> {
-    const SECBIT_NO_SETUID_FIXUP: u32 = 4;
     let mut creds = (*task.creds()).clone();
     creds.fsuid = creds.uid;
     creds.fsgid = creds.gid;
-    if creds.securebits & SECBIT_NO_SETUID_FIXUP == 0 {
+    if creds.securebits & securebits::NO_SETUID_FIXUP == 0 {
         let is_root = creds.user_ns.to_kernel_uid(0) == Some(creds.uid);
         creds.effective = if is_root { creds.permitted } else { CapabilitySet::EMPTY };
     }

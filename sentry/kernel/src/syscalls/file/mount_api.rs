@@ -197,7 +197,6 @@ pub(super) fn fsconfig(task: &mut CurrentTask, args: Args) -> SysResult {
             reconfigure(task, mount, &config.options, config.is_read_only)?;
             Ok(())
         })?,
-        2 | 4 | 5 => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::EOPNOTSUPP.into()),
     }
     Ok(0)

@@ -1,6 +1,6 @@
 //! getxattr(2), setxattr(2), listxattr(2), removexattr(2), on paths, links and descriptors.
 
-use abi::fs::AT_FDCWD;
+use abi::fs::{AT_FDCWD, NAME_MAX};
 use abi::{Errno, Result, UserAddr};
 
 use super::args::{Identity, any_file, file, find, vfs};
@@ -8,7 +8,6 @@ use crate::syscalls::table::Args;
 use crate::vfs::{SetXattrFlags, VfsPath, WalkFlags};
 use crate::{CurrentTask, SysResult, Task};
 
-const NAME_MAX: usize = 255;
 const VALUE_MAX: usize = 64 << 10;
 const LIST_MAX: usize = 64 << 10;
 

@@ -94,8 +94,6 @@ pub struct Ip4Options {
     pub recv_err: bool,
     /// `IP_HDRINCL` (raw sockets)
     pub hdr_incl: bool,
-    /// `IP_ROUTER_ALERT` (raw sockets)
-    pub router_alert: bool,
     /// `IP_FREEBIND`
     pub freebind: bool,
     /// `IP_TRANSPARENT`
@@ -135,7 +133,6 @@ impl Default for Ip4Options {
             ret_opts: false,
             recv_err: false,
             hdr_incl: false,
-            router_alert: false,
             freebind: false,
             transparent: false,
             bind_address_no_port: false,

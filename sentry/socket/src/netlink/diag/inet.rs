@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use abi::netlink::NLM_F_MULTI;
 use abi::socket::{AF_INET, AF_INET6};
 use abi::{Errno, Result};
 use netstack::{Family, SocketSummary};
@@ -9,7 +10,7 @@ use netstack::{Family, SocketSummary};
 use super::SOCK_DIAG_BY_FAMILY;
 use crate::bytes::{half, word};
 use crate::netlink::Context;
-use crate::netlink::message::{Body, NLM_F_MULTI, Replies, Request};
+use crate::netlink::message::{Body, Replies, Request};
 
 /// `struct inet_diag_req_v2`.
 const REQUEST: usize = 56;

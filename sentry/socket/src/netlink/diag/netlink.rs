@@ -1,12 +1,13 @@
 //! Netlink sockets in sock_diag (`linux/netlink_diag.h`).
 
+use abi::netlink::NLM_F_MULTI;
 use abi::socket::AF_NETLINK;
 use abi::{Errno, Result};
 
 use super::SOCK_DIAG_BY_FAMILY;
 use crate::bytes::word;
 use crate::netlink::Context;
-use crate::netlink::message::{NLM_F_MULTI, Replies, Request};
+use crate::netlink::message::{Replies, Request};
 use crate::netlink::socket::Shown;
 
 /// `struct netlink_diag_req`.

@@ -1,12 +1,13 @@
 //! Unix sockets in sock_diag.
 
+use abi::netlink::NLM_F_MULTI;
 use abi::socket::AF_UNIX;
 use abi::{Errno, Result};
 
 use super::SOCK_DIAG_BY_FAMILY;
 use crate::bytes::word;
 use crate::netlink::Context;
-use crate::netlink::message::{Body, NLM_F_MULTI, Replies, Request};
+use crate::netlink::message::{Body, Replies, Request};
 use crate::unix::{LinkState, Summary};
 
 /// `struct unix_diag_req`.

@@ -3,13 +3,14 @@
 
 use std::net::IpAddr;
 
+use abi::netlink::{NLA_F_NESTED, NLM_F_MULTI};
 use abi::{Errno, Result};
 use netstack::Endpoint;
 use netstack::netfilter::conntrack::{Connection, Tuple};
 use netstack::netfilter::ruleset::{IPV4, IPV6};
 
 use super::super::Context;
-use super::super::message::{Attributes, Body, NLM_F_MULTI, Replies};
+use super::super::message::{Attributes, Body, Replies};
 use super::attributes::{be32, get_be16, get_be32, nested};
 use super::{Message, header};
 
@@ -47,7 +48,6 @@ const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-const NLA_F_NESTED: u16 = 0x8000;
 
 /// Answers a request.
 ///

@@ -1,10 +1,11 @@
 //! Elements of sets and maps.
 
+use abi::netlink::{NLM_F_EXCL, NLM_F_MULTI};
 use abi::{Errno, Result};
 use netstack::netfilter::ruleset::{MAX_ELEMENTS, Ruleset, Table};
 use netstack::netfilter::set::{CONCAT, CONSTANT, Element, INTERVAL, INTERVAL_END, MAP, Set, Value};
 
-use super::super::message::{Attributes, Body, NLM_F_EXCL, NLM_F_MULTI, Replies};
+use super::super::message::{Attributes, Body, Replies};
 use super::attributes::{LIST_ELEM, be32, get_be32, get_userdata, nested, userdata};
 use super::tables::find_table;
 use super::{Message, Transaction, header, kind, message_type, sets, verdict};

@@ -19,13 +19,14 @@ mod verdict;
 
 use std::collections::HashMap;
 
+use abi::netlink::{NLM_F_ACK, NLM_F_REQUEST};
 use abi::{Errno, Result};
 use host::heap::{self, Purpose};
 use kernel::task::is_current_killed;
 use netstack::netfilter::ruleset::{INET, IPV4, IPV6, Invalid, Ruleset};
 
 use super::Context;
-use super::message::{Attributes, NLM_F_ACK, NLM_F_REQUEST, Replies, Request, Requests};
+use super::message::{Attributes, Replies, Request, Requests};
 use crate::bytes::half;
 use attributes::be32;
 
@@ -36,9 +37,6 @@ const BATCH_END: u16 = 17;
 const BATCH_GENID: u16 = 1;
 const NF_TABLES: u16 = 10;
 const NFT_COMPAT: u16 = 11;
-/// Deleting does not delete what is inside.
-const NLM_F_NONREC: u16 = 0x100;
-const NLM_F_APPEND: u16 = 0x800;
 /// `-ERESTART`: the rule set has changed since the batch's author looked.
 const ERESTART: Errno = Errno::from_raw(85);
 

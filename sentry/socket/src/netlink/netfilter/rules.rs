@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use abi::netlink::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE};
 use abi::{Errno, Result};
 use netstack::netfilter::ruleset::{Chain, MAX_RULES, Rule, Ruleset, Table};
 
-use super::super::message::{
-    Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies,
-};
+use super::super::message::{Attributes, Body, Replies};
 use super::attributes::{LIST_ELEM, be64, get_be32, get_be64, get_userdata, nested, userdata};
-use super::{Message, NLM_F_APPEND, Transaction, expr, header, kind, message_type, tables};
+use super::{Message, Transaction, expr, header, kind, message_type, tables};
 
 const TABLE: u16 = 1;
 const CHAIN: u16 = 2;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use abi::netlink::{NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE};
 use abi::{Errno, Result};
 use netstack::netfilter::expr::REGISTERS;
 use netstack::netfilter::ruleset::{Ruleset, Table};
 use netstack::netfilter::set::{ANONYMOUS, CONCAT, CONSTANT, DATA_VERDICT, INTERVAL, MAP, Set};
 
-use super::super::message::{Attributes, Body, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies};
+use super::super::message::{Attributes, Body, Replies};
 use super::attributes::{
     LIST_ELEM, be32, be64, get_be32, get_be64, get_userdata, need_be32, nested, userdata,
 };

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
+use abi::netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_NONREC, NLM_F_REPLACE};
 use abi::{Errno, Result};
 use netstack::netfilter::Hook;
 use netstack::netfilter::expr::Count;
 use netstack::netfilter::ruleset::{BaseChain, Chain, ChainKind, MAX_CHAINS, MAX_TABLES, Ruleset, Table};
 
-use super::super::message::{
-    Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies,
-};
+use super::super::message::{Attributes, Body, Replies};
 use super::attributes::{be32, be64, get_be32, get_be64, get_userdata, need_be32, nested, userdata};
-use super::{Message, NLM_F_NONREC, Transaction, header, kind, message_type};
+use super::{Message, Transaction, header, kind, message_type};
 
 const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;

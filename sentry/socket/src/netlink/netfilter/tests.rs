@@ -1,16 +1,15 @@
 //! Batches as guests could send them, valid and broken.
 
+use abi::netlink::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_MIN_TYPE};
 use abi::{Errno, Result};
 use netstack::netfilter::ruleset::{IPV4, Ruleset};
 use netstack::netfilter::set::MAP;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::message::{
-    Body, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_MIN_TYPE, Replies, Request, Requests,
-};
+use super::super::message::{Body, Replies, Request, Requests};
 use super::attributes::{LIST_ELEM, be32, be64};
-use super::{HEADER, Message, NLM_F_APPEND, Transaction, kind, message_type, tell};
+use super::{HEADER, Message, Transaction, kind, message_type, tell};
 
 /// The requests of a batch, in a row.
 #[derive(Default)]

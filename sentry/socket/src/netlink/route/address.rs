@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use abi::netlink::{NLM_F_MULTI, NLM_F_REPLACE, RTM_DELADDR, RTM_NEWADDR};
 use abi::{Errno, Result};
 use netstack::{AddrState, IfAddr, Nic, Prefix};
 
 use super::super::Context;
-use super::super::message::{Body, NLM_F_MULTI, NLM_F_REPLACE, Replies, Request};
-use super::{RTM_DELADDR, RTM_NEWADDR, family, group, is_wanted, octets, parse_ip};
+use super::super::message::{Body, Replies, Request};
+use super::{family, group, is_wanted, octets, parse_ip};
 use crate::bytes::word;
 use crate::inet::errno;
 

@@ -1,20 +1,20 @@
 //! The stations that bridges know: `RTM_*NEIGH` for `AF_BRIDGE` (`man 8 bridge`).
 
+use abi::netlink::{
+    NDA_CACHEINFO, NDA_LLADDR, NDA_MASTER, NLM_F_MULTI, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH,
+};
 use abi::{Errno, Result};
 use netstack::{FdbEntry, Mac, Nic};
 
 use super::super::Context;
-use super::super::message::{Body, NLM_F_MULTI, Replies, Request};
+use super::super::message::{Body, Replies, Request};
+use super::group;
 use super::link::AF_BRIDGE;
-use super::{RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH, group};
 use crate::bytes::word;
 use crate::inet::errno;
 
 /// `struct ndmsg`.
 const HEADER: usize = 12;
-const NDA_LLADDR: u16 = 2;
-const NDA_CACHEINFO: u16 = 3;
-const NDA_MASTER: u16 = 9;
 const NUD_REACHABLE: u16 = 0x02;
 const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;

@@ -11,6 +11,11 @@ mod rule;
 
 use std::net::IpAddr;
 
+use abi::netlink::{
+    RTM_DELADDR, RTM_DELLINK, RTM_DELNEIGH, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH,
+    RTM_GETNSID, RTM_GETQDISC, RTM_GETROUTE, RTM_GETRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH,
+    RTM_NEWNSID, RTM_NEWROUTE, RTM_SETLINK,
+};
 use abi::socket::{AF_INET, AF_INET6};
 use abi::{Errno, Result};
 
@@ -21,23 +26,6 @@ pub(crate) use routes::main_table;
 use super::Context;
 use super::message::{Replies, Request};
 
-pub(crate) const RTM_NEWLINK: u16 = 16;
-pub(crate) const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
-const RTM_SETLINK: u16 = 19;
-pub(super) const RTM_NEWADDR: u16 = 20;
-pub(super) const RTM_DELADDR: u16 = 21;
-const RTM_GETADDR: u16 = 22;
-pub(super) const RTM_NEWROUTE: u16 = 24;
-pub(super) const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
-pub(super) const RTM_NEWNEIGH: u16 = 28;
-pub(super) const RTM_DELNEIGH: u16 = 29;
-const RTM_GETNEIGH: u16 = 30;
-const RTM_GETRULE: u16 = 34;
-const RTM_GETQDISC: u16 = 38;
-const RTM_NEWNSID: u16 = 88;
-const RTM_GETNSID: u16 = 90;
 /// Types come in fours: new, delete, get, set. Only the third changes nothing.
 const GET: u16 = 2;
 

@@ -2,18 +2,17 @@
 
 use std::net::IpAddr;
 
+use abi::netlink::{NDA_DST, NDA_LLADDR, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, RTM_DELNEIGH, RTM_NEWNEIGH};
 use abi::{Errno, Result};
 use netstack::{Mac, Neighbour, NeighbourState};
 
 use super::super::Context;
-use super::super::message::{Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Replies, Request};
-use super::{RTM_DELNEIGH, RTM_NEWNEIGH, family, group, is_wanted, octets, parse_ip};
+use super::super::message::{Body, Replies, Request};
+use super::{family, group, is_wanted, octets, parse_ip};
 use crate::bytes::{half, word};
 use crate::inet::errno;
 
 const HEADER: usize = 12;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
 const NTF_ROUTER: u8 = 0x80;
 
 /// `RTM_GETNEIGH`: all, or one by address.

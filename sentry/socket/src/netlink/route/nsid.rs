@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Weak};
 
+use abi::netlink::{NLM_F_MULTI, RTM_NEWNSID};
 use abi::{Errno, Result};
 use netstack::StackId;
 use parking_lot::Mutex;
 
 use super::super::Context;
-use super::super::message::{NLM_F_MULTI, Replies, Request};
-use super::RTM_NEWNSID;
+use super::super::message::{Replies, Request};
 use super::link;
 
 const NETNSA_NSID: u16 = 1;

@@ -1,11 +1,11 @@
 //! Queueing disciplines: `RTM_GETQDISC`. Every link sends at once (`noqueue`), and there is no way to change that.
 
+use abi::netlink::{NLM_F_MULTI, RTM_NEWQDISC};
 use abi::{Errno, Result};
 
 use super::super::Context;
-use super::super::message::{NLM_F_MULTI, Replies, Request};
+use super::super::message::{Replies, Request};
 
-const RTM_NEWQDISC: u16 = 36;
 /// Bytes of `struct tcmsg`.
 const HEADER: usize = 20;
 const TC_H_ROOT: u32 = u32::MAX;

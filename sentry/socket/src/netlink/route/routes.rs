@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 
+use abi::netlink::{
+    NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, RTAX_MTU, RTM_DELROUTE, RTM_NEWROUTE,
+};
 use abi::{Errno, Result};
 use netstack::{Nic, Prefix, Route, RouteKind, Stack};
 
 use super::super::Context;
-use super::super::message::{
-    Attributes, Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies, Request,
-};
-use super::{RTM_DELROUTE, RTM_NEWROUTE, family, group, is_wanted, octets, parse_ip};
+use super::super::message::{Attributes, Body, Replies, Request};
+use super::{family, group, is_wanted, octets, parse_ip};
 use crate::bytes::word;
 use crate::inet::{NetNamespace, errno};
 
@@ -25,7 +26,6 @@ const RTA_CACHEINFO: u16 = 12;
 const RTA_TABLE: u16 = 15;
 const RTA_PREF: u16 = 20;
 const RTA_UID: u16 = 25;
-const RTAX_MTU: u16 = 2;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_TABLE_LOCAL: u8 = 255;
 const RTPROT_KERNEL: u8 = 2;

@@ -1,11 +1,11 @@
 //! Routing rules: `RTM_GETRULE`. There are only Linux's own, and no way to change them.
 
+use abi::netlink::{NLM_F_MULTI, RTM_NEWRULE};
 use abi::socket::{AF_INET, AF_INET6};
 use abi::{Errno, Result};
 
-use super::super::message::{NLM_F_MULTI, Replies, Request};
+use super::super::message::{Replies, Request};
 
-const RTM_NEWRULE: u16 = 32;
 const FRA_PRIORITY: u16 = 6;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 const FRA_TABLE: u16 = 15;

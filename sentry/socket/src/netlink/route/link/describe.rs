@@ -1,5 +1,7 @@
 //! What is told of a link: `struct ifinfomsg` and its attributes.
 
+use abi::netlink::NLA_F_NESTED;
+
 use netstack::{LinkType, Nic, NicKind, NicStats};
 
 use super::super::super::message::Body;
@@ -34,9 +36,6 @@ const IFLA_TUN_PI: u16 = 4;
 const IFLA_TUN_VNET_HDR: u16 = 5;
 const IFLA_TUN_PERSIST: u16 = 6;
 const IFLA_TUN_MULTI_QUEUE: u16 = 7;
-/// A value that is made of attributes says so, where Linux does.
-const NLA_F_NESTED: u16 = 0x8000;
-
 /// The kind of a link, for those that can be made.
 pub(super) fn kind(nic: &Nic) -> Option<&'static str> {
     match nic.link_type() {

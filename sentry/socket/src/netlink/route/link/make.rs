@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use abi::netlink::RTM_NEWLINK;
 use abi::{Errno, Result};
 use netstack::{LinkConfig, Mac, Nic, NicKind};
 
@@ -9,7 +10,7 @@ use super::super::super::Context;
 use super::super::super::message::Attributes;
 use super::{
     HEADER, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
-    Place, RTM_NEWLINK, announce, bridge, place, set_state,
+    Place, announce, bridge, place, set_state,
 };
 use crate::bytes::word;
 use crate::inet::errno;

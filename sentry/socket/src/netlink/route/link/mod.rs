@@ -7,14 +7,15 @@ mod place;
 
 use std::sync::Arc;
 
+use abi::netlink::{
+    NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK,
+};
 use abi::{Errno, Result};
 use netstack::{LinkType, Mac, Nic};
 
 use super::super::Context;
-use super::super::message::{
-    Attributes, NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, Replies, Request,
-};
-use super::{RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, group};
+use super::super::message::{Attributes, Replies, Request};
+use super::group;
 use crate::bytes::word;
 use crate::inet::{NetNamespace, errno};
 use place::Place;
